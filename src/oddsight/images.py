@@ -1,0 +1,388 @@
+"""Reading pictures: any file, array or Pillow image becomes uint8 RGB ``[H, W, 3]``, or one clear error.
+
+What becomes of each kind of picture depends on that picture alone, never on its values' range or its neighbours:
+
+- EXIF or TIFF orientation: applied. A damaged EXIF block is ignored.
+- RGBA, LA, PA, and palette, grey or RGB with a transparent colour: composited over white.
+- Palette: its colours. Greyscale and 1-bit: replicated to three channels.
+- CMYK, YCbCr, LAB, HSV: converted by Pillow. Embedded colour profiles are not applied.
+- 16-bit greyscale: divided by 257 and rounded, so that 65535 becomes 255; never stretched. Pictures that keep 10 or
+  12 bits in 16-bit files come out dark.
+- 16-bit colour: Pillow's decoders keep the high byte. (Arrays of 16-bit colour are divided by 257.)
+- 32-bit integers that exceed 16 bits, and floating point: refused, as they have no fixed range.
+- Animations and multi-page files: the first frame.
+
+A picture that its decoder calls truncated or damaged is refused, never patched up. (Pillow's decoders pass over some
+damage in silence, such as a PNG whose compressed rows end early.)
+
+Only the formats listed in :data:`FORMATS` are tried, so that no other program (Ghostscript for EPS) is ever started,
+and the size is checked from the header before any pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from oddsight.errors import ImageError
+
+MAX_PIXELS = 2**27
+"""The most pixels a picture may have, unless the caller sets another limit: 134,217,728, or 11,585 x 11,585.
+Decoding takes about ten bytes of memory a pixel, so 1.3 GB for that many."""
+
+_PLUGINS = {
+    "PNG": "PngImagePlugin",
+    "JPEG": "JpegImagePlugin",  # opens MPO as well
+    "WEBP": "WebPImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "GIF": "GifImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+    "AVIF": "AvifImagePlugin",
+}
+for _plugin in _PLUGINS.values():
+    with suppress(ImportError):  # AVIF came with Pillow 11.3
+        importlib.import_module(f"PIL.{_plugin}")
+
+FORMATS: tuple[str, ...] = tuple(name for name in _PLUGINS if name in Image.OPEN)
+"""The formats that are read, by Pillow's names. MPO is read as the JPEG that it begins with."""
+
+IMAGE_SUFFIXES: frozenset[str] = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+)
+"""The suffixes, in lower case, by which a file in a folder is taken for an image."""
+
+_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_PIECE = 2**20
+
+_Pixel = TypeVar("_Pixel", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says of its picture before any pixel is decoded.
+
+    Attributes:
+        path: The file.
+        width: Pixels, as :func:`read_image` returns them, that is with the orientation applied. (Of a PNG whose EXIF
+            block follows its pixels, the orientation is not known yet.)
+        height: Pixels, likewise.
+        mode: Pillow's mode: ``L``, ``RGB``, ``RGBA``, ``P``, ``CMYK``, ``I;16``, ...
+        bit_depth: Bits of each channel in the file, as 1, 8, 16 or 32. JPEG 2000 and AVIF colour count as 8, to which
+            Pillow reduces them.
+        format: Pillow's name of the format: ``PNG``, ``JPEG``, ...
+        frames: How many frames or pages can be reached.
+    """
+
+    path: str
+    width: int
+    height: int
+    mode: str
+    bit_depth: int
+    format: str
+    frames: int
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read the picture in a file.
+
+    Safe to call from several threads at once.
+
+    Args:
+        path: The file.
+        max_pixels: Width times height beyond which the picture is refused before it is decoded.
+
+    Returns:
+        RGB values 0..255, C-contiguous, ``[H, W, 3]``; see the module for the rules.
+
+    Raises:
+        ImageError: If the file is missing or unreadable, or is no picture, a damaged one or one too large.
+    """
+    with _opened(path, max_pixels) as image:
+        return _rgb(image, os.fsdecode(path))
+
+
+def as_image(picture: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
+    """Bring an array or a Pillow image to the form that :func:`read_image` returns, by the same rules.
+
+    Args:
+        picture: A Pillow image, or an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA) of
+            uint8 (0..255), uint16 (0..65535) or bool.
+
+    Returns:
+        RGB values 0..255, C-contiguous, ``[H, W, 3]``. It may share memory with the given array.
+
+    Raises:
+        ImageError: If the array is empty or has another type or shape, or the Pillow image cannot be decoded.
+    """
+    if isinstance(picture, Image.Image):
+        name = os.fsdecode(getattr(picture, "filename", None) or "image")
+        with _failures_named(name, None):
+            return _rgb(picture, name)
+    if not isinstance(picture, np.ndarray):
+        raise ImageError("image", f"a {type(picture).__name__} is neither a NumPy array nor a Pillow image")
+    return _array_as_image(picture)
+
+
+def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Read a mask of anomalous pixels.
+
+    A pixel is anomalous if any of its colour channels is not zero, whatever the bit depth. An alpha channel says
+    nothing, and a palette counts by its colours, not its indices. Masks should not be stored as JPEG, which turns
+    zeros beside an edge into small values.
+
+    Args:
+        path: The file.
+        size: Width and height of the image that the mask belongs to, if they are to be compared.
+
+    Returns:
+        True where anomalous, ``[H, W]``.
+
+    Raises:
+        ImageError: As for :func:`read_image`, or if the mask is not of the given size.
+    """
+    with _opened(path, MAX_PIXELS) as image:
+        image.load()
+        if image.mode[0] in "IF":  # I, I;16, I;16B, F: one channel of more than 8 bits
+            flags = np.asarray(image) != 0
+        elif image.has_transparency_data:
+            flags = np.asarray(_in_mode(image, "RGBA"))[..., :3].any(axis=2)
+        else:
+            flags = np.asarray(_in_mode(image, "RGB")).any(axis=2)
+        mask = _upright(flags, _orientation(image.getexif))
+    height, width = mask.shape
+    if size is not None and (width, height) != tuple(size):
+        raise ImageError(
+            os.fsdecode(path), f"the mask is {width:,} x {height:,} pixels, its image {size[0]:,} x {size[1]:,}"
+        )
+    return mask
+
+
+def read_header(path: str | os.PathLike[str]) -> ImageHeader:
+    """Read what a file says of its picture, without decoding pixels.
+
+    Raises:
+        ImageError: If the file is missing, unreadable, or no picture. Damage to the pixels goes unnoticed.
+    """
+    with _opened(path, None) as image:
+        # The base class's method, because PNG's own one decodes the picture in search of a late EXIF block.
+        orientation = _orientation(lambda: Image.Image.getexif(image))
+        width, height = image.size
+        if image.format == "TIFF":  # whose size some versions of Pillow give already turned
+            tags = getattr(image, "tag_v2", {})
+            width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
+        if orientation >= 5:
+            width, height = height, width
+        mode, bit_depth, file_format = image.mode, _bit_depth(image), str(image.format)
+        frames = 1
+        with suppress(Exception):  # damage beyond the first frame does not concern us
+            frames = int(getattr(image, "n_frames", 1))
+    return ImageHeader(os.fsdecode(path), width, height, mode, bit_depth, file_format, frames)
+
+
+def content_hash(image: NDArray[np.uint8]) -> str:
+    """The SHA-256, in hexadecimal, of an image's shape and pixels: equal for the same picture in any lossless format.
+
+    Args:
+        image: RGB values, ``[H, W, 3]``.
+    """
+    digest = hashlib.sha256(repr(tuple(int(side) for side in image.shape)).encode())
+    digest.update(np.ascontiguousarray(image, dtype=np.uint8).data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], max_pixels: int | None) -> Iterator[ImageFile.ImageFile]:
+    """Open a picture, which is decoded in the block if there is a limit. Whatever fails leaves as ImageError."""
+    name = os.fsdecode(path)
+    with _failures_named(name, max_pixels):
+        _require_file(name)
+        # Pillow gets the file, not its name, so that it never maps it into memory: reading a map of a file that is
+        # cut short meanwhile kills the process.
+        with Path(name).open("rb") as file:
+            image = _identified(file, name)
+            if max_pixels is not None:
+                _admit(image, name, max_pixels)
+            yield image
+
+
+@contextmanager
+def _failures_named(name: str, max_pixels: int | None) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    # Pillow's decoders raise nearly every built-in exception on damaged files.
+    except Exception as error:
+        raise ImageError(name, _reason(error, max_pixels)) from error
+
+
+def _reason(error: Exception, max_pixels: int | None) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    if isinstance(error, Image.DecompressionBombError):
+        limits = [limit for limit in (max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or 0)) if limit]
+        return f"its pixels are more than the limit of {min(limits, default=0):,}"
+    message = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return f"truncated or damaged: {' '.join(message.split())[:120] or type(error).__name__}"
+
+
+def _require_file(name: str) -> None:
+    try:
+        found = Path(name).stat()
+    except ValueError as error:
+        raise ImageError(name, "not a possible file name") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise ImageError(name, "is a folder, not an image")
+    if not stat.S_ISREG(found.st_mode):  # a pipe or a device might never end
+        raise ImageError(name, "is not a regular file")
+    if found.st_size == 0:
+        raise ImageError(name, "empty file")
+
+
+def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
+    """Open a picture in one of the allowed formats.
+
+    Image.open would do, were it not for its own limit: it warns of pictures that are within ours, and warnings can
+    neither be silenced for one thread nor the limit be changed for one call.
+    """
+    start = file.read(16).ljust(16, b"\0")
+    failure: Exception | None = None
+    for name_of_format in FORMATS:
+        factory, accepts = Image.OPEN[name_of_format]
+        try:
+            if accepts is not None and accepts(start) is not True:  # a string says what this Pillow lacks
+                continue
+            file.seek(0)
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, KeyError) as error:  # Pillow's ways to say "not mine"
+            failure = error
+    if failure is not None:
+        raise failure
+    known = ", ".join(FORMATS)
+    raise ImageError(name, f"not an image that can be read ({known})")
+
+
+def _admit(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
+    """Refuse a picture that is too large to decode."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(name, f"{width:,} x {height:,} pixels are more than the limit of {max_pixels:,}")
+    if image.format == "TIFF" and width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
+        # Pillow would repeat its warning as it allocates memory for a TIFF, unless it finds that done.
+        tags = getattr(image, "tag_v2", {})
+        image.im = Image.new(image.mode, (tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]), None).im
+
+
+def _rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    if image.mode == "F":
+        raise ImageError(name, "floating-point pixels have no fixed range; save it with 8 or 16 bits a channel")
+    if min(image.size) < 1:
+        raise ImageError(name, f"empty: {image.width} x {image.height} pixels")
+    image.load()
+    orientation = _orientation(image.getexif)
+    if image.mode[0] == "I":  # I, I;16, I;16B, I;16L
+        image = Image.fromarray(_grey_of_16_bits(image, name))
+    elif image.has_transparency_data:
+        if image.mode == "La":  # which Pillow converts to nothing else
+            image = image.convert("LA")
+        image = _in_mode(image, "RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return _upright(np.asarray(_in_mode(image, "RGB")), orientation)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Convert, without the copy that Pillow makes if there is nothing to convert."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _grey_of_16_bits(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    values = np.asarray(image)
+    if values.dtype.itemsize > 2 and (values.min() < 0 or values.max() > 65535):
+        raise ImageError(name, "32-bit pixels have no fixed range; save it with 8 or 16 bits a channel")
+    grey = _to_8_bits(values.astype(np.uint16, copy=False))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return grey
+
+
+def _to_8_bits(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Divide by 257 and round; in pieces, so that the wider integers this takes need little memory."""
+    flat = values.reshape(-1)
+    scaled = np.empty(flat.shape, np.uint8)
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE].astype(np.uint32)
+        scaled[start : start + _PIECE] = (piece + 128) // 257
+    return scaled.reshape(values.shape)
+
+
+def _array_as_image(array: NDArray[Any]) -> NDArray[np.uint8]:
+    name = "array"
+    if array.size == 0:
+        raise ImageError(name, f"empty, of shape {array.shape}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ImageError(name, f"shape {array.shape} is none of [H, W], [H, W, 1], [H, W, 3] and [H, W, 4]")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        array = _to_8_bits(array.astype(np.uint16, copy=False))
+    elif array.dtype != np.uint8:
+        raise ImageError(name, f"{array.dtype} pixels; pass uint8 values 0..255 (or uint16 0..65535)")
+    if array.ndim == 3 and array.shape[2] == 3:
+        return np.ascontiguousarray(array)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    return _rgb(Image.fromarray(np.ascontiguousarray(array)), name)
+
+
+def _orientation(read_exif: Callable[[], Image.Exif]) -> int:
+    """The EXIF orientation, 1..8; 1 where there is none or it cannot be read."""
+    try:
+        value = read_exif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: NDArray[_Pixel], orientation: int) -> NDArray[_Pixel]:
+    """Turn and flip ``[H, W, ...]`` as an EXIF orientation asks, into an array of its own."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.array(pixels, order="C")
+
+
+def _bit_depth(image: ImageFile.ImageFile) -> int:
+    """Bits a channel in the file, which shows in the layout that the decoder was told to expect."""
+    if image.mode == "1":
+        return 1
+    layouts = [part for tile in image.tile[:1] for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    if image.mode.startswith("I;16") or any(isinstance(part, str) and ";16" in part for part in layouts):
+        return 16
+    if image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in layouts):  # its greatest value
+        return 16
+    return 32 if image.mode in ("I", "F") else 8
