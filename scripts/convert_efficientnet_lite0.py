@@ -69,7 +69,7 @@ def build(weights: Weights) -> onnx.ModelProto:
     g = GraphWriter(weights)
     g.constant("zero", np.float32(0))
     g.constant("six", np.float32(6))
-    x = g.node("Sub", ["image", g.constant("mean", np.float32(127))], "centred")
+    x = g.node("Sub", ["pixels", g.constant("mean", np.float32(127))], "centred")
     x = g.node("Mul", [x, g.constant("scale", np.float32(1 / 128))], "normalised")
     x = g.convolution(x, "stem", "_conv_stem", "_bn0", stride=2)
     channels: list[int] = []
@@ -94,7 +94,7 @@ def build(weights: Weights) -> onnx.ModelProto:
     graph = helper.make_graph(
         g.nodes,
         "efficientnet-lite0",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, "H", "W"])],
         [helper.make_tensor_value_info(o, TensorProto.FLOAT, ["N", c, f"h_{o}", f"w_{o}"]) for o, c in zip(outputs, channels, strict=True)],
         g.initializers,
     )

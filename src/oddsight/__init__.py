@@ -1,0 +1,58 @@
+"""Oddsight finds the images that do not belong.
+
+>>> import oddsight
+>>> model = oddsight.fit("parts/good", false_alarm_rate=0.05)  # doctest: +SKIP
+>>> model.save("parts.onnx")  # doctest: +SKIP
+>>> oddsight.load("parts.onnx").predict("new.png").anomalous  # doctest: +SKIP
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oddsight.datasets.check import check as check
+    from oddsight.errors import DataError as DataError
+    from oddsight.errors import ImageError as ImageError
+    from oddsight.errors import MemoryBudgetError as MemoryBudgetError
+    from oddsight.errors import ModelError as ModelError
+    from oddsight.errors import OddsightError as OddsightError
+    from oddsight.evaluation import Evaluation as Evaluation
+    from oddsight.evaluation import evaluate as evaluate
+    from oddsight.fitting import fit as fit
+    from oddsight.model import Model as Model
+    from oddsight.model import load as load
+    from oddsight.result import Region as Region
+    from oddsight.result import Result as Result
+
+_HOMES = {
+    "check": "datasets.check",
+    "DataError": "errors",
+    "Evaluation": "evaluation",
+    "ImageError": "errors",
+    "MemoryBudgetError": "errors",
+    "Model": "model",
+    "ModelError": "errors",
+    "OddsightError": "errors",
+    "Region": "result",
+    "Result": "result",
+    "evaluate": "evaluation",
+    "fit": "fitting",
+    "load": "model",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import public names when they are first used, so that ``import oddsight`` stays fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'oddsight' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"oddsight.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*globals(), *_HOMES]

@@ -31,7 +31,7 @@ def auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     Returns:
         From 0 to 1; 0.5 is chance.
     """
-    from sklearn.metrics import roc_auc_score  # noqa: PLC0415
+    from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(*_labelled(*_checked_scores(normal, anomalous))))
 
@@ -48,7 +48,7 @@ def average_precision(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     Returns:
         Above 0, up to 1; about m / (n + m) is chance.
     """
-    from sklearn.metrics import average_precision_score  # noqa: PLC0415
+    from sklearn.metrics import average_precision_score
 
     precision = float(average_precision_score(*_labelled(*_checked_scores(normal, anomalous))))
     return min(precision, 1.0)  # the sum over steps of recall can round to just above 1
@@ -79,7 +79,7 @@ def fpr_at_tpr(
     Returns:
         From 0 (best) to 1.
     """
-    from sklearn.metrics import roc_curve  # noqa: PLC0415
+    from sklearn.metrics import roc_curve
 
     if not 0 < tpr <= 1:
         raise OddsightError(f"the true-positive rate must be above 0 and at most 1, not {tpr}")
@@ -196,7 +196,7 @@ def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, 
     Raises:
         DataError: Not 0 <= k <= n, or n is 0.
     """
-    from scipy.stats import binomtest  # noqa: PLC0415
+    from scipy.stats import binomtest
 
     _check_confidence(confidence)
     if n < 1 or not 0 <= k <= n:

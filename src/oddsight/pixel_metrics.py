@@ -99,7 +99,7 @@ class _Anomalous:
 
 def _collect_anomalous(images: Iterable[tuple[Map, Mask]]) -> tuple[_Anomalous, int]:
     """First reading: the anomalous pixels by score, and the number of normal pixels."""
-    from scipy.ndimage import label  # noqa: PLC0415
+    from scipy.ndimage import label
 
     scores, sizes, normal_pixels, regions = [], [], 0, 0
     for values, mask in _checked(images):

@@ -57,8 +57,8 @@ def near_groups(hashes: NDArray[np.uint64], distance: int) -> list[list[int]]:
 
 def _joined(labels: NDArray[np.intp], ones: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.intp]:
     """Relabel so that each of the labels ``ones`` becomes the same as its partner in ``others``."""
-    from scipy.sparse import coo_array  # noqa: PLC0415 - slow to import
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
     apart = ones != others
     if not apart.any():

@@ -1,0 +1,127 @@
+"""The methods that learn normal: one file each, registered by :func:`method`.
+
+A method declares what it reads, fits on a stream of features, and returns a graph from those features to ``score``
+(and ``anomaly_map`` where it can say where). It knows nothing of files, batches, thresholds or reports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from oddsight.errors import MemoryBudgetError, OddsightError
+
+Reading = Literal["patches", "embedding"]
+
+
+class FeatureStream(Protocol):
+    """Features of images, one float32 array of ``shape`` an image; may be iterated again and again.
+
+    ``shape`` is ``[C, h, w]`` for patches and ``[C]`` for embeddings.
+    """
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[NDArray[np.float32]]: ...
+
+
+def stacked(features: FeatureStream) -> NDArray[np.float32]:
+    """All features of a stream in one array, ``[n, ...]``."""
+    rows = np.empty((len(features), *features.shape), np.float32)
+    for row, one in zip(rows, features, strict=True):
+        row[...] = one
+    return rows
+
+
+class Method(ABC):
+    """A way to learn normal. Subclasses are dataclasses whose fields are their settings.
+
+    Attributes:
+        name: What users call it.
+        summary: One line.
+        paper: Authors, title, venue and year.
+        reads: ``patches`` ``[C, h, w]`` or one ``embedding`` ``[C]`` an image.
+        localises: Whether its graph has an ``anomaly_map``.
+        stride: For patches: how many pixels of the input a cell of the grid stands for.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+    reads: ClassVar[Reading]
+    localises: ClassVar[bool]
+    stride: ClassVar[int] = 8
+
+    @abstractmethod
+    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
+        """Learn from features of normal images.
+
+        Args:
+            features: Of the training images.
+            memory: Bytes it may use beyond the features of one image.
+            seed: Of every random choice.
+        """
+
+    @abstractmethod
+    def graph(self) -> onnx.ModelProto:
+        """From the features named by ``reads``, ``[N, ...]``, to ``score`` ``[N]`` and perhaps ``anomaly_map``."""
+
+    @abstractmethod
+    def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
+        """The least bytes that :meth:`fit` takes for ``count`` images with features of ``shape``."""
+
+    def settings(self) -> dict[str, Any]:
+        """The settings by name."""
+        return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
+
+    def require(self, memory: int, shape: tuple[int, ...], count: int) -> None:
+        """Refuse what would not fit.
+
+        Raises:
+            MemoryBudgetError: Saying how much it takes.
+        """
+        needed = self.memory_needed(shape, count)
+        if needed > memory:
+            raise MemoryBudgetError(
+                f"{self.name} takes {needed / 1e6:,.0f} MB for {count:,} images with features of "
+                f"{' x '.join(map(str, shape))}, and the budget leaves {memory / 1e6:,.0f} MB: raise the memory "
+                "budget, or use fewer images, fewer layers or a smaller size"
+            )
+
+
+METHODS: dict[str, type[Method]] = {}
+"""The registry, by name."""
+
+DEFAULT = "patchcore"
+
+_Registered = TypeVar("_Registered", bound=type[Method])
+
+
+def method(cls: _Registered) -> _Registered:
+    """Register a method under its name."""
+    METHODS[cls.name] = cls
+    return cls
+
+
+def by_name(name: str) -> type[Method]:
+    """The method of that name.
+
+    Raises:
+        OddsightError: Naming those that exist.
+    """
+    if name not in METHODS:
+        raise OddsightError(f"no method {name!r}: there are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")

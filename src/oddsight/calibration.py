@@ -1,0 +1,80 @@
+"""Conformal calibration: from scores of held-out normal images to p-values and thresholds.
+
+An image's p-value is the share of normal images expected to score at least as high, counting itself:
+``(1 + #{calibration >= score}) / (1 + n)``. If the image is normal and exchangeable with the calibration images, the
+chance that its p-value is at most ``r`` is at most ``r``, whatever the distribution (Vovk, Gammerman & Shafer 2005;
+Laxhammar & Falkman 2010 for anomaly detection; Bates et al., Annals of Statistics 2023, for batches).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.errors import DataError
+
+DEFAULT_RATE = 0.01
+
+
+@dataclass(frozen=True)
+class Decision:
+    """When an image counts as anomalous: when its score is above ``threshold``.
+
+    Attributes:
+        threshold: A raw score; the rule is strictly greater.
+        false_alarm_rate: The rate the threshold was chosen for, or None if it was set by hand.
+    """
+
+    threshold: float
+    false_alarm_rate: float | None
+
+
+def images_needed(rate: float) -> int:
+    """How many calibration images a false-alarm rate takes: the least ``n`` with ``1 / (n + 1) <= rate``."""
+    return max(1, math.ceil(1 / rate - 1 - 1e-9))
+
+
+def smallest_rate(n: int) -> float:
+    """The smallest false-alarm rate that ``n`` calibration images can promise."""
+    return 1 / (n + 1)
+
+
+def check_rate(rate: float) -> None:
+    """Refuse rates outside of (0, 1).
+
+    Raises:
+        DataError: With the rate in question.
+    """
+    if not 0 < rate < 1:
+        raise DataError(f"the false-alarm rate must lie between 0 and 1, not {rate:g}")
+
+
+def decide(scores: NDArray[np.float32], rate: float) -> Decision:
+    """The threshold that flags at most a share ``rate`` of normal images.
+
+    Args:
+        scores: Calibration scores, ``[n]``, any order.
+        rate: Between 0 and 1.
+
+    Raises:
+        DataError: If ``rate`` is not between 0 and 1, or takes more calibration images than there are.
+    """
+    check_rate(rate)
+    n = len(scores)
+    # The relative slack keeps 0.29 * 100 from becoming 28.
+    alarms = math.floor(rate * (n + 1) * (1 + 1e-9))
+    if alarms < 1:
+        raise DataError(
+            f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images, "
+            f"and there are {n:,}: ask for {smallest_rate(n):.3g} or more, or add normal images"
+        )
+    return Decision(float(np.sort(scores)[n - alarms]), rate)
+
+
+def p_values(calibration: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Conformal p-values of ``scores`` ``[m]`` against calibration scores ``[n]``: float64 ``[m]`` in (0, 1]."""
+    below = np.searchsorted(np.sort(calibration), scores, side="left")
+    return np.asarray((1 + len(calibration) - below) / (1 + len(calibration)), np.float64)

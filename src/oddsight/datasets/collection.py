@@ -1,0 +1,155 @@
+"""A collection of readable, distinct images, known by their content."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.datasets.folder import find_images
+from oddsight.errors import DataError, ImageError
+from oddsight.images import content_hash, read_image
+from oddsight.parallel import ordered_map
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a phase, the number of items done and their total."""
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file that was read once.
+
+    Attributes:
+        path: Where it is.
+        content: SHA-256 of its pixels, hex: the same picture in another format has the same.
+        width: In pixels, as shown.
+        height: In pixels, as shown.
+    """
+
+    path: Path
+    content: str
+    width: int
+    height: int
+
+    def read(self) -> NDArray[np.uint8]:
+        """The pixels, uint8 ``[H, W, 3]``.
+
+        Raises:
+            ImageError: If the file has gone or changed since.
+        """
+        image = read_image(self.path)
+        if content_hash(image) != self.content:
+            raise ImageError(str(self.path), "changed while it was in use")
+        return image
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Distinct images in a stable order, and what was left out.
+
+    Attributes:
+        images: One for each distinct picture, ordered by content.
+        duplicates: Readable files whose picture is already among ``images``.
+        errors: Files that could not be read.
+        ignored: Files that are no images by their names.
+    """
+
+    images: tuple[ImageFile, ...]
+    duplicates: tuple[ImageFile, ...]
+    errors: tuple[ImageError, ...]
+    ignored: int
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the contents of all images, hex: the same pictures have the same, wherever they lie."""
+        return hashlib.sha256("".join(image.content for image in self.images).encode()).hexdigest()
+
+
+def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Collection:
+    """Find and read every image under the given files, folders and globs once.
+
+    Raises:
+        DataError: If there is nothing that can be read.
+    """
+    found = find_images(*paths)
+    errors = list(found.problems)
+    images: dict[str, ImageFile] = {}
+    duplicates = []
+    for done, look in enumerate(ordered_map(_look, found.images), 1):
+        if isinstance(look, ImageError):
+            errors.append(look)
+        elif look.content in images:
+            duplicates.append(look)
+        else:
+            images[look.content] = look
+        progress("reading", done, len(found.images))
+    if not images:
+        raise DataError(_nothing(paths, found.ignored, errors))
+    ordered = tuple(sorted(images.values(), key=lambda image: image.content))
+    return Collection(ordered, tuple(duplicates), tuple(errors), found.ignored)
+
+
+def _look(path: Path) -> ImageFile | ImageError:
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        # Without its traceback, which would hold on to the pixels.
+        return ImageError(error.path, error.reason)
+    height, width, _ = image.shape
+    return ImageFile(path, content_hash(image), width, height)
+
+
+def _nothing(paths: Sequence[str | os.PathLike[str]], ignored: int, errors: Sequence[ImageError]) -> str:
+    where = ", ".join(str(path) for path in paths)
+    if len(errors) == 1:
+        return f"no images in {where}: {errors[0]}"
+    if errors:
+        return f"no images in {where}: none of {len(errors)} files could be read; the first is {errors[0]}"
+    return f"no images in {where}" + (f" ({ignored:,} other files are ignored)" if ignored else "")
+
+
+def pack(images: Iterable[ImageFile]) -> str:
+    """The contents of images in 64 bits each, base64: enough to recognise them, nothing to see them by."""
+    return base64.b64encode(b"".join(sorted(bytes.fromhex(image.content)[:8] for image in images))).decode()
+
+
+def overlap(images: Iterable[ImageFile], packed: str) -> list[ImageFile]:
+    """Those of ``images`` whose content is in ``packed`` (see :func:`pack`)."""
+    raw = base64.b64decode(packed)
+    known = {raw[at : at + 8] for at in range(0, len(raw), 8)}
+    return [image for image in images if bytes.fromhex(image.content)[:8] in known]
+
+
+def split(images: Sequence[ImageFile], fraction: float, seed: int) -> tuple[list[ImageFile], list[ImageFile]]:
+    """Divide images in two by their content, the second with a share ``fraction`` (rounded up) of them.
+
+    Which side an image falls on depends on its content, the seed and the other images' contents only: not on names or
+    order.
+    """
+    shuffled = sorted(images, key=lambda image: _lot(image, seed))
+    cut = len(shuffled) - int(np.ceil(fraction * len(shuffled) - 1e-9))
+    return _by_content(shuffled[:cut]), _by_content(shuffled[cut:])
+
+
+def folds(images: Sequence[ImageFile], count: int, seed: int) -> list[list[ImageFile]]:
+    """Divide images into ``count`` parts of nearly equal size by their content; see :func:`split`."""
+    shuffled = sorted(images, key=lambda image: _lot(image, seed))
+    return [_by_content(shuffled[start::count]) for start in range(count)]
+
+
+def _lot(image: ImageFile, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {image.content}".encode()).hexdigest()
+
+
+def _by_content(images: Iterable[ImageFile]) -> list[ImageFile]:
+    return sorted(images, key=lambda image: image.content)

@@ -1,0 +1,279 @@
+"""fit(): from a folder of normal images to a model."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from oddsight import backbones, methods
+from oddsight.backbones.cache import FeatureCache, default_cache
+from oddsight.backbones.extraction import Extractor, Features
+from oddsight.calibration import DEFAULT_RATE, check_rate, decide, images_needed, smallest_rate
+from oddsight.datasets.collection import Collection, ImageFile, Progress, collect, folds, pack, silent, split
+from oddsight.errors import DataError, OddsightError
+from oddsight.graphs.building import chain, digest
+from oddsight.graphs.calibrating import calibrating
+from oddsight.graphs.running import session
+from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
+from oddsight.metadata import (
+    KEY,
+    SCHEMA_VERSION,
+    BackboneInfo,
+    CalibrationInfo,
+    DecisionInfo,
+    Metadata,
+    MethodInfo,
+    TrainingInfo,
+)
+from oddsight.methods import Method
+from oddsight.model import Model
+from oddsight.parallel import ordered_map
+
+FEWEST = 8
+"""The fewest distinct images that a fit takes."""
+
+_FRACTION = 0.25
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a fit is about to do, known before it starts.
+
+    Attributes:
+        collection: The images.
+        training: Those it learns from.
+        calibration: Those it is calibrated on; all of them if ``kind`` is ``cross``.
+        kind: ``split`` or ``cross``, see :class:`oddsight.metadata.CalibrationInfo`.
+        rate: The false-alarm rate of the decision.
+        memory: How the budget is divided.
+    """
+
+    collection: Collection
+    training: Sequence[ImageFile]
+    calibration: Sequence[ImageFile]
+    kind: str
+    rate: float
+    memory: MemoryPlan
+
+
+def fit(
+    *paths: str | os.PathLike[str],
+    method: str | Method = methods.DEFAULT,
+    backbone: str = backbones.DEFAULT,
+    layers: Sequence[str] | None = None,
+    size: int | None = None,
+    false_alarm_rate: float | None = None,
+    calibration_fraction: float | None = None,
+    memory: str | int = "1GB",
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    progress: Progress = silent,
+    on_plan: Callable[[FitPlan], None] = lambda plan: None,
+) -> Model:
+    """Learn what is normal and return a calibrated model. Same images, settings and seed: same bytes.
+
+    Args:
+        *paths: Files, folders (walked) and globs of normal images.
+        method: A name of :data:`oddsight.methods.METHODS`, or a method with settings of its own.
+        backbone: A name of :data:`oddsight.backbones.BACKBONES`.
+        layers: Stages of the backbone to read; by default those that suit the method.
+        size: Side in pixels to which images are brought; by default the backbone's.
+        false_alarm_rate: Share of normal images that may be flagged. By default 1 %, or the smallest rate that the
+            number of images can promise.
+        calibration_fraction: Share of the images kept out of training for calibration. By default a quarter if that
+            is enough for the rate, otherwise 0: then every image is scored by a model that did not see it (five
+            folds), and the final model learns from all.
+        memory: The budget of the whole process, such as ``1GB``.
+        seed: Of every random choice.
+        cache: Where features are remembered; by default the user's, see :func:`oddsight.backbones.cache.default_cache`.
+        progress: Called with phase, done and total.
+        on_plan: Called once with the plan before the work starts.
+
+    Raises:
+        DataError: No images, fewer than 8 distinct ones, or too few for the rate.
+        MemoryBudgetError: The budget cannot hold the work.
+        OddsightError: Any setting that cannot work.
+    """
+    chosen = deepcopy(method) if isinstance(method, Method) else methods.by_name(method)()
+    network = backbones.backbone(backbone)
+    reading = f"{chosen.reads}/{chosen.stride}" if chosen.reads == "patches" else chosen.reads
+    extractor = Extractor(network, tuple(layers or network.layers[reading]), size or network.size, chosen.reads)
+    network.check_layers(extractor.layers)
+    network.shapes(extractor.layers, extractor.size)
+    _check_settings(false_alarm_rate, calibration_fraction)
+    budget = parse_bytes(memory)
+
+    collection = collect(*paths, progress=progress)
+    _check_collection(collection, paths)
+    plan = _plan(collection, false_alarm_rate, calibration_fraction, budget, seed)
+    chosen.require(plan.memory.method, extractor.shape, len(collection.images))
+    on_plan(plan)
+
+    job = _Job(extractor, plan, seed, cache or default_cache(), progress)
+    scores = job.cross_scores(chosen) if plan.kind == "cross" else None
+    graph = job.fitted(chosen, plan.training, "learning")
+    if scores is None:
+        scores = job.scores(graph, plan.calibration, "calibrating")
+    return _model(chosen, extractor, plan, graph, scores, seed)
+
+
+def _check_settings(rate: float | None, fraction: float | None) -> None:
+    if rate is not None:
+        check_rate(rate)
+    if fraction is not None and not 0 <= fraction < 1:
+        raise OddsightError(f"the calibration fraction must be at least 0 and below 1, not {fraction:g}")
+
+
+def _check_collection(collection: Collection, paths: Sequence[str | os.PathLike[str]]) -> None:
+    count, where = len(collection.images), ", ".join(str(path) for path in paths)
+    if count == 1 and collection.duplicates:
+        raise DataError(f"all {len(collection.duplicates) + 1} images in {where} are identical")
+    if count < FEWEST:
+        raise DataError(f"{where} holds {count} distinct images, and learning takes at least {FEWEST}")
+
+
+def _plan(collection: Collection, rate: float | None, fraction: float | None, budget: int, seed: int) -> FitPlan:
+    images = collection.images
+    wanted = DEFAULT_RATE if rate is None else rate
+    if fraction is None:
+        fraction = _FRACTION if int(np.ceil(_FRACTION * len(images))) >= images_needed(wanted) else 0.0
+    training, held = split(images, fraction, seed) if fraction else (list(images), list(images))
+    if len(training) < FEWEST:
+        raise DataError(
+            f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to learn from, and "
+            f"that takes at least {FEWEST}"
+        )
+    if len(held) < images_needed(wanted):
+        if rate is not None:
+            raise DataError(
+                f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images, and there "
+                f"are {len(held):,}: add normal images or ask for {smallest_rate(len(held)):.3g} or more"
+            )
+        wanted = smallest_rate(len(held))
+    kind = "split" if fraction else "cross"
+    return FitPlan(collection, training, held, kind, wanted, plan_memory(budget, images))
+
+
+class _Job:
+    """One fit: what its steps share."""
+
+    def __init__(
+        self, extractor: Extractor, plan: FitPlan, seed: int, cache: FeatureCache | None, progress: Progress
+    ) -> None:
+        self.extractor, self.plan, self.seed = extractor, plan, seed
+        self.progress = progress
+        self.cache = cache
+        self.features = Features(extractor, plan.collection.images, cache)
+
+    def fitted(self, method: Method, images: Sequence[ImageFile], phase: str) -> onnx.ModelProto:
+        """Fit ``method`` on images and return the graph from picture to score."""
+        features = _Watched(self.features.of(images), phase, self.progress)
+        method.fit(features, memory=self.plan.memory.method, seed=self.seed)
+        outputs = ["score", "anomaly_map"] if method.localises else ["score"]
+        return chain([self.extractor.graph, method.graph()], outputs)
+
+    def cross_scores(self, method: Method) -> NDArray[np.float32]:
+        """Score every image by a model that did not see it."""
+        parts = folds(self.plan.training, min(_FOLDS, len(self.plan.training)), self.seed)
+        scores = []
+        for number, part in enumerate(parts, 1):
+            others = [image for other in parts if other is not part for image in other]
+            name = f"fold {number} of {len(parts)}"
+            graph = self.fitted(deepcopy(method), sorted(others, key=lambda image: image.content), name)
+            scores.append(self.scores(graph, part, name))
+        return np.concatenate(scores)
+
+    def scores(self, graph: onnx.ModelProto, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
+        """Scores of images by the whole graph, ``[n]``."""
+        runs = session(graph.SerializeToString(), threads=1)
+        one = partial(_score, run=runs)
+        scores = []
+        for done, score in enumerate(ordered_map(one, images), 1):
+            scores.append(score)
+            self.progress(phase, done, len(images))
+        return np.array(scores, np.float32)
+
+
+def _score(image: ImageFile, *, run) -> float:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    return float(run.run(["score"], {"image": image.read()[None]})[0][0])
+
+
+class _Watched:
+    """Features whose passing by is reported."""
+
+    def __init__(self, features: Features, phase: str, progress: Progress) -> None:
+        self.features, self.phase, self.progress = features, phase, progress
+        self.shape = features.shape
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for done, array in enumerate(self.features, 1):
+            yield array
+            self.progress(self.phase, done, len(self.features))
+
+
+def _model(
+    method: Method,
+    extractor: Extractor,
+    plan: FitPlan,
+    graph: onnx.ModelProto,
+    scores: NDArray[np.float32],
+    seed: int,
+) -> Model:
+    """Add calibration and metadata to the graph."""
+    if not np.isfinite(scores).all():
+        raise OddsightError(f"{method.name} gave scores that are not finite: try another method or more images")
+    decision = decide(scores, plan.rate)
+    outputs = ["score", "p_value", *(["anomaly_map"] if method.localises else [])]
+    whole = chain([graph, calibrating(scores)], outputs)
+    grid = extractor.shape[1:]
+    metadata = Metadata(
+        schema_version=SCHEMA_VERSION,
+        oddsight=_version("oddsight"),
+        versions={"python": platform.python_version(), **{name: _version(name) for name in _RECORDED}},
+        graph_sha256=digest(whole),
+        method=MethodInfo(name=method.name, paper=method.paper, settings=method.settings()),
+        backbone=BackboneInfo(
+            name=extractor.backbone.name,
+            sha256=extractor.backbone.sha256,
+            layers=list(extractor.layers),
+            size=extractor.size,
+        ),
+        map_size=(grid[0], grid[1]) if method.localises else None,
+        training=TrainingInfo(
+            images=len(plan.training),
+            duplicates=len(plan.collection.duplicates),
+            unreadable=len(plan.collection.errors),
+            fingerprint=plan.collection.fingerprint,
+            images_seen=pack(plan.collection.images),
+            seed=seed,
+        ),
+        calibration=CalibrationInfo(
+            kind="cross" if plan.kind == "cross" else "split",
+            images=len(scores),
+            folds=min(_FOLDS, len(scores)) if plan.kind == "cross" else 1,
+        ),
+        decision=DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate),
+    )
+    whole.metadata_props.add(key=KEY, value=metadata.to_json())
+    return Model.from_bytes(whole.SerializeToString(deterministic=True))
+
+
+_RECORDED = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn")
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)

@@ -1,0 +1,44 @@
+"""From a score to its conformal p-value."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from oddsight.graphs.building import piece
+
+SCORES = "calibration/scores"
+"""The name of the constant that holds the calibration scores in a model file."""
+
+
+def calibrating(scores: NDArray[np.float32]) -> onnx.ModelProto:
+    """``score`` float32 ``[N]`` to ``p_value`` float32 ``[N]``: (1 + calibration scores at least as high) / (1 + n).
+
+    Args:
+        scores: Scores of ``n`` held-out normal images, ``[n]``.
+    """
+    return piece(
+        """
+        calibration (float[N] score) => (float[N] p_value)
+        <int64[1] column = {1}, float one = {1}>
+        {
+            own = Unsqueeze (score, column)
+            reached = GreaterOrEqual (scores, own)
+            counted = Cast <to = 1> (reached)
+            higher = ReduceSum <keepdims = 0> (counted, column)
+            rank = Add (higher, one)
+            p_value = Div (rank, total)
+        }
+        """,
+        {"scores": np.sort(scores).astype(np.float32), "total": np.array(len(scores) + 1, np.float32)},
+    )
+
+
+def calibration_scores(model: onnx.ModelProto) -> NDArray[np.float32] | None:
+    """The calibration scores that a model carries, ascending ``[n]``, or None if it has none."""
+    for constant in model.graph.initializer:
+        if constant.name == SCORES:
+            return np.asarray(numpy_helper.to_array(constant), np.float32)
+    return None

@@ -1,0 +1,26 @@
+"""From a picture of any size to what a backbone reads."""
+
+from __future__ import annotations
+
+import onnx
+
+from oddsight.graphs.building import piece
+
+
+def preprocessing(size: int) -> onnx.ModelProto:
+    """``image`` uint8 ``[N, H, W, 3]`` to ``pixels`` float32 ``[N, 3, size, size]`` with values 0 to 255.
+
+    Bilinear resizing with antialiasing, on 8-bit values as Pillow does it: large pictures are never held as floats.
+    """
+    return piece(
+        f"""
+        preprocessing (uint8[N, H, W, 3] image) => (float[N, 3, {size}, {size}] pixels)
+        <int64[2] size = {{{size}, {size}}}>
+        {{
+            resized = Resize <antialias = 1, axes = [1, 2], mode = "linear",
+                              coordinate_transformation_mode = "half_pixel"> (image, , , size)
+            values = Cast <to = 1> (resized)
+            pixels = Transpose <perm = [0, 3, 1, 2]> (values)
+        }}
+        """
+    )

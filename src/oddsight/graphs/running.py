@@ -1,0 +1,34 @@
+"""Running graphs in ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oddsight.errors import ModelError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+def session(content: bytes, *, threads: int) -> InferenceSession:
+    """Load a serialised graph for scoring on the CPU. A session may be run from several threads at once.
+
+    Args:
+        content: The model's bytes.
+        threads: Processors that one run uses.
+
+    Raises:
+        ModelError: If ONNX Runtime refuses the graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Pictures differ in size from one run to the next: planned and pooled memory would only grow.
+    options.enable_mem_pattern = False
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error

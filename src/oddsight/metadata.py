@@ -1,0 +1,116 @@
+"""What a model file says about itself: JSON under one key of its ``metadata_props``, checked on reading."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from oddsight.errors import ModelError
+
+KEY = "oddsight"
+SCHEMA_VERSION: Literal[1] = 1
+
+_Count = Annotated[int, Field(ge=0)]
+_Positive = Annotated[int, Field(ge=1)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Text = Annotated[str, Field(max_length=10_000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MethodInfo(_Section):
+    """The method and its settings."""
+
+    name: _Text
+    paper: _Text
+    settings: dict[str, JsonValue]
+
+
+class BackboneInfo(_Section):
+    """The feature network: which, whose weights (SHA-256), which layers, at which input size in pixels."""
+
+    name: _Text
+    sha256: _Digest
+    layers: list[_Text]
+    size: _Positive
+
+
+class TrainingInfo(_Section):
+    """What it learned from.
+
+    ``fingerprint`` is SHA-256 over the contents of all images; ``images_seen`` recognises each of them (the first 64
+    bits of the SHA-256 of its pixels, sorted, base64), so that evaluating on them can be refused.
+    """
+
+    images: _Count
+    duplicates: _Count
+    unreadable: _Count
+    fingerprint: _Digest
+    images_seen: Annotated[str, Field(pattern="^[A-Za-z0-9+/=]*$")]
+    seed: int
+
+
+class CalibrationInfo(_Section):
+    """How the calibration scores, which are a constant of the graph, were obtained.
+
+    ``split``: from images kept out of training. ``cross``: each image scored by a model that did not see it.
+    """
+
+    kind: Literal["split", "cross"]
+    images: _Positive
+    folds: _Positive
+
+
+class DecisionInfo(_Section):
+    """The threshold on the score (anomalous is strictly greater) and the rate it was chosen for, if any."""
+
+    threshold: _Finite
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None
+
+
+class Metadata(_Section):
+    """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
+
+    schema_version: Literal[1]
+    oddsight: _Text
+    versions: dict[str, str]
+    graph_sha256: _Digest
+    method: MethodInfo
+    backbone: BackboneInfo
+    map_size: tuple[_Positive, _Positive] | None
+    training: TrainingInfo
+    calibration: CalibrationInfo
+    decision: DecisionInfo
+
+    def to_json(self) -> str:
+        """Compact JSON."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """Read and check.
+
+        Raises:
+            ModelError: Saying which field is wrong, or that the version is not known.
+        """
+        try:
+            content: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelError("its metadata is not valid JSON") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ModelError(
+                f"its schema version is {version!r}, and this Oddsight reads version {SCHEMA_VERSION}: "
+                "use the Oddsight that wrote it, or a newer one"
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"its metadata is wrong at {where}: {first['msg']}") from error

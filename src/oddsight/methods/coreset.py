@@ -1,0 +1,119 @@
+"""Few vectors that stand for many: greedy k-centre, streamed in bounded memory.
+
+Greedy k-centre (Gonzalez 1985; its use for memory banks: Roth et al., CVPR 2022) keeps the rare patches that sampling
+loses. It composes: centres of parts, joined and reduced again, are still within a constant factor of the best choice
+(Indyk et al., PODS 2014; Malkomes et al., NIPS 2015). So features are reduced block by block as they stream in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+BLOCK = 4096
+"""Vectors reduced at a time."""
+
+
+def k_center(points: Vectors, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Indices of up to ``count`` points, each the farthest from those before; the first is random.
+
+    Stops early when every point coincides with a chosen one.
+
+    Args:
+        points: ``[n, d]``.
+        count: How many.
+        rng: Chooses the first.
+    """
+    n = len(points)
+    norms = np.einsum("ij,ij->i", points, points)
+    distance = np.full(n, np.inf, np.float32)
+    product = np.empty(n, np.float32)
+    chosen: list[int] = []
+    farthest = int(rng.integers(n))
+    # Below this, a squared distance is nothing but rounding.
+    floor = 1e-6 * float(norms.max(initial=0.0))
+    while len(chosen) < min(count, n):
+        chosen.append(farthest)
+        np.dot(points, np.float32(-2) * points[farthest], out=product)
+        product += norms
+        product += norms[farthest]
+        np.minimum(distance, product, out=distance)
+        farthest = int(distance.argmax())
+        if distance[farthest] <= floor:
+            break
+    return np.array(chosen, np.intp)
+
+
+class Coreset:
+    """Reduces a stream of vectors to at most ``size`` of them, in memory that does not grow with the stream.
+
+    Distances are exact: comparing them after a random projection is faster, but loses rare patches (measured in
+    ``docs/methods.md``).
+
+    Args:
+        size: Vectors to end with.
+        dimensions: Of each vector.
+        memory: Bytes it may use.
+        seed: Of the starting points.
+    """
+
+    def __init__(self, size: int, dimensions: int, memory: int, seed: int) -> None:
+        self.size = size
+        self._rng = np.random.default_rng(seed)
+        self._per_block = _per_block(size)
+        fitting = (memory - _block_bytes(dimensions)) // _candidate_bytes(dimensions)
+        # More candidates than this make the last reduction slow, not better.
+        self._capacity = min(max(fitting, 2 * size + self._per_block), 16 * size)
+        self._block: list[Vectors] = []
+        self._waiting = 0
+        self._candidates: list[Vectors] = []
+        self._held = 0
+
+    @staticmethod
+    def memory_needed(size: int, dimensions: int) -> int:
+        """The least bytes for a coreset of ``size`` vectors."""
+        return _block_bytes(dimensions) + (2 * size + _per_block(size)) * _candidate_bytes(dimensions)
+
+    def add(self, vectors: Vectors) -> None:
+        """Take more vectors, ``[n, d]``."""
+        for start in range(0, len(vectors), BLOCK):
+            part = vectors[start : start + BLOCK]
+            if self._waiting + len(part) > BLOCK:
+                self._reduce_block()
+            self._block.append(part)
+            self._waiting += len(part)
+
+    def result(self) -> Vectors:
+        """The coreset of everything added so far, ``[at most size, d]``."""
+        self._reduce_block()
+        return self._reduced(np.concatenate(self._candidates), self.size)
+
+    def _reduce_block(self) -> None:
+        if not self._block:
+            return
+        kept = self._reduced(np.concatenate(self._block), self._per_block)
+        self._block, self._waiting = [], 0
+        self._candidates.append(kept)
+        self._held += len(kept)
+        if self._held + self._per_block > self._capacity:
+            self._candidates = [self._reduced(np.concatenate(self._candidates), max(self.size, self._capacity // 2))]
+            self._held = len(self._candidates[0])
+
+    def _reduced(self, vectors: Vectors, count: int) -> Vectors:
+        if len(vectors) <= count:
+            return vectors
+        return vectors[k_center(vectors, count, self._rng)]
+
+
+def _per_block(size: int) -> int:
+    return max(64, size // 6)
+
+
+def _block_bytes(dimensions: int) -> int:
+    return 4 * BLOCK * (3 * dimensions + 4)
+
+
+def _candidate_bytes(dimensions: int) -> int:
+    return 4 * (2 * dimensions + 4)

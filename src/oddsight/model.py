@@ -1,0 +1,167 @@
+"""A trained model: one ONNX file, and what can be asked of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.calibration import Decision, decide
+from oddsight.errors import DataError, ImageError, ModelError
+from oddsight.files import write_bytes
+from oddsight.graphs.running import session
+from oddsight.images import MAX_PIXELS, as_image, read_image
+from oddsight.metadata import KEY, DecisionInfo, Metadata
+from oddsight.model_file import ModelFile, parse_model, read_model_file
+from oddsight.parallel import cores, ordered_map
+from oddsight.result import Result, source_name
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Source = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
+"""An image: a path, an array uint8 ``[H, W, 3]`` (or grey, or with alpha), or a Pillow image."""
+
+
+class Model:
+    """What was learned, calibrated, and how it decides. Scores come from running the file's own graph.
+
+    Make one with :func:`oddsight.fit` or :func:`oddsight.load`.
+    """
+
+    def __init__(self, file: ModelFile) -> None:
+        self._file = file
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model file.
+
+        Raises:
+            ModelError: If it is not a sound Oddsight model.
+        """
+        return cls(read_model_file(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """As :meth:`load`, from the bytes of a model file."""
+        return cls(parse_model(content))
+
+    def to_bytes(self) -> bytes:
+        """The model file's bytes."""
+        return self._file.content
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model file, all at once or not at all.
+
+        Raises:
+            OddsightError: If it cannot be written.
+        """
+        write_bytes(path, self._file.content)
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the file says about itself."""
+        return self._file.metadata
+
+    @property
+    def calibration_scores(self) -> NDArray[np.float32]:
+        """Scores of the calibration images, ascending ``[n]``."""
+        return self._file.calibration
+
+    @property
+    def decision(self) -> Decision:
+        """When an image counts as anomalous."""
+        return Decision(self.metadata.decision.threshold, self.metadata.decision.false_alarm_rate)
+
+    def with_decision(self, *, false_alarm_rate: float | None = None, threshold: float | None = None) -> Self:
+        """The same model with another decision; its graph, and so every score and p-value, stays as it is.
+
+        Args:
+            false_alarm_rate: At most this share of normal images is flagged.
+            threshold: Or: a raw score, set by hand.
+
+        Raises:
+            DataError: If neither or both are given, or the rate takes more calibration images.
+        """
+        if (false_alarm_rate is None) == (threshold is None):
+            raise DataError("give either a false-alarm rate or a threshold")
+        if false_alarm_rate is not None:
+            decision = decide(self.calibration_scores, false_alarm_rate)
+        else:
+            decision = Decision(float(threshold), None)  # type: ignore[arg-type]
+            if not np.isfinite(decision.threshold):
+                raise DataError("the threshold must be a finite number")
+        info = DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
+        metadata = self.metadata.model_copy(update={"decision": info})
+        proto = onnx.load_model_from_string(self._file.content)
+        for entry in proto.metadata_props:
+            if entry.key == KEY:
+                entry.value = metadata.to_json()
+        return self.from_bytes(proto.SerializeToString(deterministic=True))
+
+    def predict(self, image: Source, *, max_pixels: int = MAX_PIXELS) -> Result:
+        """Score one image.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        return self._predicted(image, self._session, max_pixels)
+
+    def predict_many(
+        self, images: Iterable[Source], *, max_pixels: int = MAX_PIXELS, workers: int | None = None
+    ) -> Iterator[Result | ImageError]:
+        """Score images on every core, in order, with bounded memory.
+
+        An image that cannot be read yields its error in its place, and the rest go on.
+        """
+        few = isinstance(images, Sequence) and len(images) <= cores()
+        run = self._session if few else self._session_for_many
+        return ordered_map(
+            partial(self._attempt, run=run, max_pixels=max_pixels), images, workers=1 if few else workers
+        )
+
+    def _attempt(self, image: Source, *, run: InferenceSession, max_pixels: int) -> Result | ImageError:
+        try:
+            return self._predicted(image, run, max_pixels)
+        except ImageError as error:
+            # Without its traceback, which would hold on to the pixels.
+            return ImageError(error.path, error.reason)
+
+    def _predicted(self, image: Source, run: InferenceSession, max_pixels: int) -> Result:
+        name = source_name(image)
+        pixels = read_image(name, max_pixels=max_pixels) if name is not None else as_image(image)  # type: ignore[arg-type]
+        try:
+            score, p_value, *maps = run.run(None, {"image": pixels[None]})
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            raise ModelError(f"the model's graph failed on {name or 'an array'}: {error}") from error
+        height, width, _ = pixels.shape
+        return Result(
+            source=name,
+            width=width,
+            height=height,
+            score=float(score[0]),
+            p_value=float(p_value[0]),
+            threshold=self.decision.threshold,
+            false_alarm_rate=self.decision.false_alarm_rate,
+            map=np.asarray(maps[0][0], np.float32) if maps else None,
+        )
+
+    @cached_property
+    def _session(self) -> InferenceSession:
+        return session(self._file.content, threads=cores())
+
+    @cached_property
+    def _session_for_many(self) -> InferenceSession:
+        # One core an image beats every core on one image when there are many.
+        return session(self._file.content, threads=1)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model file; see :meth:`Model.load`."""
+    return Model.load(path)

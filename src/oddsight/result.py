@@ -1,0 +1,147 @@
+"""What one image got: the one type that everything consumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.calibration import Decision
+from oddsight.errors import DataError, ImageError
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected area of the anomaly map beyond the threshold.
+
+    Attributes:
+        bbox: ``(left, top, right, bottom)`` in pixels of the image; right and bottom are exclusive.
+        area: In pixels of the image.
+        peak: The map's highest value inside.
+    """
+
+    bbox: tuple[int, int, int, int]
+    area: int
+    peak: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The score of one image and what follows from it.
+
+    Attributes:
+        source: The image's path, or None for one given as an array.
+        width: Of the image in pixels.
+        height: Of the image in pixels.
+        score: Raw; higher is more anomalous.
+        p_value: Share of normal images expected to score at least as high, in (0, 1].
+        threshold: What the score was compared with, or None if a batch decision flagged nothing.
+        false_alarm_rate: The rate the threshold stands for, or None if it was set by hand.
+        map: Float32 ``[h, w]`` on the model's grid, or None if the method cannot localise.
+    """
+
+    source: str | None
+    width: int
+    height: int
+    score: float
+    p_value: float
+    threshold: float | None
+    false_alarm_rate: float | None
+    map: NDArray[np.float32] | None
+
+    @property
+    def anomalous(self) -> bool:
+        """Whether the score is above the threshold."""
+        return self.threshold is not None and self.score > self.threshold
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The areas of the map beyond the threshold, highest peak first; empty if the image is normal."""
+        if self.map is None or self.threshold is None or not self.anomalous:
+            return ()
+        return find_regions(self.map, self.threshold, self.width, self.height)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``predict --json`` writes it."""
+        regions = [{"bbox": list(r.bbox), "area": r.area, "peak": r.peak} for r in self.regions]
+        return {
+            "path": self.source,
+            "score": self.score,
+            "p_value": self.p_value,
+            "anomalous": self.anomalous,
+            "threshold": self.threshold,
+            "false_alarm_rate": self.false_alarm_rate,
+            "regions": regions,
+        }
+
+
+def find_regions(values: NDArray[np.float32], threshold: float, width: int, height: int) -> tuple[Region, ...]:
+    """Connected areas (8 neighbours) of a map ``[h, w]`` above ``threshold``, for an image of that size in pixels."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(values > threshold, structure=np.ones((3, 3), bool))
+    rows, columns = values.shape
+    found = []
+    for number, (down, across) in enumerate(ndimage.find_objects(labels), 1):
+        inside = labels[down, across] == number
+        box = (
+            across.start * width // columns,
+            down.start * height // rows,
+            -(-across.stop * width // columns),
+            -(-down.stop * height // rows),
+        )
+        area = max(1, round(int(inside.sum()) * width * height / (rows * columns)))
+        found.append(Region(box, area, float(values[down, across][inside].max())))
+    return tuple(sorted(found, key=lambda region: -region.peak))
+
+
+def control_fdr(
+    results: Iterable[Result | ImageError], rate: float, calibration: NDArray[np.float32]
+) -> list[Result | ImageError]:
+    """Decide over a whole batch, so that at most a share ``rate`` of the alarms are expected to be false.
+
+    Benjamini and Hochberg's procedure on conformal p-values, which is valid for them (Bates et al., Annals of
+    Statistics 2023).
+
+    Args:
+        results: Of all images of the batch; errors are passed through. Maps of images that cannot be flagged are
+            dropped, so memory does not grow with them.
+        rate: The false discovery rate, between 0 and 1.
+        calibration: The model's calibration scores, ``[n]``.
+
+    Raises:
+        DataError: If ``rate`` is not between 0 and 1.
+    """
+    from scipy.stats import false_discovery_control
+
+    if not 0 < rate < 1:
+        raise DataError(f"the false discovery rate must lie between 0 and 1, not {rate:g}")
+    kept = [r if isinstance(r, ImageError) or _exact(r, calibration) <= rate else replace(r, map=None) for r in results]
+    p_values = np.array([_exact(r, calibration) for r in kept if isinstance(r, Result)])
+    flagged = p_values[false_discovery_control(p_values) <= rate] if len(p_values) else p_values
+    if not len(flagged):
+        return [r if isinstance(r, ImageError) else replace(r, threshold=None, false_alarm_rate=None) for r in kept]
+    cut = float(flagged.max())
+    alarms = round(cut * (len(calibration) + 1))
+    decision = Decision(float(np.sort(calibration)[len(calibration) - alarms]), cut)
+    return [
+        r
+        if isinstance(r, ImageError)
+        else replace(r, threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
+        for r in kept
+    ]
+
+
+def _exact(result: Result, calibration: NDArray[np.float32]) -> float:
+    """The p-value in float64: the graph's float32 may round past a rate that it equals."""
+    n = len(calibration) + 1
+    return round(result.p_value * n) / n
+
+
+def source_name(source: object) -> str | None:
+    """The path of a source that has one."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else None
