@@ -111,7 +111,7 @@ class Model:
         Raises:
             ImageError: If it cannot be read.
         """
-        return self._predicted(image, self._session, max_pixels)
+        return self.score(_pixels(image, max_pixels), source=source_name(image))
 
     def predict_many(
         self, images: Iterable[Source], *, max_pixels: int = MAX_PIXELS, workers: int | None = None
@@ -121,28 +121,25 @@ class Model:
         An image that cannot be read yields its error in its place, and the rest go on.
         """
         few = isinstance(images, Sequence) and len(images) <= cores()
-        run = self._session if few else self._session_for_many
-        return ordered_map(
-            partial(self._attempt, run=run, max_pixels=max_pixels), images, workers=1 if few else workers
-        )
+        attempt = partial(self._attempt, max_pixels=max_pixels, one_core=not few)
+        return ordered_map(attempt, images, workers=1 if few else workers)
 
-    def _attempt(self, image: Source, *, run: InferenceSession, max_pixels: int) -> Result | ImageError:
-        try:
-            return self._predicted(image, run, max_pixels)
-        except ImageError as error:
-            # Without its traceback, which would hold on to the pixels.
-            return ImageError(error.path, error.reason)
+    def score(self, pixels: NDArray[np.uint8], *, source: str | None = None, one_core: bool = False) -> Result:
+        """Score an image that is already decoded.
 
-    def _predicted(self, image: Source, run: InferenceSession, max_pixels: int) -> Result:
-        name = source_name(image)
-        pixels = read_image(name, max_pixels=max_pixels) if name is not None else as_image(image)  # type: ignore[arg-type]
+        Args:
+            pixels: uint8 ``[H, W, 3]``, RGB.
+            source: Its path, for the result.
+            one_core: Use one core, which is better where several threads call this at once.
+        """
+        run = self._session_for_many if one_core else self._session
         try:
             score, p_value, *maps = run.run(None, {"image": pixels[None]})
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            raise ModelError(f"the model's graph failed on {name or 'an array'}: {error}") from error
+            raise ModelError(f"the model's graph failed on {source or 'an array'}: {error}") from error
         height, width, _ = pixels.shape
         return Result(
-            source=name,
+            source=source,
             width=width,
             height=height,
             score=float(score[0]),
@@ -152,6 +149,14 @@ class Model:
             map=np.asarray(maps[0][0], np.float32) if maps else None,
         )
 
+    def _attempt(self, image: Source, *, max_pixels: int, one_core: bool) -> Result | ImageError:
+        try:
+            pixels = _pixels(image, max_pixels)
+        except ImageError as error:
+            # Without its traceback, which would hold on to the pixels.
+            return ImageError(error.path, error.reason)
+        return self.score(pixels, source=source_name(image), one_core=one_core)
+
     @cached_property
     def _session(self) -> InferenceSession:
         return session(self._file.content, threads=cores())
@@ -160,6 +165,12 @@ class Model:
     def _session_for_many(self) -> InferenceSession:
         # One core an image beats every core on one image when there are many.
         return session(self._file.content, threads=1)
+
+
+def _pixels(image: Source, max_pixels: int) -> NDArray[np.uint8]:
+    if isinstance(image, np.ndarray | Image.Image):
+        return as_image(image)
+    return read_image(image, max_pixels=max_pixels)
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -123,11 +123,11 @@ def pack(images: Iterable[ImageFile]) -> str:
     return base64.b64encode(b"".join(sorted(bytes.fromhex(image.content)[:8] for image in images))).decode()
 
 
-def overlap(images: Iterable[ImageFile], packed: str) -> list[ImageFile]:
-    """Those of ``images`` whose content is in ``packed`` (see :func:`pack`)."""
+def seen(packed: str) -> Callable[[str], bool]:
+    """A test whether a content is among those of :func:`pack`."""
     raw = base64.b64decode(packed)
     known = {raw[at : at + 8] for at in range(0, len(raw), 8)}
-    return [image for image in images if bytes.fromhex(image.content)[:8] in known]
+    return lambda content: bytes.fromhex(content)[:8] in known
 
 
 def split(images: Sequence[ImageFile], fraction: float, seed: int) -> tuple[list[ImageFile], list[ImageFile]]:

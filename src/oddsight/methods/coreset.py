@@ -15,6 +15,8 @@ Vectors = NDArray[np.float32]
 BLOCK = 4096
 """Vectors reduced at a time."""
 
+_ACTIVE = 384
+
 
 def k_center(points: Vectors, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Indices of up to ``count`` points, each the farthest from those before; the first is random.
@@ -28,20 +30,37 @@ def k_center(points: Vectors, count: int, rng: np.random.Generator) -> NDArray[n
     """
     n = len(points)
     norms = np.einsum("ij,ij->i", points, points)
-    distance = np.full(n, np.inf, np.float32)
-    product = np.empty(n, np.float32)
-    chosen: list[int] = []
-    farthest = int(rng.integers(n))
     # Below this, a squared distance is nothing but rounding.
     floor = 1e-6 * float(norms.max(initial=0.0))
+    chosen = [int(rng.integers(n))]
+    distance = np.full(n, np.inf, np.float32)
+    seen = np.zeros(n, np.intp)
+    # Distances only shrink, so an old one is an upper bound. Only the most distant points are brought up to date, as a
+    # matrix product, and chosen from for as long as none of the others could be farther: the exact greedy choice.
+    active = min(n, _ACTIVE)
     while len(chosen) < min(count, n):
-        chosen.append(farthest)
-        np.dot(points, np.float32(-2) * points[farthest], out=product)
-        product += norms
-        product += norms[farthest]
-        np.minimum(distance, product, out=distance)
-        farthest = int(distance.argmax())
-        if distance[farthest] <= floor:
+        order = np.argpartition(distance, n - active - 1) if active < n else np.arange(n)
+        front, bound = order[n - active :], distance[order[n - active - 1]] if active < n else -np.inf
+        near = points[front]
+        fresh = distance[front]
+        missed = chosen[int(seen[front].min()) :]
+        if missed:
+            products = near @ points[missed].T
+            products *= -2
+            products += norms[missed]
+            fresh = np.minimum(fresh, products.min(axis=1) + norms[front])
+        while len(chosen) < min(count, n):
+            farthest = int(fresh.argmax())
+            if fresh[farthest] < bound or fresh[farthest] <= floor:
+                break
+            chosen.append(int(front[farthest]))
+            squared = near @ (np.float32(-2) * near[farthest])
+            squared += norms[front]
+            squared += norms[front[farthest]]
+            np.minimum(fresh, squared, out=fresh)
+        distance[front] = fresh
+        seen[front] = len(chosen)
+        if max(bound, float(fresh.max())) <= floor:
             break
     return np.array(chosen, np.intp)
 

@@ -33,7 +33,7 @@ class PatchCore(Method):
     reads: ClassVar[Reading] = "patches"
     localises: ClassVar[bool] = True
 
-    bank_size: int = 2000
+    bank_size: int = 1000
     sigma: float = 1.0
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:

@@ -1,0 +1,357 @@
+"""evaluate(): a model against labelled images, with the threshold as it is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight import metrics
+from oddsight.datasets.collection import Progress, seen, silent
+from oddsight.datasets.labelled import Folder, LabelledImage, from_folders, from_mvtec
+from oddsight.errors import DataError, ImageError
+from oddsight.images import content_hash, read_image, read_mask
+from oddsight.metadata import Metadata
+from oddsight.model import Model
+from oddsight.parallel import ordered_map
+from oddsight.pixel_metrics import PixelScores, pixel_metrics
+from oddsight.result import Result
+from oddsight.trivial import BASELINES, trivial_scores
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One test image: the truth about it and what the model said.
+
+    Attributes:
+        path: The image.
+        kind: The type of anomaly, or None if it is normal.
+        mask: The path of its mask, or None.
+        score: Raw.
+        p_value: In (0, 1].
+        flagged: Whether the model called it anomalous.
+    """
+
+    path: str
+    kind: str | None
+    mask: str | None
+    score: float
+    p_value: float
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate` found. Rates and areas lie in [0, 1]; intervals are ``(low, high)``.
+
+    Attributes:
+        metadata: Of the model.
+        judged: Every readable test image, in order.
+        image: Metrics over images: ``auroc, auroc_ci, average_precision, fpr95, fpr95_normal_positive, precision,
+            recall, f1, f1_max, false_alarm_rate, false_alarm_rate_ci, recall_ci``.
+        pixel: ``auroc, average_precision, aupro, aupro_limit, f1_max``, or None without masks or maps.
+        by_type: For each type of anomaly: ``auroc, auroc_ci, average_precision, recall, images``.
+        baselines: AUROC of trivial features of the image (mean brightness, ...), each oriented in its own favour.
+        confidence: Of the intervals.
+        counts: ``normal, anomalous, flagged_normal, flagged_anomalous, masks, empty_masks, unreadable``.
+        warnings: What a reader must know, one sentence each.
+        errors: Images and masks that could not be used.
+    """
+
+    metadata: Metadata
+    judged: tuple[Judged, ...]
+    image: Mapping[str, Any]
+    pixel: Mapping[str, float] | None
+    by_type: Mapping[str, Mapping[str, Any]]
+    baselines: Mapping[str, float]
+    confidence: float
+    counts: Mapping[str, int]
+    warnings: tuple[str, ...]
+    errors: tuple[ImageError, ...]
+
+    def scores(self, kind: str | None) -> NDArray[np.float64]:
+        """Scores of the images of one type; None for the normal ones."""
+        return np.array([judged.score for judged in self.judged if judged.kind == kind])
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``evaluate --json`` writes it."""
+        return {
+            "model": {
+                "method": self.metadata.method.name,
+                "backbone": self.metadata.backbone.name,
+                "graph_sha256": self.metadata.graph_sha256,
+                "threshold": self.metadata.decision.threshold,
+                "false_alarm_rate": self.metadata.decision.false_alarm_rate,
+            },
+            "image": dict(self.image),
+            "pixel": dict(self.pixel) if self.pixel is not None else None,
+            "by_type": {kind: dict(values) for kind, values in self.by_type.items()},
+            "baselines": dict(self.baselines),
+            "confidence": self.confidence,
+            "counts": dict(self.counts),
+            "warnings": list(self.warnings),
+            "errors": [{"path": error.path, "error": error.reason} for error in self.errors],
+        }
+
+
+def evaluate(
+    model: Model,
+    folder: Folder | None = None,
+    *,
+    normal: Folder | None = None,
+    anomalous: Folder | None = None,
+    masks: Folder | None = None,
+    aupro_limit: float = 0.3,
+    confidence: float = 0.95,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Score labelled images by the model's own graph and threshold, and compare with the truth.
+
+    Args:
+        model: As fitted or loaded; nothing about it changes.
+        folder: A folder in MVTec AD's layout; or
+        normal: a folder of normal images, with
+        anomalous: a folder of anomalous ones, whose sub-folders are types of anomaly.
+        masks: A folder of masks, laid out as ``anomalous``; any non-zero pixel is anomalous.
+        aupro_limit: False-positive rate up to which the area under the per-region overlap curve is taken.
+        confidence: Of the intervals.
+        seed: Of the bootstrap.
+        progress: Called with phase, done and total.
+
+    Raises:
+        DataError: Missing images, or images that the model was fitted on, or that are both normal and anomalous.
+    """
+    if folder is not None and (normal, anomalous, masks) == (None, None, None):
+        labelled = from_mvtec(folder)
+    elif folder is None and normal is not None and anomalous is not None:
+        labelled = from_folders(normal, anomalous, masks)
+    else:
+        raise DataError("name either one folder in MVTec AD's layout, or a normal and an anomalous folder")
+    with ExitStack() as stack:
+        maps: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+        looks, errors = _look_at_all(model, labelled.images, maps, progress)
+        _check_leaks(looks, model)
+        pixel, pixel_errors = _pixel_scores(model, looks, maps, aupro_limit)
+    errors = [*labelled.problems, *errors, *pixel_errors]
+    return _evaluation(model, looks, errors, pixel, confidence, seed)
+
+
+@dataclass(frozen=True)
+class _Look:
+    labelled: LabelledImage
+    content: str
+    result: Result
+    trivial: tuple[float, ...]
+    mask_error: ImageError | None
+    mask_empty: bool
+
+
+def _look_at_all(
+    model: Model, images: Sequence[LabelledImage], maps: IO[bytes], progress: Progress
+) -> tuple[list[_Look], list[ImageError]]:
+    """Score everything once; maps go to a file, so that memory does not grow with them."""
+    looks, errors = [], []
+    for done, look in enumerate(ordered_map(partial(_look_at, model), images), 1):
+        if isinstance(look, ImageError):
+            errors.append(look)
+        else:
+            if look.result.map is not None:
+                maps.write(look.result.map.tobytes())
+            looks.append(look)
+        progress("evaluating", done, len(images))
+    for what in ("normal", "anomalous"):
+        if not any((look.labelled.kind is None) == (what == "normal") for look in looks):
+            reason = f"; the first is {errors[0]}" if errors else ""
+            raise DataError(f"none of the {what} images could be read{reason}")
+    return looks, errors
+
+
+def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
+    try:
+        pixels = read_image(labelled.path)
+    except ImageError as error:
+        # Without its traceback, which would hold on to the pixels.
+        return ImageError(error.path, error.reason)
+    mask_error, empty = None, False
+    if labelled.mask is not None:
+        try:
+            empty = not read_mask(labelled.mask, pixels.shape[1::-1]).any()
+        except ImageError as error:
+            mask_error = ImageError(error.path, error.reason)
+    result = model.score(pixels, source=str(labelled.path), one_core=True)
+    return _Look(labelled, content_hash(pixels), result, trivial_scores(pixels), mask_error, empty)
+
+
+def _check_leaks(looks: Sequence[_Look], model: Model) -> None:
+    known = seen(model.metadata.training.images_seen)
+    leaked = [look for look in looks if known(look.content)]
+    if leaked:
+        raise DataError(
+            f"{len(leaked)} of {len(looks)} test images were used to fit this model, such as "
+            f"{leaked[0].labelled.path}: take them out, numbers on them would mean nothing"
+        )
+    normal = {look.content: look.labelled.path for look in looks if look.labelled.kind is None}
+    for look in looks:
+        if look.labelled.kind is not None and look.content in normal:
+            raise DataError(
+                f"{look.labelled.path} is the same picture as {normal[look.content]}, which counts as normal"
+            )
+
+
+def _pixel_scores(
+    model: Model, looks: Sequence[_Look], maps: IO[bytes], limit: float
+) -> tuple[PixelScores | None, list[ImageError]]:
+    errors = [look.mask_error for look in looks if look.mask_error is not None]
+    grid = model.metadata.map_size
+    if grid is None or not any(
+        look.labelled.mask and look.mask_error is None and not look.mask_empty for look in looks
+    ):
+        return None, errors
+
+    def images() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        maps.seek(0)
+        for look in looks:
+            values = np.frombuffer(maps.read(4 * grid[0] * grid[1]), np.float32).reshape(grid)
+            size = (look.result.width, look.result.height)
+            if look.labelled.kind is None:
+                yield upscaled(values, size), np.zeros(size[::-1], bool)
+            elif look.labelled.mask is not None and look.mask_error is None and not look.mask_empty:
+                yield upscaled(values, size), read_mask(look.labelled.mask, size)
+
+    return pixel_metrics(images, limit=limit), errors
+
+
+def upscaled(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """A map ``[h, w]`` brought to ``size`` (width, height) bilinearly: ``[height, width]``."""
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR), np.float32)
+
+
+def _evaluation(
+    model: Model,
+    looks: Sequence[_Look],
+    errors: Sequence[ImageError],
+    pixel: PixelScores | None,
+    confidence: float,
+    seed: int,
+) -> Evaluation:
+    judged = tuple(
+        Judged(
+            str(look.labelled.path),
+            look.labelled.kind,
+            str(look.labelled.mask) if look.labelled.mask else None,
+            look.result.score,
+            look.result.p_value,
+            look.result.anomalous,
+        )
+        for look in looks
+    )
+    truth = np.array([one.kind is not None for one in judged])
+    scores = np.array([one.score for one in judged])
+    flags = np.array([one.flagged for one in judged])
+    image = _image_metrics(scores, flags, truth, confidence, seed)
+    kinds = sorted({one.kind for one in judged if one.kind is not None})
+    by_type = {}
+    for kind in kinds:
+        own = np.array([one.kind == kind for one in judged])
+        by_type[kind] = _type_metrics(scores[~truth], scores[own], flags[own], confidence, seed)
+    trivial = np.array([look.trivial for look in looks])
+    baselines = {
+        name: metrics.trivial_baseline_auroc(trivial[~truth, column], trivial[truth, column])
+        for column, name in enumerate(BASELINES)
+    }
+    counts = {
+        "normal": int((~truth).sum()),
+        "anomalous": int(truth.sum()),
+        "flagged_normal": int(flags[~truth].sum()),
+        "flagged_anomalous": int(flags[truth].sum()),
+        "masks": sum(look.labelled.mask is not None and look.mask_error is None for look in looks),
+        "empty_masks": sum(look.mask_empty for look in looks),
+        "unreadable": len(errors),
+    }
+    return Evaluation(
+        metadata=model.metadata,
+        judged=judged,
+        image=image,
+        pixel=_pixel_json(pixel),
+        by_type=by_type,
+        baselines=baselines,
+        confidence=confidence,
+        counts=counts,
+        warnings=tuple(_warnings(image, baselines, counts, model.metadata)),
+        errors=tuple(errors),
+    )
+
+
+def _image_metrics(
+    scores: NDArray[np.float64], flags: NDArray[np.bool_], truth: NDArray[np.bool_], confidence: float, seed: int
+) -> dict[str, Any]:
+    normal, anomalous = scores[~truth], scores[truth]
+    decided = metrics.decision(flags[~truth], flags[truth])
+    return {
+        "auroc": metrics.auroc(normal, anomalous),
+        "auroc_ci": metrics.bootstrap_interval(normal, anomalous, metrics.auroc, confidence=confidence, seed=seed),
+        "average_precision": metrics.average_precision(normal, anomalous),
+        "fpr95": metrics.fpr_at_tpr(normal, anomalous, 0.95, positive="anomalous"),
+        "fpr95_normal_positive": metrics.fpr_at_tpr(normal, anomalous, 0.95, positive="normal"),
+        "precision": decided.precision,
+        "recall": decided.recall,
+        "recall_ci": metrics.binomial_interval(decided.tp, decided.tp + decided.fn, confidence),
+        "f1": decided.f1,
+        "f1_max": metrics.f1_max(normal, anomalous)[0],
+        "false_alarm_rate": decided.false_alarm_rate,
+        "false_alarm_rate_ci": metrics.binomial_interval(decided.fp, decided.fp + decided.tn, confidence),
+    }
+
+
+def _type_metrics(
+    normal: NDArray[np.float64], own: NDArray[np.float64], flags: NDArray[np.bool_], confidence: float, seed: int
+) -> dict[str, Any]:
+    return {
+        "auroc": metrics.auroc(normal, own),
+        "auroc_ci": metrics.bootstrap_interval(normal, own, metrics.auroc, confidence=confidence, seed=seed),
+        "average_precision": metrics.average_precision(normal, own),
+        "recall": float(flags.mean()),
+        "images": len(own),
+    }
+
+
+def _pixel_json(pixel: PixelScores | None) -> dict[str, float] | None:
+    if pixel is None:
+        return None
+    return {
+        "auroc": pixel.auroc,
+        "average_precision": pixel.average_precision,
+        "aupro": pixel.aupro,
+        "aupro_limit": pixel.limit,
+        "f1_max": pixel.f1_max,
+    }
+
+
+def _warnings(
+    image: Mapping[str, Any], baselines: Mapping[str, float], counts: Mapping[str, int], metadata: Metadata
+) -> Iterator[str]:
+    name, best = max(baselines.items(), key=lambda item: item[1])
+    if best >= image["auroc"]:
+        yield (
+            f"The trivial baseline '{name}' reaches an AUROC of {best:.3f}, no less than the model's "
+            f"{image['auroc']:.3f}: on these images the model is not needed, or they differ by an artefact."
+        )
+    rate = metadata.decision.false_alarm_rate
+    if rate is not None and image["false_alarm_rate_ci"][0] > rate:
+        yield (
+            f"{counts['flagged_normal']} of {counts['normal']} normal images were flagged, more than chance allows at "
+            f"a rate of {rate:.2%}: these normal images differ from those the model was calibrated on."
+        )
+    if counts["normal"] < 20 or counts["anomalous"] < 20:
+        yield (
+            f"{counts['normal']} normal and {counts['anomalous']} anomalous images are few: mind the width of the "
+            "intervals."
+        )
