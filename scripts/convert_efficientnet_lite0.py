@@ -25,7 +25,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 BATCH_NORM_EPSILON = 1e-3
 # Per stage: number of blocks, kernel size, stride of the first block, whether the block expands its channels.
-STAGES = [(1, 3, 1, False), (2, 3, 2, True), (2, 5, 2, True), (3, 3, 2, True), (3, 5, 1, True), (4, 5, 2, True), (1, 3, 1, True)]
+STAGES = [
+    (1, 3, 1, False),
+    (2, 3, 2, True),
+    (2, 5, 2, True),
+    (3, 3, 2, True),
+    (3, 5, 1, True),
+    (4, 5, 2, True),
+    (1, 3, 1, True),
+]
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -39,17 +47,20 @@ class GraphWriter:
         self.initializers: list[onnx.TensorProto] = []
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
+        """Add a node and return its output."""
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, value: NDArray[np.float32]) -> str:
+        """Add a constant and return its name."""
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
         return name
 
     def convolution(self, x: str, name: str, conv: str, norm: str, *, stride: int = 1, relu6: bool = True) -> str:
         """Convolution with its batch normalisation folded in, then ReLU6."""
         kernel = self.weights[f"{conv}.weight"].astype(np.float64)
-        scale = self.weights[f"{norm}.weight"] / np.sqrt(self.weights[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPSILON)
+        variance = self.weights[f"{norm}.running_var"].astype(np.float64)
+        scale = self.weights[f"{norm}.weight"] / np.sqrt(variance + BATCH_NORM_EPSILON)
         bias = self.weights[f"{norm}.bias"] - self.weights[f"{norm}.running_mean"] * scale
         group = kernel.shape[0] if kernel.shape[1] == 1 and kernel.shape[2] > 1 else 1
         inputs = [
@@ -58,9 +69,8 @@ class GraphWriter:
             self.constant(f"{name}.bias", bias.astype(np.float32)),
         ]
         size = kernel.shape[2]
-        x = self.node(
-            "Conv", inputs, f"{name}.conv", auto_pad="SAME_UPPER", kernel_shape=[size, size], strides=[stride, stride], group=group
-        )
+        shape = {"kernel_shape": [size, size], "strides": [stride, stride], "group": group}
+        x = self.node("Conv", inputs, f"{name}.conv", auto_pad="SAME_UPPER", **shape)
         return self.node("Clip", [x, "zero", "six"], f"{name}.relu6") if relu6 else x
 
 
@@ -91,14 +101,13 @@ def build(weights: Weights) -> onnx.ModelProto:
     g.node("Identity", [x], "head")
     outputs = [*(f"stage{i}" for i in range(1, 8)), "head"]
     channels.append(weights["_conv_head.weight"].shape[0])
-    graph = helper.make_graph(
-        g.nodes,
-        "efficientnet-lite0",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, "H", "W"])],
-        [helper.make_tensor_value_info(o, TensorProto.FLOAT, ["N", c, f"h_{o}", f"w_{o}"]) for o, c in zip(outputs, channels, strict=True)],
-        g.initializers,
+    values = [("pixels", ["N", 3, "H", "W"])]
+    values += [(name, ["N", c, f"h_{name}", f"w_{name}"]) for name, c in zip(outputs, channels, strict=True)]
+    pixels, *stages = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values)
+    graph = helper.make_graph(g.nodes, "efficientnet-lite0", [pixels], stages, g.initializers)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="oddsight"
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="oddsight")
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -45,3 +45,19 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write ``content`` to ``path`` all at once or not at all; see :func:`atomic_write`."""
     with atomic_write(path) as file:
         file.write(content)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before long work whether ``path`` can be written; what it holds is left alone.
+
+    Raises:
+        OddsightError: If not.
+    """
+    target = Path(path)
+    try:
+        if target.is_dir():
+            raise OddsightError(f"cannot write {target}: it is a folder; name a file")
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise OddsightError(f"cannot write {target}: {error.strerror or error}") from error

@@ -1,0 +1,47 @@
+PYTHON ?= python3
+PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-core test-train lint bench clean
+
+demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a report.
+	.venv/bin/python examples/demo.py demo-output
+
+test: test-core test-train  ## Run every test.
+
+test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests that need no PyTorch.
+	.venv-test/bin/python -m pytest -m "not train"
+
+test-train: .venv-train/train  ## Run the tests that need PyTorch.
+	.venv-train/bin/python -m pytest -m train
+
+lint: .venv-test/dev
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+
+bench: .venv-test/dev  ## Regenerate the speed table: make bench DATA=folder/of/magnetic-tile
+	.venv-test/bin/python benchmarks/speed.py $(DATA)
+
+.venv/core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/$(PIP_INSTALL) --editable .
+	touch $@
+
+.venv-test/dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-test
+	.venv-test/$(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+.venv-train/train: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-train
+	.venv-train/$(PIP_INSTALL) --editable '.[dev,train]'
+	touch $@
+
+# Without npm the tests in JavaScript are skipped, with a reason.
+tests/node/node_modules/installed: tests/node/package-lock.json
+	if command -v npm >/dev/null; then cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --silent; fi
+	mkdir -p tests/node/node_modules
+	touch $@
+
+clean:
+	rm -rf .venv .venv-test .venv-train tests/node/node_modules demo-output

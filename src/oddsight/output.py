@@ -1,0 +1,219 @@
+"""Results for people: tables and sentences on the terminal, and JSON files."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from oddsight.calibration import smallest_rate
+from oddsight.datasets.check import CheckReport
+from oddsight.evaluation import Evaluation
+from oddsight.files import write_bytes
+from oddsight.fitting import FitPlan
+from oddsight.model import Model
+from oddsight.model_file import ModelFile
+from oddsight.terminal import complain, console, note, percent, shown, table
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
+    """Write JSON to a file, or to standard output for ``-``."""
+    text = jsonlib.dumps(content, indent=2) + "\n"
+    if str(path) == "-":
+        console.file.write(text)
+    else:
+        write_bytes(path, text.encode())
+
+
+def say_plan(plan: FitPlan, quiet: bool) -> None:
+    """Say what a fit is about to do, and complain of what it cannot read."""
+    for error in plan.collection.errors:
+        complain(error)
+    if plan.collection.duplicates:
+        note(f"{len(plan.collection.duplicates):,} duplicates are used once", quiet=quiet)
+    if plan.kind == "split":
+        how = f"learning from {len(plan.training):,} images, calibrating on {len(plan.calibration):,} others"
+    else:
+        how = f"learning from {len(plan.training):,} images, calibrating on the same by cross-conformal folds"
+    note(how, quiet=quiet)
+    note(f"memory budget {plan.memory}", quiet=quiet)
+
+
+def say_fitted(model: Model, path: Path, quiet: bool) -> None:
+    """Say what was written."""
+    size = len(model.to_bytes()) / 1e6
+    note(f"wrote {path} ({size:.1f} MB)", quiet=quiet)
+    _say_rate(model, quiet)
+
+
+def say_decision(model: Model, path: Path, quiet: bool) -> None:
+    """Say what a changed model does."""
+    note(f"wrote {path}", quiet=quiet)
+    _say_rate(model, quiet)
+
+
+def _say_rate(model: Model, quiet: bool) -> None:
+    decision, n = model.decision, len(model.calibration_scores)
+    if decision.false_alarm_rate is None:
+        note(f"flags scores above {decision.threshold:.6g}, set by hand", quiet=quiet)
+        return
+    least = f"; with {n:,} calibration images the smallest possible is {percent(smallest_rate(n))}"
+    rate = f"flags at most {percent(decision.false_alarm_rate)} of normal images"
+    note(f"{rate}: scores above {decision.threshold:.6g}{least}", quiet=quiet)
+
+
+_MOST = 10
+"""Entries of a list shown on the terminal; the JSON has them all."""
+
+
+def show_check(report: CheckReport) -> None:
+    """Show what was found in a folder."""
+    kinds = report.kinds
+    console.print(f"{report.images:,} images in {shown(report.folder)}, {report.ignored:,} other files ignored")
+    if kinds.width and kinds.height:
+        console.print(f"width {_spread(kinds.width)}, height {_spread(kinds.height)} pixels")
+    for name, counts in (("modes", kinds.modes), ("bits a channel", kinds.bit_depths), ("formats", kinds.formats)):
+        console.print(f"{name}: {', '.join(f'{shown(value)} ({count:,})' for value, count in counts.items())}")
+    rows = table("folder", "images", "unreadable", "commonest size", numbers=("images", "unreadable"))
+    for folder in report.subfolders:
+        size = next(iter(folder.kinds.sizes), "")
+        rows.add_row(shown(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
+    console.print(rows)
+    _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
+    _show_list("groups of exact duplicates", [" = ".join(group.paths) for group in report.duplicates])
+    _show_list("groups of near duplicates", [" ~ ".join(group.paths) for group in report.near_duplicates])
+    _show_list("nearly empty", report.nearly_empty)
+    _show_list("blurred, compared with the others", report.blurred)
+    for text in report.notes:
+        console.print(f"[yellow]note:[/yellow] {shown(text)}")
+
+
+def _spread(values: tuple[int, float, int]) -> str:
+    least, median, most = values
+    return f"{least:,}" if least == most else f"{least:,} to {most:,} (median {median:,.0f})"
+
+
+def _show_list(what: str, entries: Sequence[str]) -> None:
+    if not entries:
+        return
+    console.print(f"[bold]{len(entries):,} {what}[/bold]")
+    for entry in entries[:_MOST]:
+        console.print(f"  {shown(entry[:300])}")
+    if len(entries) > _MOST:
+        console.print(f"  and {len(entries) - _MOST:,} more")
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """Show the numbers of an evaluation."""
+    image, counts = found.image, found.counts
+    rows = table("metric", "value", f"{100 * found.confidence:g} % interval", numbers=("value",))
+    rows.add_row("AUROC", f"{image['auroc']:.4f}", _interval(image["auroc_ci"]))
+    rows.add_row("average precision", f"{image['average_precision']:.4f}")
+    rows.add_row("FPR at 95 % of anomalies found", f"{image['fpr95']:.4f}")
+    rows.add_row("anomalies passed at 95 % of normal passed", f"{image['fpr95_normal_positive']:.4f}")
+    rows.add_row("anomalies found (recall)", f"{image['recall']:.4f}", _interval(image["recall_ci"]))
+    rows.add_row("false-alarm rate", f"{image['false_alarm_rate']:.4f}", _interval(image["false_alarm_rate_ci"]))
+    rows.add_row("precision", f"{image['precision']:.4f}")
+    rows.add_row("F1", f"{image['f1']:.4f}")
+    rows.add_row("F1 at the best threshold (uses the labels)", f"{image['f1_max']:.4f}")
+    if found.pixel is not None:
+        rows.add_row("pixel AUROC", f"{found.pixel['auroc']:.4f}")
+        rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
+        rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
+    console.print(f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images")
+    console.print(rows)
+    types = table("type", "images", "AUROC", "found", numbers=("images", "AUROC", "found"))
+    for kind, values in found.by_type.items():
+        types.add_row(shown(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
+    console.print(types)
+    for warning in found.warnings:
+        note(f"note: {warning}")
+    for error in found.errors:
+        complain(error)
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def describe_model(file: ModelFile) -> dict[str, Any]:
+    """Everything a model file says about itself, and its sizes."""
+    content: dict[str, Any] = file.metadata.model_dump(mode="json")
+    packed = content["training"].pop("images_seen")
+    scores = file.calibration
+    content["training"]["images_recognised"] = len(packed) * 3 // 4 // 8
+    content["calibration"] |= {
+        "smallest_rate": smallest_rate(len(scores)),
+        "scores": {
+            "min": float(scores[0]),
+            "median": float(scores[len(scores) // 2]),
+            "max": float(scores[-1]),
+        },
+    }
+    content["bytes"] = len(file.content)
+    return content
+
+
+def show_model(described: dict[str, Any]) -> None:
+    """Show what :func:`describe_model` returns."""
+    rows = table("", "")
+    rows.show_header = False
+    for name, value in _flat(described):
+        rows.add_row(name, shown(value))
+    console.print(rows)
+
+
+def _flat(content: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in content.items():
+        label = f"{before}{name.replace('_', ' ')}"
+        if isinstance(value, dict):
+            rows += _flat(value, f"{label} / ")
+        else:
+            rows.append((label, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return rows
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """The registry of methods as rows."""
+    from oddsight.methods import DEFAULT, METHODS
+
+    return [
+        {
+            "method": name,
+            "reads": cls.reads,
+            "localises": cls.localises,
+            "default": name == DEFAULT,
+            "what": cls.summary,
+            "paper": cls.paper,
+        }
+        for name, cls in METHODS.items()
+    ]
+
+
+def backbone_rows() -> list[dict[str, Any]]:
+    """The registry of backbones as rows."""
+    from oddsight.backbones import BACKBONES
+
+    return [
+        {
+            "backbone": backbone.name,
+            "size": backbone.size,
+            "layers": ", ".join(f"{name} ({c} channels, stride {s})" for name, (s, c) in backbone.stages.items()),
+            "what": backbone.summary,
+            "weights": backbone.source,
+            "paper": backbone.paper,
+        }
+        for backbone in BACKBONES.values()
+    ]
+
+
+def show_rows(rows: list[dict[str, Any]]) -> None:
+    """Show rows of a registry, one entry after the other."""
+    for row in rows:
+        title, *fields = row.items()
+        console.print(f"[bold]{shown(title[1])}[/bold]")
+        for name, value in fields:
+            text = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+            console.print(f"  {name:10} {shown(text)}")

@@ -1,0 +1,156 @@
+"""What ``oddsight predict`` does: many files to a table, JSON Lines and heat maps."""
+
+from __future__ import annotations
+
+import itertools
+import json as jsonlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from oddsight.datasets.folder import find_images
+from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.files import atomic_write
+from oddsight.model import Model, load
+from oddsight.result import Result, control_fdr
+from oddsight.terminal import complain, console, note, progress, shown
+
+
+@dataclass
+class Totals:
+    """How many images came to what."""
+
+    normal: int = 0
+    anomalous: int = 0
+    errors: int = 0
+
+
+def predict_paths(
+    model: Path,
+    paths: Sequence[str],
+    *,
+    json: Path | None = None,
+    maps: Path | None = None,
+    false_alarm_rate: float | None = None,
+    threshold: float | None = None,
+    fdr: float | None = None,
+    quiet: bool = False,
+) -> Totals:
+    """Score files, folders and globs with a model file, and write what was asked for.
+
+    Raises:
+        OddsightError: If the model, the decision or the outputs will not do, or there are no images.
+    """
+    loaded = load(model)
+    if false_alarm_rate is not None or threshold is not None:
+        loaded = loaded.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
+    if maps is not None:
+        _prepare_maps(maps, loaded)
+    found = find_images(*paths)
+    if not found.images and not found.problems:
+        raise DataError(f"no images in {', '.join(paths)} ({found.ignored:,} other files are ignored)")
+    to_stdout = json is not None and str(json) == "-"
+    with ExitStack() as stack:
+        lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
+        # Rows that appear on a terminal are progress enough.
+        report = stack.enter_context(progress(quiet or (json is None and console.is_terminal)))
+        results: Iterable[Result | ImageError] = _counted(loaded, found.images, report)
+        if fdr is not None:
+            results = control_fdr(results, fdr, loaded.calibration_scores)
+        sinks = _Sinks(lines, to_stdout, _Maps(maps) if maps is not None else None)
+        for outcome in itertools.chain(found.problems, results):
+            sinks.take(outcome)
+    sinks.finish(quiet)
+    return sinks.totals
+
+
+def _counted(model: Model, images: Sequence[Path], report: Any) -> Iterator[Result | ImageError]:  # noqa: ANN401
+    for done, outcome in enumerate(model.predict_many(images), 1):
+        yield outcome
+        report("scoring", done, len(images))
+
+
+_ROW = "{:<9}  {:>9}  {:>8}  {:>7}  {}"
+
+
+class _Sinks:
+    """Where results go, one by one."""
+
+    def __init__(self, lines: BinaryIO | None, to_stdout: bool, maps: _Maps | None) -> None:
+        self.totals = Totals()
+        self.lines, self.to_stdout, self.maps = lines, to_stdout, maps
+        self.table = lines is None and not to_stdout
+        if self.table:
+            console.print(_ROW.format("verdict", "score", "p-value", "regions", "image"), style="bold")
+
+    def take(self, outcome: Result | ImageError) -> None:
+        """Write one outcome everywhere."""
+        if isinstance(outcome, ImageError):
+            self.totals.errors += 1
+            complain(outcome)
+            self._line({"path": outcome.path, "error": outcome.reason})
+            return
+        if outcome.anomalous:
+            self.totals.anomalous += 1
+        else:
+            self.totals.normal += 1
+        content = outcome.to_json()
+        self._line(content)
+        if self.maps is not None:
+            self.maps.write(outcome)
+        if self.table:
+            regions = str(len(content["regions"])) if outcome.map is not None and outcome.anomalous else ""
+            verdict, style = ("anomalous", "red") if outcome.anomalous else ("normal", None)
+            numbers = f"{outcome.score:.5g}", f"{outcome.p_value:.3g}", regions
+            console.print(_ROW.format(verdict, *numbers, shown(outcome.source)), style=style)
+
+    def finish(self, quiet: bool) -> None:
+        """Show the sum."""
+        totals = self.totals
+        unreadable = f", {totals.errors:,} could not be read" if totals.errors else ""
+        note(f"{totals.anomalous:,} anomalous, {totals.normal:,} normal{unreadable}", quiet=quiet)
+
+    def _line(self, content: dict[str, Any]) -> None:
+        line = jsonlib.dumps(content) + "\n"
+        if self.lines is not None:
+            self.lines.write(line.encode())
+        elif self.to_stdout:
+            console.file.write(line)
+
+
+def _prepare_maps(folder: Path, model: Model) -> None:
+    if model.metadata.map_size is None:
+        raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OddsightError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+class _Maps:
+    """A folder of heat maps, named after their images."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.taken: set[str] = set()
+
+    def write(self, result: Result) -> None:
+        """Write the heat map of one result over its image."""
+        from PIL import Image
+
+        from oddsight.images import read_image
+        from oddsight.overlays import overlay
+
+        source = Path(result.source or "image")
+        with atomic_write(self.folder / self._name(source)) as file:
+            Image.fromarray(overlay(read_image(source), result)).save(file, format="PNG")
+
+    def _name(self, source: Path) -> str:
+        candidates = [source.stem, f"{source.parent.name}_{source.stem}"]
+        candidates += [f"{source.stem}_{number}" for number in range(2, len(self.taken) + 3)]
+        name = next(name for name in candidates if name not in self.taken)
+        self.taken.add(name)
+        return f"{os.fsdecode(os.fsencode(name)[:200])}.png"

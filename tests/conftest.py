@@ -1,0 +1,34 @@
+"""What all tests share: a cache of their own, one thread for NumPy, and models that are fitted once."""
+
+from __future__ import annotations
+
+import os
+
+# The matrices of tests are small, and BLAS threads that wait for each other take several times as long as one.
+# Must be set before NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import pytest
+
+from textures import write_textures
+
+SIZE = 64
+"""Side to which tests bring images: small, to be quick."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep features in a folder of this session, so that no test reads or fills the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ODDSIGHT_CACHE", str(folder))
+        patch.delenv("ODDSIGHT_CACHE_LIMIT", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def normal_folder(tmp_path_factory):
+    """60 normal images."""
+    folder = tmp_path_factory.mktemp("normal")
+    write_textures(folder, range(60))
+    return folder

@@ -1,0 +1,483 @@
+"""What every method promises. A method is in this suite by being registered."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from scipy import stats
+
+import oddsight
+from conftest import SIZE
+from oddsight import backbones, metrics
+from oddsight.backbones.extraction import Extractor
+from oddsight.calibration import p_values
+from oddsight.errors import DataError, MemoryBudgetError
+from oddsight.images import content_hash, read_image
+from oddsight.memory import RUNNING
+from oddsight.methods import METHODS
+from oddsight.parallel import cores
+from picture_files import oriented
+from textures import texture, write_textures
+
+RATE = 0.05
+CLOSE = 1e-5
+"""Relative difference allowed between two ways to run one graph (threads, batches)."""
+
+SIZES = [(96, 96), (37, 211), (1, 300), (301, 2), (640, 480), (1, 1)]
+PICTURES = [texture(1000 + n, *size) for n, size in enumerate(SIZES)] + [
+    texture(1100, material="bark"),
+    texture(1101, blot=True),
+    texture(0),  # which is among the training images
+]
+
+
+@pytest.fixture(scope="session", params=sorted(METHODS))
+def method(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def model(method, normal_folder):
+    return oddsight.fit(normal_folder, method=method, size=SIZE, false_alarm_rate=RATE)
+
+
+@pytest.fixture(scope="session")
+def alone(model):
+    """Each of PICTURES, scored alone."""
+    return [model.predict(picture) for picture in PICTURES]
+
+
+@pytest.fixture(scope="session")
+def normal_scores(model):
+    return np.array([model.predict(texture(seed)).score for seed in range(2000, 2040)])
+
+
+def assert_same(result, other, tolerance=CLOSE):
+    assert result.score == pytest.approx(other.score, rel=tolerance, abs=0)
+    assert result.p_value == other.p_value
+    assert (result.width, result.height, result.anomalous) == (other.width, other.height, other.anomalous)
+    assert (result.map is None) == (other.map is None)
+    if result.map is not None:
+        np.testing.assert_allclose(result.map, other.map, rtol=tolerance)
+
+
+def plain_runtime(model):
+    """The file in ONNX Runtime as anyone would run it."""
+    return onnxruntime.InferenceSession(model.to_bytes(), providers=["CPUExecutionProvider"])
+
+
+# 1. One graph, one score.
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "reversed"])
+@pytest.mark.parametrize("workers", [None, 1, 3])
+def test_an_image_scores_the_same_among_others(model, alone, order, workers):
+    together = list(model.predict_many(PICTURES[::order], workers=workers))
+    assert len(together) == len(alone)
+    for result, expected in zip(together, alone[::order], strict=True):
+        assert_same(result, expected)
+
+
+def test_few_images_score_the_same(model, alone):
+    assert_same(next(iter(model.predict_many(PICTURES[:1]))), alone[0])
+
+
+def test_an_image_scores_the_same_from_anywhere(model, alone, tmp_path):
+    for picture, expected in zip(PICTURES, alone, strict=True):
+        image = Image.fromarray(picture)
+        image.save(tmp_path / "a.png")
+        image.save(tmp_path / "a.tif")
+        for source in (tmp_path / "a.png", str(tmp_path / "a.tif"), image, picture[:, ::-1][:, ::-1]):
+            assert_same(model.predict(source), expected, 0)
+
+
+def test_an_image_scores_the_same_after_save_and_load(model, alone, tmp_path):
+    model.save(tmp_path / "model.onnx")
+    loaded = oddsight.load(tmp_path / "model.onnx")
+    assert loaded.to_bytes() == model.to_bytes()
+    assert loaded.metadata == model.metadata
+    for picture, expected in zip(PICTURES, alone, strict=True):
+        assert_same(loaded.predict(picture), expected, 0)
+
+
+def test_plain_onnxruntime_gives_the_documented_outputs(model, alone):
+    run = plain_runtime(model)
+    localises = METHODS[model.metadata.method.name].localises
+    assert [(i.name, i.type, len(i.shape)) for i in run.get_inputs()] == [("image", "tensor(uint8)", 4)]
+    expected = ["score", "p_value", "anomaly_map"] if localises else ["score", "p_value"]
+    assert [output.name for output in run.get_outputs()] == expected
+    assert (model.metadata.map_size is not None) == localises
+    for picture, result in zip(PICTURES, alone, strict=True):
+        score, p_value, *maps = run.run(None, {"image": picture[None]})
+        assert [(array.dtype, array.shape) for array in (score, p_value)] == [(np.float32, (1,))] * 2
+        assert score[0] == pytest.approx(result.score, rel=CLOSE, abs=0)
+        assert p_value[0] == pytest.approx(result.p_value, rel=CLOSE, abs=0)
+        for values in maps:
+            assert (values.dtype, values.shape) == (np.float32, (1, *model.metadata.map_size))
+            np.testing.assert_allclose(values[0], result.map, rtol=CLOSE)
+            assert values.max() == score[0]
+
+
+@pytest.mark.parametrize("size", [(96, 96), (37, 211), (301, 2)], ids=str)
+def test_a_batch_in_plain_onnxruntime_scores_as_its_images_alone(model, size):
+    batch = np.stack([texture(3000 + n, *size, material=m) for n, m in enumerate(("cloth", "bark", "cloth", "cloth"))])
+    score, p_value, *maps = plain_runtime(model).run(None, {"image": batch})
+    assert score.shape == p_value.shape == (4,)
+    for n, picture in enumerate(batch):
+        result = model.predict(picture)
+        assert score[n] == pytest.approx(result.score, rel=CLOSE, abs=0)
+        assert p_value[n] == pytest.approx(result.p_value, rel=1e-6)
+        for values in maps:
+            np.testing.assert_allclose(values[n], result.map, rtol=CLOSE)
+
+
+def test_the_p_value_is_that_of_the_calibration_scores(model, alone):
+    scores = np.array([result.score for result in alone], np.float32)
+    expected = p_values(model.calibration_scores, scores)
+    assert [result.p_value for result in alone] == pytest.approx(expected.tolist(), rel=1e-6)
+    assert len(set(expected)) > 2
+
+
+def test_the_score_is_the_highest_of_the_map_and_raw(model, alone):
+    scores = [result.score for result in alone]
+    assert np.isfinite(scores).all()
+    assert len(set(scores)) == len(scores)
+    for result in alone:
+        if result.map is not None:
+            assert result.map.max() == np.float32(result.score)
+            assert result.map.shape == model.metadata.map_size
+
+
+# 2. The same images and seed give the same file.
+
+
+def scattered(folder: Path, to: Path) -> Path:
+    """The same images under other names, in another order and in sub-folders."""
+    for number, path in enumerate(sorted(folder.iterdir(), reverse=True)):
+        place = to / f"part {number % 3}" / f"{number * 7919 % 1000}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    return to
+
+
+@pytest.mark.parametrize("cache", ["warm", "off"])
+def test_same_images_and_seed_give_the_same_bytes(model, method, normal_folder, tmp_path, monkeypatch, cache):
+    if cache == "off":
+        monkeypatch.setenv("ODDSIGHT_CACHE", "off")
+    folder = scattered(normal_folder, tmp_path)
+    again = oddsight.fit(folder, method=method, size=SIZE, false_alarm_rate=RATE)
+    assert again.to_bytes() == model.to_bytes()
+
+
+def test_another_seed_changes_only_what_is_random(model, alone, method, normal_folder):
+    other = oddsight.fit(normal_folder, method=method, size=SIZE, false_alarm_rate=RATE, seed=1)
+    assert other.metadata.training.seed == 1
+    assert other.metadata.training.model_copy(update={"seed": 0}) == model.metadata.training
+    # Other folds, and for some methods another start: calibration moves a little, scores hardly.
+    assert not np.array_equal(other.calibration_scores, model.calibration_scores)
+    np.testing.assert_allclose(np.median(other.calibration_scores), np.median(model.calibration_scores), rtol=0.1)
+    for picture, result in zip(PICTURES[:-1], alone, strict=False):
+        assert other.predict(picture).score == pytest.approx(result.score, rel=0.05)
+
+
+def test_another_decision_changes_no_score(model, alone):
+    assert model.with_decision(false_alarm_rate=RATE).to_bytes() == model.to_bytes()
+    always = model.with_decision(threshold=0.99 * min(result.score for result in alone))
+    for picture, result in zip(PICTURES, alone, strict=True):
+        moved = always.predict(picture)
+        assert (moved.score, moved.p_value, moved.false_alarm_rate) == (result.score, result.p_value, None)
+        assert moved.anomalous
+    with pytest.raises(DataError, match="at least 999 calibration images"):
+        model.with_decision(false_alarm_rate=0.001)
+
+
+# 3. The alarm rate is the one asked for.
+
+
+def test_split_calibration_gives_uniform_p_values(method, tmp_path):
+    write_textures(tmp_path, range(4000, 4160))
+    model = oddsight.fit(tmp_path, method=method, size=SIZE, false_alarm_rate=0.1, calibration_fraction=0.5)
+    assert (model.metadata.calibration.kind, model.metadata.calibration.images) == ("split", 80)
+    fresh = list(model.predict_many([texture(seed) for seed in range(5000, 5300)]))
+    n, m, alarms = 80, len(fresh), sum(result.anomalous for result in fresh)
+    # The calibration images are random too: the number of alarms is beta-binomial. One false failure in 1,000.
+    k = int(0.1 * (n + 1))
+    low, high = stats.betabinom(m, k, n + 1 - k).ppf([0.0005, 0.9995])
+    assert low <= alarms <= high
+    # And so the distance from the uniform is that of two samples (Kolmogorov and Smirnov), again at 1 in 1,000.
+    p = np.array([result.p_value for result in fresh])
+    grid = np.arange(1, n + 2) / (n + 1)
+    distance = max(abs(float((p <= u + 1e-6).mean()) - u) for u in grid)
+    assert distance <= np.sqrt(-np.log(0.001 / 2) / 2 * (n + m) / (n * m)) + 1 / (n + 1)
+
+
+def test_cross_calibration_does_not_alarm_too_often(method, tmp_path):
+    fresh = [texture(seed) for seed in range(7000, 7100)]
+    alarms = 0
+    for start in (6000, 6100, 6200):
+        folder = tmp_path / str(start)
+        write_textures(folder, range(start, start + 30))
+        model = oddsight.fit(folder, method=method, size=SIZE, false_alarm_rate=0.1)
+        assert (model.metadata.calibration.kind, model.metadata.calibration.images) == ("cross", 30)
+        alarms += sum(result.anomalous for result in model.predict_many(fresh))
+    # Three independent calibrations, each with beta-binomial alarms at k = floor(0.1 * 31); one failure in 1,000.
+    simulated = stats.betabinom(100, 3, 28).rvs((3, 20000), random_state=0).sum(axis=0)
+    assert alarms <= np.quantile(simulated, 0.999)
+
+
+def test_other_material_scores_higher_than_any_normal_image(model, normal_scores):
+    other = [model.predict(texture(seed, material="bark")) for seed in range(20)]
+    assert min(result.score for result in other) > normal_scores.max()
+    assert all(result.anomalous for result in other)
+    smallest = 1 / (len(model.calibration_scores) + 1)
+    assert [result.p_value for result in other] == pytest.approx([smallest] * len(other), rel=1e-6)
+
+
+def test_a_blot_is_found(model, normal_scores):
+    blotted = np.array([model.predict(texture(seed, blot=True)).score for seed in range(2000, 2040)])
+    assert metrics.auroc(normal_scores, blotted) > 0.9
+
+
+# 4. Regions.
+
+
+def test_flagged_images_have_regions_and_normal_ones_none(model):
+    flagged = 0
+    for picture in [*PICTURES, *(texture(seed, 120, 80, blot=True) for seed in range(10))]:
+        result = model.predict(picture)
+        flagged += result.anomalous
+        assert bool(result.regions) == (result.anomalous and METHODS[model.metadata.method.name].localises)
+        for region in result.regions:
+            left, top, right, bottom = region.bbox
+            assert 0 <= left < right <= result.width
+            assert 0 <= top < bottom <= result.height
+            assert 1 <= region.area <= (right - left) * (bottom - top)
+            assert model.decision.threshold < region.peak <= result.score
+        if result.regions:
+            assert result.regions[0].peak == pytest.approx(result.score, rel=1e-6)
+    assert 10 <= flagged < 10 + len(PICTURES)
+
+
+# 5. Any picture.
+
+ONE = texture(8000, 60, 40)
+GREY = ONE[..., 0]
+DEEP = GREY.astype(np.uint16) * 250 + 77
+ALPHA = np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1))
+TRANSPARENT = Image.fromarray(np.dstack([ONE, ALPHA]))
+PALETTE = Image.fromarray(ONE).quantize(16)
+CMYK = Image.fromarray(ONE).convert("CMYK")
+
+
+def rgb(image):
+    return np.asarray(image.convert("RGB"))
+
+
+# What is saved, its suffix and options, and the pixels that it stands for.
+KINDS = {
+    "one pixel": (ONE[:1, :1], ".png", {}, ONE[:1, :1]),
+    "constant": (np.full((30, 20, 3), 200, np.uint8), ".png", {}, np.full((30, 20, 3), 200, np.uint8)),
+    "black": (np.zeros((30, 20, 3), np.uint8), ".png", {}, np.zeros((30, 20, 3), np.uint8)),
+    "greyscale": (GREY, ".png", {}, np.dstack([GREY] * 3)),
+    "alpha": (
+        TRANSPARENT,
+        ".png",
+        {},
+        rgb(Image.alpha_composite(Image.new("RGBA", TRANSPARENT.size, "white"), TRANSPARENT)),
+    ),
+    "palette": (PALETTE, ".png", {}, rgb(PALETTE)),
+    "cmyk": (CMYK, ".tif", {}, rgb(CMYK)),
+    "16-bit": (DEEP, ".png", {}, np.dstack([np.round(DEEP / 257).astype(np.uint8)] * 3)),
+    "rotated": (ONE, ".png", {"exif": oriented(6)}, np.rot90(ONE, -1)),
+    "animated": (
+        ONE,
+        ".webp",
+        {"save_all": True, "append_images": [Image.fromarray(255 - ONE)], "lossless": True},
+        ONE,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_picture_scores_as_its_rgb_pixels(model, tmp_path, kind):
+    picture, suffix, options, pixels = KINDS[kind]
+    path = tmp_path / f"picture{suffix}"
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path, **options)
+    result = model.predict(path)
+    assert np.isfinite(result.score)
+    assert 0 < result.p_value <= 1
+    assert_same(result, model.predict(pixels), 0)
+
+
+# 6. What cannot be learned from is refused, in one line.
+
+
+def empty(folder):
+    pass
+
+
+def only_text(folder):
+    for name in ("a.txt", "b.png", "c.jpg"):
+        (folder / name).write_text("not an image")
+
+
+def one_image(folder):
+    write_textures(folder, range(1))
+
+
+def seven_images(folder):
+    write_textures(folder, range(7))
+
+
+def all_identical(folder):
+    for number in range(20):
+        Image.fromarray(ONE).save(folder / f"{number}.png")
+
+
+def twenty_images(folder):
+    write_textures(folder, range(20))
+
+
+UNFIT = [
+    (empty, {}, "no images"),
+    (only_text, {}, "none of 2 files could be read"),
+    (one_image, {}, "at least 8"),
+    (seven_images, {}, "holds 7 distinct images.* at least 8"),
+    (all_identical, {}, "all 20 images .* identical"),
+    (twenty_images, {"false_alarm_rate": 0.01}, "at least 99 calibration images, and there are 20"),
+    (
+        twenty_images,
+        {"false_alarm_rate": 0.1, "calibration_fraction": 0.25},
+        "at least 9 calibration images, and there are 5",
+    ),
+    (twenty_images, {"calibration_fraction": 0.7}, "leaves 6 of 20 images to learn from.* at least 8"),
+    (twenty_images, {"false_alarm_rate": 1.0}, "between 0 and 1"),
+    (twenty_images, {"false_alarm_rate": float("nan")}, "between 0 and 1"),
+]
+
+
+@pytest.mark.parametrize(("make", "settings", "message"), UNFIT)
+def test_what_cannot_be_learned_from_is_refused(method, tmp_path, make, settings, message):
+    make(tmp_path)
+    with pytest.raises(DataError, match=message) as error:
+        oddsight.fit(tmp_path, method=method, size=SIZE, **settings)
+    assert "\n" not in str(error.value)
+
+
+# 7. Copies never sit on both sides.
+
+
+def test_copies_stay_on_one_side(model, method, normal_folder, tmp_path):
+    for number, path in enumerate(sorted(normal_folder.iterdir())):
+        shutil.copy(path, tmp_path / f"{(number + 30) % 60}.png")
+        Image.open(path).save(tmp_path / f"again {number}.{('bmp', 'tif', 'webp')[number % 3]}", lossless=True)
+    plans = []
+    settings = {"method": method, "size": SIZE, "false_alarm_rate": RATE, "calibration_fraction": 0.4}
+    copied = oddsight.fit(tmp_path, **settings, on_plan=plans.append)
+    [plan] = plans
+    training, held = ({content_hash(read_image(i.path)) for i in side} for side in (plan.training, plan.calibration))
+    assert (len(training), len(held), len(training | held)) == (36, 24, 60)
+    assert len(plan.collection.duplicates) == copied.metadata.training.duplicates == 60
+    # The copies change nothing at all.
+    once = oddsight.fit(normal_folder, **settings)
+    assert copied.metadata.graph_sha256 == once.metadata.graph_sha256
+    assert copied.metadata.training.fingerprint == model.metadata.training.fingerprint
+
+
+# 8. Memory, and what is imported.
+
+FIT = """
+import json, sys
+import oddsight
+
+folder, method, size, budget = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+plans = []
+model = oddsight.fit(folder, method=method, size=size, memory=budget, calibration_fraction=0.25, on_plan=plans.append)
+model.predict(sys.argv[5])
+# Not ru_maxrss: on Linux it starts at the size of the process that started this one.
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+peak = int(status["VmHWM"].split()[0]) * 1024
+print(json.dumps({"peak": peak, "modules": sorted(sys.modules)}))
+"""
+
+HEAVY = ("torch", "torchvision", "lightning", "timm")
+
+
+@pytest.fixture(scope="session")
+def traps(tmp_path_factory):
+    """A folder of packages that stand for the heavy ones, so that importing them would succeed and show."""
+    folder = tmp_path_factory.mktemp("traps")
+    for name in HEAVY:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("")
+    return folder
+
+
+def run(script, traps, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(traps)}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def many_folders(tmp_path_factory):
+    """40 images, and 160."""
+    folder = tmp_path_factory.mktemp("many")
+    return {
+        count: (write_textures(folder / str(count), range(9000, 9000 + count)), folder / str(count))[1]
+        for count in (40, 160)
+    }
+
+
+def budget_for(method, size, count):
+    """The smallest budget that a fit accepts."""
+    chosen, network = METHODS[method](), backbones.backbone(backbones.DEFAULT)
+    reading = f"patches/{chosen.stride}" if chosen.reads == "patches" else chosen.reads
+    shape = Extractor(network, network.layers[reading], size, chosen.reads).shape
+    return RUNNING + cores() * 96 * 96 * 10 + chosen.memory_needed(shape, count)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
+def test_memory_stays_within_the_budget_however_many_images(method, many_folders, traps):
+    size, peaks, budgets = 192, {}, {}
+    for count, folder in many_folders.items():
+        budgets[count] = budget_for(method, size, count)
+        seen = run(FIT, traps, folder, method, size, budgets[count], folder / "09000.png")
+        peaks[count] = seen["peak"]
+        assert not set(HEAVY).intersection(seen["modules"])
+    print(peaks, budgets)
+    assert all(peaks[count] <= budgets[count] for count in peaks), (peaks, budgets)
+    # Four times the images: what the method says it needs more, and 20 MB for the allocator's whims.
+    assert peaks[160] <= peaks[40] + (budgets[160] - budgets[40]) + 20e6, (peaks, budgets)
+
+
+def test_a_budget_too_small_is_refused_before_the_work(method, normal_folder):
+    plans, phases = [], set()
+    settings = {"method": method, "size": SIZE, "on_plan": plans.append}
+    enough = budget_for(method, SIZE, 60)
+    for budget, message in (("1MB", "too small"), (enough - 1000, "raise the memory budget")):
+        with pytest.raises(MemoryBudgetError, match=message):
+            oddsight.fit(
+                normal_folder, memory=budget, progress=lambda phase, done, total: phases.add(phase), **settings
+            )
+    assert plans == []
+    assert phases == {"reading"}
+
+
+def test_importing_oddsight_is_light(traps):
+    modules = run("import json, sys, oddsight; print(json.dumps(sorted(sys.modules)))", traps)
+    light = {*HEAVY, "sklearn", "matplotlib", "scipy", "onnxruntime", "onnx", "pandas"}
+    assert not light.intersection(modules)
+    assert "oddsight" in modules
