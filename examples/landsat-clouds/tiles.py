@@ -3,9 +3,9 @@
     python examples/landsat-clouds/tiles.py OUT
 
 writes ``OUT/train/good`` and ``OUT/test/good`` (tiles without a cloudy pixel), ``OUT/test/cloudy`` (at least half
-covered) and ``OUT/ground_truth/cloudy`` (their masks). Tiles between clear and half covered are left out, and so are
-nearly empty ones (grey-level standard deviation below 2, as ``oddsight check`` reports them): saturated snow and
-saturated cloud are the same white square. One clear tile in three is for testing, drawn by a hash of their names.
+covered) and ``OUT/ground_truth/cloudy`` (their masks); tiles between clear and half covered go to ``OUT/partly``.
+Nearly empty tiles (grey-level standard deviation below 2, as ``oddsight check`` reports them) are left out: saturated
+snow and saturated cloud are the same white square. One clear tile in three is for testing, drawn by a hash of names.
 
 Tiles of one scene are on both sides: the question is whether cloud is told from ground that was seen, not whether
 unseen kinds of ground are recognised as such.
@@ -47,7 +47,8 @@ def main() -> None:
                 save(tile, options.out / "test" / "cloudy" / name)
                 save(mask.crop(box), options.out / "ground_truth" / "cloudy" / name)
             else:
-                counts["left out: partly cloudy"] += 1
+                counts["partly"] += 1
+                save(tile, options.out / "partly" / name)
     clear.sort(key=lambda entry: hashlib.sha256(entry[0].encode()).hexdigest())
     for number, (name, tile) in enumerate(clear):
         part = "test/good" if number < len(clear) // 3 else "train/good"
