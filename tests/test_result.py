@@ -14,6 +14,7 @@ from scipy.stats import false_discovery_control
 from oddsight.calibration import p_values
 from oddsight.errors import DataError, ImageError
 from oddsight.result import Result, control_fdr, find_regions, source_name
+from tiny_model import tiny_model
 
 MAPS = hnp.arrays(
     np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0.0, 0.5, 1.0, 2.0])
@@ -158,3 +159,13 @@ def test_the_false_discovery_rate_holds_on_normal_batches(n):
         batch = [result(score, calibration) for score in random.normal(size=20)]
         alarms += any(one.anomalous for one in control_fdr(batch, 0.2, calibration))
     assert alarms <= 300 * 0.2 + 4 * np.sqrt(300 * 0.2 * 0.8)
+
+
+@pytest.mark.xfail(strict=True, reason="Model.score passes on the graph's float32, which lies above 0.1 for 2 of 20")
+@pytest.mark.parametrize("level", [185, 195])
+def test_what_is_flagged_at_a_rate_has_a_p_value_up_to_it(level):
+    model = tiny_model(rate=0.1 if level == 185 else 0.05)
+    one = model.predict(np.full((4, 4, 3), level, np.uint8))
+    assert one.anomalous
+    assert one.p_value == p_values(model.calibration_scores, np.array([level], np.float32))[0]
+    assert one.p_value <= one.false_alarm_rate

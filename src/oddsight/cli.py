@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -34,20 +38,49 @@ def main() -> None:
 
     # Pillow's remarks on odd files: what matters about a file is said as its error.
     warnings.filterwarnings("ignore", module="PIL")
+    # As on Ctrl-C, half-written files must go.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    _settle_streams()
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()
     except OddsightError as error:
-        from oddsight.terminal import complain
-
-        complain(error)
-        sys.exit(EXIT_ERROR)
+        _fail(error)
     except MemoryError:
-        from oddsight.terminal import complain
-
-        complain("out of memory: use smaller images or fewer at a time")
+        _fail("out of memory: use smaller images or fewer at a time")
+    except BrokenPipeError:  # such as of ``| head``, who has read enough
+        _drop_output()
         sys.exit(EXIT_ERROR)
+    except OSError as error:
+        _drop_output()
+        _fail(f"{error.filename or 'standard output or a temporary file'}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _settle_streams() -> None:
+    """Make streams that were closed or that cannot show every character fit to be written to."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let what standard output still holds go nowhere, so that Python does not complain of it at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(text: object) -> NoReturn:
+    from oddsight.terminal import complain
+
+    complain(text)
+    sys.exit(EXIT_ERROR)
 
 
 def _show_version(wanted: bool) -> None:
@@ -75,9 +108,12 @@ def check(
 ) -> None:
     """Look over a folder: counts, sizes, unreadable files, duplicates, empty and blurred images."""
     from oddsight.datasets.check import check as look
+    from oddsight.files import check_writable
     from oddsight.output import show_check, write_json
     from oddsight.terminal import progress
 
+    if json is not None and str(json) != "-":
+        check_writable(json)
     with progress(quiet) as report:
         found = look(folder, progress=lambda done, total: report("checking", done, total))
     if json is not None:
@@ -188,13 +224,15 @@ def evaluate(
     from oddsight.evaluation import evaluate as judge
     from oddsight.files import check_writable
     from oddsight.model import load
-    from oddsight.output import show_evaluation, write_json
+    from oddsight.output import say_evaluation, show_evaluation, write_json
     from oddsight.terminal import note, progress
 
-    if (folder is None) == (normal is None and anomalous is None):
+    mixed = folder is not None and any(given is not None for given in (normal, anomalous, masks))
+    if mixed or (folder is None and (normal is None or anomalous is None)):
         raise typer.BadParameter("name either one folder in MVTec AD's layout, or --normal and --anomalous")
-    if report is not None:
-        check_writable(report)
+    for output in (json, report):
+        if output is not None and str(output) != "-":
+            check_writable(output)
     loaded = load(model)
     with progress(quiet) as watch:
         found = judge(
@@ -204,6 +242,7 @@ def evaluate(
         write_json(json, found.to_json())
     if json is None or str(json) != "-":
         show_evaluation(found)
+    say_evaluation(found, quiet)
     if report is not None:
         from oddsight.report import write_report
 

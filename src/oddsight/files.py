@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +18,20 @@ from oddsight.errors import OddsightError
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that takes its place when the block ends without an error.
 
-    After an error or an interruption the temporary file is gone and whatever ``path`` held before is untouched.
+    After an error or an interruption the temporary file is gone and whatever ``path`` held before is untouched. A link
+    stays one: what it points to is replaced. Devices and pipes cannot be replaced and are written to directly.
 
     Raises:
         OddsightError: If the folder is missing or cannot be written, or the disk is full.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     temporary: str | None = None
     try:
-        if target.is_dir():
-            raise OddsightError(f"cannot write {target}: it is a folder; name a file")
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".part", dir=target.parent)
+        if _is_device(target, path):
+            with target.open("wb") as file:
+                yield file
+            return
+        handle, temporary = tempfile.mkstemp(prefix=".oddsight.", suffix=".part", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
         umask = os.umask(0)
@@ -35,7 +40,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(temporary, target)  # noqa: PTH105
         temporary = None
     except OSError as error:
-        raise OddsightError(f"cannot write {target}: {error.strerror or error}") from error
+        raise OddsightError(f"cannot write {Path(path)}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -53,11 +58,23 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
         OddsightError: If not.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     try:
-        if target.is_dir():
-            raise OddsightError(f"cannot write {target}: it is a folder; name a file")
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
+        if not _is_device(target, path):
+            with tempfile.TemporaryFile(dir=target.parent):
+                pass
+        elif not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise OddsightError(f"cannot write {target}: {error.strerror or error}") from error
+        raise OddsightError(f"cannot write {Path(path)}: {error.strerror or error}") from error
+
+
+def _is_device(target: Path, path: str | os.PathLike[str]) -> bool:
+    """Whether there is a device or a pipe of that name; raises if there is a folder or if it cannot be a name."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise OddsightError(f"cannot write {Path(path)}: it is a folder; name a file")
+    return not stat.S_ISREG(mode)

@@ -127,8 +127,12 @@ def show_evaluation(found: Evaluation) -> None:
     for kind, values in found.by_type.items():
         types.add_row(shown(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
     console.print(types)
+
+
+def say_evaluation(found: Evaluation, quiet: bool) -> None:
+    """Say beside the numbers what a reader must know, and what could not be used."""
     for warning in found.warnings:
-        note(f"note: {warning}")
+        note(f"note: {warning}", quiet=quiet)
     for error in found.errors:
         complain(error)
 
@@ -160,7 +164,7 @@ def show_model(described: dict[str, Any]) -> None:
     rows = table("", "")
     rows.show_header = False
     for name, value in _flat(described):
-        rows.add_row(name, shown(value))
+        rows.add_row(shown(name), shown(value))
     console.print(rows)
 
 

@@ -1,7 +1,7 @@
 """Showing where a picture is anomalous: the anomaly map as a heat map over it, in colours tied to the threshold.
 
 A colour means the same on every picture that is judged by one threshold. Below three quarters of the threshold a
-picture shows as it is; from there it turns yellow up to the threshold, orange and red beyond it, and dark red from
+picture shows as it is; from there it turns yellow up to the threshold, orange and red beyond it, and crimson from
 twice the threshold on. (:data:`SCALE` has the numbers.) A picture is flagged if and only if its highest value is
 beyond the threshold, so no picture that passed shows any red.
 
@@ -26,10 +26,10 @@ Colour = tuple[int, int, int]
 
 SCALE: tuple[tuple[float, Colour, float], ...] = (
     (0.75, (255, 237, 120), 0.0),
-    (1.0, (255, 221, 0), 0.45),
-    (1.3, (250, 120, 0), 0.6),
-    (1.6, (214, 20, 20), 0.65),
-    (2.0, (110, 0, 30), 0.7),
+    (1.0, (255, 221, 0), 0.42),
+    (1.25, (255, 125, 0), 0.5),
+    (1.6, (225, 20, 20), 0.52),
+    (2.0, (165, 0, 55), 0.55),
 )
 """The colours: value in thresholds, RGB, opacity. Between them all three are interpolated."""
 
@@ -94,7 +94,7 @@ def _with_boxes(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
     """Draw a white box with a dark rim around each region, which shows on any background."""
     height, width, _ = pixels.shape
     across, down = width / result.width, height / result.height
-    line = max(1, round(max(width, height) / 320))
+    line = max(1, round(max(width, height) / 160))
     picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     for region in result.regions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json as jsonlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,11 +48,11 @@ def predict_paths(
     loaded = load(model)
     if false_alarm_rate is not None or threshold is not None:
         loaded = loaded.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
-    if maps is not None:
-        _prepare_maps(maps, loaded)
     found = find_images(*paths)
     if not found.images and not found.problems:
         raise DataError(f"no images in {', '.join(paths)} ({found.ignored:,} other files are ignored)")
+    if maps is not None:
+        _prepare_maps(maps, loaded, found.images)
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
         lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
@@ -99,7 +100,8 @@ class _Sinks:
             self.totals.normal += 1
         content = outcome.to_json()
         self._line(content)
-        if self.maps is not None:
+        # A decision over the batch keeps the maps of possible alarms only.
+        if self.maps is not None and outcome.map is not None:
             self.maps.write(outcome)
         if self.table:
             regions = str(len(content["regions"])) if outcome.map is not None and outcome.anomalous else ""
@@ -121,13 +123,17 @@ class _Sinks:
             console.file.write(line)
 
 
-def _prepare_maps(folder: Path, model: Model) -> None:
+def _prepare_maps(folder: Path, model: Model, images: Sequence[Path]) -> None:
     if model.metadata.map_size is None:
         raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise OddsightError(f"cannot make the folder {folder}: {error.strerror}") from error
+        raise OddsightError(f"cannot write heat maps into {folder}: {error.strerror}") from error
+    if any(parent.samefile(folder) for parent in {image.parent for image in images}):
+        raise OddsightError(f"cannot write heat maps into {folder}: they could replace the images there")
 
 
 class _Maps:
@@ -149,8 +155,14 @@ class _Maps:
             Image.fromarray(overlay(read_image(source), result)).save(file, format="PNG")
 
     def _name(self, source: Path) -> str:
-        candidates = [source.stem, f"{source.parent.name}_{source.stem}"]
-        candidates += [f"{source.stem}_{number}" for number in range(2, len(self.taken) + 3)]
+        parent, stem = _shortened(source.parent.name), _shortened(source.stem)
+        numbered = (f"{stem}_{number}" for number in itertools.count(2))
+        candidates = itertools.chain([stem, f"{parent}_{stem}"], numbered)
         name = next(name for name in candidates if name not in self.taken)
         self.taken.add(name)
-        return f"{os.fsdecode(os.fsencode(name)[:200])}.png"
+        return f"{name}.png"
+
+
+def _shortened(name: str) -> str:
+    """The start of a name, so that two of them and a number fit into the name of a file."""
+    return os.fsdecode(os.fsencode(name)[:110])

@@ -16,10 +16,10 @@ from rich.table import Table
 from oddsight.datasets.collection import Progress as Report
 from oddsight.datasets.collection import silent
 
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 500)
+console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 500)
 """Standard output: results."""
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+messages = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 """Standard error: progress, notes and errors."""
 
 _PATIENCE = 1.0
@@ -70,7 +70,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 def complain(text: object) -> None:
     """Say what went wrong, in one line."""
-    messages.print(f"[red]error:[/red] {shown(' '.join(str(text).split()))}")
+    messages.print(f"[red]error:[/red] {shown(' '.join(str(text).splitlines()))}")
 
 
 def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:

@@ -93,10 +93,14 @@ def histogram(evaluation: Evaluation) -> Markup:
         if logarithmic:
             rows[0].set_xscale("log")
         rows[-1].set_xlabel("score (higher is more anomalous)" + (", logarithmic scale" if logarithmic else ""))
-        where = "threshold " if marked else "threshold, off the scale: "
-        rows[0].set_title(f"{where}{threshold:.4g}", loc="right")
+        if marked and threshold < (edges[0] + edges[-1]) / 2 and not logarithmic:
+            # Beside the line, where the normal images leave room for it.
+            place = {"xytext": (4, -1), "textcoords": "offset points", "va": "top", "color": _INK}
+            rows[0].annotate(f"threshold {threshold:.4g}", (threshold, 1), xycoords=("data", "axes fraction"), **place)
+        else:
+            rows[0].set_title(f"threshold {threshold:.4g}{'' if marked else ', off the scale'}", loc="right")
 
-    return _chart("scores", (6.0, 0.62 + 0.78 * len(groups)), draw, "Histogram of scores")
+    return _chart("scores", (6.6, 0.62 + 0.82 * len(groups)), draw, "Histogram of scores")
 
 
 def _edges(scores: NDArray[np.float64], threshold: float, logarithmic: bool) -> tuple[NDArray[np.float64], bool]:
@@ -107,7 +111,8 @@ def _edges(scores: NDArray[np.float64], threshold: float, logarithmic: bool) -> 
     if not low - span <= at <= high + span:
         return np.asarray(back(np.linspace(low, low + span, _BINS + 1))), False
     step = (max(high, at) - min(low, at) or span) / _BINS
-    first, last = int(np.floor((low - at) / step)) - 1, int(np.ceil((high - at) / step)) + 1
+    first = min(int(np.floor((low - at) / step)), 0) - 1
+    last = max(int(np.ceil((high - at) / step)), 0) + 1
     edges = np.asarray(back(at + step * np.arange(first, last + 1)))
     # An image is flagged strictly beyond the threshold, and a bin holds its left edge.
     edges[-first] = np.nextafter(threshold, np.inf)
@@ -128,9 +133,9 @@ def roc(evaluation: Evaluation) -> Markup:
         x, y = image["false_alarm_rate"], image["recall"]
         axes.hlines(y, *image["false_alarm_rate_ci"], color=_INK, linewidth=1)
         axes.vlines(x, *image["recall_ci"], color=_INK, linewidth=1)
-        axes.plot(x, y, "o", color=_INK, markersize=5, clip_on=False, zorder=5)
+        _mark(axes, x, y)
 
-    return _chart("roc", (3.3, 3.2), draw, "ROC curve")
+    return _chart("roc", (2.9, 2.85), draw, "ROC curve")
 
 
 def precision_recall(evaluation: Evaluation) -> Markup:
@@ -146,9 +151,9 @@ def precision_recall(evaluation: Evaluation) -> Markup:
         axes.axhline(share, color=_FAINT, linewidth=1)
         axes.step(recall, precision, color=ANOMALOUS, linewidth=1.8, where="post")
         if counts["flagged_normal"] + counts["flagged_anomalous"]:
-            axes.plot(image["recall"], image["precision"], "o", color=_INK, markersize=5, clip_on=False, zorder=5)
+            _mark(axes, image["recall"], image["precision"])
 
-    return _chart("precision-recall", (3.3, 3.2), draw, "Precision-recall curve")
+    return _chart("precision-recall", (2.9, 2.85), draw, "Precision-recall curve")
 
 
 def promised_and_seen(evaluation: Evaluation) -> Markup:
@@ -174,9 +179,11 @@ def promised_and_seen(evaluation: Evaluation) -> Markup:
         axes.step([0, *p_values, 1], [*seen, 1], color=NORMAL, linewidth=1.8, where="post")
         rate = evaluation.metadata.decision.false_alarm_rate
         if rate is not None:
-            axes.plot(rate, evaluation.image["false_alarm_rate"], "o", color=_INK, markersize=5, clip_on=False, zorder=5)
+            axes.plot(
+                rate, evaluation.image["false_alarm_rate"], "o", color=_INK, markersize=5, clip_on=False, zorder=5
+            )
 
-    return _chart("p-values", (3.3, 3.2), draw, "False alarms promised and seen")
+    return _chart("p-values", (2.9, 2.85), draw, "False alarms promised and seen")
 
 
 def _truth_and_scores(evaluation: Evaluation) -> tuple[list[bool], list[float]]:
@@ -194,6 +201,11 @@ def _square(figure: Figure, across: str, up: str) -> Axes:
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
     return axes
+
+
+def _mark(axes: Axes, x: float, y: float) -> None:
+    """The operating point."""
+    axes.plot(x, y, "o", color=_INK, markersize=5, clip_on=False, zorder=5)
 
 
 def _style(salt: str) -> dict[str, Any]:
@@ -222,7 +234,8 @@ def _chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None
     from matplotlib.figure import Figure
 
     file = BytesIO()
-    with matplotlib.rc_context(_style(name)), warnings.catch_warnings():
+    style: Any = _style(name)  # newer stubs of Matplotlib list every key, older ones none
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         # The page's own fonts set the text: that Matplotlib's lacks a letter does not matter.
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=inches, layout="constrained")
@@ -231,7 +244,9 @@ def _chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None
     text = file.getvalue().decode()
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="(?!\w{11}"|C\d)[^"]*"', "", svg)
+    # Of the identifiers only those that are referred to (and differ by the salt) may stay: a page has several charts.
+    used = set(re.findall(r'#([\w-]+)[")]', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, variable)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # noqa: S704 - names are escaped

@@ -1,0 +1,89 @@
+"""The examples in the documentation run and give the numbers that Oddsight gives."""
+
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import oddsight
+from oddsight import methods
+from textures import texture
+
+ROOT = Path(__file__).parents[1]
+NODE = Path(__file__).parent / "node"
+
+
+def example(document: str, language: str) -> str:
+    """The tested example of that language in a document."""
+    text = (ROOT / document).read_text()
+    return re.search(rf"<!-- tested: {language} -->\n```{language}\n(.*?)```", text, re.DOTALL).group(1)
+
+
+@pytest.fixture(scope="module", params=["patchcore", "mahalanobis"])
+def model(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("normal")
+    for number in range(30):
+        Image.fromarray(texture(number, 64, 64)).save(folder / f"{number}.png")
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    oddsight.fit(folder, method=request.param, size=64).save(path)
+    return path
+
+
+def pictures(tmp_path):
+    for number, (height, width) in enumerate([(48, 80), (131, 57), (1, 1)]):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(texture(100 + number, max(height, 2), max(width, 2))[:height, :width]).save(path)
+        yield path
+
+
+def test_python_without_oddsight(model, tmp_path):
+    script = tmp_path / "score.py"
+    script.write_text(example("docs/model-format.md", "python"))
+    for picture in pictures(tmp_path):
+        told = json.loads(subprocess.check_output([sys.executable, script, model, picture], timeout=60))
+        result = oddsight.load(model).predict(picture)
+        assert told["score"] == pytest.approx(result.score, rel=1e-5)
+        assert told["p_value"] == pytest.approx(result.p_value, rel=1e-6)
+        assert told["anomalous"] == result.anomalous
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+@pytest.mark.skipif(not (NODE / "node_modules" / "onnxruntime-web").is_dir(), reason="run 'npm ci' in tests/node")
+def test_javascript(model, tmp_path):
+    script = NODE / "node_modules" / "example.mjs"
+    script.write_text(example("docs/model-format.md", "javascript"))
+    for picture in pictures(tmp_path):
+        pixels = np.asarray(Image.open(picture).convert("RGB"))
+        raw = tmp_path / "pixels.rgb"
+        raw.write_bytes(pixels.tobytes())
+        command = ["node", script, model, raw, str(pixels.shape[0]), str(pixels.shape[1])]
+        told = json.loads(subprocess.check_output(command, timeout=60))
+        result = oddsight.load(model).predict(picture)
+        assert told["score"] == pytest.approx(result.score, rel=1e-5)
+        assert told["p_value"] == pytest.approx(result.p_value, rel=1e-6)
+
+
+def test_the_method_of_the_contributing_guide_works(tmp_path, monkeypatch):
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    code = tmp_path / "nearest_mean.py"
+    code.write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1))
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        importlib.import_module("nearest_mean")
+        folder = tmp_path / "normal"
+        folder.mkdir()
+        for number in range(12):
+            Image.fromarray(texture(number, 32, 32)).save(folder / f"{number}.png")
+        model = oddsight.fit(folder, method="nearest-mean", size=32)
+        assert model.metadata.method.name == "nearest-mean"
+        assert np.isfinite(model.predict(texture(99, 40, 30)).score)
+    finally:
+        methods.METHODS.pop("nearest-mean", None)
+        sys.modules.pop("nearest_mean", None)
