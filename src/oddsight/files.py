@@ -24,7 +24,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         OddsightError: If the folder is missing or cannot be written, or the disk is full.
     """
-    target = Path(os.path.realpath(path))
+    target = _without_links(path)
     temporary: str | None = None
     try:
         if _is_device(target, path):
@@ -58,7 +58,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
         OddsightError: If not.
     """
-    target = Path(os.path.realpath(path))
+    target = _without_links(path)
     try:
         if not _is_device(target, path):
             with tempfile.TemporaryFile(dir=target.parent):
@@ -67,6 +67,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise OddsightError(f"cannot write {Path(path)}: {error.strerror or error}") from error
+
+
+def _without_links(path: str | os.PathLike[str]) -> Path:
+    # A path that is no link stays relative: the folders above the current one may be barred. And os.path's functions
+    # never raise, unlike Path's.
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)  # noqa: PTH114
 
 
 def _is_device(target: Path, path: str | os.PathLike[str]) -> bool:

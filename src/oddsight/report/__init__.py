@@ -111,11 +111,12 @@ def _area(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    """One decimal, more where that would round to nothing or everything."""
-    text = f"{value:.1%}"
-    if (text == "0.0%" and value > 0) or (text == "100.0%" and value < 1):
-        text = "<0.01%" if value < 1e-4 else ">99.99%" if value > 1 - 1e-4 else f"{value:.2%}"
-    return text.replace(".0%", "%")
+    """One decimal, or two digits below 1%; nothing rounds to 0% or 100% that is not."""
+    if 0 < value < 0.01:
+        return f"{100 * value:.2g}%" if value >= 1e-4 else "<0.01%"
+    if 0.9995 <= value < 1:
+        return ">99.9%"
+    return f"{value:.1%}".replace(".0%", "%")
 
 
 def _agreement(evaluation: Evaluation) -> str:
