@@ -345,13 +345,22 @@ def _warnings(
             f"{image['auroc']:.3f}: on these images the model is not needed, or they differ by an artefact."
         )
     rate = metadata.decision.false_alarm_rate
-    if rate is not None and image["false_alarm_rate_ci"][0] > rate:
+    if rate is not None and _chance_of_alarms(counts, rate, metadata.calibration.images) < 0.01:
         yield (
-            f"{counts['flagged_normal']} of {counts['normal']} normal images were flagged, more than chance allows at "
-            f"a rate of {rate:.2%}: these normal images differ from those the model was calibrated on."
+            f"{counts['flagged_normal']} of {counts['normal']} normal images were flagged at a rate of {rate:.2%}. "
+            "Chance alone does this in less than 1 of 100 evaluations: these normal images differ from those the model "
+            "was calibrated on."
         )
     if counts["normal"] < 20 or counts["anomalous"] < 20:
         yield (
             f"{counts['normal']} normal and {counts['anomalous']} anomalous images are few: mind the width of the "
             "intervals."
         )
+
+
+def _chance_of_alarms(counts: Mapping[str, int], rate: float, calibration: int) -> float:
+    """The chance of as many false alarms or more, over draws of both test and calibration images."""
+    from scipy.stats import betabinom
+
+    alarms = max(1, int(rate * (calibration + 1) * (1 + 1e-9)))
+    return float(betabinom(counts["normal"], alarms, calibration + 1 - alarms).sf(counts["flagged_normal"] - 1))
