@@ -72,6 +72,10 @@ def nothing_is_read(monkeypatch):
     monkeypatch.setattr("oddsight.images._opened", refuse)
 
 
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
 def files_in(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
@@ -234,11 +238,11 @@ def outputs_that_cannot_be_written(folder):
 )
 def test_outputs_that_cannot_be_written_fail_before_the_work(world, tmp_path, nothing_is_read, arguments, kind):
     output = outputs_that_cannot_be_written(tmp_path)[kind]
-    before = set(os.listdir(tmp_path))
+    before = names_in(tmp_path)
     places = {name: getattr(world, name) for name in ("good", "model", "normal", "mvtec")}
     outcome = run(*arguments.format(**places).split(), output)
     assert_failed(outcome, f"cannot write {output}: ")
-    assert set(os.listdir(tmp_path)) == before
+    assert names_in(tmp_path) == before
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
@@ -493,7 +497,7 @@ def test_heat_maps_of_a_batch_decision(world, tmp_path):
     assert outcome.code == 0
     flagged = {line.split("/")[-1] for line in outcome.out.splitlines() if line.startswith("anomalous")}
     assert flagged
-    assert flagged <= set(os.listdir(tmp_path))
+    assert flagged <= names_in(tmp_path)
 
 
 def test_heat_maps_need_a_folder(world, tmp_path, nothing_is_read):

@@ -124,10 +124,7 @@ def peak_of_a_stream(size, dimensions, memory, blocks):
         tracemalloc.stop()
 
 
-CROSS_PRODUCTS = "k_center multiplies 384 active points with all that were chosen since, which nobody counts"
-
-
-@pytest.mark.parametrize("share", [1.0, pytest.param(2.0, marks=pytest.mark.xfail(strict=True, reason=CROSS_PRODUCTS))])
+@pytest.mark.parametrize("share", [1.0, 2.0])
 def test_memory_is_what_it_says_and_does_not_grow_with_the_stream(share):
     size, dimensions = 200, 16
     memory = int(share * Coreset.memory_needed(size, dimensions))

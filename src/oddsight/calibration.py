@@ -18,6 +18,9 @@ from oddsight.errors import DataError
 
 DEFAULT_RATE = 0.01
 
+_SLACK = 1 + 1e-9
+"""Keeps 0.29 * 100 from becoming 28."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -34,7 +37,7 @@ class Decision:
 
 def images_needed(rate: float) -> int:
     """How many calibration images a false-alarm rate takes: the least ``n`` with ``1 / (n + 1) <= rate``."""
-    return max(1, math.ceil(1 / rate - 1 - 1e-9))
+    return max(1, math.ceil(1 / (rate * _SLACK) - 1))
 
 
 def smallest_rate(n: int) -> float:
@@ -64,8 +67,7 @@ def decide(scores: NDArray[np.float32], rate: float) -> Decision:
     """
     check_rate(rate)
     n = len(scores)
-    # The relative slack keeps 0.29 * 100 from becoming 28.
-    alarms = math.floor(rate * (n + 1) * (1 + 1e-9))
+    alarms = min(n, math.floor(rate * (n + 1) * _SLACK))
     if alarms < 1:
         raise DataError(
             f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images, "

@@ -43,7 +43,7 @@ def main() -> None:
     _settle_streams()
     try:
         try:
-            app(standalone_mode=True)
+            app(prog_name="oddsight", standalone_mode=True)
         finally:
             sys.stdout.flush()
     except OddsightError as error:

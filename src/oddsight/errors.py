@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def plain(text: str) -> str:
+    """Text from outside, without line breaks, control characters and undecodable bytes."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 class OddsightError(Exception):
     """Anything a user can put right: bad input, a setting that cannot work, a file that is not what it should be."""
 

@@ -347,8 +347,8 @@ def _warnings(
     rate = metadata.decision.false_alarm_rate
     if rate is not None and _chance_of_alarms(counts, rate, metadata.calibration.images) < 0.01:
         yield (
-            f"{counts['flagged_normal']} of {counts['normal']} normal images were flagged at a rate of {rate:.2%}. "
-            "Chance alone does this in less than 1 of 100 evaluations: these normal images differ from those the model "
+            f"{counts['flagged_normal']} of {counts['normal']} normal images were flagged at a rate of {rate:.2%}, "
+            "more than chance explains (1 evaluation in 100): these normal images differ from those the model "
             "was calibrated on."
         )
     if counts["normal"] < 20 or counts["anomalous"] < 20:

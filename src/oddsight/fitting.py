@@ -19,7 +19,7 @@ from oddsight.backbones.extraction import Extractor, Features
 from oddsight.calibration import DEFAULT_RATE, check_rate, decide, images_needed, smallest_rate
 from oddsight.datasets.collection import Collection, ImageFile, Progress, collect, folds, pack, silent, split
 from oddsight.errors import DataError, OddsightError
-from oddsight.graphs.building import chain, digest
+from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.running import session
 from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
@@ -122,7 +122,7 @@ def fit(
     scores = job.cross_scores(chosen) if plan.kind == "cross" else None
     graph = job.fitted(chosen, plan.training, "learning")
     if scores is None:
-        scores = job.scores(graph, plan.calibration, "calibrating")
+        scores = job.scores(graph.SerializeToString(), plan.calibration, "calibrating")
     return _model(chosen, extractor, plan, graph, scores, seed)
 
 
@@ -179,7 +179,7 @@ class _Job:
         features = _Watched(self.features.of(images), phase, self.progress)
         method.fit(features, memory=self.plan.memory.method, seed=self.seed)
         outputs = ["score", "anomaly_map"] if method.localises else ["score"]
-        return chain([self.extractor.graph, method.graph()], outputs)
+        return chain([copied(self.extractor.graph), method.graph()], outputs)
 
     def cross_scores(self, method: Method) -> NDArray[np.float32]:
         """Score every image by a model that did not see it."""
@@ -188,13 +188,16 @@ class _Job:
         for number, part in enumerate(parts, 1):
             others = [image for other in parts if other is not part for image in other]
             name = f"fold {number} of {len(parts)}"
-            graph = self.fitted(deepcopy(method), sorted(others, key=lambda image: image.content), name)
-            scores.append(self.scores(graph, part, name))
+            others.sort(key=lambda image: image.content)
+            content = self.fitted(deepcopy(method), others, name).SerializeToString()
+            scores.append(self.scores(content, part, name))
+            # Before the next fold makes its own.
+            del content
         return np.concatenate(scores)
 
-    def scores(self, graph: onnx.ModelProto, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
-        """Scores of images by the whole graph, ``[n]``."""
-        runs = session(graph.SerializeToString(), threads=1)
+    def scores(self, content: bytes, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
+        """Scores of images by the whole graph in serialised form, ``[n]``."""
+        runs = session(content, threads=1)
         one = partial(_score, run=runs)
         scores = []
         for done, score in enumerate(ordered_map(one, images), 1):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from oddsight.errors import ModelError
+from oddsight.errors import ModelError, plain
 
 KEY = "oddsight"
 SCHEMA_VERSION: Literal[1] = 1
@@ -113,4 +113,4 @@ class Metadata(_Section):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise ModelError(f"its metadata is wrong at {where}: {first['msg']}") from error
+            raise ModelError(f"its metadata is wrong at {plain(where)}: {plain(first['msg'])}") from error

@@ -138,12 +138,14 @@ class Model:
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise ModelError(f"the model's graph failed on {source or 'an array'}: {error}") from error
         height, width, _ = pixels.shape
+        total = len(self.calibration_scores) + 1
         return Result(
             source=source,
             width=width,
             height=height,
             score=float(score[0]),
-            p_value=float(p_value[0]),
+            # The graph's float32 is a rounded fraction of n + 1, and may have been rounded past a rate that it equals.
+            p_value=round(float(p_value[0]) * total) / total,
             threshold=self.decision.threshold,
             false_alarm_rate=self.decision.false_alarm_rate,
             map=np.asarray(maps[0][0], np.float32) if maps else None,

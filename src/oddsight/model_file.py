@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,16 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from oddsight.calibration import decide
-from oddsight.errors import DataError, ModelError
+from oddsight.errors import DataError, ModelError, plain
 from oddsight.graphs.building import digest
 from oddsight.graphs.calibrating import calibration_scores
 from oddsight.metadata import KEY, Metadata
 
 _LARGEST = 2**31 - 1
 """Protobuf's own limit for a message, in bytes."""
+
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+"""Sets of operators that ONNX Runtime has built in."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,11 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
         ModelError: In one sentence that names the file and what is wrong with it.
     """
     try:
-        size = Path(path).stat().st_size
-        if size > _LARGEST:
-            raise ModelError(f"{path}: larger than an ONNX file can be ({size:,} bytes)")
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise ModelError(f"{path}: not a regular file")
+        if status.st_size > _LARGEST:
+            raise ModelError(f"{path}: larger than an ONNX file can be ({status.st_size:,} bytes)")
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -81,35 +87,30 @@ def parse_model(content: bytes) -> ModelFile:
 
 
 def _check_safety(proto: onnx.ModelProto) -> None:
-    foreign = {entry.domain for entry in proto.opset_import} - {"", "ai.onnx", "ai.onnx.ml"}
+    foreign = sorted({entry.domain for entry in proto.opset_import} - _DOMAINS)
     if foreign or proto.functions:
-        raise ModelError(f"it needs operators of its own ({', '.join(sorted(foreign)) or 'functions'}): refused")
-    if len(proto.graph.sparse_initializer) or proto.training_info:
-        raise ModelError("it holds sparse constants or training graphs, which Oddsight does not write: refused")
-    for node in _nodes(proto.graph):
-        if node.domain not in {"", "ai.onnx", "ai.onnx.ml"}:
-            raise ModelError(f"it needs the operator {node.domain}.{node.op_type} of its own: refused")
-    for tensor in _tensors(proto.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        raise ModelError(f"it needs operators of its own ({plain(', '.join(foreign)) or 'functions'}): refused")
+    if proto.training_info:
+        raise ModelError("it holds training graphs, which Oddsight does not write: refused")
+    for graph in _graphs(proto.graph):
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        if graph.sparse_initializer or any(a.HasField("sparse_tensor") or a.sparse_tensors for a in attributes):
+            raise ModelError("it holds sparse constants, which Oddsight does not write: refused")
+        for node in graph.node:
+            if node.domain not in _DOMAINS:
+                raise ModelError(f"it needs the operator {plain(f'{node.domain}.{node.op_type}')} of its own: refused")
+        tensors = [*graph.initializer, *(a.t for a in attributes), *(t for a in attributes for t in a.tensors)]
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors):
             raise ModelError("it refers to data in another file: refused; a model is one file")
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, attribute.g):
-                yield from _nodes(inner)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all graphs inside its nodes."""
+    yield graph
     for node in graph.node:
         for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
             for inner in (*attribute.graphs, attribute.g):
-                yield from _tensors(inner)
+                yield from _graphs(inner)
 
 
 def _check_interface(proto: onnx.ModelProto, metadata: Metadata) -> None:
@@ -123,6 +124,10 @@ def _check_interface(proto: onnx.ModelProto, metadata: Metadata) -> None:
         expected.append(("anomaly_map", onnx.TensorProto.FLOAT, 3))
     if outputs != expected:
         raise ModelError(f"its outputs are not {', '.join(name for name, _, _ in expected)} as float32")
+    if metadata.map_size is not None:
+        grid = tuple(dim.dim_value for dim in proto.graph.output[2].type.tensor_type.shape.dim[1:])
+        if grid != tuple(metadata.map_size):
+            raise ModelError("the size of its anomaly map is not what its metadata says")
 
 
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, int]:
@@ -131,7 +136,10 @@ def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, int]:
 
 
 def _checked_calibration(proto: onnx.ModelProto, metadata: Metadata) -> NDArray[np.float32]:
-    scores = calibration_scores(proto)
+    try:
+        scores = calibration_scores(proto)
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ModelError("its calibration scores are damaged") from error
     if scores is None or scores.ndim != 1 or len(scores) != metadata.calibration.images:
         raise ModelError("its calibration scores are missing or not as many as it says")
     if not np.isfinite(scores).all() or (np.diff(scores) < 0).any():

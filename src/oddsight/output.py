@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from oddsight.calibration import smallest_rate
 from oddsight.datasets.check import CheckReport
 from oddsight.evaluation import Evaluation
@@ -86,7 +88,7 @@ def show_check(report: CheckReport) -> None:
     _show_list("nearly empty", report.nearly_empty)
     _show_list("blurred, compared with the others", report.blurred)
     for text in report.notes:
-        console.print(f"[yellow]note:[/yellow] {shown(text)}")
+        console.print(Text.assemble(("note:", "yellow"), " ", shown(text)))
 
 
 def _spread(values: tuple[int, float, int]) -> str:
@@ -97,7 +99,7 @@ def _spread(values: tuple[int, float, int]) -> str:
 def _show_list(what: str, entries: Sequence[str]) -> None:
     if not entries:
         return
-    console.print(f"[bold]{len(entries):,} {what}[/bold]")
+    console.print(f"{len(entries):,} {what}", style="bold")
     for entry in entries[:_MOST]:
         console.print(f"  {shown(entry[:300])}")
     if len(entries) > _MOST:
@@ -217,7 +219,7 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
     """Show rows of a registry, one entry after the other."""
     for row in rows:
         title, *fields = row.items()
-        console.print(f"[bold]{shown(title[1])}[/bold]")
+        console.print(shown(title[1]), style="bold")
         for name, value in fields:
             text = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
             console.print(f"  {name:10} {shown(text)}")

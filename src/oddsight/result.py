@@ -120,8 +120,8 @@ def control_fdr(
 
     if not 0 < rate < 1:
         raise DataError(f"the false discovery rate must lie between 0 and 1, not {rate:g}")
-    kept = [r if isinstance(r, ImageError) or _exact(r, calibration) <= rate else replace(r, map=None) for r in results]
-    p_values = np.array([_exact(r, calibration) for r in kept if isinstance(r, Result)])
+    kept = [r if isinstance(r, ImageError) or r.p_value <= rate else replace(r, map=None) for r in results]
+    p_values = np.array([r.p_value for r in kept if isinstance(r, Result)])
     flagged = p_values[false_discovery_control(p_values) <= rate] if len(p_values) else p_values
     if not len(flagged):
         return [r if isinstance(r, ImageError) else replace(r, threshold=None, false_alarm_rate=None) for r in kept]
@@ -134,12 +134,6 @@ def control_fdr(
         else replace(r, threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
         for r in kept
     ]
-
-
-def _exact(result: Result, calibration: NDArray[np.float32]) -> float:
-    """The p-value in float64: the graph's float32 may round past a rate that it equals."""
-    n = len(calibration) + 1
-    return round(result.p_value * n) / n
 
 
 def source_name(source: object) -> str | None:

@@ -9,17 +9,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from oddsight.datasets.collection import Progress as Report
 from oddsight.datasets.collection import silent
 
-console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 500)
+_PLAIN: Any = {"highlight": False, "emoji": False, "markup": False, "soft_wrap": True}
+
+console = Console(**_PLAIN, width=None if sys.stdout.isatty() else 500)
 """Standard output: results."""
 
-messages = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+messages = Console(**_PLAIN, stderr=True)
 """Standard error: progress, notes and errors."""
 
 _PATIENCE = 1.0
@@ -27,9 +29,9 @@ _PATIENCE = 1.0
 
 
 def shown(text: object) -> str:
-    """Text from outside (a file's name) made safe to print: no control characters, no undecodable bytes, no markup."""
+    """Text from outside (a file's name) made safe to print: no control characters and no undecodable bytes."""
     plain = str(text).encode("utf-8", "replace").decode("utf-8")
-    return escape("".join(c if c.isprintable() else "�" for c in plain))
+    return "".join(c if c.isprintable() else "�" for c in plain)
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 def complain(text: object) -> None:
     """Say what went wrong, in one line."""
-    messages.print(f"[red]error:[/red] {shown(' '.join(str(text).splitlines()))}")
+    messages.print(Text.assemble(("error:", "red"), " ", shown(" ".join(str(text).splitlines()))))
 
 
 def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:

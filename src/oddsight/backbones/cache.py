@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,12 +16,16 @@ from numpy.typing import NDArray
 
 DEFAULT_LIMIT = 4 * 2**30
 
+_OWN_FOLDER = re.compile("[0-9a-z]{32}")
+_OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part")
+
 
 class FeatureCache:
     """Arrays by a pair of keys: what computed them, and the image they were computed from.
 
-    Each array is one ``.npy`` file, written beside its place and renamed, so that no reader sees half of one. A file
-    that cannot be read counts as missing. The least recently used files go when the limit is passed.
+    Each array is one ``.npy`` file with its CRC-32 behind it, written beside its place and renamed, so that no reader
+    sees half of one. A file that cannot be read or is damaged counts as missing. The least recently used files go when
+    the limit is passed.
 
     Args:
         folder: Where; created when needed.
@@ -36,14 +42,14 @@ class FeatureCache:
         path = self._path(maker, image)
         try:
             content = path.read_bytes()
-            os.utime(path)
         except OSError:
             return None
-        with suppress(ValueError, EOFError, OSError):
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-            if array.dtype == np.float32:
-                return np.asarray(array, np.float32)
-        return None
+        with suppress(OSError):
+            os.utime(path)
+        body, check = content[:-4], content[-4:]
+        if zlib.crc32(body).to_bytes(4, "big") != check:
+            return None
+        return np.asarray(np.load(io.BytesIO(body), allow_pickle=False), np.float32)
 
     def put(self, maker: str, image: str, array: NDArray[np.float32]) -> None:
         """Keep the array. A cache that cannot be written is no error: the features are computed again."""
@@ -52,8 +58,10 @@ class FeatureCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)
             try:
+                body = io.BytesIO()
+                np.save(body, array, allow_pickle=False)
                 with os.fdopen(handle, "wb") as file:
-                    np.save(file, array, allow_pickle=False)
+                    file.write(body.getvalue() + zlib.crc32(body.getvalue()).to_bytes(4, "big"))
                 os.replace(temporary, path)  # noqa: PTH105
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
@@ -66,10 +74,11 @@ class FeatureCache:
     def shrink(self) -> None:
         """Delete the least recently used files until at most nine tenths of the limit are taken."""
         entries = []
-        for path in self.folder.rglob("*"):
-            with suppress(OSError):
-                status = path.stat()
-                if path.is_file():
+        for path in self.folder.glob("*/*"):
+            # The folder may be anyone's: only what the cache itself has written may go.
+            if _OWN_FOLDER.fullmatch(path.parent.name) and _OWN_FILE.fullmatch(path.name):
+                with suppress(OSError):
+                    status = path.stat()
                     entries.append((status.st_mtime_ns, status.st_size, path))
         total = sum(size for _, size, _ in entries)
         if total <= self.limit:

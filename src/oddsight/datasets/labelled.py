@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def from_mvtec(folder: Folder) -> LabelledSet:
 
 def _labelled(normal: Path, anomalous: Path, masks: Path | None, *, without: str | None) -> LabelledSet:
     problems: list[ImageError] = []
-    index = dict(_mask_index(masks)) if masks is not None else {}
+    index = _mask_index(masks) if masks is not None else {}
     images = [LabelledImage(path, None) for path in _images(normal, problems)]
     for path in _images(anomalous, problems):
         inside = path.relative_to(anomalous) if path.is_relative_to(anomalous) else Path(path.name)
@@ -77,7 +77,8 @@ def _labelled(normal: Path, anomalous: Path, masks: Path | None, *, without: str
         raise DataError(f"no anomalous images in {anomalous}")
     if masks is not None and not any(image.mask for image in images):
         raise DataError(f"no mask in {masks} has the sub-folder and name of an image in {anomalous}")
-    return LabelledSet(tuple(images), tuple(problems))
+    once = {problem.path: problem for problem in problems}
+    return LabelledSet(tuple(images), tuple(once.values()))
 
 
 def _images(folder: Path, problems: list[ImageError]) -> Iterable[Path]:
@@ -88,9 +89,11 @@ def _images(folder: Path, problems: list[ImageError]) -> Iterable[Path]:
     return found.images
 
 
-def _mask_index(masks: Path) -> Iterator[tuple[str, Path]]:
+def _mask_index(masks: Path) -> dict[str, Path]:
+    """Masks by sub-folder and name without suffix; the full name goes before the name without ``_mask``."""
     if not masks.is_dir():
         raise DataError(f"{masks} is no folder of masks")
-    for path in sorted(masks.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            yield str(path.relative_to(masks).with_suffix("")).removesuffix("_mask"), path
+    found = [path for path in sorted(masks.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    names = [str(path.relative_to(masks).with_suffix("")) for path in found]
+    shortened = {name.removesuffix("_mask"): path for name, path in zip(names, found, strict=True)}
+    return shortened | dict(zip(names, found, strict=True))

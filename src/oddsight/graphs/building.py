@@ -33,52 +33,55 @@ def chain(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.Mod
     """Join pieces into one model: each input is fed by the earlier output of the same name.
 
     Args:
-        pieces: In order; inputs that no earlier piece provides become inputs of the whole.
+        pieces: In order; inputs that no earlier piece provides become inputs of the whole. They are used up: their
+            names change, so that large weights need not be copied more than once.
         outputs: The outputs to keep, by name, in this order. Nodes that none of them needs are dropped.
     """
     merged = onnx.ModelProto(ir_version=IR_VERSION, producer_name="oddsight")
     merged.opset_import.add(domain="", version=OPSET)
     merged.graph.name = "oddsight"
     known: dict[str, onnx.ValueInfoProto] = {}
-    for number, part in enumerate(pieces):
-        renamed = onnx.compose.add_prefix(
-            part, f"{part.graph.name or number}/", rename_inputs=False, rename_outputs=False, rename_value_infos=True
+    for part in pieces:
+        prefix = f"{part.graph.name}/"
+        onnx.compose.add_prefix(
+            part, prefix, rename_inputs=False, rename_outputs=False, rename_value_infos=True, inplace=True
         )
-        for value in renamed.graph.input:
-            if value.name not in known:
-                merged.graph.input.append(value)
-                known[value.name] = value
-        merged.graph.node.extend(renamed.graph.node)
-        merged.graph.initializer.extend(renamed.graph.initializer)
-        known |= {value.name: value for value in renamed.graph.output}
+        merged.graph.input.extend(value for value in part.graph.input if value.name not in known)
+        known |= {value.name: value for value in (*part.graph.input, *part.graph.output)}
+        merged.graph.node.extend(part.graph.node)
+        merged.graph.initializer.extend(part.graph.initializer)
     merged.graph.output.extend(known[name] for name in outputs)
-    return pruned(merged)
+    return pruned(merged, outputs)
 
 
-def pruned(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
-    """A copy of ``model`` with only what its outputs (or those named in ``outputs``) need."""
-    keep = list(outputs) if outputs is not None else [value.name for value in model.graph.output]
-    needed, nodes = set(keep), []
-    for node in reversed(model.graph.node):
-        if needed.intersection(node.output):
-            nodes.append(node)
-            needed.update(node.input)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    for field, kept in (
-        (graph.node, nodes[::-1]),
-        (graph.initializer, [i for i in graph.initializer if i.name in needed]),
-        (graph.output, [v for name in keep for v in graph.output if v.name == name]),
-    ):
-        copies = list(kept)
-        del field[:]
-        field.extend(copies)
-    return result
+def pruned(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """``model`` itself, without what the outputs named do not need."""
+    graph, needed = model.graph, set(outputs)
+    for index in range(len(graph.node) - 1, -1, -1):
+        if needed.intersection(graph.node[index].output):
+            needed.update(graph.node[index].input)
+        else:
+            del graph.node[index]
+    for index in range(len(graph.initializer) - 1, -1, -1):
+        if graph.initializer[index].name not in needed:
+            del graph.initializer[index]
+    kept = [value for name in outputs for value in graph.output if value.name == name]
+    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept]
+    del graph.output[:]
+    graph.output.extend(copies)
+    return model
+
+
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy, for a model that is chained more than once."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def digest(model: onnx.ModelProto) -> str:
-    """SHA-256 of what the model computes: its graph and operator sets, without metadata, as hex."""
-    bare = onnx.ModelProto(ir_version=model.ir_version, graph=model.graph)
-    bare.opset_import.extend(model.opset_import)
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    """SHA-256 of what the model computes, as hex: of its serialised graph, followed by its operator sets."""
+    state = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    for entry in model.opset_import:
+        state.update(entry.SerializeToString(deterministic=True))
+    return state.hexdigest()

@@ -37,8 +37,14 @@ def calibrating(scores: NDArray[np.float32]) -> onnx.ModelProto:
 
 
 def calibration_scores(model: onnx.ModelProto) -> NDArray[np.float32] | None:
-    """The calibration scores that a model carries, ascending ``[n]``, or None if it has none."""
+    """The calibration scores that a model carries, ascending ``[n]``, or None if it has none.
+
+    Raises:
+        ValueError: If they are not float32.
+    """
     for constant in model.graph.initializer:
         if constant.name == SCORES:
+            if constant.data_type != onnx.TensorProto.FLOAT:
+                raise ValueError("calibration scores are not float32")
             return np.asarray(numpy_helper.to_array(constant), np.float32)
     return None

@@ -16,6 +16,7 @@ BLOCK = 4096
 """Vectors reduced at a time."""
 
 _ACTIVE = 384
+_MISSED = 512
 
 
 def k_center(points: Vectors, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -44,10 +45,11 @@ def k_center(points: Vectors, count: int, rng: np.random.Generator) -> NDArray[n
         near = points[front]
         fresh = distance[front]
         missed = chosen[int(seen[front].min()) :]
-        if missed:
-            products = near @ points[missed].T
+        for start in range(0, len(missed), _MISSED):
+            some = missed[start : start + _MISSED]
+            products = near @ points[some].T
             products *= -2
-            products += norms[missed]
+            products += norms[some]
             fresh = np.minimum(fresh, products.min(axis=1) + norms[front])
         while len(chosen) < min(count, n):
             farthest = int(fresh.argmax())
@@ -131,7 +133,7 @@ def _per_block(size: int) -> int:
 
 
 def _block_bytes(dimensions: int) -> int:
-    return 4 * BLOCK * (3 * dimensions + 4)
+    return 4 * BLOCK * (3 * dimensions + 4) + 4 * _MISSED * (2 * _ACTIVE + 2 * dimensions)
 
 
 def _candidate_bytes(dimensions: int) -> int:
