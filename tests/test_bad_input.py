@@ -477,8 +477,12 @@ def test_a_process_goes_on_after_bad_images(world, folder, tmp_path):
         BAD[kind][0](folder / f"{kind}.png")
     outcome = spawn("predict", world.model, folder, "--json", "-")
     assert outcome.code == 1
-    assert outcome == run("predict", world.model, folder, "--json", "-")
-    assert len(outcome.lines) == 13
+    here = run("predict", world.model, folder, "--json", "-")
+    assert (outcome.code, outcome.err) == (here.code, here.err)
+    assert [row["path"] for row in outcome.lines] == [row["path"] for row in here.lines]
+    scores = [[row["score"] for row in rows if "error" not in row] for rows in (outcome.lines, here.lines)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+    assert len(scores[0]) == 8
     fitted = spawn("fit", folder, "-o", tmp_path / "m.onnx", "--size", "32", "--method", "knn", "--quiet")
     assert len(error_lines(fitted)) == 5
     assert spawn("predict", tmp_path / "m.onnx", world.good / "00001.png", "--quiet").code == 0
@@ -498,7 +502,6 @@ def test_a_process_goes_on_after_bad_images(world, folder, tmp_path):
         ("fit {good} -o {new} --memory 1{zeros}", "memory"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="fitting.py, calibration.py and memory.py let these through; see the report")
 def test_numbers_beyond_reason(world, tmp_path, arguments, word):
     places = {"good": world.good, "model": world.model, "new": tmp_path / "new", "zeros": "0" * 400}
     outcome = run(*arguments.format(**places).split())

@@ -20,11 +20,11 @@ from conftest import SIZE
 from oddsight import backbones, metrics
 from oddsight.backbones.extraction import Extractor
 from oddsight.calibration import p_values
+from oddsight.datasets.collection import ImageFile
 from oddsight.errors import DataError, MemoryBudgetError
 from oddsight.images import content_hash, read_image
-from oddsight.memory import RUNNING
+from oddsight.memory import plan_memory
 from oddsight.methods import METHODS
-from oddsight.parallel import cores
 from picture_files import oriented
 from textures import texture, write_textures
 
@@ -445,7 +445,8 @@ def budget_for(method, size, count):
     chosen, network = METHODS[method](), backbones.backbone(backbones.DEFAULT)
     reading = f"patches/{chosen.stride}" if chosen.reads == "patches" else chosen.reads
     shape = Extractor(network, network.layers[reading], size, chosen.reads).shape
-    return RUNNING + cores() * 96 * 96 * 10 + chosen.memory_needed(shape, count)
+    picture = ImageFile(Path(), "", 96, 96)
+    return 10**12 - plan_memory(10**12, [picture], size).method + chosen.memory_needed(shape, count)
 
 
 @pytest.mark.slow

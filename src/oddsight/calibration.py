@@ -18,6 +18,8 @@ from oddsight.errors import DataError
 
 DEFAULT_RATE = 0.01
 
+_SMALLEST = 1e-9
+
 _SLACK = 1 + 1e-9
 """Keeps 0.29 * 100 from becoming 28."""
 
@@ -46,13 +48,13 @@ def smallest_rate(n: int) -> float:
 
 
 def check_rate(rate: float) -> None:
-    """Refuse rates outside of (0, 1).
+    """Refuse rates that are no shares, or that no number of images could promise.
 
     Raises:
         DataError: With the rate in question.
     """
-    if not 0 < rate < 1:
-        raise DataError(f"the false-alarm rate must lie between 0 and 1, not {rate:g}")
+    if not _SMALLEST <= rate < 1:
+        raise DataError(f"the false-alarm rate must lie between 0 and 1 (from {_SMALLEST:g}), not {rate:g}")
 
 
 def decide(scores: NDArray[np.float32], rate: float) -> Decision:

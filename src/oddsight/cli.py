@@ -146,7 +146,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Learn what is normal from a folder of images and write a model file."""
+    """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     from oddsight import backbones, methods
     from oddsight.files import check_writable
     from oddsight.fitting import fit as learn
@@ -170,6 +170,8 @@ def fit(
         )
     model.save(output)
     say_fitted(model, output, quiet)
+    if model.metadata.training.unreadable:
+        raise typer.Exit(EXIT_ERROR)
 
 
 @app.command()

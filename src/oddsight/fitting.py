@@ -106,16 +106,19 @@ def fit(
     chosen = deepcopy(method) if isinstance(method, Method) else methods.by_name(method)()
     network = backbones.backbone(backbone)
     reading = f"{chosen.reads}/{chosen.stride}" if chosen.reads == "patches" else chosen.reads
-    extractor = Extractor(network, tuple(layers or network.layers[reading]), size or network.size, chosen.reads)
+    extractor = Extractor(
+        network, tuple(layers or network.layers[reading]), network.size if size is None else size, chosen.reads
+    )
     network.check_layers(extractor.layers)
     network.shapes(extractor.layers, extractor.size)
-    _check_settings(false_alarm_rate, calibration_fraction)
+    _check_settings(false_alarm_rate, calibration_fraction, seed)
     budget = parse_bytes(memory)
 
     collection = collect(*paths, progress=progress)
     _check_collection(collection, paths)
-    plan = _plan(collection, false_alarm_rate, calibration_fraction, budget, seed)
-    chosen.require(plan.memory.method, extractor.shape, len(collection.images))
+    memory_plan = plan_memory(budget, collection.images, extractor.size)
+    chosen.require(memory_plan.method, extractor.shape, len(collection.images))
+    plan = _plan(collection, false_alarm_rate, calibration_fraction, memory_plan, seed)
     on_plan(plan)
 
     job = _Job(extractor, plan, seed, cache or default_cache(), progress)
@@ -126,7 +129,9 @@ def fit(
     return _model(chosen, extractor, plan, graph, scores, seed)
 
 
-def _check_settings(rate: float | None, fraction: float | None) -> None:
+def _check_settings(rate: float | None, fraction: float | None, seed: int) -> None:
+    if seed < 0:
+        raise OddsightError(f"the seed must be 0 or more, not {seed}")
     if rate is not None:
         check_rate(rate)
     if fraction is not None and not 0 <= fraction < 1:
@@ -141,7 +146,7 @@ def _check_collection(collection: Collection, paths: Sequence[str | os.PathLike[
         raise DataError(f"{where} holds {count} distinct images, and learning takes at least {FEWEST}")
 
 
-def _plan(collection: Collection, rate: float | None, fraction: float | None, budget: int, seed: int) -> FitPlan:
+def _plan(collection: Collection, rate: float | None, fraction: float | None, memory: MemoryPlan, seed: int) -> FitPlan:
     images = collection.images
     wanted = DEFAULT_RATE if rate is None else rate
     if fraction is None:
@@ -160,7 +165,7 @@ def _plan(collection: Collection, rate: float | None, fraction: float | None, bu
             )
         wanted = smallest_rate(len(held))
     kind = "split" if fraction else "cross"
-    return FitPlan(collection, training, held, kind, wanted, plan_memory(budget, images))
+    return FitPlan(collection, training, held, kind, wanted, memory)
 
 
 class _Job:

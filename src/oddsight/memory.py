@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oddsight.datasets.collection import ImageFile
-from oddsight.errors import MemoryBudgetError, OddsightError
+from oddsight.errors import MemoryBudgetError, OddsightError, plain
 from oddsight.parallel import cores
 
-RUNNING = 300 * 10**6
-"""Python, the libraries and ONNX Runtime with a backbone on every core, in bytes: measured, see ``benchmarks``."""
+RUNNING = 260 * 10**6
+"""Python, the libraries and ONNX Runtime with a backbone, in bytes: measured, see ``benchmarks``."""
 
 _PER_PIXEL = 10
 """Bytes that decoding takes for each pixel of a picture, at its peak."""
+
+_PER_INPUT_PIXEL = 400
+"""Bytes that a network's features take for each pixel of its input: EfficientNet-Lite0's first stages, rounded up."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
@@ -28,7 +31,10 @@ def parse_bytes(text: str | int) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(text).lower())
     if match is None:
         raise OddsightError(f"{text!r} is no amount of memory: write 1GB, 512MB or a number of bytes")
-    return int(float(match[1]) * _UNITS[match[2] or ""])
+    amount = float(match[1]) * _UNITS[match[2] or ""]
+    if amount > _UNITS["ti"] * 1024:
+        raise OddsightError(f"{plain(str(text))[:40]!r} is more memory than any machine has")
+    return int(amount)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class MemoryPlan:
 
     Attributes:
         budget: All of it.
-        running: The process itself.
+        running: The process itself, and a network at work on every core.
         images: Pictures being decoded, the largest on every core.
         method: What is left for the method.
     """
@@ -56,17 +62,18 @@ class MemoryPlan:
         return f"{self.budget / 1e6:,.0f} MB: {parts}, {self.method / 1e6:,.0f} MB for the method"
 
 
-def plan_memory(budget: int, images: Sequence[ImageFile]) -> MemoryPlan:
-    """Divide a budget for these images.
+def plan_memory(budget: int, images: Sequence[ImageFile], size: int) -> MemoryPlan:
+    """Divide a budget for these images, brought to ``size`` pixels a side.
 
     Raises:
         MemoryBudgetError: If not even the running process and the largest pictures fit.
     """
     largest = max((image.width * image.height for image in images), default=0)
-    plan = MemoryPlan(budget, RUNNING, cores() * largest * _PER_PIXEL)
+    plan = MemoryPlan(budget, RUNNING + cores() * size**2 * _PER_INPUT_PIXEL, cores() * largest * _PER_PIXEL)
     if plan.method <= 0:
         raise MemoryBudgetError(
-            f"a budget of {budget / 1e6:,.0f} MB is too small: running takes {RUNNING / 1e6:,.0f} MB and pictures of "
-            f"{largest / 1e6:,.1f} megapixels take {plan.images / 1e6:,.0f} MB to decode"
+            f"a budget of {budget / 1e6:,.0f} MB is too small: running at {size} pixels a side takes "
+            f"{plan.running / 1e6:,.0f} MB and pictures of {largest / 1e6:,.1f} megapixels take "
+            f"{plan.images / 1e6:,.0f} MB to decode"
         )
     return plan

@@ -1,0 +1,5 @@
+"""``python -m oddsight`` is the command line."""
+
+from oddsight.cli import main
+
+main()
