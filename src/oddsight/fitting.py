@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import onnx
@@ -21,7 +20,7 @@ from oddsight.datasets.collection import Collection, ImageFile, Progress, collec
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
-from oddsight.graphs.running import session
+from oddsight.graphs.running import run, session
 from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
@@ -202,17 +201,16 @@ class _Job:
 
     def scores(self, content: bytes, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
         """Scores of images by the whole graph in serialised form, ``[n]``."""
-        runs = session(content, threads=1)
-        one = partial(_score, run=runs)
+        loaded = session(content, threads=1)
+
+        def score(image: ImageFile) -> float:
+            return float(run(loaded, image.read(), str(image.path), ["score"])[0][0])
+
         scores = []
-        for done, score in enumerate(ordered_map(one, images), 1):
-            scores.append(score)
+        for done, value in enumerate(ordered_map(score, images), 1):
+            scores.append(value)
             self.progress(phase, done, len(images))
         return np.array(scores, np.float32)
-
-
-def _score(image: ImageFile, *, run) -> float:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    return float(run.run(["score"], {"image": image.read()[None]})[0][0])
 
 
 class _Watched:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight.calibration import Decision, decide
-from oddsight.errors import DataError, ImageError, ModelError
+from oddsight.errors import DataError, ImageError
 from oddsight.files import write_bytes
-from oddsight.graphs.running import session
+from oddsight.graphs.running import run, session
 from oddsight.images import MAX_PIXELS, as_image, read_image
 from oddsight.metadata import KEY, DecisionInfo, Metadata
 from oddsight.model_file import ModelFile, parse_model, read_model_file
@@ -132,11 +132,8 @@ class Model:
             source: Its path, for the result.
             one_core: Use one core, which is better where several threads call this at once.
         """
-        run = self._session_for_many if one_core else self._session
-        try:
-            score, p_value, *maps = run.run(None, {"image": pixels[None]})
-        except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            raise ModelError(f"the model's graph failed on {source or 'an array'}: {error}") from error
+        loaded = self._session_for_many if one_core else self._session
+        score, p_value, *maps = run(loaded, pixels, source or "an array")
         height, width, _ = pixels.shape
         total = len(self.calibration_scores) + 1
         return Result(

@@ -17,7 +17,7 @@ from oddsight.datasets.collection import ImageFile
 from oddsight.graphs.building import chain, digest
 from oddsight.graphs.features import READINGS
 from oddsight.graphs.preprocessing import preprocessing
-from oddsight.graphs.running import session
+from oddsight.graphs.running import run, session
 from oddsight.parallel import ordered_map
 
 
@@ -84,7 +84,7 @@ class Features:
         known = self._cache.get(self._maker, image.content) if self._cache else None
         if known is not None and known.shape == self.shape:
             return known
-        features = np.asarray(self._session.run(None, {"image": image.read()[None]})[0][0], np.float32)
+        features = np.asarray(run(self._session, image.read(), str(image.path))[0][0], np.float32)
         if self._cache:
             self._cache.put(self._maker, image.content, features)
         return features

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from oddsight.errors import ModelError
 
@@ -32,3 +35,21 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error
+
+
+def run(loaded: InferenceSession, pixels: NDArray[np.uint8], what: str, outputs: list[str] | None = None) -> list[Any]:
+    """Run a graph from ``image`` on one picture.
+
+    Args:
+        loaded: The session.
+        pixels: uint8 ``[H, W, 3]``.
+        what: The picture's name, for the error.
+        outputs: Names of the outputs wanted; all by default.
+
+    Raises:
+        ModelError: If ONNX Runtime fails, such as for want of memory.
+    """
+    try:
+        return list(loaded.run(outputs, {"image": pixels[None]}))
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ModelError(f"the graph failed on {what}: {str(error).splitlines()[0][:200]}") from error
