@@ -68,7 +68,7 @@ def test_areas_that_touch_at_a_corner_are_one_region():
 
 
 def result(score, calibration, threshold=None, values=None):
-    p = float(p_values(calibration, np.array([score], np.float32)).astype(np.float32)[0])
+    p = float(p_values(calibration, np.array([score], np.float32))[0])
     return Result("a.png", 80, 80, float(np.float32(score)), p, threshold, 0.1, values)
 
 
