@@ -9,8 +9,14 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 
 from textures import write_textures
+
+# Where a change is judged, the same examples each time; elsewhere new ones, to find what those do not.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 SIZE = 64
 """Side to which tests bring images: small, to be quick."""
