@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
@@ -135,8 +134,7 @@ def evaluate(
         labelled = from_folders(normal, anomalous, masks)
     else:
         raise DataError("name either one folder in MVTec AD's layout, or a normal and an anomalous folder")
-    with ExitStack() as stack:
-        maps: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+    with tempfile.TemporaryFile() as maps:
         looks, errors = _look_at_all(model, labelled.images, maps, progress)
         _check_leaks(looks, model)
         pixel, pixel_errors = _pixel_scores(model, looks, maps, aupro_limit)
