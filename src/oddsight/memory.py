@@ -62,14 +62,28 @@ class MemoryPlan:
         return f"{self.budget / 1e6:,.0f} MB: {parts}, {self.method / 1e6:,.0f} MB for the method"
 
 
-def plan_memory(budget: int, images: Sequence[ImageFile], size: int) -> MemoryPlan:
+def plan_memory(
+    budget: int,
+    images: Sequence[ImageFile],
+    size: int,
+    *,
+    activations: int = _PER_INPUT_PIXEL,
+    weights: int = 0,
+) -> MemoryPlan:
     """Divide a budget for these images, brought to ``size`` pixels a side.
+
+    Args:
+        budget: In bytes.
+        images: All that will be read.
+        size: In pixels.
+        activations: Bytes that the network takes for each pixel of its input, while it runs.
+        weights: Bytes that the network's weights take beyond those of EfficientNet-Lite0.
 
     Raises:
         MemoryBudgetError: If not even the running process and the largest pictures fit.
     """
     largest = max((image.width * image.height for image in images), default=0)
-    plan = MemoryPlan(budget, RUNNING + cores() * size**2 * _PER_INPUT_PIXEL, cores() * largest * _PER_PIXEL)
+    plan = MemoryPlan(budget, RUNNING + weights + cores() * size**2 * activations, cores() * largest * _PER_PIXEL)
     if plan.method <= 0:
         raise MemoryBudgetError(
             f"a budget of {budget / 1e6:,.0f} MB is too small: running at {size} pixels a side takes "

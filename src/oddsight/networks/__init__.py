@@ -1,0 +1,1 @@
+"""What needs PyTorch: the ``train`` extra. Nothing here is imported by fitting and predicting with a finished file."""
