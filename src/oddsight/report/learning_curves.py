@@ -1,0 +1,73 @@
+"""Learning curves of an adaptation: as numbers in CSV, or drawn as PNG."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from oddsight.errors import OddsightError
+from oddsight.files import check_writable, write_bytes
+from oddsight.networks.settings import Epoch, best
+from oddsight.report.charts import ANOMALOUS, NORMAL
+
+_SUFFIXES = (".csv", ".png")
+
+
+def check_curves_path(path: Path) -> None:
+    """Find out before long work whether curves can be written.
+
+    Raises:
+        OddsightError: If the file is neither CSV nor PNG by its name, or cannot be written.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise OddsightError(f"{path}: learning curves are written as .csv or .png")
+    check_writable(path)
+
+
+def write_curves(path: Path, curves: Sequence[Epoch]) -> None:
+    """Write learning curves as the file's name says.
+
+    Raises:
+        OddsightError: As :func:`check_curves_path`.
+    """
+    check_curves_path(path)
+    write_bytes(path, _table(curves) if path.suffix.lower() == ".csv" else _picture(curves))
+
+
+def _table(curves: Sequence[Epoch]) -> bytes:
+    """One row an epoch; no accuracy is an empty field."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(asdict(row) for row in curves)
+    return text.getvalue().encode()
+
+
+def _picture(curves: Sequence[Epoch]) -> bytes:
+    """Losses, with the epoch that was kept, and the accuracy below them if there is one."""
+    from matplotlib.figure import Figure
+
+    epochs, kept = [row.epoch for row in curves], best(curves)
+    accurate = kept.accuracy is not None
+    figure = Figure(figsize=(6.6, 4.6 if accurate else 3.0), dpi=150, layout="constrained")
+    panels = figure.subplots(2 if accurate else 1, sharex=True, squeeze=False)[:, 0]
+    panels[0].plot(epochs, [row.train_loss for row in curves], "o-", color="grey", markersize=3, label="training")
+    panels[0].plot(
+        epochs, [row.validation_loss for row in curves], "o-", color=NORMAL, markersize=3, label="validation"
+    )
+    panels[0].set_ylabel("loss")
+    if accurate:
+        panels[1].plot(epochs, [row.accuracy for row in curves], "o-", color=NORMAL, markersize=3)
+        panels[1].set(ylabel="accuracy", ylim=(-0.02, 1.02))
+    for axes in panels:
+        axes.axvline(kept.epoch, color=ANOMALOUS, linewidth=1, linestyle=(0, (4, 2)), label=f"kept: epoch {kept.epoch}")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False)
+    panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
