@@ -13,6 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from oddsight.comparison import Comparison as Comparison
+    from oddsight.comparison import compare as compare
     from oddsight.datasets.check import check as check
     from oddsight.errors import DataError as DataError
     from oddsight.errors import ImageError as ImageError
@@ -24,11 +26,16 @@ if TYPE_CHECKING:
     from oddsight.fitting import fit as fit
     from oddsight.model import Model as Model
     from oddsight.model import load as load
+    from oddsight.networks.adapting import Adaptation as Adaptation
+    from oddsight.networks.adapting import adapt as adapt
     from oddsight.result import Region as Region
     from oddsight.result import Result as Result
 
 _HOMES = {
+    "Adaptation": "networks.adapting",
+    "adapt": "networks.adapting",
     "check": "datasets.check",
+    "Comparison": "comparison",
     "DataError": "errors",
     "Evaluation": "evaluation",
     "ImageError": "errors",
@@ -38,6 +45,7 @@ _HOMES = {
     "OddsightError": "errors",
     "Region": "result",
     "Result": "result",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "fit": "fitting",
     "load": "model",

@@ -128,10 +128,13 @@ def fit(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Where to write the model.")],
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: patchcore]")] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="A name from 'oddsight backbones'. [default: efficientnet-lite0]")
+        str | None,
+        typer.Option(help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0]"),
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side in pixels to which images are brought. [default: 224]")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels to which images are brought. [default: the backbone's]")
+    ] = None,
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
@@ -255,6 +258,185 @@ def evaluate(
 
 
 @app.command()
+def compare(  # noqa: PLR0913, PLR0917 - options
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA...", help="Folders in MVTec AD's layout or of classes; NAME=DIR names one."),
+    ],
+    methods: Annotated[
+        str, typer.Option(help="'all', or names from 'oddsight methods', such as knn,patchcore.")
+    ] = "all",
+    backbones: Annotated[
+        str | None, typer.Option(help="Names from 'oddsight backbones'. [default: efficientnet-lite0]")
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="'default', 'each' stage alone, or stages such as stage3,stage5. May be given several times."
+        ),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Sides in pixels, such as 224,320. [default: each backbone's own]")] = "",
+    seeds: Annotated[str, typer.Option(help="Of every random choice in fitting, such as 0,1,2.")] = "0",
+    normal: Annotated[str | None, typer.Option(metavar="CLASS", help="Of folders of classes, the normal one.")] = None,
+    test_share: Annotated[float, typer.Option(help="Share of the normal class that is kept to test on.")] = 0.5,
+    split_seed: Annotated[int, typer.Option(help="Of that division.")] = 0,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
+    ] = None,
+    memory: Annotated[str, typer.Option(help="Budget of the whole process.")] = "1GB",
+    jobs: Annotated[
+        int | None, typer.Option(help="Fits side by side, if memory allows. [default: one a processor]")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keeps finished fits, to go on from. [default: in the cache]")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page with charts there.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write one row for each fit there.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods on labelled data, with tests of what differs. Exits with 1 if anything failed."""
+    from oddsight.backbones import DEFAULT
+    from oddsight.comparison import compare as judge
+    from oddsight.comparison_output import say_comparison, show_comparison, write_csv
+    from oddsight.files import check_writable
+    from oddsight.terminal import note, progress
+
+    for output in (report, csv):
+        if output is not None:
+            check_writable(output)
+    with progress(quiet) as watch:
+        found = judge(
+            *data,
+            methods="all" if methods == "all" else _listed(methods),
+            backbones=_listed(backbones or DEFAULT),
+            layers=[names if "," not in names else _listed(names) for names in layers or ["default"]],
+            sizes=_numbers("--size", size),
+            seeds=_numbers("--seeds", seeds),
+            normal=normal,
+            test_share=test_share,
+            split_seed=split_seed,
+            false_alarm_rate=false_alarm_rate,
+            memory=memory,
+            jobs=jobs,
+            work=work,
+            progress=watch,
+        )
+    show_comparison(found)
+    say_comparison(found, quiet)
+    if csv is not None:
+        write_csv(csv, found)
+        note(f"wrote {csv}", quiet=quiet)
+    if report is not None:
+        from oddsight.report.comparison import write_comparison_report
+
+        write_comparison_report(found, report)
+        note(f"The report is {report}", quiet=quiet)
+    if any(trial.errors for trial in found.trials) or any(cell.error for cell in found.cells):
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(number) for number in _listed(text)]
+    except ValueError:
+        raise typer.BadParameter(f"{option} takes whole numbers separated by commas, not {text!r}") from None
+
+
+@app.command()
+def adapt(  # noqa: PLR0913, PLR0917 - options
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA...", help="Normal images: folders, files or globs; or folders of classes."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="BACKBONE.onnx", help="Where to write the adapted backbone.")
+    ],
+    backbone: Annotated[
+        str | None, typer.Option(help="The one to start from: a name from 'oddsight backbones'.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its weights, as .safetensors or .pth. [default: ImageNet's]")
+    ] = None,
+    labelled: Annotated[
+        bool | None,
+        typer.Option("--labelled/--unlabelled", help="Whether folders are classes. [default: if there are several]"),
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="classes, rotation or simsiam. [default: classes if labelled, else simsiam]")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="How often each image is seen, at most.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="The largest that the backbone gets.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Images a step and a device, at most.")] = 32,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels to which images are brought. [default: the backbone's]")
+    ] = None,
+    freeze: Annotated[str | None, typer.Option(metavar="STAGE", help="Leave all up to this stage as it is.")] = None,
+    augment: Annotated[str, typer.Option(help="Of rotation, flip, crop and colour; or none.")] = "flip,crop,colour",
+    patience: Annotated[int, typer.Option(help="Epochs without a lower validation loss before it ends.")] = 5,
+    validation: Annotated[float, typer.Option(help="Share of the images to validate on.")] = 0.1,
+    precision: Annotated[str, typer.Option(help="32-true, 16-mixed or bf16-mixed.")] = "32-true",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another of Lightning's.")] = "auto",
+    devices: Annotated[str, typer.Option(help="How many, or which (such as 0,1), or auto.")] = "1",
+    workers: Annotated[int, typer.Option(help="Processes that read pictures; 0 reads in this one.")] = 0,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keeps a checkpoint, from which the same command goes on.")
+    ] = None,
+    curves: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Write learning curves there, .png or .csv. May be given several times."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a backbone on your own images. Exits with 1 if an image could not be read. Needs PyTorch."""
+    from oddsight.adaptation_output import say_adapted, say_adapting, say_epoch
+    from oddsight.backbones import DEFAULT
+    from oddsight.networks.adapting import adapt as learn
+    from oddsight.report.learning_curves import check_curves_path, write_curves
+    from oddsight.terminal import note, progress
+
+    for path in curves or []:
+        check_curves_path(path)
+    with progress(quiet) as report:
+        found = learn(
+            *data,
+            output=output,
+            backbone=backbone or DEFAULT,
+            weights=weights,
+            labelled=labelled,
+            objective=objective,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            size=size,
+            freeze=freeze,
+            augment=[] if augment == "none" else _listed(augment),
+            patience=patience,
+            validation=validation,
+            precision=precision,
+            accelerator=accelerator,
+            devices=devices,
+            workers=workers,
+            work=work,
+            seed=seed,
+            progress=report,
+            on_plan=lambda settings, images: say_adapting(settings, images, quiet),
+            on_epoch=lambda row: say_epoch(row, epochs, quiet),
+        )
+    for path in curves or []:
+        write_curves(path, found.curves)
+        note(f"wrote {path}", quiet=quiet)
+    say_adapted(found, quiet)
+    if found.errors:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
 def threshold(
     model: ModelPath,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="NEW.onnx", help="Where to write the new file.")],
@@ -307,10 +489,38 @@ def methods(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
     _list(_Registry.METHODS, json)
 
 
-@app.command()
-def backbones(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the backbones and their layers."""
-    _list(_Registry.BACKBONES, json)
+_backbones = typer.Typer(invoke_without_command=True)
+app.add_typer(_backbones, name="backbones")
+
+
+@_backbones.callback()
+def backbones(context: typer.Context, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the backbones and their layers, what is exported and what others need; or export one."""
+    if context.invoked_subcommand is None:
+        _list(_Registry.BACKBONES, json)
+
+
+@_backbones.command("export")
+def export_backbone(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as resnet50 or timm:convnext_tiny.")],
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .safetensors or .pth file. [default: fetched]")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels, for networks that take only one size, such as transformers.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.onnx", help="Where to. [default: the folder read by 'fit']"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Export a network to ONNX with PyTorch, once: fitting and predicting then need no PyTorch."""
+    from oddsight.backbones.exports import make_export
+    from oddsight.output import say_exported
+
+    path, found = make_export(name, output, weights=weights, size=size)
+    say_exported(path, found.described, quiet)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
+from oddsight.backbones import Backbone
+from oddsight.backbones.catalogue import Offer
+from oddsight.backbones.description import Description
 from oddsight.calibration import smallest_rate
 from oddsight.datasets.check import CheckReport
 from oddsight.evaluation import Evaluation
@@ -199,20 +202,46 @@ def method_rows() -> list[dict[str, Any]]:
 
 
 def backbone_rows() -> list[dict[str, Any]]:
-    """The registry of backbones as rows."""
+    """The backbones as rows: those that ship, those exported here, and those that can be."""
     from oddsight.backbones import BACKBONES
+    from oddsight.backbones.catalogue import CATALOGUE, TIMM
+    from oddsight.backbones.exports import kept_exports
 
+    unknown = "listed once exported"
+    needs = "exported when first used, which needs: pip install 'oddsight[train]'"
+    exports = {name: found.described for name, found in kept_exports()}
+    rows = [_backbone_row(backbone, "ships with Oddsight") for backbone in BACKBONES.values()]
+    for name, offer in CATALOGUE.items():
+        rows.append(_backbone_row(exports[name], "exported") if name in exports else _backbone_row(offer, needs))
+    rows += [_backbone_row(described, "exported") for name, described in exports.items() if name not in CATALOGUE]
+    any_timm = {"backbone": f"{TIMM}NAME", "status": needs, "size": unknown, "layers": unknown}
+    own = {"backbone": "FILE.onnx", "status": "a file of your own", "size": "its own", "layers": "its outputs"}
     return [
-        {
-            "backbone": backbone.name,
-            "size": backbone.size,
-            "layers": ", ".join(f"{name} ({c} channels, stride {s})" for name, (s, c) in backbone.stages.items()),
-            "what": backbone.summary,
-            "weights": backbone.source,
-            "paper": backbone.paper,
-        }
-        for backbone in BACKBONES.values()
+        *rows,
+        any_timm | {"what": "any network of timm", "weights": "timm's; licences vary", "paper": "see timm"},
+        own | {"what": "float32 [N, 3, S, S] from 0 to 255, to feature maps", "weights": "yours", "paper": "yours"},
     ]
+
+
+def _backbone_row(known: Backbone | Description | Offer, status: str) -> dict[str, Any]:
+    stages = getattr(known, "stages", ())
+    layers = "listed once exported"
+    if isinstance(stages, Mapping):
+        layers = ", ".join(f"{name} ({c} channels, stride {s})" for name, (s, c) in stages.items())
+    return {
+        "backbone": known.name,
+        "status": status,
+        "size": getattr(known, "size", layers),
+        "layers": layers,
+        "what": known.summary,
+        "weights": known.source,
+        "paper": known.paper,
+    }
+
+
+def say_exported(path: Path, described: Description, quiet: bool) -> None:
+    """Say what was exported."""
+    note(f"wrote {path}: {described.name} with {', '.join(described.stages)}", quiet=quiet)
 
 
 def show_rows(rows: list[dict[str, Any]]) -> None:

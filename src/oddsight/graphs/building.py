@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 import onnx.compose
+import onnx.helper
 import onnx.parser
 import onnx.utils
 from numpy.typing import NDArray
@@ -46,6 +47,9 @@ def chain(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.Mod
         onnx.compose.add_prefix(
             part, prefix, rename_inputs=False, rename_outputs=False, rename_value_infos=True, inplace=True
         )
+        # Such as ai.onnx.ml, for trees.
+        imported = {entry.domain for entry in merged.opset_import}
+        merged.opset_import.extend(entry for entry in part.opset_import if entry.domain not in imported)
         merged.graph.input.extend(value for value in part.graph.input if value.name not in known)
         known |= {value.name: value for value in (*part.graph.input, *part.graph.output)}
         merged.graph.node.extend(part.graph.node)
@@ -70,6 +74,28 @@ def pruned(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     del graph.output[:]
     graph.output.extend(copies)
     return model
+
+
+def cut(model: onnx.ModelProto, at: str, shape: Sequence[int]) -> tuple[onnx.ModelProto, str]:
+    """``model`` itself without what comes before a value inside it, and the name of that value, its new input.
+
+    Args:
+        model: As :func:`chain` made it.
+        at: The name of the value in the piece that provided it; the first of that name is meant.
+        shape: Of the value, float32, without the batch.
+
+    Raises:
+        ValueError: If there is no such value.
+    """
+    nodes = model.graph.node
+    found = [(index, name) for index, node in enumerate(nodes) for name in node.output if name.split("/")[-1] == at]
+    if not found:
+        raise ValueError(f"no value {at!r} in the graph")
+    index, name = found[0]
+    del nodes[index]
+    del model.graph.input[:]
+    model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *shape]))
+    return pruned(model, [value.name for value in model.graph.output]), name
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:

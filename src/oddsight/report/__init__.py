@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from oddsight.files import write_bytes
 from oddsight.metrics import binomial_interval
 from oddsight.model import Model
 from oddsight.report import figures
-from oddsight.report.figures import printable
+from oddsight.report.pages import percent, template
 
 _FEW_OF_A_TYPE = 10
 _RARE = 0.01
@@ -47,21 +46,8 @@ def write_report(
     """
     if evaluation.metadata != model.metadata:
         raise DataError("this evaluation is of another model, or was made with another threshold: evaluate again")
-    page = _template().render(_content(evaluation, model, title))
+    page = template("page.html.jinja").render(_content(evaluation, model, title))
     write_bytes(path, page.encode("utf-8", errors="replace"))
-
-
-def _template() -> Any:  # noqa: ANN401 - Jinja is imported only where it is needed
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "area": _area,
-        "percent": _percent,
-        "printable": printable,
-        "setting": lambda value: printable("none" if value is None else value),
-    }
-    return environment.from_string(files(__name__).joinpath("page.html.jinja").read_text("utf-8"))
 
 
 def _content(evaluation: Evaluation, model: Model, title: str | None) -> dict[str, Any]:
@@ -105,20 +91,6 @@ def _folder_name(root: str) -> str:
     return (folder.parent.name if folder.name == "test" else folder.name) or "test images"
 
 
-def _area(value: float) -> str:
-    """Three decimals, of which none rounds up to perfection."""
-    return ">0.999" if 0.9995 <= value < 1 - 1e-9 else f"{value:.3f}"
-
-
-def _percent(value: float) -> str:
-    """One decimal, or two digits below 1%; nothing rounds to 0% or 100% that is not."""
-    if 0 < value < 0.01:
-        return f"{100 * value:.2g}%" if value >= 1e-4 else "<0.01%"
-    if 0.9995 <= value < 1:
-        return ">99.9%"
-    return f"{value:.1%}".replace(".0%", "%")
-
-
 def _agreement(evaluation: Evaluation) -> str:
     """How the false alarms seen compare with those asked for."""
     rate = evaluation.metadata.decision.false_alarm_rate
@@ -145,7 +117,7 @@ class Row:
 def _image_rows(evaluation: Evaluation) -> Iterator[Row]:
     image = evaluation.image
     rate = evaluation.metadata.decision.false_alarm_rate
-    asked = "; none was asked for" if rate is None else f"; at most {_percent(rate)} was asked for"
+    asked = "; none was asked for" if rate is None else f"; at most {percent(rate)} was asked for"
     yield Row("AUROC", image["auroc"], image["auroc_ci"], "how often an anomalous image scores above a normal one")
     yield Row(
         "Average precision",
@@ -181,7 +153,7 @@ def _pixel_rows(evaluation: Evaluation) -> Iterator[Row]:
     pixel = evaluation.pixel
     if pixel is None:
         return
-    limit = _percent(pixel["aupro_limit"])
+    limit = percent(pixel["aupro_limit"])
     yield Row("AUROC", pixel["auroc"], None, "how often an anomalous pixel scores above a normal one")
     yield Row("Average precision", pixel["average_precision"], None, "precision over all thresholds, by pixel")
     yield Row("AUPRO", pixel["aupro"], None, f"overlap with each marked region, up to a false-positive rate of {limit}")
@@ -273,13 +245,13 @@ def _limits(evaluation: Evaluation) -> Iterator[str]:
         yield "The threshold was set before, from other images; it never saw these test images."
     low, high = image["false_alarm_rate_ci"]
     yield (
-        f"{counts['normal']:,} normal test images leave the false-alarm rate anywhere from {_percent(low)} to "
-        f"{_percent(high)}, and {counts['anomalous']:,} anomalous ones the recall from "
-        f"{_percent(image['recall_ci'][0])} to {_percent(image['recall_ci'][1])}."
+        f"{counts['normal']:,} normal test images leave the false-alarm rate anywhere from {percent(low)} to "
+        f"{percent(high)}, and {counts['anomalous']:,} anomalous ones the recall from "
+        f"{percent(image['recall_ci'][0])} to {percent(image['recall_ci'][1])}."
     )
     if rate is not None:
         yield (
-            f"The promise of {_percent(rate)} holds for normal images like those of calibration. Another camera, "
+            f"The promise of {percent(rate)} holds for normal images like those of calibration. Another camera, "
             "light or product is a change that it does not cover."
         )
     if calibration.kind == "cross":
@@ -307,8 +279,8 @@ def _limits_of_precision(evaluation: Evaluation) -> Iterator[str]:
     if share > 2 * _RARE and image["recall"] and alarms:
         right = image["recall"] * _RARE / (image["recall"] * _RARE + alarms * (1 - _RARE))
         yield (
-            f"{_percent(share)} of these test images are anomalous. Where only {_percent(_RARE)} are, about "
-            f"{right:.0%} of the alarms would be right, at this recall and {_percent(alarms)} false alarms."
+            f"{percent(share)} of these test images are anomalous. Where only {percent(_RARE)} are, about "
+            f"{right:.0%} of the alarms would be right, at this recall and {percent(alarms)} false alarms."
         )
     if counts["empty_masks"]:
         yield f"{counts['empty_masks']:,} masks mark nothing; their images are left out of the pixel metrics."

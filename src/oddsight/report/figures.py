@@ -1,18 +1,12 @@
-"""What a report shows: charts as inline SVG, and example pictures as JPEG data URIs.
-
-Charts are drawn with Matplotlib's figure objects (no window system, no global state but the settings held during a
-drawing). Their ink is a CSS colour of the page, so that they follow its light or dark scheme.
-"""
+"""What the report of an evaluation shows: charts as inline SVG, and example pictures as JPEG data URIs."""
 
 from __future__ import annotations
 
 import base64
-import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -24,9 +18,9 @@ from oddsight.evaluation import Evaluation, Judged
 from oddsight.images import read_image, read_mask
 from oddsight.model import Model
 from oddsight.overlays import overlay
+from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, short, square
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TYPES_APART = 6
@@ -38,17 +32,8 @@ EXAMPLES = 8
 THUMBNAIL = 320
 """Pixels on the longer side of a picture, at most."""
 
-# Stand-ins that Matplotlib takes for colours; the page has a CSS variable in the place of each.
-_INK, _FAINT = "#010203", "#040506"
-_VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--rule)"}
-NORMAL, ANOMALOUS = "#3a86b4", "#d4552f"
 _OUTLINE = (0, 229, 255)
 _BINS = 40
-
-
-def printable(text: object) -> str:
-    """Text for a page: what cannot be shown (undecodable bytes of a name, control characters) is marked as such."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
 
 
 @dataclass(frozen=True)
@@ -86,21 +71,21 @@ def histogram(evaluation: Evaluation) -> Markup:
         rows = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
         for axes, (name, scores) in zip(rows, groups, strict=True):
             axes.hist(scores, edges, color=NORMAL if axes is rows[0] else ANOMALOUS)
-            axes.set_title(f"{_short(name)} ({len(scores):,})", loc="left")
+            axes.set_title(f"{short(name)} ({len(scores):,})", loc="left")
             axes.yaxis.get_major_locator().set_params(integer=True, nbins=2)
             if marked:
-                axes.axvline(threshold, color=_INK, linewidth=1, linestyle=(0, (4, 2)))
+                axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
         if logarithmic:
             rows[0].set_xscale("log")
         rows[-1].set_xlabel("score (higher is more anomalous)" + (", logarithmic scale" if logarithmic else ""))
         if marked and threshold < (edges[0] + edges[-1]) / 2 and not logarithmic:
             # Beside the line, where the normal images leave room for it.
-            place = {"xytext": (4, -1), "textcoords": "offset points", "va": "top", "color": _INK}
+            place = {"xytext": (4, -1), "textcoords": "offset points", "va": "top", "color": INK}
             rows[0].annotate(f"threshold {threshold:.4g}", (threshold, 1), xycoords=("data", "axes fraction"), **place)
         else:
             rows[0].set_title(f"threshold {threshold:.4g}{'' if marked else ', off the scale'}", loc="right")
 
-    return _chart("scores", (6.6, 0.62 + 0.82 * len(groups)), draw, "Histogram of scores")
+    return chart("scores", (6.6, 0.62 + 0.82 * len(groups)), draw, "Histogram of scores")
 
 
 def _edges(scores: NDArray[np.float64], threshold: float, logarithmic: bool) -> tuple[NDArray[np.float64], bool]:
@@ -126,16 +111,16 @@ def roc(evaluation: Evaluation) -> Markup:
     image = evaluation.image
 
     def draw(figure: Figure) -> None:
-        axes = _square(figure, "normal images flagged", "anomalous images found")
+        axes = square(figure, "normal images flagged", "anomalous images found")
         alarms, found, _ = roc_curve(*_truth_and_scores(evaluation))
-        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1)
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
         axes.plot(alarms, found, color=ANOMALOUS, linewidth=1.8)
         x, y = image["false_alarm_rate"], image["recall"]
-        axes.hlines(y, *image["false_alarm_rate_ci"], color=_INK, linewidth=1)
-        axes.vlines(x, *image["recall_ci"], color=_INK, linewidth=1)
-        _mark(axes, x, y)
+        axes.hlines(y, *image["false_alarm_rate_ci"], color=INK, linewidth=1)
+        axes.vlines(x, *image["recall_ci"], color=INK, linewidth=1)
+        mark(axes, x, y)
 
-    return _chart("roc", (2.9, 2.85), draw, "ROC curve")
+    return chart("roc", (2.9, 2.85), draw, "ROC curve")
 
 
 def precision_recall(evaluation: Evaluation) -> Markup:
@@ -145,15 +130,15 @@ def precision_recall(evaluation: Evaluation) -> Markup:
     counts, image = evaluation.counts, evaluation.image
 
     def draw(figure: Figure) -> None:
-        axes = _square(figure, "anomalous images found (recall)", "alarms that are right (precision)")
+        axes = square(figure, "anomalous images found (recall)", "alarms that are right (precision)")
         precision, recall, _ = precision_recall_curve(*_truth_and_scores(evaluation))
         share = counts["anomalous"] / (counts["anomalous"] + counts["normal"])
-        axes.axhline(share, color=_FAINT, linewidth=1)
+        axes.axhline(share, color=FAINT, linewidth=1)
         axes.step(recall, precision, color=ANOMALOUS, linewidth=1.8, where="post")
         if counts["flagged_normal"] + counts["flagged_anomalous"]:
-            _mark(axes, image["recall"], image["precision"])
+            mark(axes, image["recall"], image["precision"])
 
-    return _chart("precision-recall", (2.9, 2.85), draw, "Precision-recall curve")
+    return chart("precision-recall", (2.9, 2.85), draw, "Precision-recall curve")
 
 
 def promised_and_seen(evaluation: Evaluation) -> Markup:
@@ -172,84 +157,20 @@ def promised_and_seen(evaluation: Evaluation) -> Markup:
     low, high = (betabinom.ppf(q, len(p_values), ranks, n + 1 - ranks) / len(p_values) for q in (tail, 1 - tail))
 
     def draw(figure: Figure) -> None:
-        axes = _square(figure, "false-alarm rate asked for", "normal test images flagged")
+        axes = square(figure, "false-alarm rate asked for", "normal test images flagged")
         axes.fill_between(ranks / (n + 1), low, high, color=NORMAL, alpha=0.18, linewidth=0, step="post")
-        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1)
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
         seen = np.arange(len(p_values) + 1) / len(p_values)
         axes.step([0, *p_values, 1], [*seen, 1], color=NORMAL, linewidth=1.8, where="post")
         rate = evaluation.metadata.decision.false_alarm_rate
         if rate is not None:
-            axes.plot(
-                rate, evaluation.image["false_alarm_rate"], "o", color=_INK, markersize=5, clip_on=False, zorder=5
-            )
+            axes.plot(rate, evaluation.image["false_alarm_rate"], "o", color=INK, markersize=5, clip_on=False, zorder=5)
 
-    return _chart("p-values", (2.9, 2.85), draw, "False alarms promised and seen")
+    return chart("p-values", (2.9, 2.85), draw, "False alarms promised and seen")
 
 
 def _truth_and_scores(evaluation: Evaluation) -> tuple[list[bool], list[float]]:
     return [judged.kind is not None for judged in evaluation.judged], [judged.score for judged in evaluation.judged]
-
-
-def _short(name: str) -> str:
-    name = printable(name)
-    return name if len(name) <= 40 else f"{name[:39]}\u2026"
-
-
-def _square(figure: Figure, across: str, up: str) -> Axes:
-    axes = figure.subplots()
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=across, ylabel=up, aspect="equal")
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-    return axes
-
-
-def _mark(axes: Axes, x: float, y: float) -> None:
-    """The operating point."""
-    axes.plot(x, y, "o", color=_INK, markersize=5, clip_on=False, zorder=5)
-
-
-def _style(salt: str) -> dict[str, Any]:
-    return {
-        "svg.fonttype": "none",
-        "svg.hashsalt": salt,
-        "text.parse_math": False,
-        "font.size": 8.5,
-        "axes.titlesize": 8.5,
-        "axes.titlepad": 3,
-        "axes.labelcolor": _INK,
-        "axes.titlecolor": _INK,
-        "axes.edgecolor": _FAINT,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "xtick.color": _FAINT,
-        "ytick.color": _FAINT,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-    }
-
-
-def _chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None], label: str) -> Markup:
-    """Draw a figure and return its ``<svg>`` element, with the page's colours in it."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    file = BytesIO()
-    style: Any = _style(name)  # newer stubs of Matplotlib list every key, older ones none
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        # The page's own fonts set the text: that Matplotlib's lacks a letter does not matter.
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=inches, layout="constrained")
-        draw(figure)
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    text = file.getvalue().decode()
-    svg = text[text.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Of the identifiers only those that are referred to (and differ by the salt) may stay: a page has several charts.
-    used = set(re.findall(r'#([\w-]+)[")]', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
-    for stand_in, variable in _VARIABLES.items():
-        svg = svg.replace(stand_in, variable)
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # noqa: S704 - names are escaped
 
 
 def found(evaluation: Evaluation) -> list[Judged]:

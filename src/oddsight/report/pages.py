@@ -1,0 +1,46 @@
+"""Templates of pages, and how numbers are written on them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from oddsight.report.charts import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def template(name: str) -> Template:
+    """The template of a page; ``frame.html.jinja`` has what all of them share."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = files("oddsight.report")
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda wanted: folder.joinpath(wanted).read_text("utf-8")),
+    )
+    environment.filters |= {
+        "area": area,
+        "percent": percent,
+        "printable": printable,
+        "setting": lambda value: printable("none" if value is None else value),
+    }
+    return environment.get_template(name)
+
+
+def area(value: float) -> str:
+    """Three decimals, of which none rounds up to perfection."""
+    return ">0.999" if 0.9995 <= value < 1 - 1e-9 else f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """One decimal, or two digits below 1%; nothing rounds to 0% or 100% that is not."""
+    if 0 < value < 0.01:
+        return f"{100 * value:.2g}%" if value >= 1e-4 else "<0.01%"
+    if 0.9995 <= value < 1:
+        return ">99.9%"
+    return f"{value:.1%}".replace(".0%", "%")
