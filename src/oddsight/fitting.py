@@ -20,6 +20,7 @@ from oddsight.datasets.collection import Collection, ImageFile, Progress, collec
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
+from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.graphs.running import run, session
 from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
 from oddsight.metadata import (
@@ -28,6 +29,7 @@ from oddsight.metadata import (
     BackboneInfo,
     CalibrationInfo,
     DecisionInfo,
+    ExplanationInfo,
     Metadata,
     MethodInfo,
     TrainingInfo,
@@ -41,6 +43,7 @@ FEWEST = 8
 
 _FRACTION = 0.25
 _FOLDS = 5
+_CHECKED = 3
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def fit(
     Args:
         *paths: Files, folders (walked) and globs of normal images.
         method: A name of :data:`oddsight.methods.METHODS`, or a method with settings of its own.
-        backbone: A name of :data:`oddsight.backbones.BACKBONES`.
+        backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
+            :func:`oddsight.backbones.backbone`.
         layers: Stages of the backbone to read; by default those that suit the method.
         size: Side in pixels to which images are brought; by default the backbone's.
         false_alarm_rate: Share of normal images that may be flagged. By default 1 %, or the smallest rate that the
@@ -104,27 +108,29 @@ def fit(
     """
     chosen = deepcopy(method) if isinstance(method, Method) else methods.by_name(method)()
     network = backbones.backbone(backbone)
-    reading = f"{chosen.reads}/{chosen.stride}" if chosen.reads == "patches" else chosen.reads
-    extractor = Extractor(
-        network, tuple(layers or network.layers[reading]), network.size if size is None else size, chosen.reads
-    )
+    stages = tuple(layers or network.default_layers(chosen.reads, chosen.stride))
+    extractor = Extractor(network, stages, network.size if size is None else size, chosen.reads)
     network.check_layers(extractor.layers)
-    network.shapes(extractor.layers, extractor.size)
+    network.shapes(extractor.stages, extractor.size)
     _check_settings(false_alarm_rate, calibration_fraction, seed)
     budget = parse_bytes(memory)
 
     collection = collect(*paths, progress=progress)
     _check_collection(collection, paths)
-    memory_plan = plan_memory(budget, collection.images, extractor.size)
+    weights = network.memory(extractor.stages)
+    memory_plan = plan_memory(
+        budget, collection.images, extractor.size, activations=network.activations, weights=weights
+    )
     chosen.require(memory_plan.method, extractor.shape, len(collection.images))
     plan = _plan(collection, false_alarm_rate, calibration_fraction, memory_plan, seed)
     on_plan(plan)
 
     job = _Job(extractor, plan, seed, cache or default_cache(), progress)
     scores = job.cross_scores(chosen) if plan.kind == "cross" else None
-    graph = job.fitted(chosen, plan.training, "learning")
+    graph = job.whole(chosen)
+    job.check(graph, chosen)
     if scores is None:
-        scores = job.scores(graph.SerializeToString(), plan.calibration, "calibrating")
+        scores = job.scores(chosen, plan.calibration, "calibrating")
     return _model(chosen, extractor, plan, graph, scores, seed)
 
 
@@ -178,12 +184,17 @@ class _Job:
         self.cache = cache
         self.features = Features(extractor, plan.collection.images, cache)
 
-    def fitted(self, method: Method, images: Sequence[ImageFile], phase: str) -> onnx.ModelProto:
-        """Fit ``method`` on images and return the graph from picture to score."""
-        features = _Watched(self.features.of(images), phase, self.progress)
+    def learned(self, method: Method, images: Sequence[ImageFile], phase: str, kept: int = 0) -> _Watched:
+        """Fit ``method`` on the features of images, and return these; ``kept`` of them have summaries."""
+        features = _Watched(self.features.of(images), phase, self.progress, kept)
         method.fit(features, memory=self.plan.memory.method, seed=self.seed)
-        outputs = ["score", "anomaly_map"] if method.localises else ["score"]
-        return chain([copied(self.extractor.graph), method.graph()], outputs)
+        return features
+
+    def whole(self, method: Method) -> onnx.ModelProto:
+        """Fit on all training images, and return the graph from picture to score."""
+        features = self.learned(method, self.plan.training, "learning", MOST)
+        neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(features.summaries))
+        return chain([copied(self.extractor.graph), neighbours, method.graph()], [*_outputs(method), "nearest"])
 
     def cross_scores(self, method: Method) -> NDArray[np.float32]:
         """Score every image by a model that did not see it."""
@@ -193,18 +204,18 @@ class _Job:
             others = [image for other in parts if other is not part for image in other]
             name = f"fold {number} of {len(parts)}"
             others.sort(key=lambda image: image.content)
-            content = self.fitted(deepcopy(method), others, name).SerializeToString()
-            scores.append(self.scores(content, part, name))
-            # Before the next fold makes its own.
-            del content
+            one = deepcopy(method)
+            self.learned(one, others, name)
+            scores.append(self.scores(one, part, name))
         return np.concatenate(scores)
 
-    def scores(self, content: bytes, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
-        """Scores of images by the whole graph in serialised form, ``[n]``."""
-        loaded = session(content, threads=1)
+    def scores(self, method: Method, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
+        """Scores of images by the method's graph on their features, which are known or come from the same graph."""
+        loaded = session(method.graph().SerializeToString(), threads=1)
 
         def score(image: ImageFile) -> float:
-            return float(run(loaded, image.read(), str(image.path), ["score"])[0][0])
+            feed = {self.extractor.reading: self.features.one(image)[None]}
+            return float(run(loaded, feed, str(image.path), ["score"])[0][0])
 
         scores = []
         for done, value in enumerate(ordered_map(score, images), 1):
@@ -212,19 +223,47 @@ class _Job:
             self.progress(phase, done, len(images))
         return np.array(scores, np.float32)
 
+    def check(self, graph: onnx.ModelProto, method: Method) -> None:
+        """Refuse a whole graph that does not score as its parts do.
+
+        Raises:
+            OddsightError: If it does not, which no method's user can cause.
+        """
+        images = self.plan.calibration[:_CHECKED]
+        loaded = session(graph.SerializeToString(), threads=1)
+        whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
+        if not np.allclose(whole, self.scores(method, images, "checking"), rtol=1e-3, atol=1e-6):
+            raise OddsightError(
+                f"{method.name} does not score alike in one graph and in parts: its scores are unstable"
+            )
+
+
+def _outputs(method: Method) -> list[str]:
+    voices = ["evidence", "voice_p_values"] if method.voices([]) else []
+    return ["score", *(["anomaly_map"] if method.localises else []), *voices]
+
+
+def _all_outputs(method: Method) -> list[str]:
+    maps = ["anomaly_map"] if method.localises else []
+    return ["score", "p_value", *maps, "nearest", *(name for name in _outputs(method)[1:] if name not in maps)]
+
 
 class _Watched:
-    """Features whose passing by is reported."""
+    """Features whose passing by is reported; summaries of the first ``kept`` are taken when they first pass."""
 
-    def __init__(self, features: Features, phase: str, progress: Progress) -> None:
+    def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:
         self.features, self.phase, self.progress = features, phase, progress
         self.shape = features.shape
+        self.kept = kept
+        self.summaries: list[NDArray[np.float32]] = []
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for done, array in enumerate(self.features, 1):
+            if len(self.summaries) < min(done, self.kept):
+                self.summaries.append(summary(array, self.shape))
             yield array
             self.progress(self.phase, done, len(self.features))
 
@@ -241,9 +280,7 @@ def _model(
     if not np.isfinite(scores).all():
         raise OddsightError(f"{method.name} gave scores that are not finite: try another method or more images")
     decision = decide(scores, plan.rate)
-    outputs = ["score", "p_value", *(["anomaly_map"] if method.localises else [])]
-    whole = chain([graph, calibrating(scores)], outputs)
-    grid = extractor.shape[1:]
+    whole = chain([graph, calibrating(scores)], _all_outputs(method))
     metadata = Metadata(
         schema_version=SCHEMA_VERSION,
         oddsight=_version("oddsight"),
@@ -256,7 +293,7 @@ def _model(
             layers=list(extractor.layers),
             size=extractor.size,
         ),
-        map_size=(grid[0], grid[1]) if method.localises else None,
+        map_size=extractor.grid if method.localises else None,
         training=TrainingInfo(
             images=len(plan.training),
             duplicates=len(plan.collection.duplicates),
@@ -271,6 +308,8 @@ def _model(
             folds=min(_FOLDS, len(scores)) if plan.kind == "cross" else 1,
         ),
         decision=DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate),
+        # Training images are in the order of their contents, as packing puts them.
+        explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=method.voices(extractor.layers)),
     )
     whole.metadata_props.add(key=KEY, value=metadata.to_json())
     return Model.from_bytes(whole.SerializeToString(deterministic=True))

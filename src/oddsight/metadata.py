@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from oddsight.errors import ModelError, plain
 
 KEY = "oddsight"
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 _Count = Annotated[int, Field(ge=0)]
 _Positive = Annotated[int, Field(ge=1)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(max_length=10_000)]
+_Packed = Annotated[str, Field(pattern="^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
+"""Base64, as :func:`oddsight.datasets.collection.pack` writes it."""
 
 
 class _Section(BaseModel):
@@ -51,7 +53,7 @@ class TrainingInfo(_Section):
     duplicates: _Count
     unreadable: _Count
     fingerprint: _Digest
-    images_seen: Annotated[str, Field(pattern="^[A-Za-z0-9+/=]*$")]
+    images_seen: _Packed
     seed: int
 
 
@@ -73,10 +75,21 @@ class DecisionInfo(_Section):
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None
 
 
+class ExplanationInfo(_Section):
+    """What the outputs that explain a result refer to.
+
+    ``normals``: the images that ``nearest`` counts, packed as ``images_seen`` is and in that order. ``voices``: names
+    of the columns of ``evidence`` and ``voice_p_values``; empty if there are none.
+    """
+
+    normals: _Packed
+    voices: list[_Text]
+
+
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     oddsight: _Text
     versions: dict[str, str]
     graph_sha256: _Digest
@@ -86,10 +99,18 @@ class Metadata(_Section):
     training: TrainingInfo
     calibration: CalibrationInfo
     decision: DecisionInfo
+    explanation: ExplanationInfo | None = None
+    """Always there in schema 2, never in schema 1."""
+
+    @model_validator(mode="after")
+    def _explains(self) -> Self:
+        if (self.explanation is None) != (self.schema_version == 1):
+            raise ValueError("the explanation and the schema version do not fit together")
+        return self
 
     def to_json(self) -> str:
         """Compact JSON."""
-        return self.model_dump_json()
+        return self.model_dump_json(exclude={"explanation"} if self.explanation is None else None)
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
@@ -103,14 +124,14 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in (1, SCHEMA_VERSION) or isinstance(version, bool | float):
             raise ModelError(
-                f"its schema version is {version!r}, and this Oddsight reads version {SCHEMA_VERSION}: "
+                f"its schema version is {version!r}, and this Oddsight reads versions 1 and {SCHEMA_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = ".".join(str(part) for part in first["loc"]) or "explanation"
             raise ModelError(f"its metadata is wrong at {plain(where)}: {plain(first['msg'])}") from error

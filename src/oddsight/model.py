@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight.calibration import Decision, decide
-from oddsight.errors import DataError, ImageError
+from oddsight.datasets.collection import unpacked
+from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.running import run, session
 from oddsight.images import MAX_PIXELS, as_image, read_image
 from oddsight.metadata import KEY, DecisionInfo, Metadata
 from oddsight.model_file import ModelFile, parse_model, read_model_file
 from oddsight.parallel import cores, ordered_map
-from oddsight.result import Result, source_name
+from oddsight.result import Result, Voice, source_name
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -133,20 +134,41 @@ class Model:
             one_core: Use one core, which is better where several threads call this at once.
         """
         loaded = self._session_for_many if one_core else self._session
-        score, p_value, *maps = run(loaded, pixels, source or "an array")
+        names = [output.name for output in loaded.get_outputs()]
+        values = dict(zip(names, run(loaded, {"image": pixels[None]}, source or "an array"), strict=True))
         height, width, _ = pixels.shape
         total = len(self.calibration_scores) + 1
         return Result(
             source=source,
             width=width,
             height=height,
-            score=float(score[0]),
+            score=float(values["score"][0]),
             # The graph's float32 is a rounded fraction of n + 1, and may have been rounded past a rate that it equals.
-            p_value=round(float(p_value[0]) * total) / total,
+            p_value=round(float(values["p_value"][0]) * total) / total,
             threshold=self.decision.threshold,
             false_alarm_rate=self.decision.false_alarm_rate,
-            map=np.asarray(maps[0][0], np.float32) if maps else None,
+            map=np.asarray(values["anomaly_map"][0], np.float32) if "anomaly_map" in values else None,
+            voices=self._voices(values),
+            nearest=self._nearest(int(values["nearest"][0])) if self._normals else None,
         )
+
+    def _voices(self, values: Mapping[str, NDArray[np.generic]]) -> tuple[Voice, ...]:
+        explanation = self.metadata.explanation
+        if explanation is None or not explanation.voices:
+            return ()
+        found = zip(explanation.voices, values["evidence"][0], values["voice_p_values"][0], strict=True)
+        voices = [Voice(name, float(evidence), float(p_value)) for name, evidence, p_value in found]
+        return tuple(sorted(voices, key=lambda voice: -voice.evidence))
+
+    def _nearest(self, index: int) -> str:
+        if not 0 <= index < len(self._normals):
+            raise ModelError(f"its graph takes normal image {index} for the nearest, and it knows {len(self._normals)}")
+        return self._normals[index]
+
+    @cached_property
+    def _normals(self) -> list[str]:
+        explanation = self.metadata.explanation
+        return unpacked(explanation.normals) if explanation is not None else []
 
     def _attempt(self, image: Source, *, max_pixels: int, one_core: bool) -> Result | ImageError:
         try:

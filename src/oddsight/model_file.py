@@ -145,12 +145,21 @@ def _check_interface(proto: onnx.ModelProto, metadata: Metadata) -> None:
     expected = [("score", onnx.TensorProto.FLOAT, 1), ("p_value", onnx.TensorProto.FLOAT, 1)]
     if metadata.map_size is not None:
         expected.append(("anomaly_map", onnx.TensorProto.FLOAT, 3))
+    explanation = metadata.explanation
+    if explanation is not None:
+        expected.append(("nearest", onnx.TensorProto.INT64, 1))
+        if explanation.voices:
+            expected += [(name, onnx.TensorProto.FLOAT, 2) for name in ("evidence", "voice_p_values")]
     if outputs != expected:
-        raise ModelError(f"its outputs are not {', '.join(name for name, _, _ in expected)} as float32")
+        raise ModelError(f"its outputs are not {', '.join(name for name, _, _ in expected)}")
     if metadata.map_size is not None:
         grid = tuple(dim.dim_value for dim in proto.graph.output[2].type.tensor_type.shape.dim[1:])
         if grid != tuple(metadata.map_size):
             raise ModelError("the size of its anomaly map is not what its metadata says")
+    if explanation is not None and explanation.voices:
+        widths = {value.type.tensor_type.shape.dim[1].dim_value for value in proto.graph.output[-2:]}
+        if widths != {len(explanation.voices)}:
+            raise ModelError("the number of its voices is not what its metadata says")
 
 
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, int]:

@@ -29,6 +29,22 @@ class Region:
     peak: float
 
 
+@dataclass(frozen=True)
+class Voice:
+    """What one of the detectors inside a method says about an image.
+
+    Attributes:
+        name: The stage of the backbone that it reads, or ``patches``.
+        evidence: In nats, weighed; the highest of all voices is the score.
+        p_value: Share of normal images expected to get as much evidence from it, in (0, 1]; by images that its
+            detectors did not learn from.
+    """
+
+    name: str
+    evidence: float
+    p_value: float
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """The score of one image and what follows from it.
@@ -42,6 +58,9 @@ class Result:
         threshold: What the score was compared with, or None if a batch decision flagged nothing.
         false_alarm_rate: The rate the threshold stands for, or None if it was set by hand.
         map: Float32 ``[h, w]`` on the model's grid, or None if the method cannot localise.
+        voices: What the detectors inside the method say, the decisive one first; empty if it decides as one.
+        nearest: The most similar normal image the model learned from: the first 16 hexadecimal digits of the SHA-256 of
+            its content; None for models of schema 1.
     """
 
     source: str | None
@@ -52,6 +71,8 @@ class Result:
     threshold: float | None
     false_alarm_rate: float | None
     map: NDArray[np.float32] | None
+    voices: tuple[Voice, ...] = ()
+    nearest: str | None = None
 
     @property
     def anomalous(self) -> bool:
@@ -76,6 +97,8 @@ class Result:
             "threshold": self.threshold,
             "false_alarm_rate": self.false_alarm_rate,
             "regions": regions,
+            "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
+            "nearest": self.nearest,
         }
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import onnx
 
 from oddsight.backbones.exports import exported
@@ -85,6 +86,19 @@ class Backbone:
             raise OddsightError(f"the size for {self.name} must be a multiple of {self.multiple}, not {size}")
         self.check_layers(layers)
         return dict(_shapes(self, layers, size))
+
+    def default_layers(self, reading: str, stride: int) -> tuple[str, ...]:
+        """The stages to read unless others are asked for.
+
+        Args:
+            reading: ``patches``, ``embedding`` or ``levels``: four stages from shallow to the deepest.
+            stride: Of patches.
+        """
+        if reading == "levels":
+            names = list(self.stages)
+            chosen = np.linspace(min(1, len(names) - 1), len(names) - 1, 4).round().astype(int)
+            return tuple(dict.fromkeys(names[index] for index in chosen))
+        return self.layers[f"patches/{stride}" if reading == "patches" else reading]
 
     def memory(self, layers: tuple[str, ...]) -> int:
         """Bytes that a fit takes for the weights, beyond what one with EfficientNet-Lite0's default layers takes.

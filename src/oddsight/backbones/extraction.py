@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
 from oddsight.datasets.collection import ImageFile, Progress, silent
-from oddsight.graphs.building import chain, digest
-from oddsight.graphs.features import READINGS
+from oddsight.graphs.building import chain, digest, renamed
+from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.graphs.running import run, session
 from oddsight.parallel import ordered_map
@@ -30,7 +31,7 @@ class Extractor:
         backbone: The network.
         layers: Which of its stages.
         size: The side in pixels to which images are brought.
-        reading: ``patches`` or ``embedding``; also the name of the graph's output.
+        reading: ``patches``, ``embedding`` or ``levels``; also the name of the graph's output.
     """
 
     backbone: Backbone
@@ -41,15 +42,47 @@ class Extractor:
     @cached_property
     def graph(self) -> onnx.ModelProto:
         """Preprocessing, backbone and reading, joined."""
-        shapes = self.backbone.shapes(self.layers, self.size)
-        parts = [preprocessing(self.size), self.backbone.graph(self.layers), READINGS[self.reading](shapes)]
+        parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
         return chain(parts, [self.reading])
 
     @cached_property
+    def stages(self) -> tuple[str, ...]:
+        """The stages it takes from the backbone: ``layers``, and for levels also those of the patches."""
+        return tuple(dict.fromkeys((*self.layers, *(self._local if self.reading == "levels" else ()))))
+
+    def reading_graph(self) -> onnx.ModelProto:
+        """From the backbone's stages to the reading."""
+        shapes = self.backbone.shapes(self.layers, self.size)
+        if self.reading == "levels":
+            return levels(shapes, self.backbone.shapes(self._local, self.size))
+        return patches(shapes) if self.reading == "patches" else embedding(shapes)
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one image's features: ``[C, h, w]`` for patches, ``[C]`` for an embedding."""
-        dims = self.graph.graph.output[0].type.tensor_type.shape.dim[1:]
-        return tuple(dim.dim_value for dim in dims)
+        """What one image's features are: ``[C, h, w]`` for patches, ``[C]`` for an embedding.
+
+        For levels, whose array is flat: the width of each profile, then ``C, h, w`` of the patches.
+        """
+        shapes = self.backbone.shapes(self.layers, self.size)
+        if self.reading == "levels":
+            return (*level_widths(shapes), *patch_shape(self.backbone.shapes(self._local, self.size)))
+        return patch_shape(shapes) if self.reading == "patches" else (sum(shape[0] for shape in shapes.values()),)
+
+    @cached_property
+    def array_shape(self) -> tuple[int, ...]:
+        """Shape of the array that holds one image's features."""
+        if self.reading == "levels":
+            return (sum(self.shape[:-3]) + math.prod(self.shape[-3:]),)
+        return self.shape
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the grid of patches."""
+        return self.shape[-2], self.shape[-1]
+
+    @property
+    def _local(self) -> tuple[str, ...]:
+        return self.backbone.layers["patches/8"]
 
 
 class Features:
@@ -79,13 +112,14 @@ class Features:
         return len(self.images)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return ordered_map(self._features, self.images)
+        return ordered_map(self.one, self.images)
 
-    def _features(self, image: ImageFile) -> NDArray[np.float32]:
+    def one(self, image: ImageFile) -> NDArray[np.float32]:
+        """The features of one image."""
         known = self._cache.get(self._maker, image.content) if self._cache else None
-        if known is not None and known.shape == self.shape:
+        if known is not None and known.shape == self.extractor.array_shape:
             return known
-        features = np.asarray(run(self._session, image.read(), str(image.path))[0][0], np.float32)
+        features = np.asarray(run(self._session, {"image": image.read()[None]}, str(image.path))[0][0], np.float32)
         if self._cache:
             self._cache.put(self._maker, image.content, features)
         return features
@@ -111,7 +145,7 @@ def extract_together(
     makers = [digest(replace(one).graph) for one in extractors]
     graph = _joint(extractors)
     loaded = session(graph.SerializeToString(), threads=1)
-    first = images[0].read()
+    first = {"image": images[0].read()[None]}
     alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
     same = all(
         np.array_equal(joint, run(own, first, str(images[0].path))[0])
@@ -120,7 +154,7 @@ def extract_together(
 
     def extract(image: ImageFile) -> None:
         if any(cache.get(maker, image.content) is None for maker in makers):
-            for maker, array in zip(makers, run(loaded, image.read(), str(image.path)), strict=True):
+            for maker, array in zip(makers, run(loaded, {"image": image.read()[None]}, str(image.path)), strict=True):
                 cache.put(maker, image.content, np.asarray(array[0], np.float32))
 
     rounds = [ordered_map(extract, images)] if same else [Features(one, images, cache) for one in extractors]
@@ -131,15 +165,9 @@ def extract_together(
 def _joint(extractors: Sequence[Extractor]) -> onnx.ModelProto:
     """One graph with the features of each extractor as an output."""
     backbone, size = extractors[0].backbone, extractors[0].size
-    layers = tuple(name for name in backbone.stages if any(name in one.layers for one in extractors))
-    parts, outputs = [preprocessing(size), backbone.graph(layers)], []
+    stages = tuple(name for name in backbone.stages if any(name in one.stages for one in extractors))
+    parts, outputs = [preprocessing(size), backbone.graph(stages)], []
     for number, one in enumerate(extractors):
-        reading = READINGS[one.reading](backbone.shapes(one.layers, size))
-        output = f"{one.reading}_{number}"
-        for node in reading.graph.node:
-            node.output[:] = [output if name == one.reading else name for name in node.output]
-        reading.graph.output[0].name = output
-        reading.graph.name = f"{reading.graph.name}_{number}"
-        parts.append(reading)
-        outputs.append(output)
+        outputs.append(f"{one.reading}_{number}")
+        parts.append(renamed(one.reading_graph(), f"features_{number}", {one.reading: outputs[-1]}))
     return chain(parts, outputs)

@@ -165,7 +165,7 @@ def _settings(
 
 
 def _stages(cls: type[Method], network: Backbone, choice: Layers) -> list[tuple[str, ...]]:
-    default = network.layers[f"patches/{cls.stride}" if cls.reads == "patches" else cls.reads]
+    default = network.default_layers(cls.reads, cls.stride)
     if choice == "default":
         return [default]
     if choice == "each":

@@ -230,7 +230,7 @@ def _scores(
     """Scores of the test images by the model's own graph from the features on, ``[n]``; maps go to a file."""
     extractor = setting.extractor
     features = Features(extractor, [one.image for one in trial.test], cache)
-    loaded, entry = reading_on(model, extractor.reading, extractor.shape)
+    loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
     outputs = ["score", "anomaly_map"] if model.metadata.map_size else ["score"]
     scores = []
     for done, array in enumerate(features, 1):

@@ -125,9 +125,14 @@ def pack(images: Iterable[ImageFile]) -> str:
 
 def seen(packed: str) -> Callable[[str], bool]:
     """A test whether a content is among those of :func:`pack`."""
+    known = set(unpacked(packed))
+    return lambda content: content[:16] in known
+
+
+def unpacked(packed: str) -> list[str]:
+    """What :func:`pack` kept of each content, as 16 hexadecimal digits."""
     raw = base64.b64decode(packed)
-    known = {raw[at : at + 8] for at in range(0, len(raw), 8)}
-    return lambda content: bytes.fromhex(content)[:8] in known
+    return [raw[at : at + 8].hex() for at in range(0, len(raw), 8)]
 
 
 def split(images: Sequence[ImageFile], fraction: float, seed: int) -> tuple[list[ImageFile], list[ImageFile]]:

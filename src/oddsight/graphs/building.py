@@ -58,6 +58,18 @@ def chain(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.Mod
     return pruned(merged, outputs)
 
 
+def renamed(model: onnx.ModelProto, name: str, values: Mapping[str, str]) -> onnx.ModelProto:
+    """``model`` itself under another name, with other names for some of its inputs and outputs."""
+    graph = model.graph
+    graph.name = name
+    for node in graph.node:
+        node.input[:] = [values.get(value, value) for value in node.input]
+        node.output[:] = [values.get(value, value) for value in node.output]
+    for value in (*graph.input, *graph.output):
+        value.name = values.get(value.name, value.name)
+    return model
+
+
 def pruned(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     """``model`` itself, without what the outputs named do not need."""
     graph, needed = model.graph, set(outputs)

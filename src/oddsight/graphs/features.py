@@ -1,4 +1,4 @@
-"""From the stages of a backbone to what methods read: patches or one embedding."""
+"""From the stages of a backbone to what methods read: patches, one embedding, or levels: both at several depths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnx
 
-from oddsight.graphs.building import piece
+from oddsight.graphs.building import chain, piece
 
 Shape = tuple[int, int, int]
 """Channels, height and width."""
@@ -21,7 +21,7 @@ def patches(stages: Mapping[str, Shape]) -> onnx.ModelProto:
     Args:
         stages: Shapes by name.
     """
-    _, height, width = max(stages.values(), key=lambda shape: shape[1] * shape[2])
+    channels, height, width = patch_shape(stages)
     lines = []
     for name, shape in stages.items():
         pool = "AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1>"
@@ -30,7 +30,6 @@ def patches(stages: Mapping[str, Shape]) -> onnx.ModelProto:
         else:
             resize = 'Resize <mode = "linear", axes = [2, 3], coordinate_transformation_mode = "half_pixel">'
             lines += [f"pooled_{name} = {pool} ({name})", f"patches_{name} = {resize} (pooled_{name}, , , grid)"]
-    channels = sum(shape[0] for shape in stages.values())
     return piece(
         f"""features ({_inputs(stages)}) => (float[N, {channels}, {height}, {width}] patches)
         <int64[2] grid = {{{height}, {width}}}>
@@ -58,7 +57,58 @@ def embedding(stages: Mapping[str, Shape]) -> onnx.ModelProto:
     )
 
 
-READINGS = {"patches": patches, "embedding": embedding}
+def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape]) -> onnx.ModelProto:
+    """Stages to ``levels`` float32 ``[N, L]``: a profile of each of ``stages``, then the patches of ``local``, flat.
+
+    A profile is the mean and the standard deviation of each channel over the image.
+
+    Args:
+        stages: Shapes by name, of those that get a profile.
+        local: Shapes by name, of those that :func:`patches` reads.
+    """
+    lines = []
+    for name in stages:
+        lines += [
+            f"mean_{name} = ReduceMean <keepdims = 1> ({name}, spatial)",
+            f"centred_{name} = Sub ({name}, mean_{name})",
+            f"squares_{name} = Mul (centred_{name}, centred_{name})",
+            f"variance_{name} = ReduceMean <keepdims = 0> (squares_{name}, spatial)",
+            f"spread_{name} = Sqrt (variance_{name})",
+            f"flat_{name} = Squeeze (mean_{name}, spatial)",
+        ]
+    widths = sum(level_widths(stages))
+    profiles = piece(
+        f"""profiles ({_inputs(stages)}) => (float[N, {widths}] profiles)
+        <int64[2] spatial = {{2, 3}}>
+        {{
+            {" ".join(lines)}
+            profiles = Concat <axis = 1> ({", ".join(f"flat_{name}, spread_{name}" for name in stages)})
+        }}"""
+    )
+    channels, height, width = patch_shape(local)
+    size = channels * height * width
+    joined = piece(
+        f"""
+        levels (float[N, {widths}] profiles, float[N, {channels}, {height}, {width}] patches)
+        => (float[N, {widths + size}] levels)
+        {{
+            flat = Flatten (patches)
+            levels = Concat <axis = 1> (profiles, flat)
+        }}
+        """
+    )
+    return chain([profiles, patches(local), joined], ["levels"])
+
+
+def level_widths(stages: Mapping[str, Shape]) -> tuple[int, ...]:
+    """How many numbers the profile of each stage has."""
+    return tuple(2 * channels for channels, _, _ in stages.values())
+
+
+def patch_shape(stages: Mapping[str, Shape]) -> Shape:
+    """Shape of the patches of stages: all channels on the finest grid."""
+    _, height, width = max(stages.values(), key=lambda shape: shape[1] * shape[2])
+    return sum(shape[0] for shape in stages.values()), height, width
 
 
 def _inputs(stages: Mapping[str, Shape]) -> str:

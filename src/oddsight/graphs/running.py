@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,12 +38,14 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
         raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error
 
 
-def run(loaded: InferenceSession, pixels: NDArray[np.uint8], what: str, outputs: list[str] | None = None) -> list[Any]:
-    """Run a graph from ``image`` on one picture.
+def run(
+    loaded: InferenceSession, feed: Mapping[str, NDArray[np.generic]], what: str, outputs: list[str] | None = None
+) -> list[Any]:
+    """Run a graph on what was made of one picture.
 
     Args:
         loaded: The session.
-        pixels: uint8 ``[H, W, 3]``.
+        feed: Its inputs by name, such as ``image`` uint8 ``[1, H, W, 3]``.
         what: The picture's name, for the error.
         outputs: Names of the outputs wanted; all by default.
 
@@ -50,6 +53,6 @@ def run(loaded: InferenceSession, pixels: NDArray[np.uint8], what: str, outputs:
         ModelError: If ONNX Runtime fails, such as for want of memory.
     """
     try:
-        return list(loaded.run(outputs, {"image": pixels[None]}))
+        return list(loaded.run(outputs, dict(feed)))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise ModelError(f"the graph failed on {what}: {str(error).splitlines()[0][:200]}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from oddsight.errors import MemoryBudgetError, OddsightError
 
-Reading = Literal["patches", "embedding"]
+Reading = Literal["patches", "embedding", "levels"]
 
 
 class FeatureStream(Protocol):
     """Features of images, one float32 array of ``shape`` an image; may be iterated again and again.
 
-    ``shape`` is ``[C, h, w]`` for patches and ``[C]`` for embeddings.
+    ``shape`` is ``[C, h, w]`` for patches and ``[C]`` for embeddings. For levels, whose arrays are flat, it is the
+    width of each level's profile, then ``C, h, w`` of the patches that follow them.
     """
 
     shape: tuple[int, ...]
@@ -42,6 +43,20 @@ def stacked(features: FeatureStream) -> NDArray[np.float32]:
     return rows
 
 
+class Rows:
+    """Vectors in memory, ``[n, C]``, as a stream of features."""
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self.vectors = vectors
+        self.shape = vectors.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return iter(self.vectors)
+
+
 class Method(ABC):
     """A way to learn normal. Subclasses are dataclasses whose fields are their settings.
 
@@ -49,7 +64,8 @@ class Method(ABC):
         name: What users call it.
         summary: One line.
         paper: Authors, title, venue and year.
-        reads: ``patches`` ``[C, h, w]`` or one ``embedding`` ``[C]`` an image.
+        reads: ``patches`` ``[C, h, w]``, one ``embedding`` ``[C]`` an image, or ``levels``: profiles of the image at
+            several depths, and patches.
         localises: Whether its graph has an ``anomaly_map``.
         stride: For patches: how many pixels of the input a cell of the grid stands for.
     """
@@ -79,6 +95,17 @@ class Method(ABC):
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """The least bytes that :meth:`fit` takes for ``count`` images with features of ``shape``."""
 
+    def voices(self, layers: Sequence[str]) -> list[str]:
+        """What decides separately inside the method, by name; empty if it decides as one.
+
+        With voices the graph also has ``evidence`` float32 ``[N, voices]`` (the highest one decided) and
+        ``voice_p_values`` ``[N, voices]``.
+
+        Args:
+            layers: The stages that it reads.
+        """
+        return []
+
     def settings(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
@@ -101,7 +128,7 @@ class Method(ABC):
 METHODS: dict[str, type[Method]] = {}
 """The registry, by name."""
 
-DEFAULT = "patchcore"
+DEFAULT = "auto"
 
 _Registered = TypeVar("_Registered", bound=type[Method])
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+_Part = tuple[Vectors, NDArray[np.int32]]
 
 BLOCK = 4096
 """Vectors reduced at a time."""
@@ -87,9 +88,9 @@ class Coreset:
         fitting = (memory - _block_bytes(dimensions)) // _candidate_bytes(dimensions)
         # More candidates than this make the last reduction slow, not better.
         self._capacity = min(max(fitting, 2 * size + self._per_block), 16 * size)
-        self._block: list[Vectors] = []
+        self._block: list[_Part] = []
         self._waiting = 0
-        self._candidates: list[Vectors] = []
+        self._candidates: list[_Part] = []
         self._held = 0
 
     @staticmethod
@@ -97,35 +98,41 @@ class Coreset:
         """The least bytes for a coreset of ``size`` vectors."""
         return _block_bytes(dimensions) + (2 * size + _per_block(size)) * _candidate_bytes(dimensions)
 
-    def add(self, vectors: Vectors) -> None:
-        """Take more vectors, ``[n, d]``."""
+    def add(self, vectors: Vectors, source: int = 0) -> None:
+        """Take more vectors, ``[n, d]``, of one source, such as the number of an image."""
         for start in range(0, len(vectors), BLOCK):
             part = vectors[start : start + BLOCK]
             if self._waiting + len(part) > BLOCK:
                 self._reduce_block()
-            self._block.append(part)
+            self._block.append((part, np.full(len(part), source, np.int32)))
             self._waiting += len(part)
 
     def result(self) -> Vectors:
         """The coreset of everything added so far, ``[at most size, d]``."""
+        return self.result_with_sources()[0]
+
+    def result_with_sources(self) -> tuple[Vectors, NDArray[np.int32]]:
+        """The coreset, and the source of each of its vectors."""
         self._reduce_block()
-        return self._reduced(np.concatenate(self._candidates), self.size)
+        return self._reduced(self._candidates, self.size)
 
     def _reduce_block(self) -> None:
         if not self._block:
             return
-        kept = self._reduced(np.concatenate(self._block), self._per_block)
+        kept = self._reduced(self._block, self._per_block)
         self._block, self._waiting = [], 0
         self._candidates.append(kept)
-        self._held += len(kept)
+        self._held += len(kept[0])
         if self._held + self._per_block > self._capacity:
-            self._candidates = [self._reduced(np.concatenate(self._candidates), max(self.size, self._capacity // 2))]
-            self._held = len(self._candidates[0])
+            self._candidates = [self._reduced(self._candidates, max(self.size, self._capacity // 2))]
+            self._held = len(self._candidates[0][0])
 
-    def _reduced(self, vectors: Vectors, count: int) -> Vectors:
+    def _reduced(self, parts: list[_Part], count: int) -> _Part:
+        vectors, sources = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         if len(vectors) <= count:
-            return vectors
-        return vectors[k_center(vectors, count, self._rng)]
+            return vectors, sources
+        chosen = k_center(vectors, count, self._rng)
+        return vectors[chosen], sources[chosen]
 
 
 def _per_block(size: int) -> int:
@@ -137,4 +144,4 @@ def _block_bytes(dimensions: int) -> int:
 
 
 def _candidate_bytes(dimensions: int) -> int:
-    return 4 * (2 * dimensions + 4)
+    return 4 * (2 * dimensions + 6)

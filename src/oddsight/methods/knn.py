@@ -51,22 +51,23 @@ class KNN(Method):
         return piece(
             f"""
             knn (float[N, {channels}] embedding) => (float[N] score)
-            <int64[1] last = {{1}}, int64[1] k = {{{min(self.neighbours, size)}}},
-             int64[1] per_vector = {{2}}, float tiny = {{1e-12}}>
+            <int64[1] last = {{1}}, int64[1] first = {{0}}, int64[1] two = {{2}},
+             int64[1] k = {{{min(self.neighbours, size)}}}, float tiny = {{1e-12}}>
             {{
                 length = ReduceL2 (embedding, last)
                 positive = Max (length, tiny)
                 x = Div (embedding, positive)
                 likeness = MatMul (x, bank_columns)
                 nearest, index = TopK <axis = 1> (likeness, k)
-                neighbours = Gather <axis = 0> (bank, index)
-                each = Unsqueeze (x, last)
+                neighbours = Gather <axis = 1> (bank_columns, index)
+                columns = Transpose <perm = [1, 0]> (x)
+                each = Unsqueeze (columns, two)
                 difference = Sub (neighbours, each)
-                distances = ReduceL2 <keepdims = 0> (difference, per_vector)
+                distances = ReduceL2 <keepdims = 0> (difference, first)
                 score = ReduceMax <keepdims = 0> (distances, last)
             }}
             """,
-            {"bank": self.bank_, "bank_columns": np.ascontiguousarray(self.bank_.T)},
+            {"bank_columns": np.ascontiguousarray(self.bank_.T)},
         )
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:

@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
@@ -42,13 +41,14 @@ class PatchCore(Method):
         self.require(memory, features.shape, len(features))
         coreset = Coreset(self.bank_size, channels, memory, seed)
         total = np.zeros(channels, np.float64)
-        for array in features:
+        for number, array in enumerate(features):
             patches = np.ascontiguousarray(array.reshape(channels, -1).T)
             total += patches.sum(axis=0, dtype=np.float64)
-            coreset.add(patches)
+            coreset.add(patches, number)
         self.grid_ = (height, width)
         self.centre_ = (total / (len(features) * height * width)).astype(np.float32)
-        self.bank_: NDArray[np.float32] = coreset.result()
+        # Which image each patch is from, so that an image can be scored without its own.
+        self.bank_, self.sources_ = coreset.result_with_sources()
         return self
 
     def graph(self) -> onnx.ModelProto:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import numpy as np
 import onnx
 import onnx.compose
-from numpy.typing import NDArray
 
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
-from oddsight.methods import FeatureStream, Method, Reading
+from oddsight.methods import FeatureStream, Method, Reading, Rows
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
 from oddsight.methods.settings import positive, whole
 
@@ -48,7 +45,7 @@ class Patchwise(Method):
         self.require(memory, features.shape, len(features))
         self.grid_ = (features.shape[1], features.shape[2])
         patches = sample(features, self.sample_size, seed)
-        self.vectors_ = self.of_vectors().fit(_Rows(patches), memory=memory, seed=seed)
+        self.vectors_ = self.of_vectors().fit(Rows(patches), memory=memory, seed=seed)
         self.channels_ = features.shape[0]
         return self
 
@@ -91,17 +88,3 @@ class Patchwise(Method):
         """See :meth:`Method.memory_needed`; stops growing when there are ``sample_size`` patches."""
         patches = sample_count(shape, count, self.sample_size)
         return sample_bytes(shape, count, self.sample_size) + self.of_vectors().memory_needed(shape[:1], patches)
-
-
-class _Rows:
-    """Vectors in memory as a stream, ``[n, C]``."""
-
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self.vectors = vectors
-        self.shape = vectors.shape[1:]
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return iter(self.vectors)

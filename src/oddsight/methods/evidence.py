@@ -1,0 +1,143 @@
+"""From scores of several detectors to evidence that can be compared, weighed and combined.
+
+A detector's scores of normal images that it did not learn from say how unusual a score is. Their upper tail is taken as
+exponential in the logarithm, so that evidence goes on growing beyond anything seen: it is about the negative logarithm
+of the probability that a normal image scores as high, in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from oddsight.graphs.building import piece
+
+_TAIL = 0.8
+_TINY = 1e-12
+_TRUST, _DOUBT, _ALIKE = 3.0, 400, 0.2
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tail:
+    """How a detector scores normal images.
+
+    Attributes:
+        middle: Its median score.
+        start: Where the upper fifth begins, as ``log(1 + score / middle)``.
+        excess: How far beyond it lies on average, on that scale.
+        spread: Standard deviation of the scores' logarithm.
+    """
+
+    middle: float
+    start: float
+    excess: float
+    spread: float
+
+    @classmethod
+    def of(cls, scores: Scores) -> Tail:
+        """Of scores of normal images that the detector did not learn from, ``[n]``, none negative."""
+        middle = max(float(np.median(scores)), _TINY)
+        log = np.log1p(scores / middle)
+        start = float(np.quantile(log, _TAIL))
+        beyond = log[log > start] - start
+        excess = max(float(beyond.mean()) if len(beyond) else 0.0, 1e-3)
+        spread = float(np.log(np.maximum(scores, 1e-3 * middle)).std())
+        return cls(middle, start, excess, max(spread, 1e-3))
+
+    def evidence(self, scores: Scores) -> Scores:
+        """In nats, for scores of any shape; ``log(5)`` where the tail starts."""
+        return np.asarray((np.log1p(scores / self.middle) - self.start) / self.excess - np.log(1 - _TAIL), np.float64)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One or more detectors that speak together, with the weight of what they say.
+
+    Attributes:
+        tails: Of each detector.
+        weight: From 0 to 1.
+        normal: Its evidence on normal images that it did not learn from, ascending ``[n]``.
+    """
+
+    tails: tuple[Tail, ...]
+    weight: float
+    normal: Scores
+
+    @property
+    def spread(self) -> float:
+        """How little the scores of normal images hold together: the geometric mean over detectors."""
+        return float(np.exp(np.mean([np.log(tail.spread) for tail in self.tails])))
+
+
+def voice(scores: list[Scores]) -> Voice:
+    """A voice of full weight.
+
+    Args:
+        scores: For each detector, its scores of the same normal images, which it did not learn from, ``[n]``.
+    """
+    tails = tuple(Tail.of(each) for each in scores)
+    together = np.mean([tail.evidence(each) for tail, each in zip(tails, scores, strict=True)], axis=0)
+    return Voice(tails, 1.0, together)
+
+
+def weighed(depths: list[Voice], patches: Voice, images: int) -> list[Voice]:
+    """Voices with weights: the less the scores of normal images spread, the more a voice counts.
+
+    The weight of a depth is ``(smallest spread of a depth / own spread) ** power``. That of patches, whose scores are
+    maxima and so hardly spread, is the weight that the depth they are taken from would have if the smallest spread were
+    at most 0.2: where no depth finds the images alike, or only a deep one does, their details tell little. The power
+    grows to 3 with the number of images, as few images say little about the spread.
+
+    Args:
+        depths: Of whole images.
+        patches: Of their details.
+        images: From how many images the spreads are known.
+    """
+    least = min(each.spread for each in depths)
+    power = _TRUST * images / (images + _DOUBT)
+    detailed = depths[(len(depths) - 1) // 2].spread
+    ratios = [*(least / each.spread for each in depths), min(least, _ALIKE) / detailed]
+    result = []
+    for each, ratio in zip([*depths, patches], ratios, strict=True):
+        weight = ratio**power
+        result.append(Voice(each.tails, weight, np.sort(np.logaddexp(0, weight * each.normal))))
+    return result
+
+
+def speaking(name: str, speaker: Voice, shape: str) -> onnx.ModelProto:
+    """Inputs ``NAME_0``, ``NAME_1``, ... (scores) to ``NAME_evidence``, weighed, above 0: softplus keeps it raw above.
+
+    Args:
+        name: Of the voice.
+        speaker: The voice.
+        shape: Of each input and the output, such as ``N`` or ``N, 28, 28``.
+    """
+    lines, weights = [], {}
+    for number, tail in enumerate(speaker.tails):
+        lines.append(f"ratio_{number} = Mul ({name}_{number}, rate_{number})")
+        lines.append(f"whole_{number} = Add (ratio_{number}, one)")
+        lines.append(f"log_{number} = Log (whole_{number})")
+        lines.append(f"steep_{number} = Mul (log_{number}, slope_{number})")
+        slope = speaker.weight / tail.excess / len(speaker.tails)
+        weights[f"rate_{number}"] = np.array(1 / tail.middle, np.float32)
+        weights[f"slope_{number}"] = np.array(slope, np.float32)
+    start = np.mean([tail.start / tail.excess + np.log(1 - _TAIL) for tail in speaker.tails])
+    weights["offset"] = np.array(-speaker.weight * start, np.float32)
+    inputs = ", ".join(f"float[{shape}] {name}_{number}" for number in range(len(speaker.tails)))
+    terms = ", ".join(f"steep_{number}" for number in range(len(speaker.tails)))
+    return piece(
+        f"""
+        {name} ({inputs}) => (float[{shape}] {name}_evidence) <float one = {{1}}>
+        {{
+            {" ".join(lines)}
+            together = Sum ({terms}, offset)
+            {name}_evidence = Softplus (together)
+        }}
+        """,
+        weights,
+    )
