@@ -1,20 +1,24 @@
-"""Write the tables in README.md and docs/methods.md from the CSV files: python benchmarks/tables.py."""
+"""Write the tables in README.md and docs from the CSV files: python benchmarks/tables.py."""
 
 from __future__ import annotations
 
 import csv
 import statistics
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-METHODS = ("patchcore", "padim", "mahalanobis", "knn")
+BRIEF = ("auto", "patchcore", "padim", "mahalanobis", "knn")
 Row = dict[str, str]
 
 
 def read(name: str) -> list[Row]:
-    """Rows of a CSV file in this folder."""
-    with (HERE / name).open() as file:
+    """Rows of a CSV file in this folder; none if it is not there."""
+    path = HERE / name
+    if not path.exists():
+        return []
+    with path.open() as file:
         return list(csv.DictReader(file))
 
 
@@ -27,7 +31,7 @@ def mean(rows: list[Row], column: str, digits: int = 3) -> str:
     return text if len(values) == 1 else f"{text} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def grouped(rows: list[Row], *columns: str) -> dict[tuple[str, ...], list[Row]]:
+def grouped(rows: Iterable[Row], *columns: str) -> dict[tuple[str, ...], list[Row]]:
     """Rows by the values of columns, in order of first appearance."""
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -41,42 +45,80 @@ def markdown(header: list[str], body: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def summary(rows: list[Row]) -> str:
-    """Image AUROC by data set and method; folds only where a split was not chosen by itself."""
+def by_data(rows: list[Row], key: str) -> tuple[list[str], dict[str, dict[str, float]]]:
+    """Data sets, and AUROC by what ``key`` names and by data set."""
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if row["auroc"]:
+            values[row[key]][row["data"]] = float(row["auroc"])
+    return [data for (data,) in grouped(rows, "data")], dict(values)
+
+
+def lines(values: dict[str, dict[str, float]], names: Iterable[str], sets: list[str]) -> list[list[str]]:
+    """A line for each name: AUROC on each data set, and the mean."""
     body = []
-    for (data,), own in grouped(rows, "data").items():
-        cells = [data, f"{own[0]['normal']} + {own[0]['anomalous']}"]
-        for method in METHODS:
-            chosen = [row for row in own if row["method"] == method]
-            kinds = grouped(chosen, "calibration")
-            cells.append(mean(next(iter(kinds.values())), "auroc"))
-        trivial = max(own, key=lambda row: float(row["best_trivial_auroc"]))
-        cells.append(f"{mean([own[0]], 'best_trivial_auroc')} ({trivial['best_trivial']})")
-        body.append(cells)
-    return markdown(["data", "test images", *METHODS, "best trivial baseline"], body)
+    for name in names:
+        own = [values[name].get(data) for data in sets]
+        known = [value for value in own if value is not None]
+        cells = ["" if value is None else f"{value:.3f}" for value in own]
+        body.append([name, *cells, f"{statistics.mean(known):.3f}" if len(known) == len(sets) else ""])
+    return body
+
+
+def highest(values: dict[str, dict[str, float]], names: Iterable[str], sets: list[str]) -> list[str]:
+    """The highest value on each data set, and whose it is."""
+    best = [max((name for name in names if data in values[name]), key=lambda n: values[n][data]) for data in sets]
+    chosen = [values[name][data] for name, data in zip(best, sets, strict=True)]
+    cells = [f"{value:.3f} ({name})" for value, name in zip(chosen, best, strict=True)]
+    return [*cells, f"{statistics.mean(chosen):.3f}"]
+
+
+def accuracy(rows: list[Row], only: Iterable[str] | None = None) -> str:
+    """AUROC of methods with defaults and of the trivial baselines."""
+    sets, methods = by_data([row for row in rows if row["kind"] == "method"], "method")
+    _, baselines = by_data([row for row in rows if row["kind"] == "baseline"], "method")
+    average = {name: statistics.mean(own.values()) for name, own in methods.items()}
+    ordered = sorted(methods, key=lambda name: (name != "auto", -average[name]))
+    body = lines(methods, [name for name in ordered if only is None or name in only], sets)
+    body.append(["highest of all but auto", *highest(methods, [name for name in ordered if name != "auto"], sets)])
+    body.append(["best trivial baseline", *highest(baselines, baselines, sets)])
+    counts = {data: own[0] for (data,), own in grouped(rows, "data").items()}
+    header = [f"{data} ({counts[data]['normal']} + {counts[data]['anomalous']})" for data in sets]
+    return markdown(["method", *header, "mean"], body)
 
 
 def details(rows: list[Row]) -> str:
-    """Everything, means over draws."""
-    columns = [
-        "auroc",
-        "fpr95",
-        "asked_rate",
-        "realised_rate",
-        "recall",
-        "pixel_auroc",
-        "aupro",
-        "fit_seconds",
-        "megabytes",
-    ]
+    """Everything about each method on each data set."""
+    columns = ["learnt", "calibration", "auroc", "auroc_low", "auroc_high", "fpr95", "asked_rate", "false_alarm_rate"]
+    columns += ["recall", "pixel_auroc", "aupro", "megabytes"]
     body = []
-    for (data, method, calibration), own in grouped(rows, "data", "method", "calibration").items():
-        values = [mean(own, column).split(" (")[0] for column in columns]
-        interval = f"{own[0]['auroc_low']} to {own[0]['auroc_high']}"
-        body.append([data, method, calibration, str(len(own)), own[0]["fitted"], values[0], interval, *values[1:]])
-    header = ["data", "method", "calibration", "draws", "fitted", "AUROC", "95 % interval of draw 0", "FPR95"]
-    header += ["rate asked", "rate seen", "recall", "pixel AUROC", "AUPRO", "fit s", "MB"]
-    return markdown(header, body)
+    for row in rows:
+        if row["kind"] == "method":
+            values = [row[name] for name in columns]
+            body.append([row["data"], row["method"], *(f"{float(v):.3f}" if "." in v else v for v in values)])
+    header = ["data", "method", "learnt", "calibration", "AUROC", "from", "to", "FPR95", "rate asked", "rate seen"]
+    return markdown([*header, "recall", "pixel AUROC", "AUPRO", "MB"], body)
+
+
+def ablation(rows: list[Row]) -> str:
+    """Variants of auto."""
+    sets, values = by_data(rows, "variant")
+    return markdown(["variant", *sets, "mean"], lines(values, values, sets))
+
+
+def cifar10(own: list[Row], singles: list[Row]) -> str:
+    """``auto`` and single methods and layers, each class of CIFAR-10 as the normal one."""
+    for row in singles:
+        row["setting"] = f"{row['method']}, {row['layers']}"
+    for row in own:
+        row["setting"] = "auto"
+    rows = [*own, *(row for row in singles if row["kind"] == "method")]
+    sets, values = by_data(rows, "setting")
+    others = [name for name in values if name != "auto"]
+    body = lines(values, ["auto", *sorted(others, key=lambda name: -statistics.mean(values[name].values()))], sets)
+    if others:
+        body.append(["highest of all but auto", *highest(values, others, sets)])
+    return markdown(["setting", *(data.removeprefix("cifar10-") for data in sets), "mean"], body)
 
 
 def coreset(rows: list[Row]) -> str:
@@ -96,12 +138,14 @@ def put(path: Path, name: str, table: str) -> None:
 
 def main() -> None:
     """Write all tables."""
-    root = HERE.parent
-    accuracy = read("accuracy.csv")
-    put(root / "README.md", "accuracy", summary(accuracy))
-    put(root / "docs" / "methods.md", "accuracy", summary(accuracy))
-    put(root / "docs" / "methods.md", "details", details(accuracy))
-    put(root / "docs" / "methods.md", "coreset", coreset(read("coreset.csv")))
+    docs = HERE.parent / "docs"
+    rows = read("accuracy.csv")
+    put(HERE.parent / "README.md", "accuracy", accuracy(rows, BRIEF))
+    put(docs / "methods.md", "accuracy", accuracy(rows))
+    put(docs / "methods.md", "details", details(rows))
+    put(docs / "methods.md", "coreset", coreset(read("coreset.csv")))
+    put(docs / "auto.md", "ablation", ablation(read("ablation.csv")))
+    put(docs / "auto.md", "cifar10", cifar10(read("cifar10-auto.csv"), read("cifar10.csv")))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+"""Lay real data sets out as MVTec AD does, by links: train/good, test/good, test/TYPE, ground_truth/TYPE.
+
+DATA holds any of these folders; those that are missing are left out:
+
+- ``magnetic-tile``: ``good``, ``defect/TYPE``, ``mask/TYPE``. 400 normal tiles to fit, the others to test.
+- ``bottle``: MVTec AD's layout.
+- ``satellite``: ``cloudy`` (normal) against ``desert``, ``green_area``, ``water``. Everything is first brought to
+  64 x 64 RGB, as sizes and colour modes differ by class. 1,000 cloudy images to fit, the others to test.
+- ``cifar10``: Parquet files as on the Hugging Face hub (reading them takes pyarrow). Each class once as the normal one:
+  its 5,000 training images to fit, all 10,000 test images to test.
+
+The Landsat tiles that ship with Oddsight are always there, at 32 and 64 pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TILES = Path(__file__).parent.parent / "examples" / "landsat-clouds" / "tiles.py"
+
+
+def link(images: list[Path], folder: Path) -> None:
+    """A folder of links to images."""
+    folder.mkdir(parents=True)
+    for image in images:
+        (folder / image.name).symlink_to(image.resolve())
+
+
+def drawn(folder: Path, count: int, draw: int) -> tuple[list[Path], list[Path]]:
+    """``count`` images drawn at random, and the others."""
+    images = sorted(folder.iterdir())
+    random.Random(draw).shuffle(images)
+    return images[:count], images[count:]
+
+
+def shrunk(folder: Path, out: Path, most: int) -> Path:
+    """A folder of up to ``most`` images of another one, drawn at random, brought to 64 x 64 RGB."""
+    images, _ = drawn(folder, most, 0)
+    out.mkdir(parents=True)
+    for image in images:
+        Image.open(image).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR).save(out / f"{image.stem}.png")
+    return out
+
+
+def landsat(work: Path) -> Iterator[Path]:
+    """Tiles of the scenes that ship with Oddsight."""
+    for side in (32, 64):
+        out = work / f"landsat-{side}"
+        if not out.exists():
+            subprocess.run([sys.executable, TILES, out, "--tile", str(side)], check=True, stdout=subprocess.DEVNULL)
+        yield out
+
+
+def magnetic(data: Path, work: Path) -> Iterator[Path]:
+    """Magnetic tiles."""
+    out = work / "magnetic-tile"
+    if not out.exists():
+        fit, test = drawn(data / "good", 400, 0)
+        link(fit, out / "train" / "good")
+        link(test, out / "test" / "good")
+        for kind in sorted((data / "defect").iterdir()):
+            link(sorted(kind.iterdir()), out / "test" / kind.name)
+            link(sorted((data / "mask" / kind.name).iterdir()), out / "ground_truth" / kind.name)
+    yield out
+
+
+def satellite(data: Path, work: Path) -> Iterator[Path]:
+    """Cloudy scenes against each other class."""
+    shared = work / "satellite-64"
+    if not shared.exists():
+        shrunk(data / "cloudy", shared / "cloudy", 10_000)
+    for kind in ("desert", "green_area", "water"):
+        out = work / f"satellite-{kind}"
+        if not out.exists():
+            fit, test = drawn(shared / "cloudy", 1000, 0)
+            link(fit, out / "train" / "good")
+            link(test, out / "test" / "good")
+            shrunk(data / kind, out / "test" / kind, 500)
+        yield out
+
+
+def cifar10(data: Path, work: Path) -> Iterator[Path]:
+    """Each class once as the normal one."""
+    from pyarrow import parquet
+
+    files = {split: next(data.glob(f"{split}-*.parquet")) for split in ("train", "test")}
+    for split, file in files.items():
+        for number, row in enumerate(parquet.read_table(file).to_pylist()):
+            image = work / "cifar10" / split / CIFAR10[row["label"]] / f"{number:05}.png"
+            if not image.exists():
+                image.parent.mkdir(parents=True, exist_ok=True)
+                Image.open(io.BytesIO(row["img"]["bytes"])).save(image)
+    for name in CIFAR10:
+        out = work / f"cifar10-{name}"
+        if not out.exists():
+            link(sorted((work / "cifar10" / "train" / name).iterdir()), out / "train" / "good")
+            for other in CIFAR10:
+                folder = out / "test" / ("good" if other == name else other)
+                link(sorted((work / "cifar10" / "test" / other).iterdir()), folder)
+        yield out
+
+
+def panel(data: Path, work: Path) -> list[Path]:
+    """Every data set that is there but CIFAR-10."""
+    found = list(landsat(work))
+    if (data / "bottle").is_dir():
+        found.append(data / "bottle")
+    if (data / "magnetic-tile").is_dir():
+        found += magnetic(data / "magnetic-tile", work)
+    if (data / "satellite").is_dir():
+        found += satellite(data / "satellite", work)
+    return found
