@@ -2,9 +2,8 @@
 
 :mod:`data_sets` says what DATA holds. WORK keeps what is finished, to go on from after an interruption.
 
-Every method is used with its defaults; knn and mahalanobis, which need no more than seconds, also on every single stage
-of the backbone. On CIFAR-10, where a hundred thousand images are scored by every method, some of the methods are left
-out, and ``auto`` is evaluated by its whole model file.
+Every method is used with its defaults. On CIFAR-10, where a hundred thousand images are scored by every method, most
+methods are left out, and ``auto`` is evaluated by its whole model file.
 """
 
 from __future__ import annotations
@@ -33,15 +32,6 @@ def compare_panel(data: Path, work: Path, out: Path) -> None:
     folders = panel(data, work)
     every = oddsight.compare(*folders, work=work / "cells", memory="2GB", progress=progress)
     write_csv(out / "accuracy.csv", every)
-    stages = oddsight.compare(
-        *folders,
-        methods=("knn", "mahalanobis"),
-        layers=("each",),
-        work=work / "cells",
-        memory="2GB",
-        progress=progress,
-    )
-    write_csv(out / "stages.csv", stages)
 
 
 def compare_cifar10(data: Path, work: Path, out: Path) -> None:

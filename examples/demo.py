@@ -36,13 +36,16 @@ def main() -> None:
     run("oddsight", "fit", tiles / "train" / "good", "-o", out / "clouds.onnx", "--method", "knn")
     run("oddsight", "predict", out / "clouds.onnx", tiles / "test", "--json", out / "predictions.jsonl")
     run("oddsight", "evaluate", out / "clouds.onnx", tiles, "--report", out / "report.html")
-    # Where is it? Patches of shallow layers on larger tiles, with heat maps.
+    # Where is it, and what should it have looked like? Patches of shallow layers on larger tiles.
     where = out / "where.onnx"
     run("python", HERE / "landsat-clouds" / "tiles.py", large, "--tile", "64")
-    run("oddsight", "fit", large / "train" / "good", "-o", where, "--layers", "stage2,stage3")
+    shallow = ["--method", "patchcore", "--layers", "stage2,stage3"]
+    run("oddsight", "fit", large / "train" / "good", "-o", where, *shallow)
     run("oddsight", "evaluate", where, large, "--report", out / "where.html")
-    run("oddsight", "predict", where, large / "partly", "--maps", out / "maps", "--json", out / "where.jsonl")
-    print(f"\nThe reports:   {out / 'report.html'} and {out / 'where.html'}\nThe heat maps: {out / 'maps'}")
+    pictures = ["--maps", out / "maps", "--explain", out / "explained"]
+    run("oddsight", "predict", where, large / "partly", *pictures, "--json", out / "where.jsonl")
+    print(f"\nThe reports:      {out / 'report.html'} and {out / 'where.html'}\nThe heat maps:    {out / 'maps'}")
+    print(f"The explanations: {out / 'explained'}")
 
 
 if __name__ == "__main__":

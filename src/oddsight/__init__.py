@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from oddsight.model import load as load
     from oddsight.networks.adapting import Adaptation as Adaptation
     from oddsight.networks.adapting import adapt as adapt
+    from oddsight.normals import NormalImages as NormalImages
+    from oddsight.normals import normals_path as normals_path
+    from oddsight.normals import write_normals as write_normals
     from oddsight.result import Region as Region
     from oddsight.result import Result as Result
 
@@ -42,6 +45,7 @@ _HOMES = {
     "MemoryBudgetError": "errors",
     "Model": "model",
     "ModelError": "errors",
+    "NormalImages": "normals",
     "OddsightError": "errors",
     "Region": "result",
     "Result": "result",
@@ -49,6 +53,8 @@ _HOMES = {
     "evaluate": "evaluation",
     "fit": "fitting",
     "load": "model",
+    "normals_path": "normals",
+    "write_normals": "normals",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605

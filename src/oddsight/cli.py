@@ -147,16 +147,30 @@ def fit(
     ] = None,
     memory: Annotated[str, typer.Option(help="Budget of the whole process.")] = "1GB",
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    thumbnails: Annotated[
+        bool, typer.Option(help="Write small copies of normal images beside the model, for explanations.")
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     from oddsight import backbones, methods
     from oddsight.files import check_writable
+    from oddsight.fitting import FitPlan
     from oddsight.fitting import fit as learn
+    from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted, say_plan
-    from oddsight.terminal import progress
+    from oddsight.terminal import complain, progress
 
     check_writable(output)
+    copies = normals_path(output) if thumbnails else None
+    if copies is not None:
+        check_writable(copies)
+    plans: list[FitPlan] = []
+
+    def start(plan: FitPlan) -> None:
+        say_plan(plan, quiet)
+        plans.append(plan)
+
     with progress(quiet) as report:
         model = learn(
             *paths,
@@ -169,10 +183,13 @@ def fit(
             memory=memory,
             seed=seed,
             progress=report,
-            on_plan=lambda plan: say_plan(plan, quiet),
+            on_plan=start,
         )
-    model.save(output)
-    say_fitted(model, output, quiet)
+        model.save(output)
+        missing = write_normals(copies, plans[0].training, progress=report) if copies is not None else []
+    for error in missing:
+        complain(error)
+    say_fitted(model, output, copies, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
 
@@ -186,6 +203,10 @@ def predict(
     ] = None,
     maps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write heat maps over the images there, as PNG.")
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a picture of why and where each anomalous image is one there, as PNG."),
     ] = None,
     false_alarm_rate: Annotated[float | None, typer.Option(help="Decide anew at this rate.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Decide anew at this score.")] = None,
@@ -201,7 +222,15 @@ def predict(
     if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
         raise typer.BadParameter("give only one of --false-alarm-rate, --threshold and --fdr")
     totals = predict_paths(
-        model, paths, json=json, maps=maps, false_alarm_rate=false_alarm_rate, threshold=threshold, fdr=fdr, quiet=quiet
+        model,
+        paths,
+        json=json,
+        maps=maps,
+        explain=explain,
+        false_alarm_rate=false_alarm_rate,
+        threshold=threshold,
+        fdr=fdr,
+        quiet=quiet,
     )
     if totals.errors:
         raise typer.Exit(EXIT_ERROR)
@@ -249,9 +278,10 @@ def evaluate(
         show_evaluation(found)
     say_evaluation(found, quiet)
     if report is not None:
+        from oddsight.prediction import normals_beside
         from oddsight.report import write_report
 
-        write_report(found, loaded, report)
+        write_report(found, loaded, report, normals=normals_beside(model))
         note(f"The report is {report}", quiet=quiet)
     if found.errors:
         raise typer.Exit(EXIT_ERROR)

@@ -21,7 +21,7 @@ from oddsight.metadata import Metadata
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
 from oddsight.pixel_metrics import PixelScores, pixel_metrics
-from oddsight.result import Result
+from oddsight.result import Result, Voice
 from oddsight.trivial import BASELINES, trivial_scores
 
 
@@ -36,6 +36,8 @@ class Judged:
         score: Raw.
         p_value: In (0, 1].
         flagged: Whether the model called it anomalous.
+        voices: What the detectors inside the method said, the decisive one first; see :class:`oddsight.result.Voice`.
+        nearest: The content of the most similar normal image the model learned from, as in :class:`oddsight.Result`.
     """
 
     path: str
@@ -44,6 +46,8 @@ class Judged:
     score: float
     p_value: float
     flagged: bool
+    voices: tuple[Voice, ...] = ()
+    nearest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,14 @@ class Evaluation:
         """Scores of the images of one type; None for the normal ones."""
         return np.array([judged.score for judged in self.judged if judged.kind == kind])
 
+    def decided_by(self, kind: str | None) -> dict[str, float]:
+        """Share of the images of one type (None: the normal ones) in which each voice decided; empty without voices."""
+        explanation = self.metadata.explanation
+        first = [judged.voices[0].name for judged in self.judged if judged.kind == kind and judged.voices]
+        if explanation is None or not first:
+            return {}
+        return {name: first.count(name) / len(first) for name in explanation.voices}
+
     def to_json(self) -> dict[str, Any]:
         """As ``evaluate --json`` writes it."""
         return {
@@ -91,7 +103,8 @@ class Evaluation:
             },
             "image": dict(self.image),
             "pixel": dict(self.pixel) if self.pixel is not None else None,
-            "by_type": {kind: dict(values) for kind, values in self.by_type.items()},
+            "by_type": {kind: {**values, "decided_by": self.decided_by(kind)} for kind, values in self.by_type.items()},
+            "normal_decided_by": self.decided_by(None),
             "baselines": dict(self.baselines),
             "confidence": self.confidence,
             "counts": dict(self.counts),
@@ -248,6 +261,8 @@ def _evaluation(
             look.result.score,
             look.result.p_value,
             look.result.anomalous,
+            look.result.voices,
+            look.result.nearest,
         )
         for look in looks
     )

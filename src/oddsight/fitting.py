@@ -6,17 +6,29 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from oddsight import backbones, methods
+from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.calibration import DEFAULT_RATE, check_rate, decide, images_needed, smallest_rate
-from oddsight.datasets.collection import Collection, ImageFile, Progress, collect, folds, pack, silent, split
+from oddsight.datasets.collection import (
+    Collection,
+    ImageFile,
+    Progress,
+    collect,
+    folds,
+    merged,
+    pack,
+    seen,
+    silent,
+    split,
+)
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
@@ -57,6 +69,8 @@ class FitPlan:
         kind: ``split`` or ``cross``, see :class:`oddsight.metadata.CalibrationInfo`.
         rate: The false-alarm rate of the decision.
         memory: How the budget is divided.
+        adapted: How many of the calibration images the backbone was adapted to: on them it may do better than on new
+            ones, and the false-alarm rate is then not guaranteed.
     """
 
     collection: Collection
@@ -65,6 +79,7 @@ class FitPlan:
     kind: str
     rate: float
     memory: MemoryPlan
+    adapted: int = 0
 
 
 def fit(
@@ -123,6 +138,8 @@ def fit(
     )
     chosen.require(memory_plan.method, extractor.shape, len(collection.images))
     plan = _plan(collection, false_alarm_rate, calibration_fraction, memory_plan, seed)
+    adapted = _adapted(network)
+    plan = replace(plan, adapted=sum(map(seen(adapted), (image.content for image in plan.calibration))))
     on_plan(plan)
 
     job = _Job(extractor, plan, seed, cache or default_cache(), progress)
@@ -131,7 +148,16 @@ def fit(
     job.check(graph, chosen)
     if scores is None:
         scores = job.scores(chosen, plan.calibration, "calibrating")
-    return _model(chosen, extractor, plan, graph, scores, seed)
+    return _model(chosen, extractor, plan, graph, scores, seed, adapted)
+
+
+def _adapted(network: Backbone) -> str:
+    """The images that a backbone was adapted to, packed; empty if it was not."""
+    if network.name in backbones.BACKBONES:
+        return ""
+    from oddsight.networks.adapting import read_adaptation
+
+    return str((read_adaptation(network.path) or {}).get("images_seen", ""))
 
 
 def _check_settings(rate: float | None, fraction: float | None, seed: int) -> None:
@@ -275,6 +301,7 @@ def _model(
     graph: onnx.ModelProto,
     scores: NDArray[np.float32],
     seed: int,
+    adapted: str,
 ) -> Model:
     """Add calibration and metadata to the graph."""
     if not np.isfinite(scores).all():
@@ -299,7 +326,7 @@ def _model(
             duplicates=len(plan.collection.duplicates),
             unreadable=len(plan.collection.errors),
             fingerprint=plan.collection.fingerprint,
-            images_seen=pack(plan.collection.images),
+            images_seen=merged(pack(plan.collection.images), adapted),
             seed=seed,
         ),
         calibration=CalibrationInfo(

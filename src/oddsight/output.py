@@ -42,13 +42,19 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
     else:
         how = f"learning from {len(plan.training):,} images, calibrating on the same by cross-conformal folds"
     note(how, quiet=quiet)
+    if plan.adapted:
+        note(
+            f"the backbone was adapted to {plan.adapted:,} of the calibration images, so the false-alarm rate is not "
+            "guaranteed: calibrate on others, or test the rate on new normal images",
+            quiet=quiet,
+        )
     note(f"memory budget {plan.memory}", quiet=quiet)
 
 
-def say_fitted(model: Model, path: Path, quiet: bool) -> None:
-    """Say what was written."""
-    size = len(model.to_bytes()) / 1e6
-    note(f"wrote {path} ({size:.1f} MB)", quiet=quiet)
+def say_fitted(model: Model, path: Path, copies: Path | None, quiet: bool) -> None:
+    """Say what was written: the model, and perhaps small copies of normal images."""
+    beside = f" and {copies} ({copies.stat().st_size / 1e6:.1f} MB)" if copies is not None else ""
+    note(f"wrote {path} ({len(model.to_bytes()) / 1e6:.1f} MB){beside}", quiet=quiet)
     _say_rate(model, quiet)
 
 

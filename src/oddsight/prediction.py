@@ -6,16 +6,22 @@ import itertools
 import json as jsonlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from oddsight.datasets.folder import find_images
 from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.explanations import explanation
 from oddsight.files import atomic_write
 from oddsight.model import Model, load
+from oddsight.normals import NormalImages
+from oddsight.overlays import overlay
 from oddsight.result import Result, control_fdr
 from oddsight.terminal import complain, console, note, progress, shown
 
@@ -35,12 +41,24 @@ def predict_paths(
     *,
     json: Path | None = None,
     maps: Path | None = None,
+    explain: Path | None = None,
     false_alarm_rate: float | None = None,
     threshold: float | None = None,
     fdr: float | None = None,
     quiet: bool = False,
 ) -> Totals:
     """Score files, folders and globs with a model file, and write what was asked for.
+
+    Args:
+        model: The model file; small copies of normal images are looked for beside it.
+        paths: Files, folders and globs.
+        json: Where JSON Lines go; ``-`` is standard output.
+        maps: A folder for heat maps.
+        explain: A folder for explanations of what is anomalous.
+        false_alarm_rate: Decide anew at this rate.
+        threshold: Or at this score.
+        fdr: Or over the batch, at this share of false alarms.
+        quiet: No progress and no notes.
 
     Raises:
         OddsightError: If the model, the decision or the outputs will not do, or there are no images.
@@ -52,7 +70,13 @@ def predict_paths(
     if not found.images and not found.problems:
         raise DataError(f"no images in {', '.join(paths)} ({found.ignored:,} other files are ignored)")
     if maps is not None:
-        _prepare_maps(maps, loaded, found.images)
+        _require_maps(loaded)
+        _prepare_folder(maps, "heat maps", found.images)
+    if explain is not None:
+        _prepare_folder(explain, "explanations", found.images)
+        if maps is not None and maps.samefile(explain):
+            raise OddsightError(f"heat maps and explanations cannot both be written into {maps}: name two folders")
+    normals = normals_beside(model) if json is not None or explain is not None else None
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
         lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
@@ -61,11 +85,20 @@ def predict_paths(
         results: Iterable[Result | ImageError] = _counted(loaded, found.images, report)
         if fdr is not None:
             results = control_fdr(results, fdr, loaded.calibration_scores)
-        sinks = _Sinks(lines, to_stdout, _Maps(maps) if maps is not None else None)
+        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain)
         for outcome in itertools.chain(found.problems, results):
             sinks.take(outcome)
     sinks.finish(quiet)
     return sinks.totals
+
+
+def normals_beside(model: Path) -> NormalImages | None:
+    """The small copies of normal images beside a model file; if they are damaged, a complaint and None."""
+    try:
+        return NormalImages.beside(model)
+    except DataError as error:
+        complain(error)
+        return None
 
 
 def _counted(model: Model, images: Sequence[Path], report: Any) -> Iterator[Result | ImageError]:  # noqa: ANN401
@@ -74,18 +107,31 @@ def _counted(model: Model, images: Sequence[Path], report: Any) -> Iterator[Resu
         report("scoring", done, len(images))
 
 
-_ROW = "{:<9}  {:>9}  {:>8}  {:>7}  {}"
+_ROW = "{:<9}  {:>9}  {:>8}  {:>7}  {}{}"
 
 
 class _Sinks:
     """Where results go, one by one."""
 
-    def __init__(self, lines: BinaryIO | None, to_stdout: bool, maps: _Maps | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        normals: NormalImages | None,
+        lines: BinaryIO | None,
+        to_stdout: bool,
+        maps: Path | None,
+        explain: Path | None,
+    ) -> None:
         self.totals = Totals()
-        self.lines, self.to_stdout, self.maps = lines, to_stdout, maps
+        self.normals, self.lines, self.to_stdout = normals, lines, to_stdout
+        self.maps = _Pictures(maps, overlay) if maps is not None else None
+        self.explanations = _Pictures(explain, self._explained) if explain is not None else None
         self.table = lines is None and not to_stdout
+        described = model.metadata.explanation
+        voices = described.voices if described is not None else []
+        self.by_width = max(map(len, voices), default=0)
         if self.table:
-            console.print(_ROW.format("verdict", "score", "p-value", "regions", "image"), style="bold")
+            self._row("verdict", "score", "p-value", "regions", "by", "image", style="bold")
 
     def take(self, outcome: Result | ImageError) -> None:
         """Write one outcome everywhere."""
@@ -99,21 +145,39 @@ class _Sinks:
         else:
             self.totals.normal += 1
         content = outcome.to_json()
-        self._line(content)
+        self._line(content | {"nearest": self._nearest(outcome.nearest)})
         # A decision over the batch keeps the maps of possible alarms only.
         if self.maps is not None and outcome.map is not None:
             self.maps.write(outcome)
+        if self.explanations is not None and outcome.anomalous:
+            self.explanations.write(outcome)
         if self.table:
             regions = str(len(content["regions"])) if outcome.map is not None and outcome.anomalous else ""
             verdict, style = ("anomalous", "red") if outcome.anomalous else ("normal", None)
             numbers = f"{outcome.score:.5g}", f"{outcome.p_value:.3g}", regions
-            console.print(_ROW.format(verdict, *numbers, shown(outcome.source)), style=style)
+            by = outcome.voices[0].name if outcome.anomalous and outcome.voices else ""
+            self._row(verdict, *numbers, by, shown(outcome.source), style=style)
 
     def finish(self, quiet: bool) -> None:
         """Show the sum."""
         totals = self.totals
         unreadable = f", {totals.errors:,} could not be read" if totals.errors else ""
         note(f"{totals.anomalous:,} anomalous, {totals.normal:,} normal{unreadable}", quiet=quiet)
+
+    def _row(
+        self, verdict: str, score: str, p_value: str, regions: str, by: str, image: str, *, style: str | None
+    ) -> None:
+        """Of the table; it says what spoke if there are several that can."""
+        by = f"{shown(by):<{self.by_width}}  " if self.by_width else ""
+        console.print(_ROW.format(verdict, score, p_value, regions, by, image), style=style)
+
+    def _nearest(self, content: str | None) -> dict[str, str | None] | None:
+        if content is None:
+            return None
+        return {"content": content, "path": self.normals.path(content) if self.normals is not None else None}
+
+    def _explained(self, image: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
+        return explanation(image, result, self.normals)
 
     def _line(self, content: dict[str, Any]) -> None:
         line = jsonlib.dumps(content) + "\n"
@@ -123,36 +187,38 @@ class _Sinks:
             console.file.write(line)
 
 
-def _prepare_maps(folder: Path, model: Model, images: Sequence[Path]) -> None:
+def _require_maps(model: Model) -> None:
     if model.metadata.map_size is None:
         raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
+
+
+def _prepare_folder(folder: Path, what: str, images: Sequence[Path]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OddsightError(f"cannot write heat maps into {folder}: {error.strerror}") from error
+        raise OddsightError(f"cannot write {what} into {folder}: {error.strerror}") from error
     if any(parent.samefile(folder) for parent in {image.parent for image in images}):
-        raise OddsightError(f"cannot write heat maps into {folder}: they could replace the images there")
+        raise OddsightError(f"cannot write {what} into {folder}: they could replace the images there")
 
 
-class _Maps:
-    """A folder of heat maps, named after their images."""
+class _Pictures:
+    """A folder of pictures that are drawn of results, named after their images."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, draw: Callable[[NDArray[np.uint8], Result], NDArray[np.uint8]]) -> None:
+        self.folder, self.draw = folder, draw
         self.taken: set[str] = set()
 
     def write(self, result: Result) -> None:
-        """Write the heat map of one result over its image."""
+        """Read the image of a result again and write what is drawn of both."""
         from PIL import Image
 
         from oddsight.images import read_image
-        from oddsight.overlays import overlay
 
         source = Path(result.source or "image")
         with atomic_write(self.folder / self._name(source)) as file:
-            Image.fromarray(overlay(read_image(source), result)).save(file, format="PNG")
+            Image.fromarray(self.draw(read_image(source), result)).save(file, format="PNG")
 
     def _name(self, source: Path) -> str:
         parent, stem = _shortened(source.parent.name), _shortened(source.stem)

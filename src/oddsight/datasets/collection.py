@@ -129,6 +129,12 @@ def seen(packed: str) -> Callable[[str], bool]:
     return lambda content: content[:16] in known
 
 
+def merged(packed: str, more: str) -> str:
+    """What is in either of two results of :func:`pack`."""
+    known = sorted({*unpacked(packed), *unpacked(more)})
+    return base64.b64encode(b"".join(map(bytes.fromhex, known))).decode()
+
+
 def unpacked(packed: str) -> list[str]:
     """What :func:`pack` kept of each content, as 16 hexadecimal digits."""
     raw = base64.b64decode(packed)

@@ -18,6 +18,7 @@ from oddsight.evaluation import Evaluation
 from oddsight.files import write_bytes
 from oddsight.metrics import binomial_interval
 from oddsight.model import Model
+from oddsight.normals import NormalImages
 from oddsight.report import figures
 from oddsight.report.pages import percent, template
 
@@ -27,7 +28,12 @@ _ERRORS_LISTED = 50
 
 
 def write_report(
-    evaluation: Evaluation, model: Model, path: str | os.PathLike[str], *, title: str | None = None
+    evaluation: Evaluation,
+    model: Model,
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    normals: NormalImages | None = None,
 ) -> None:
     """Write an evaluation as an HTML page, all at once or not at all.
 
@@ -39,6 +45,8 @@ def write_report(
         model: The model that it evaluated.
         path: The file to write.
         title: Of the page; by default the method and the folder of the test images.
+        normals: Small copies of normal images, to be shown beside the test images that resemble them; see
+            :meth:`oddsight.NormalImages.beside`.
 
     Raises:
         DataError: The evaluation is of another model, or of another threshold.
@@ -46,13 +54,14 @@ def write_report(
     """
     if evaluation.metadata != model.metadata:
         raise DataError("this evaluation is of another model, or was made with another threshold: evaluate again")
-    page = template("page.html.jinja").render(_content(evaluation, model, title))
+    page = template("page.html.jinja").render(_content(evaluation, model, title, normals))
     write_bytes(path, page.encode("utf-8", errors="replace"))
 
 
-def _content(evaluation: Evaluation, model: Model, title: str | None) -> dict[str, Any]:
+def _content(evaluation: Evaluation, model: Model, title: str | None, normals: NormalImages | None) -> dict[str, Any]:
     root = _common_folder(evaluation)
     metadata = evaluation.metadata
+    galleries = list(_galleries(evaluation, model, normals))
     return {
         "title": title or f"{metadata.method.name} on {_folder_name(root)}",
         "evaluation": evaluation,
@@ -69,7 +78,10 @@ def _content(evaluation: Evaluation, model: Model, title: str | None) -> dict[st
         "roc": figures.roc(evaluation),
         "precision_recall": figures.precision_recall(evaluation),
         "promised": figures.promised_and_seen(evaluation),
-        "galleries": list(_galleries(evaluation, model)),
+        "voices": metadata.explanation.voices if metadata.explanation is not None else [],
+        "deciders": [(kind, shares) for kind in (*evaluation.by_type, None) if (shares := evaluation.decided_by(kind))],
+        "galleries": galleries,
+        "compared": any(example.nearest for gallery in galleries for example in gallery.examples),
         "heat_scale": _heat_scale(),
         "smallest_rate": smallest_rate(metadata.calibration.images),
         "limits": list(_limits(evaluation)),
@@ -192,7 +204,7 @@ class Gallery:
     examples: list[figures.Example]
 
 
-def _galleries(evaluation: Evaluation, model: Model) -> Iterator[Gallery]:
+def _galleries(evaluation: Evaluation, model: Model, normals: NormalImages | None) -> Iterator[Gallery]:
     counts = evaluation.counts
     missed = counts["anomalous"] - counts["flagged_anomalous"]
     passed = counts["normal"] - counts["flagged_normal"]
@@ -220,7 +232,7 @@ def _galleries(evaluation: Evaluation, model: Model) -> Iterator[Gallery]:
             figures.typical(evaluation),
         ),
     ):
-        yield Gallery(heading, note, empty, total, figures.examples(model, chosen))
+        yield Gallery(heading, note, empty, total, figures.examples(model, chosen, normals))
 
 
 def _heat_scale() -> str:

@@ -17,6 +17,7 @@ from oddsight.errors import ImageError
 from oddsight.evaluation import Evaluation, Judged
 from oddsight.images import read_image, read_mask
 from oddsight.model import Model
+from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
 from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, short, square
 
@@ -45,12 +46,16 @@ class Example:
         picture: Data URI, with the outline of its mask where there is one; None if it could not be read again.
         heat: Data URI with the heat map, or None.
         outlined: Whether the picture carries the outline of a mask.
+        nearest: Data URI of the most similar normal image, or None.
+        nearest_path: Where that image was found, or None.
     """
 
     judged: Judged
     picture: str | None
     heat: str | None
     outlined: bool
+    nearest: str | None
+    nearest_path: str | None
 
 
 def histogram(evaluation: Evaluation) -> Markup:
@@ -205,16 +210,17 @@ def _ranked(evaluation: Evaluation, wanted: Callable[[Judged], bool]) -> list[Ju
     return sorted(filter(wanted, evaluation.judged), key=lambda judged: judged.score)
 
 
-def examples(model: Model, chosen: Sequence[Judged]) -> list[Example]:
-    """The pictures of test images, with heat maps if the model localises."""
-    return [_example(model, judged) for judged in chosen]
+def examples(model: Model, chosen: Sequence[Judged], normals: NormalImages | None) -> list[Example]:
+    """The pictures of test images, with heat maps if the model localises, and the normal images that they resemble."""
+    return [_example(model, judged, normals) for judged in chosen]
 
 
-def _example(model: Model, judged: Judged) -> Example:
+def _example(model: Model, judged: Judged, normals: NormalImages | None) -> Example:
+    nearest = _nearest(judged, normals)
     try:
         pixels = read_image(judged.path)
     except ImageError:
-        return Example(judged, None, None, False)
+        return Example(judged, None, None, False, *nearest)
     picture = Image.fromarray(pixels)
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     small = np.array(picture)
@@ -222,7 +228,20 @@ def _example(model: Model, judged: Judged) -> Example:
     if model.metadata.map_size is not None:
         heat = _data_uri(overlay(small, model.score(pixels, source=judged.path)))
     outlined = _outlined(small, judged.mask, (pixels.shape[1], pixels.shape[0]))
-    return Example(judged, _data_uri(small if outlined is None else outlined), heat, outlined is not None)
+    picture_uri = _data_uri(small if outlined is None else outlined)
+    return Example(judged, picture_uri, heat, outlined is not None, *nearest)
+
+
+def _nearest(judged: Judged, normals: NormalImages | None) -> tuple[str | None, str | None]:
+    """The picture and the path of the normal image that a test image resembles most, as far as they are known."""
+    if normals is None or judged.nearest is None:
+        return None, None
+    path = normals.path(judged.nearest)
+    try:
+        small = normals.thumbnail(judged.nearest)
+    except ImageError:
+        return None, path
+    return None if small is None else _data_uri(np.asarray(small)), path
 
 
 def _outlined(small: NDArray[np.uint8], mask: str | None, size: tuple[int, int]) -> NDArray[np.uint8] | None:
