@@ -101,24 +101,24 @@ def details(rows: list[Row]) -> str:
 
 
 def ablation(rows: list[Row]) -> str:
-    """Variants of auto."""
+    """Variants of auto; CIFAR-10 as the mean over its classes."""
     sets, values = by_data(rows, "variant")
-    return markdown(["variant", *sets, "mean"], lines(values, values, sets))
+    classes = [data for data in sets if data.startswith("cifar10-")]
+    shown = [data for data in sets if data not in classes]
+    for own in values.values():
+        if classes:
+            own["CIFAR-10"] = statistics.mean(own[data] for data in classes)
+    shown += ["CIFAR-10"] * bool(classes)
+    return markdown(["variant", *shown, "mean"], lines(values, values, shown))
 
 
-def cifar10(own: list[Row], singles: list[Row]) -> str:
-    """``auto`` and single methods and layers, each class of CIFAR-10 as the normal one."""
-    for row in singles:
-        row["setting"] = f"{row['method']}, {row['layers']}"
-    for row in own:
-        row["setting"] = "auto"
-    rows = [*own, *(row for row in singles if row["kind"] == "method")]
-    sets, values = by_data(rows, "setting")
-    others = [name for name in values if name != "auto"]
-    body = lines(values, ["auto", *sorted(others, key=lambda name: -statistics.mean(values[name].values()))], sets)
-    if others:
-        body.append(["highest of all but auto", *highest(values, others, sets)])
-    return markdown(["setting", *(data.removeprefix("cifar10-") for data in sets), "mean"], body)
+def cifar10(rows: list[Row]) -> str:
+    """``auto`` and its voices alone, each class of CIFAR-10 as the normal one."""
+    chosen = [row for row in rows if row["data"].startswith("cifar10-")]
+    sets, values = by_data(chosen, "variant")
+    names = [name for name in values if name == "auto" or name.endswith(" alone")]
+    header = [data.removeprefix("cifar10-") for data in sets]
+    return markdown(["", *header, "mean"], lines(values, names, sets))
 
 
 def coreset(rows: list[Row]) -> str:
@@ -144,8 +144,9 @@ def main() -> None:
     put(docs / "methods.md", "accuracy", accuracy(rows))
     put(docs / "methods.md", "details", details(rows))
     put(docs / "methods.md", "coreset", coreset(read("coreset.csv")))
-    put(docs / "auto.md", "ablation", ablation(read("ablation.csv")))
-    put(docs / "auto.md", "cifar10", cifar10(read("cifar10-auto.csv"), read("cifar10.csv")))
+    variants = read("ablation.csv")
+    put(docs / "auto.md", "ablation", ablation(variants))
+    put(docs / "auto.md", "cifar10", cifar10(variants))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ class Coreset:
         self._candidates.append(kept)
         self._held += len(kept[0])
         if self._held + self._per_block > self._capacity:
-            self._candidates = [self._reduced(self._candidates, max(self.size, self._capacity // 2))]
+            # To twice the final size: little is lost by reducing again and again, and time grows with what is kept.
+            self._candidates = [self._reduced(self._candidates, 2 * self.size)]
             self._held = len(self._candidates[0][0])
 
     def _reduced(self, parts: list[_Part], count: int) -> _Part:
