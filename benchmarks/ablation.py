@@ -1,7 +1,7 @@
 """What each part of ``auto`` is worth: python benchmarks/ablation.py DATA WORK. Writes ablation.csv.
 
 Every variant combines the same evidence of the same fitted detectors, so differences are those of the combination.
-Fitted on all images of ``train/good`` and tested by the method's own graph on their features; AUROC needs no calibration.
+Fitted on all images of ``train/good`` and tested by the method's own graph on features; AUROC needs no calibration.
 On CIFAR-10, each class is once the normal one: 5,000 images to fit, all 10,000 test images.
 """
 

@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, one thread for NumPy, and models that are fitted once."""
+"""What all tests share: a cache and backbones of their own, one thread for NumPy, and models that are fitted once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ SIZE = 64
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Keep features in a folder of this session, so that no test reads or fills the user's cache."""
+    """Keep features and backbones in folders of this session, so that no test reads or fills the user's."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ODDSIGHT_CACHE", str(folder))
         patch.delenv("ODDSIGHT_CACHE_LIMIT", raising=False)
+        patch.setenv("ODDSIGHT_BACKBONES", str(tmp_path_factory.mktemp("backbones")))
         yield folder
 
 

@@ -39,13 +39,13 @@ from cli_files import (
     start,
     strict_json,
 )
-from oddsight import cli
+from oddsight import cli, methods
 from oddsight.calibration import decide, smallest_rate
 from oddsight.methods import METHODS
 from textures import texture
 
 COMMANDS = ["check", "adapt", "fit", "predict", "evaluate", "compare", "threshold", "info", "methods", "backbones"]
-FIELDS = ["path", "score", "p_value", "anomalous", "threshold", "false_alarm_rate", "regions"]
+FIELDS = ["path", "score", "p_value", "anomalous", "threshold", "false_alarm_rate", "regions", "voices", "nearest"]
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def test_fit_with_every_option(world, tmp_path, method):
     output = tmp_path / "model.onnx"
     outcome = run("fit", world.good, "-o", output, "--method", method, *options.split())
     assert outcome == Outcome(0, "", "")
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.normals.zip", "model.onnx"]
     info = run("info", output, "--json").json
     assert info["method"]["name"] == method
     assert info["backbone"]["name"] == "efficientnet-lite0"
@@ -298,8 +298,7 @@ def test_fit_says_what_it_does_beside_the_results(world, tmp_path):
     assert "memory budget 1,000 MB" in outcome.err
     assert f"wrote {tmp_path / 'm.onnx'}" in outcome.err
     assert "4 % of normal images" in outcome.err
-    # The defaults are those that the fixture named or left out.
-    assert (tmp_path / "m.onnx").read_bytes() == world.model.read_bytes()
+    assert oddsight.load(tmp_path / "m.onnx").metadata.method.name == methods.DEFAULT == "auto"
 
 
 def test_another_seed_is_another_split(world, tmp_path):
@@ -361,6 +360,8 @@ def test_predict_writes_json_lines(world, rows, tmp_path):
         assert row["false_alarm_rate"] == model.decision.false_alarm_rate == 0.04
         assert row["anomalous"] is (row["score"] > row["threshold"])
         assert bool(row["regions"]) is row["anomalous"]
+        assert row["voices"] == []
+        assert row["nearest"]["content"] == result.nearest
         for region in row["regions"]:
             assert list(region) == ["bbox", "area", "peak"]
             left, top, right, bottom = region["bbox"]
@@ -711,16 +712,16 @@ def test_check(world, tmp_path):
 
 
 def test_methods_and_backbones(world):
-    methods = run("methods", "--json").json
-    assert [row["method"] for row in methods] == list(METHODS)
-    assert [row["method"] for row in methods if row["default"]] == ["patchcore"]
-    assert [row["method"] for row in methods if row["localises"]] == [n for n in METHODS if METHODS[n].localises]
+    rows = run("methods", "--json").json
+    assert [row["method"] for row in rows] == list(METHODS)
+    assert [row["method"] for row in rows if row["default"]] == ["auto"]
+    assert [row["method"] for row in rows if row["localises"]] == [n for n in METHODS if METHODS[n].localises]
     backbones = run("backbones", "--json").json
     assert backbones[0]["backbone"] == "efficientnet-lite0"
-    for name, rows in (("methods", methods), ("backbones", backbones)):
+    for name, listed in (("methods", rows), ("backbones", backbones)):
         outcome = run(name)
         assert (outcome.code, outcome.err) == (0, "")
-        for row in rows:
+        for row in listed:
             for value in row.values():
                 assert isinstance(value, bool) or str(value) in outcome.out
 
@@ -782,7 +783,7 @@ def on_terminal(arguments, *, both=True):
 
 
 def test_a_terminal_shows_progress_and_the_time_left(world, tmp_path):
-    code, shown = on_terminal(["fit", world.good, "-o", tmp_path / "m.onnx", "--size", 32])
+    code, shown = on_terminal(["fit", world.good, "-o", tmp_path / "m.onnx", "--method", "patchcore", "--size", 32])
     assert code == 0
     for text in ("fold 1 of 5", "learning", "/24", "wrote"):
         assert text in shown

@@ -23,47 +23,62 @@ from oddsight.graphs.calibrating import SCORES, calibrating
 from oddsight.metadata import KEY
 from oddsight.model import Model
 from textures import texture
-from tiny_model import CALIBRATION, GRID, tiny_model, tiny_proto
+from tiny_model import CALIBRATION, GRID, NORMALS, tiny_model, tiny_proto
 
-KEPT = Path(__file__).parent / "data" / "model-schema-1.onnx"
+DATA = Path(__file__).parent / "data"
+OLD, KEPT = DATA / "model-schema-1.onnx", DATA / "model-schema-2.onnx"
 PICTURE = texture(1, 31, 17)
 
 
 def make_kept_file():
-    """What made ``model-schema-1.onnx``. Not to be run again: the file must stay as it is."""
-    KEPT.parent.mkdir(exist_ok=True)
+    """What made ``model-schema-2.onnx``, and before it schema 1. Not to be run again: the files stay as they are."""
     tiny_model().save(KEPT)
 
 
 # A file that was written once is read by every later version.
 
 
-@pytest.mark.parametrize(
-    ("picture", "score", "p_value", "anomalous"),
-    [
-        (np.full((5, 9, 3), 55, np.uint8), 55.0, 0.75, False),
-        (np.full((64, 64, 3), 175, np.uint8), 175.0, 0.15, False),
-        (np.full((64, 64, 3), 185, np.uint8), 185.0, 0.1, True),
-        (np.full((1, 1, 3), (255, 0, 240), np.uint8), 165.0, 0.2, False),
-        (np.full((1, 1, 3), 255, np.uint8), 255.0, 0.05, True),
-        (np.arange(3, 8 * 8 * 3 + 3, dtype=np.uint8).reshape(8, 8, 3), 193.0, 0.05, True),
-    ],
-)
-def test_the_kept_file_of_schema_1_gives_the_recorded_scores(picture, score, p_value, anomalous):
-    model = oddsight.load(KEPT)
+RECORDED = [
+    (np.full((5, 9, 3), 55, np.uint8), 55.0, 0.75, False, None),
+    (np.full((64, 64, 3), 175, np.uint8), 175.0, 0.15, False, None),
+    (np.full((64, 64, 3), 185, np.uint8), 185.0, 0.1, True, None),
+    (np.full((1, 1, 3), (255, 0, 240), np.uint8), 165.0, 0.2, False, 0),
+    (np.full((1, 1, 3), (10, 90, 240), np.uint8), 340 / 3, 0.45, False, 2),
+    (np.full((1, 1, 3), (90, 240, 10), np.uint8), 340 / 3, 0.45, False, 1),
+    (np.full((1, 1, 3), 255, np.uint8), 255.0, 0.05, True, None),
+    (np.arange(3, 8 * 8 * 3 + 3, dtype=np.uint8).reshape(8, 8, 3), 193.0, 0.05, True, 2),
+]
+"""Pictures, what they scored when the files were written, and which normal image schema 2 calls nearest, if one is."""
+
+
+@pytest.mark.parametrize("path", [OLD, KEPT], ids=["schema 1", "schema 2"])
+@pytest.mark.parametrize(("picture", "score", "p_value", "anomalous", "nearest"), RECORDED)
+def test_kept_files_give_the_recorded_scores(path, picture, score, p_value, anomalous, nearest):
+    model = oddsight.load(path)
     result = model.predict(picture)
     assert result.score == pytest.approx(score, rel=1e-5)
     assert result.p_value == pytest.approx(p_value, rel=1e-6)
     assert result.anomalous == anomalous
     assert result.map.shape == model.metadata.map_size == (GRID, GRID)
+    assert result.voices == ()
+    if path == OLD:
+        assert result.nearest is None
+    else:
+        assert result.nearest in (NORMALS if nearest is None else [NORMALS[nearest]])
     assert model.calibration_scores.tolist() == CALIBRATION.tolist()
     assert (model.decision.threshold, model.decision.false_alarm_rate) == (180.0, 0.1)
 
 
-def test_the_kept_file_is_small_and_whole():
-    assert KEPT.stat().st_size < 5000
-    assert Model.load(KEPT).to_bytes() == KEPT.read_bytes()
-    assert Model.load(KEPT).metadata.schema_version == 1
+@pytest.mark.parametrize(("path", "schema"), [(OLD, 1), (KEPT, 2)], ids=["schema 1", "schema 2"])
+def test_the_kept_files_are_small_and_whole(path, schema):
+    assert path.stat().st_size < 5000
+    model = Model.load(path)
+    assert model.to_bytes() == path.read_bytes()
+    assert model.metadata.schema_version == schema
+    assert (model.metadata.explanation is None) == (schema == 1)
+    # Another decision keeps the schema, and what it says.
+    again = model.with_decision(threshold=1.0).with_decision(false_alarm_rate=0.1)
+    assert again.to_bytes() == model.to_bytes()
 
 
 # Files that are no models.
@@ -294,6 +309,21 @@ def other_map(proto):
     edit(map_size=[GRID // 2, 2 * GRID])(proto)
 
 
+def voiced(width, voices):
+    """A model with outputs for ``width`` voices that names ``voices``."""
+
+    def change(proto):
+        for name in ("evidence", "voice_p_values"):
+            proto.graph.node.add(op_type="Concat", input=["score"] * width, output=[name])
+            proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", width]))
+
+    def spoil(proto):
+        hostile(change)(proto)
+        edit(explanation__voices=voices)(proto)
+
+    return spoil
+
+
 NAN, STEPS = float("nan"), CALIBRATION.tolist()
 SPOILED = {
     "no metadata": (no_metadata, "not an Oddsight model"),
@@ -301,7 +331,18 @@ SPOILED = {
     "metadata no JSON": (raw_metadata("{"), "not valid JSON"),
     "metadata nested deeply": (raw_metadata("[" * 100_000), "not valid JSON"),
     "metadata a list": (raw_metadata("[1]"), "schema version is None"),
-    "a later schema": (edit(schema_version=2), "schema version is 2.* reads version 1"),
+    "a later schema": (edit(schema_version=3), "schema version is 3.* reads versions 1 and 2"),
+    "schema 1 with an explanation": (edit(schema_version=1), "wrong at explanation"),
+    "schema 2 without an explanation": (edit(explanation=...), "wrong at explanation"),
+    "schema 1 with nearest": (edit(schema_version=1, explanation=...), "outputs are not score, p_value, anomaly_map$"),
+    "schema as a truth": (edit(schema_version=True), "schema version is True"),
+    "normals no base64": (edit(explanation__normals="!"), "wrong at explanation.normals"),
+    "normals cut": (edit(explanation__normals="ERER="), "wrong at explanation.normals"),
+    "seen images cut": (edit(training__images_seen="ERERA"), "wrong at training.images_seen"),
+    "voices without outputs": (edit(explanation__voices=["deep"]), "outputs are not .* evidence, voice_p_values"),
+    "voices denied": (voiced(2, []), "outputs are not score, p_value, anomaly_map, nearest$"),
+    "voices too many": (voiced(2, ["deep", "shallow", "patches"]), "number of its voices"),
+    "voices too few": (voiced(2, ["patches"]), "number of its voices"),
     "no schema": (edit(schema_version=...), "schema version is None"),
     "schema as text": (edit(schema_version="1"), "schema version is '1'"),
     "field missing": (edit(method=...), "wrong at method"),
@@ -313,7 +354,7 @@ SPOILED = {
     "rate edited": (edit(decision__false_alarm_rate=0.2), "does not follow from its calibration"),
     "rate out of reach": (edit(decision__false_alarm_rate=0.01), "threshold cannot be right"),
     "calibration count edited": (edit(calibration__images=18), "not as many as it says"),
-    "map denied": (edit(map_size=None), "outputs are not score, p_value as float32"),
+    "map denied": (edit(map_size=None), "outputs are not score, p_value, nearest$"),
     "digest edited": (edit(graph_sha256="0" * 64), "damaged or was edited"),
     "weight edited": (edited_weight, "damaged or was edited"),
     "opset edited": (edited_opset, "damaged or was edited"),
@@ -366,6 +407,15 @@ def test_a_graph_that_onnxruntime_refuses_is_an_error_when_it_is_run(tmp_path):
         model.predict(PICTURE)
 
 
+def test_a_nearest_image_that_is_not_there_is_an_error():
+    proto = tiny_proto()
+    edit(explanation__normals="ERERERERERE=")(proto)  # one, where the graph counts three
+    model = Model.from_bytes(proto.SerializeToString())
+    assert model.predict(np.full((1, 1, 3), (255, 0, 0), np.uint8)).nearest == NORMALS[0]
+    with pytest.raises(ModelError, match="nearest"):
+        model.predict(np.full((1, 1, 3), (0, 0, 255), np.uint8))
+
+
 def test_other_onnx_models_are_refused(tmp_path):
     path = tmp_path / "other.onnx"
     onnx.save(chain([piece("p (float[N] a) => (float[N] b) { b = Abs (a) }")], ["b"]), path)
@@ -386,7 +436,7 @@ def test_a_threshold_set_by_hand_needs_no_calibration_behind_it():
 
 def behaviour(model):
     result = model.predict(PICTURE)
-    return result.score, result.p_value, result.threshold, result.map is None or result.map.tobytes()
+    return result.score, result.p_value, result.threshold, result.map is None or result.map.tobytes(), result.voices
 
 
 def same_or_refused(content, expected):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import onnx
 
 from oddsight.calibration import decide
 from oddsight.graphs.building import chain, digest, piece
 from oddsight.graphs.calibrating import calibrating
+from oddsight.graphs.neighbours import nearest
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.metadata import (
     KEY,
     BackboneInfo,
     CalibrationInfo,
     DecisionInfo,
+    ExplanationInfo,
     Metadata,
     MethodInfo,
     TrainingInfo,
@@ -22,6 +26,10 @@ from oddsight.model import Model
 
 GRID = 8
 CALIBRATION = np.arange(10, 200, 10, dtype=np.float32)
+COLOURS = np.array([[200, 20, 20], [20, 200, 20], [20, 20, 200]], np.float32)
+"""Mean colours of its normal images."""
+NORMALS = ["11" * 8, "22" * 8, "33" * 8]
+"""What it calls them."""
 
 
 def tiny_proto(
@@ -43,9 +51,11 @@ def tiny_proto(
     """
     mean = piece(
         f"""
-        mean (float[N, 3, {GRID}, {GRID}] pixels) => (float[N] score, float[N, {GRID}, {GRID}] anomaly_map)
-        <int64[1] channel = {{1}}, int64[2] grid = {{1, 2}}>
+        mean (float[N, 3, {GRID}, {GRID}] pixels)
+        => (float[N] score, float[N, {GRID}, {GRID}] anomaly_map, float[N, 3] embedding)
+        <int64[1] channel = {{1}}, int64[2] grid = {{1, 2}}, int64[2] places = {{2, 3}}>
         {{
+            embedding = ReduceMean <keepdims = 0> (pixels, places)
             grey = ReduceMean <keepdims = 0> (pixels, channel)
             anomaly_map = Mul (grey, sign)
             score = ReduceMax <keepdims = 0> (anomaly_map, grid)
@@ -53,10 +63,11 @@ def tiny_proto(
         """,
         {"sign": np.array(sign, np.float32)},
     )
-    outputs = ["score", "p_value", "anomaly_map"] if localises else ["score", "p_value"]
-    proto = chain([preprocessing(GRID), mean, calibrating(calibration)], outputs)
+    outputs = ["score", "p_value", *(["anomaly_map"] if localises else []), "nearest"]
+    neighbours = nearest("embedding", (3,), COLOURS)
+    proto = chain([preprocessing(GRID), mean, calibrating(calibration), neighbours], outputs)
     metadata = Metadata(
-        schema_version=1,
+        schema_version=2,
         oddsight="0.1.0",
         versions={"python": "3.11"},
         graph_sha256=digest(proto),
@@ -68,6 +79,7 @@ def tiny_proto(
         ),
         calibration=CalibrationInfo(kind="split", images=len(calibration), folds=1),
         decision=DecisionInfo(threshold=decide(calibration, rate).threshold, false_alarm_rate=rate),
+        explanation=ExplanationInfo(normals=base64.b64encode(bytes.fromhex("".join(NORMALS))).decode(), voices=[]),
     )
     proto.metadata_props.add(key=KEY, value=metadata.to_json())
     return proto

@@ -1,0 +1,181 @@
+"""From scores to evidence: in NumPy, in the graph, and what it means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oddsight.graphs.running import session
+from oddsight.methods import evidence
+from oddsight.methods.evidence import Tail, Voice, speaking, voice, weighed
+
+LARGEST = 1e25
+"""A score that no detector gives."""
+
+
+def normal_scores(seed, count=60, spread=0.3):
+    return np.exp(np.random.default_rng(seed).normal(0, spread, count))
+
+
+SCORES = st.lists(st.floats(0.01, 100), min_size=8, max_size=60).map(np.array)
+
+
+def spoken(speaker, *scores, shape="N"):
+    """What the graph says to scores of each detector."""
+    loaded = session(speaking("deep", speaker, shape).SerializeToString(), threads=1)
+    inputs = {f"deep_{number}": np.asarray(each, np.float32) for number, each in enumerate(scores)}
+    return loaded.run(["deep_evidence"], inputs)[0]
+
+
+def said(speaker, *scores):
+    """The same from the definition."""
+    each = [tail.evidence(np.asarray(score)) for tail, score in zip(speaker.tails, scores, strict=True)]
+    return np.logaddexp(0, speaker.weight * np.mean(each, axis=0))
+
+
+# One detector.
+
+
+def test_evidence_is_the_negative_logarithm_of_how_rare_a_score_is():
+    """For scores whose tail is what it is taken for."""
+    random = np.random.default_rng(0)
+    tail = Tail.of(np.expm1(random.exponential(size=20_000)))
+    fresh = tail.evidence(np.expm1(random.exponential(size=200_000)))
+    for level in (2.0, 3.0, 4.0, 5.0):
+        assert (fresh > level).mean() == pytest.approx(np.exp(-level), rel=0.15)
+
+
+@given(SCORES)
+@settings(deadline=None)
+def test_the_tail_begins_at_a_fifth(scores):
+    tail = Tail.of(scores)
+    start = tail.middle * np.expm1(tail.start)
+    assert tail.evidence(np.array(start)) == pytest.approx(np.log(5), abs=1e-6)
+    # Between two scores, where the quantile is not one of them.
+    last = len(scores) - 1
+    assert (scores > start * (1 + 1e-9)).sum() <= last - int(0.8 * last)
+
+
+@given(SCORES, st.floats(1e-4, 1e4))
+@settings(deadline=None)
+def test_the_scale_of_scores_does_not_matter(scores, scale):
+    places = np.concatenate([scores, [0, 0.5, 7, 1e6]])
+    expected, found = Tail.of(scores), Tail.of(scale * scores)
+    np.testing.assert_allclose(found.evidence(scale * places), expected.evidence(places), rtol=1e-5, atol=1e-5)
+    assert found.spread == pytest.approx(expected.spread, rel=1e-6)
+
+
+@given(SCORES, st.lists(st.floats(0, 1e6), min_size=2, max_size=20, unique=True).map(sorted))
+@settings(deadline=None)
+def test_a_higher_score_is_more_evidence(scores, places):
+    tail = Tail.of(scores)
+    assert (np.diff(tail.evidence(np.array(places))) >= 0).all()
+    apart = tail.evidence(np.geomspace(1e-3, 1e12, 40) * tail.middle)
+    assert (np.diff(apart) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [np.zeros(20), np.ones(20), np.r_[np.zeros(19), 5.0], np.r_[np.zeros(5), np.full(15, 1e9)], normal_scores(0)],
+    ids=["zero", "constant", "one above zero", "zeros below", "spread"],
+)
+def test_evidence_is_finite_for_any_score(scores):
+    speaker = voice([scores, scores])
+    places = np.array([0, 1e-30, 1e-6, 1, 1e6, LARGEST])
+    assert np.isfinite([(tail.middle, tail.start, tail.excess, tail.spread) for tail in speaker.tails]).all()
+    assert all(tail.spread > 0 and tail.excess > 0 and tail.middle > 0 for tail in speaker.tails)
+    for found in (said(speaker, places, places), spoken(speaker, places, places)):
+        assert np.isfinite(found).all()
+        assert (found >= 0).all()
+        assert (np.diff(found) >= 0).all()
+        assert found[-1] > found[0]
+    assert np.isfinite(speaker.normal).all()
+
+
+# Voices, in the graph.
+
+
+@given(SCORES, SCORES, st.floats(0.01, 1), st.integers(1, 2))
+@settings(deadline=None)
+def test_the_graph_says_what_the_definition_says(first, second, weight, detectors):
+    tails = [Tail.of(first), Tail.of(second)][:detectors]
+    speaker = Voice(tuple(tails), weight, np.zeros(1))
+    places = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 30)]).astype(np.float32)
+    scores = [places, places[::-1].copy()][:detectors]
+    # What single precision loses grows with how steep the tail is.
+    steep = weight * max((1 + tail.start) / tail.excess for tail in tails)
+    np.testing.assert_allclose(spoken(speaker, *scores), said(speaker, *scores), rtol=1e-4, atol=1e-5 * (1 + steep))
+
+
+def test_a_map_is_spoken_of_cell_by_cell():
+    speaker = voice([normal_scores(1)])
+    grid = np.random.default_rng(0).gamma(2.0, 1.0, (3, 4, 5)).astype(np.float32)
+    found = spoken(speaker, grid, shape="N, 4, 5")
+    assert found.shape == grid.shape
+    np.testing.assert_allclose(found, said(speaker, grid), rtol=1e-5)
+    np.testing.assert_allclose(found.ravel(), spoken(speaker, grid.ravel()), rtol=1e-6)
+
+
+def test_little_evidence_is_never_below_zero_and_much_is_raw():
+    speaker = voice([normal_scores(2)])
+    scores = np.geomspace(1e-3, 1e8, 200)
+    found, raw = spoken(speaker, scores), speaker.tails[0].evidence(scores)
+    assert (found > 0).all()
+    np.testing.assert_allclose(found[raw > 12], raw[raw > 12], rtol=1e-5)
+
+
+def test_detectors_of_one_voice_speak_for_its_mean():
+    first, second = normal_scores(3), 50 * normal_scores(4, spread=0.1)
+    speaker = voice([first, second])
+    assert speaker.weight == 1
+    expected = (Tail.of(first).evidence(first) + Tail.of(second).evidence(second)) / 2
+    np.testing.assert_allclose(speaker.normal, expected)
+    spreads = [np.log(each).std() for each in (first, second)]
+    assert speaker.spread == pytest.approx(np.sqrt(spreads[0] * spreads[1]))
+
+
+# How much a voice counts.
+
+
+@given(st.lists(st.floats(0.02, 2), min_size=1, max_size=5), st.floats(0.02, 2), st.integers(8, 5000))
+@settings(deadline=None)
+def test_weights_are_shares_and_the_steadiest_depth_has_all(spreads, own, images):
+    depths = [voice([normal_scores(number, spread=spread)]) for number, spread in enumerate(spreads)]
+    patches = voice([normal_scores(9, spread=own)])
+    result = weighed(depths, patches, images)
+    weights = [each.weight for each in result]
+    assert len(weights) == len(depths) + 1
+    assert all(0 < weight <= 1 for weight in weights)
+    order = np.argsort([each.spread for each in depths], kind="stable")
+    assert weights[order[0]] == 1
+    assert (np.diff([weights[index] for index in order]) <= 0).all()
+    # That of patches depends on the depths, not on their own scores.
+    assert weighed(depths, voice([normal_scores(9)]), images)[-1].weight == weights[-1]
+
+
+def test_more_images_are_trusted_more():
+    depths = [voice([normal_scores(0, spread=0.3)]), voice([normal_scores(1, spread=0.6)])]
+    patches = voice([normal_scores(2)])
+    ratio = depths[0].spread / depths[1].spread
+    found = [weighed(depths, patches, images)[1].weight for images in (8, 100, 1000, 10**9)]
+    assert (np.diff(found) < 0).all()
+    powers = np.log(found) / np.log(ratio)
+    assert powers[0] < 0.1
+    assert powers[-1] == pytest.approx(evidence._TRUST, rel=1e-4)
+
+
+@pytest.mark.parametrize(("spread", "full"), [(0.05, True), (0.15, True), (0.5, False), (1.0, False)])
+def test_details_tell_little_where_no_depth_finds_the_images_alike(spread, full):
+    depths = [voice([normal_scores(0, spread=spread)])] * 4
+    weight = weighed(depths, voice([normal_scores(1)]), 500)[-1].weight
+    assert (weight == pytest.approx(1)) == full
+    assert weight <= 1
+
+
+def test_what_is_normal_is_weighed_like_what_is_asked():
+    scores = [normal_scores(0, spread=0.6), normal_scores(1, spread=0.3), normal_scores(2)]
+    for each, own in zip(weighed([voice([s]) for s in scores[:2]], voice([scores[2]]), 500), scores, strict=True):
+        assert (np.diff(each.normal) >= 0).all()
+        np.testing.assert_allclose(each.normal, np.sort(said(each, own)))
