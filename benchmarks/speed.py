@@ -31,6 +31,7 @@ from oddsight.parallel import cores
 
 HERE = Path(__file__).parent
 ROUNDS = 5
+MEASURED = ("auto", "knn", "mahalanobis", "padim", "patchcore")
 LITE0 = backbone("efficientnet-lite0")
 Row = dict[str, object]
 
@@ -45,9 +46,11 @@ def milliseconds(work: Callable[[], object]) -> float:
 def answers(images: list[Path], folder: Path) -> list[Row]:
     """One image at a time: from a file to a Result with its map, against the bare backbone up to the layers used."""
     rows = []
-    for name, cls in METHODS.items():
+    for name in MEASURED:
         model = oddsight.load(folder / f"{name}.onnx")
-        layers = tuple(model.metadata.backbone.layers)
+        info = model.metadata.backbone
+        reading = METHODS[name].reads
+        layers = Extractor(LITE0, tuple(info.layers), info.size, reading).stages
         bare = session(LITE0.graph(layers).SerializeToString(), threads=cores())
         pixels = {"pixels": np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)}
         whole, network = [], []
@@ -57,9 +60,26 @@ def answers(images: list[Path], folder: Path) -> list[Row]:
             whole += [milliseconds(lambda of=model, image=image: of.predict(image).regions) for image in images[:20]]
         one, floor = statistics.median(whole[20:]), statistics.median(network[20:])
         rows.append(
-            row(f"predict, one image, {name}{' with map' if cls.localises else ''}", one, "ms", floor, "bare backbone")
+            row(
+                f"predict, one image, {name}{' with map' if METHODS[name].localises else ''}",
+                one,
+                "ms",
+                floor,
+                "bare backbone",
+            )
         )
-    return rows
+    return [*rows, beside(images, folder)]
+
+
+def beside(images: list[Path], folder: Path) -> Row:
+    """``auto`` against a model of a single method with a map, by turns."""
+    models = [oddsight.load(folder / f"{name}.onnx") for name in ("auto", "patchcore")]
+    times: list[list[float]] = [[], []]
+    for _ in range(ROUNDS + 1):
+        for model, own in zip(models, times, strict=True):
+            own += [milliseconds(lambda of=model, image=image: of.predict(image)) for image in images[:20]]
+    one, other = (statistics.median(own[20:]) for own in times)
+    return row("predict, one image, auto with map", one, "ms", other, "patchcore with map")
 
 
 def fits(images: list[Path], folder: Path) -> list[Row]:
@@ -70,7 +90,7 @@ def fits(images: list[Path], folder: Path) -> list[Row]:
         layers = LITE0.layers["patches/8"]
         features = Features(Extractor(LITE0, layers, 224, "patches"), collection.images)
         taken["bare"].append(milliseconds(lambda features=features: sum(1 for _ in features)))
-        for name in METHODS:
+        for name in MEASURED:
             started = time.perf_counter()
             model = oddsight.fit(*images, method=name)
             taken.setdefault(name, []).append(1000 * (time.perf_counter() - started))
@@ -89,10 +109,10 @@ def cold(images: list[Path], folder: Path) -> list[Row]:
     many = [str(image) for image in images[:200]]
     jobs = {
         "oddsight --help": [*command, "--help"],
-        "oddsight predict, one image, cold": [*command, "predict", str(folder / "patchcore.onnx"), str(images[0])],
-        "oddsight predict, 200 images": [*command, "predict", str(folder / "patchcore.onnx"), *many],
+        "oddsight predict, one image, cold": [*command, "predict", str(folder / "auto.onnx"), str(images[0])],
+        "oddsight predict, 200 images": [*command, "predict", str(folder / "auto.onnx"), *many],
     }
-    for name in METHODS:
+    for name in MEASURED:
         output = str(folder / "cold.onnx")
         jobs[f"oddsight fit, 400 images, {name}"] = [*command, "fit", *map(str, images), "-o", output, "--method", name]
     rows = []
@@ -117,7 +137,7 @@ def process(job: list[str]) -> tuple[float, float]:
 
 def throughput(images: list[Path], folder: Path) -> list[Row]:
     """Many images on every core, against one core."""
-    model = oddsight.load(folder / "patchcore.onnx")
+    model = oddsight.load(folder / "auto.onnx")
     list(model.predict_many(images[:10]))
     every, single = [], []
     for _ in range(3):
