@@ -713,9 +713,10 @@ def test_check(world, tmp_path):
 
 def test_methods_and_backbones(world):
     rows = run("methods", "--json").json
-    assert [row["method"] for row in rows] == list(METHODS)
+    assert [row["method"] for row in rows] == ["auto", *sorted(METHODS.keys() - {"auto"})]
     assert [row["method"] for row in rows if row["default"]] == ["auto"]
-    assert [row["method"] for row in rows if row["localises"]] == [n for n in METHODS if METHODS[n].localises]
+    assert {row["method"] for row in rows if row["localises"]} == {n for n in METHODS if METHODS[n].localises}
+    assert "default: auto" in " ".join(run("fit", "--help").out.split())
     backbones = run("backbones", "--json").json
     assert backbones[0]["backbone"] == "efficientnet-lite0"
     for name, listed in (("methods", rows), ("backbones", backbones)):

@@ -126,7 +126,7 @@ def check(
 def fit(
     paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="Normal images: folders, files or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Where to write the model.")],
-    method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: patchcore]")] = None,
+    method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
     backbone: Annotated[
         str | None,
         typer.Option(help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0]"),

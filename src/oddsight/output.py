@@ -191,7 +191,7 @@ def _flat(content: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
 
 
 def method_rows() -> list[dict[str, Any]]:
-    """The registry of methods as rows."""
+    """The registry of methods as rows, the default first."""
     from oddsight.methods import DEFAULT, METHODS
 
     return [
@@ -203,7 +203,7 @@ def method_rows() -> list[dict[str, Any]]:
             "what": cls.summary,
             "paper": cls.paper,
         }
-        for name, cls in METHODS.items()
+        for name, cls in sorted(METHODS.items(), key=lambda item: (item[0] != DEFAULT, item[0]))
     ]
 
 
