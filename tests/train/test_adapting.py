@@ -58,7 +58,7 @@ def adapted(classes, tmp_path_factory):
 def stages(backbone, names):
     """What stages of a backbone give for one picture."""
     proto = chain([preprocessing(64), backbones.backbone(backbone).graph(tuple(names))], names)
-    return run(session(proto.SerializeToString(), threads=1), texture(77, 64, 64), "a texture")
+    return run(session(proto.SerializeToString(), threads=1), {"image": texture(77, 64, 64)[None]}, "a texture")
 
 
 def test_what_is_written_is_a_backbone_that_says_what_it_learnt(adapted, classes):
@@ -265,7 +265,7 @@ def test_pictures_are_brought_to_size_as_in_a_model():
     pixels = texture(5, 150, 97)
     ours = transform(64, ())(torch.from_numpy(pixels).permute(2, 0, 1)).numpy()
     proto = preprocessing(64)
-    theirs = run(session(proto.SerializeToString(), threads=1), pixels, "a texture")[0]
+    theirs = run(session(proto.SerializeToString(), threads=1), {"image": pixels[None]}, "a texture")[0]
     assert np.abs(ours - theirs[0]).max() <= 1
 
 
