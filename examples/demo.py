@@ -32,8 +32,8 @@ def main() -> None:
 
     run("python", HERE / "landsat-clouds" / "tiles.py", tiles)
     run("oddsight", "check", tiles / "train")
-    # Is there a cloud? One embedding an image: quick and sure.
-    run("oddsight", "fit", tiles / "train" / "good", "-o", out / "clouds.onnx", "--method", "knn")
+    # Is there a cloud? The default method, which needs no choice.
+    run("oddsight", "fit", tiles / "train" / "good", "-o", out / "clouds.onnx")
     run("oddsight", "predict", out / "clouds.onnx", tiles / "test", "--json", out / "predictions.jsonl")
     run("oddsight", "evaluate", out / "clouds.onnx", tiles, "--report", out / "report.html")
     # Where is it, and what should it have looked like? Patches of shallow layers on larger tiles.
