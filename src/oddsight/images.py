@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -114,6 +115,22 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     """
     with _opened(path, max_pixels) as image:
         return _rgb(image, os.fsdecode(path))
+
+
+def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read the picture in a file's content, as :func:`read_image` does.
+
+    Args:
+        content: Of the file.
+        name: What to call it in errors.
+        max_pixels: As there.
+    """
+    with _failures_named(name, max_pixels):
+        if not content:
+            raise ImageError(name, "empty file")
+        image = _identified(io.BytesIO(content), name)
+        _admit(image, name, max_pixels)
+        return _rgb(image, name)
 
 
 def as_image(picture: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:

@@ -85,13 +85,13 @@ def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Coll
     errors = list(found.problems)
     images: dict[str, ImageFile] = {}
     duplicates = []
-    for done, look in enumerate(ordered_map(_look, found.images), 1):
-        if isinstance(look, ImageError):
-            errors.append(look)
-        elif look.content in images:
-            duplicates.append(look)
+    for done, image in enumerate(ordered_map(look, found.images), 1):
+        if isinstance(image, ImageError):
+            errors.append(image)
+        elif image.content in images:
+            duplicates.append(image)
         else:
-            images[look.content] = look
+            images[image.content] = image
         progress("reading", done, len(found.images))
     if not images:
         raise DataError(_nothing(paths, found.ignored, errors))
@@ -99,7 +99,8 @@ def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Coll
     return Collection(ordered, tuple(duplicates), tuple(errors), found.ignored)
 
 
-def _look(path: Path) -> ImageFile | ImageError:
+def look(path: Path) -> ImageFile | ImageError:
+    """Read a file once."""
     try:
         image = read_image(path)
     except ImageError as error:
