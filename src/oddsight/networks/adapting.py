@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-import signal
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,12 +17,13 @@ from oddsight import backbones
 from oddsight.datasets.collection import Progress, pack, silent
 from oddsight.errors import ImageError, ModelError, OddsightError, plain
 from oddsight.files import check_writable, write_bytes
-from oddsight.networks.settings import DEFAULT_AUGMENT, Epoch, Settings, best, finished
+from oddsight.networks.settings import DEFAULT_AUGMENT, Epoch, Settings, best
 from oddsight.networks.training_images import TrainingImages, gather, has_class_folders
 
 if TYPE_CHECKING:
+    from oddsight.networks.bookkeeping import Bookkeeping
     from oddsight.networks.exporting import TorchBackbone
-    from oddsight.networks.training import Adapting, Bookkeeping
+    from oddsight.networks.training import Adapting
 
 KEY = "oddsight.adaptation"
 """Where an adapted backbone's file says what it was adapted to."""
@@ -161,7 +158,9 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
     module = _module(network, settings, images, workers)
     books = _books(settings, work, identity, progress, on_epoch)
     books.resume(module)
-    _learn(module, books, accelerator=accelerator, devices=devices)
+    from oddsight.networks.trainer import learn
+
+    learn(module, books, accelerator=accelerator, devices=devices)
     if not first_process:
         sys.exit(0)
     network.load_state_dict(books.weights)
@@ -229,8 +228,8 @@ def _books(
     progress: Progress,
     on_epoch: Callable[[Epoch], None],
 ) -> Bookkeeping:
+    from oddsight.networks.bookkeeping import Bookkeeping
     from oddsight.networks.checkpoints import FILE
-    from oddsight.networks.training import Bookkeeping
 
     folder = Path(work) if work is not None else None
     if folder is not None:
@@ -239,78 +238,7 @@ def _books(
         except OSError as error:
             raise OddsightError(f"cannot make the folder {folder}: {error.strerror or error}") from error
         check_writable(folder / FILE)
-    return Bookkeeping(settings, folder, identity, progress, on_epoch)
-
-
-def _learn(module: Adapting, books: Bookkeeping, *, accelerator: str, devices: int | str) -> None:
-    """Run what is left of the epochs.
-
-    Raises:
-        OddsightError: If Lightning refuses the hardware, or memory does not suffice.
-    """
-    settings = books.settings
-    if finished(books.curves, settings):
-        return
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
-        import lightning.pytorch as lightning
-        from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-
-        try:
-            trainer = lightning.Trainer(
-                accelerator=accelerator,
-                devices=int(devices) if str(devices).isdecimal() else devices,
-                precision=settings.precision,
-                max_epochs=settings.epochs - len(books.curves),
-                callbacks=[books],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                gradient_clip_val=1.0,
-                use_distributed_sampler=False,
-                default_root_dir=folder,
-            )
-        except Exception as error:  # Lightning's own exceptions share no public base class
-            what = plain((str(error).splitlines() or [type(error).__name__])[0])
-            raise OddsightError(f"no accelerator {accelerator} with devices {devices}: {what}") from error
-        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-            raise OddsightError("several devices take a script or the command line, not a notebook")
-        _fit(trainer, module)
-
-
-def _fit(trainer: Any, module: Adapting) -> None:  # noqa: ANN401 - Lightning is imported late
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module)
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        # Lightning turns an interruption into an exit and makes the process deaf to further ones.
-        signal.signal(signal.SIGINT, on_interrupt)
-        raise KeyboardInterrupt from error
-    except RuntimeError as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error):
-            raise MemoryError from error
-        raise
-    finally:
-        module.cpu()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's notices and advice from what users see."""
-    names = ("lightning", "lightning.pytorch", "lightning.fabric", "torch.distributed")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    return Bookkeeping(settings, folder, identity, progress, on_epoch, phase="adapting")
 
 
 def _as_json(settings: Settings) -> dict[str, Any]:

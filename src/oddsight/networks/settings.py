@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from oddsight.errors import OddsightError
 
@@ -78,6 +79,7 @@ class Epoch:
         accuracy: On the validation images, 0 to 1; None for an objective without right answers.
         learning_rate: Of the backbone, when the epoch ended.
         seconds: That it took.
+        train_accuracy: On the training images as they were shown, changed at random; None where it is not kept.
     """
 
     epoch: int
@@ -86,6 +88,19 @@ class Epoch:
     accuracy: float | None
     learning_rate: float
     seconds: float
+    train_accuracy: float | None = None
+
+
+class Bounds(Protocol):
+    """How long a training lasts."""
+
+    @property
+    def epochs(self) -> int:
+        """At most."""
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a lower validation loss."""
 
 
 def best(curves: Sequence[Epoch]) -> Epoch:
@@ -93,7 +108,7 @@ def best(curves: Sequence[Epoch]) -> Epoch:
     return min(curves, key=lambda row: row.validation_loss)
 
 
-def finished(curves: Sequence[Epoch], settings: Settings) -> bool:
+def finished(curves: Sequence[Epoch], settings: Bounds) -> bool:
     """Whether all epochs have passed, or as many as the patience allows without a better one."""
     if not curves:
         return False

@@ -1,0 +1,168 @@
+"""How a classifier is trained. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from oddsight.errors import OddsightError
+
+NETWORKS = ("compact", "textbook")
+"""Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
+
+AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+LOSSES = ("cross-entropy", "logitnorm")
+EXTRAS = ("rotation", "outliers")
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """All that decides what a classifier learns, beside the images.
+
+    Attributes:
+        network: ``compact``, ``textbook``, or the name of a backbone.
+        size: Side in pixels of what it reads.
+        first_size: Side in the first epoch; it grows to ``size``, which the last epoch has. 0 for the same throughout.
+        epochs: How often each image is seen.
+        batch_size: Images a step.
+        optimizer: ``sgd`` (with Nesterov momentum), ``adam`` or ``adamw``.
+        learning_rate: The largest; one cycle leads up to it and down to zero, except for ``adam``, where it stays.
+        weight_decay: Of the matrices; scales, shifts and biases have none.
+        label_smoothing: From 0 to below 1.
+        augment: Of :data:`AUGMENTATIONS`.
+        averaging: Decay of the moving average of weights, which is what is kept; 0 keeps the last weights.
+        loss: ``cross-entropy``, or ``logitnorm`` (Wei et al., Mitigating neural network overconfidence with logit
+            normalization, ICML 2022).
+        extras: What is learnt besides. ``rotation``: which way up a picture is (Hendrycks et al., Using self-supervised
+            learning can improve model robustness and uncertainty, NeurIPS 2019). ``outliers``: to be undecided about
+            pictures mixed from several classes (outlier exposure, Hendrycks et al., ICLR 2019, with surrogates that
+            are made of the training pictures, as none but them is needed).
+        extra_weight: Of the losses of the extras.
+        precision: ``auto`` is half precision where the device has units for it and the network gains by it.
+        seed: Of every random choice.
+
+    Raises:
+        OddsightError: If a setting cannot work.
+    """
+
+    network: str
+    size: int
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    first_size: int = 0
+    label_smoothing: float = 0.0
+    augment: tuple[str, ...] = ("flip", "crop")
+    averaging: float = 0.995
+    loss: str = "cross-entropy"
+    extras: tuple[str, ...] = ()
+    extra_weight: float = 0.5
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, values, known in (
+            ("optimizer", (self.optimizer,), OPTIMIZERS),
+            ("loss", (self.loss,), LOSSES),
+            ("precision", (self.precision,), PRECISIONS),
+            ("augmentation", self.augment, AUGMENTATIONS),
+            ("extra", self.extras, EXTRAS),
+        ):
+            for value in values:
+                if value not in known:
+                    raise OddsightError(f"no {what} {value!r}: there are {', '.join(known)}")
+        for what, count, least in (
+            ("size", self.size, 8),
+            ("first size", self.first_size, 0),
+            ("number of epochs", self.epochs, 1),
+            ("batch size", self.batch_size, 2),
+            ("seed", self.seed, 0),
+        ):
+            if count < least:
+                raise OddsightError(f"the {what} must be {least} or more, not {count}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise OddsightError(f"the learning rate must be above 0, not {self.learning_rate:g}")
+        for what, share in (("label smoothing", self.label_smoothing), ("averaging", self.averaging)):
+            if not 0 <= share < 1:
+                raise OddsightError(f"the {what} must be at least 0 and below 1, not {share:g}")
+        for what, weight in (("weight decay", self.weight_decay), ("weight of the extras", self.extra_weight)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise OddsightError(f"the {what} must be 0 or more, not {weight:g}")
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the network starts without knowledge."""
+        return self.network in NETWORKS
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a gain after which training ends: none, as the rates are planned for all epochs."""
+        return self.epochs
+
+    def size_in(self, epoch: int, multiple: int) -> int:
+        """Side in pixels in an epoch, counted from 0: a multiple of ``multiple`` unless it is the last size."""
+        if not self.first_size or epoch >= self.epochs - 1:
+            return self.size
+        grown = self.first_size + (self.size - self.first_size) * epoch / max(1, self.epochs - 1)
+        return max(multiple, int(grown) // multiple * multiple)
+
+
+def classifier_settings(network: str, **changes: Any) -> ClassifierSettings:  # noqa: ANN401 - of any field
+    """The recipe of a network, with changes.
+
+    Args:
+        network: ``compact``, ``textbook``, or the name of a backbone.
+        **changes: Fields of :class:`ClassifierSettings` to set otherwise; those that are None stay.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(_RECIPES.get(network, _FINE_TUNING), network=network, **given)
+
+
+def as_json(settings: ClassifierSettings) -> dict[str, Any]:
+    """The settings as JSON can hold them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
+
+
+_RECIPES = {
+    "compact": ClassifierSettings(
+        network="compact",
+        size=32,
+        epochs=16,
+        batch_size=256,
+        optimizer="sgd",
+        learning_rate=0.2,
+        weight_decay=5e-4,
+        label_smoothing=0.1,
+        augment=("flip", "crop", "cutout"),
+    ),
+    # As in the tutorials of Keras and TensorFlow.
+    "textbook": ClassifierSettings(
+        network="textbook",
+        size=32,
+        epochs=10,
+        batch_size=32,
+        optimizer="adam",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        augment=(),
+        averaging=0.0,
+        precision="32-true",
+    ),
+}
+
+_FINE_TUNING = ClassifierSettings(
+    network="efficientnet-lite0",
+    size=96,
+    first_size=64,
+    epochs=4,
+    batch_size=128,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.02,
+    precision="32-true",
+)

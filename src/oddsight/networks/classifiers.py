@@ -1,0 +1,220 @@
+"""Train a classifier, and keep what became of it in a folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.datasets.collection import Progress, silent
+from oddsight.errors import OddsightError
+from oddsight.files import atomic_write, check_writable, write_bytes
+from oddsight.networks.classifier_settings import ClassifierSettings, as_json
+from oddsight.networks.picture_arrays import Arrays
+from oddsight.networks.settings import Epoch
+
+if TYPE_CHECKING:
+    from oddsight.networks.classifying import Classifying, Network
+
+_LOOKED_AT = 2000
+"""Pictures from which a network from scratch takes the statistics of its first layer."""
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """What became of a training.
+
+    Attributes:
+        backbone: The file of its feature network, which :func:`oddsight.backbones.backbone` takes.
+        weights: Of the linear head, float32 ``[C, K]``.
+        bias: Of the linear head, float32 ``[K]``.
+        layer: The stage of the backbone whose mean the head reads.
+        settings: How it was trained.
+        curves: What happened, one row an epoch.
+    """
+
+    backbone: Path
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    layer: str
+    settings: ClassifierSettings
+    curves: tuple[Epoch, ...]
+
+
+def train_classifier(
+    training: Arrays,
+    validation: Arrays,
+    classes: Sequence[str],
+    settings: ClassifierSettings,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    accelerator: str = "auto",
+    progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+) -> TrainedClassifier:
+    """Train a classifier, or take what an equal call has left in the folder; one that was interrupted goes on.
+
+    On a processor, the same pictures and settings give the same weights on the same machine. Needs the ``train`` extra.
+
+    Args:
+        training: To learn from.
+        validation: To watch; nothing is chosen by them, the weights after the last epoch are kept.
+        classes: Their names.
+        settings: See :class:`ClassifierSettings`.
+        folder: Where checkpoint, network, head and curves are kept.
+        start: The folder of a finished training of the same network: its weights are where this one begins.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
+        progress: Called with phase, done and total.
+        on_epoch: Called with each new row of the learning curves.
+
+    Raises:
+        MemoryError: Too large a batch for the device.
+        OddsightError: No ``train`` extra, a setting that cannot work, or a loss that diverged.
+    """
+    require_training()
+    make_folder(folder)
+    check_writable(folder / "network.onnx")
+    settings = _resolved(settings)
+    identity = {
+        "images": training.fingerprint,
+        "validation": validation.fingerprint,
+        "classes": list(classes),
+        "start": _kept_fingerprint(start) if start is not None else None,
+        **as_json(settings),
+    }
+    module = _module(training, validation, len(classes), settings, start)
+    from oddsight.networks.bookkeeping import Bookkeeping
+    from oddsight.networks.trainer import learn
+
+    books = Bookkeeping(settings, folder, identity, progress, on_epoch, phase="training", keep_last=True)
+    books.resume(module)
+    learn(module, books, accelerator=accelerator, clip=None if settings.from_scratch else 1.0)
+    network = module.kept()
+    network.load_state_dict(books.weights)
+    _write(network, books.curves, identity, folder)
+    return TrainedClassifier(
+        folder / "network.onnx",
+        *read_head(folder),
+        network.stage,
+        settings,
+        tuple(books.curves),
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        OddsightError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OddsightError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+
+
+def require_training() -> None:
+    """Refuse to train without the libraries for it.
+
+    Raises:
+        OddsightError: Naming those that are missing.
+    """
+    missing = [name for name in ("torch", "torchvision", "timm", "lightning", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise OddsightError(f"training a network needs {', '.join(missing)}: pip install 'oddsight[train]'")
+
+
+def read_head(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights ``[C, K]`` and bias ``[K]`` of the head of a trained classifier."""
+    with np.load(folder / "head.npz", allow_pickle=False) as file:
+        return np.asarray(file["weights"], np.float32), np.asarray(file["bias"], np.float32)
+
+
+def _resolved(settings: ClassifierSettings) -> ClassifierSettings:
+    """With a precision that says what it is.
+
+    Half precision more than doubles the speed of plain convolutions where matrix units are built for it; depthwise
+    ones, such as EfficientNet's, lose by it on processors.
+    """
+    import torch
+
+    if settings.precision != "auto":
+        return settings
+    units = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return replace(settings, precision="bf16-mixed" if units and settings.network == "compact" else "32-true")
+
+
+def _module(
+    training: Arrays, validation: Arrays, classes: int, settings: ClassifierSettings, start: Path | None
+) -> Classifying:
+    import torch
+
+    from oddsight.networks.classifying import Classifying, Network
+    from oddsight.networks.compact import scratch
+    from oddsight.networks.exporting import torch_backbone
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        if settings.from_scratch:
+            lots = np.random.default_rng(settings.seed)
+            chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
+            pictures = torch.from_numpy(training.pictures[chosen]).permute(0, 3, 1, 2).float()
+            backbone = scratch(settings.network, settings.size, pictures)
+        else:
+            backbone = torch_backbone(settings.network)
+            for size in {settings.size, settings.first_size or settings.size}:
+                if backbone.fixed or size % backbone.multiple:
+                    raise OddsightError(
+                        f"the size for {settings.network} must be a multiple of {backbone.multiple}, not {size}"
+                    )
+            backbone.size = settings.size
+        network = Network(backbone, classes)
+        if start is not None:
+            _load(network, start)
+        return Classifying(network, training, validation, settings)
+
+
+def _load(network: Network, start: Path) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(start / "weights.safetensors"))
+    except (RuntimeError, OSError) as error:
+        raise OddsightError(f"{start} holds no finished training of {network.backbone.name} to start from") from error
+
+
+def _kept_fingerprint(folder: Path) -> str:
+    import hashlib
+
+    try:
+        return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise OddsightError(f"{folder} holds no finished training to start from") from error
+
+
+def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path) -> None:
+    """The feature network as a backbone's file, the head, the weights to start others from, and the record."""
+    import torch
+    from safetensors.torch import save
+
+    from oddsight.networks.exporting import export
+
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_bytes(folder / "weights.safetensors", save(weights))
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        exported = Path(temporary) / "network.onnx"
+        export(network.backbone.to(memory_format=torch.contiguous_format), exported)
+        write_bytes(folder / "network.onnx", exported.read_bytes())
+    with atomic_write(folder / "head.npz") as file:
+        head = network.head
+        np.savez(file, weights=head.weight.detach().cpu().numpy().T.copy(), bias=head.bias.detach().cpu().numpy())
+    record = {"settings": identity, "curves": [asdict(row) for row in curves]}
+    write_bytes(folder / "training.json", json.dumps(record, indent=1).encode())
