@@ -1,0 +1,5 @@
+"""``python -m oddsight.cli`` is the command ``oddsight``."""
+
+from oddsight.cli import main
+
+main()

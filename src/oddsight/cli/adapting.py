@@ -1,0 +1,99 @@
+"""The command that adapts backbones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oddsight.cli.application import EXIT_ERROR, Quiet, app, listed
+
+
+@app.command()
+def adapt(  # noqa: PLR0913, PLR0917 - options
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA...", help="Normal images: folders, files or globs; or folders of classes."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="BACKBONE.onnx", help="Where to write the adapted backbone.")
+    ],
+    backbone: Annotated[
+        str | None, typer.Option(help="The one to start from: a name from 'oddsight backbones'.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its weights, as .safetensors or .pth. [default: ImageNet's]")
+    ] = None,
+    labelled: Annotated[
+        bool | None,
+        typer.Option("--labelled/--unlabelled", help="Whether folders are classes. [default: if there are several]"),
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="classes, rotation or simsiam. [default: classes if labelled, else simsiam]")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="How often each image is seen, at most.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="The largest that the backbone gets.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Images a step and a device, at most.")] = 32,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels to which images are brought. [default: the backbone's]")
+    ] = None,
+    freeze: Annotated[str | None, typer.Option(metavar="STAGE", help="Leave all up to this stage as it is.")] = None,
+    augment: Annotated[str, typer.Option(help="Of rotation, flip, crop and colour; or none.")] = "flip,crop,colour",
+    patience: Annotated[int, typer.Option(help="Epochs without a lower validation loss before it ends.")] = 5,
+    validation: Annotated[float, typer.Option(help="Share of the images to validate on.")] = 0.1,
+    precision: Annotated[str, typer.Option(help="32-true, 16-mixed or bf16-mixed.")] = "32-true",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another of Lightning's.")] = "auto",
+    devices: Annotated[str, typer.Option(help="How many, or which (such as 0,1), or auto.")] = "1",
+    workers: Annotated[int, typer.Option(help="Processes that read pictures; 0 reads in this one.")] = 0,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keeps a checkpoint, from which the same command goes on.")
+    ] = None,
+    curves: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Write learning curves there, .png or .csv. May be given several times."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a backbone on your own images. Exits with 1 if an image could not be read. Needs PyTorch."""
+    from oddsight.adaptation_output import say_adapted, say_adapting, say_epoch
+    from oddsight.backbones import DEFAULT
+    from oddsight.networks.adapting import adapt as learn
+    from oddsight.report.learning_curves import check_curves_path, write_curves
+    from oddsight.terminal import note, progress
+
+    for path in curves or []:
+        check_curves_path(path)
+    with progress(quiet) as report:
+        found = learn(
+            *data,
+            output=output,
+            backbone=backbone or DEFAULT,
+            weights=weights,
+            labelled=labelled,
+            objective=objective,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            size=size,
+            freeze=freeze,
+            augment=[] if augment == "none" else listed(augment),
+            patience=patience,
+            validation=validation,
+            precision=precision,
+            accelerator=accelerator,
+            devices=devices,
+            workers=workers,
+            work=work,
+            seed=seed,
+            progress=report,
+            on_plan=lambda settings, images: say_adapting(settings, images, quiet),
+            on_epoch=lambda row: say_epoch(row, epochs, quiet),
+        )
+    for path in curves or []:
+        write_curves(path, found.curves)
+        note(f"wrote {path}", quiet=quiet)
+    say_adapted(found, quiet)
+    if found.errors:
+        raise typer.Exit(EXIT_ERROR)

@@ -1,0 +1,43 @@
+"""The application that commands register with, and what they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Find the images that do not belong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A model file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes; results and errors only.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write JSON there ('-': to standard output).")
+]
+
+EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED = 1, 3, 130
+
+
+def listed(names: str) -> list[str]:
+    """Names separated by commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    try:
+        return [int(number) for number in listed(text)]
+    except ValueError:
+        raise typer.BadParameter(f"{option} takes whole numbers separated by commas, not {text!r}") from None
+
+
+def named(text: str) -> tuple[str, Path]:
+    """``NAME=PATH``, or a path that is called after its last part."""
+    name, equals, path = text.partition("=")
+    return (name, Path(path)) if equals else (Path(text).name.partition(".")[0], Path(text))

@@ -1,0 +1,163 @@
+"""The command that learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oddsight.cli.application import EXIT_ERROR, Quiet, app, listed
+
+
+@app.command()
+def fit(  # noqa: PLR0913, PLR0917 - options
+    paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="Normal images: folders, files or globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Where to write the model.")],
+    method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0]"),
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels to which images are brought. [default: the backbone's]")
+    ] = None,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
+    ] = None,
+    calibration_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the images kept for calibration; 0 calibrates on all by five folds. [default: 0.25 or 0]"
+        ),
+    ] = None,
+    memory: Annotated[str, typer.Option(help="Budget of the whole process.")] = "1GB",
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    thumbnails: Annotated[
+        bool, typer.Option(help="Write small copies of normal images beside the model, for explanations.")
+    ] = True,
+    labelled: Annotated[
+        bool, typer.Option("--labelled", help="Learn classes from DIR/CLASS/..., and to say 'none of these'.")
+    ] = False,
+    classifier: Annotated[
+        str | None, typer.Option(help="With --labelled: probe, fine-tuned, compact or textbook. [default: probe]")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(help="With --labelled: a name from 'oddsight scores'. [default: knn]")
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="With --labelled: promise the rate for each class.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(help="With --labelled: of training a network.")] = None,
+    loss: Annotated[str | None, typer.Option(help="With --labelled: cross-entropy or logitnorm.")] = None,
+    extras: Annotated[
+        str | None, typer.Option(help="With --labelled: what is learnt besides: rotation, outliers, or both.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --labelled: keep checkpoints there, to go on from.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="With --labelled: what trains: auto, cpu, gpu, ...")] = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
+    if labelled:
+        if method is not None or len(paths) != 1:
+            raise typer.BadParameter("--labelled takes one folder or file of labelled images, and no --method")
+        _fit_labelled(
+            paths[0],
+            output,
+            quiet,
+            classifier=classifier or "probe",
+            backbone=backbone,
+            layers=listed(layers) if layers is not None else None,
+            size=size,
+            score=score,
+            false_alarm_rate=false_alarm_rate,
+            per_class=per_class,
+            calibration_fraction=calibration_fraction,
+            epochs=epochs,
+            loss=loss,
+            extras=listed(extras) if extras is not None else None,
+            work=work,
+            accelerator=accelerator,
+            memory=memory,
+            seed=seed,
+        )
+        return
+    given = {"classifier": classifier, "score": score, "epochs": epochs, "loss": loss, "extras": extras, "work": work}
+    alone = [name for name, value in {**given, "per-class": per_class or None}.items() if value is not None]
+    if alone:
+        raise typer.BadParameter(f"--{alone[0]} is for --labelled images")
+    from oddsight import backbones, methods
+    from oddsight.files import check_writable
+    from oddsight.fitting import FitPlan
+    from oddsight.fitting import fit as learn
+    from oddsight.normals import normals_path, write_normals
+    from oddsight.output import say_fitted, say_plan
+    from oddsight.terminal import complain, progress
+
+    check_writable(output)
+    copies = normals_path(output) if thumbnails else None
+    if copies is not None:
+        check_writable(copies)
+    plans: list[FitPlan] = []
+
+    def start(plan: FitPlan) -> None:
+        say_plan(plan, quiet)
+        plans.append(plan)
+
+    with progress(quiet) as report:
+        model = learn(
+            *paths,
+            method=method or methods.DEFAULT,
+            backbone=backbone or backbones.DEFAULT,
+            layers=listed(layers) if layers is not None else None,
+            size=size,
+            false_alarm_rate=false_alarm_rate,
+            calibration_fraction=calibration_fraction,
+            memory=memory,
+            seed=seed,
+            progress=report,
+            on_plan=start,
+        )
+        model.save(output)
+        missing = write_normals(copies, plans[0].training, progress=report) if copies is not None else []
+    for error in missing:
+        complain(error)
+    say_fitted(model, output, copies, quiet)
+    if model.metadata.training.unreadable:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _fit_labelled(
+    path: str,
+    output: Path,
+    quiet: bool,
+    *,
+    backbone: str | None,
+    score: str | None,
+    **options: Any,  # noqa: ANN401 - as the command's
+) -> None:
+    from oddsight import backbones, scores
+    from oddsight.files import check_writable
+    from oddsight.labelled_fitting import fit_classes
+    from oddsight.labelled_output import say_class_epoch, say_fitted_classes, say_labelled_plan
+    from oddsight.terminal import progress
+
+    check_writable(output)
+    with progress(quiet) as report:
+        model = fit_classes(
+            path,
+            backbone=backbone or backbones.DEFAULT,
+            score=score or scores.DEFAULT,
+            progress=report,
+            on_plan=lambda plan: say_labelled_plan(plan, quiet),
+            on_epoch=lambda row: say_class_epoch(row, quiet),
+            **options,
+        )
+        model.save(output)
+    say_fitted_classes(model, output, quiet)
+    if model.metadata.training.unreadable:
+        raise typer.Exit(EXIT_ERROR)

@@ -1,0 +1,149 @@
+"""Commands that run a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, ModelPath, Quiet, app, named
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images: files, folders or globs.")],
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write JSON Lines there ('-': to standard output).")
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write heat maps over the images there, as PNG.")
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a picture of why and where each anomalous image is one there, as PNG."),
+    ] = None,
+    false_alarm_rate: Annotated[float | None, typer.Option(help="Decide anew at this rate.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Decide anew at this score.")] = None,
+    fdr: Annotated[float | None, typer.Option(help="Decide over the batch: share of alarms that may be false.")] = None,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score images: a table, JSON Lines, heat maps. Exits with 1 if an image could not be read."""
+    from oddsight.prediction import predict_paths
+
+    if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
+        raise typer.BadParameter("give only one of --false-alarm-rate, --threshold and --fdr")
+    totals = predict_paths(
+        model,
+        paths,
+        json=json,
+        maps=maps,
+        explain=explain,
+        false_alarm_rate=false_alarm_rate,
+        threshold=threshold,
+        fdr=fdr,
+        quiet=quiet,
+    )
+    if totals.errors:
+        raise typer.Exit(EXIT_ERROR)
+    if fail_on_anomaly and totals.anomalous:
+        raise typer.Exit(EXIT_ANOMALY)
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A folder in MVTec AD's layout, or:")] = None,
+    normal: Annotated[Path | None, typer.Option(metavar="DIR", help="Normal test images.")] = None,
+    anomalous: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Anomalous ones; sub-folders are types.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Their masks, in the same sub-folders.")] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Labelled images, for a model that knows classes.")
+    ] = None,
+    unknown: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="With --labelled: images of none of the classes; may be repeated."),
+    ] = None,
+    aupro_limit: Annotated[float, typer.Option(help="False-positive rate up to which AUPRO is taken.")] = 0.3,
+    json: JsonFile = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures there.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a model with labelled images it has never seen."""
+    from oddsight.evaluation import evaluate as judge
+    from oddsight.files import check_writable
+    from oddsight.model import load
+    from oddsight.output import say_evaluation, show_evaluation, write_json
+    from oddsight.terminal import note, progress
+
+    if labelled is not None:
+        if any(given is not None for given in (folder, normal, anomalous, masks, report)):
+            raise typer.BadParameter("--labelled goes with --unknown and --json only")
+        _evaluate_labelled(model, labelled, unknown or [], json, quiet)
+        return
+    if unknown:
+        raise typer.BadParameter("--unknown goes with --labelled")
+    mixed = folder is not None and any(given is not None for given in (normal, anomalous, masks))
+    if mixed or (folder is None and (normal is None or anomalous is None)):
+        raise typer.BadParameter("name either one folder in MVTec AD's layout, or --normal and --anomalous")
+    for output in (json, report):
+        if output is not None and str(output) != "-":
+            check_writable(output)
+    loaded = load(model)
+    with progress(quiet) as watch:
+        found = judge(
+            loaded, folder, normal=normal, anomalous=anomalous, masks=masks, aupro_limit=aupro_limit, progress=watch
+        )
+    if json is not None:
+        write_json(json, found.to_json())
+    if json is None or str(json) != "-":
+        show_evaluation(found)
+    say_evaluation(found, quiet)
+    if report is not None:
+        from oddsight.prediction import normals_beside
+        from oddsight.report import write_report
+
+        write_report(found, loaded, report, normals=normals_beside(model))
+        note(f"The report is {report}", quiet=quiet)
+    if found.errors:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Path | None, quiet: bool) -> None:
+    from oddsight.datasets.classes import read_classes
+    from oddsight.datasets.outliers import read_unlabelled
+    from oddsight.errors import ImageError
+    from oddsight.files import check_writable
+    from oddsight.labelled_evaluation import evaluate_classes
+    from oddsight.labelled_output import show_class_evaluation
+    from oddsight.model import load
+    from oddsight.output import write_json
+    from oddsight.terminal import complain, progress
+
+    if json is not None and str(json) != "-":
+        check_writable(json)
+    loaded = load(model)
+    errors: list[ImageError] = []
+    with progress(quiet) as watch:
+        splits = read_classes(labelled, progress=watch)
+        sets = {
+            name: read_unlabelled(path, on_error=errors.append, progress=watch) for name, path in map(named, unknown)
+        }
+        found = evaluate_classes(loaded, splits.get("test") or next(iter(splits.values())), sets, progress=watch)
+    if json is not None:
+        write_json(json, found.to_json())
+    if json is None or str(json) != "-":
+        show_class_evaluation(found)
+    errors += found.errors
+    for error in errors:
+        complain(error)
+    if errors:
+        raise typer.Exit(EXIT_ERROR)

@@ -1,0 +1,106 @@
+"""The command that runs reference studies."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oddsight.cli.application import Quiet, app, listed, named, numbers
+
+_study = typer.Typer(no_args_is_help=True, help="Run a reference study: from a raw data set to tables and a report.")
+app.add_typer(_study, name="study")
+
+
+@_study.callback()
+def study() -> None:
+    """Run a reference study: from a raw data set to tables and a report."""
+
+
+@_study.command("cifar10")
+def cifar10(  # noqa: PLR0913, PLR0917 - options
+    data: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="CIFAR-10 in any form, or other labelled images with a test split."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for all that it makes.")],
+    near: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Images of none of the classes that resemble them; may be repeated."),
+    ] = None,
+    far: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="Images of none of the classes, of another kind.")
+    ] = None,
+    networks: Annotated[
+        str | None, typer.Option(help="Of textbook, compact, probe, fine-tuned, outliers, rotation, logitnorm.")
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of every network, such as 0,1,2, or of some: textbook=0,1,2;compact=0.")
+    ] = "0",
+    score: Annotated[str | None, typer.Option(help="Of the file that is shipped. [default: knn]")] = None,
+    ship: Annotated[str | None, typer.Option(help="Which network is shipped. [default: the last]")] = None,
+    false_alarm_rate: Annotated[float, typer.Option(help="Share of known images that the file may reject.")] = 0.05,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Promise the rate for each class.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Of every training. [default: each network's own]")] = None,
+    limit: Annotated[int | None, typer.Option(help="Training images of each class at most, for a short run.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="First fetch CIFAR-10 (170 MB) into DIR.")] = False,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train classifiers, tell what is of none of their classes, and report. Goes on where it was interrupted."""
+    from oddsight import scores
+    from oddsight.datasets.download import download_cifar10
+    from oddsight.files import check_writable
+    from oddsight.labelled_output import say_class_epoch, say_study
+    from oddsight.networks.classifiers import make_folder
+    from oddsight.report.study import write_study
+    from oddsight.studies.cifar10 import DEFAULT_RECIPES, UnknownSource, study_classes
+    from oddsight.terminal import progress
+
+    chosen = listed(networks) if networks is not None else list(DEFAULT_RECIPES)
+    unknown = [
+        UnknownSource(*named(text), near=close) for texts, close in ((near, True), (far, False)) for text in texts or []
+    ]
+    make_folder(output)
+    check_writable(output / "report.html")
+    with progress(quiet) as report:
+        if download:
+            download_cifar10(data, progress=report)
+        found, model = study_classes(
+            data,
+            output,
+            unknown=unknown,
+            recipe_names=chosen,
+            seeds=_seeds(seeds, chosen),
+            ship=(
+                ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
+                score or scores.DEFAULT,
+            ),
+            rate=false_alarm_rate,
+            per_class=per_class,
+            epochs=epochs,
+            limit=limit,
+            accelerator=accelerator,
+            command=shlex.join(["oddsight", *sys.argv[1:]]),
+            progress=report,
+            on_epoch=lambda row: say_class_epoch(row, quiet),
+        )
+    path = output / found.shipped.file
+    model.save(path)
+    say_study(found, write_study(found, output), path, quiet)
+
+
+def _seeds(text: str, recipes: list[str]) -> dict[str, list[int]]:
+    """Of each network: one list for all, or lists by name separated by semicolons."""
+    if "=" not in text:
+        return dict.fromkeys(recipes, numbers("--seeds", text))
+    found = {}
+    for part in text.split(";"):
+        name, _, own = part.partition("=")
+        if name.strip() not in recipes:
+            raise typer.BadParameter(f"--seeds names {name.strip()!r}, which is not among {', '.join(recipes)}")
+        found[name.strip()] = numbers("--seeds", own)
+    return found
