@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from oddsight.normals import NormalImages as NormalImages
     from oddsight.normals import normals_path as normals_path
     from oddsight.normals import write_normals as write_normals
+    from oddsight.preparing import Preparation as Preparation
+    from oddsight.preparing import prepare as prepare
     from oddsight.result import Region as Region
     from oddsight.result import Result as Result
 
@@ -47,6 +49,7 @@ _HOMES = {
     "ModelError": "errors",
     "NormalImages": "normals",
     "OddsightError": "errors",
+    "Preparation": "preparing",
     "Region": "result",
     "Result": "result",
     "compare": "comparison",
@@ -54,6 +57,7 @@ _HOMES = {
     "fit": "fitting",
     "load": "model",
     "normals_path": "normals",
+    "prepare": "preparing",
     "write_normals": "normals",
 }
 

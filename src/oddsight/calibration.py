@@ -9,6 +9,7 @@ Laxhammar & Falkman 2010 for anomaly detection; Bates et al., Annals of Statisti
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,35 @@ def decide(scores: NDArray[np.float32], rate: float) -> Decision:
             f"and there are {n:,}: ask for {smallest_rate(n):.3g} or more, or add normal images"
         )
     return Decision(float(np.sort(scores)[n - alarms]), rate)
+
+
+def decide_by_class(
+    scores: NDArray[np.float32], classes: NDArray[np.int64], names: Sequence[str], rate: float
+) -> tuple[float, ...]:
+    """A threshold for each class that flags at most a share ``rate`` of the images that are taken for it.
+
+    Conformal within each class (Vovk's Mondrian taxonomies, Vovk, Gammerman & Shafer 2005).
+
+    Args:
+        scores: Calibration scores, ``[n]``.
+        classes: The classes that the calibration images were taken for, ``[n]``.
+        names: Of all classes.
+        rate: Between 0 and 1.
+
+    Raises:
+        DataError: If ``rate`` takes more calibration images of a class than there are.
+    """
+    found = []
+    for index, name in enumerate(names):
+        own = scores[classes == index]
+        if len(own) < images_needed(rate):
+            raise DataError(
+                f"a rate of {rate:g} for each class takes at least {images_needed(rate):,} calibration images of each, "
+                f"and {len(own):,} were taken for {name}: ask for {smallest_rate(max(1, len(own))):.3g} or more, add "
+                "images, or use one threshold for all classes"
+            )
+        found.append(decide(own, rate).threshold)
+    return tuple(found)
 
 
 def p_values(calibration: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float64]:

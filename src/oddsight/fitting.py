@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -310,8 +311,7 @@ def _model(
     whole = chain([graph, calibrating(scores)], _all_outputs(method))
     metadata = Metadata(
         schema_version=SCHEMA_VERSION,
-        oddsight=_version("oddsight"),
-        versions={"python": platform.python_version(), **{name: _version(name) for name in _RECORDED}},
+        **versions(),
         graph_sha256=digest(whole),
         method=MethodInfo(name=method.name, paper=method.paper, settings=method.settings()),
         backbone=BackboneInfo(
@@ -343,6 +343,12 @@ def _model(
 
 
 _RECORDED = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn")
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Oddsight, and of Python and libraries, as metadata keep them."""
+    libraries = {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED}}
+    return {"oddsight": _version("oddsight"), "versions": libraries}
 
 
 def _version(package: str) -> str:

@@ -11,6 +11,10 @@ from oddsight.errors import ModelError, plain
 
 KEY = "oddsight"
 SCHEMA_VERSION: Literal[2] = 2
+"""Of models that know no classes."""
+
+CLASSES_VERSION: Literal[3] = 3
+"""Of models that do; they alone have it, so that older versions read all others."""
 
 _Count = Annotated[int, Field(ge=0)]
 _Positive = Annotated[int, Field(ge=1)]
@@ -86,10 +90,24 @@ class ExplanationInfo(_Section):
     voices: list[_Text]
 
 
+class ClassesInfo(_Section):
+    """The classes that a model knows.
+
+    ``names``: what ``class_index`` counts. ``head``: how the classifier came to be. ``temperature``: by which logits
+    are divided for ``class_probability``. ``thresholds``: one for each class, by the class that an image is taken for,
+    or null if the decision's threshold holds for all.
+    """
+
+    names: Annotated[list[_Text], Field(min_length=2)]
+    head: dict[str, JsonValue]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    thresholds: list[_Finite] | None
+
+
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     oddsight: _Text
     versions: dict[str, str]
     graph_sha256: _Digest
@@ -100,17 +118,25 @@ class Metadata(_Section):
     calibration: CalibrationInfo
     decision: DecisionInfo
     explanation: ExplanationInfo | None = None
-    """Always there in schema 2, never in schema 1."""
+    """Never in schema 1, always there later."""
+    classes: ClassesInfo | None = None
+    """Always there in schema 3, never earlier."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
+        if (self.classes is None) != (self.schema_version < CLASSES_VERSION):
+            raise ValueError("the classes and the schema version do not fit together")
+        thresholds = self.classes.thresholds if self.classes is not None else None
+        if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
+            raise ValueError("there are not as many thresholds as classes")
         return self
 
     def to_json(self) -> str:
         """Compact JSON."""
-        return self.model_dump_json(exclude={"explanation"} if self.explanation is None else None)
+        later = {name for name in ("explanation", "classes") if getattr(self, name) is None}
+        return self.model_dump_json(exclude=later)
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
@@ -124,9 +150,9 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version not in (1, SCHEMA_VERSION) or isinstance(version, bool | float):
+        if version not in (1, SCHEMA_VERSION, CLASSES_VERSION) or isinstance(version, bool | float):
             raise ModelError(
-                f"its schema version is {version!r}, and this Oddsight reads versions 1 and {SCHEMA_VERSION}: "
+                f"its schema version is {version!r}, and this Oddsight reads versions 1 to {CLASSES_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.calibration import Decision, decide
+from oddsight.calibration import Decision, decide, decide_by_class
 from oddsight.datasets.collection import unpacked
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
@@ -100,11 +100,33 @@ class Model:
                 raise DataError("the threshold must be a finite number")
         info = DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
         metadata = self.metadata.model_copy(update={"decision": info})
+        if metadata.classes is not None:
+            thresholds = self._class_thresholds(metadata.classes.names, false_alarm_rate)
+            classes = metadata.classes.model_copy(update={"thresholds": thresholds})
+            metadata = metadata.model_copy(update={"classes": classes})
         proto = onnx.load_model_from_string(self._file.content)
         for entry in proto.metadata_props:
             if entry.key == KEY:
                 entry.value = metadata.to_json()
         return self.from_bytes(proto.SerializeToString(deterministic=True))
+
+    def _class_thresholds(self, names: Sequence[str], rate: float | None) -> list[float] | None:
+        classes = self._file.calibration_classes
+        if classes is None or rate is None:
+            return None
+        return list(decide_by_class(self.calibration_scores, classes, names, rate))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it knows; empty if it knows only what is normal."""
+        return tuple(self.metadata.classes.names) if self.metadata.classes is not None else ()
+
+    def threshold_for(self, label: int | None) -> float:
+        """Above which score an image that is taken for this class counts as anomalous."""
+        known = self.metadata.classes
+        if known is None or known.thresholds is None or label is None:
+            return self.decision.threshold
+        return known.thresholds[label]
 
     def predict(self, image: Source, *, max_pixels: int = MAX_PIXELS) -> Result:
         """Score one image.
@@ -137,7 +159,8 @@ class Model:
         names = [output.name for output in loaded.get_outputs()]
         values = dict(zip(names, run(loaded, {"image": pixels[None]}, source or "an array"), strict=True))
         height, width, _ = pixels.shape
-        total = len(self.calibration_scores) + 1
+        label = int(values["class_index"][0]) if self.classes else None
+        total = self._calibrated_on(label) + 1
         return Result(
             source=source,
             width=width,
@@ -145,12 +168,19 @@ class Model:
             score=float(values["score"][0]),
             # The graph's float32 is a rounded fraction of n + 1, and may have been rounded past a rate that it equals.
             p_value=round(float(values["p_value"][0]) * total) / total,
-            threshold=self.decision.threshold,
+            threshold=self.threshold_for(label),
             false_alarm_rate=self.decision.false_alarm_rate,
             map=np.asarray(values["anomaly_map"][0], np.float32) if "anomaly_map" in values else None,
             voices=self._voices(values),
             nearest=self._nearest(int(values["nearest"][0])) if self._normals else None,
+            label=self.classes[label] if label is not None else None,
+            label_probability=float(values["class_probability"][0]) if label is not None else None,
         )
+
+    def _calibrated_on(self, label: int | None) -> int:
+        """How many calibration images an image that is taken for this class is compared with."""
+        classes = self._file.calibration_classes
+        return len(self.calibration_scores) if classes is None else int((classes == label).sum())
 
     def _voices(self, values: Mapping[str, NDArray[np.generic]]) -> tuple[Voice, ...]:
         explanation = self.metadata.explanation

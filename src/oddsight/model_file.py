@@ -13,10 +13,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from oddsight.calibration import decide
+from oddsight.calibration import decide, decide_by_class
 from oddsight.errors import DataError, ModelError, plain
 from oddsight.graphs.building import digest
-from oddsight.graphs.calibrating import calibration_scores
+from oddsight.graphs.calibrating import calibration_classes, calibration_scores
 from oddsight.metadata import KEY, Metadata
 
 _LARGEST = 2**31 - 1
@@ -34,11 +34,13 @@ class ModelFile:
         content: Its bytes.
         metadata: What it says about itself.
         calibration: Its calibration scores, ascending float32 ``[n]``.
+        calibration_classes: The classes these images were taken for, ``[n]``, where each has a calibration of its own.
     """
 
     content: bytes
     metadata: Metadata
     calibration: NDArray[np.float32]
+    calibration_classes: NDArray[np.int64] | None = None
 
 
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
@@ -87,7 +89,8 @@ def parse_model(content: bytes) -> ModelFile:
     if digest(proto) != metadata.graph_sha256:
         raise ModelError("its graph is not the one that was made and calibrated: the file is damaged or was edited")
     _check_interface(proto, metadata)
-    return ModelFile(content, metadata, _checked_calibration(proto, metadata))
+    scores = _checked_calibration(proto, metadata)
+    return ModelFile(content, metadata, scores, _checked_classes(proto, metadata, scores))
 
 
 def parse_proto(content: bytes) -> onnx.ModelProto:
@@ -145,6 +148,8 @@ def _check_interface(proto: onnx.ModelProto, metadata: Metadata) -> None:
     expected = [("score", onnx.TensorProto.FLOAT, 1), ("p_value", onnx.TensorProto.FLOAT, 1)]
     if metadata.map_size is not None:
         expected.append(("anomaly_map", onnx.TensorProto.FLOAT, 3))
+    if metadata.classes is not None:
+        expected += [("class_index", onnx.TensorProto.INT64, 1), ("class_probability", onnx.TensorProto.FLOAT, 1)]
     explanation = metadata.explanation
     if explanation is not None:
         expected.append(("nearest", onnx.TensorProto.INT64, 1))
@@ -183,3 +188,27 @@ def _checked_calibration(proto: onnx.ModelProto, metadata: Metadata) -> NDArray[
     except DataError as error:
         raise ModelError(f"its threshold cannot be right: {error}") from error
     return scores
+
+
+def _checked_classes(
+    proto: onnx.ModelProto, metadata: Metadata, scores: NDArray[np.float32]
+) -> NDArray[np.int64] | None:
+    known, rate = metadata.classes, metadata.decision.false_alarm_rate
+    try:
+        classes = calibration_classes(proto)
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ModelError("the classes of its calibration images are damaged") from error
+    if classes is None or known is None:
+        if known is not None and known.thresholds is not None:
+            raise ModelError("it has thresholds for each class, but no calibration for each")
+        return None
+    if classes.shape != scores.shape or not np.isin(classes, np.arange(len(known.names))).all():
+        raise ModelError("the classes of its calibration images are not as many or not as it says")
+    if known.thresholds is not None:
+        try:
+            own = decide_by_class(scores, classes, known.names, rate) if rate is not None else ()
+        except DataError as error:
+            raise ModelError(f"its thresholds cannot be right: {error}") from error
+        if list(own) != known.thresholds:
+            raise ModelError("the thresholds of its classes do not follow from its calibration scores")
+    return classes

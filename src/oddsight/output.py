@@ -207,6 +207,17 @@ def method_rows() -> list[dict[str, Any]]:
     ]
 
 
+def score_rows() -> list[dict[str, Any]]:
+    """The registry of scores as rows, the default first."""
+    from oddsight.scores import DEFAULT, by_name, names
+
+    found = [by_name(name) for name in names()]
+    rows = [
+        {"score": one.name, "default": one.name == DEFAULT, "what": one.summary, "paper": one.paper} for one in found
+    ]
+    return sorted(rows, key=lambda row: not row["default"])
+
+
 def backbone_rows() -> list[dict[str, Any]]:
     """The backbones as rows: those that ship, those exported here, and those that can be."""
     from oddsight.backbones import BACKBONES

@@ -22,7 +22,7 @@ from oddsight.files import atomic_write
 from oddsight.model import Model, load
 from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
-from oddsight.result import Result, control_fdr
+from oddsight.result import NONE_OF_THESE, Result, control_fdr
 from oddsight.terminal import complain, console, note, progress, shown
 
 
@@ -66,6 +66,10 @@ def predict_paths(
     loaded = load(model)
     if false_alarm_rate is not None or threshold is not None:
         loaded = loaded.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
+    if fdr is not None and loaded.metadata.classes is not None and loaded.metadata.classes.thresholds is not None:
+        raise OddsightError(
+            "deciding over a batch takes one threshold for all classes, and this model has one for each"
+        )
     found = find_images(*paths)
     if not found.images and not found.problems:
         raise DataError(f"no images in {', '.join(paths)} ({found.ignored:,} other files are ignored)")
@@ -107,7 +111,7 @@ def _counted(model: Model, images: Sequence[Path], report: Any) -> Iterator[Resu
         report("scoring", done, len(images))
 
 
-_ROW = "{:<9}  {:>9}  {:>8}  {:>7}  {}{}"
+_ROW = "{}  {:>9}  {:>8}  {}  {}{}"
 
 
 class _Sinks:
@@ -130,8 +134,12 @@ class _Sinks:
         described = model.metadata.explanation
         voices = described.voices if described is not None else []
         self.by_width = max(map(len, voices), default=0)
+        self.knows_classes = bool(model.classes)
+        verdicts = (NONE_OF_THESE, *model.classes) if model.classes else ("anomalous",)
+        self.verdict_width = max(len(shown(verdict)) for verdict in verdicts)
+        self.detail, self.detail_width = ("most like", self.verdict_width + 5) if model.classes else ("regions", 7)
         if self.table:
-            self._row("verdict", "score", "p-value", "regions", "by", "image", style="bold")
+            self._row("verdict", "score", "p-value", self.detail, "by", "image", style="bold")
 
     def take(self, outcome: Result | ImageError) -> None:
         """Write one outcome everywhere."""
@@ -152,24 +160,26 @@ class _Sinks:
         if self.explanations is not None and outcome.anomalous:
             self.explanations.write(outcome)
         if self.table:
-            regions = str(len(content["regions"])) if outcome.map is not None and outcome.anomalous else ""
-            verdict, style = ("anomalous", "red") if outcome.anomalous else ("normal", None)
-            numbers = f"{outcome.score:.5g}", f"{outcome.p_value:.3g}", regions
+            numbers = f"{outcome.score:.5g}", f"{outcome.p_value:.3g}"
             by = outcome.voices[0].name if outcome.anomalous and outcome.voices else ""
-            self._row(verdict, *numbers, by, shown(outcome.source), style=style)
+            style = "red" if outcome.anomalous else None
+            self._row(outcome.verdict, *numbers, _detail(outcome), by, shown(outcome.source), style=style)
 
     def finish(self, quiet: bool) -> None:
         """Show the sum."""
         totals = self.totals
         unreadable = f", {totals.errors:,} could not be read" if totals.errors else ""
-        note(f"{totals.anomalous:,} anomalous, {totals.normal:,} normal{unreadable}", quiet=quiet)
+        odd, good = ("of none of the classes", "of one of them") if self.knows_classes else ("anomalous", "normal")
+        note(f"{totals.anomalous:,} {odd}, {totals.normal:,} {good}{unreadable}", quiet=quiet)
 
     def _row(
-        self, verdict: str, score: str, p_value: str, regions: str, by: str, image: str, *, style: str | None
+        self, verdict: str, score: str, p_value: str, detail: str, by: str, image: str, *, style: str | None
     ) -> None:
         """Of the table; it says what spoke if there are several that can."""
         by = f"{shown(by):<{self.by_width}}  " if self.by_width else ""
-        console.print(_ROW.format(verdict, score, p_value, regions, by, image), style=style)
+        verdict = f"{shown(verdict):<{self.verdict_width}}"
+        detail = f"{shown(detail):<{self.detail_width}}" if self.knows_classes else f"{detail:>{self.detail_width}}"
+        console.print(_ROW.format(verdict, score, p_value, detail, by, image), style=style)
 
     def _nearest(self, content: str | None) -> dict[str, str | None] | None:
         if content is None:
@@ -185,6 +195,13 @@ class _Sinks:
             self.lines.write(line.encode())
         elif self.to_stdout:
             console.file.write(line)
+
+
+def _detail(outcome: Result) -> str:
+    """The class that an image is most like, and how probable it is among them; or how many regions are beyond."""
+    if outcome.label is not None:
+        return f"{outcome.label} {outcome.label_probability:.0%}"
+    return str(len(outcome.regions)) if outcome.map is not None and outcome.anomalous else ""
 
 
 def _require_maps(model: Model) -> None:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from oddsight.calibration import Decision
 from oddsight.errors import DataError, ImageError
 
+NONE_OF_THESE = "none of these"
+"""The verdict on an image that belongs to none of the classes a model knows."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -61,6 +64,8 @@ class Result:
         voices: What the detectors inside the method say, the decisive one first; empty if it decides as one.
         nearest: The most similar normal image the model learned from: the first 16 hexadecimal digits of the SHA-256 of
             its content; None for models of schema 1.
+        label: The class it is taken for, if the model knows classes.
+        label_probability: How probable that class is among the known ones, in (0, 1].
     """
 
     source: str | None
@@ -73,6 +78,15 @@ class Result:
     map: NDArray[np.float32] | None
     voices: tuple[Voice, ...] = ()
     nearest: str | None = None
+    label: str | None = None
+    label_probability: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """``normal`` or ``anomalous``; of a model that knows classes, the class or ``none of these``."""
+        if self.label is not None:
+            return NONE_OF_THESE if self.anomalous else self.label
+        return "anomalous" if self.anomalous else "normal"
 
     @property
     def anomalous(self) -> bool:
@@ -89,8 +103,11 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """As ``predict --json`` writes it."""
         regions = [{"bbox": list(r.bbox), "area": r.area, "peak": r.peak} for r in self.regions]
+        known = {} if self.label is None else {"class": self.label, "class_probability": self.label_probability}
         return {
             "path": self.source,
+            "verdict": self.verdict,
+            **known,
             "score": self.score,
             "p_value": self.p_value,
             "anomalous": self.anomalous,

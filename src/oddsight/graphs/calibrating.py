@@ -12,6 +12,9 @@ from oddsight.graphs.building import piece
 SCORES = "calibration/scores"
 """The name of the constant that holds the calibration scores in a model file."""
 
+CLASSES = "calibration/classes"
+"""And of the one that holds the classes that they were taken for, where each class is calibrated on its own."""
+
 
 def calibrating(scores: NDArray[np.float32]) -> onnx.ModelProto:
     """``score`` float32 ``[N]`` to ``p_value`` float32 ``[N]``: (1 + calibration scores at least as high) / (1 + n).
@@ -34,6 +37,54 @@ def calibrating(scores: NDArray[np.float32]) -> onnx.ModelProto:
         """,
         {"scores": np.sort(scores).astype(np.float32), "total": np.array(len(scores) + 1, np.float32)},
     )
+
+
+def calibrating_by_class(scores: NDArray[np.float32], classes: NDArray[np.int64], count: int) -> onnx.ModelProto:
+    """``score`` float32 ``[N]`` and ``class_index`` int64 ``[N]`` to ``p_value``, within the class of each image.
+
+    Args:
+        scores: Of ``n`` held-out images, ``[n]``.
+        classes: That they were taken for, ``[n]``.
+        count: Of all classes.
+    """
+    order = np.argsort(scores, kind="stable")
+    return piece(
+        """
+        calibration (float[N] score, int64[N] class_index) => (float[N] p_value)
+        <int64[1] column = {1}, float one = {1}>
+        {
+            own = Unsqueeze (score, column)
+            class = Unsqueeze (class_index, column)
+            reached = GreaterOrEqual (scores, own)
+            alike = Equal (classes, class)
+            counts = And (reached, alike)
+            counted = Cast <to = 1> (counts)
+            higher = ReduceSum <keepdims = 0> (counted, column)
+            rank = Add (higher, one)
+            total = Gather (totals, class_index)
+            p_value = Div (rank, total)
+        }
+        """,
+        {
+            "scores": scores[order].astype(np.float32),
+            "classes": classes[order],
+            "totals": (np.bincount(classes, minlength=count) + 1).astype(np.float32),
+        },
+    )
+
+
+def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
+    """The classes of the calibration scores that a model carries ``[n]``, or None if it does not need them.
+
+    Raises:
+        ValueError: If they are not int64.
+    """
+    for constant in model.graph.initializer:
+        if constant.name == CLASSES:
+            if constant.data_type != onnx.TensorProto.INT64:
+                raise ValueError("the classes of calibration scores are not int64")
+            return np.asarray(numpy_helper.to_array(constant), np.int64)
+    return None
 
 
 def calibration_scores(model: onnx.ModelProto) -> NDArray[np.float32] | None:

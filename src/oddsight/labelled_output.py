@@ -1,0 +1,97 @@
+"""What people are told about models that know classes: fits, evaluations and studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oddsight.labelled_evaluation import ClassEvaluation
+from oddsight.labelled_fitting import LabelledPlan
+from oddsight.model import Model
+from oddsight.networks.settings import Epoch
+from oddsight.studies.results import Study
+from oddsight.terminal import complain, console, note, percent, shown, table
+
+_MOST = 6
+"""Names of classes that are shown."""
+
+
+def say_labelled_plan(plan: LabelledPlan, quiet: bool) -> None:
+    """Say what a fit to labelled images is about to do, and complain of what it cannot read."""
+    for error in plan.errors:
+        complain(error)
+    parts = plan.parts
+    if parts.duplicates:
+        note(f"{parts.duplicates:,} duplicates are used once", quiet=quiet)
+    names = ", ".join(map(shown, parts.training.classes[:_MOST])) + ", ..." * (len(parts.training.classes) > _MOST)
+    note(f"{len(parts.training.classes)} classes: {names}", quiet=quiet)
+    note(
+        f"learning from {len(parts.training):,} images, fitting probabilities on {len(parts.validation):,} and "
+        f"calibrating on {len(parts.calibration):,} others",
+        quiet=quiet,
+    )
+
+
+def say_class_epoch(row: Epoch, quiet: bool) -> None:
+    """Say how an epoch of a classifier went."""
+    training = f" ({percent(row.train_accuracy)})" if row.train_accuracy is not None else ""
+    validation = f" ({percent(row.accuracy)})" if row.accuracy is not None else ""
+    losses = f"training loss {row.train_loss:.4f}{training}, validation loss {row.validation_loss:.4f}{validation}"
+    note(f"epoch {row.epoch}: {losses}, {row.seconds:.0f} s", quiet=quiet)
+
+
+def say_fitted_classes(model: Model, path: Path, quiet: bool) -> None:
+    """Say what was written, and what it promises."""
+    note(f"wrote {path} ({len(model.to_bytes()) / 1e6:.1f} MB)", quiet=quiet)
+    known, rate = model.metadata.classes, model.decision.false_alarm_rate
+    assert known is not None
+    if rate is not None:
+        each = "the images taken for each class" if known.thresholds is not None else "images of the known classes"
+        note(f"rejects at most {percent(rate)} of {each}, by {model.metadata.method.name}", quiet=quiet)
+
+
+def show_class_evaluation(found: ClassEvaluation) -> None:
+    """Show the numbers of an evaluation."""
+    told = found.to_json()
+    rows = table("metric", "value", "95 % interval", numbers=("value",))
+    for name, key in (("accuracy", "accuracy"), ("known images rejected", "false_rejection_rate")):
+        low, high = told[f"{key}_ci"]
+        rows.add_row(name, f"{told[key]:.4f}", f"{low:.4f} to {high:.4f}")
+    if told["accuracy_of_accepted"] is not None:
+        rows.add_row("accuracy of the accepted", f"{told['accuracy_of_accepted']:.4f}")
+    rows.add_row("macro F1", f"{told['macro_f1']:.4f}")
+    console.print(f"{told['images']:,} images of {len(found.classes)} classes")
+    console.print(rows)
+    classes = table(
+        "class",
+        "images",
+        "precision",
+        "recall",
+        "F1",
+        "rejected",
+        numbers=("images", "precision", "recall", "F1", "rejected"),
+    )
+    for name, row in told["classes"].items():
+        rejected = percent(row["rejected"]) if row["rejected"] is not None else ""
+        numbers = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
+        classes.add_row(shown(name), f"{row['images']:,}", *numbers, rejected)
+    console.print(classes)
+    if told["unknown"]:
+        unknown = table(
+            "none of these", "images", "AUROC", "95 % interval", "rejected", numbers=("images", "AUROC", "rejected")
+        )
+        for name, row in told["unknown"].items():
+            low, high = row["auroc_ci"]
+            interval = f"{low:.4f} to {high:.4f}"
+            unknown.add_row(
+                shown(name), f"{row['images']:,}", f"{row['auroc']:.4f}", interval, percent(row["rejected"])
+            )
+        console.print(unknown)
+
+
+def say_study(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
+    """Say what a study found in short, and where the whole is."""
+    for run in study.runs:
+        right = float((run.logits.argmax(1) == run.labels).mean())
+        note(f"{run.name}, seed {run.seed}: accuracy {percent(right)}", quiet=quiet)
+    note(f"wrote {model} and {', '.join(path.name for path in written)} beside it", quiet=quiet)

@@ -1,0 +1,337 @@
+"""What follows from the numbers of a study: which run and score do best, what a promise is worth, what beats nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from oddsight.errors import DataError
+from oddsight.metrics import binomial_interval
+from oddsight.studies.results import Run, Scored, Study
+from oddsight.studies.tables import OodRow, Tables, predictions, threshold_for
+
+RATES = (0.01, 0.02, 0.05, 0.1)
+"""False-rejection rates that are compared."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The trainings of one recipe.
+
+    Attributes:
+        name: Of the recipe.
+        title: For people.
+        seeds: Of its runs.
+        accuracy: Mean over the seeds.
+        lowest: Of any seed.
+        highest: Of any seed.
+        seconds: To train, with what it starts from; mean over the seeds.
+    """
+
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    accuracy: float
+    lowest: float
+    highest: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two runs on the same test images.
+
+    Attributes:
+        only_first: Images that only the first names rightly.
+        only_second: Images that only the second does.
+        p_value: Of McNemar's exact test (Psychometrika 1947): how likely chance is to divide these so unevenly, if
+            both are right equally often; 1 if they differ nowhere.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Promise:
+    """The false-rejection rate that was asked for, and the one seen on the test images.
+
+    Attributes:
+        rate: Asked for.
+        calibration: Images that the threshold rests upon.
+        images: Of the test.
+        rejected: Of them.
+        low: Interval (Clopper and Pearson) of the rate of this file on images like the test's.
+        high: The same.
+        least: Where chance alone leaves the share of rejected, over draws of both calibration and test images.
+        most: The same.
+        more_by_chance: The chance of as many rejections or more.
+        fewer_by_chance: The chance of as many or fewer.
+        confidence: Of the intervals, and of the verdict.
+    """
+
+    rate: float
+    calibration: int
+    images: int
+    rejected: int
+    low: float
+    high: float
+    least: float
+    most: float
+    more_by_chance: float
+    fewer_by_chance: float
+    confidence: float
+
+    @property
+    def share(self) -> float:
+        """Of the test images, rejected."""
+        return self.rejected / self.images
+
+    @property
+    def broken(self) -> bool:
+        """Whether there are more rejections than chance explains."""
+        return self.more_by_chance < (1 - self.confidence) / 2
+
+    @property
+    def generous(self) -> bool:
+        """Whether there are fewer rejections than chance explains."""
+        return self.fewer_by_chance < (1 - self.confidence) / 2
+
+
+@dataclass(frozen=True)
+class Average:
+    """AUROC of a score of a run, averaged over sets of unknowns; None where there are no sets of the sort."""
+
+    run: str
+    seed: int
+    score: str
+    near: float | None
+    far: float | None
+
+    def of(self, near: bool) -> float | None:
+        """One of the two."""
+        return self.near if near else self.far
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a false-rejection rate costs and gains, by the score of the shipped run and one threshold.
+
+    Attributes:
+        rate: Asked for.
+        realised: Share of the test images rejected.
+        near: Share of the near unknowns found, averaged over their sets.
+        far: The same of the far.
+    """
+
+    rate: float
+    realised: float
+    near: float | None
+    far: float | None
+
+
+@dataclass(frozen=True)
+class Beaten:
+    """A set of unknowns that a measure which knows nothing tells from the classes better than a score does.
+
+    Attributes:
+        unknown: The set.
+        baseline: The measure.
+        area: Its AUROC.
+        best: The best score of all runs.
+        shipped: AUROC of the shipped score of the shipped run.
+    """
+
+    unknown: str
+    baseline: str
+    area: float
+    best: OodRow
+    shipped: float
+
+    @property
+    def by_all(self) -> bool:
+        """Whether it beats every score, and not only the shipped one."""
+        return self.area > self.best.auroc
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """A study with what follows from it.
+
+    Attributes:
+        study: What was found.
+        tables: Its numbers.
+        run: The one that the shipped file holds.
+        scored: Its shipped score.
+        promise: Whether the file keeps it.
+        standings: Of the recipes, in their order.
+        averages: Of every score of every run; empty without unknowns.
+        rates: Those that there are calibration images enough for; empty without unknowns.
+        beaten: Sets on which a trivial measure beats the shipped score.
+    """
+
+    study: Study
+    tables: Tables
+    run: Run
+    scored: Scored
+    promise: Promise
+    standings: tuple[Standing, ...]
+    averages: tuple[Average, ...]
+    rates: tuple[Rate, ...]
+    beaten: tuple[Beaten, ...]
+
+    @property
+    def best(self) -> Standing:
+        """The recipe of the highest accuracy, the first of equals."""
+        return max(self.standings, key=lambda one: one.accuracy)
+
+    @property
+    def own(self) -> list[Average]:
+        """The averages of the shipped run, best first: by near sets if there are any."""
+        found = [one for one in self.averages if (one.run, one.seed) == (self.run.name, self.run.seed)]
+        return sorted(found, key=lambda one: (-_or_zero(one.near), -_or_zero(one.far)))
+
+    def sets(self, near: bool) -> list[str]:
+        """Names of the near or of the far sets."""
+        return [one.name for one in self.study.unknowns if one.near == near]
+
+    def best_score(self, near: bool) -> Average | None:
+        """Of the shipped run, on near or far sets; None without such sets."""
+        return max(self.own, key=lambda one: _or_zero(one.of(near)), default=None) if self.sets(near) else None
+
+    def frontier(self) -> list[Standing]:
+        """Recipes than which no other is as quick to train and more accurate; the quickest first."""
+        kept: list[Standing] = []
+        for one in sorted(self.standings, key=lambda one: (one.seconds, -one.accuracy)):
+            if not kept or one.accuracy > kept[-1].accuracy:
+                kept.append(one)
+        return kept
+
+
+def conclude(study: Study, tables: Tables) -> Conclusions:
+    """Draw what follows from the numbers.
+
+    Args:
+        study: What was found.
+        tables: Its numbers, as of :func:`oddsight.studies.tables.study_tables`.
+
+    Raises:
+        DataError: If the shipped run or its score is not among those of the study.
+    """
+    file = study.shipped
+    run = next((one for one in study.runs if (one.name, one.seed) == (file.run, file.seed)), None)
+    scored = next((one for one in run.scores if one.name == file.score), None) if run is not None else None
+    if run is None or scored is None:
+        raise DataError(f"the study ships {file.score} of {file.run}, seed {file.seed}, which it did not train")
+    return Conclusions(
+        study=study,
+        tables=tables,
+        run=run,
+        scored=scored,
+        promise=_promise(study, scored, tables.confidence),
+        standings=tuple(_standings(tables)),
+        averages=tuple(_averages(study, tables)),
+        rates=tuple(_rates(study, scored)),
+        beaten=tuple(_beaten(study, tables)),
+    )
+
+
+def paired(first: Run, second: Run) -> Paired:
+    """Compare two runs on the same test images.
+
+    Raises:
+        DataError: If their test images differ.
+    """
+    from scipy.stats import binomtest
+
+    if not np.array_equal(first.labels, second.labels):
+        raise DataError(f"{first.name} and {second.name} were not tested on the same images")
+    ours, theirs = predictions(first) == first.labels, predictions(second) == second.labels
+    more, less = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    return Paired(more, less, float(binomtest(more, more + less).pvalue) if more + less else 1.0)
+
+
+def _promise(study: Study, scored: Scored, confidence: float) -> Promise:
+    """With thresholds by class the spread over draws is the same to first order, and the promise "at most" holds too."""
+    from scipy.stats import betabinom
+
+    file, n = study.shipped, len(scored.calibration)
+    images, rejected = file.rejected.size, int(file.rejected.sum())
+    low, high = binomial_interval(rejected, images, confidence)
+    expected = max(1, min(n, math.floor(file.rate * (n + 1) * (1 + 1e-9))))
+    drawn = betabinom(images, expected, n + 1 - expected)
+    least, most = drawn.ppf([(1 - confidence) / 2, (1 + confidence) / 2])
+    return Promise(
+        rate=file.rate,
+        calibration=n,
+        images=images,
+        rejected=rejected,
+        low=low,
+        high=high,
+        least=float(least) / images,
+        most=float(most) / images,
+        more_by_chance=float(drawn.sf(rejected - 1)),
+        fewer_by_chance=float(drawn.cdf(rejected)),
+        confidence=confidence,
+    )
+
+
+def _standings(tables: Tables) -> Iterator[Standing]:
+    for name in dict.fromkeys(row.run for row in tables.classification):
+        rows = [row for row in tables.classification if row.run == name]
+        shares = [row.accuracy for row in rows]
+        yield Standing(
+            name=name,
+            title=rows[0].title,
+            seeds=tuple(row.seed for row in rows),
+            accuracy=sum(shares) / len(shares),
+            lowest=min(shares),
+            highest=max(shares),
+            seconds=sum(row.seconds_with_start for row in rows) / len(rows),
+        )
+
+
+def _averages(study: Study, tables: Tables) -> Iterator[Average]:
+    if not study.unknowns:
+        return
+    for run in study.runs:
+        for scored in run.scores:
+            key = (run.name, run.seed, scored.name)
+            rows = [row for row in tables.ood if (row.run, row.seed, row.score) == key]
+            near, far = (_mean([row.auroc for row in rows if row.nearness == side]) for side in ("near", "far"))
+            yield Average(*key, near, far)
+
+
+def _rates(study: Study, scored: Scored) -> Iterator[Rate]:
+    for rate in sorted({*RATES, study.shipped.rate}) if study.unknowns else ():
+        threshold = threshold_for(scored, rate)
+        if threshold is None:
+            continue
+        found = {one.name: float((scored.unknown[one.name] > threshold).mean()) for one in study.unknowns}
+        near, far = (_mean([found[one.name] for one in study.unknowns if one.near == side]) for side in (True, False))
+        yield Rate(rate, float((scored.known > threshold).mean()), near, far)
+
+
+def _beaten(study: Study, tables: Tables) -> Iterator[Beaten]:
+    file = study.shipped
+    for one in study.unknowns:
+        rows = [row for row in tables.ood if row.unknown == one.name]
+        if not one.baselines:
+            continue
+        own = next(row for row in rows if (row.run, row.seed, row.score) == (file.run, file.seed, file.score))
+        baseline = max(one.baselines, key=lambda name: one.baselines[name])
+        best = max(rows, key=lambda row: row.auroc)
+        if one.baselines[baseline] > own.auroc:
+            yield Beaten(one.name, baseline, one.baselines[baseline], best, own.auroc)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None else value

@@ -1,0 +1,272 @@
+"""A study of known classes: train classifiers, score what belongs to none of their classes, ship one file and judge it.
+
+Every step leaves what it made in a folder and takes it from there when the study is run again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from oddsight import scores
+from oddsight.backbones import DEFAULT, backbone
+from oddsight.backbones.extraction import Extractor
+from oddsight.classification_metrics import temperature
+from oddsight.datasets.class_images import ClassImages
+from oddsight.datasets.collection import ImageFile, Progress, silent
+from oddsight.errors import DataError, OddsightError
+from oddsight.files import atomic_write
+from oddsight.graphs.building import chain
+from oddsight.graphs.running import run as run_graph
+from oddsight.graphs.running import session
+from oddsight.labelled_fitting import Classifier, Parts, assembled, embedded, probe, train
+from oddsight.model import Model
+from oddsight.networks.classifier_settings import as_json, classifier_settings
+from oddsight.networks.settings import Epoch
+from oddsight.scores.head import Head
+from oddsight.studies.recipes import PROBE, RECIPES, Recipe
+from oddsight.studies.results import Run, Scored
+
+_PROBE_SIZE = 96
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Sets:
+    """All images of a study.
+
+    Attributes:
+        parts: Of the images to learn from.
+        test: Of the same classes.
+        unknown: Images of none of them, by the name of their set.
+    """
+
+    parts: Parts
+    test: ClassImages
+    unknown: Mapping[str, Sequence[ImageFile]]
+
+    def by_name(self) -> dict[str, Sequence[ImageFile]]:
+        """All sets that embeddings are taken of."""
+        own = {
+            "training": self.parts.training.images,
+            "validation": self.parts.validation.images,
+            "calibration": self.parts.calibration.images,
+            "test": self.test.images,
+        }
+        return {**own, **{f"unknown-{name}": images for name, images in self.unknown.items()}}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run with all that the shipped file is made of.
+
+    Attributes:
+        run: For the report.
+        classifier: The network and its head.
+        embeddings: By the names of :meth:`Sets.by_name`.
+    """
+
+    run: Run
+    classifier: Classifier
+    embeddings: Mapping[str, NDArray[np.float32]]
+
+
+def trained(
+    recipe: Recipe,
+    sets: Sets,
+    seed: int,
+    work: Path,
+    score_names: Sequence[str],
+    *,
+    changes: Mapping[str, int] | None = None,
+    accelerator: str = "auto",
+    progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+) -> Trained:
+    """Train by a recipe, take the embeddings of all sets once, and fit and apply every score.
+
+    Args:
+        recipe: Of :data:`oddsight.studies.recipes.RECIPES`.
+        sets: The images.
+        seed: Of the training and of the scores.
+        work: The study's folder; the run has one of its own in it.
+        score_names: See :func:`oddsight.scores.names`.
+        changes: To the settings of the recipe.
+        accelerator: Lightning's.
+        progress: Called with phase, done and total.
+        on_epoch: Called with each new row of the learning curves.
+
+    Raises:
+        OddsightError: If the training that it starts from is not there, and as :func:`train`.
+    """
+    folder = work / f"{recipe.name}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    curves: tuple[Epoch, ...] = ()
+    names = sets.by_name()
+    if recipe.network == PROBE:
+        network = backbone(DEFAULT)
+        extractor = Extractor(network, (list(network.stages)[-1],), _PROBE_SIZE, "embedding")
+        known = _embeddings(extractor, names, folder, progress)
+        classifier, seconds = _probed(extractor, known["training"], sets.parts.training, folder)
+        settings = dict(classifier.record)
+    else:
+        start = work / f"{recipe.start}-{seed}" if recipe.start is not None else None
+        if start is not None and not (start / "weights.safetensors").exists():
+            raise OddsightError(f"{recipe.name} starts from {recipe.start} of seed {seed}, which has not been trained")
+        planned = classifier_settings(recipe.network, **{**recipe.changes, **(changes or {}), "seed": seed})
+        classifier, found = train(
+            sets.parts, planned, folder, start=start, accelerator=accelerator, progress=progress, on_epoch=on_epoch
+        )
+        known = _embeddings(classifier.extractor, names, folder, progress)
+        curves, settings = found.curves, as_json(found.settings)
+        seconds = sum(row.seconds for row in curves)
+    head = classifier.head
+    record = Run(
+        name=recipe.name,
+        title=recipe.title,
+        description=recipe.description,
+        seed=seed,
+        settings=settings,
+        curves=curves,
+        seconds=seconds,
+        parameters=_parameters(classifier),
+        size=classifier.extractor.size,
+        temperature=temperature(head.logits(known["validation"]), sets.parts.validation.labels),
+        labels=sets.test.labels,
+        logits=head.logits(known["test"]),
+        scores=tuple(
+            _scored(name, head, known, sets.parts.training.labels, seed, folder, progress) for name in score_names
+        ),
+    )
+    return Trained(record, classifier, known)
+
+
+def _probed(
+    extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages, folder: Path
+) -> tuple[Classifier, float]:
+    kept = folder / "head.npz"
+    record: dict[str, JsonValue] = {"classifier": PROBE, "backbone": extractor.backbone.name, "size": extractor.size}
+    if kept.exists():
+        with np.load(kept, allow_pickle=False) as file:
+            head = Head(file["weights"], file["bias"])
+            return Classifier(extractor, head, images.classes, record), float(file["seconds"])
+    started = time.perf_counter()
+    found = probe(extractor, embeddings, images)
+    seconds = time.perf_counter() - started
+    _keep(kept, weights=found.head.weights, bias=found.head.bias, seconds=np.array(seconds))
+    return Classifier(extractor, found.head, images.classes, {**record, **found.record}), seconds
+
+
+def _embeddings(
+    extractor: Extractor, names: Mapping[str, Sequence[ImageFile]], folder: Path, progress: Progress
+) -> dict[str, NDArray[np.float32]]:
+    """Embeddings of every set, from the folder where they have been taken of these images before."""
+    found = {}
+    for name, images in names.items():
+        path = folder / f"embeddings-{name}.npz"
+        maker = np.array(f"{extractor.backbone.sha256} {extractor.size} {extractor.layers}")
+        contents = np.array([image.content[:16] for image in images])
+        if path.exists():
+            with np.load(path, allow_pickle=False) as file:
+                if file["maker"] == maker and np.array_equal(file["contents"], contents):
+                    found[name] = np.asarray(file["embeddings"], np.float32)
+                    continue
+        found[name] = embedded(extractor, images, None, progress)
+        _keep(path, embeddings=found[name], contents=contents, maker=maker)
+    return found
+
+
+def _scored(
+    name: str,
+    head: Head,
+    known: Mapping[str, NDArray[np.float32]],
+    labels: NDArray[np.int64],
+    seed: int,
+    folder: Path,
+    progress: Progress,
+) -> Scored:
+    """Fit a score and apply it to all sets but those that were learnt from."""
+    path = folder / f"score-{name.replace(':', '-')}.npz"
+    wanted = [one for one in known if one not in ("training", "validation")]
+    state = np.array([float(np.sum(known[one], dtype=np.float64)) for one in known])
+    if path.exists():
+        with np.load(path, allow_pickle=False) as file:
+            if np.array_equal(file["state"], state) and {f"values-{one}" for one in wanted} <= set(file.files):
+                return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, float(file["seconds"]))
+    progress(f"scoring by {name}", 0, 1)
+    started = time.perf_counter()
+    fitted = scores.by_name(name).fit(known["training"], labels, head, seed=seed)
+    seconds = time.perf_counter() - started
+    loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=os.cpu_count() or 1)
+    values = {}
+    for one in wanted:
+        rows = known[one]
+        chunks = [rows[at : at + _CHUNK] for at in range(0, len(rows), _CHUNK)]
+        values[one] = np.concatenate([run_graph(loaded, {"embedding": chunk}, one)[0] for chunk in chunks])
+    progress(f"scoring by {name}", 1, 1)
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise DataError(f"{name} gave scores that are not finite")
+    _keep(path, state=state, seconds=np.array(seconds), **{f"values-{one}": value for one, value in values.items()})
+    return _as_scored(name, values, seconds)
+
+
+def _as_scored(name: str, values: Mapping[str, NDArray[np.float32]], seconds: float) -> Scored:
+    unknown = {one.removeprefix("unknown-"): value for one, value in values.items() if one.startswith("unknown-")}
+    return Scored(name, values["test"], unknown, values["calibration"], seconds)
+
+
+def _parameters(known: Classifier) -> int:
+    """Numbers that the network and its head hold."""
+    graph = known.extractor.backbone.graph(known.extractor.stages).graph
+    sizes = [int(np.prod(tensor.dims)) for tensor in graph.initializer if len(tensor.dims)]
+    return sum(sizes) + known.head.weights.size + known.head.bias.size
+
+
+def _keep(path: Path, **arrays: NDArray[np.generic]) -> None:
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, per_class: bool) -> Model:
+    """The model file of a run and a score.
+
+    Args:
+        chosen: The run.
+        sets: The images.
+        score_name: Of the score.
+        rate: The false-rejection rate of its decision.
+        per_class: Whether each class gets a threshold of its own.
+    """
+    known, classifier, seed = chosen.embeddings, chosen.classifier, chosen.run.seed
+    fitted = scores.by_name(score_name).fit(known["training"], sets.parts.training.labels, classifier.head, seed=seed)
+    return assembled(
+        classifier,
+        fitted,
+        chosen.run.temperature,
+        known["training"],
+        known["calibration"],
+        sets.parts,
+        rate,
+        per_class=per_class,
+        seed=seed,
+    )
+
+
+def recipes(names: Sequence[str]) -> list[Recipe]:
+    """Recipes by name.
+
+    Raises:
+        OddsightError: Naming those that exist.
+    """
+    unknown = [name for name in names if name not in RECIPES]
+    if unknown or not names:
+        what = f"no recipe {unknown[0]!r}" if unknown else "no recipe named"
+        raise OddsightError(f"{what}: there are {', '.join(RECIPES)}")
+    return [RECIPES[name] for name in names]

@@ -1,0 +1,93 @@
+"""What a study of known classes trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to a classifier.
+
+    Attributes:
+        name: What users call it.
+        title: For people.
+        description: What it is, in a sentence or two.
+        network: ``probe`` for a head on frozen features, otherwise as in
+            :class:`oddsight.networks.classifier_settings.ClassifierSettings`.
+        changes: To the network's settings.
+        start: The recipe whose trained network this one starts from.
+    """
+
+    name: str
+    title: str
+    description: str
+    network: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    start: str | None = None
+
+
+PROBE = "probe"
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "textbook",
+            "Textbook network",
+            "Three convolutions with pooling between them and one dense layer, trained by Adam without "
+            "augmentation, as in many a tutorial: what the others gain is measured against it.",
+            "textbook",
+        ),
+        Recipe(
+            "compact",
+            "Compact network from scratch",
+            "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 256 and 256 channels) with batch "
+            "normalisation; SGD with Nesterov momentum on one cycle, label smoothing, flips, shifts and cutout, "
+            "averaged weights.",
+            "compact",
+        ),
+        Recipe(
+            "probe",
+            "Linear probe",
+            "Logistic regression on the frozen features of EfficientNet-Lite0 (ImageNet): the quick baseline, "
+            "which needs no training of a network.",
+            PROBE,
+        ),
+        Recipe(
+            "fine-tuned",
+            "Fine-tuned EfficientNet-Lite0",
+            "The same network, fine-tuned: AdamW on one cycle, flips and shifts, small pictures first and larger ones "
+            "last, averaged weights.",
+            "efficientnet-lite0",
+        ),
+        Recipe(
+            "outliers",
+            "Fine-tuned, then with outliers",
+            "The fine-tuned network, trained for one more epoch in which it is also to be undecided about "
+            "pictures that are mixed from training pictures of different classes (outlier exposure with surrogates; no "
+            "other images are used).",
+            "efficientnet-lite0",
+            {"extras": ("outliers",), "epochs": 1, "first_size": 0, "learning_rate": 3e-4},
+            "fine-tuned",
+        ),
+        Recipe(
+            "rotation",
+            "Fine-tuned, then with rotations",
+            "The fine-tuned network, trained for one more epoch in which it also learns which way up pictures are.",
+            "efficientnet-lite0",
+            {"extras": ("rotation",), "epochs": 1, "first_size": 0, "learning_rate": 3e-4},
+            "fine-tuned",
+        ),
+        Recipe(
+            "logitnorm",
+            "Fine-tuned, then with LogitNorm",
+            "The fine-tuned network, trained for one more epoch on the cross-entropy of normalised logits.",
+            "efficientnet-lite0",
+            {"loss": "logitnorm", "epochs": 1, "first_size": 0, "learning_rate": 3e-4},
+            "fine-tuned",
+        ),
+    )
+}
