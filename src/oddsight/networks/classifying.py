@@ -65,14 +65,13 @@ class Classifying(Learner):
 
     def __init__(self, network: Network, training: Arrays, validation: Arrays, settings: ClassifierSettings) -> None:
         super().__init__()
-        self.network, self.training_arrays, self.validation_arrays = network, training, validation
-        self.settings = settings
+        self.network, self.validation_arrays, self.settings = network, validation, settings
+        self._batches = Batches(training, settings.batch_size, shuffle=True, seed=settings.seed)
         self.turn_head = nn.Linear(network.head.in_features, 4) if "rotation" in settings.extras else None
         # Averaged over the last steps, weights do better than any of them (Izmailov et al., UAI 2018).
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.averaging else None
         self.first = 0
         self.optimizer_state: checkpoints.Tensors = {}
-        self._steps = 0
 
     def kept(self) -> Network:
         """The averaged network, or the last."""
@@ -141,7 +140,7 @@ class Classifying(Learner):
         """Move the average."""
         if self.average is None:
             return
-        step = (self.first + self.current_epoch) * len(self.train_dataloader()) + index
+        step = (self.first + self.current_epoch) * len(self._batches) + index
         decay = min(self.settings.averaging, (1 + step) / (10 + step))
         with torch.no_grad():
             for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
@@ -171,12 +170,11 @@ class Classifying(Learner):
 
     def train_dataloader(self) -> Batches:
         """Batches to learn from."""
-        if not hasattr(self, "_batches"):
-            settings = self.settings
-            self._batches = Batches(
-                self.training_arrays, settings.batch_size, shuffle=True, seed=settings.seed, first=self.first
-            )
         return self._batches
+
+    def on_train_epoch_start(self) -> None:
+        """Another epoch has another order and other random changes."""
+        self._batches.epoch = self.first + self.current_epoch
 
     def val_dataloader(self) -> Batches:
         """Batches to validate on."""

@@ -35,12 +35,14 @@ class Batches:
         size: Pictures a batch.
         shuffle: Whether in random order; a remainder is then left out, and the next epoch leaves out others.
         seed: Of the order and of what is random about the batches.
-        first: The number of the epoch that comes first.
+
+    Attributes:
+        epoch: The number of the epoch, to be set before each.
     """
 
-    def __init__(self, arrays: Arrays, size: int, *, shuffle: bool, seed: int, first: int = 0) -> None:
+    def __init__(self, arrays: Arrays, size: int, *, shuffle: bool, seed: int) -> None:
         self.arrays, self.size, self.shuffle, self.seed = arrays, min(size, len(arrays)), shuffle, seed
-        self.epoch = first
+        self.epoch = 0
 
     def __len__(self) -> int:
         count = len(self.arrays) / self.size
@@ -54,7 +56,6 @@ class Batches:
             rows = np.sort(order[number * self.size : (number + 1) * self.size])
             pictures = torch.from_numpy(self.arrays.pictures[rows]).permute(0, 3, 1, 2)
             yield pictures, torch.from_numpy(self.arrays.labels[rows]), int(lots.integers(2**31))
-        self.epoch += self.shuffle
 
 
 def brought_to(pictures: torch.Tensor, size: int) -> torch.Tensor:

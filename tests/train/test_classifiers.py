@@ -1,0 +1,286 @@
+"""Classifiers that are trained: reproducible, interruptible, and exported as what was trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from safetensors.torch import load_file
+
+from oddsight import backbones
+from oddsight.backbones.extraction import Extractor
+from oddsight.datasets.collection import ImageFile
+from oddsight.errors import OddsightError
+from oddsight.graphs.running import session
+from oddsight.networks.classifier_settings import AUGMENTATIONS, classifier_settings
+from oddsight.networks.classifiers import train_classifier
+from oddsight.networks.classifying import Network
+from oddsight.networks.compact import scratch
+from oddsight.networks.picture_arrays import Arrays, gathered
+from oddsight.networks.picture_batches import Batches, augmented, brought_to, mixtures, quarter_turns
+
+pytestmark = pytest.mark.train
+
+CLASSES = ("dark", "bright")
+
+
+def arrays(count: int, seed: int, side: int = 32) -> Arrays:
+    """Noise, darker in the first class: learnt in a few steps."""
+    lots = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pictures = lots.integers(0, 120, (count, side, side, 3)) + 120 * labels[:, None, None, None]
+    return Arrays(pictures.astype(np.uint8), labels, f"{seed}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small are slower on more, above all where others compute too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+TRAINING, VALIDATION = arrays(96, 0), arrays(32, 1)
+QUICK = {"epochs": 2, "batch_size": 16, "precision": "32-true"}
+
+
+def trained(folder, network="compact", **changes):
+    gentle = {"learning_rate": 0.02} if network == "compact" else {}
+    settings = classifier_settings(network, **{**QUICK, **gentle, **changes})
+    return train_classifier(TRAINING, VALIDATION, CLASSES, settings, folder)
+
+
+@pytest.fixture(scope="module")
+def compact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compact")
+    return folder, trained(folder)
+
+
+@pytest.mark.parametrize("network", ["compact", "textbook", "efficientnet-lite0"])
+def test_the_exported_network_and_head_say_what_was_trained(network, tmp_path):
+    changes = {} if network != "efficientnet-lite0" else {"size": 64, "first_size": 32}
+    found = trained(tmp_path, network, **changes)
+    extractor = Extractor(backbones.backbone(found.backbone), (found.layer,), found.settings.size, "embedding")
+    loaded = session(extractor.graph.SerializeToString(), threads=1)
+    embeddings = np.concatenate([loaded.run(None, {"image": one[None]})[0] for one in VALIDATION.pictures])
+    logits = embeddings @ found.weights + found.bias
+    accuracy = float((logits.argmax(1) == VALIDATION.labels).mean())
+    assert accuracy == pytest.approx(found.curves[-1].accuracy, abs=1 / len(VALIDATION) + 1e-6)
+    if network == "compact":
+        assert accuracy > 0.9
+    assert len(found.curves) == 2
+    assert all(row.train_accuracy is not None and np.isfinite(row.train_loss) for row in found.curves)
+
+
+def test_the_same_settings_give_the_same_weights_and_others_do_not(compact, tmp_path):
+    _, first = compact
+    again, other = trained(tmp_path / "again"), trained(tmp_path / "other", seed=1)
+    assert np.array_equal(first.weights, again.weights)
+    assert first.backbone.read_bytes() == again.backbone.read_bytes()
+    assert not np.array_equal(first.weights, other.weights)
+
+
+@pytest.mark.parametrize("extras", [(), ("rotation", "outliers")])
+def test_an_interrupted_training_goes_on_to_the_same_weights(extras, tmp_path):
+    settings = classifier_settings("compact", **{**QUICK, "epochs": 3, "learning_rate": 0.02}, extras=extras)
+    whole = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / "whole")
+
+    def stop(row):
+        if row.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / "parts", on_epoch=stop)
+    epochs = []
+    rest = train_classifier(
+        TRAINING, VALIDATION, CLASSES, settings, tmp_path / "parts", on_epoch=lambda row: epochs.append(row.epoch)
+    )
+    assert epochs == [3]
+    assert np.array_equal(whole.weights, rest.weights)
+    assert [row.train_loss for row in whole.curves] == [row.train_loss for row in rest.curves]
+
+
+def test_a_finished_training_is_taken_as_it_is_and_another_is_refused(compact):
+    folder, first = compact
+    epochs = []
+    again = train_classifier(TRAINING, VALIDATION, CLASSES, first.settings, folder, on_epoch=epochs.append)
+    assert not epochs
+    assert np.array_equal(first.weights, again.weights)
+    record = json.loads((folder / "training.json").read_text())
+    assert record["settings"]["seed"] == 0
+    assert len(record["curves"]) == 2
+    with pytest.raises(OddsightError, match="has learning rate"):
+        train_classifier(TRAINING, VALIDATION, CLASSES, replace(first.settings, learning_rate=0.1), folder)
+
+
+@pytest.mark.parametrize("changes", [{"loss": "logitnorm"}, {"extras": ("rotation",)}, {"extras": ("outliers",)}])
+def test_trainings_can_start_from_others(compact, changes, tmp_path):
+    folder, first = compact
+    settings = classifier_settings("compact", **{**QUICK, "epochs": 1, "learning_rate": 0.01}, **changes)
+    found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path, start=folder)
+    assert np.isfinite(found.curves[-1].validation_loss)
+    assert not np.array_equal(first.weights, found.weights)
+    with pytest.raises(OddsightError, match="no finished training"):
+        train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / "x", start=tmp_path / "nothing")
+
+
+def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
+    folder, _ = compact
+    pixels = brought_to(torch.from_numpy(VALIDATION.pictures).permute(0, 3, 1, 2), 32)
+    mixed = mixtures(pixels, torch.from_numpy(VALIDATION.labels), torch.Generator().manual_seed(0))
+    surest = {}
+    for extras in ((), ("outliers",)):
+        settings = classifier_settings(
+            "compact", **{**QUICK, "epochs": 4, "learning_rate": 0.02, "extra_weight": 2.0}, extras=extras
+        )
+        found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / f"{len(extras)}", start=folder)
+        assert found.curves[-1].accuracy > 0.9
+        network = Network(scratch("compact", 32, pixels), 2)
+        network.load_state_dict(load_file(found.backbone.parent / "weights.safetensors"))
+        with torch.no_grad():
+            surest[extras] = float(network.eval()(mixed).softmax(1).amax(1).mean())
+    assert surest["outliers",] < surest[()]
+
+
+def test_a_loss_that_diverges_is_one_sentence(tmp_path):
+    with pytest.raises(OddsightError, match="no longer a finite number: choose a learning rate below"):
+        trained(tmp_path, learning_rate=1e30, epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 0}, "number of epochs"),
+        ({"batch_size": 1}, "batch size"),
+        ({"augment": ("blur",)}, "no augmentation 'blur'"),
+        ({"extras": ("sleep",)}, "no extra 'sleep'"),
+        ({"loss": "mse"}, "no loss 'mse'"),
+        ({"label_smoothing": 1.0}, "label smoothing"),
+        ({"averaging": -0.1}, "averaging"),
+        ({"learning_rate": float("nan")}, "learning rate"),
+        ({"extra_weight": -1.0}, "weight of the extras"),
+    ],
+)
+def test_settings_that_cannot_work(changes, said):
+    with pytest.raises(OddsightError, match=said):
+        classifier_settings("compact", **changes)
+
+
+def test_a_size_that_the_backbone_does_not_take(tmp_path):
+    with pytest.raises(OddsightError, match="must be a multiple of 32, not 40"):
+        trained(tmp_path, "efficientnet-lite0", size=40, first_size=0)
+
+
+def test_sizes_grow_to_the_last():
+    settings = classifier_settings("efficientnet-lite0", epochs=4)
+    assert [settings.size_in(epoch, 32) for epoch in range(4)] == [64, 64, 64, 96]
+    assert [replace(settings, first_size=0).size_in(epoch, 32) for epoch in range(4)] == [96] * 4
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentation_depends_on_its_seed_only_and_keeps_shape_and_range(name):
+    pixels = torch.from_numpy(TRAINING.pictures[:8]).permute(0, 3, 1, 2).float()
+    once, again, other = (augmented(pixels, [name], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+    assert once.shape == pixels.shape
+    assert once.min() >= 0
+    assert once.max() <= 255
+
+
+def test_flips_and_shifts_are_what_they_say():
+    pixels = torch.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).float()
+    for seed in range(5):
+        flipped = augmented(pixels, ["flip"], torch.Generator().manual_seed(seed))
+        for one, before in zip(flipped, pixels, strict=True):
+            assert torch.equal(one, before) or torch.equal(one, before.flip(2))
+        shifted = augmented(pixels, ["crop"], torch.Generator().manual_seed(seed))
+        padded = torch.nn.functional.pad(pixels, (2, 2, 2, 2), mode="reflect")
+        for one, before in zip(shifted, padded, strict=True):
+            places = [before[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
+            assert any(torch.equal(one, place) for place in places)
+
+
+def test_quarter_turns_say_how_far():
+    pixels = torch.rand(12, 3, 8, 8)
+    turned, turns = quarter_turns(pixels, torch.Generator().manual_seed(0))
+    assert set(turns.tolist()) <= {0, 1, 2, 3}
+    for one, before, turn in zip(turned, pixels, turns.tolist(), strict=True):
+        assert torch.equal(torch.rot90(one, -turn, (1, 2)), before)
+
+
+def test_mixtures_are_of_two_classes_and_of_no_picture():
+    pixels = 255 * torch.rand(64, 3, 16, 16)
+    labels = torch.arange(64) % 4
+    mixed = mixtures(pixels, labels, torch.Generator().manual_seed(0))
+    assert 0 < len(mixed) <= 64
+    assert mixed.min() >= 0
+    assert mixed.max() <= 255
+    assert not any(torch.equal(one, before) for one in mixed for before in pixels)
+    assert not len(mixtures(pixels, torch.zeros(64), torch.Generator().manual_seed(0)))
+
+
+def test_batches_are_all_pictures_in_another_order_each_epoch():
+    batches = Batches(arrays(20, 0, 4), 5, shuffle=True, seed=3)
+    epochs = []
+    for batches.epoch in (0, 1, 0):
+        found = list(batches)
+        epochs.append((torch.cat([batch[0] for batch in found]), [batch[2] for batch in found]))
+    (first, seeds), (second, others), (again, same) = epochs
+    assert torch.equal(first, again)
+    assert seeds == same
+    assert not torch.equal(first, second)
+    assert not set(seeds) & set(others)
+    rows = [sorted(map(bytes, epoch.numpy())) for epoch in (first, second)]
+    assert rows[0] == rows[1]
+
+
+def test_a_training_shows_its_pictures_differently_in_each_epoch(tmp_path, monkeypatch):
+    shown = []
+    original = Batches.__iter__
+
+    def watched(self):
+        shown.append([])
+        for batch in original(self):
+            shown[-1].append(batch[2])
+            yield batch
+
+    monkeypatch.setattr(Batches, "__iter__", watched)
+    trained(tmp_path, epochs=3)
+    seeds = [seed for epoch in shown for seed in epoch if len(epoch) == len(TRAINING) // QUICK["batch_size"]]
+    assert len(seeds) == len(set(seeds)) == 3 * len(TRAINING) // QUICK["batch_size"]
+
+
+def test_resizing_is_that_of_the_graph():
+    from oddsight.graphs.preprocessing import preprocessing
+
+    for side, size in ((32, 96), (48, 32)):
+        pictures = arrays(2, 5, side).pictures
+        graph = session(preprocessing(size).SerializeToString(), threads=1)
+        expected = graph.run(None, {"image": pictures})[0]
+        found = brought_to(torch.from_numpy(pictures).permute(0, 3, 1, 2), size).numpy()
+        # Where it makes pictures smaller, the graph rounds after each of the two directions.
+        assert np.abs(found - expected).max() <= (1 if size > side else 4)
+        assert np.abs(found - expected).mean() < 1
+
+
+def test_pictures_of_one_small_size_are_gathered_as_they_are_and_others_are_resized(tmp_path):
+    class Drawn(ImageFile):
+        def read(self):
+            return np.full((self.height, self.width, 3), 7, np.uint8)
+
+    labels = np.array([0, 1])
+    small = [Drawn(tmp_path / str(n), f"{n:064d}", 20, 10) for n in range(2)]
+    assert gathered(small, labels, 32).pictures.shape == (2, 10, 20, 3)
+    mixed = [small[0], Drawn(tmp_path / "x", "f" * 64, 40, 40)]
+    found = gathered(mixed, labels, 32, file=tmp_path / "pictures.npy")
+    assert found.pictures.shape == (2, 32, 32, 3)
+    assert (found.pictures == 7).all()
+    assert np.load(tmp_path / "pictures.npy", mmap_mode="r").shape == (2, 32, 32, 3)

@@ -1,0 +1,106 @@
+"""The study of known classes, small, from the command line to its report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import oddsight
+from cli_files import run
+from textures import texture
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+pytest.importorskip("torch", reason="needs the train extra")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Two materials, to learn and to test, and noise that is neither."""
+    folder = tmp_path_factory.mktemp("data")
+    for split, seeds in (("train", range(60)), ("test", range(100, 120))):
+        for material in ("cloth", "bark"):
+            (folder / "known" / split / material).mkdir(parents=True)
+            for seed in seeds:
+                picture = Image.fromarray(texture(seed, 32, 32, material=material))
+                picture.save(folder / "known" / split / material / f"{seed}.png")
+    (folder / "noise").mkdir()
+    lots = np.random.default_rng(0)
+    for number in range(12):
+        Image.fromarray(lots.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / "noise" / f"{number}.png")
+    return folder
+
+
+def test_from_data_to_report_and_again_from_what_is_there(data, tmp_path):
+    options = [
+        *("study", "cifar10", "--data", data / "known", "-o", tmp_path / "out", "--far", f"noise={data / 'noise'}"),
+        *(
+            "--networks",
+            "textbook,probe",
+            "--ship",
+            "probe",
+            "--epochs",
+            1,
+            "--score",
+            "energy",
+            "--false-alarm-rate",
+            0.2,
+        ),
+    ]
+    done = run(*options)
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    rows = list(csv.DictReader((out / "ood.csv").open()))
+    assert {row["unknown"] for row in rows} == {"noise"}
+    classified = {row["run"]: row for row in csv.DictReader((out / "classification.csv").open())}
+    assert classified.keys() == {"textbook", "probe"}
+    assert float(classified["probe"]["accuracy"]) > 0.9
+    page = (out / "report.html").read_text()
+    assert "noise" in page
+    assert 'src="http' not in page
+    # The numbers of the report are those of the file.
+    model = oddsight.load(out / "probe-energy.onnx")
+    assert model.classes == ("bark", "cloth")
+    told = run(
+        "evaluate",
+        out / "probe-energy.onnx",
+        "--labelled",
+        data / "known",
+        "--unknown",
+        f"noise={data / 'noise'}",
+        "--json",
+        "-",
+    )
+    found = json.loads(told.out)
+    assert found["accuracy"] == pytest.approx(float(classified["probe"]["accuracy"]))
+    energy = next(row for row in rows if row["run"] == "probe" and row["score"] == "energy")
+    assert found["unknown"]["noise"]["auroc"] == pytest.approx(float(energy["auroc"]), abs=1e-6)
+    # Nothing is trained twice, and the tables are the same.
+    before = {path.name: path.read_bytes() for path in out.glob("*.csv") if path.name != "shipped.csv"}
+    checkpoint = (out / "work" / "textbook-0" / "checkpoint.safetensors").stat().st_mtime_ns
+    again = run(*options)
+    assert again.code == 0
+    assert "epoch 1" not in again.err
+    assert (out / "work" / "textbook-0" / "checkpoint.safetensors").stat().st_mtime_ns == checkpoint
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--networks", "resnet"], "no recipe 'resnet'"),
+        (["--networks", "probe", "--ship", "compact"], "compact is to be shipped, but is not among probe"),
+        (["--networks", "probe", "--score", "luck"], "no score 'luck'"),
+        (["--networks", "outliers"], "starts from fine-tuned of seed 0, which has not been trained"),
+        (["--networks", "probe", "--false-alarm-rate", "0.001"], "at least 999 calibration images"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence(options, said, data, tmp_path):
+    done = run("study", "cifar10", "--data", data / "known", "-o", tmp_path, *options)
+    assert done.code == 1
+    assert said in done.err
+    assert "Traceback" not in done.err
