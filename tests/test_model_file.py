@@ -19,20 +19,22 @@ import oddsight
 from conftest import SIZE
 from oddsight.errors import ModelError
 from oddsight.graphs.building import chain, digest, piece
-from oddsight.graphs.calibrating import SCORES, calibrating
+from oddsight.graphs.calibrating import CLASSES, SCORES, calibrating
+from oddsight.graphs.naming import BIAS
 from oddsight.metadata import KEY
 from oddsight.model import Model
 from textures import texture
-from tiny_model import CALIBRATION, GRID, NORMALS, tiny_model, tiny_proto
+from tiny_model import CALIBRATION, GRID, NORMALS, TAKEN, tiny_class_model, tiny_class_proto, tiny_model, tiny_proto
 
 DATA = Path(__file__).parent / "data"
-OLD, KEPT = DATA / "model-schema-1.onnx", DATA / "model-schema-2.onnx"
+OLD, KEPT, KEPT_CLASSES = (DATA / f"model-schema-{number}.onnx" for number in (1, 2, 3))
 PICTURE = texture(1, 31, 17)
 
 
-def make_kept_file():
-    """What made ``model-schema-2.onnx``, and before it schema 1. Not to be run again: the files stay as they are."""
+def make_kept_files():
+    """What made schemas 2 and 3, and before them schema 1. Not to be run again: the files stay as they are."""
     tiny_model().save(KEPT)
+    tiny_class_model().save(KEPT_CLASSES)
 
 
 # A file that was written once is read by every later version.
@@ -69,15 +71,47 @@ def test_kept_files_give_the_recorded_scores(path, picture, score, p_value, anom
     assert (model.decision.threshold, model.decision.false_alarm_rate) == (180.0, 0.1)
 
 
-@pytest.mark.parametrize(("path", "schema"), [(OLD, 1), (KEPT, 2)], ids=["schema 1", "schema 2"])
+RECORDED_CLASSES = [
+    ((255, 0, 240), 165.0, "red", 0.57244, 2 / 8, "none of these", 0),
+    ((230, 100, 90), 140.0, "red", 0.88099, 3 / 8, "red", 0),
+    ((10, 250, 190), 150.0, "green", 0.76363, 2 / 7, "none of these", 1),
+    ((90, 240, 10), 340 / 3, "green", 0.94354, 3 / 7, "green", 1),
+    ((60, 100, 50), 70.0, "green", 0.55029, 5 / 7, "green", 1),
+    ((10, 90, 240), 340 / 3, "blue", 0.94354, 4 / 7, "blue", 2),
+    ((100, 90, 230), 140.0, "blue", 0.88099, 3 / 7, "blue", 2),
+]
+"""Colours, and what a file of schema 3 made of them when it was written: its score, class and that one's probability,
+its p-value among calibration images taken for the class, and the verdict by the class's own threshold."""
+
+
+@pytest.mark.parametrize(("colour", "score", "label", "probability", "p_value", "verdict", "nearest"), RECORDED_CLASSES)
+def test_the_kept_file_with_classes_gives_the_recorded_verdicts(
+    colour, score, label, probability, p_value, verdict, nearest
+):
+    model = oddsight.load(KEPT_CLASSES)
+    result = model.predict(np.full((3, 2, 3), colour, np.uint8))
+    assert result.score == pytest.approx(score, rel=1e-5)
+    assert result.p_value == pytest.approx(p_value, rel=1e-6)
+    assert (result.label, result.verdict, result.nearest) == (label, verdict, NORMALS[nearest])
+    assert result.label_probability == pytest.approx(probability, rel=1e-4)
+    assert result.anomalous == (verdict == "none of these")
+    assert model.classes == ("red", "green", "blue")
+    assert [model.threshold_for(index) for index in range(3)] == [160.0, 140.0, 150.0]
+    assert (result.threshold, result.false_alarm_rate) == (model.threshold_for(model.classes.index(label)), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"), [(OLD, 1), (KEPT, 2), (KEPT_CLASSES, 3)], ids=["schema 1", "schema 2", "schema 3"]
+)
 def test_the_kept_files_are_small_and_whole(path, schema):
     assert path.stat().st_size < 5000
     model = Model.load(path)
     assert model.to_bytes() == path.read_bytes()
     assert model.metadata.schema_version == schema
     assert (model.metadata.explanation is None) == (schema == 1)
+    assert (model.metadata.classes is None) == (schema < 3)
     # Another decision keeps the schema, and what it says.
-    again = model.with_decision(threshold=1.0).with_decision(false_alarm_rate=0.1)
+    again = model.with_decision(threshold=1.0).with_decision(false_alarm_rate=model.decision.false_alarm_rate)
     assert again.to_bytes() == model.to_bytes()
 
 
@@ -331,9 +365,13 @@ SPOILED = {
     "metadata no JSON": (raw_metadata("{"), "not valid JSON"),
     "metadata nested deeply": (raw_metadata("[" * 100_000), "not valid JSON"),
     "metadata a list": (raw_metadata("[1]"), "schema version is None"),
-    "a later schema": (edit(schema_version=3), "schema version is 3.* reads versions 1 and 2"),
-    "schema 1 with an explanation": (edit(schema_version=1), "wrong at explanation"),
-    "schema 2 without an explanation": (edit(explanation=...), "wrong at explanation"),
+    "a later schema": (edit(schema_version=4), "schema version is 4.* reads versions 1 to 3"),
+    "schema 1 with an explanation": (
+        edit(schema_version=1),
+        "wrong: the explanation and the schema version do not fit",
+    ),
+    "schema 2 without an explanation": (edit(explanation=...), "wrong: the explanation and the schema version"),
+    "schema 3 without classes": (edit(schema_version=3), "wrong: the classes and the schema version do not fit"),
     "schema 1 with nearest": (edit(schema_version=1, explanation=...), "outputs are not score, p_value, anomaly_map$"),
     "schema as a truth": (edit(schema_version=True), "schema version is True"),
     "normals no base64": (edit(explanation__normals="!"), "wrong at explanation.normals"),
@@ -395,6 +433,121 @@ def test_spoiled_models_are_refused(tmp_path, kind):
     refused(path, message)
 
 
+def classes_of_calibration(values, kind=np.int64):
+    def change(proto):
+        constant(proto, CLASSES).CopyFrom(numpy_helper.from_array(np.array(values, kind), CLASSES))
+
+    return change
+
+
+def another_class_first(proto):
+    classes = TAKEN.copy()
+    classes[[0, 1]] = classes[[1, 0]]
+    classes_of_calibration(classes)(proto)
+
+
+def renamed_constant(name):
+    def change(proto):
+        constant(proto, name).name = "other"
+
+    return change
+
+
+def malformed_classes(proto):
+    constant(proto, CLASSES).dims[0] = 5  # of 19
+
+
+def in_schema_2(proto):
+    edit(schema_version=2, classes=...)(proto)
+
+
+def with_classes_hidden(proto):
+    """Schema 2, whose outputs tell of no classes, and whose p-values are by class all the same."""
+
+    def change(spoiled):
+        for value in [value for value in spoiled.graph.output if value.name.startswith("class_")]:
+            spoiled.graph.output.remove(value)
+
+    hostile(change)(proto)
+    in_schema_2(proto)
+
+
+FEW, OTHER = "as many classes apart as it names", "do not follow from its calibration scores"
+SPOILED_CLASSES = {
+    "classes with schema 2": (edit(schema_version=2), "wrong: the classes and the schema version do not fit"),
+    "classes denied": (in_schema_2, "outputs are not score, p_value, nearest$"),
+    "classes hidden": (with_classes_hidden, "its calibration images have classes, and it knows none"),
+    "classes as text": (edit(classes="red"), "wrong at classes"),
+    "one name": (edit(classes__names=["red"]), "wrong at classes.names"),
+    "names too few": (edit(classes__names=["red", "green"], classes__thresholds=[160.0, 140.0]), FEW),
+    "names too many": (edit(classes__names=[*"rgbx"], classes__thresholds=[160.0, 140.0, 150.0, 1.0]), FEW),
+    "names alike": (edit(classes__names=["red", "red", "blue"]), "wrong: two classes share a name"),
+    "a name that is none": (edit(classes__names=["red", None, "blue"]), "wrong at classes.names.1"),
+    "temperature zero": (edit(classes__temperature=0.0), "wrong at classes.temperature"),
+    "temperature infinite": (edit(classes__temperature=float("inf")), "wrong at classes.temperature"),
+    "a threshold for each too few": (edit(classes__thresholds=[160.0, 140.0]), "not as many thresholds as classes"),
+    "a threshold for each edited": (edit(classes__thresholds=[160.0, 140.0, 150.5]), OTHER),
+    "thresholds exchanged": (edit(classes__thresholds=[140.0, 160.0, 150.0]), OTHER),
+    "thresholds not finite": (edit(classes__thresholds=[160.0, 140.0, NAN]), "wrong at classes.thresholds.2"),
+    "thresholds denied": (edit(classes__thresholds=None), OTHER),
+    "thresholds beside one by hand": (edit(decision__false_alarm_rate=None), OTHER),
+    "rate out of a class's reach": (
+        edit(decision__false_alarm_rate=0.1, decision__threshold=180.0),
+        "thresholds cannot be right.* were taken for green",
+    ),
+    "calibration classes edited": (another_class_first, "damaged or was edited"),
+    "calibration classes out of range": (hostile(classes_of_calibration(TAKEN + 1)), "calibration images are not"),
+    "calibration classes below zero": (hostile(classes_of_calibration(TAKEN - 1)), "calibration images are not"),
+    "calibration classes too few": (hostile(classes_of_calibration(TAKEN[1:])), "calibration images are not"),
+    "calibration classes a table": (hostile(classes_of_calibration(TAKEN[None])), "calibration images are not"),
+    "calibration classes of another type": (hostile(classes_of_calibration(TAKEN, np.int32)), "are damaged"),
+    "calibration classes malformed": (hostile(malformed_classes), "are damaged"),
+    "calibration classes hidden": (hostile(renamed_constant(CLASSES)), OTHER),
+    "no head": (hostile(renamed_constant(BIAS)), FEW),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED_CLASSES)
+def test_spoiled_models_with_classes_are_refused(tmp_path, kind):
+    spoil, message = SPOILED_CLASSES[kind]
+    proto = tiny_class_proto()
+    spoil(proto)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    refused(path, message)
+
+
+def test_thresholds_for_each_class_take_a_calibration_of_each(tmp_path):
+    proto = tiny_class_proto(by_class=False)
+    edit(classes__thresholds=[140.0] * 3)(proto)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    refused(path, OTHER)
+    edit(classes__thresholds=None)(proto)
+    path.write_bytes(proto.SerializeToString())
+    assert not oddsight.load(path).by_class
+
+
+def test_a_class_that_is_not_there_is_an_error():
+    proto = tiny_class_proto(by_class=False)
+
+    def one_further(spoiled):
+        node = next(node for node in spoiled.graph.node if "class_index" in node.output)
+        node.output[0] = "least"
+        spoiled.graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "further"))
+        at = list(spoiled.graph.node).index(node) + 1
+        added = onnx.helper.make_node("Add", ["least", "further"], ["class_index"])
+        later = [onnx.NodeProto.FromString(one.SerializeToString()) for one in spoiled.graph.node[at:]]
+        del spoiled.graph.node[at:]
+        spoiled.graph.node.extend([added, *later])
+
+    hostile(one_further)(proto)
+    model = Model.from_bytes(proto.SerializeToString())
+    assert model.predict(np.full((1, 1, 3), (255, 0, 0), np.uint8)).label == "green"
+    with pytest.raises(ModelError, match="for class 3, and it knows 3"):
+        model.predict(np.full((1, 1, 3), (0, 0, 255), np.uint8))
+
+
 def test_a_graph_that_onnxruntime_refuses_is_an_error_when_it_is_run(tmp_path):
     proto = tiny_proto()
 
@@ -436,7 +589,10 @@ def test_a_threshold_set_by_hand_needs_no_calibration_behind_it():
 
 def behaviour(model):
     result = model.predict(PICTURE)
-    return result.score, result.p_value, result.threshold, result.map is None or result.map.tobytes(), result.voices
+    # Names are what the metadata say, which nothing else in the file could tell from other names.
+    label = result.label and (model.classes.index(result.label), result.label_probability)
+    scored = result.score, result.p_value, result.threshold, label
+    return scored, result.map is None or result.map.tobytes(), result.voices
 
 
 def same_or_refused(content, expected):
@@ -483,19 +639,21 @@ def changed(content, made):
     return bytes(data)
 
 
-TINY = KEPT.read_bytes() if KEPT.exists() else b""
-TINY_BEHAVIOUR = behaviour(Model.from_bytes(TINY)) if TINY else None
+TINY = [path.read_bytes() for path in (KEPT, KEPT_CLASSES)]
+TINY_BEHAVIOUR = [behaviour(Model.from_bytes(content)) for content in TINY]
 
 
-@given(changes())
-@settings(max_examples=600, deadline=None)
-def test_changed_bytes_give_the_same_model_or_an_error(made):
-    same_or_refused(changed(TINY, made), TINY_BEHAVIOUR)
+@given(st.integers(0, 1), changes())
+@settings(max_examples=800, deadline=None)
+def test_changed_bytes_give_the_same_model_or_an_error(which, made):
+    same_or_refused(changed(TINY[which], made), TINY_BEHAVIOUR[which])
 
 
-def test_every_single_byte_matters_or_does_no_harm():
-    for at in range(0, len(TINY), 3):
-        same_or_refused(TINY[:at] + bytes([TINY[at] ^ (1 << at % 8)]) + TINY[at + 1 :], TINY_BEHAVIOUR)
+@pytest.mark.parametrize("which", [0, 1], ids=["schema 2", "schema 3"])
+def test_every_single_byte_matters_or_does_no_harm(which):
+    content = TINY[which]
+    for at in range(0, len(content), 3):
+        same_or_refused(content[:at] + bytes([content[at] ^ (1 << at % 8)]) + content[at + 1 :], TINY_BEHAVIOUR[which])
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.errors import DataError
+from oddsight.errors import DataError, plain
 
 DEFAULT_RATE = 0.01
 
@@ -93,19 +93,20 @@ def decide_by_class(
         rate: Between 0 and 1.
 
     Raises:
-        DataError: If ``rate`` takes more calibration images of a class than there are.
+        DataError: If ``rate`` is not between 0 and 1, or takes more calibration images of a class than there are; it
+            names the class with the fewest.
     """
-    found = []
-    for index, name in enumerate(names):
-        own = scores[classes == index]
-        if len(own) < images_needed(rate):
-            raise DataError(
-                f"a rate of {rate:g} for each class takes at least {images_needed(rate):,} calibration images of each, "
-                f"and {len(own):,} were taken for {name}: ask for {smallest_rate(max(1, len(own))):.3g} or more, add "
-                "images, or use one threshold for all classes"
-            )
-        found.append(decide(own, rate).threshold)
-    return tuple(found)
+    check_rate(rate)
+    counts = np.bincount(classes, minlength=len(names))
+    fewest = int(counts.argmin())
+    if counts[fewest] < images_needed(rate):
+        more = f"ask for {smallest_rate(int(counts[fewest])):.3g} or more, " * bool(counts[fewest])
+        raise DataError(
+            f"a rate of {rate:g} for each class takes at least {images_needed(rate):,} calibration images of each, and "
+            f"{counts[fewest]:,} were taken for {plain(names[fewest])}: {more}add images, or use one threshold for all "
+            "classes"
+        )
+    return tuple(decide(scores[classes == index], rate).threshold for index in range(len(names)))
 
 
 def p_values(calibration: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from oddsight.classification_metrics import accuracy, confusion, macro_average, per_class
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.collection import ImageFile, Progress, seen, silent
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, plain
 from oddsight.metrics import binomial_interval
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
@@ -117,20 +117,20 @@ def evaluate_classes(
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: If the model knows no classes or others, or images were used to fit it.
+        DataError: If the model knows no classes or others, a set has no images, or images were used to fit it.
     """
     if not model.classes:
         raise DataError("the model knows no classes: evaluate it on normal and anomalous images")
     strange = sorted(set(data.classes) - set(model.classes))
     if strange:
-        raise DataError(f"the model does not know the class {strange[0]}: it knows {', '.join(model.classes)}")
-    if not len(data):
-        raise DataError("there are no labelled images to evaluate on")
-    sets = {"": data.images, **(unknown or {})}
-    _check_leaks(model, sets)
-    results = {name: _judged(model, images, progress) for name, images in sets.items()}
+        names = plain(", ".join(model.classes))
+        raise DataError(f"the model does not know the class {plain(strange[0])}: it knows {names}")
+    sets = {f"images of {plain(name)}": images for name, images in (unknown or {}).items()}
+    for what, images in {"labelled images": data.images, **sets}.items():
+        _check_images(model, what, images)
+    known = _judged(model, data.images, progress)
+    results = {name: _judged(model, images, progress) for name, images in (unknown or {}).items()}
     index = {name: number for number, name in enumerate(model.classes)}
-    known = results.pop("")
     return ClassEvaluation(
         classes=model.classes,
         labels=np.array([index[data.classes[label]] for label in data.labels], np.int64),
@@ -156,16 +156,16 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def _check_leaks(model: Model, sets: Mapping[str, Sequence[ImageFile]]) -> None:
+def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
+    if not images:
+        raise DataError(f"there are no {what} to evaluate on")
     learnt = seen(model.metadata.training.images_seen)
-    for name, images in sets.items():
-        leaked = [image for image in images if learnt(image.content)]
-        if leaked:
-            what = f"images of {name}" if name else "test images"
-            raise DataError(
-                f"{len(leaked)} of {len(images)} {what} were used to fit this model, such as {leaked[0].path}: take "
-                "them out, numbers on them would mean nothing"
-            )
+    leaked = [image for image in images if learnt(image.content)]
+    if leaked:
+        raise DataError(
+            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: take "
+            "them out, numbers on them would mean nothing"
+        )
 
 
 def _judged(model: Model, images: Sequence[ImageFile], progress: Progress) -> tuple[Result, ...]:

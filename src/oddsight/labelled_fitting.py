@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from oddsight.classification_metrics import temperature
 from oddsight.datasets.class_images import ClassImages, repeats, stratified
 from oddsight.datasets.classes import read_classes
 from oddsight.datasets.collection import ImageFile, Progress, pack, silent
-from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError
+from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError, plain
 from oddsight.fitting import versions
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
@@ -47,6 +48,7 @@ from oddsight.networks.classifier_settings import ClassifierSettings, as_json, c
 from oddsight.networks.classifiers import TrainedClassifier, make_folder, require_training, train_classifier
 from oddsight.networks.picture_arrays import gathered
 from oddsight.networks.settings import Epoch
+from oddsight.result import NONE_OF_THESE
 from oddsight.scores import Score
 from oddsight.scores.head import Head
 
@@ -63,6 +65,9 @@ DEFAULT_FRACTION = 0.1
 _INVERSE_PENALTY = 0.01
 _ITERATIONS = 300
 _CHECKED = 3
+_LONGEST = 1000
+"""Letters in the name of a class, at most."""
+
 _COPIES = 4
 """Of the embeddings, that learning from them takes in memory at most."""
 
@@ -87,6 +92,12 @@ class Parts:
     def images(self) -> tuple[ImageFile, ...]:
         """Of all parts."""
         return (*self.training.images, *self.validation.images, *self.calibration.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over classes, contents and labels of all parts, hex."""
+        labels = np.concatenate([part.labels for part in (self.training, self.validation, self.calibration)])
+        return ClassImages(self.images, labels, self.training.classes).fingerprint
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     data: str | os.PathLike[str] | ClassImages,
     *,
     classifier: str = PROBE,
-    backbone: str = backbones.DEFAULT,
+    backbone: str | None = None,
     layers: Sequence[str] | None = None,
     size: int | None = None,
     score: str | Score = scores.DEFAULT,
@@ -155,7 +166,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             is learnt from, and no other is touched.
         classifier: ``probe`` (linear on frozen features; needs no PyTorch), ``fine-tuned`` (the backbone learns,
             too), ``compact`` or ``textbook`` (networks that start from scratch).
-        backbone: As :func:`oddsight.fit` takes it; for ``fine-tuned``, a name that PyTorch can learn.
+        backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` a name that PyTorch can learn; by
+            default :data:`oddsight.backbones.DEFAULT`.
         layers: For ``probe``: stages whose averages are the embedding; by default the deepest.
         size: Side in pixels to which images are brought; by default the classifier's.
         score: How an image that belongs to none of the classes is told: a name of
@@ -188,21 +200,26 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         raise OddsightError(f"the seed must be 0 or more, not {seed}")
     if false_alarm_rate is not None:
         check_rate(false_alarm_rate)
-    chosen = scores.by_name(score) if isinstance(score, str) else score
-    settings = _settings(classifier, backbone, layers, size, epochs, loss, extras, seed)
+    chosen = scores.by_name(score) if isinstance(score, str) else deepcopy(score)
+    parse_bytes(memory)
+    start: Extractor | ClassifierSettings
+    if classifier == PROBE:
+        _check_probe(epochs=epochs, loss=loss, extras=extras, work=work, accelerator=accelerator)
+        start = _extractor(backbone or backbones.DEFAULT, layers, size)
+    else:
+        start = _settings(classifier, backbone, layers, size, epochs, loss, extras, seed)
     read = data if isinstance(data, ClassImages) else _training_split(data, progress)
     parts = divided(read, DEFAULT_FRACTION if calibration_fraction is None else calibration_fraction, seed)
     rate = _reachable(parts.calibration, false_alarm_rate, per_class=per_class)
-    on_plan(LabelledPlan(parts, read.errors, classifier, rate, settings))
+    on_plan(LabelledPlan(parts, read.errors, classifier, rate, None if isinstance(start, Extractor) else start))
     cache = cache or default_cache()
     with ExitStack() as stack:
-        if settings is None:
-            extractor = _extractor(backbone, layers, size)
-            found = Embeddings(extractor, parts, memory, cache, progress)
-            known = probe(extractor, found.training, parts.training)
+        if isinstance(start, Extractor):
+            found = Embeddings(start, parts, memory, cache, progress)
+            known = probe(start, found.training, parts.training)
         else:
             folder = Path(work) if work is not None else Path(stack.enter_context(TemporaryDirectory()))
-            known, _ = train(parts, settings, folder, accelerator=accelerator, progress=progress, on_epoch=on_epoch)
+            known, _ = train(parts, start, folder, accelerator=accelerator, progress=progress, on_epoch=on_epoch)
             found = Embeddings(known.extractor, parts, memory, cache, progress)
         progress("learning", 0, 1)
         chosen.fit(found.training, parts.training.labels, known.head, seed=seed)
@@ -222,29 +239,33 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         )
 
 
+def _check_probe(*, accelerator: str, **others: object) -> None:
+    given = [name for name, value in others.items() if value is not None] + ["accelerator"] * (accelerator != "auto")
+    if given:
+        raise OddsightError(f"a probe trains no network, so it takes no {given[0]}: choose another classifier")
+
+
 def _settings(
     classifier: str,
-    backbone: str,
+    backbone: str | None,
     layers: Sequence[str] | None,
     size: int | None,
     epochs: int | None,
     loss: str | None,
     extras: Sequence[str] | None,
     seed: int,
-) -> ClassifierSettings | None:
+) -> ClassifierSettings:
     changes = {"epochs": epochs, "loss": loss, "extras": tuple(extras) if extras is not None else None}
-    if classifier == PROBE:
-        given = [name for name, value in changes.items() if value is not None]
-        if given:
-            raise OddsightError(
-                f"a probe is not trained by epochs, so it takes no {given[0]}: choose another classifier"
-            )
-        return None
+    if backbone is not None and classifier != FINE_TUNED:
+        raise OddsightError(f"the classifier {classifier} is a network of its own: leave the backbone out")
     if layers is not None:
         raise OddsightError(f"the classifier {classifier} reads the deepest layer of its network: leave the layers out")
     if size is not None:
         changes |= {"size": size, "first_size": 0}
-    return classifier_settings(backbone if classifier == FINE_TUNED else classifier, seed=seed, **changes)
+    network = backbone or backbones.DEFAULT
+    settings = classifier_settings(network if classifier == FINE_TUNED else classifier, seed=seed, **changes)
+    require_training()
+    return settings
 
 
 def _training_split(data: str | os.PathLike[str], progress: Progress) -> ClassImages:
@@ -262,6 +283,7 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
     """
     if not 0 < fraction < 0.5:
         raise DataError(f"the calibration fraction must lie above 0 and below 0.5, not {fraction:g}")
+    _check_names(data.classes)
     for repeat in repeats({"train": data}):
         if repeat.contradicts:
             where = " and ".join(place.name for place in repeat.places[:2])
@@ -270,13 +292,25 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
     distinct = data.subset([firsts[content] for content in sorted(firsts)])
     few = [name for name, count in distinct.counts().items() if count < 3]
     if len(distinct.classes) < 2 or few:
-        what = f"the class {few[0]} has fewer than 3 distinct images" if few else "there is only one class"
+        what = f"the class {plain(few[0])} has fewer than 3 distinct images" if few else "there is only one class"
         raise DataError(f"{what}, and learning classes takes two or more with at least 3 each")
     rest, calibration = stratified(distinct, fraction, seed)
     training, validation = stratified(rest, fraction / (1 - fraction), seed)
     if min(training.counts().values(), default=0) < 1:
         raise DataError(f"a calibration fraction of {fraction:g} leaves nothing to learn from: choose a smaller one")
     return Parts(training, validation, calibration, len(data) - len(distinct))
+
+
+def _check_names(classes: Sequence[str]) -> None:
+    """Refuse names that a model file cannot hold, or that could be taken for another verdict."""
+    for name in classes:
+        if name.strip().lower() == NONE_OF_THESE:
+            raise DataError(f"a class is called {plain(name)!r}, which is the verdict on images of no class: rename it")
+        if not name.strip() or len(name) > _LONGEST or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(
+                f"the name of a class, {plain(name)[:40]!r}, is empty, longer than {_LONGEST:,} letters, or no text: "
+                "rename it"
+            )
 
 
 def _reachable(calibration: ClassImages, rate: float | None, *, per_class: bool) -> float:
@@ -291,12 +325,12 @@ def _reachable(calibration: ClassImages, rate: float | None, *, per_class: bool)
             )
         return rate
     # Fewer images are taken for a class than belong to it where some are taken for another.
-    return max(DEFAULT_RATE, smallest_rate(count // 2 if per_class else count))
+    return max(DEFAULT_RATE, smallest_rate(max(1, count // 2) if per_class else count))
 
 
 def _extractor(name: str, layers: Sequence[str] | None, size: int | None) -> Extractor:
     network = backbones.backbone(name)
-    stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
+    stages = tuple(layers) if layers else (list(network.stages)[-1],)
     network.check_layers(stages)
     extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
     network.shapes(extractor.stages, extractor.size)
@@ -479,7 +513,7 @@ def assembled(
             images=len(parts.training),
             duplicates=parts.duplicates,
             unreadable=unreadable,
-            fingerprint=parts.training.fingerprint,
+            fingerprint=parts.fingerprint,
             images_seen=pack(parts.images),
             seed=seed,
         ),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from oddsight.labelled_evaluation import ClassEvaluation
 from oddsight.labelled_fitting import LabelledPlan
-from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.studies.results import Study
 from oddsight.terminal import complain, console, note, percent, shown, table
@@ -38,16 +37,6 @@ def say_class_epoch(row: Epoch, quiet: bool) -> None:
     validation = f" ({percent(row.accuracy)})" if row.accuracy is not None else ""
     losses = f"training loss {row.train_loss:.4f}{training}, validation loss {row.validation_loss:.4f}{validation}"
     note(f"epoch {row.epoch}: {losses}, {row.seconds:.0f} s", quiet=quiet)
-
-
-def say_fitted_classes(model: Model, path: Path, quiet: bool) -> None:
-    """Say what was written, and what it promises."""
-    note(f"wrote {path} ({len(model.to_bytes()) / 1e6:.1f} MB)", quiet=quiet)
-    known, rate = model.metadata.classes, model.decision.false_alarm_rate
-    assert known is not None
-    if rate is not None:
-        each = "the images taken for each class" if known.thresholds is not None else "images of the known classes"
-        note(f"rejects at most {percent(rate)} of {each}, by {model.metadata.method.name}", quiet=quiet)
 
 
 def show_class_evaluation(found: ClassEvaluation) -> None:

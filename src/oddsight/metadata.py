@@ -131,6 +131,8 @@ class Metadata(_Section):
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
             raise ValueError("there are not as many thresholds as classes")
+        if self.classes is not None and len(set(self.classes.names)) != len(self.classes.names):
+            raise ValueError("two classes share a name")
         return self
 
     def to_json(self) -> str:
@@ -159,5 +161,6 @@ class Metadata(_Section):
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "explanation"
-            raise ModelError(f"its metadata is wrong at {plain(where)}: {plain(first['msg'])}") from error
+            where = ".".join(str(part) for part in first["loc"])
+            reason = plain(first["msg"].removeprefix("Value error, "))
+            raise ModelError(f"its metadata is wrong{f' at {plain(where)}' * bool(where)}: {reason}") from error

@@ -196,13 +196,16 @@ def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, 
     Raises:
         DataError: Not 0 <= k <= n, or n is 0.
     """
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
     _check_confidence(confidence)
     if n < 1 or not 0 <= k <= n:
         raise DataError(f"{k} of {n} images is not a rate")
-    interval = binomtest(k, n).proportion_ci(confidence_level=confidence, method="exact")
-    return float(interval.low), float(interval.high)
+    # Quantiles of beta distributions: the same as binomtest's roots, a thousand times as fast.
+    tail = (1 - confidence) / 2
+    low = betaincinv(k, n - k + 1, tail) if k else 0.0
+    high = betaincinv(k + 1, n - k, 1 - tail) if k < n else 1.0
+    return float(low), float(high)
 
 
 def bootstrap_interval(

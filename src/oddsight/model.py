@@ -76,6 +76,11 @@ class Model:
         return self._file.calibration
 
     @property
+    def fewest(self) -> int:
+        """Calibration images that a rate rests on: all, or the fewest of a class where each has its own."""
+        return self._file.fewest
+
+    @property
     def decision(self) -> Decision:
         """When an image counts as anomalous."""
         return Decision(self.metadata.decision.threshold, self.metadata.decision.false_alarm_rate)
@@ -92,6 +97,9 @@ class Model:
         """
         if (false_alarm_rate is None) == (threshold is None):
             raise DataError("give either a false-alarm rate or a threshold")
+        known = self.metadata.classes
+        # First the classes, which need more images: what they say is enough is enough for all.
+        thresholds = self._class_thresholds(known.names, false_alarm_rate) if known is not None else None
         if false_alarm_rate is not None:
             decision = decide(self.calibration_scores, false_alarm_rate)
         else:
@@ -100,10 +108,8 @@ class Model:
                 raise DataError("the threshold must be a finite number")
         info = DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
         metadata = self.metadata.model_copy(update={"decision": info})
-        if metadata.classes is not None:
-            thresholds = self._class_thresholds(metadata.classes.names, false_alarm_rate)
-            classes = metadata.classes.model_copy(update={"thresholds": thresholds})
-            metadata = metadata.model_copy(update={"classes": classes})
+        if known is not None:
+            metadata = metadata.model_copy(update={"classes": known.model_copy(update={"thresholds": thresholds})})
         proto = onnx.load_model_from_string(self._file.content)
         for entry in proto.metadata_props:
             if entry.key == KEY:
@@ -120,6 +126,11 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that it knows; empty if it knows only what is normal."""
         return tuple(self.metadata.classes.names) if self.metadata.classes is not None else ()
+
+    @property
+    def by_class(self) -> bool:
+        """Whether p-values are among images that are taken for the same class, instead of among all."""
+        return self._file.calibration_classes is not None
 
     def threshold_for(self, label: int | None) -> float:
         """Above which score an image that is taken for this class counts as anomalous."""
@@ -159,7 +170,7 @@ class Model:
         names = [output.name for output in loaded.get_outputs()]
         values = dict(zip(names, run(loaded, {"image": pixels[None]}, source or "an array"), strict=True))
         height, width, _ = pixels.shape
-        label = int(values["class_index"][0]) if self.classes else None
+        label = self._label(int(values["class_index"][0])) if self.classes else None
         total = self._calibrated_on(label) + 1
         return Result(
             source=source,
@@ -176,6 +187,11 @@ class Model:
             label=self.classes[label] if label is not None else None,
             label_probability=float(values["class_probability"][0]) if label is not None else None,
         )
+
+    def _label(self, index: int) -> int:
+        if not 0 <= index < len(self.classes):
+            raise ModelError(f"its graph takes an image for class {index}, and it knows {len(self.classes)}")
+        return index
 
     def _calibrated_on(self, label: int | None) -> int:
         """How many calibration images an image that is taken for this class is compared with."""

@@ -17,6 +17,7 @@ from oddsight.calibration import decide, decide_by_class
 from oddsight.errors import DataError, ModelError, plain
 from oddsight.graphs.building import digest
 from oddsight.graphs.calibrating import calibration_classes, calibration_scores
+from oddsight.graphs.naming import head_classes
 from oddsight.metadata import KEY, Metadata
 
 _LARGEST = 2**31 - 1
@@ -41,6 +42,13 @@ class ModelFile:
     metadata: Metadata
     calibration: NDArray[np.float32]
     calibration_classes: NDArray[np.int64] | None = None
+
+    @property
+    def fewest(self) -> int:
+        """Calibration images that a rate rests on: all, or the fewest of a class where each has its own."""
+        if self.calibration_classes is None or self.metadata.classes is None:
+            return len(self.calibration)
+        return int(np.bincount(self.calibration_classes, minlength=len(self.metadata.classes.names)).min())
 
 
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
@@ -198,17 +206,20 @@ def _checked_classes(
         classes = calibration_classes(proto)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ModelError("the classes of its calibration images are damaged") from error
-    if classes is None or known is None:
-        if known is not None and known.thresholds is not None:
-            raise ModelError("it has thresholds for each class, but no calibration for each")
+    if known is None:
+        if classes is not None:
+            raise ModelError("its calibration images have classes, and it knows none")
         return None
-    if classes.shape != scores.shape or not np.isin(classes, np.arange(len(known.names))).all():
+    if head_classes(proto) != len(known.names):
+        raise ModelError("its graph does not tell as many classes apart as it names")
+    if classes is not None and (classes.shape != scores.shape or not np.isin(classes, range(len(known.names))).all()):
         raise ModelError("the classes of its calibration images are not as many or not as it says")
-    if known.thresholds is not None:
+    expected = None
+    if classes is not None and rate is not None:
         try:
-            own = decide_by_class(scores, classes, known.names, rate) if rate is not None else ()
+            expected = list(decide_by_class(scores, classes, known.names, rate))
         except DataError as error:
             raise ModelError(f"its thresholds cannot be right: {error}") from error
-        if list(own) != known.thresholds:
-            raise ModelError("the thresholds of its classes do not follow from its calibration scores")
+    if known.thresholds != expected:
+        raise ModelError("the thresholds of its classes do not follow from its calibration scores")
     return classes

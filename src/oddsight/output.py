@@ -14,6 +14,7 @@ from oddsight.backbones.catalogue import Offer
 from oddsight.backbones.description import Description
 from oddsight.calibration import smallest_rate
 from oddsight.datasets.check import CheckReport
+from oddsight.datasets.collection import unpacked
 from oddsight.evaluation import Evaluation
 from oddsight.files import write_bytes
 from oddsight.fitting import FitPlan
@@ -65,13 +66,20 @@ def say_decision(model: Model, path: Path, quiet: bool) -> None:
 
 
 def _say_rate(model: Model, quiet: bool) -> None:
-    decision, n = model.decision, len(model.calibration_scores)
+    decision, known = model.decision, model.metadata.classes
+    verb = "flags" if known is None else "rejects"
     if decision.false_alarm_rate is None:
-        note(f"flags scores above {decision.threshold:.6g}, set by hand", quiet=quiet)
+        note(f"{verb} scores above {decision.threshold:.6g}, set by hand", quiet=quiet)
         return
-    least = f"; with {n:,} calibration images the smallest possible is {percent(smallest_rate(n))}"
-    rate = f"flags at most {percent(decision.false_alarm_rate)} of normal images"
-    note(f"{rate}: scores above {decision.threshold:.6g}{least}", quiet=quiet)
+    whose = "normal images" if known is None else "images of the known classes"
+    above, images = f"{decision.threshold:.6g}", "calibration images"
+    if known is not None and known.thresholds is not None:
+        whose = "the images taken for each class"
+        above = f"{min(known.thresholds):.6g} to {max(known.thresholds):.6g}, by the class"
+        images = "calibration images of the rarest class"
+    least = f"with {model.fewest:,} {images} the smallest possible is {percent(smallest_rate(model.fewest))}"
+    rate = f"{verb} at most {percent(decision.false_alarm_rate)} of {whose}"
+    note(f"{rate}: scores above {above}; {least}", quiet=quiet)
 
 
 _MOST = 10
@@ -155,11 +163,13 @@ def _interval(interval: tuple[float, float]) -> str:
 def describe_model(file: ModelFile) -> dict[str, Any]:
     """Everything a model file says about itself, and its sizes."""
     content: dict[str, Any] = file.metadata.model_dump(mode="json")
-    packed = content["training"].pop("images_seen")
     scores = file.calibration
-    content["training"]["images_recognised"] = len(packed) * 3 // 4 // 8
+    content["training"]["images_recognised"] = len(unpacked(content["training"].pop("images_seen")))
+    if file.metadata.explanation is not None:
+        packed = content["explanation"].pop("normals")
+        content["explanation"] = {"images": len(unpacked(packed)), **content["explanation"]}
     content["calibration"] |= {
-        "smallest_rate": smallest_rate(len(scores)),
+        "smallest_rate": smallest_rate(file.fewest),
         "scores": {
             "min": float(scores[0]),
             "median": float(scores[len(scores) // 2]),

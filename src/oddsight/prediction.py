@@ -66,9 +66,10 @@ def predict_paths(
     loaded = load(model)
     if false_alarm_rate is not None or threshold is not None:
         loaded = loaded.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
-    if fdr is not None and loaded.metadata.classes is not None and loaded.metadata.classes.thresholds is not None:
+    if fdr is not None and loaded.by_class:
         raise OddsightError(
-            "deciding over a batch takes one threshold for all classes, and this model has one for each"
+            "deciding over a batch takes p-values among all images, and this model's are within each class: fit it "
+            "without --per-class"
         )
     found = find_images(*paths)
     if not found.images and not found.problems:

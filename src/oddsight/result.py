@@ -151,7 +151,8 @@ def control_fdr(
         results: Of all images of the batch; errors are passed through. Maps of images that cannot be flagged are
             dropped, so memory does not grow with them.
         rate: The false discovery rate, between 0 and 1.
-        calibration: The model's calibration scores, ``[n]``.
+        calibration: The model's calibration scores, ``[n]``, which its p-values are among; so not of a model whose
+            p-values are :attr:`oddsight.Model.by_class`.
 
     Raises:
         DataError: If ``rate`` is not between 0 and 1.

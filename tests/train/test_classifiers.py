@@ -178,10 +178,11 @@ def test_a_size_that_the_backbone_does_not_take(tmp_path):
         trained(tmp_path, "efficientnet-lite0", size=40, first_size=0)
 
 
-def test_sizes_grow_to_the_last():
+def test_the_first_half_of_the_epochs_has_small_pictures():
     settings = classifier_settings("efficientnet-lite0", epochs=4)
-    assert [settings.size_in(epoch, 32) for epoch in range(4)] == [64, 64, 64, 96]
-    assert [replace(settings, first_size=0).size_in(epoch, 32) for epoch in range(4)] == [96] * 4
+    assert [settings.size_in(epoch) for epoch in range(4)] == [64, 64, 96, 96]
+    assert [replace(settings, epochs=3).size_in(epoch) for epoch in range(3)] == [64, 96, 96]
+    assert [replace(settings, first_size=0).size_in(epoch) for epoch in range(4)] == [96] * 4
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -36,8 +36,11 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     memory: Annotated[str, typer.Option(help="Budget of the whole process.")] = "1GB",
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     thumbnails: Annotated[
-        bool, typer.Option(help="Write small copies of normal images beside the model, for explanations.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            help="Write small copies of normal images beside the model, for explanations. [default: thumbnails]"
+        ),
+    ] = None,
     labelled: Annotated[
         bool, typer.Option("--labelled", help="Learn classes from DIR/CLASS/..., and to say 'none of these'.")
     ] = False,
@@ -58,13 +61,17 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     work: Annotated[
         Path | None, typer.Option(metavar="DIR", help="With --labelled: keep checkpoints there, to go on from.")
     ] = None,
-    accelerator: Annotated[str, typer.Option(help="With --labelled: what trains: auto, cpu, gpu, ...")] = "auto",
+    accelerator: Annotated[
+        str | None, typer.Option(help="With --labelled: what trains: auto, cpu, gpu, ... [default: auto]")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     if labelled:
         if method is not None or len(paths) != 1:
             raise typer.BadParameter("--labelled takes one folder or file of labelled images, and no --method")
+        if thumbnails:
+            raise typer.BadParameter("--thumbnails are of normal images, and not for --labelled ones")
         _fit_labelled(
             paths[0],
             output,
@@ -81,13 +88,14 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             loss=loss,
             extras=listed(extras) if extras is not None else None,
             work=work,
-            accelerator=accelerator,
+            accelerator=accelerator or "auto",
             memory=memory,
             seed=seed,
         )
         return
     given = {"classifier": classifier, "score": score, "epochs": epochs, "loss": loss, "extras": extras, "work": work}
-    alone = [name for name, value in {**given, "per-class": per_class or None}.items() if value is not None]
+    given |= {"accelerator": accelerator, "per-class": per_class or None}
+    alone = [name for name, value in given.items() if value is not None]
     if alone:
         raise typer.BadParameter(f"--{alone[0]} is for --labelled images")
     from oddsight import backbones, methods
@@ -99,7 +107,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     from oddsight.terminal import complain, progress
 
     check_writable(output)
-    copies = normals_path(output) if thumbnails else None
+    copies = normals_path(output) if thumbnails is not False else None
     if copies is not None:
         check_writable(copies)
     plans: list[FitPlan] = []
@@ -136,21 +144,20 @@ def _fit_labelled(
     output: Path,
     quiet: bool,
     *,
-    backbone: str | None,
     score: str | None,
     **options: Any,  # noqa: ANN401 - as the command's
 ) -> None:
-    from oddsight import backbones, scores
+    from oddsight import scores
     from oddsight.files import check_writable
     from oddsight.labelled_fitting import fit_classes
-    from oddsight.labelled_output import say_class_epoch, say_fitted_classes, say_labelled_plan
+    from oddsight.labelled_output import say_class_epoch, say_labelled_plan
+    from oddsight.output import say_fitted
     from oddsight.terminal import progress
 
     check_writable(output)
     with progress(quiet) as report:
         model = fit_classes(
             path,
-            backbone=backbone or backbones.DEFAULT,
             score=score or scores.DEFAULT,
             progress=report,
             on_plan=lambda plan: say_labelled_plan(plan, quiet),
@@ -158,6 +165,6 @@ def _fit_labelled(
             **options,
         )
         model.save(output)
-    say_fitted_classes(model, output, quiet)
+    say_fitted(model, output, None, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)

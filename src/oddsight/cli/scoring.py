@@ -70,7 +70,9 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="With --labelled: images of none of the classes; may be repeated."),
     ] = None,
-    aupro_limit: Annotated[float, typer.Option(help="False-positive rate up to which AUPRO is taken.")] = 0.3,
+    aupro_limit: Annotated[
+        float | None, typer.Option(help="False-positive rate up to which AUPRO is taken. [default: 0.3]")
+    ] = None,
     json: JsonFile = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures there.")
@@ -85,7 +87,7 @@ def evaluate(
     from oddsight.terminal import note, progress
 
     if labelled is not None:
-        if any(given is not None for given in (folder, normal, anomalous, masks, report)):
+        if any(given is not None for given in (folder, normal, anomalous, masks, aupro_limit, report)):
             raise typer.BadParameter("--labelled goes with --unknown and --json only")
         _evaluate_labelled(model, labelled, unknown or [], json, quiet)
         return
@@ -99,8 +101,9 @@ def evaluate(
             check_writable(output)
     loaded = load(model)
     with progress(quiet) as watch:
+        limit = 0.3 if aupro_limit is None else aupro_limit
         found = judge(
-            loaded, folder, normal=normal, anomalous=anomalous, masks=masks, aupro_limit=aupro_limit, progress=watch
+            loaded, folder, normal=normal, anomalous=anomalous, masks=masks, aupro_limit=limit, progress=watch
         )
     if json is not None:
         write_json(json, found.to_json())
@@ -118,6 +121,8 @@ def evaluate(
 
 
 def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Path | None, quiet: bool) -> None:
+    from dataclasses import replace
+
     from oddsight.datasets.classes import read_classes
     from oddsight.datasets.outliers import read_unlabelled
     from oddsight.errors import ImageError
@@ -128,22 +133,23 @@ def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Pa
     from oddsight.output import write_json
     from oddsight.terminal import complain, progress
 
+    folders = dict(map(named, unknown))
+    if len(folders) < len(unknown) or "" in folders:
+        raise typer.BadParameter("give each --unknown a name of its own: NAME=DIR")
     if json is not None and str(json) != "-":
         check_writable(json)
     loaded = load(model)
     errors: list[ImageError] = []
     with progress(quiet) as watch:
         splits = read_classes(labelled, progress=watch)
-        sets = {
-            name: read_unlabelled(path, on_error=errors.append, progress=watch) for name, path in map(named, unknown)
-        }
+        sets = {name: read_unlabelled(path, on_error=errors.append, progress=watch) for name, path in folders.items()}
         found = evaluate_classes(loaded, splits.get("test") or next(iter(splits.values())), sets, progress=watch)
+    found = replace(found, errors=(*found.errors, *errors))
     if json is not None:
         write_json(json, found.to_json())
     if json is None or str(json) != "-":
         show_class_evaluation(found)
-    errors += found.errors
-    for error in errors:
+    for error in found.errors:
         complain(error)
-    if errors:
+    if found.errors:
         raise typer.Exit(EXIT_ERROR)

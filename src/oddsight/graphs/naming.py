@@ -7,6 +7,9 @@ import onnx
 
 from oddsight.graphs.building import piece
 
+BIAS = "head/bias"
+"""The name of the constant that holds a number for each class in a model file."""
+
 
 def naming(classes: int, temperature: float) -> onnx.ModelProto:
     """``logits`` float32 ``[N, K]`` to ``class_index`` int64 ``[N]`` and its ``class_probability`` float32 ``[N]``.
@@ -29,3 +32,9 @@ def naming(classes: int, temperature: float) -> onnx.ModelProto:
         """,
         {"temperature": np.array(temperature, np.float32)},
     )
+
+
+def head_classes(model: onnx.ModelProto) -> int | None:
+    """How many classes the head of a model tells apart, or None if it has no head."""
+    found = [tensor.dims for tensor in model.graph.initializer if tensor.name == BIAS]
+    return int(found[0][0]) if len(found) == 1 and len(found[0]) == 1 else None

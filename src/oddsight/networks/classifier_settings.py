@@ -25,11 +25,12 @@ class ClassifierSettings:
     Attributes:
         network: ``compact``, ``textbook``, or the name of a backbone.
         size: Side in pixels of what it reads.
-        first_size: Side in the first epoch; it grows to ``size``, which the last epoch has. 0 for the same throughout.
+        first_size: Side in the first half of the epochs, rounded down, which saves time; 0 for the same throughout.
         epochs: How often each image is seen.
         batch_size: Images a step.
         optimizer: ``sgd`` (with Nesterov momentum), ``adam`` or ``adamw``.
         learning_rate: The largest; one cycle leads up to it and down to zero, except for ``adam``, where it stays.
+        head_rate: How many times as fast the head learns as what is below it.
         weight_decay: Of the matrices; scales, shifts and biases have none.
         label_smoothing: From 0 to below 1.
         augment: Of :data:`AUGMENTATIONS`.
@@ -56,6 +57,7 @@ class ClassifierSettings:
     learning_rate: float
     weight_decay: float
     first_size: int = 0
+    head_rate: float = 1.0
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("flip", "crop")
     averaging: float = 0.995
@@ -90,7 +92,11 @@ class ClassifierSettings:
         for what, share in (("label smoothing", self.label_smoothing), ("averaging", self.averaging)):
             if not 0 <= share < 1:
                 raise OddsightError(f"the {what} must be at least 0 and below 1, not {share:g}")
-        for what, weight in (("weight decay", self.weight_decay), ("weight of the extras", self.extra_weight)):
+        for what, weight in (
+            ("head rate", self.head_rate),
+            ("weight decay", self.weight_decay),
+            ("weight of the extras", self.extra_weight),
+        ):
             if not (math.isfinite(weight) and weight >= 0):
                 raise OddsightError(f"the {what} must be 0 or more, not {weight:g}")
 
@@ -104,12 +110,9 @@ class ClassifierSettings:
         """Epochs without a gain after which training ends: none, as the rates are planned for all epochs."""
         return self.epochs
 
-    def size_in(self, epoch: int, multiple: int) -> int:
-        """Side in pixels in an epoch, counted from 0: a multiple of ``multiple`` unless it is the last size."""
-        if not self.first_size or epoch >= self.epochs - 1:
-            return self.size
-        grown = self.first_size + (self.size - self.first_size) * epoch / max(1, self.epochs - 1)
-        return max(multiple, int(grown) // multiple * multiple)
+    def size_in(self, epoch: int) -> int:
+        """Side in pixels in an epoch, counted from 0."""
+        return self.first_size if self.first_size and epoch < self.epochs // 2 else self.size
 
 
 def classifier_settings(network: str, **changes: Any) -> ClassifierSettings:  # noqa: ANN401 - of any field
@@ -159,10 +162,11 @@ _FINE_TUNING = ClassifierSettings(
     network="efficientnet-lite0",
     size=96,
     first_size=64,
-    epochs=4,
+    epochs=3,
     batch_size=128,
     optimizer="adamw",
-    learning_rate=1e-3,
+    learning_rate=5e-4,
+    head_rate=5.0,
     weight_decay=0.02,
     precision="32-true",
 )

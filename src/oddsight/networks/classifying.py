@@ -73,6 +73,13 @@ class Classifying(Learner):
         self.first = 0
         self.optimizer_state: checkpoints.Tensors = {}
 
+    def train(self, mode: bool = True) -> Classifying:
+        """Let it learn; the batch statistics of a network that was trained before stay those of its first training."""
+        super().train(mode)
+        if not self.settings.from_scratch:
+            self.network.backbone.eval()
+        return self
+
     def kept(self) -> Network:
         """The averaged network, or the last."""
         return self.average or self.network
@@ -134,7 +141,7 @@ class Classifying(Learner):
         return _row(self._loss(logits, labels), logits, labels)
 
     def _size(self) -> int:
-        return self.settings.size_in(self.first + self.current_epoch, self.network.backbone.multiple)
+        return self.settings.size_in(self.first + self.current_epoch)
 
     def on_train_batch_end(self, outputs: Mapping[str, torch.Tensor] | None, batch: Batch, index: int) -> None:
         """Move the average."""
@@ -152,11 +159,16 @@ class Classifying(Learner):
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type says no more
         """One cycle of the learning rate over all epochs."""
         settings = self.settings
-        parts = [self.network, *([self.turn_head] if self.turn_head is not None else [])]
-        learning = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+        heads = [self.network.head, *([self.turn_head] if self.turn_head is not None else [])]
+        rates = ((self.network.backbone, 1.0), *((head, settings.head_rate) for head in heads))
         groups = [
-            {"params": [p for p in learning if (p.ndim > 1) == matrices], "weight_decay": decay}
-            for matrices, decay in ((True, settings.weight_decay), (False, 0.0))
+            {
+                "params": [p for p in part.parameters() if p.requires_grad and (p.ndim > 1) == matrices],
+                "lr": settings.learning_rate * share,
+                "weight_decay": settings.weight_decay if matrices else 0.0,
+            }
+            for part, share in rates
+            for matrices in (True, False)
         ]
         optimizer = _optimizer(settings, groups)
         if self.optimizer_state:

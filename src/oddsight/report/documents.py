@@ -25,6 +25,8 @@ _CELL = 64
 _CARD = 160
 _GAP = 4
 _ACROSS = 6
+_SHORT = 80
+_THIRD = 300
 _COLOURS = {"var(--ink)": "#1d2126", "var(--rule)": "#b4b9bf"}
 
 
@@ -93,6 +95,11 @@ class Table:
     words: frozenset[int] = frozenset()
     strong: frozenset[int] = frozenset()
 
+    @property
+    def narrow(self) -> bool:
+        """Whether its rows are so short that they would be torn apart over the width of a page."""
+        return max(sum(map(len, row)) for row in (self.columns, *self.rows)) < _SHORT
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -115,6 +122,12 @@ class Charts:
 
     kind: ClassVar[str] = "charts"
     charts: tuple[Chart, ...]
+
+    @property
+    def wide(self) -> bool:
+        """Whether one of them takes more than a third of the page for its letters to be read."""
+        widths = [re.search(r'width="([\d.]+)pt"', one.svg) for one in self.charts]
+        return any(width is not None and float(width[1]) > _THIRD for width in widths)
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,9 @@ class Strips:
     def pictures(self) -> list[tuple[str, str, int]]:
         """Name, data URI and width of each row."""
         sheets = [(name, montage([row])) for name, row in self.rows]
-        return [(name, f"data:image/png;base64,{b64encode(_png(sheet)).decode()}", sheet.width) for name, sheet in sheets]
+        return [
+            (name, f"data:image/png;base64,{b64encode(_png(sheet)).decode()}", sheet.width) for name, sheet in sheets
+        ]
 
 
 Block = Heading | Text | Items | Facts | Code | Table | Charts | Gallery | Strips
@@ -273,7 +288,7 @@ def markdown(document: Document, folder: str) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _block(block: Block, folder: str) -> Iterator[str]:  # noqa: PLR0912 - a branch for each kind of block
+def _block(block: Block, folder: str) -> Iterator[str]:
     match block:
         case Heading():
             yield f"### {_plain(block.text)}"
@@ -294,7 +309,7 @@ def _block(block: Block, folder: str) -> Iterator[str]:  # noqa: PLR0912 - a bra
                 yield _plain(one.caption)
         case Gallery():
             yield f"![{_plain(block.name)}]({folder}/{block.name}.png)"
-            captions = "; ".join(picture.caption for picture in block.pictures if picture.caption)
+            captions = "; ".join(", ".join(one.caption.splitlines()) for one in block.pictures if one.caption)
             if captions:
                 yield f"From left to right, row by row: {_plain(captions)}."
         case Strips():

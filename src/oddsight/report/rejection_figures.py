@@ -173,7 +173,8 @@ def _curves(
         legend = axes.legend(loc=free, **style) if few else figure.legend(loc="outside right center", **style)
         legend.get_title().set_color(INK)
 
-    beside = 0 if few else 0.6 + 0.065 * max(len(text) for text in written)
+    # Wide enough that the height limits the square: otherwise its label would leave the chart.
+    beside = 0 if few else 1.0 + 0.07 * max(len(text) for text in written)
     size = (3.4 + beside, max(3.3, 0 if few else 0.5 + 0.17 * len(curves)))
     return chart(name, size, draw, escape(f"{measure}: {', '.join(written)}"))
 

@@ -13,10 +13,11 @@ from oddsight.report.documents import Block, Chart, Charts, Facts, Gallery, Head
 from oddsight.report.known_figures import bars, confusion_figure, curves_figure, reliability_figure
 from oddsight.report.pages import area, percent
 from oddsight.report.study_setting import MOST_CLASSES
-from oddsight.report.wording import counted, joined, quantity, ranged, shares
+from oddsight.report.wording import counted, joined, quantity, quoted, ranged, shares
 from oddsight.studies.conclusions import Conclusions, paired
 from oddsight.studies.results import Picture
-from oddsight.studies.tables import ClassificationRow, PerClassRow, ShippedRow, nearness, predictions, probabilities
+from oddsight.studies.rows import ClassificationRow, PerClassRow, ShippedRow
+from oddsight.studies.tables import nearness, predictions, probabilities
 
 _FEW = 10
 _MISTAKES = 3
@@ -68,13 +69,24 @@ def classification(found: Conclusions) -> Section:
 
 def _runs(found: Conclusions) -> Table:
     rows = found.tables.classification
-    own = frozenset(
-        index for index, row in enumerate(rows) if (row.run, row.seed) == (found.run.name, found.run.seed)
-    )
+    own = frozenset(index for index, row in enumerate(rows) if (row.run, row.seed) == (found.run.name, found.run.seed))
     return Table(
-        f"On {counted(rows[0].test_images, 'test image')}, with {percent(found.tables.confidence)} intervals. NLL, Brier "
-        "and ECE after temperature scaling; ECE before it in front. The run that is shipped stands out.",
-        ("Run", "Accuracy", "Interval", "Macro F1", "NLL", "Brier", "ECE", "T", "Side", "Parameters", "Epochs", "Training"),
+        f"On {counted(rows[0].test_images, 'test image')}, with {percent(found.tables.confidence)} intervals. NLL, "
+        "Brier and ECE after temperature scaling; ECE before it in front. The run that is shipped stands out.",
+        (
+            "Run",
+            "Accuracy",
+            "Interval",
+            "Macro F1",
+            "NLL",
+            "Brier",
+            "ECE",
+            "T",
+            "Side",
+            "Parameters",
+            "Epochs",
+            "Training",
+        ),
         tuple(
             (
                 label(found, row),
@@ -106,7 +118,7 @@ def _next_best(found: Conclusions) -> str:
     seeds = f" (seed {runs[0].seed} and seed {runs[1].seed})" if len(best.seeds) + len(second.seeds) > 2 else ""
     verdict = "chance does not explain that" if test.p_value < 1 - found.tables.confidence else "chance explains that"
     return (
-        f"Image by image, {best.title} and {second.title}{seeds} differ like this: "
+        f"Image by image, {quoted(best.title)} and {quoted(second.title)}{seeds} differ like this: "
         f"{counted(test.only_first, 'image')} only the former names rightly, {test.only_second:,} only the latter; "
         f"{verdict} (McNemar\u2019s test: p {_p(test.p_value)})."
     )
@@ -157,19 +169,19 @@ def _curves(found: Conclusions) -> Iterator[Block]:
     yield Heading("Learning curves")
     if charts:
         yield Text(
-            "Training images are shown changed at random and weights change during an epoch, so training may look worse "
-            "than validation.",
+            "Training images are shown changed at random and weights change during an epoch, so training may look "
+            "worse than validation.",
             soft=True,
         )
         yield Charts(tuple(charts))
-    without = [one.title for one in found.standings if one.name not in first]
+    without = [quoted(one.title) for one in found.standings if one.name not in first]
     if without:
         yield Text(f"Without learning curves, as no network was trained epoch by epoch: {joined(without)}.", soft=True)
 
 
 def _shipped_run(found: Conclusions) -> Iterator[Block]:
     run, names = found.run, found.study.data.classes
-    yield Heading(f"The run that is shipped: {run.title}")
+    yield Heading(f"The run that is shipped: {quoted(run.title)}")
     table = confusion(run.labels, predictions(run), len(names))
     pairs = mistaken(found)[:_MISTAKES]
     if pairs:
@@ -188,8 +200,8 @@ def _shipped_run(found: Conclusions) -> Iterator[Block]:
             Chart(
                 "reliability",
                 svg,
-                "Are its probabilities to be believed? Bars are accuracy where it was so sure, red what is missing to, or "
-                "beyond, its confidence; on the dashed line both agree.",
+                "Are its probabilities to be believed? Bars are accuracy where it was so sure, red what is missing to, "
+                "or beyond, its confidence; on the dashed line both agree.",
             ),
         )
     )
@@ -216,9 +228,9 @@ def shipped(found: Conclusions) -> Section:
     blocks: list[Block] = [
         Text(
             "All numbers here come from running the file itself, as a user would, on the test images"
-            f"{' and the unknown ones' if found.study.unknowns else ''}. For an image it answers the class, how probable "
-            "that class is among the known ones, its score, the p-value of that score among images of the classes, and "
-            "\u201cnone of these\u201d where the score is above the threshold."
+            f"{' and the unknown ones' if found.study.unknowns else ''}. For an image it answers the class, how "
+            "probable that class is among the known ones, its score, the p-value of that score among images of the "
+            "classes, and \u201cnone of these\u201d where the score is above the threshold."
         ),
         Facts(tuple(_file(found))),
         _by_class(found),
@@ -245,23 +257,33 @@ def _file(found: Conclusions) -> Iterator[tuple[str, str]]:
     agree = float((file.predicted == predictions(found.run)).mean())
     yield "File", f"{file.file}, {file.bytes / 1e6:.1f} MB, ONNX: from pixels to the answer"
     yield "Run and score", f"{found.run.title} ({file.run}), seed {file.seed}; {file.score}"
-    yield "Time", f"{file.milliseconds:.3g} ms an image (median) on {found.study.machine.get('processor') or 'the machine below'}"
+    yield (
+        "Time",
+        f"{file.milliseconds:.3g} ms an image (median) on "
+        f"{found.study.machine.get('processor') or 'the machine below'}",
+    )
     if file.per_class:
         yield "Thresholds", f"one for each class, from {min(file.thresholds):.4g} to {max(file.thresholds):.4g}"
     else:
         yield "Threshold", f"{file.thresholds[0]:.6g}, from {counted(promise.calibration, 'calibration image')}"
-    yield "Rejections", (
-        f"at most {percent(promise.rate)} asked for; {promise.rejected:,} of {promise.images:,} test images seen "
-        f"({percent(promise.share)}, interval {shares(promise.low, promise.high)}); chance alone, in the draw of "
-        f"calibration and test images, leaves {shares(promise.least, promise.most)}"
+    yield (
+        "Rejections",
+        (
+            f"at most {percent(promise.rate)} asked for; {promise.rejected:,} of {promise.images:,} test images seen "
+            f"({percent(promise.share)}, interval {shares(promise.low, promise.high)}); chance alone, in the draw of "
+            f"calibration and test images, leaves {shares(promise.least, promise.most)}"
+        ),
     )
     right, accepted, _, wrong = found.tables.shipped[:4]
     if right.share is not None:
         beside = f"; {percent(accepted.share)} of those it accepts" if accepted.share is not None else ""
         yield "Accuracy", f"{percent(right.share)} of all test images{beside}"
     if wrong.images and wrong.share is not None:
-        yield "Mistakes", f"{wrong.count:,} of its {wrong.images:,} wrong names are on images that it rejects"
-    yield "Same as the run", f"it names the class that the run\u2019s logits name on {percent(agree)} of the test images"
+        yield "Mistakes", f"of its {counted(wrong.images, 'wrong name')}, {wrong.count:,} are on images that it rejects"
+    yield (
+        "Same as the run",
+        f"it names the class that the run\u2019s logits name on {percent(agree)} of the test images",
+    )
 
 
 def _by_class(found: Conclusions) -> Table:

@@ -38,9 +38,9 @@ def approach(found: Conclusions) -> Section:
             f"{counted(len(study.data.classes), 'class', 'classes')} "
             f"{'is' if len(found.standings) == 1 else 'are'} trained; on top of each, out-of-distribution scores say "
             "how little an image belongs to any class. One run and one score become one file, which names an image's "
-            f"class or says \u201cnone of these\u201d. It is built to reject at most {percent(file.rate)} of the images of "
-            f"its own classes{per_class}: its threshold is a quantile of the scores of calibration images that nothing "
-            "was learnt from (split-conformal calibration). Then that very file is run on every test image"
+            f"class or says \u201cnone of these\u201d. It is built to reject at most {percent(file.rate)} of the "
+            f"images of its own classes{per_class}: its threshold is a quantile of the scores of calibration images "
+            "that nothing was learnt from (split-conformal calibration). Then that very file is run on every test image"
             f"{' and every unknown one' if study.unknowns else ''}."
         ),
         Table(
@@ -107,8 +107,7 @@ def _counts(facts: DataFacts) -> Table:
     splits = tuple(facts.counts)
     if len(facts.classes) <= MOST_CLASSES:
         rows = [
-            (name, *(f"{facts.counts[split][index]:,}" for split in splits))
-            for index, name in enumerate(facts.classes)
+            (name, *(f"{facts.counts[split][index]:,}" for split in splits)) for index, name in enumerate(facts.classes)
         ]
     else:
         named = (("fewest of a class", min), ("most of a class", max))
@@ -130,10 +129,13 @@ def _facts(facts: DataFacts) -> Iterator[tuple[str, str]]:
     repeated = [f"{count:,} in {split}" for split, count in facts.duplicates.items() if count]
     within = f"{joined(repeated)}: the same picture more than once" if repeated else "none within a split"
     yield "Duplicates", within
-    yield "Leaks", (
-        f"{counted(facts.leaks, 'test picture')} also among those to learn from; left out of the test"
-        if facts.leaks
-        else "no test picture is among those to learn from"
+    yield (
+        "Leaks",
+        (
+            f"{counted(facts.leaks, 'test picture')} also among those to learn from; left out of the test"
+            if facts.leaks
+            else "no test picture is among those to learn from"
+        ),
     )
     yield "Unreadable", counted(facts.unreadable, "file") if facts.unreadable else "no file"
 
@@ -148,7 +150,12 @@ def methods(study: Study) -> Section:
     ordered = [runs[name] for name in dict.fromkeys(run.name for run in study.runs)]
     blocks: list[Block] = [
         Heading("Classifiers"),
-        Facts(tuple((f"{run.title} ({run.name})", f"{run.description} Settings: {_settings(run.settings)}.") for run in ordered)),
+        Facts(
+            tuple(
+                (f"{run.title} ({run.name})", f"{run.description} Settings: {_settings(run.settings)}.")
+                for run in ordered
+            )
+        ),
     ]
     papers = _training_papers(ordered)
     if papers:
@@ -158,7 +165,8 @@ def methods(study: Study) -> Section:
         blocks += [
             Heading("Scores"),
             Table(
-                "Each is fitted on the embeddings of the training images, and higher for what belongs less to the classes.",
+                "Each is fitted on the embeddings of the training images, and higher for what belongs less to the "
+                "classes.",
                 ("Score", "What it looks at", "Paper"),
                 tuple(_score(name) for name in names),
                 words=frozenset({1, 2}),
@@ -191,7 +199,7 @@ def _training_papers(runs: list[Run]) -> Iterator[str]:
     """Papers of what the recipes' settings switch on."""
     for wanted, paper in (
         (lambda s: str(s.get("network", s.get("backbone", ""))).startswith("efficientnet"),
-         "EfficientNet: Tan & Le, EfficientNet: Rethinking model scaling for convolutional neural networks, ICML 2019."),
+         "EfficientNet: Tan & Le, Rethinking model scaling for convolutional neural networks, ICML 2019."),
         (lambda s: s.get("optimizer") in ("sgd", "adamw"),
          "One cycle of the learning rate: Smith & Topin, Super-convergence, 2019."),
         (lambda s: s.get("optimizer") == "adam",
@@ -220,17 +228,15 @@ def _training_papers(runs: list[Run]) -> Iterator[str]:
 
 def _measures(unknown: bool) -> Iterator[str]:
     yield "Accuracy and other shares have exact binomial intervals: Clopper & Pearson, Biometrika 1934."
+    yield ("Precision, recall and F1 of a class count it against all others; macro averages weigh every class alike.")
     yield (
-        "Precision, recall and F1 of a class count it against all others; macro averages weigh every class alike."
-    )
-    yield (
-        "NLL is the mean negative log-likelihood in nats. ECE is the mean gap between confidence and accuracy in 15 bins, "
-        "and temperature scaling divides logits by one number fitted on the validation images: Guo et al., On "
+        "NLL is the mean negative log-likelihood in nats. ECE is the mean gap between confidence and accuracy in 15 "
+        "bins, and temperature scaling divides logits by one number fitted on the validation images: Guo et al., On "
         "calibration of modern neural networks, ICML 2017. Brier score: Brier, Monthly Weather Review 1950."
     )
     yield (
-        "The threshold: Vovk, Gammerman & Shafer, Algorithmic learning in a random world, 2005. For images like those of "
-        "calibration, the share rejected is at most the rate asked for, on average over draws of calibration images."
+        "The threshold: Vovk, Gammerman & Shafer, Algorithmic learning in a random world, 2005. For images like those "
+        "of calibration, the share rejected is at most the rate asked for, on average over draws of calibration images."
     )
     if not unknown:
         return

@@ -1,4 +1,4 @@
-"""What a study's report shows of images of none of the classes: scores, curves, published numbers, trivial baselines."""
+"""What a study's report shows of images of none of the classes: scores, curves, published numbers, baselines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from oddsight.report.pages import area, percent
 from oddsight.report.rejection_figures import oscr_curves, pr_curves, roc_curves, score_histograms
 from oddsight.report.study_results import label
 from oddsight.report.study_setting import pretrained
-from oddsight.report.wording import areas, counted, joined
+from oddsight.report.wording import areas, counted, joined, quoted
 from oddsight.studies.conclusions import Average, Conclusions
-from oddsight.studies.tables import OodRow, predictions, threshold_for
+from oddsight.studies.rows import OodRow
+from oddsight.studies.tables import predictions, threshold_for
 
 _COMPARED = ("msp", "energy", "knn", "relative-mahalanobis")
 _MOST_COMPARED = 6
@@ -39,13 +40,15 @@ def unknowns(found: Conclusions) -> Section:
     """How well scores tell unknown images from those of the classes."""
     title = "Results: none of these"
     if not found.study.unknowns:
-        text = "No images of other things were given, so nothing was measured here. Give some by the study\u2019s options."
+        text = (
+            "No images of other things were given, so nothing was measured here. Give some by the study\u2019s options."
+        )
         return Section("unknowns", title, (Text(text),))
     blocks: list[Block] = [
         Text(
-            f"Every score of the run that is shipped ({found.run.title}), best first by the mean over "
-            f"{'near' if found.sets(True) else 'far'} sets; the shipped score stands out. All scores use the same network, "
-            "so they differ in nothing but how its answer is read."
+            f"Every score of the run that is shipped ({quoted(found.run.title)}), best first by the mean over "
+            f"{'near' if found.sets(True) else 'far'} sets; the shipped score stands out. All scores use the same "
+            "network, so they differ in nothing but how its answer is read."
         ),
         *_scores(found),
         *_bars(found),
@@ -85,8 +88,8 @@ def _scores(found: Conclusions) -> Iterator[Block]:
     )
     yield _by_set(
         found,
-        "AUPR with the unknown as positives / with the classes as positives. It depends on the number of images: compare "
-        "within a column only.",
+        "AUPR with the unknown as positives / with the classes as positives. It depends on the number of images: "
+        "compare within a column only.",
         lambda row: f"{area(row.aupr_out)} / {area(row.aupr_in)}",
     )
     yield _by_set(found, "OSCR, of which the accuracy is the most.", lambda row: area(row.oscr))
@@ -97,8 +100,8 @@ def _scores(found: Conclusions) -> Iterator[Block]:
     realised = {row.score: percent(row.false_rejection_rate or 0.0) for row in kept}
     yield _by_set(
         found,
-        f"Unknown images found, at a threshold from calibration images for at most {rate} rejections, and the test images "
-        "rejected by it.",
+        f"Unknown images found, at a threshold from calibration images for at most {rate} rejections, and the test "
+        "images rejected by it.",
         lambda row: percent(row.detection_rate) if row.detection_rate is not None else "",
         ("Rejected",),
         lambda one: (realised.get(one.score, ""),),
@@ -227,8 +230,9 @@ def _published(found: Conclusions) -> Iterator[Block]:
     yield Heading("Beside published numbers")
     start = "a network that had learnt from other images before" if pretrained(found.run) else "a network from scratch"
     yield Table(
-        "AUROC in percent. Published: OpenOOD v1.5 (Zhang et al., OpenOOD v1.5: Enhanced benchmark for out-of-distribution "
-        "detection, 2023), ResNet-18 trained on CIFAR-10 from scratch; ours: the run that is shipped, by the same score.",
+        "AUROC in percent. Published: OpenOOD v1.5 (Zhang et al., OpenOOD v1.5: Enhanced benchmark for "
+        "out-of-distribution detection, 2023), ResNet-18 trained on CIFAR-10 from scratch; ours: the run that is "
+        "shipped, by the same score.",
         ("Method", "Published near", "Published far", "Ours near", "Ours far"),
         tuple(
             (title, f"{near:.2f}", f"{far:.2f}", ours(name, True), ours(name, False))
@@ -236,12 +240,12 @@ def _published(found: Conclusions) -> Iterator[Block]:
         ),
     )
     yield Text(
-        "This is no like-for-like comparison. Their near sets are CIFAR-100 and TinyImageNet, their far sets MNIST, SVHN, "
-        f"Textures and Places365; ours are {joined([*found.sets(True), *found.sets(False)])}, as given. Their network is a "
-        f"ResNet-18 from scratch; ours is {start}"
+        "This is no like-for-like comparison. Their near sets are CIFAR-100 and TinyImageNet, their far sets MNIST, "
+        f"SVHN, Textures and Places365; ours are {joined([*found.sets(True), *found.sets(False)])}, as given. Their "
+        f"network is a ResNet-18 from scratch; ours is {start}"
         + (
-            ", and if that was ImageNet, its classes overlap those of sets such as CIFAR-100, so that some of the unknown "
-            "is not unknown to it."
+            ", and if that was ImageNet, its classes overlap those of sets such as CIFAR-100, so that some of the "
+            "unknown is not unknown to it."
             if pretrained(found.run)
             else "."
         )
@@ -260,9 +264,7 @@ def baselines(found: Conclusions) -> Section | None:
         "the best score of any run",
         *(area(max(row.auroc for row in found.tables.ood if row.unknown == one.name)) for one in sets),
     )
-    trivial = [
-        (name, *(area(one.baselines[name]) if name in one.baselines else "" for one in sets)) for name in names
-    ]
+    trivial = [(name, *(area(one.baselines[name]) if name in one.baselines else "" for one in sets)) for name in names]
     table = Table(
         "AUROC. A score that does not beat these has shown nothing that a line of arithmetic could not.",
         ("Measure", *(one.name for one in sets)),
@@ -273,8 +275,8 @@ def baselines(found: Conclusions) -> Section | None:
     if any(one.baselines.get("picture size", 0.5) > 0.5 for one in sets):
         blocks.append(
             Text(
-                "Where picture size tells sets apart, their pictures were not made alike; the network sees all in one size, "
-                "but traces of enlarging or shrinking remain, and a score may live on them."
+                "Where picture size tells sets apart, their pictures were not made alike; the network sees all in one "
+                "size, but traces of enlarging or shrinking remain, and a score may live on them."
             )
         )
     return Section("baselines", "Could something trivial do it?", tuple(blocks))

@@ -19,6 +19,11 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def quoted(name: str) -> str:
+    """A name in a sentence."""
+    return f"\u201c{name}\u201d"
+
+
 def numbered(number: int) -> str:
     """A small number as a word."""
     words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

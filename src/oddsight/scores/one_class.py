@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from oddsight.errors import OddsightError
+from oddsight.errors import DataError, OddsightError
 from oddsight.methods import Method, Rows
 from oddsight.methods.sampling import sample
 from oddsight.methods.settings import whole
@@ -18,6 +18,9 @@ PREFIX = "one-class:"
 
 _MEMORY = 2 * 10**9
 """Bytes for a method that makes use of what it is given."""
+
+_FEWEST = 8
+"""Images that a method learns from; some keep a few of them out."""
 
 
 @dataclass
@@ -45,6 +48,11 @@ class OneClass(Score):
         whole(self.name, rows=self.rows)
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        if len(embeddings) < _FEWEST:
+            raise DataError(
+                f"{self.name} learns from at least {_FEWEST} images, and there are {len(embeddings)}: add images or "
+                "choose another score"
+            )
         features = Rows(sample(Rows(embeddings), self.rows, seed))
         memory = max(_MEMORY, self.method.memory_needed(features.shape, len(features)))
         self.method.fit(features, memory=memory, seed=seed)

@@ -1,4 +1,4 @@
-"""What follows from the numbers of a study: which run and score do best, what a promise is worth, what beats nothing."""
+"""What follows from the numbers of a study: which run and score do best, and what a promise is worth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from oddsight.errors import DataError
 from oddsight.metrics import binomial_interval
 from oddsight.studies.results import Run, Scored, Study
-from oddsight.studies.tables import OodRow, Tables, predictions, threshold_for
+from oddsight.studies.rows import OodRow, Tables
+from oddsight.studies.tables import predictions, threshold_for
 
 RATES = (0.01, 0.02, 0.05, 0.1)
 """False-rejection rates that are compared."""
@@ -256,7 +257,7 @@ def paired(first: Run, second: Run) -> Paired:
 
 
 def _promise(study: Study, scored: Scored, confidence: float) -> Promise:
-    """With thresholds by class the spread over draws is the same to first order, and the promise "at most" holds too."""
+    """Thresholds by class have the same spread over draws to first order, and are to reject at most as many."""
     from scipy.stats import betabinom
 
     file, n = study.shipped, len(scored.calibration)

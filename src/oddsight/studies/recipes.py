@@ -70,7 +70,7 @@ RECIPES: dict[str, Recipe] = {
             "pictures that are mixed from training pictures of different classes (outlier exposure with surrogates; no "
             "other images are used).",
             "efficientnet-lite0",
-            {"extras": ("outliers",), "epochs": 1, "first_size": 0, "learning_rate": 3e-4},
+            {"extras": ("outliers",), "epochs": 1, "first_size": 0, "learning_rate": 2e-4},
             "fine-tuned",
         ),
         Recipe(
@@ -78,7 +78,7 @@ RECIPES: dict[str, Recipe] = {
             "Fine-tuned, then with rotations",
             "The fine-tuned network, trained for one more epoch in which it also learns which way up pictures are.",
             "efficientnet-lite0",
-            {"extras": ("rotation",), "epochs": 1, "first_size": 0, "learning_rate": 3e-4},
+            {"extras": ("rotation",), "epochs": 1, "first_size": 0, "learning_rate": 2e-4},
             "fine-tuned",
         ),
         Recipe(
@@ -86,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
             "Fine-tuned, then with LogitNorm",
             "The fine-tuned network, trained for one more epoch on the cross-entropy of normalised logits.",
             "efficientnet-lite0",
-            {"loss": "logitnorm", "epochs": 1, "first_size": 0, "learning_rate": 3e-4},
+            {"loss": "logitnorm", "epochs": 1, "first_size": 0, "learning_rate": 2e-4},
             "fine-tuned",
         ),
     )
