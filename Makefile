@@ -6,7 +6,8 @@ PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --co
 demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a report.
 	.venv/bin/python examples/demo.py demo-output
 
-test: test-core test-train  ## Run every test.
+test:  ## Run every test: with PyTorch and without side by side, as each keeps one core busy.
+	$(MAKE) --jobs=2 --output-sync=line test-core test-train
 
 test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests that need no PyTorch.
 	.venv-test/bin/python -m pytest -m "not train"

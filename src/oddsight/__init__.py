@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from oddsight.evaluation import Evaluation as Evaluation
     from oddsight.evaluation import evaluate as evaluate
     from oddsight.fitting import fit as fit
+    from oddsight.labelled_evaluation import ClassEvaluation as ClassEvaluation
+    from oddsight.labelled_evaluation import evaluate_classes as evaluate_classes
+    from oddsight.labelled_fitting import fit_classes as fit_classes
     from oddsight.model import Model as Model
     from oddsight.model import load as load
     from oddsight.networks.adapting import Adaptation as Adaptation
@@ -54,7 +57,10 @@ _HOMES = {
     "Result": "result",
     "compare": "comparison",
     "evaluate": "evaluation",
+    "ClassEvaluation": "labelled_evaluation",
+    "evaluate_classes": "labelled_evaluation",
     "fit": "fitting",
+    "fit_classes": "labelled_fitting",
     "load": "model",
     "normals_path": "normals",
     "prepare": "preparing",
