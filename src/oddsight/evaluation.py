@@ -139,8 +139,11 @@ def evaluate(
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: Missing images, or images that the model was fitted on, or that are both normal and anomalous.
+        DataError: Missing images, or images that the model was fitted on, or that are both normal and anomalous; or a
+            model with a threshold for each class, of which there is no one curve.
     """
+    if model.metadata.classes is not None and model.metadata.classes.thresholds is not None:
+        raise DataError("the model has a threshold for each class: evaluate it with --labelled and --unknown")
     if folder is not None and (normal, anomalous, masks) == (None, None, None):
         labelled = from_mvtec(folder)
     elif folder is None and normal is not None and anomalous is not None:

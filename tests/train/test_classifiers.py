@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from oddsight.datasets.collection import ImageFile
 from oddsight.errors import OddsightError
 from oddsight.graphs.running import session
 from oddsight.networks.classifier_settings import AUGMENTATIONS, classifier_settings
-from oddsight.networks.classifiers import train_classifier
+from oddsight.networks.classifiers import load_network, train_classifier
 from oddsight.networks.classifying import Network
 from oddsight.networks.compact import scratch
+from oddsight.networks.odin import TEMPERATURE, odin_scores
 from oddsight.networks.picture_arrays import Arrays, gathered
 from oddsight.networks.picture_batches import Batches, augmented, brought_to, mixtures, quarter_turns
 
@@ -257,6 +259,26 @@ def test_a_training_shows_its_pictures_differently_in_each_epoch(tmp_path, monke
     trained(tmp_path, epochs=3)
     seeds = [seed for epoch in shown for seed in epoch if len(epoch) == len(TRAINING) // QUICK["batch_size"]]
     assert len(seeds) == len(set(seeds)) == 3 * len(TRAINING) // QUICK["batch_size"]
+
+
+class Shown(ImageFile):
+    """A picture of the validation images."""
+
+    def read(self):
+        return VALIDATION.pictures[int(self.path.name)]
+
+
+def test_odin_moves_pictures_towards_what_the_network_is_sure_of(compact):
+    folder, found = compact
+    network = load_network(TRAINING, 2, found.settings, folder)
+    images = [Shown(Path(str(number)), f"{number:064d}", 32, 32) for number in range(len(VALIDATION))]
+    scores = odin_scores(network, images, 32)
+    pixels = brought_to(torch.from_numpy(VALIDATION.pictures).permute(0, 3, 1, 2), 32)
+    with torch.no_grad():
+        log_p = (network(pixels).double() / TEMPERATURE).log_softmax(1).amax(1)
+    unmoved = (-TEMPERATURE * (log_p + np.log(2))).numpy()
+    assert (scores < unmoved).mean() > 0.9
+    assert np.corrcoef(scores, unmoved)[0, 1] > 0.9
 
 
 def test_resizing_is_that_of_the_graph():

@@ -56,6 +56,7 @@ def test_from_data_to_report_and_again_from_what_is_there(data, tmp_path):
     out = tmp_path / "out"
     rows = list(csv.DictReader((out / "ood.csv").open()))
     assert {row["unknown"] for row in rows} == {"noise"}
+    assert "odin with gradient" in {row["score"] for row in rows if row["run"] == "textbook"}
     classified = {row["run"]: row for row in csv.DictReader((out / "classification.csv").open())}
     assert classified.keys() == {"textbook", "probe"}
     assert float(classified["probe"]["accuracy"]) > 0.9

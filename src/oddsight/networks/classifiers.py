@@ -182,6 +182,22 @@ def _module(
         return Classifying(network, training, validation, settings)
 
 
+def load_network(training: Arrays, classes: int, settings: ClassifierSettings, folder: Path) -> Network:
+    """The network that :func:`train_classifier` left in a folder, for PyTorch.
+
+    Args:
+        training: What it learnt from.
+        classes: How many.
+        settings: Of its training.
+        folder: Of its training.
+
+    Raises:
+        OddsightError: If there is no finished training of that network.
+    """
+    network: Network = _module(training, training, classes, settings, folder).network
+    return network
+
+
 def _load(network: Network, start: Path) -> None:
     from safetensors.torch import load_file
 

@@ -262,8 +262,9 @@ def figure_files(document: Document) -> dict[str, bytes]:
     return found
 
 
-def _standing_alone(svg: str) -> bytes:
+def _standing_alone(chart: Markup) -> bytes:
     """A chart as a file, which has no page to take its colours from."""
+    svg = str(chart)  # Markup would escape what is put into it
     for variable, colour in _COLOURS.items():
         svg = svg.replace(variable, colour)
     return svg.replace("<svg", '<svg style="background:#fff"', 1).encode("utf-8", "replace")

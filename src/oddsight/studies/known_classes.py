@@ -29,10 +29,14 @@ from oddsight.graphs.running import session
 from oddsight.labelled_fitting import Classifier, Parts, assembled, embedded, probe, train
 from oddsight.model import Model
 from oddsight.networks.classifier_settings import as_json, classifier_settings
+from oddsight.networks.classifiers import TrainedClassifier, load_network
+from oddsight.networks.picture_arrays import gathered
 from oddsight.networks.settings import Epoch
 from oddsight.scores.head import Head
 from oddsight.studies.recipes import PROBE, RECIPES, Recipe
 from oddsight.studies.results import Run, Scored
+
+ODIN = "odin"
 
 _PROBE_SIZE = 96
 _CHUNK = 1000
@@ -109,6 +113,7 @@ def trained(
     folder = work / f"{recipe.name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     curves: tuple[Epoch, ...] = ()
+    evaluated: tuple[Scored, ...] = ()
     names = sets.by_name()
     if recipe.network == PROBE:
         network = backbone(DEFAULT)
@@ -127,6 +132,8 @@ def trained(
         known = _embeddings(classifier.extractor, names, folder, progress)
         curves, settings = found.curves, as_json(found.settings)
         seconds = sum(row.seconds for row in curves)
+        if found.settings.from_scratch and ODIN in score_names:
+            evaluated = (_perturbed(found, sets, folder, progress),)
     head = classifier.head
     record = Run(
         name=recipe.name,
@@ -141,8 +148,9 @@ def trained(
         temperature=temperature(head.logits(known["validation"]), sets.parts.validation.labels),
         labels=sets.test.labels,
         logits=head.logits(known["test"]),
-        scores=tuple(
-            _scored(name, head, known, sets.parts.training.labels, seed, folder, progress) for name in score_names
+        scores=(
+            *(_scored(name, head, known, sets.parts.training.labels, seed, folder, progress) for name in score_names),
+            *evaluated,
         ),
     )
     return Trained(record, classifier, known)
@@ -215,6 +223,28 @@ def _scored(
         raise DataError(f"{name} gave scores that are not finite")
     _keep(path, state=state, seconds=np.array(seconds), **{f"values-{one}": value for one, value in values.items()})
     return _as_scored(name, values, seconds)
+
+
+def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Progress) -> Scored:
+    """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
+    from oddsight.networks.odin import odin_scores
+
+    name = f"{ODIN} with gradient"
+    wanted = {one: images for one, images in sets.by_name().items() if one not in ("training", "validation")}
+    path = folder / "score-odin-with-gradient.npz"
+    state = np.array([image.content[:16] for images in wanted.values() for image in images])
+    if path.exists():
+        with np.load(path, allow_pickle=False) as file:
+            if np.array_equal(file["state"], state) and float(file["weights"]) == float(np.abs(found.weights).sum()):
+                return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, 0.0)
+    training = gathered(sets.parts.training.images, sets.parts.training.labels, found.settings.size)
+    network = load_network(training, len(sets.test.classes), found.settings, folder)
+    values = {
+        one: odin_scores(network, images, found.settings.size, progress=progress) for one, images in wanted.items()
+    }
+    kept = {f"values-{one}": value for one, value in values.items()}
+    _keep(path, state=state, weights=np.array(float(np.abs(found.weights).sum())), **kept)
+    return _as_scored(name, values, 0.0)
 
 
 def _as_scored(name: str, values: Mapping[str, NDArray[np.float32]], seconds: float) -> Scored:
