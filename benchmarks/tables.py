@@ -127,6 +127,35 @@ def coreset(rows: list[Row]) -> str:
     return markdown(["way", "image AUROC", "seconds"], body)
 
 
+def classifiers(rows: list[Row]) -> str:
+    """What each training of the study of CIFAR-10 names rightly."""
+    body = [
+        [
+            row["title"],
+            row["seed"],
+            row["size"],
+            f"{float(row['accuracy']):.4f} ({float(row['accuracy_low']):.4f} to {float(row['accuracy_high']):.4f})",
+            f"{float(row['ece']):.3f}, {float(row['ece_scaled']):.3f}",
+            f"{float(row['seconds_with_start']) / 60:.0f}",
+        ]
+        for row in rows
+    ]
+    return markdown(["classifier", "seed", "pixels", "accuracy", "ECE before and after temperature", "minutes"], body)
+
+
+def unknowns(rows: list[Row], runs: Iterable[str]) -> str:
+    """AUROC of each score on each set of unknowns, by run; those of one class are left to the CSV file."""
+    chosen = [row for row in rows if row["seed"] == "0" and not row["score"].startswith("one-class:")]
+    sets = [name for (name,) in grouped(chosen, "unknown")]
+    found = {(row["run"], row["score"], row["unknown"]): float(row["auroc"]) for row in chosen}
+    columns = [(run, name) for run in runs for name in sets]
+    body = []
+    for (score,) in grouped(chosen, "score"):
+        values = [found.get((run, score, name)) for run, name in columns]
+        body.append([score, *("" if value is None else f"{value:.4f}" for value in values)])
+    return markdown(["score", *(f"{run}: {name}" for run, name in columns)], body)
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -147,6 +176,10 @@ def main() -> None:
     variants = read("ablation.csv")
     put(docs / "auto.md", "ablation", ablation(variants))
     put(docs / "auto.md", "cifar10", cifar10(variants))
+    runs = read("../docs/studies/cifar10/classification.csv")
+    put(docs / "known-classes.md", "classifiers", classifiers(runs))
+    names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]
+    put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from oddsight.model import Model
 from oddsight.normals import NormalImages
 from oddsight.report import figures
 from oddsight.report.pages import percent, template
+from oddsight.result import VERDICTS
 
 _FEW_OF_A_TYPE = 10
 _RARE = 0.01
@@ -66,6 +67,7 @@ def _content(evaluation: Evaluation, model: Model, title: str | None, normals: N
         "title": title or f"{metadata.method.name} on {_folder_name(root)}",
         "evaluation": evaluation,
         "meta": metadata,
+        "words": metadata.verdicts or VERDICTS,
         "counts": evaluation.counts,
         "root": root,
         "brief": lambda name: "/".join(Path(name).parts[-2:]),

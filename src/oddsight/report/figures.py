@@ -20,6 +20,7 @@ from oddsight.model import Model
 from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
 from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, short, square
+from oddsight.result import VERDICTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,12 +62,13 @@ class Example:
 def histogram(evaluation: Evaluation) -> Markup:
     """Scores of normal and of anomalous images, by type if these are few, with the threshold through all."""
     kinds = list(evaluation.by_type)
-    groups = [("normal", evaluation.scores(None))]
+    normal, anomalous = evaluation.metadata.verdicts or VERDICTS
+    groups = [(normal, evaluation.scores(None))]
     if 1 < len(kinds) <= TYPES_APART:
         groups += [(kind, evaluation.scores(kind)) for kind in kinds]
     else:
         every = np.array([judged.score for judged in evaluation.judged if judged.kind is not None])
-        groups.append((kinds[0] if len(kinds) == 1 else "all anomalous", every))
+        groups.append((kinds[0] if len(kinds) == 1 else f"all {anomalous}", every))
     threshold = evaluation.metadata.decision.threshold
 
     def draw(figure: Figure) -> None:

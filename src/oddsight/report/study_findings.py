@@ -8,26 +8,28 @@ from oddsight.report.comparison import duration
 from oddsight.report.pages import area, percent
 from oddsight.report.study_results import detection
 from oddsight.report.wording import counted, joined, numbered, points, quoted, shares
-from oddsight.studies.conclusions import Average, Conclusions, Standing, paired
+from oddsight.studies.conclusions import PICTURE_SIZE, Average, Conclusions, Standing, paired
 
 _TEXTBOOK = "textbook"
 
 
 def warnings(found: Conclusions) -> Iterator[str]:
     """What must be known before all else."""
-    all_scores = [one for one in found.beaten if one.by_all]
-    own_only = [one for one in found.beaten if not one.by_all]
-    for one in all_scores:
-        yield (
-            f"On {one.unknown}, {one.baseline} alone reaches an AUROC of {area(one.area)}, more than the best of all "
-            f"scores ({one.best.score} of {one.best.run}: {area(one.best.auroc)}): on this set no score has shown more "
-            "than arithmetic could."
+    content = [one for one in found.beaten if one.baseline != PICTURE_SIZE]
+    for one in sorted(content, key=lambda one: not one.by_all):
+        best = f"{one.best.score} of {one.best.run}: {area(one.best.auroc)}"
+        yield f"On {one.unknown}, {one.baseline} alone reaches an AUROC of {area(one.area)}, " + (
+            f"more than the best of all scores ({best}): on this set no score has shown more than arithmetic could."
+            if one.by_all
+            else f"more than the shipped score ({area(one.shipped)}), though not more than the best ({best})."
         )
-    for one in own_only:
+    sizes = [one for one in found.beaten if one.baseline == PICTURE_SIZE]
+    if sizes:
+        than = "every score does" if all(one.by_all for one in sizes) else "the shipped score does"
         yield (
-            f"On {one.unknown}, {one.baseline} alone reaches an AUROC of {area(one.area)}, more than the shipped score "
-            f"({area(one.shipped)}), though not more than the best ({one.best.score} of {one.best.run}: "
-            f"{area(one.best.auroc)})."
+            f"The size of pictures alone tells {joined([f'{one.unknown} ({area(one.area)})' for one in sizes])} from "
+            f"the classes better than {than}. The network sees all in one size, but what enlarging and shrinking leave "
+            "behind may be what scores see there."
         )
     if found.promise.broken:
         yield (

@@ -13,7 +13,7 @@ from oddsight.report.rejection_figures import oscr_curves, pr_curves, roc_curves
 from oddsight.report.study_results import label
 from oddsight.report.study_setting import pretrained
 from oddsight.report.wording import areas, counted, joined, quoted
-from oddsight.studies.conclusions import Average, Conclusions
+from oddsight.studies.conclusions import PICTURE_SIZE, Average, Conclusions
 from oddsight.studies.rows import OodRow
 from oddsight.studies.tables import predictions, threshold_for
 
@@ -272,7 +272,7 @@ def baselines(found: Conclusions) -> Section | None:
         strong=frozenset({0}),
     )
     blocks: list[Block] = [table]
-    if any(one.baselines.get("picture size", 0.5) > 0.5 for one in sets):
+    if any(one.baselines.get(PICTURE_SIZE, 0.5) > 0.5 for one in sets):
         blocks.append(
             Text(
                 "Where picture size tells sets apart, their pictures were not made alike; the network sees all in one "
