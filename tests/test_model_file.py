@@ -644,7 +644,7 @@ TINY_BEHAVIOUR = [behaviour(Model.from_bytes(content)) for content in TINY]
 
 
 @given(st.integers(0, 1), changes())
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_changed_bytes_give_the_same_model_or_an_error(which, made):
     same_or_refused(changed(TINY[which], made), TINY_BEHAVIOUR[which])
 

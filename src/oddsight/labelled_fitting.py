@@ -330,7 +330,7 @@ def _reachable(calibration: ClassImages, rate: float | None, *, per_class: bool)
 
 def _extractor(name: str, layers: Sequence[str] | None, size: int | None) -> Extractor:
     network = backbones.backbone(name)
-    stages = tuple(layers) if layers else (list(network.stages)[-1],)
+    stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
     network.check_layers(stages)
     extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
     network.shapes(extractor.stages, extractor.size)

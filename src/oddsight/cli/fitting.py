@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, app, listed
+from oddsight.cli.application import EXIT_ERROR, Quiet, Verdicts, app, listed, two_words
 
 
 @app.command()
@@ -41,6 +41,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             help="Write small copies of normal images beside the model, for explanations. [default: thumbnails]"
         ),
     ] = None,
+    verdicts: Verdicts = None,
     labelled: Annotated[
         bool, typer.Option("--labelled", help="Learn classes from DIR/CLASS/..., and to say 'none of these'.")
     ] = False,
@@ -70,12 +71,13 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     if labelled:
         if method is not None or len(paths) != 1:
             raise typer.BadParameter("--labelled takes one folder or file of labelled images, and no --method")
-        if thumbnails:
-            raise typer.BadParameter("--thumbnails are of normal images, and not for --labelled ones")
+        if verdicts is not None:
+            raise typer.BadParameter("--verdicts are not for --labelled images, whose classes are the verdicts")
         _fit_labelled(
             paths[0],
             output,
             quiet,
+            thumbnails=thumbnails is not False,
             classifier=classifier or "probe",
             backbone=backbone,
             layers=listed(layers) if layers is not None else None,
@@ -106,6 +108,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     from oddsight.output import say_fitted, say_plan
     from oddsight.terminal import complain, progress
 
+    words = two_words(verdicts) if verdicts is not None else None
     check_writable(output)
     copies = normals_path(output) if thumbnails is not False else None
     if copies is not None:
@@ -127,6 +130,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             calibration_fraction=calibration_fraction,
             memory=memory,
             seed=seed,
+            verdicts=words,
             progress=report,
             on_plan=start,
         )
@@ -145,26 +149,40 @@ def _fit_labelled(
     quiet: bool,
     *,
     score: str | None,
+    thumbnails: bool,
     **options: Any,  # noqa: ANN401 - as the command's
 ) -> None:
     from oddsight import scores
     from oddsight.files import check_writable
-    from oddsight.labelled_fitting import fit_classes
+    from oddsight.labelled_fitting import LabelledPlan, fit_classes
     from oddsight.labelled_output import say_class_epoch, say_labelled_plan
+    from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted
-    from oddsight.terminal import progress
+    from oddsight.terminal import complain, progress
 
     check_writable(output)
+    copies = normals_path(output) if thumbnails else None
+    if copies is not None:
+        check_writable(copies)
+    plans: list[LabelledPlan] = []
+
+    def start(plan: LabelledPlan) -> None:
+        say_labelled_plan(plan, quiet)
+        plans.append(plan)
+
     with progress(quiet) as report:
         model = fit_classes(
             path,
             score=score or scores.DEFAULT,
             progress=report,
-            on_plan=lambda plan: say_labelled_plan(plan, quiet),
+            on_plan=start,
             on_epoch=lambda row: say_class_epoch(row, quiet),
             **options,
         )
         model.save(output)
-    say_fitted(model, output, None, quiet)
+        missing = write_normals(copies, plans[0].parts.training.images, progress=report) if copies is not None else []
+    for error in missing:
+        complain(error)
+    say_fitted(model, output, copies, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
