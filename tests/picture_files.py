@@ -27,12 +27,19 @@ def oriented(orientation: int) -> Image.Exif:
 
 def png(width: int, height: int, depth: int, colour_type: int, rows: list[bytes], transparent: bytes = b"") -> bytes:
     """A PNG of kinds that Pillow does not write."""
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return png_of(width, height, pixels, depth, colour_type, transparent)
+
+
+def png_of(
+    width: int, height: int, pixels: bytes, depth: int = 8, colour_type: int = 2, transparent: bytes = b""
+) -> bytes:
+    """The same of rows that are compressed already."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)

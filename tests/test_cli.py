@@ -44,8 +44,11 @@ from oddsight.calibration import decide, smallest_rate
 from oddsight.methods import METHODS
 from textures import texture
 
-COMMANDS = ["check", "adapt", "fit", "predict", "evaluate", "compare", "threshold", "info", "methods", "backbones"]
-FIELDS = ["path", "score", "p_value", "anomalous", "threshold", "false_alarm_rate", "regions", "voices", "nearest"]
+COMMANDS = ["check", "prepare", "adapt", "fit", "predict", "evaluate", "compare", "study", "threshold", "info"]
+COMMANDS += ["methods", "backbones", "scores", "synthesize"]
+FIELDS = ["path", "verdict", "score", "p_value", "anomalous", "threshold", "false_alarm_rate", "regions", "voices"]
+FIELDS += ["nearest"]
+SCORED = ["path", "score", "p_value"]
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +410,7 @@ def test_predict_decides_anew_at_a_rate(world, rows, rate):
     decision = decide(oddsight.load(world.model).calibration_scores, rate)
     outcome = run("predict", world.model, world.normal, world.anomalous, "--json", "-", "--false-alarm-rate", rate)
     for new, old in zip(outcome.lines, rows, strict=True):
-        assert [new[name] for name in FIELDS[:3]] == [old[name] for name in FIELDS[:3]]
+        assert [new[name] for name in SCORED] == [old[name] for name in SCORED]
         assert (new["threshold"], new["false_alarm_rate"]) == (decision.threshold, rate)
         assert new["anomalous"] is (new["score"] > decision.threshold) is (round(25 * new["p_value"]) / 25 <= rate)
 
@@ -621,7 +624,7 @@ def test_threshold_changes_the_decision_only(world, rows, tmp_path, options, rat
     assert after["decision"]["false_alarm_rate"] == rate
     assert {**after, "decision": 0, "bytes": 0} == {**before, "decision": 0, "bytes": 0}
     changed = run("predict", new, world.normal, world.anomalous, "--json", "-").lines
-    assert [[row[name] for name in FIELDS[:3]] for row in changed] == [[r[name] for name in FIELDS[:3]] for r in rows]
+    assert [[row[name] for name in SCORED] for row in changed] == [[r[name] for name in SCORED] for r in rows]
     assert {row["threshold"] for row in changed} == {after["decision"]["threshold"]}
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 import oddsight
 from oddsight import methods
 from textures import texture
+from tiny_model import tiny_class_model
 
 ROOT = Path(__file__).parents[1]
 NODE = Path(__file__).parent / "node"
@@ -66,6 +67,27 @@ def test_python_without_oddsight_on_a_file_of_schema_1(tmp_path):
     result = oddsight.load(kept).predict(picture)
     assert told == {"score": pytest.approx(result.score), "p_value": pytest.approx(result.p_value), "anomalous": False}
     assert not result.anomalous
+
+
+@pytest.mark.parametrize("by_class", [True, False])
+def test_python_without_oddsight_on_a_model_that_knows_classes(by_class, tmp_path):
+    model = tiny_class_model(by_class=by_class)
+    model.save(tmp_path / "model.onnx")
+    script = tmp_path / "score.py"
+    script.write_text(example("docs/model-format.md", "python"))
+    # The second is above the threshold for all, and not above that of its class.
+    for number, colour in enumerate([(255, 0, 240), (100, 90, 245)]):
+        picture = tmp_path / f"{number}.png"
+        Image.new("RGB", (4, 4), colour).save(picture)
+        told = json.loads(
+            subprocess.check_output([sys.executable, script, tmp_path / "model.onnx", picture], timeout=60)
+        )
+        result = model.predict(picture)
+        assert told["score"] == pytest.approx(result.score, rel=1e-5)
+        assert told["p_value"] == pytest.approx(result.p_value, rel=1e-6)
+        assert (told["class"], told["anomalous"], told["nearest"]) == (result.label, result.anomalous, result.nearest)
+        assert told["class_probability"] == pytest.approx(result.label_probability, rel=1e-5)
+        assert result.anomalous == (number == 0 or not by_class)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from oddsight.preparing import prepare as prepare
     from oddsight.result import Region as Region
     from oddsight.result import Result as Result
+    from oddsight.scenes import predict_scene as predict_scene
+    from oddsight.scenes import write_tiles as write_tiles
+    from oddsight.synthesis import synthesize as synthesize
+    from oddsight.synthesizing import write_synthetic as write_synthetic
 
 _HOMES = {
     "Adaptation": "networks.adapting",
@@ -63,8 +67,12 @@ _HOMES = {
     "fit_classes": "labelled_fitting",
     "load": "model",
     "normals_path": "normals",
+    "predict_scene": "scenes",
     "prepare": "preparing",
+    "synthesize": "synthesis",
     "write_normals": "normals",
+    "write_tiles": "scenes",
+    "write_synthetic": "synthesizing",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605

@@ -46,6 +46,7 @@ from oddsight.metadata import (
     Metadata,
     MethodInfo,
     TrainingInfo,
+    checked_verdicts,
 )
 from oddsight.methods import Method
 from oddsight.model import Model
@@ -93,6 +94,7 @@ def fit(
     calibration_fraction: float | None = None,
     memory: str | int = "1GB",
     seed: int = 0,
+    verdicts: tuple[str, str] | None = None,
     cache: FeatureCache | None = None,
     progress: Progress = silent,
     on_plan: Callable[[FitPlan], None] = lambda plan: None,
@@ -113,22 +115,25 @@ def fit(
             folds), and the final model learns from all.
         memory: The budget of the whole process, such as ``1GB``.
         seed: Of every random choice.
+        verdicts: What normal and anomalous images are to be called, such as ``("clear", "cloudy")``; see
+            :meth:`oddsight.Model.with_verdicts`.
         cache: Where features are remembered; by default the user's, see :func:`oddsight.backbones.cache.default_cache`.
         progress: Called with phase, done and total.
         on_plan: Called once with the plan before the work starts.
 
     Raises:
-        DataError: No images, fewer than 8 distinct ones, or too few for the rate.
+        DataError: No images, fewer than 8 distinct ones, or too few for the rate; or verdicts that are not two words.
         MemoryBudgetError: The budget cannot hold the work.
         OddsightError: Any setting that cannot work.
     """
     chosen = deepcopy(method) if isinstance(method, Method) else methods.by_name(method)()
     network = backbones.backbone(backbone)
-    stages = tuple(layers or network.default_layers(chosen.reads, chosen.stride))
+    stages = tuple(network.default_layers(chosen.reads, chosen.stride) if layers is None else layers)
     extractor = Extractor(network, stages, network.size if size is None else size, chosen.reads)
     network.check_layers(extractor.layers)
     network.shapes(extractor.stages, extractor.size)
     _check_settings(false_alarm_rate, calibration_fraction, seed)
+    words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory)
 
     collection = collect(*paths, progress=progress)
@@ -149,7 +154,8 @@ def fit(
     job.check(graph, chosen)
     if scores is None:
         scores = job.scores(chosen, plan.calibration, "calibrating")
-    return _model(chosen, extractor, plan, graph, scores, seed, adapted)
+    model = _model(chosen, extractor, plan, graph, scores, seed, adapted)
+    return model if words is None else model.with_verdicts(*words)
 
 
 def _adapted(network: Backbone) -> str:

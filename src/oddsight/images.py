@@ -117,6 +117,22 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         return _rgb(image, os.fsdecode(path))
 
 
+def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture for :func:`as_image` to convert part by part, where all of it at once takes too much memory.
+
+    Args:
+        path: The file.
+        max_pixels: As for :func:`read_image`, whose errors it raises.
+
+    Returns:
+        The picture as Pillow decodes it, upright. ``as_image`` of its parts are parts of what ``read_image`` returns.
+    """
+    name = os.fsdecode(path)
+    with _opened(path, max_pixels) as image:
+        image.load()
+        return image if _orientation(image.getexif) == 1 else Image.fromarray(_rgb(image, name))
+
+
 def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read the picture in a file's content, as :func:`read_image` does.
 

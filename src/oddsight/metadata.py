@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from oddsight.errors import ModelError, plain
+from oddsight.errors import DataError, ModelError, plain
 
 KEY = "oddsight"
 SCHEMA_VERSION: Literal[2] = 2
 """Of models that know no classes."""
 
 CLASSES_VERSION: Literal[3] = 3
-"""Of models that do; they alone have it, so that older versions read all others."""
+"""Of models that do, or that have words of their own for verdicts; they alone have it, so that older versions read all
+others."""
+
+_LONGEST_VERDICT = 40
 
 _Count = Annotated[int, Field(ge=0)]
 _Positive = Annotated[int, Field(ge=1)]
@@ -120,13 +124,17 @@ class Metadata(_Section):
     explanation: ExplanationInfo | None = None
     """Never in schema 1, always there later."""
     classes: ClassesInfo | None = None
-    """Always there in schema 3, never earlier."""
+    """Only in schema 3."""
+    verdicts: tuple[_Text, _Text] | None = None
+    """What a normal and an anomalous image are called, if not that. Only in schema 3, and not beside classes."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
-        if (self.classes is None) != (self.schema_version < CLASSES_VERSION):
+        if self.verdicts is not None:
+            self._check_verdicts()
+        elif (self.classes is None) != (self.schema_version < CLASSES_VERSION):
             raise ValueError("the classes and the schema version do not fit together")
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
@@ -135,9 +143,19 @@ class Metadata(_Section):
             raise ValueError("two classes share a name")
         return self
 
+    def _check_verdicts(self) -> None:
+        if self.schema_version < CLASSES_VERSION:
+            raise ValueError("the words for verdicts and the schema version do not fit together")
+        if self.classes is not None:
+            raise ValueError("there are words for verdicts beside classes, which are verdicts already")
+        try:
+            checked_verdicts(self.verdicts or ())
+        except DataError as error:
+            raise ValueError(str(error)) from error
+
     def to_json(self) -> str:
         """Compact JSON."""
-        later = {name for name in ("explanation", "classes") if getattr(self, name) is None}
+        later = {name for name in ("explanation", "classes", "verdicts") if getattr(self, name) is None}
         return self.model_dump_json(exclude=later)
 
     @classmethod
@@ -164,3 +182,23 @@ class Metadata(_Section):
             where = ".".join(str(part) for part in first["loc"])
             reason = plain(first["msg"].removeprefix("Value error, "))
             raise ModelError(f"its metadata is wrong{f' at {plain(where)}' * bool(where)}: {reason}") from error
+
+
+def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:
+    """The words for a normal and for an anomalous image, if they can be told apart and shown.
+
+    Raises:
+        DataError: If they are not two different words of printable characters.
+    """
+    if isinstance(words, str) or len(words) != 2:
+        raise DataError("verdicts take two words: one for normal images, and then one for anomalous ones")
+    for word in words:
+        if not word.strip() or len(word) > _LONGEST_VERDICT or not word.isprintable():
+            raise DataError(
+                f"{plain(word)[:_LONGEST_VERDICT]!r} is no word for a verdict: it takes 1 to {_LONGEST_VERDICT} "
+                "printable characters"
+            )
+    normal, anomalous = words
+    if normal.strip().casefold() == anomalous.strip().casefold():
+        raise DataError(f"both verdicts are {anomalous!r}: give two different words")
+    return normal, anomalous

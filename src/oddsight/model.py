@@ -18,10 +18,10 @@ from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.running import run, session
 from oddsight.images import MAX_PIXELS, as_image, read_image
-from oddsight.metadata import KEY, DecisionInfo, Metadata
+from oddsight.metadata import CLASSES_VERSION, KEY, SCHEMA_VERSION, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model_file import ModelFile, parse_model, read_model_file
 from oddsight.parallel import cores, ordered_map
-from oddsight.result import Result, Voice, source_name
+from oddsight.result import VERDICTS, Result, Voice, source_name
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -110,6 +110,31 @@ class Model:
         metadata = self.metadata.model_copy(update={"decision": info})
         if known is not None:
             metadata = metadata.model_copy(update={"classes": known.model_copy(update={"thresholds": thresholds})})
+        return self._saying(metadata)
+
+    @property
+    def verdicts(self) -> tuple[str, str]:
+        """What it calls normal and anomalous images, unless it knows classes."""
+        return self.metadata.verdicts or VERDICTS
+
+    def with_verdicts(self, normal: str, anomalous: str) -> Self:
+        """The same model with other words for normal and anomalous images; nothing else changes.
+
+        Raises:
+            DataError: If these are not two different words of at most 40 printable characters, or if the model knows
+                classes, which are its verdicts, or is of schema 1, which cannot keep words.
+        """
+        words = checked_verdicts((normal, anomalous))
+        if self.metadata.classes is not None:
+            raise DataError("this model knows classes, which are its verdicts: it takes no other words for them")
+        if self.metadata.explanation is None:
+            raise DataError("a model file of schema 1 cannot keep words for verdicts: fit the model again")
+        own = words != VERDICTS
+        update = {"verdicts": words if own else None, "schema_version": CLASSES_VERSION if own else SCHEMA_VERSION}
+        return self._saying(self.metadata.model_copy(update=update))
+
+    def _saying(self, metadata: Metadata) -> Self:
+        """The same graph with other metadata."""
         proto = onnx.load_model_from_string(self._file.content)
         for entry in proto.metadata_props:
             if entry.key == KEY:
@@ -186,6 +211,7 @@ class Model:
             nearest=self._nearest(int(values["nearest"][0])) if self._normals else None,
             label=self.classes[label] if label is not None else None,
             label_probability=float(values["class_probability"][0]) if label is not None else None,
+            verdicts=self.verdicts,
         )
 
     def _label(self, index: int) -> int:

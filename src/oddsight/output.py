@@ -176,6 +176,8 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
             "max": float(scores[-1]),
         },
     }
+    if file.metadata.verdicts is None:
+        del content["verdicts"]
     content["bytes"] = len(file.content)
     return content
 

@@ -6,23 +6,31 @@ import itertools
 import json as jsonlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight.datasets.collection import Progress
 from oddsight.datasets.folder import find_images
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.explanations import explanation
 from oddsight.files import atomic_write
+from oddsight.images import read_image
 from oddsight.model import Model, load
 from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
-from oddsight.result import NONE_OF_THESE, Result, control_fdr
+from oddsight.result import NONE_OF_THESE, Result, Tiling, control_fdr
+from oddsight.scene_output import predict_scenes, promise, shown_picture
+from oddsight.scenes import SceneSettings, require_map
+from oddsight.scenes.pictures import Picture
+from oddsight.scenes.rasters import is_raster, require_tifffile
+from oddsight.scenes.region_files import write_regions
 from oddsight.terminal import complain, console, note, progress, shown
 
 
@@ -42,6 +50,8 @@ def predict_paths(
     json: Path | None = None,
     maps: Path | None = None,
     explain: Path | None = None,
+    regions: Path | None = None,
+    scene: SceneSettings | None = None,
     false_alarm_rate: float | None = None,
     threshold: float | None = None,
     fdr: float | None = None,
@@ -55,6 +65,8 @@ def predict_paths(
         json: Where JSON Lines go; ``-`` is standard output.
         maps: A folder for heat maps.
         explain: A folder for explanations of what is anomalous.
+        regions: A folder for outlines and masks of what is anomalous.
+        scene: How to read and cut scenes; by default pictures are read as for fitting, and not cut.
         false_alarm_rate: Decide anew at this rate.
         threshold: Or at this score.
         fdr: Or over the batch, at this share of false alarms.
@@ -71,26 +83,29 @@ def predict_paths(
             "deciding over a batch takes p-values among all images, and this model's are within each class: fit it "
             "without --per-class"
         )
+    if fdr is not None and scene is not None and scene.tile is not None:
+        raise OddsightError("deciding over a batch counts images, not tiles: leave out either --fdr or --tile")
     found = find_images(*paths)
     if not found.images and not found.problems:
         raise DataError(f"no images in {', '.join(paths)} ({found.ignored:,} other files are ignored)")
-    if maps is not None:
-        _require_maps(loaded)
-        _prepare_folder(maps, "heat maps", found.images)
-    if explain is not None:
-        _prepare_folder(explain, "explanations", found.images)
-        if maps is not None and maps.samefile(explain):
-            raise OddsightError(f"heat maps and explanations cannot both be written into {maps}: name two folders")
+    if maps is not None or regions is not None or (scene is not None and scene.tile is not None):
+        require_map(loaded)
+    _prepare_folders({"heat maps": maps, "explanations": explain, "regions": regions}, found.images)
+    if regions is not None:
+        # Where pixels are missing and where they lie is known only to what reads scenes.
+        scene = scene or SceneSettings(tile=None)
+    if scene is not None and any(map(is_raster, found.images)):
+        require_tifffile()
     normals = normals_beside(model) if json is not None or explain is not None else None
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
         lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
         # Rows that appear on a terminal are progress enough.
         report = stack.enter_context(progress(quiet or (json is None and console.is_terminal)))
-        results: Iterable[Result | ImageError] = _counted(loaded, found.images, report)
+        results: Iterable[Result | ImageError] = _counted(loaded, found.images, scene, report)
         if fdr is not None:
             results = control_fdr(results, fdr, loaded.calibration_scores)
-        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain)
+        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain, regions, scene)
         for outcome in itertools.chain(found.problems, results):
             sinks.take(outcome)
     sinks.finish(quiet)
@@ -106,8 +121,11 @@ def normals_beside(model: Path) -> NormalImages | None:
         return None
 
 
-def _counted(model: Model, images: Sequence[Path], report: Any) -> Iterator[Result | ImageError]:  # noqa: ANN401
-    for done, outcome in enumerate(model.predict_many(images), 1):
+def _counted(
+    model: Model, images: Sequence[Path], scene: SceneSettings | None, report: Progress
+) -> Iterator[Result | ImageError]:
+    outcomes = model.predict_many(images) if scene is None else predict_scenes(model, images, scene, report)
+    for done, outcome in enumerate(outcomes, 1):
         yield outcome
         report("scoring", done, len(images))
 
@@ -126,18 +144,23 @@ class _Sinks:
         to_stdout: bool,
         maps: Path | None,
         explain: Path | None,
+        regions: Path | None,
+        scene: SceneSettings | None,
     ) -> None:
         self.totals = Totals()
+        self.model, self.tilings = model, list[Tiling]()
+        read = read_image if scene is None else partial(shown_picture, settings=scene)
         self.normals, self.lines, self.to_stdout = normals, lines, to_stdout
-        self.maps = _Pictures(maps, overlay) if maps is not None else None
-        self.explanations = _Pictures(explain, self._explained) if explain is not None else None
+        self.maps = _Pictures(maps, overlay, read) if maps is not None else None
+        self.explanations = _Pictures(explain, self._explained, read) if explain is not None else None
+        self.regions = _Regions(regions, scene) if regions is not None and scene is not None else None
         self.table = lines is None and not to_stdout
         described = model.metadata.explanation
         voices = described.voices if described is not None else []
         self.by_width = max(map(len, voices), default=0)
-        self.knows_classes = bool(model.classes)
-        verdicts = (NONE_OF_THESE, *model.classes) if model.classes else ("anomalous",)
-        self.verdict_width = max(len(shown(verdict)) for verdict in verdicts)
+        self.knows_classes, self.words = bool(model.classes), model.verdicts
+        verdicts = (NONE_OF_THESE, *model.classes) if model.classes else model.verdicts
+        self.verdict_width = max(len(shown(verdict)) for verdict in ("verdict", *verdicts))
         self.detail, self.detail_width = ("most like", self.verdict_width + 5) if model.classes else ("regions", 7)
         if self.table:
             self._row("verdict", "score", "p-value", self.detail, "by", "image", style="bold")
@@ -160,6 +183,10 @@ class _Sinks:
             self.maps.write(outcome)
         if self.explanations is not None and outcome.anomalous:
             self.explanations.write(outcome)
+        if self.regions is not None and outcome.anomalous:
+            self.regions.write(outcome)
+        if outcome.tiling is not None:
+            self.tilings.append(outcome.tiling)
         if self.table:
             numbers = f"{outcome.score:.5g}", f"{outcome.p_value:.3g}"
             by = outcome.voices[0].name if outcome.anomalous and outcome.voices else ""
@@ -170,8 +197,11 @@ class _Sinks:
         """Show the sum."""
         totals = self.totals
         unreadable = f", {totals.errors:,} could not be read" if totals.errors else ""
-        odd, good = ("of none of the classes", "of one of them") if self.knows_classes else ("anomalous", "normal")
+        good, odd = ("of one of them", "of none of the classes") if self.knows_classes else self.words
         note(f"{totals.anomalous:,} {odd}, {totals.normal:,} {good}{unreadable}", quiet=quiet)
+        promised = promise(self.model, self.tilings)
+        if promised is not None:
+            note(promised, quiet=quiet)
 
     def _row(
         self, verdict: str, score: str, p_value: str, detail: str, by: str, image: str, *, style: str | None
@@ -205,9 +235,14 @@ def _detail(outcome: Result) -> str:
     return str(len(outcome.regions)) if outcome.map is not None and outcome.anomalous else ""
 
 
-def _require_maps(model: Model) -> None:
-    if model.metadata.map_size is None:
-        raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
+def _prepare_folders(folders: Mapping[str, Path | None], images: Sequence[Path]) -> None:
+    """Make the folders of pictures and regions, each its own, so that none replaces another's files."""
+    named = [(what, folder) for what, folder in folders.items() if folder is not None]
+    for what, folder in named:
+        _prepare_folder(folder, what, images)
+    for (what, folder), (other, second) in itertools.combinations(named, 2):
+        if folder.samefile(second):
+            raise OddsightError(f"{what} and {other} cannot both be written into {folder}: name two folders")
 
 
 def _prepare_folder(folder: Path, what: str, images: Sequence[Path]) -> None:
@@ -224,27 +259,52 @@ def _prepare_folder(folder: Path, what: str, images: Sequence[Path]) -> None:
 class _Pictures:
     """A folder of pictures that are drawn of results, named after their images."""
 
-    def __init__(self, folder: Path, draw: Callable[[NDArray[np.uint8], Result], NDArray[np.uint8]]) -> None:
-        self.folder, self.draw = folder, draw
-        self.taken: set[str] = set()
+    def __init__(
+        self,
+        folder: Path,
+        draw: Callable[[NDArray[np.uint8], Result], NDArray[np.uint8]],
+        read: Callable[[Path], NDArray[np.uint8]],
+    ) -> None:
+        self.folder, self.draw, self.read = folder, draw, read
+        self.names = _Names()
 
     def write(self, result: Result) -> None:
         """Read the image of a result again and write what is drawn of both."""
         from PIL import Image
 
-        from oddsight.images import read_image
-
         source = Path(result.source or "image")
-        with atomic_write(self.folder / self._name(source)) as file:
-            Image.fromarray(self.draw(read_image(source), result)).save(file, format="PNG")
+        with atomic_write(self.folder / f"{self.names.of(source)}.png") as file:
+            Image.fromarray(self.draw(self.read(source), result)).save(file, format="PNG")
 
-    def _name(self, source: Path) -> str:
+
+class _Regions:
+    """A folder of outlines and masks, named after their images."""
+
+    def __init__(self, folder: Path, scene: SceneSettings) -> None:
+        self.folder, self.scene = folder, scene
+        self.names = _Names()
+
+    def write(self, result: Result) -> None:
+        """Read of the image what its result lacks, and write what is beyond the threshold."""
+        source = Path(result.source or "image")
+        picture = Picture(source, self.scene.bands, self.scene.scale)
+        write_regions(result, picture, self.folder, self.names.of(source))
+
+
+class _Names:
+    """Names of files for images, all different."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def of(self, source: Path) -> str:
+        """That of the image, or more if another has it."""
         parent, stem = _shortened(source.parent.name), _shortened(source.stem)
         numbered = (f"{stem}_{number}" for number in itertools.count(2))
         candidates = itertools.chain([stem, f"{parent}_{stem}"], numbered)
         name = next(name for name in candidates if name not in self.taken)
         self.taken.add(name)
-        return f"{name}.png"
+        return name
 
 
 def _shortened(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ from oddsight.errors import DataError, ImageError
 
 NONE_OF_THESE = "none of these"
 """The verdict on an image that belongs to none of the classes a model knows."""
+
+
+VERDICTS = ("normal", "anomalous")
+"""What images are called unless a model has words of its own."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,23 @@ class Voice:
     p_value: float
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """How a scene was cut to be scored.
+
+    Attributes:
+        count: Tiles that were scored.
+        size: Side of a tile in pixels.
+        overlap: Of neighbours, in pixels.
+        per_tile: Whether p-value and false-alarm rate are of a tile; otherwise they are of the scene.
+    """
+
+    count: int
+    size: int
+    overlap: int
+    per_tile: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """The score of one image and what follows from it.
@@ -59,13 +80,17 @@ class Result:
         score: Raw; higher is more anomalous.
         p_value: Share of normal images expected to score at least as high, in (0, 1].
         threshold: What the score was compared with, or None if a batch decision flagged nothing.
-        false_alarm_rate: The rate the threshold stands for, or None if it was set by hand.
-        map: Float32 ``[h, w]`` on the model's grid, or None if the method cannot localise.
+        false_alarm_rate: The rate the threshold stands for, or None if it was set by hand (or, of a scene of many
+            tiles, if none can be promised; see ``docs/scenes.md``).
+        map: Float32 ``[h, w]`` on the model's grid, or on as many of them as tiles need; None if the method cannot
+            localise.
         voices: What the detectors inside the method say, the decisive one first; empty if it decides as one.
         nearest: The most similar normal image the model learned from: the first 16 hexadecimal digits of the SHA-256 of
             its content; None for models of schema 1.
         label: The class it is taken for, if the model knows classes.
         label_probability: How probable that class is among the known ones, in (0, 1].
+        verdicts: What a normal and an anomalous image are called.
+        tiling: How it was cut, if it was scored in tiles.
     """
 
     source: str | None
@@ -80,13 +105,16 @@ class Result:
     nearest: str | None = None
     label: str | None = None
     label_probability: float | None = None
+    verdicts: tuple[str, str] = VERDICTS
+    tiling: Tiling | None = None
 
     @property
     def verdict(self) -> str:
-        """``normal`` or ``anomalous``; of a model that knows classes, the class or ``none of these``."""
+        """``normal`` or ``anomalous``, or the model's words; the class or ``none of these`` if it knows classes."""
         if self.label is not None:
             return NONE_OF_THESE if self.anomalous else self.label
-        return "anomalous" if self.anomalous else "normal"
+        normal, anomalous = self.verdicts
+        return anomalous if self.anomalous else normal
 
     @property
     def anomalous(self) -> bool:
@@ -116,11 +144,19 @@ class Result:
             "regions": regions,
             "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
             "nearest": self.nearest,
+            **({} if self.tiling is None else {"tiles": asdict(self.tiling)}),
         }
 
 
 def find_regions(values: NDArray[np.float32], threshold: float, width: int, height: int) -> tuple[Region, ...]:
     """Connected areas (8 neighbours) of a map ``[h, w]`` above ``threshold``, for an image of that size in pixels."""
+    return tuple(region for region, _ in labelled_regions(values, threshold, width, height)[0])
+
+
+def labelled_regions(
+    values: NDArray[np.float32], threshold: float, width: int, height: int
+) -> tuple[list[tuple[Region, int]], NDArray[np.int32]]:
+    """The same, each with its number on a grid ``[h, w]`` of numbers; 0 is none."""
     from scipy import ndimage
 
     labels, _ = ndimage.label(values > threshold, structure=np.ones((3, 3), bool))
@@ -135,8 +171,8 @@ def find_regions(values: NDArray[np.float32], threshold: float, width: int, heig
             -(-down.stop * height // rows),
         )
         area = max(1, round(int(inside.sum()) * width * height / (rows * columns)))
-        found.append(Region(box, area, float(values[down, across][inside].max())))
-    return tuple(sorted(found, key=lambda region: -region.peak))
+        found.append((Region(box, area, float(values[down, across][inside].max())), number))
+    return sorted(found, key=lambda entry: -entry[0].peak), labels
 
 
 def control_fdr(

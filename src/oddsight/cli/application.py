@@ -20,6 +20,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes; 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write JSON there ('-': to standard output).")
 ]
+Verdicts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NORMAL,ANOMALOUS",
+        help="What normal and anomalous images are to be called, such as clear,cloudy. [default: normal,anomalous]",
+    ),
+]
 
 EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -27,6 +34,17 @@ EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED = 1, 3, 130
 def listed(names: str) -> list[str]:
     """Names separated by commas."""
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def two_words(verdicts: str) -> tuple[str, str]:
+    """The words of ``--verdicts``."""
+    from oddsight.errors import DataError
+    from oddsight.metadata import checked_verdicts
+
+    try:
+        return checked_verdicts([word.strip() for word in verdicts.split(",")])
+    except DataError as error:
+        raise typer.BadParameter(f"--verdicts NORMAL,ANOMALOUS: {error}") from None
 
 
 def numbers(option: str, text: str) -> list[int]:

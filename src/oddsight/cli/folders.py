@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, JsonFile, Quiet, app
+from oddsight.cli.application import EXIT_ERROR, JsonFile, Quiet, app, listed
 
 
 @app.command()
@@ -58,5 +58,46 @@ def prepare(
             download_cifar10(data, progress=report)
         found = write(data, output, size=size, validation=validation, normalised=normalised, seed=seed, progress=report)
     say_prepared(found, quiet)
+    if found.errors:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
+def synthesize(
+    clear: Annotated[list[str], typer.Argument(metavar="CLEAR...", help="Clear pictures: folders, files or globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new or an empty folder.")],
+    kinds: Annotated[str, typer.Option(help="Of haze, smoke, dust and cloud.")] = "haze,smoke,dust",
+    severities: Annotated[
+        str, typer.Option(help="Mean optical depths inside the affected area.")
+    ] = "0.1,0.2,0.4,0.8,1.6",
+    limit: Annotated[int | None, typer.Option(help="The most clear pictures to use. [default: all]")] = None,
+    train_share: Annotated[
+        float, typer.Option(help="Share of them to set aside in train/good, for 'compare' to learn from.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Put haze, smoke or dust over clear pictures, for 'evaluate'. Exits with 1 if a picture could not be read."""
+    from oddsight.synthesis_output import say_synthesized, show_synthesized
+    from oddsight.synthesizing import write_synthetic
+    from oddsight.terminal import progress
+
+    try:
+        depths = [float(number) for number in listed(severities)]
+    except ValueError:
+        raise typer.BadParameter(f"--severities takes numbers separated by commas, not {severities!r}") from None
+    with progress(quiet) as report:
+        found = write_synthetic(
+            *clear,
+            output=output,
+            kinds=listed(kinds),
+            severities=depths,
+            limit=limit,
+            train_share=train_share,
+            seed=seed,
+            progress=report,
+        )
+    show_synthesized(found)
+    say_synthesized(found, quiet)
     if found.errors:
         raise typer.Exit(EXIT_ERROR)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import ModelPath, Quiet, app
+from oddsight.cli.application import ModelPath, Quiet, Verdicts, app, two_words
 
 
 @app.command()
@@ -16,15 +16,22 @@ def threshold(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="NEW.onnx", help="Where to write the new file.")],
     false_alarm_rate: Annotated[float | None, typer.Option(help="The new rate.")] = None,
     score: Annotated[float | None, typer.Option(help="Or: a raw score, set by hand.")] = None,
+    verdicts: Verdicts = None,
     quiet: Quiet = False,
 ) -> None:
-    """Change when a model raises an alarm, and nothing else."""
+    """Change when a model raises an alarm or how it calls it, and nothing else."""
     from oddsight.model import load
     from oddsight.output import say_decision
 
-    if (false_alarm_rate is None) == (score is None):
-        raise typer.BadParameter("give either --false-alarm-rate or --score")
-    changed = load(model).with_decision(false_alarm_rate=false_alarm_rate, threshold=score)
+    given = [option for option in (false_alarm_rate, score) if option is not None]
+    if len(given) > 1 or not (given or verdicts is not None):
+        raise typer.BadParameter("give either --false-alarm-rate or --score, or --verdicts")
+    words = two_words(verdicts) if verdicts is not None else None
+    changed = load(model)
+    if given:
+        changed = changed.with_decision(false_alarm_rate=false_alarm_rate, threshold=score)
+    if words is not None:
+        changed = changed.with_verdicts(*words)
     changed.save(output)
     say_decision(changed, output, quiet)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, ModelPath, Quiet, app, named
+from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, ModelPath, Quiet, app, named, numbers
+
+if TYPE_CHECKING:
+    from oddsight.scenes import SceneSettings
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images: files, folders or globs.")],
     json: Annotated[
@@ -23,6 +26,23 @@ def predict(
     explain: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a picture of why and where each anomalous image is one there, as PNG."),
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write outlines (GeoJSON) and masks of anomalous images there."),
+    ] = None,
+    tile: Annotated[int | None, typer.Option(help="Cut larger images into tiles of that many pixels.")] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="With --tile: pixels that tiles share. [default: an eighth of them]")
+    ] = None,
+    per_tile: Annotated[
+        bool, typer.Option("--per-tile", help="With --tile: the false-alarm rate is of a tile, not of an image.")
+    ] = False,
+    bands: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Bands of TIFF files, from 1: three, or one that is grey.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Values of TIFF files that become black and white.")
     ] = None,
     false_alarm_rate: Annotated[float | None, typer.Option(help="Decide anew at this rate.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Decide anew at this score.")] = None,
@@ -43,6 +63,8 @@ def predict(
         json=json,
         maps=maps,
         explain=explain,
+        regions=regions,
+        scene=_scene(tile, overlap, per_tile, bands, scale),
         false_alarm_rate=false_alarm_rate,
         threshold=threshold,
         fdr=fdr,
@@ -52,6 +74,33 @@ def predict(
         raise typer.Exit(EXIT_ERROR)
     if fail_on_anomaly and totals.anomalous:
         raise typer.Exit(EXIT_ANOMALY)
+
+
+def _scene(
+    tile: int | None, overlap: int | None, per_tile: bool, bands: str | None, scale: str | None
+) -> SceneSettings | None:
+    """What the options about scenes say, if there are any."""
+    from oddsight.scenes import SceneSettings
+
+    if tile is None and (overlap is not None or per_tile):
+        raise typer.BadParameter("--overlap and --per-tile go with --tile")
+    if tile is None and bands is None and scale is None:
+        return None
+    return SceneSettings(
+        tile=tile,
+        overlap=overlap,
+        per_tile=per_tile,
+        bands=tuple(numbers("--bands", bands)) if bands is not None else None,
+        scale=_low_and_high(scale) if scale is not None else None,
+    )
+
+
+def _low_and_high(scale: str) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in scale.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--scale takes two numbers separated by a comma, not {scale!r}") from None
+    return low, high
 
 
 @app.command()

@@ -1,0 +1,293 @@
+"""Scenes: pictures that are larger than what a model was trained on, scored in tiles; and bands of GeoTIFFs.
+
+A model is calibrated for one picture like those it learned from. A scene of n tiles has n chances of a false alarm, so
+its p-value is n times that of the map's highest value (Bonferroni's bound, which holds whatever tiles have to do with
+each other). The threshold is that of the rate divided by n, so that a scene is flagged exactly when some place of its
+map is beyond the threshold, as any image is. ``docs/scenes.md`` says what that promises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.calibration import Decision, decide, images_needed, p_values
+from oddsight.datasets.collection import Progress, silent
+from oddsight.errors import ImageError, OddsightError
+from oddsight.files import atomic_write
+from oddsight.model import Model, Source
+from oddsight.parallel import ordered_map
+from oddsight.result import Result, Tiling
+from oddsight.scenes.pictures import Picture
+from oddsight.scenes.tiling import Axis, Canvas, axis
+
+SMALLEST_TILE = 16
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """How a scene is read and cut; see :func:`predict_scene`.
+
+    Raises:
+        OddsightError: If it cannot be.
+    """
+
+    tile: int | None = 256
+    overlap: int | None = None
+    per_tile: bool = False
+    bands: tuple[int, ...] | None = None
+    scale: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < SMALLEST_TILE:
+            raise OddsightError(f"tiles take at least {SMALLEST_TILE} pixels, not {self.tile}")
+        if self.tile is not None and not 0 <= self.shared < self.tile:
+            raise OddsightError(f"tiles of {self.tile} pixels overlap by 0 to {self.tile - 1}, not {self.overlap}")
+        if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
+            raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
+        low, high = self.scale or (0.0, 1.0)
+        if not (np.isfinite(low) and np.isfinite(high) and low < high and np.isfinite(high - low)):
+            raise OddsightError(
+                f"a scale rises from the value that becomes black to white, not from {low:g} to {high:g}"
+            )
+
+    @property
+    def shared(self) -> int:
+        """The overlap of tiles in pixels: an eighth of a tile unless it was set."""
+        return (self.tile or 0) // 8 if self.overlap is None else self.overlap
+
+
+def predict_scene(
+    model: Model,
+    image: Source,
+    *,
+    tile: int | None = 256,
+    overlap: int | None = None,
+    per_tile: bool = False,
+    bands: tuple[int, ...] | None = None,
+    scale: tuple[float, float] | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Score a picture in tiles, on every core; its map is that of the tiles, blended.
+
+    The order of tiles changes nothing. Memory does not grow with a TIFF file whose strips or tiles are small; other
+    pictures are decoded whole. Pixels without data (of TIFF files that mark them, or not finite) are never flagged.
+
+    Args:
+        model: A model with a map, unless ``tile`` is None.
+        image: A path, an array or a Pillow image, as for :meth:`oddsight.Model.predict`.
+        tile: Pixels of a tile; None for the whole picture as one. A side that is shorter is cut no further.
+        overlap: Of neighbouring tiles in pixels, within which one map fades into the next; by default an eighth of the
+            tile.
+        per_tile: Let the false-alarm rate and the p-value be of a tile instead of the scene.
+        bands: Of a TIFF file, counted from 1: the one that is grey, or those that are red, green and blue. By default
+            the first three, or the only one.
+        scale: Values of a TIFF file that become 0 and 255; by default the range of 8 or 16 bits.
+        progress: Called with phase, done and total tiles.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        OddsightError: If settings cannot work, or the model cannot say where.
+    """
+    return score_picture(model, image, SceneSettings(tile, overlap, per_tile, bands, scale), progress=progress)
+
+
+def score_picture(
+    model: Model, image: Source, settings: SceneSettings, *, progress: Progress = silent, one_core: bool = False
+) -> Result:
+    """As :func:`predict_scene`; with ``one_core`` the picture is scored on one, if it is not cut."""
+    if settings.tile is not None:
+        require_map(model)
+    picture = Picture(image, settings.bands, settings.scale)
+    side = settings.tile or max(picture.width, picture.height)
+    rows, columns = model.metadata.map_size or (1, 1)
+    down = axis(picture.height, side, settings.shared, rows)
+    across = axis(picture.width, side, settings.shared, columns)
+    count = len(down.starts) * len(across.starts)
+    blend = _Blend(picture, down, across)
+
+    def score(tile: _Tile) -> tuple[_Tile, Result | None]:
+        if tile.valid is not None and not tile.valid.any():
+            return tile, None
+        pixels = tile.pixels if tile.valid is None else _filled(tile.pixels, tile.valid)
+        return tile, model.score(pixels, source=picture.source, one_core=one_core or count > 1)
+
+    tiles = _tiles(picture, down, across)
+    outcomes = map(score, tiles) if count == 1 else ordered_map(score, tiles)
+    for done, (tile, result) in enumerate(outcomes, 1):
+        blend.add(tile, result)
+        progress(f"tiles of {picture.source or 'a scene'}", done, count)
+    return blend.result(model, settings)
+
+
+def require_map(model: Model) -> None:
+    """Refuse a model without a map.
+
+    Raises:
+        OddsightError: Naming its method.
+    """
+    if model.metadata.map_size is None:
+        raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
+
+
+def decision_for(model: Model, tiles: int, *, per_tile: bool = False) -> Decision:
+    """When a scene of so many tiles counts as anomalous.
+
+    If the calibration images cannot promise the model's rate for that many, the threshold is the highest of their
+    scores, and the rate the smallest that can be promised, or None if that is no rate.
+    """
+    rate, scores = model.decision.false_alarm_rate, model.calibration_scores
+    if rate is None or per_tile or tiles == 1:
+        return model.decision
+    if images_needed(rate / tiles) <= len(scores):
+        return Decision(decide(scores, rate / tiles).threshold, rate)
+    possible = tiles / (len(scores) + 1)
+    return Decision(float(scores.max()), possible if possible < 1 else None)
+
+
+def write_tiles(
+    image: Source,
+    folder: str | os.PathLike[str],
+    *,
+    tile: int = 256,
+    overlap: int = 0,
+    bands: tuple[int, ...] | None = None,
+    scale: tuple[float, float] | None = None,
+) -> list[Path]:
+    """Cut a picture into PNG files for :func:`oddsight.fit` to learn from, as :func:`predict_scene` would cut it.
+
+    Tiles with pixels without data are left out. Files are named after the picture, the row and the column.
+
+    Args:
+        image: A path, an array or a Pillow image.
+        folder: Where they go; made if it is missing.
+        tile: Pixels of a tile.
+        overlap: Of neighbouring tiles in pixels.
+        bands: As there.
+        scale: As there.
+
+    Returns:
+        The files.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        OddsightError: If settings cannot work, or a file cannot be written.
+    """
+    settings = SceneSettings(tile, overlap, bands=bands, scale=scale)
+    picture = Picture(image, settings.bands, settings.scale)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OddsightError(f"cannot write tiles into {folder}: {error.strerror}") from error
+    stem = Path(picture.source or "scene").stem
+    written = []
+    down, across = axis(picture.height, tile, overlap, 1), axis(picture.width, tile, overlap, 1)
+    for one in _tiles(picture, down, across):
+        if one.valid is None or one.valid.all():
+            path = Path(folder) / f"{stem}_{down.starts[one.row]:05d}_{across.starts[one.column]:05d}.png"
+            with atomic_write(path) as file:
+                Image.fromarray(one.pixels).save(file, format="PNG")
+            written.append(path)
+    return written
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    row: int
+    column: int
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_] | None
+
+
+def _tiles(picture: Picture, down: Axis, across: Axis) -> Iterator[_Tile]:
+    for row, top in enumerate(down.starts):
+        pixels, valid = picture.rows(top, top + down.tile)
+        for column, left in enumerate(across.starts):
+            place = (slice(None), slice(left, left + across.tile))
+            own = None if valid is None else valid[place]
+            yield _Tile(row, column, np.ascontiguousarray(pixels[place]), own)
+
+
+def _filled(pixels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Give pixels without data the mean colour of the others, which is as inconspicuous as one colour can be."""
+    return np.where(valid[..., None], pixels, np.rint(pixels[valid].mean(axis=0)).astype(np.uint8))
+
+
+class _Blend:
+    """Makes one result of those of all tiles."""
+
+    def __init__(self, picture: Picture, down: Axis, across: Axis) -> None:
+        self.picture, self.down, self.across = picture, down, across
+        self.values = Canvas(down, across)
+        # Where data may be missing: which share of each cell is there, and by which weight it was scored.
+        self.present = Canvas(down, across) if picture.leaves_out else None
+        self.scored = Canvas(down, across) if picture.leaves_out else None
+        self.highest: Result | None = None
+        self.count = 0
+        self.whole = True
+
+    def add(self, tile: _Tile, result: Result | None) -> None:
+        """Take in a tile and its result, or None if it holds no data."""
+        self.whole = self.whole and (tile.valid is None or bool(tile.valid.all()))
+        if result is None:
+            return
+        self.count += 1
+        if self.highest is None or result.score > self.highest.score:
+            self.highest = result
+        if result.map is None:
+            return
+        self.values.add(tile.row, tile.column, result.map)
+        if self.present is not None and self.scored is not None and tile.valid is not None:
+            self.present.add(tile.row, tile.column, _shares(tile.valid, result.map.shape))
+            self.scored.add(tile.row, tile.column, 1.0)
+
+    def result(self, model: Model, settings: SceneSettings) -> Result:
+        """What the scene got."""
+        nothing = ImageError(self.picture.source or "the scene", "holds no data: its pixels are marked as empty")
+        if self.highest is None:
+            raise nothing
+        tiling = None
+        if settings.tile is not None:
+            tiling = Tiling(self.count, settings.tile, settings.shared, settings.per_tile)
+        one = len(self.down.starts) * len(self.across.starts) == 1
+        if self.highest.map is None or (one and self.whole):
+            return replace(self.highest, tiling=tiling)
+        values, there = self._map()
+        if not there.any():
+            raise nothing
+        decision = decision_for(model, self.count, per_tile=settings.per_tile)
+        score = float(values[there].max())
+        # Below everything, so that no one who compares with the threshold has to know what is missing.
+        values[~there] = min(float(values[there].min()), decision.threshold)
+        p_value = float(p_values(model.calibration_scores, np.array([score], np.float32))[0])
+        return replace(
+            self.highest,
+            width=self.picture.width,
+            height=self.picture.height,
+            score=score,
+            p_value=p_value if settings.per_tile else min(1.0, self.count * p_value),
+            threshold=decision.threshold,
+            false_alarm_rate=decision.false_alarm_rate,
+            map=values,
+            tiling=tiling,
+        )
+
+    def _map(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The blended map, and which of its cells hold data for the most part."""
+        if self.present is None or self.scored is None or self.whole:
+            values = self.values.map()
+            return values, np.ones(values.shape, bool)
+        there = self.present.values > 0.5
+        return (self.values.values / np.where(there, self.scored.values, 1.0)).astype(np.float32), there
+
+
+def _shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Which share of each cell of a grid holds data, ``[h, w]``."""
+    whole = Image.fromarray(valid.astype(np.float32))
+    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))

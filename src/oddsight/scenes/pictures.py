@@ -1,0 +1,84 @@
+"""Any picture, a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.errors import ImageError
+from oddsight.images import as_image, read_picture
+from oddsight.model import Source
+from oddsight.result import source_name
+from oddsight.scenes.georeference import Georeference
+from oddsight.scenes.rasters import Raster, is_raster
+
+
+class Picture:
+    """A picture to be read by rows: TIFF files from the file, others once they are decoded.
+
+    Attributes:
+        source: Its path, or None.
+        width: In pixels.
+        height: In pixels.
+        georeference: Where it lies on Earth, or None.
+    """
+
+    def __init__(
+        self, source: Source, bands: Sequence[int] | None = None, scale: tuple[float, float] | None = None
+    ) -> None:
+        """Open a picture; see :func:`oddsight.predict_scene`.
+
+        Raises:
+            ImageError: If it cannot be read, or not so.
+        """
+        self.source = source_name(source)
+        self.georeference: Georeference | None = None
+        raster = None
+        if self.source is not None and is_raster(self.source):
+            raster = Raster(self.source, bands, scale)
+            self.georeference = raster.georeference
+        if bands is not None or scale is not None:
+            if raster is None:
+                raise ImageError(self.source or "an array", "bands and scales are of TIFF files only")
+            if raster.unfit is not None:
+                raise ImageError(raster.path, raster.unfit)
+        self._raster = raster if raster is not None and raster.unfit is None else None
+        if self._raster is not None:
+            self.width, self.height = self._raster.width, self._raster.height
+        else:
+            self._decoded = _decoded(source)
+            self.width, self.height = self._decoded.size
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether pixels may hold nothing."""
+        return self._raster is not None and self._raster.leaves_out
+
+    def rows(self, top: int, bottom: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """Rows of the picture, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None."""
+        if self._raster is not None:
+            return self._raster.rows(top, bottom)
+        return as_image(self._decoded.crop((0, top, self.width, bottom))), None
+
+    def reduced(self, side: int) -> NDArray[np.uint8]:
+        """A copy of at most that many pixels on each side, uint8 ``[h, w, 3]``, averaged from the picture."""
+        if max(self.width, self.height) <= side:
+            return self.rows(0, self.height)[0]
+        scale = side / max(self.width, self.height)
+        width, height = max(1, round(self.width * scale)), max(1, round(self.height * scale))
+        copy = np.empty((height, width, 3), np.uint8)
+        # A row at a time, so that the picture is never whole in memory.
+        for row in range(height):
+            top, bottom = row * self.height // height, -(-(row + 1) * self.height // height)
+            band = Image.fromarray(self.rows(top, bottom)[0])
+            copy[row] = np.asarray(band.resize((width, 1), Image.Resampling.BOX))[0]
+        return copy
+
+
+def _decoded(source: Source) -> Image.Image:
+    if isinstance(source, Image.Image | np.ndarray):
+        return Image.fromarray(as_image(source))
+    return read_picture(source)

@@ -1,0 +1,114 @@
+"""Writing what is beyond the threshold: GeoJSON, and masks as PNG and GeoTIFF."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.files import atomic_write, write_bytes
+from oddsight.result import Result
+from oddsight.scenes.georeference import TAGS, TEXTS, Georeference
+from oddsight.scenes.outlines import Outline, Ring, mask, outlines
+from oddsight.scenes.pictures import Picture
+
+_ROWS = 64
+
+
+def write_regions(result: Result, picture: Picture, folder: Path, name: str) -> list[Path]:
+    """Write the regions of a result as ``NAME.geojson``, ``NAME-mask.png`` and, if it lies on Earth, ``NAME-mask.tif``.
+
+    Args:
+        result: With a map.
+        picture: What was scored.
+        folder: Where the files go.
+        name: Of the files.
+
+    Returns:
+        The files.
+
+    Raises:
+        OddsightError: If they cannot be written, or the picture cannot be read again.
+    """
+    place = picture.georeference
+    written = [folder / f"{name}.geojson", folder / f"{name}-mask.png"]
+    with atomic_write(written[0]) as file:
+        file.write(json.dumps(geojson(outlines(result), place), allow_nan=False).encode() + b"\n")
+    pixels = _mask(result, picture)
+    with atomic_write(written[1]) as file:
+        Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
+    if place is not None:
+        written.append(folder / f"{name}-mask.tif")
+        _write_geotiff(written[2], pixels, place)
+    return written
+
+
+def geojson(found: list[Outline], place: Georeference | None) -> dict[str, Any]:
+    """A FeatureCollection (RFC 7946) with a feature for each region.
+
+    Coordinates are those of the reference system, which the member ``crs`` names as GeoJSON did before RFC 7946 and
+    GDAL still reads it; without one they are pixels, and the member ``coordinates`` says so.
+
+    Args:
+        found: The regions.
+        place: Where the picture lies on Earth, or None.
+    """
+    features = []
+    for outline in found:
+        region = outline.region
+        properties = {"peak": region.peak, "area_pixels": region.area, "bbox_pixels": list(region.bbox)}
+        if place is not None and place.metres:
+            properties["area_m2"] = region.area * place.pixel_area
+        polygons = [[_ring(ring, place, outer=not hole) for hole, ring in enumerate(own)] for own in outline.polygons]
+        geometry = (
+            {"type": "Polygon", "coordinates": polygons[0]}
+            if len(polygons) == 1
+            else {"type": "MultiPolygon", "coordinates": polygons}
+        )
+        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    content: dict[str, Any] = {"type": "FeatureCollection", "features": features}
+    if place is None:
+        return content | {"coordinates": "pixels: x to the right, y down, from the upper left corner"}
+    if place.crs is not None:
+        content["crs"] = {"type": "name", "properties": {"name": place.crs}}
+    return content
+
+
+def _ring(ring: Ring, place: Georeference | None, *, outer: bool) -> list[list[float]]:
+    """Outer rings counterclockwise and holes clockwise, where y points up, as RFC 7946 wants them."""
+    points = ring if place is None else place(ring)
+    (x, y), (onward_x, onward_y) = (points[:-1] - points[0]).T, (points[1:] - points[0]).T
+    counterclockwise = float((x * onward_y - onward_x * y).sum()) > 0
+    return [[float(x), float(y)] for x, y in (points if counterclockwise == outer else points[::-1])]
+
+
+def _mask(result: Result, picture: Picture) -> NDArray[np.uint8]:
+    pixels = np.empty((result.height, result.width), np.uint8)
+    for top in range(0, result.height, _ROWS):
+        bottom = min(top + _ROWS, result.height)
+        found = mask(result, top, bottom)
+        if picture.leaves_out and found.any():
+            valid = picture.rows(top, bottom)[1]
+            found &= True if valid is None else valid
+        pixels[top:bottom] = np.where(found, np.uint8(255), np.uint8(0))
+    return pixels
+
+
+def _write_geotiff(path: Path, pixels: NDArray[np.uint8], place: Georeference) -> None:
+    import tifffile
+
+    tags = []
+    for tag, value in place.tags.items():
+        text = tag == TEXTS
+        values = str(value) if text else tuple(np.ravel(value).tolist())
+        tags.append((tag, TAGS[tag], 0 if text else len(values), values, True))
+    content = io.BytesIO()  # tifffile asks files for names, which temporary ones lack
+    tifffile.imwrite(
+        content, pixels, photometric="minisblack", compression="zlib", rowsperstrip=_ROWS, metadata=None, extratags=tags
+    )
+    write_bytes(path, content.getvalue())
