@@ -23,12 +23,9 @@ from oddsight.networks.classifier_settings import AUGMENTATIONS, classifier_sett
 from oddsight.networks.classifiers import load_network, train_classifier
 from oddsight.networks.classifying import Network
 from oddsight.networks.compact import scratch
-from oddsight.networks.exporting import torch_backbone
-from oddsight.networks.fusing import fuse
 from oddsight.networks.odin import TEMPERATURE, odin_scores
 from oddsight.networks.picture_arrays import Arrays, gathered
 from oddsight.networks.picture_batches import Batches, augmented, brought_to, mixtures, quarter_turns
-from oddsight.networks.training import freeze
 
 pytestmark = pytest.mark.train
 CLASSES = ("dark", "bright")
@@ -309,28 +306,3 @@ def test_pictures_of_one_small_size_are_gathered_as_they_are_and_others_are_resi
     assert found.pictures.shape == (2, 32, 32, 3)
     assert (found.pictures == 7).all()
     assert np.load(tmp_path / "pictures.npy", mmap_mode="r").shape == (2, 32, 32, 3)
-
-
-def test_fused_networks_compute_the_same_and_learn():
-    network = torch_backbone("efficientnet-lite0")
-    pixels = 255 * torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        before = network(pixels)
-        fuse(network)
-        after = network(pixels)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
-    for name, value in before.items():
-        assert float((after[name] - value).abs().max()) < 1e-4 * float(value.abs().max())
-    freeze(network, "stage3")
-    learning = [name for name, own in network.parameters_by_stage().items() if all(p.requires_grad for p in own)]
-    assert learning == ["stage4", "stage5", "stage6", "stage7", "head"]
-
-
-def test_fusing_leaves_alone_what_it_would_change(monkeypatch):
-    network = torch_backbone("efficientnet-lite0")
-    weights = {name: value.clone() for name, value in network.state_dict().items()}
-    monkeypatch.setattr("oddsight.networks.fusing.fuse_conv_bn_eval", lambda conv, norm: torch.nn.Identity())
-    monkeypatch.setattr("oddsight.networks.fusing._CLOSE", -1.0)
-    monkeypatch.setattr("oddsight.networks.fusing._pairs", lambda network, pixels: {})
-    fuse(network)
-    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())

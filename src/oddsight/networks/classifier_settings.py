@@ -30,9 +30,7 @@ class ClassifierSettings:
         batch_size: Images a step.
         optimizer: ``sgd`` (with Nesterov momentum), ``adam`` or ``adamw``.
         learning_rate: The largest; one cycle leads up to it and down to zero, except for ``adam``, where it stays.
-        head_rate: How many times as fast the head learns as what is below it.
         weight_decay: Of the matrices; scales, shifts and biases have none.
-        freeze: Of a backbone, the stage up to which nothing learns; None lets all of it learn.
         label_smoothing: From 0 to below 1.
         augment: Of :data:`AUGMENTATIONS`.
         averaging: Decay of the moving average of weights, which is what is kept; 0 keeps the last weights.
@@ -58,8 +56,6 @@ class ClassifierSettings:
     learning_rate: float
     weight_decay: float
     first_size: int = 0
-    head_rate: float = 1.0
-    freeze: str | None = None
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("flip", "crop")
     averaging: float = 0.995
@@ -95,7 +91,6 @@ class ClassifierSettings:
             if not 0 <= share < 1:
                 raise OddsightError(f"the {what} must be at least 0 and below 1, not {share:g}")
         for what, weight in (
-            ("head rate", self.head_rate),
             ("weight decay", self.weight_decay),
             ("weight of the extras", self.extra_weight),
         ):
@@ -125,9 +120,7 @@ def classifier_settings(network: str, **changes: Any) -> ClassifierSettings:  # 
         **changes: Fields of :class:`ClassifierSettings` to set otherwise; those that are None stay.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    # Edges and textures are known already, and learning them again would take nearly half of the time.
-    known = {"freeze": "stage3"} if network.startswith("efficientnet-lite") else {}
-    return replace(_RECIPES.get(network, _FINE_TUNING), network=network, **{**known, **given})
+    return replace(_RECIPES.get(network, _FINE_TUNING), network=network, **given)
 
 
 def as_json(settings: ClassifierSettings) -> dict[str, Any]:
@@ -170,7 +163,6 @@ _FINE_TUNING = ClassifierSettings(
     batch_size=128,
     optimizer="adamw",
     learning_rate=1e-3,
-    head_rate=3.0,
     weight_decay=0.02,
     precision="32-true",
 )

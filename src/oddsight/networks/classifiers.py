@@ -160,8 +160,6 @@ def _module(
     from oddsight.networks.classifying import Classifying, Network
     from oddsight.networks.compact import scratch
     from oddsight.networks.exporting import torch_backbone
-    from oddsight.networks.fusing import fuse
-    from oddsight.networks.training import freeze
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -178,8 +176,6 @@ def _module(
                         f"the size for {settings.network} must be a multiple of {backbone.multiple}, not {size}"
                     )
             backbone.size = settings.size
-            fuse(backbone)
-            freeze(backbone, settings.freeze)
         network = Network(backbone, classes)
         if start is not None:
             _load(network, start)

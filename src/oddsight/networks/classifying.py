@@ -73,13 +73,6 @@ class Classifying(Learner):
         self.first = 0
         self.optimizer_state: checkpoints.Tensors = {}
 
-    def train(self, mode: bool = True) -> Classifying:
-        """Let it learn; the batch statistics of a network that was trained before stay those of its first training."""
-        super().train(mode)
-        if not self.settings.from_scratch:
-            self.network.backbone.eval()
-        return self
-
     def kept(self) -> Network:
         """The averaged network, or the last."""
         return self.average or self.network
@@ -159,16 +152,11 @@ class Classifying(Learner):
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type says no more
         """One cycle of the learning rate over all epochs."""
         settings = self.settings
-        heads = [self.network.head, *([self.turn_head] if self.turn_head is not None else [])]
-        rates = ((self.network.backbone, 1.0), *((head, settings.head_rate) for head in heads))
+        parts = [self.network, *([self.turn_head] if self.turn_head is not None else [])]
+        learning = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
         groups = [
-            {
-                "params": [p for p in part.parameters() if p.requires_grad and (p.ndim > 1) == matrices],
-                "lr": settings.learning_rate * share,
-                "weight_decay": settings.weight_decay if matrices else 0.0,
-            }
-            for part, share in rates
-            for matrices in (True, False)
+            {"params": [p for p in learning if (p.ndim > 1) == matrices], "weight_decay": decay}
+            for matrices, decay in ((True, settings.weight_decay), (False, 0.0))
         ]
         optimizer = _optimizer(settings, groups)
         if self.optimizer_state:

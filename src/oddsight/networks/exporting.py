@@ -61,14 +61,9 @@ class TorchBackbone(nn.Module):
         self.trunk = trunk.module
         self._names = trunk.names
         self.eval()
-        channels = self.look_again()
+        channels, self._parameters_by_stage = self._explore()
         self.stages = dict(zip(self._names, zip(trunk.strides, channels, strict=True), strict=True))
         self.layers = default_layers(self.stages)
-
-    def look_again(self) -> list[int]:
-        """Find out which parameters each stage depends on, after the trunk was changed; channels of the stages."""
-        channels, self._parameters_by_stage = self._explore()
-        return channels
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Outputs of the stages by name, from shallow to deep: float32 ``[N, C, h, w]`` each."""

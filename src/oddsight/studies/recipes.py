@@ -59,7 +59,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "fine-tuned",
             "Fine-tuned EfficientNet-Lite0",
-            "The same network, fine-tuned behind its third stage: AdamW on one cycle, flips and shifts, small "
+            "The same network, fine-tuned: AdamW on one cycle, flips and shifts, small "
             "pictures in the first epochs and larger ones in the last, averaged weights.",
             "efficientnet-lite0",
         ),
