@@ -7,7 +7,7 @@ demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a r
 	.venv/bin/python examples/demo.py demo-output
 
 test:  ## Run every test: with PyTorch and without side by side, as each keeps one core busy.
-	$(MAKE) --jobs=2 --output-sync=line test-core test-train
+	$(MAKE) --jobs=2 test-core test-train
 
 test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests that need no PyTorch.
 	.venv-test/bin/python -m pytest -m "not train"

@@ -33,8 +33,11 @@ from oddsight.datasets.stored import stored
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.graphs.calibrating import calibrating_by_class
 from oddsight.graphs.running import session
-from oddsight.labelled_evaluation import evaluate_classes
-from oddsight.labelled_fitting import Embeddings, _extractor, assembled, divided, fit_classes, probe
+from oddsight.labelled.assembling import assembled
+from oddsight.labelled.classifiers import Embeddings, frozen, probe
+from oddsight.labelled.evaluation import evaluate_classes
+from oddsight.labelled.fitting import fit_classes
+from oddsight.labelled.parts import divided
 from oddsight.metadata import KEY
 from oddsight.model import Model
 from oddsight.result import NONE_OF_THESE
@@ -51,7 +54,7 @@ class Fitted:
         self.folder = folder
         self.data = read_classes(folder)["train"]
         self.parts = divided(self.data, SHARE, 0)
-        self.extractor = _extractor("efficientnet-lite0", layers, SIDE)
+        self.extractor = frozen("efficientnet-lite0", layers, SIDE)
         self.found = Embeddings(self.extractor, self.parts, "1GB", default_cache(), lambda *state: None)
         self.known = probe(self.extractor, self.found.training, self.parts.training)
         self.warmth = temperature(self.known.head.logits(self.found.validation), self.parts.validation.labels)
@@ -260,7 +263,7 @@ def test_a_model_tells_classes_and_the_unknown_apart(models):
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_read(options, error, message, monkeypatch):
-    monkeypatch.setattr("oddsight.labelled_fitting.read_classes", None)
+    monkeypatch.setattr("oddsight.labelled.fitting.read_classes", None)
     with pytest.raises(error, match=message) as raised:
         fit_classes("nowhere", **options)
     assert "\n" not in str(raised.value)

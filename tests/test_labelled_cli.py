@@ -68,7 +68,7 @@ def nothing_is_read(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("something was read")
 
-    for name in ("labelled_fitting.read_classes", "datasets.classes.read_classes", "datasets.collection.read_image"):
+    for name in ("labelled.fitting.read_classes", "datasets.classes.read_classes", "datasets.collection.read_image"):
         monkeypatch.setattr(f"oddsight.{name}", refuse)
 
 

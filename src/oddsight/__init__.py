@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from oddsight.evaluation import Evaluation as Evaluation
     from oddsight.evaluation import evaluate as evaluate
     from oddsight.fitting import fit as fit
-    from oddsight.labelled_evaluation import ClassEvaluation as ClassEvaluation
-    from oddsight.labelled_evaluation import evaluate_classes as evaluate_classes
-    from oddsight.labelled_fitting import fit_classes as fit_classes
+    from oddsight.labelled.evaluation import ClassEvaluation as ClassEvaluation
+    from oddsight.labelled.evaluation import evaluate_classes as evaluate_classes
+    from oddsight.labelled.fitting import fit_classes as fit_classes
     from oddsight.model import Model as Model
     from oddsight.model import load as load
     from oddsight.networks.adapting import Adaptation as Adaptation
@@ -61,10 +61,10 @@ _HOMES = {
     "Result": "result",
     "compare": "comparison",
     "evaluate": "evaluation",
-    "ClassEvaluation": "labelled_evaluation",
-    "evaluate_classes": "labelled_evaluation",
+    "ClassEvaluation": "labelled.evaluation",
+    "evaluate_classes": "labelled.evaluation",
     "fit": "fitting",
-    "fit_classes": "labelled_fitting",
+    "fit_classes": "labelled.fitting",
     "load": "model",
     "normals_path": "normals",
     "predict_scene": "scenes",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from oddsight.labelled_evaluation import ClassEvaluation
-from oddsight.labelled_fitting import LabelledPlan
+from oddsight.labelled.evaluation import ClassEvaluation
+from oddsight.labelled.fitting import LabelledPlan
 from oddsight.networks.settings import Epoch
 from oddsight.studies.results import Study
 from oddsight.terminal import complain, console, note, percent, shown, table

@@ -154,7 +154,7 @@ def _fit_labelled(
 ) -> None:
     from oddsight import scores
     from oddsight.files import check_writable
-    from oddsight.labelled_fitting import LabelledPlan, fit_classes
+    from oddsight.labelled.fitting import LabelledPlan, fit_classes
     from oddsight.labelled_output import say_class_epoch, say_labelled_plan
     from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted

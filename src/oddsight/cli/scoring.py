@@ -176,7 +176,7 @@ def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Pa
     from oddsight.datasets.outliers import read_unlabelled
     from oddsight.errors import ImageError
     from oddsight.files import check_writable
-    from oddsight.labelled_evaluation import evaluate_classes
+    from oddsight.labelled.evaluation import evaluate_classes
     from oddsight.labelled_output import show_class_evaluation
     from oddsight.model import load
     from oddsight.output import write_json

@@ -20,8 +20,8 @@ from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.outliers import read_unlabelled
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting import versions
-from oddsight.labelled_evaluation import evaluate_classes, flagged, scored
-from oddsight.labelled_fitting import divided
+from oddsight.labelled.evaluation import evaluate_classes, flagged, scored
+from oddsight.labelled.parts import divided
 from oddsight.metrics import auroc
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch

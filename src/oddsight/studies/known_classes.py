@@ -26,7 +26,9 @@ from oddsight.files import atomic_write
 from oddsight.graphs.building import chain
 from oddsight.graphs.running import run as run_graph
 from oddsight.graphs.running import session
-from oddsight.labelled_fitting import Classifier, Parts, assembled, embedded, probe, train
+from oddsight.labelled.assembling import assembled
+from oddsight.labelled.classifiers import Classifier, embedded, probe, train
+from oddsight.labelled.parts import Parts
 from oddsight.model import Model
 from oddsight.networks.classifier_settings import as_json, classifier_settings
 from oddsight.networks.classifiers import TrainedClassifier, load_network

@@ -1,0 +1,1 @@
+"""Models that know classes: what they learn from, how they are made, and how they are judged."""

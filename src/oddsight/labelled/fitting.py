@@ -1,0 +1,210 @@
+"""fit_classes(): from labelled images to a model that names a class, or says that it is none of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from oddsight import backbones, scores
+from oddsight.backbones.cache import FeatureCache, default_cache
+from oddsight.backbones.extraction import Extractor
+from oddsight.calibration import DEFAULT_RATE, check_rate, images_needed, smallest_rate
+from oddsight.classification_metrics import temperature
+from oddsight.datasets.class_images import ClassImages
+from oddsight.datasets.classes import read_classes
+from oddsight.datasets.collection import Progress, silent
+from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.labelled.assembling import assembled
+from oddsight.labelled.classifiers import PROBE, Embeddings, frozen, probe, train
+from oddsight.labelled.parts import Parts, divided
+from oddsight.memory import parse_bytes
+from oddsight.model import Model
+from oddsight.networks.classifier_settings import ClassifierSettings, classifier_settings
+from oddsight.networks.classifiers import require_training
+from oddsight.networks.settings import Epoch
+from oddsight.scores import Score
+
+FINE_TUNED = "fine-tuned"
+"""A classifier whose backbone learns, too."""
+
+CLASSIFIERS = (PROBE, FINE_TUNED, "compact", "textbook")
+
+DEFAULT_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class LabelledPlan:
+    """What a fit is about to do, known before it starts.
+
+    Attributes:
+        parts: The images.
+        errors: Files that could not be read.
+        classifier: Of :data:`CLASSIFIERS`.
+        rate: The false-rejection rate of the decision.
+        settings: Of the training, or None for a probe.
+    """
+
+    parts: Parts
+    errors: tuple[ImageError, ...]
+    classifier: str
+    rate: float
+    settings: ClassifierSettings | None
+
+
+def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
+    data: str | os.PathLike[str] | ClassImages,
+    *,
+    classifier: str = PROBE,
+    backbone: str | None = None,
+    layers: Sequence[str] | None = None,
+    size: int | None = None,
+    score: str | Score = scores.DEFAULT,
+    false_alarm_rate: float | None = None,
+    per_class: bool = False,
+    calibration_fraction: float | None = None,
+    epochs: int | None = None,
+    loss: str | None = None,
+    extras: Sequence[str] | None = None,
+    work: str | os.PathLike[str] | None = None,
+    accelerator: str = "auto",
+    memory: str | int = "1GB",
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    progress: Progress = silent,
+    on_plan: Callable[[LabelledPlan], None] = lambda plan: None,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+) -> Model:
+    """Learn classes and return a calibrated model that names one, or says that an image belongs to none of them.
+
+    Args:
+        data: Labelled images in a form that :func:`oddsight.datasets.classes.read_classes` knows; its training split
+            is learnt from, and no other is touched.
+        classifier: ``probe`` (linear on frozen features; needs no PyTorch), ``fine-tuned`` (the backbone learns,
+            too), ``compact`` or ``textbook`` (networks that start from scratch).
+        backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` a name that PyTorch can learn; by
+            default :data:`oddsight.backbones.DEFAULT`.
+        layers: For ``probe``: stages whose averages are the embedding; by default the deepest.
+        size: Side in pixels to which images are brought; by default the classifier's.
+        score: How an image that belongs to none of the classes is told: a name of
+            :data:`oddsight.scores.SCORES`, or a score with settings of its own.
+        false_alarm_rate: Share of images of the known classes that may be rejected. By default 1 %, or the smallest
+            rate that the number of images can promise.
+        per_class: Whether the rate holds for each class that images are taken for, by a threshold for each.
+        calibration_fraction: Share of the images of each class kept out for calibration; as many again are kept out
+            for the temperature of the probabilities. By default a tenth.
+        epochs: How often each image is seen; by default the classifier's.
+        loss: See :class:`oddsight.networks.classifier_settings.ClassifierSettings`.
+        extras: See there.
+        work: A folder where training leaves its state, so that an interrupted one goes on.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
+        memory: The budget of what is learnt from embeddings, and all that runs then; training a network takes more.
+        seed: Of every random choice.
+        cache: Where features are remembered; by default the user's.
+        progress: Called with phase, done and total.
+        on_plan: Called once with the plan before the work starts.
+        on_epoch: Called with each new row of the learning curves of a training.
+
+    Raises:
+        DataError: Too few images or classes, one picture in two classes, or too few images for the rate.
+        MemoryBudgetError: The budget cannot hold the work.
+        OddsightError: Any setting that cannot work.
+    """
+    if classifier not in CLASSIFIERS:
+        raise OddsightError(f"no classifier {classifier!r}: there are {', '.join(CLASSIFIERS)}")
+    if seed < 0:
+        raise OddsightError(f"the seed must be 0 or more, not {seed}")
+    if false_alarm_rate is not None:
+        check_rate(false_alarm_rate)
+    chosen = scores.by_name(score) if isinstance(score, str) else deepcopy(score)
+    parse_bytes(memory)
+    start: Extractor | ClassifierSettings
+    if classifier == PROBE:
+        _check_probe(epochs=epochs, loss=loss, extras=extras, work=work, accelerator=accelerator)
+        start = frozen(backbone or backbones.DEFAULT, layers, size)
+    else:
+        start = _settings(classifier, backbone, layers, size, epochs, loss, extras, seed)
+    read = data if isinstance(data, ClassImages) else _training_split(data, progress)
+    parts = divided(read, DEFAULT_FRACTION if calibration_fraction is None else calibration_fraction, seed)
+    rate = _reachable(parts.calibration, false_alarm_rate, per_class=per_class)
+    on_plan(LabelledPlan(parts, read.errors, classifier, rate, None if isinstance(start, Extractor) else start))
+    cache = cache or default_cache()
+    with ExitStack() as stack:
+        if isinstance(start, Extractor):
+            found = Embeddings(start, parts, memory, cache, progress)
+            known = probe(start, found.training, parts.training)
+        else:
+            folder = Path(work) if work is not None else Path(stack.enter_context(TemporaryDirectory()))
+            known, _ = train(parts, start, folder, accelerator=accelerator, progress=progress, on_epoch=on_epoch)
+            found = Embeddings(known.extractor, parts, memory, cache, progress)
+        progress("learning", 0, 1)
+        chosen.fit(found.training, parts.training.labels, known.head, seed=seed)
+        progress("learning", 1, 1)
+        warmth = temperature(known.head.logits(found.validation), parts.validation.labels)
+        return assembled(
+            known,
+            chosen,
+            warmth,
+            found.training,
+            found.calibration,
+            parts,
+            rate,
+            per_class=per_class,
+            seed=seed,
+            unreadable=len(read.errors),
+        )
+
+
+def _check_probe(*, accelerator: str, **others: object) -> None:
+    given = [name for name, value in others.items() if value is not None] + ["accelerator"] * (accelerator != "auto")
+    if given:
+        raise OddsightError(f"a probe trains no network, so it takes no {given[0]}: choose another classifier")
+
+
+def _settings(
+    classifier: str,
+    backbone: str | None,
+    layers: Sequence[str] | None,
+    size: int | None,
+    epochs: int | None,
+    loss: str | None,
+    extras: Sequence[str] | None,
+    seed: int,
+) -> ClassifierSettings:
+    changes = {"epochs": epochs, "loss": loss, "extras": tuple(extras) if extras is not None else None}
+    if backbone is not None and classifier != FINE_TUNED:
+        raise OddsightError(f"the classifier {classifier} is a network of its own: leave the backbone out")
+    if layers is not None:
+        raise OddsightError(f"the classifier {classifier} reads the deepest layer of its network: leave the layers out")
+    if size is not None:
+        changes |= {"size": size, "first_size": 0}
+    network = backbone or backbones.DEFAULT
+    settings = classifier_settings(network if classifier == FINE_TUNED else classifier, seed=seed, **changes)
+    require_training()
+    return settings
+
+
+def _training_split(data: str | os.PathLike[str], progress: Progress) -> ClassImages:
+    splits = read_classes(data, progress=progress)
+    if "train" not in splits:
+        raise DataError(f"{os.fspath(data)} has no training images, only {', '.join(splits)}")
+    return splits["train"]
+
+
+def _reachable(calibration: ClassImages, rate: float | None, *, per_class: bool) -> float:
+    """The rate asked for, or 1 %, or the smallest that this number of images promises."""
+    count = min(calibration.counts().values()) if per_class else len(calibration)
+    if rate is not None:
+        if count < images_needed(rate):
+            each = " of each class" * per_class
+            raise DataError(
+                f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images{each}, and "
+                f"there are {count:,}: add images or ask for {smallest_rate(count):.3g} or more"
+            )
+        return rate
+    # Fewer images are taken for a class than belong to it where some are taken for another.
+    return max(DEFAULT_RATE, smallest_rate(max(1, count // 2) if per_class else count))
