@@ -176,10 +176,10 @@ def main() -> None:
     variants = read("ablation.csv")
     put(docs / "auto.md", "ablation", ablation(variants))
     put(docs / "auto.md", "cifar10", cifar10(variants))
-    runs = read("../docs/studies/cifar10/classification.csv")
-    put(docs / "known-classes.md", "classifiers", classifiers(runs))
-    names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]
-    put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
+    if runs := read("../docs/studies/cifar10/classification.csv"):
+        put(docs / "known-classes.md", "classifiers", classifiers(runs))
+        names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]
+        put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
 
 
 if __name__ == "__main__":
