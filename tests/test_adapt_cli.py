@@ -168,11 +168,19 @@ def test_curves_as_numbers_and_as_a_picture(tmp_path):
     write_curves(tmp_path / "curves.csv", CURVES)
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "train_loss", "validation_loss", "accuracy", "learning_rate", "seconds"]
+    assert list(rows[0]) == [
+        "epoch",
+        "train_loss",
+        "validation_loss",
+        "accuracy",
+        "learning_rate",
+        "seconds",
+        "train_accuracy",
+    ]
     assert [float(row["validation_loss"]) for row in rows] == [1.4, 1.1, 1.3]
     no_accuracy = [Epoch(1, -0.1, -0.2, None, 1e-4, 1.0)]
     write_curves(tmp_path / "one.csv", no_accuracy)
-    assert (tmp_path / "one.csv").read_text().splitlines()[1] == "1,-0.1,-0.2,,0.0001,1.0"
+    assert (tmp_path / "one.csv").read_text().splitlines()[1] == "1,-0.1,-0.2,,0.0001,1.0,"
     for name, curves in (("curves", CURVES), ("one", no_accuracy)):
         write_curves(tmp_path / f"{name}.png", curves)
         picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"), float)
