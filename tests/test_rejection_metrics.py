@@ -6,13 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
-from oddsight.calibration import decide
 from oddsight.errors import DataError, OddsightError
 from oddsight.metrics import auroc, bootstrap_interval
 from oddsight.rejection_metrics import (
     at_threshold,
     auroc_interval,
-    class_thresholds,
     fpr_interval,
     ood_numbers,
     oscr,
@@ -183,41 +181,6 @@ def test_oscr_is_auroc_where_all_is_right_and_0_where_all_is_wrong():
     assert oscr_curve(id_scores, np.zeros(3, bool), ood_scores)[1].max() == 0
 
 
-def test_class_thresholds_are_those_of_each_class():
-    rng = np.random.default_rng(4)
-    values = rng.normal(0, 1, 2000).astype(np.float32)
-    said = rng.choice(3, 2000, p=[0.6, 0.395, 0.005])
-    values += said.astype(np.float32)
-    thresholds, shared = class_thresholds(values, said, 0.05, 4)
-    assert shared.tolist() == [False, False, True, True]
-    for own in (0, 1):
-        assert thresholds[own] == decide(values[said == own], 0.05).threshold
-        assert np.mean(values[said == own] > thresholds[own]) <= 0.05
-    assert (thresholds[2:] == decide(values, 0.05).threshold).all()
-    # As the document says, an image is rejected exactly if its score less its threshold is above 0.
-    assert ((values.astype(np.float64) - thresholds[said] > 0) == (values > thresholds[said])).all()
-
-
-def test_a_class_has_its_own_threshold_from_as_many_images_as_the_rate_takes():
-    said = np.repeat([0, 1], [19, 18])
-    assert class_thresholds(np.arange(37, dtype=np.float32), said, 0.05, 2)[1].tolist() == [False, True]
-
-
-def test_class_thresholds_keep_their_promise():
-    """Of fresh images of a class, the share that is rejected is at most the rate on average."""
-    rng, rejected = np.random.default_rng(5), []
-    for _ in range(400):
-        values, said = rng.normal(0, 1, 120).astype(np.float32), np.repeat([0, 1], [40, 80])
-        values[40:] *= 3
-        thresholds, shared = class_thresholds(values, said, 0.1, 2)
-        assert not shared.any()
-        rejected.append(
-            [np.mean(rng.normal(0, 1, 200) > thresholds[0]), np.mean(rng.normal(0, 3, 200) > thresholds[1])]
-        )
-    # The rate of 0.1 is met exactly by 4 of 41 and by 8 of 81, within three standard errors.
-    assert np.mean(rejected, axis=0) == pytest.approx([4 / 41, 8 / 81], abs=0.008)
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -230,12 +193,6 @@ def test_class_thresholds_keep_their_promise():
         lambda: oscr([1.0], [1], [1.0]),
         lambda: oscr([1.0, 2.0], [True], [1.0]),
         lambda: oscr([np.nan], [False], [1.0]),
-        lambda: class_thresholds(np.zeros(3, np.float32), [0, 0, 2], 0.5, 2),
-        lambda: class_thresholds(np.zeros(3, np.float32), [0, 0], 0.5, 2),
-        lambda: class_thresholds(np.zeros(0, np.float32), np.zeros(0, int), 0.5, 2),
-        lambda: class_thresholds(np.array([np.nan, 1], np.float32), [0, 0], 0.5, 2),
-        lambda: class_thresholds(np.zeros(3, np.float32), [0, 0, 1], 0.01, 2),
-        lambda: class_thresholds(np.zeros(3, np.float32), [0, 0, 1], 0.0, 2),
     ],
 )
 def test_what_cannot_be_meant_is_refused(call):

@@ -64,9 +64,10 @@ def fpr_at_tpr(
 
     The field uses two conventions, and their numbers differ:
 
-    - `positive="anomalous"`: the share of normal images flagged when at least `tpr` of the anomalous are found;
-    - `positive="normal"` (OpenOOD, Yang et al., NeurIPS 2022: in-distribution is positive): the share of anomalous
-      images that pass when at least `tpr` of the normal pass.
+    - `positive="anomalous"` (OpenOOD since v1.5, Zhang et al., 2023): the share of normal images flagged when at least
+      `tpr` of the anomalous are found;
+    - `positive="normal"` (ODIN, Liang et al., ICLR 2018; OpenOOD's first version, Yang et al., NeurIPS 2022): the share
+      of anomalous images that pass when at least `tpr` of the normal pass.
 
     Nothing is interpolated: images of equal score are flagged together or not at all.
 

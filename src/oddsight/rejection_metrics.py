@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from oddsight import metrics
-from oddsight.calibration import decide, images_needed
 from oddsight.errors import DataError, OddsightError
 from oddsight.significance import placements
 
@@ -218,43 +217,6 @@ def oscr(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.Ar
     """
     correct, share, unknown = _correct(id_scores, id_correct, ood_scores)
     return share * metrics.auroc(correct, unknown) if correct.size else 0.0
-
-
-def class_thresholds(
-    scores: npt.NDArray[np.float32], predicted: npt.ArrayLike, rate: float, classes: int
-) -> tuple[Scores, npt.NDArray[np.bool_]]:
-    """A conformal threshold for each predicted class (Vovk, ACML 2012: conditional validity by category).
-
-    The class that the classifier says is a function of the image, so of the ID images said to be of a class at most
-    ``rate`` are rejected on average, in every class that has a threshold of its own. A class with fewer calibration
-    images than the rate takes gets the threshold of all images together, for which this holds over all classes only.
-
-    To measure such thresholds with :func:`at_threshold`, subtract from each score the threshold of its predicted class
-    and put the bar at 0: floating-point subtraction never changes which of two numbers is larger.
-
-    Args:
-        scores: Of calibration images, in-distribution and not learned from, ``[n]``.
-        predicted: The class said of each, ``[n]``.
-        rate: The false-rejection rate, between 0 and 1.
-        classes: How many there are, K.
-
-    Returns:
-        Thresholds ``[K]``, and whether each class shares that of all images ``[K]``.
-
-    Raises:
-        DataError: All images together are too few for the rate.
-    """
-    said = np.asarray(predicted)
-    if said.dtype.kind not in "iu" or said.shape != np.shape(scores) or not said.size:
-        raise DataError("thresholds by class take a score and a class, a whole number, for each calibration image")
-    if said.min() < 0 or said.max() >= classes:
-        raise DataError(f"the predicted classes must be from 0 to {classes - 1}")
-    _sorted(scores)
-    thresholds = np.full(classes, decide(scores, rate).threshold)
-    shared = np.bincount(said.astype(np.int64), minlength=classes) < images_needed(rate)
-    for own in np.flatnonzero(~shared):
-        thresholds[own] = decide(scores[said == own], rate).threshold
-    return thresholds, shared
 
 
 def _sorted(scores: npt.ArrayLike) -> Scores:

@@ -143,13 +143,13 @@ def _image_rows(evaluation: Evaluation) -> Iterator[Row]:
         "FPR95, anomalous found",
         image["fpr95"],
         None,
-        "normal images flagged when 95% of the anomalous are found; lower is better",
+        "normal images flagged when 95% of the anomalous are found (as OpenOOD v1.5 counts); lower is better",
     )
     yield Row(
         "FPR95, normal passed",
         image["fpr95_normal_positive"],
         None,
-        "anomalous images missed when 95% of the normal pass (the OpenOOD convention); lower is better",
+        "anomalous images missed when 95% of the normal pass (as ODIN and OpenOOD v1 count); lower is better",
     )
     yield Row("Recall", image["recall"], image["recall_ci"], "anomalous images flagged at the threshold")
     yield Row(
