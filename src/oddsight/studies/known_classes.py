@@ -5,6 +5,7 @@ Every step leaves what it made in a folder and takes it from there when the stud
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from oddsight import scores
 from oddsight.backbones import DEFAULT, backbone
@@ -162,16 +162,26 @@ def _probed(
     extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages, folder: Path
 ) -> tuple[Classifier, float]:
     kept = folder / "head.npz"
-    record: dict[str, JsonValue] = {"classifier": PROBE, "backbone": extractor.backbone.name, "size": extractor.size}
+    # A head that was learnt from other images, or from other features of them, is not taken.
+    state = np.array(f"{images.fingerprint} {extractor.backbone.sha256} {extractor.size} {extractor.layers}")
     if kept.exists():
         with np.load(kept, allow_pickle=False) as file:
-            head = Head(file["weights"], file["bias"])
-            return Classifier(extractor, head, images.classes, record), float(file["seconds"])
+            if file["state"] == state:
+                head, record = Head(file["weights"], file["bias"]), json.loads(str(file["record"]))
+                return Classifier(extractor, head, images.classes, record), float(file["seconds"])
     started = time.perf_counter()
     found = probe(extractor, embeddings, images)
     seconds = time.perf_counter() - started
-    _keep(kept, weights=found.head.weights, bias=found.head.bias, seconds=np.array(seconds))
-    return Classifier(extractor, found.head, images.classes, {**record, **found.record}), seconds
+    record = {**found.record, "backbone": extractor.backbone.name, "size": extractor.size}
+    _keep(
+        kept,
+        weights=found.head.weights,
+        bias=found.head.bias,
+        seconds=np.array(seconds),
+        state=state,
+        record=np.array(json.dumps(record)),
+    )
+    return Classifier(extractor, found.head, images.classes, record), seconds
 
 
 def _embeddings(
