@@ -30,6 +30,7 @@ class ClassifierSettings:
         batch_size: Images a step.
         optimizer: ``sgd`` (with Nesterov momentum), ``adam`` or ``adamw``.
         learning_rate: The largest; one cycle leads up to it and down to zero, except for ``adam``, where it stays.
+        head_rate: The rate of the linear head, as a multiple of the network's.
         weight_decay: Of the matrices; scales, shifts and biases have none.
         label_smoothing: From 0 to below 1.
         augment: Of :data:`AUGMENTATIONS`.
@@ -55,6 +56,7 @@ class ClassifierSettings:
     optimizer: str
     learning_rate: float
     weight_decay: float
+    head_rate: float = 1.0
     first_size: int = 0
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("flip", "crop")
@@ -85,8 +87,9 @@ class ClassifierSettings:
         ):
             if count < least:
                 raise OddsightError(f"the {what} must be {least} or more, not {count}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise OddsightError(f"the learning rate must be above 0, not {self.learning_rate:g}")
+        for what, rate in (("learning rate", self.learning_rate), ("rate of the head", self.head_rate)):
+            if not (math.isfinite(rate) and rate > 0):
+                raise OddsightError(f"the {what} must be above 0, not {rate:g}")
         for what, share in (("label smoothing", self.label_smoothing), ("averaging", self.averaging)):
             if not 0 <= share < 1:
                 raise OddsightError(f"the {what} must be at least 0 and below 1, not {share:g}")
@@ -132,6 +135,7 @@ _RECIPES = {
     "compact": ClassifierSettings(
         network="compact",
         size=32,
+        first_size=24,
         epochs=16,
         batch_size=256,
         optimizer="sgd",
@@ -159,10 +163,12 @@ _FINE_TUNING = ClassifierSettings(
     network="efficientnet-lite0",
     size=96,
     first_size=64,
-    epochs=4,
+    epochs=8,
     batch_size=128,
     optimizer="adamw",
-    learning_rate=1e-3,
+    learning_rate=5e-4,
+    head_rate=5.0,
     weight_decay=0.02,
+    augment=("flip", "crop", "cutout"),
     precision="32-true",
 )

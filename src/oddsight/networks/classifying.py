@@ -73,6 +73,13 @@ class Classifying(Learner):
         self.first = 0
         self.optimizer_state: checkpoints.Tensors = {}
 
+    def train(self, mode: bool = True) -> Classifying:
+        """Let all learn, but a pretrained network's batch statistics stay those of the millions it was trained on."""
+        super().train(mode)
+        if not self.settings.from_scratch:
+            self.network.backbone.eval()
+        return self
+
     def kept(self) -> Network:
         """The averaged network, or the last."""
         return self.average or self.network
@@ -152,12 +159,13 @@ class Classifying(Learner):
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type says no more
         """One cycle of the learning rate over all epochs."""
         settings = self.settings
-        parts = [self.network, *([self.turn_head] if self.turn_head is not None else [])]
-        learning = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in learning if (p.ndim > 1) == matrices], "weight_decay": decay}
-            for matrices, decay in ((True, settings.weight_decay), (False, 0.0))
-        ]
+        heads = [self.network.head, *([self.turn_head] if self.turn_head is not None else [])]
+        groups = []
+        for parts, rate in (([self.network.backbone], 1.0), (heads, settings.head_rate)):
+            learning = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+            for matrices, decay in ((True, settings.weight_decay), (False, 0.0)):
+                chosen = [parameter for parameter in learning if (parameter.ndim > 1) == matrices]
+                groups.append({"params": chosen, "lr": rate * settings.learning_rate, "weight_decay": decay})
         optimizer = _optimizer(settings, groups)
         if self.optimizer_state:
             restore(optimizer, self.optimizer_state)

@@ -8,7 +8,7 @@ from torch import nn
 from oddsight.networks.exporting import TorchBackbone
 from oddsight.networks.trunks import Trunk
 
-WIDTHS = (64, 256, 256)
+WIDTHS = (64, 128, 256)
 """Channels of the three stages of the compact network."""
 
 _MOMENTUM = 0.1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,6 +17,11 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from oddsight.errors import OddsightError, plain
 from oddsight.networks.bookkeeping import Bookkeeping, Learner
 from oddsight.networks.settings import finished
+
+# Of glibc's mallopt().
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_KEPT, _PADDING = 2**31 - 1, 2**28
+"""Bytes."""
 
 
 def learn(
@@ -35,6 +42,7 @@ def learn(
     settings = books.settings
     if finished(books.curves, settings):
         return
+    _keep_freed_memory()
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         try:
             trainer = lightning.Trainer(
@@ -76,6 +84,18 @@ def _fit(trainer: lightning.Trainer, module: Learner) -> None:
         raise
     finally:
         module.cpu()
+
+
+def _keep_freed_memory() -> None:
+    """Make the C library reuse the memory of tensors instead of returning it to the system after each layer.
+
+    Getting it back costs a page fault for every 4 KB: at 96 pixels, EfficientNet-Lite0 learns half as fast. A library
+    that does not know these settings (only glibc does) is left as it is.
+    """
+    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
+        return
+    for setting, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _PADDING)):
+        library.mallopt(setting, value)
 
 
 @contextmanager

@@ -44,9 +44,9 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "compact",
             "Compact network from scratch",
-            "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 256 and 256 channels) with batch "
+            "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 128 and 256 channels) with batch "
             "normalisation; SGD with Nesterov momentum on one cycle, label smoothing, flips, shifts and cutout, "
-            "averaged weights.",
+            "smaller pictures in the first half of the epochs, averaged weights.",
             "compact",
         ),
         Recipe(
@@ -59,8 +59,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "fine-tuned",
             "Fine-tuned EfficientNet-Lite0",
-            "The same network, fine-tuned: AdamW on one cycle, flips and shifts, small "
-            "pictures in the first epochs and larger ones in the last, averaged weights.",
+            "The same network, fine-tuned with its batch statistics as they are: AdamW on one cycle, flips, shifts and "
+            "cutout, small pictures in the first half of the epochs and larger ones in the last, averaged weights.",
             "efficientnet-lite0",
         ),
         Recipe(
