@@ -33,14 +33,14 @@ RATE = 0.05
 CLOSE = 1e-5
 """Relative difference allowed between two ways to run one graph (threads, batches)."""
 
-RETRAINED = {"autoencoder", "deep-svdd", "patch-autoencoder"}
+RETRAINED = {"feature-autoencoder", "deep-svdd", "patch-autoencoder"}
 """Methods that start from random weights: another seed is another network, whose scores have another scale."""
 
 RESCALED = RETRAINED | {"auto"}
 """And those that measure the scale of scores on held-out images: another seed holds out others."""
 
 SHORT = {
-    "autoencoder": {"steps": 150},
+    "feature-autoencoder": {"steps": 150},
     "deep-svdd": {"steps": 150, "width": 64},
     "patch-autoencoder": {"steps": 100},
 }

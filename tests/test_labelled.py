@@ -541,7 +541,7 @@ def test_every_score_makes_a_working_file(shallow, score, pictures):
         )
 
 
-@pytest.mark.parametrize("score", ["one-class:autoencoder", "one-class:deep-svdd", "one-class:lof"])
+@pytest.mark.parametrize("score", ["one-class:feature-autoencoder", "one-class:deep-svdd", "one-class:lof"])
 def test_a_method_for_one_class_says_how_many_images_it_takes(fitted, score):
     few = fitted.data.subset([*range(4), *range(40, 44), *range(80, 84)])
     with pytest.raises(DataError, match=f"{score} learns from at least 8 images, and there are 6"):

@@ -27,10 +27,10 @@ from oddsight.methods.sampling import sample, sample_bytes
 from oddsight.methods.standardising import Standard
 
 SCENES = Path(__file__).parents[1] / "examples" / "landsat-clouds" / "images"
-VECTOR_METHODS = ["autoencoder", "deep-svdd", "gmm", "isolation-forest", "kde", "lof", "one-class-svm", "pca"]
+VECTOR_METHODS = ["feature-autoencoder", "deep-svdd", "gmm", "isolation-forest", "kde", "lof", "one-class-svm", "pca"]
 PATCH_METHODS = ["patch-autoencoder", "patch-gmm", "patch-mahalanobis", "patch-pca"]
 SMALL = {
-    "autoencoder": {"steps": 60},
+    "feature-autoencoder": {"steps": 60},
     "deep-svdd": {"steps": 60, "width": 64},
     "isolation-forest": {"trees": 50},
     "patch-autoencoder": {"steps": 60},
@@ -153,7 +153,7 @@ def by_deep_svdd(method, x):
 
 
 ESTIMATORS = {
-    "autoencoder": by_autoencoder,
+    "feature-autoencoder": by_autoencoder,
     "deep-svdd": by_deep_svdd,
     "gmm": by_gmm,
     "isolation-forest": by_isolation_forest,
@@ -278,7 +278,7 @@ def test_a_collapsed_network_is_refused(rows, settings):
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:Training interrupted")
-@pytest.mark.parametrize("name", ["autoencoder", "deep-svdd", "patch-autoencoder"])
+@pytest.mark.parametrize("name", ["feature-autoencoder", "deep-svdd", "patch-autoencoder"])
 def test_training_that_diverges_is_refused(name, embeddings, patches):
     normal = patches[0] if name in PATCH_METHODS else embeddings[0]
     with pytest.raises(OddsightError, match="training diverged: use a smaller learning_rate"):
@@ -303,8 +303,8 @@ WRONG = [
     ("one-class-svm", {"nu": float("nan")}, "nu must be above 0 and below 1"),
     ("isolation-forest", {"trees": 0}, "trees must be a whole number"),
     ("isolation-forest", {"tree_size": 1}, "tree_size must be a whole number of 2 or more"),
-    ("autoencoder", {"bottleneck": 0}, "bottleneck must be a whole number"),
-    ("autoencoder", {"learning_rate": float("inf")}, "learning_rate must be above 0"),
+    ("feature-autoencoder", {"bottleneck": 0}, "bottleneck must be a whole number"),
+    ("feature-autoencoder", {"learning_rate": float("inf")}, "learning_rate must be above 0"),
     ("patch-autoencoder", {"steps": 0}, "steps must be a whole number"),
     ("deep-svdd", {"weight_decay": -1e-9}, "weight_decay must be 0 or more"),
     ("deep-svdd", {"sample_size": 9}, "sample_size must be a whole number of 10 or more"),
@@ -395,7 +395,7 @@ def test_banks_are_no_larger_than_they_may_be():
 
 # Determinism, and what is learned.
 
-RANDOM = {"autoencoder", "deep-svdd", "isolation-forest", "patch-autoencoder"}
+RANDOM = {"feature-autoencoder", "deep-svdd", "isolation-forest", "patch-autoencoder"}
 """Beyond the draw of a sample; and mixtures, where they have more than one component."""
 
 

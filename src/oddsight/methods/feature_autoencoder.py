@@ -25,7 +25,7 @@ _PATIENCE = 100
 
 @method
 @dataclass
-class Autoencoder(Method):
+class FeatureAutoencoder(Method):
     """Reconstruction error of standardised embeddings by a network that squeezes them through a few numbers.
 
     Trained with Adam until a tenth of the images, held out, is reconstructed no better. Another seed is another
@@ -39,7 +39,7 @@ class Autoencoder(Method):
         sample_size: Embeddings to learn from, at most; beyond that, as many drawn at random.
     """
 
-    name: ClassVar[str] = "autoencoder"
+    name: ClassVar[str] = "feature-autoencoder"
     summary: ClassVar[str] = "what a small autoencoder of normal embeddings does not reconstruct"
     paper: ClassVar[str] = "Sakurada and Yairi, Anomaly Detection Using Autoencoders, MLSDA 2014"
     reads: ClassVar[Reading] = "embedding"
@@ -104,7 +104,7 @@ class Autoencoder(Method):
                 lines.append(f"h{number + 1} = Relu (a{number})")
         return piece(
             f"""
-            autoencoder (float[N, {self.estimator_.n_features_in_}] embedding) => (float[N] score)
+            feature_autoencoder (float[N, {self.estimator_.n_features_in_}] embedding) => (float[N] score)
             <int64[1] last = {{1}}>
             {{
                 {Standard.LINES}
@@ -129,7 +129,7 @@ class Autoencoder(Method):
 @method
 @dataclass
 class PatchAutoencoder(Patchwise):
-    """:class:`Autoencoder` of patches.
+    """:class:`FeatureAutoencoder` of patches.
 
     Attributes:
         width: Units of the layers before and after the bottleneck.
@@ -149,6 +149,6 @@ class PatchAutoencoder(Patchwise):
     steps: int = 1000
     learning_rate: float = 2e-3
 
-    def of_vectors(self) -> Autoencoder:
+    def of_vectors(self) -> FeatureAutoencoder:
         """See :meth:`Patchwise.of_vectors`."""
-        return Autoencoder(self.width, self.bottleneck, self.steps, self.learning_rate, self.sample_size)
+        return FeatureAutoencoder(self.width, self.bottleneck, self.steps, self.learning_rate, self.sample_size)
