@@ -156,6 +156,44 @@ def unknowns(rows: list[Row], runs: Iterable[str]) -> str:
     return markdown(["score", *(f"{run}: {name}" for run, name in columns)], body)
 
 
+def scenes(rows: list[Row], baselines: list[Row], side: str) -> str:
+    """AUROC on one side of the study of clouds, of methods and of trivial baselines; means and ranges over seeds."""
+    own = [row for row in rows if row["normal"] == side and not row["error"]]
+    kinds = [kind for (kind,) in grouped(own, "anomalous") if kind != "all classes"]
+    body = []
+    for (method,), of_method in grouped(own, "method").items():
+        cells = [mean([row for row in of_method if row["anomalous"] == kind], "auroc") for kind in kinds]
+        whole = [row for row in of_method if row["anomalous"] == ("all classes" if len(kinds) > 1 else kinds[0])]
+        decided = [mean_share(whole, f"{field}_{rate}") for rate in (1, 5) for field in ("false_alarm_rate", "recall")]
+        cost = [f"{statistics.mean(float(row['learn_seconds']) for row in whole):.1f}"]
+        area = statistics.mean(float(row["auroc"]) for row in of_method if row["anomalous"] != "all classes")
+        body.append((area, [method, *cells, *decided, *cost]))
+    trivial = [row for row in baselines if row["normal"] == side]
+    lines = [line for _, line in sorted(body, key=lambda pair: -pair[0])]
+    for (name,), of_name in grouped(trivial, "baseline").items():
+        cells = [mean([row for row in of_name if row["anomalous"] == kind], "auroc") for kind in kinds]
+        lines.append([f"({name})", *cells, "", "", "", "", ""])
+    header = ["false alarms at 1 %", "found at 1 %", "false alarms at 5 %", "found at 5 %", "seconds to learn"]
+    return markdown(["method", *kinds, *header], lines)
+
+
+def mean_share(rows: list[Row], column: str) -> str:
+    """The mean of a share in percent; empty where there is none."""
+    values = [float(row[column]) for row in rows if row[column]]
+    return f"{100 * statistics.mean(values):.1f} %" if values else ""
+
+
+def ways(rows: list[Row]) -> str:
+    """Three ways to a threshold, side by side; means over seeds."""
+    body = []
+    for (method, side, way), own in grouped(rows, "method", "normal", "way").items():
+        found = [f"{kind} {mean_share(of_kind, 'found')}" for (kind,), of_kind in grouped(own, "anomalous").items()]
+        body.append(
+            [method, side, way, mean(own, "threshold", 4), mean_share(own, "false_alarm_rate"), ", ".join(found)]
+        )
+    return markdown(["method", "normal", "threshold", "value", "false alarms", "found"], body)
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -180,6 +218,11 @@ def main() -> None:
         put(docs / "known-classes.md", "classifiers", classifiers(runs))
         names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]
         put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
+    if rows := read("../docs/studies/clouds/scenes.csv"):
+        baselines = read("../docs/studies/clouds/baselines.csv")
+        put(docs / "clouds.md", "cloudy", scenes(rows, baselines, "cloudy"))
+        put(docs / "clouds.md", "clear", scenes(rows, baselines, "clear"))
+        put(docs / "clouds.md", "thresholds", ways(read("../docs/studies/clouds/thresholds.csv")))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> Non
         note(f"the folders are {len(images.classes)} classes: {names}", quiet=quiet)
 
 
-def say_epoch(row: Epoch, epochs: int, quiet: bool) -> None:
-    """Say how an epoch went."""
+def say_epoch(row: Epoch, quiet: bool, epochs: int | None = None) -> None:
+    """Say how an epoch went, of how many if that is known."""
     accuracy = f", accuracy {percent(row.accuracy)}" if row.accuracy is not None else ""
-    losses = f"training loss {row.train_loss:.4f}, validation loss {row.validation_loss:.4f}{accuracy}"
-    note(f"epoch {row.epoch} of {epochs}: {losses}, {row.seconds:.0f} s", quiet=quiet)
+    losses = f"training loss {row.train_loss:.4g}, validation loss {row.validation_loss:.4g}{accuracy}"
+    parts = "".join(f", {name} {value:.4g}" for name, value in row.losses.items())
+    of = f" of {epochs}" if epochs is not None else ""
+    note(f"epoch {row.epoch}{of}: {losses}{parts}, {row.seconds:.0f} s", quiet=quiet)
 
 
 def say_adapted(found: Adaptation, quiet: bool) -> None:

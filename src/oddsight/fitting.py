@@ -6,7 +6,8 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,11 @@ from oddsight.graphs.running import run, session
 from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
+    NETWORKS_VERSION,
     SCHEMA_VERSION,
     BackboneInfo,
     CalibrationInfo,
+    CurveInfo,
     DecisionInfo,
     ExplanationInfo,
     Metadata,
@@ -49,7 +52,9 @@ from oddsight.metadata import (
     checked_verdicts,
 )
 from oddsight.methods import Method
+from oddsight.methods.trained import Trained, Workplace
 from oddsight.model import Model
+from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
 
 FEWEST = 8
@@ -84,20 +89,23 @@ class FitPlan:
     adapted: int = 0
 
 
-def fit(
+def fit(  # noqa: PLR0913 - one keyword for each option of the command
     *paths: str | os.PathLike[str],
     method: str | Method = methods.DEFAULT,
-    backbone: str = backbones.DEFAULT,
+    backbone: str | None = None,
     layers: Sequence[str] | None = None,
     size: int | None = None,
     false_alarm_rate: float | None = None,
     calibration_fraction: float | None = None,
-    memory: str | int = "1GB",
+    memory: str | int | None = None,
     seed: int = 0,
     verdicts: tuple[str, str] | None = None,
+    work: str | os.PathLike[str] | None = None,
+    accelerator: str = "auto",
     cache: FeatureCache | None = None,
     progress: Progress = silent,
     on_plan: Callable[[FitPlan], None] = lambda plan: None,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> Model:
     """Learn what is normal and return a calibrated model. Same images, settings and seed: same bytes.
 
@@ -105,7 +113,7 @@ def fit(
         *paths: Files, folders (walked) and globs of normal images.
         method: A name of :data:`oddsight.methods.METHODS`, or a method with settings of its own.
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
-            :func:`oddsight.backbones.backbone`.
+            :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
         layers: Stages of the backbone to read; by default those that suit the method.
         size: Side in pixels to which images are brought; by default the backbone's.
         false_alarm_rate: Share of normal images that may be flagged. By default 1 %, or the smallest rate that the
@@ -113,13 +121,18 @@ def fit(
         calibration_fraction: Share of the images kept out of training for calibration. By default a quarter if that
             is enough for the rate, otherwise 0: then every image is scored by a model that did not see it (five
             folds), and the final model learns from all.
-        memory: The budget of the whole process, such as ``1GB``.
+        memory: The budget of the whole process, such as ``1GB``, which is the default; 3 GB for methods that train a
+            network.
         seed: Of every random choice.
         verdicts: What normal and anomalous images are to be called, such as ``("clear", "cloudy")``; see
             :meth:`oddsight.Model.with_verdicts`.
+        work: For methods that train a network: a folder where training leaves its state, so that an interrupted one
+            goes on.
+        accelerator: For those: Lightning's ``auto``, ``cpu``, ``gpu``, ...
         cache: Where features are remembered; by default the user's, see :func:`oddsight.backbones.cache.default_cache`.
         progress: Called with phase, done and total.
         on_plan: Called once with the plan before the work starts.
+        on_epoch: Called with each new row of the learning curves of a method that trains a network.
 
     Raises:
         DataError: No images, fewer than 8 distinct ones, or too few for the rate; or verdicts that are not two words.
@@ -127,14 +140,19 @@ def fit(
         OddsightError: Any setting that cannot work.
     """
     chosen = deepcopy(method) if isinstance(method, Method) else methods.by_name(method)()
-    network = backbones.backbone(backbone)
+    workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch)
+    if isinstance(chosen, Trained):
+        chosen.require_libraries()
+    elif work is not None or accelerator != "auto":
+        raise OddsightError(f"{chosen.name} trains no network: leave work and accelerator out")
+    network = backbones.backbone(backbones.suited(chosen.reads, backbone))
     stages = tuple(network.default_layers(chosen.reads, chosen.stride) if layers is None else layers)
-    extractor = Extractor(network, stages, network.size if size is None else size, chosen.reads)
+    extractor = Extractor(network, stages, (chosen.size or network.size) if size is None else size, chosen.reads)
     network.check_layers(extractor.layers)
     network.shapes(extractor.stages, extractor.size)
     _check_settings(false_alarm_rate, calibration_fraction, seed)
     words = checked_verdicts(verdicts) if verdicts is not None else None
-    budget = parse_bytes(memory)
+    budget = parse_bytes(memory if memory is not None else chosen.budget)
 
     collection = collect(*paths, progress=progress)
     _check_collection(collection, paths)
@@ -148,7 +166,7 @@ def fit(
     plan = replace(plan, adapted=sum(map(seen(adapted), (image.content for image in plan.calibration))))
     on_plan(plan)
 
-    job = _Job(extractor, plan, seed, cache or default_cache(), progress)
+    job = _Job(extractor, plan, seed, cache or default_cache(), progress, workplace)
     scores = job.cross_scores(chosen) if plan.kind == "cross" else None
     graph = job.whole(chosen)
     job.check(graph, chosen)
@@ -210,16 +228,24 @@ class _Job:
     """One fit: what its steps share."""
 
     def __init__(
-        self, extractor: Extractor, plan: FitPlan, seed: int, cache: FeatureCache | None, progress: Progress
+        self,
+        extractor: Extractor,
+        plan: FitPlan,
+        seed: int,
+        cache: FeatureCache | None,
+        progress: Progress,
+        workplace: Workplace,
     ) -> None:
         self.extractor, self.plan, self.seed = extractor, plan, seed
-        self.progress = progress
+        self.progress, self.workplace = progress, workplace
         self.cache = cache
         self.features = Features(extractor, plan.collection.images, cache)
 
     def learned(self, method: Method, images: Sequence[ImageFile], phase: str, kept: int = 0) -> _Watched:
         """Fit ``method`` on the features of images, and return these; ``kept`` of them have summaries."""
         features = _Watched(self.features.of(images), phase, self.progress, kept)
+        if isinstance(method, Trained):
+            method.workplace = self.workplace.part(phase)
         method.fit(features, memory=self.plan.memory.method, seed=self.seed)
         return features
 
@@ -296,7 +322,7 @@ class _Watched:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for done, array in enumerate(self.features, 1):
             if len(self.summaries) < min(done, self.kept):
-                self.summaries.append(summary(array, self.shape))
+                self.summaries.append(summary(self.features.extractor.reading, array, self.shape))
             yield array
             self.progress(self.phase, done, len(self.features))
 
@@ -314,9 +340,10 @@ def _model(
     if not np.isfinite(scores).all():
         raise OddsightError(f"{method.name} gave scores that are not finite: try another method or more images")
     decision = decide(scores, plan.rate)
+    curves = method.curves_ if isinstance(method, Trained) else ()
     whole = chain([graph, calibrating(scores)], _all_outputs(method))
     metadata = Metadata(
-        schema_version=SCHEMA_VERSION,
+        schema_version=NETWORKS_VERSION if curves else SCHEMA_VERSION,
         **versions(),
         graph_sha256=digest(whole),
         method=MethodInfo(name=method.name, paper=method.paper, settings=method.settings()),
@@ -326,7 +353,7 @@ def _model(
             layers=list(extractor.layers),
             size=extractor.size,
         ),
-        map_size=extractor.grid if method.localises else None,
+        map_size=_map_size(whole),
         training=TrainingInfo(
             images=len(plan.training),
             duplicates=len(plan.collection.duplicates),
@@ -334,6 +361,9 @@ def _model(
             fingerprint=plan.collection.fingerprint,
             images_seen=merged(pack(plan.collection.images), adapted),
             seed=seed,
+            curves=[
+                CurveInfo(**{name: value for name, value in asdict(row).items() if name != "seconds"}) for row in curves
+            ],
         ),
         calibration=CalibrationInfo(
             kind="cross" if plan.kind == "cross" else "split",
@@ -346,6 +376,15 @@ def _model(
     )
     whole.metadata_props.add(key=KEY, value=metadata.to_json())
     return Model.from_bytes(whole.SerializeToString(deterministic=True))
+
+
+def _map_size(graph: onnx.ModelProto) -> tuple[int, int] | None:
+    """Height and width of the anomaly map, if there is one."""
+    for value in graph.graph.output:
+        if value.name == "anomaly_map":
+            _, height, width = (dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            return height, width
+    return None
 
 
 _RECORDED = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn")

@@ -18,6 +18,9 @@ CLASSES_VERSION: Literal[3] = 3
 """Of models that do, or that have words of their own for verdicts; they alone have it, so that older versions read all
 others."""
 
+NETWORKS_VERSION: Literal[4] = 4
+"""Of models whose method trained a network, with its learning curves; they alone have it."""
+
 _LONGEST_VERDICT = 40
 
 _Count = Annotated[int, Field(ge=0)]
@@ -50,11 +53,24 @@ class BackboneInfo(_Section):
     size: _Positive
 
 
+class CurveInfo(_Section):
+    """One epoch of a training, see :class:`oddsight.networks.settings.Epoch`; not how long it took, which differs."""
+
+    epoch: _Positive
+    train_loss: _Finite
+    validation_loss: _Finite
+    accuracy: _Finite | None = None
+    learning_rate: _Finite
+    train_accuracy: _Finite | None = None
+    losses: dict[str, _Finite] = Field(default_factory=dict)
+
+
 class TrainingInfo(_Section):
     """What it learned from.
 
     ``fingerprint`` is SHA-256 over the contents of all images; ``images_seen`` recognises each of them (the first 64
-    bits of the SHA-256 of its pixels, sorted, base64), so that evaluating on them can be refused.
+    bits of the SHA-256 of its pixels, sorted, base64), so that evaluating on them can be refused. ``curves``: of the
+    network that the method trained, epoch by epoch; only in schema 4.
     """
 
     images: _Count
@@ -63,6 +79,7 @@ class TrainingInfo(_Section):
     fingerprint: _Digest
     images_seen: _Packed
     seed: int
+    curves: list[CurveInfo] = Field(default_factory=list)
 
 
 class CalibrationInfo(_Section):
@@ -111,7 +128,7 @@ class ClassesInfo(_Section):
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3]
+    schema_version: Literal[1, 2, 3, 4]
     oddsight: _Text
     versions: dict[str, str]
     graph_sha256: _Digest
@@ -126,15 +143,17 @@ class Metadata(_Section):
     classes: ClassesInfo | None = None
     """Only in schema 3."""
     verdicts: tuple[_Text, _Text] | None = None
-    """What a normal and an anomalous image are called, if not that. Only in schema 3, and not beside classes."""
+    """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
+        if bool(self.training.curves) != (self.schema_version == NETWORKS_VERSION):
+            raise ValueError("the learning curves and the schema version do not fit together")
         if self.verdicts is not None:
             self._check_verdicts()
-        elif (self.classes is None) != (self.schema_version < CLASSES_VERSION):
+        elif (self.classes is None) != (self.schema_version != CLASSES_VERSION):
             raise ValueError("the classes and the schema version do not fit together")
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
@@ -156,7 +175,10 @@ class Metadata(_Section):
     def to_json(self) -> str:
         """Compact JSON."""
         later = {name for name in ("explanation", "classes", "verdicts") if getattr(self, name) is None}
-        return self.model_dump_json(exclude=later)
+        excluded: dict[str, Any] = dict.fromkeys(later, True)
+        if not self.training.curves:
+            excluded["training"] = {"curves"}
+        return self.model_dump_json(exclude=excluded)
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
@@ -170,9 +192,9 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version not in (1, SCHEMA_VERSION, CLASSES_VERSION) or isinstance(version, bool | float):
+        if version not in (1, SCHEMA_VERSION, CLASSES_VERSION, NETWORKS_VERSION) or isinstance(version, bool | float):
             raise ModelError(
-                f"its schema version is {version!r}, and this Oddsight reads versions 1 to {CLASSES_VERSION}: "
+                f"its schema version is {version!r}, and this Oddsight reads versions 1 to {NETWORKS_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:

@@ -18,8 +18,17 @@ from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.running import run, session
 from oddsight.images import MAX_PIXELS, as_image, read_image
-from oddsight.metadata import CLASSES_VERSION, KEY, SCHEMA_VERSION, DecisionInfo, Metadata, checked_verdicts
+from oddsight.metadata import (
+    CLASSES_VERSION,
+    KEY,
+    NETWORKS_VERSION,
+    SCHEMA_VERSION,
+    DecisionInfo,
+    Metadata,
+    checked_verdicts,
+)
 from oddsight.model_file import ModelFile, parse_model, read_model_file
+from oddsight.networks.settings import Epoch
 from oddsight.parallel import cores, ordered_map
 from oddsight.result import VERDICTS, Result, Voice, source_name
 
@@ -113,6 +122,11 @@ class Model:
         return self._saying(metadata)
 
     @property
+    def curves(self) -> tuple[Epoch, ...]:
+        """Learning curves of the network that its method trained, one row an epoch; empty if it trained none."""
+        return tuple(Epoch(**row.model_dump(), seconds=0.0) for row in self.metadata.training.curves)
+
+    @property
     def verdicts(self) -> tuple[str, str]:
         """What it calls normal and anomalous images, unless it knows classes."""
         return self.metadata.verdicts or VERDICTS
@@ -130,7 +144,10 @@ class Model:
         if self.metadata.explanation is None:
             raise DataError("a model file of schema 1 cannot keep words for verdicts: fit the model again")
         own = words != VERDICTS
-        update = {"verdicts": words if own else None, "schema_version": CLASSES_VERSION if own else SCHEMA_VERSION}
+        version: int = CLASSES_VERSION if own else SCHEMA_VERSION
+        if self.metadata.training.curves:
+            version = NETWORKS_VERSION
+        update = {"verdicts": words if own else None, "schema_version": version}
         return self._saying(self.metadata.model_copy(update=update))
 
     def _saying(self, metadata: Metadata) -> Self:

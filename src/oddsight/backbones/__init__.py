@@ -91,7 +91,7 @@ class Backbone:
         """The stages to read unless others are asked for.
 
         Args:
-            reading: ``patches``, ``embedding`` or ``levels``: four stages from shallow to the deepest.
+            reading: ``patches``, ``embedding``, ``pixels`` or ``levels``: four stages from shallow to the deepest.
             stride: Of patches.
         """
         if reading == "levels":
@@ -150,10 +150,41 @@ _LITE0 = Backbone(
     ),
 )
 
-BACKBONES: Mapping[str, Backbone] = MappingProxyType({_LITE0.name: _LITE0})
+PIXELS = Backbone(
+    name="pixels",
+    summary="no network: the colours of the pixels themselves, for methods that learn a network of their own",
+    source="nothing is learnt",
+    paper="none",
+    path=Path(__file__).parent / "weights" / "pixels.onnx",
+    sha256="b913fa857c41f25f932374f5f8e18233f92c61dedda91caa0745b4d22e421254",
+    weights=132,
+    stages=MappingProxyType({"colour": (1, 3)}),
+    layers=MappingProxyType(dict.fromkeys(("patches/8", "patches/16", "embedding", "pixels"), ("colour",))),
+    size=64,
+    multiple=1,
+)
+
+BACKBONES: Mapping[str, Backbone] = MappingProxyType({one.name: one for one in (_LITE0, PIXELS)})
 """Those that ship, by name; :data:`oddsight.backbones.catalogue.CATALOGUE` has those that are exported when needed."""
 
 DEFAULT = _LITE0.name
+
+
+def suited(reading: str, name: str | None = None) -> str:
+    """The name of the backbone for a method: the one asked for, or the default of what it reads.
+
+    Args:
+        reading: What the method reads.
+        name: What was asked for, if anything.
+
+    Raises:
+        OddsightError: If a method that reads pixels is to read the features of a network.
+    """
+    if reading != "pixels":
+        return DEFAULT if name is None else name
+    if name not in (None, PIXELS.name):
+        raise OddsightError(f"the method reads pixels and learns a network of its own: leave the backbone {name} out")
+    return PIXELS.name
 
 
 def backbone(name: str | os.PathLike[str]) -> Backbone:

@@ -31,7 +31,7 @@ class Extractor:
         backbone: The network.
         layers: Which of its stages.
         size: The side in pixels to which images are brought.
-        reading: ``patches``, ``embedding`` or ``levels``; also the name of the graph's output.
+        reading: ``patches``, ``embedding``, ``levels`` or ``pixels``; also the name of the graph's output.
     """
 
     backbone: Backbone
@@ -42,6 +42,8 @@ class Extractor:
     @cached_property
     def graph(self) -> onnx.ModelProto:
         """Preprocessing, backbone and reading, joined."""
+        if self.reading == "pixels":
+            return preprocessing(self.size)
         parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
         return chain(parts, [self.reading])
 
@@ -59,14 +61,18 @@ class Extractor:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """What one image's features are: ``[C, h, w]`` for patches, ``[C]`` for an embedding.
+        """What one image's features are: ``[C, h, w]`` for patches and pixels, ``[C]`` for an embedding.
 
         For levels, whose array is flat: the width of each profile, then ``C, h, w`` of the patches.
         """
         shapes = self.backbone.shapes(self.layers, self.size)
         if self.reading == "levels":
             return (*level_widths(shapes), *patch_shape(self.backbone.shapes(self._local, self.size)))
-        return patch_shape(shapes) if self.reading == "patches" else (sum(shape[0] for shape in shapes.values()),)
+        return (
+            patch_shape(shapes)
+            if self.reading in ("patches", "pixels")
+            else (sum(shape[0] for shape in shapes.values()),)
+        )
 
     @cached_property
     def array_shape(self) -> tuple[int, ...]:

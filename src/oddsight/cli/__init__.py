@@ -23,6 +23,7 @@ from oddsight.cli import scoring as scoring
 from oddsight.cli import comparing as comparing
 from oddsight.cli import adapting as adapting
 from oddsight.cli import studying as studying
+from oddsight.cli import studying_clouds as studying_clouds
 from oddsight.cli import models as models
 from oddsight.cli import registries as registries
 # isort: on

@@ -89,7 +89,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
             seed=seed,
             progress=report,
             on_plan=lambda settings, images: say_adapting(settings, images, quiet),
-            on_epoch=lambda row: say_epoch(row, epochs, quiet),
+            on_epoch=lambda row: say_epoch(row, quiet, epochs),
         )
     for path in curves or []:
         write_curves(path, found.curves)

@@ -17,11 +17,14 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0]"),
+        typer.Option(
+            help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0, or none]"
+        ),
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which images are brought. [default: the backbone's]")
+        int | None,
+        typer.Option(help="Side in pixels to which images are brought. [default: the backbone's or the method's]"),
     ] = None,
     false_alarm_rate: Annotated[
         float | None,
@@ -33,7 +36,18 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             help="Share of the images kept for calibration; 0 calibrates on all by five folds. [default: 0.25 or 0]"
         ),
     ] = None,
-    memory: Annotated[str, typer.Option(help="Budget of the whole process.")] = "1GB",
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Budget of the whole process. [default: 1GB; 3GB for methods that train a network]"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the method, such as epochs=50. May be given several times.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     thumbnails: Annotated[
         bool | None,
@@ -60,15 +74,25 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         str | None, typer.Option(help="With --labelled: what is learnt besides: rotation, outliers, or both.")
     ] = None,
     work: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="With --labelled: keep checkpoints there, to go on from.")
+        Path | None,
+        typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to go on from."),
     ] = None,
     accelerator: Annotated[
-        str | None, typer.Option(help="With --labelled: what trains: auto, cpu, gpu, ... [default: auto]")
+        str | None, typer.Option(help="When a network is trained: auto, cpu, gpu, ... [default: auto]")
+    ] = None,
+    curves: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="When a method trains a network: write learning curves there, .png or .csv. May be repeated.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     if labelled:
+        if settings or curves:
+            raise typer.BadParameter(f"--{'set' if settings else 'curves'} is for methods, not for --labelled images")
         if method is not None or len(paths) != 1:
             raise typer.BadParameter("--labelled takes one folder or file of labelled images, and no --method")
         if verdicts is not None:
@@ -91,26 +115,66 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             extras=listed(extras) if extras is not None else None,
             work=work,
             accelerator=accelerator or "auto",
-            memory=memory,
+            memory=memory or "1GB",
             seed=seed,
         )
         return
-    given = {"classifier": classifier, "score": score, "epochs": epochs, "loss": loss, "extras": extras, "work": work}
-    given |= {"accelerator": accelerator, "per-class": per_class or None}
+    given = {"classifier": classifier, "score": score, "epochs": epochs, "loss": loss, "extras": extras}
+    given |= {"per-class": per_class or None}
     alone = [name for name, value in given.items() if value is not None]
     if alone:
         raise typer.BadParameter(f"--{alone[0]} is for --labelled images")
-    from oddsight import backbones, methods
+    _fit_normal(
+        paths,
+        output,
+        quiet,
+        thumbnails=thumbnails is not False,
+        settings=settings or [],
+        curves=curves or [],
+        method=method,
+        backbone=backbone,
+        layers=listed(layers) if layers is not None else None,
+        size=size,
+        false_alarm_rate=false_alarm_rate,
+        calibration_fraction=calibration_fraction,
+        memory=memory,
+        seed=seed,
+        verdicts=two_words(verdicts) if verdicts is not None else None,
+        work=work,
+        accelerator=accelerator or "auto",
+    )
+
+
+def _fit_normal(
+    paths: list[str],
+    output: Path,
+    quiet: bool,
+    *,
+    thumbnails: bool,
+    settings: list[str],
+    curves: list[Path],
+    method: str | None,
+    **options: Any,  # noqa: ANN401 - as the command's
+) -> None:
+    from oddsight import methods
+    from oddsight.adaptation_output import say_epoch
+    from oddsight.errors import OddsightError
     from oddsight.files import check_writable
     from oddsight.fitting import FitPlan
     from oddsight.fitting import fit as learn
     from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted, say_plan
-    from oddsight.terminal import complain, progress
+    from oddsight.report.learning_curves import check_curves_path, write_curves
+    from oddsight.terminal import complain, note, progress
 
-    words = two_words(verdicts) if verdicts is not None else None
-    check_writable(output)
-    copies = normals_path(output) if thumbnails is not False else None
+    chosen = methods.with_settings(method or methods.DEFAULT, settings)
+    if curves and not chosen.needs:
+        raise OddsightError(f"{chosen.name} trains no network, so it has no learning curves: leave --curves out")
+    for path in (output, *curves):
+        check_writable(path)
+    for path in curves:
+        check_curves_path(path)
+    copies = normals_path(output) if thumbnails else None
     if copies is not None:
         check_writable(copies)
     plans: list[FitPlan] = []
@@ -122,22 +186,19 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     with progress(quiet) as report:
         model = learn(
             *paths,
-            method=method or methods.DEFAULT,
-            backbone=backbone or backbones.DEFAULT,
-            layers=listed(layers) if layers is not None else None,
-            size=size,
-            false_alarm_rate=false_alarm_rate,
-            calibration_fraction=calibration_fraction,
-            memory=memory,
-            seed=seed,
-            verdicts=words,
+            method=chosen,
             progress=report,
             on_plan=start,
+            on_epoch=lambda row: say_epoch(row, quiet),
+            **options,
         )
         model.save(output)
         missing = write_normals(copies, plans[0].training, progress=report) if copies is not None else []
     for error in missing:
         complain(error)
+    for path in curves:
+        write_curves(path, model.curves)
+        note(f"wrote {path}", quiet=quiet)
     say_fitted(model, output, copies, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)

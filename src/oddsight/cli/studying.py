@@ -11,16 +11,16 @@ import typer
 
 from oddsight.cli.application import Quiet, app, listed, named, numbers
 
-_study = typer.Typer(no_args_is_help=True, help="Run a reference study: from a raw data set to tables and a report.")
-app.add_typer(_study, name="study")
+study_app = typer.Typer(no_args_is_help=True, help="Run a reference study: from a raw data set to tables and a report.")
+app.add_typer(study_app, name="study")
 
 
-@_study.callback()
+@study_app.callback()
 def study() -> None:
     """Run a reference study: from a raw data set to tables and a report."""
 
 
-@_study.command("cifar10")
+@study_app.command("cifar10")
 def cifar10(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         Path,

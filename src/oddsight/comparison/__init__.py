@@ -150,17 +150,19 @@ def _settings(
     names: str | Sequence[str], networks: Sequence[str], layers: Sequence[Layers], sizes: Sequence[int]
 ) -> list[Setting]:
     """Every setting once, in the order asked for."""
-    every = list(methods.METHODS) if names == "all" else [names] if isinstance(names, str) else list(names)
+    every = methods.quick() if names == "all" else [names] if isinstance(names, str) else list(names)
     if not every or not networks or not layers:
         raise OddsightError("name a method, a backbone and a choice of layers at least, or leave them out")
     found: dict[Setting, None] = {}
     for name, network_name in product(every, networks):
-        cls, network = methods.by_name(name), backbones.backbone(network_name)
-        for choice, size in product(layers, sizes or (network.size,)):
+        cls = methods.by_name(name)
+        network_of_it = backbones.PIXELS.name if cls.reads == "pixels" else network_name
+        network = backbones.backbone(network_of_it)
+        for choice, size in product(layers, sizes or (cls.size or network.size,)):
             for stages in _stages(cls, network, choice):
                 network.check_layers(stages)
                 network.shapes(stages, size)
-                found[Setting(name, network_name, stages, size)] = None
+                found[Setting(name, network_of_it, stages, size)] = None
     return list(found)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from oddsight import backbones, methods
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.comparison.trials import Trial, TrialImage
-from oddsight.datasets.collection import Progress
+from oddsight.comparison.trials import Trial
+from oddsight.datasets.collection import ImageFile, Progress
 from oddsight.errors import ModelError
 from oddsight.evaluation import upscaled
 from oddsight.files import write_bytes
@@ -204,9 +204,11 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
     )
     seconds = time.perf_counter() - started
     with tempfile.TemporaryFile() as maps:
-        scores = _scores(model, setting, trial, cache, maps, progress)
+        scores = scores_from_features(
+            model, setting.extractor, [one.image for one in trial.test], cache, progress, maps
+        )
         pixel = _pixel_scores(model, trial, maps)
-    answer = _whole_file(model, trial, scores)
+    answer = whole_file(model, [one.image for one in trial.test], scores)
     metadata = model.metadata
     assert metadata.decision.false_alarm_rate is not None
     return Measured(
@@ -224,19 +226,36 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
     )
 
 
-def _scores(
-    model: Model, setting: Setting, trial: Trial, cache: FeatureCache, maps: IO[bytes], progress: Progress
+def scores_from_features(
+    model: Model,
+    extractor: Extractor,
+    images: Sequence[ImageFile],
+    cache: FeatureCache | None,
+    progress: Progress,
+    maps: IO[bytes] | None = None,
 ) -> NDArray[np.float64]:
-    """Scores of the test images by the model's own graph from the features on, ``[n]``; maps go to a file."""
-    extractor = setting.extractor
-    features = Features(extractor, [one.image for one in trial.test], cache)
+    """Scores of images by the model's own graph from the features on, ``[n]``; anomaly maps go to a file, if given.
+
+    Args:
+        model: What scores.
+        extractor: Of its features.
+        images: What is scored.
+        cache: Where features are remembered.
+        progress: Called with phase, done and total.
+        maps: Where the maps of a model that localises go, one after the other.
+
+    Raises:
+        ModelError: If the graph fails on an image.
+    """
+    features = Features(extractor, images, cache)
     loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
-    outputs = ["score", "anomaly_map"] if model.metadata.map_size else ["score"]
+    outputs = ["score", "anomaly_map"] if maps is not None and model.metadata.map_size else ["score"]
     scores = []
     for done, array in enumerate(features, 1):
-        score, *more = _run(loaded, outputs, {entry: array[None]}, trial.test[done - 1])
+        score, *more = _run(loaded, outputs, {entry: array[None]}, images[done - 1])
         scores.append(float(score[0]))
         for values in more:
+            assert maps is not None
             maps.write(np.asarray(values, np.float32).tobytes())
         progress("scoring", done, len(features))
     return np.array(scores)
@@ -248,11 +267,11 @@ def reading_on(model: Model, reading: str, shape: tuple[int, ...]) -> tuple[Infe
     return session(graph.SerializeToString(), threads=1), entry
 
 
-def _run(loaded: InferenceSession, outputs: list[str], feed: dict[str, NDArray[np.float32]], what: TrialImage) -> Any:  # noqa: ANN401
+def _run(loaded: InferenceSession, outputs: list[str], feed: dict[str, NDArray[np.float32]], what: ImageFile) -> Any:  # noqa: ANN401
     try:
         return loaded.run(outputs, feed)
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ModelError(f"the graph failed on {what.image.path}: {str(error).splitlines()[0][:200]}") from error
+        raise ModelError(f"the graph failed on {what.path}: {str(error).splitlines()[0][:200]}") from error
 
 
 def _pixel_scores(model: Model, trial: Trial, maps: IO[bytes]) -> PixelScores | None:
@@ -274,20 +293,24 @@ def _pixel_scores(model: Model, trial: Trial, maps: IO[bytes]) -> PixelScores | 
     return pixel_metrics(images)
 
 
-def _whole_file(model: Model, trial: Trial, scores: NDArray[np.float64]) -> float:
-    """Milliseconds of one core for an image, the median over some; raises if their scores differ from ``scores``."""
-    chosen = np.unique(np.linspace(0, len(trial.test) - 1, min(TIMED, len(trial.test))).astype(int))
-    pixels = trial.test[chosen[0]].image.read()
+def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.float64]) -> float:
+    """Milliseconds of one core for an image, the median over some.
+
+    Raises:
+        ModelError: If the whole file's scores of these differ from ``scores``, one for each image.
+    """
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(TIMED, len(images))).astype(int))
+    pixels = images[chosen[0]].read()
     run = partial(_timed, partial(model.score, one_core=True))
     run(pixels)  # loads the graph
     answers = []
     for index in chosen:
-        score, milliseconds = run(trial.test[index].image.read())
+        score, milliseconds = run(images[index].read())
         answers.append(milliseconds)
         scale = max(abs(score), float(scores.std()))
         if abs(score - scores[index]) > CLOSE * scale:
             raise ModelError(
-                f"the whole file scores {trial.test[index].image.path} {score:.7g}, and from features at hand it is "
+                f"the whole file scores {images[index].path} {score:.7g}, and from features at hand it is "
                 f"{scores[index]:.7g}: please report this"
             )
     return float(np.median(answers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from math import prod
@@ -12,7 +12,7 @@ from pathlib import Path
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, extract_together
 from oddsight.comparison.cells import Cell, Job, measure, room_taken, store, stored
-from oddsight.datasets.collection import Progress
+from oddsight.datasets.collection import ImageFile, Progress
 from oddsight.errors import ImageError, OddsightError
 
 _ROOMY = 1.25
@@ -51,19 +51,37 @@ def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress:
 @contextmanager
 def _features(jobs: Sequence[Job], work: Path, progress: Progress) -> Iterator[FeatureCache]:
     """A cache with all features that jobs on one data set with one backbone and size need."""
-    extractors: dict[tuple[tuple[str, ...], str], Extractor] = {}
-    for job in jobs:
-        extractor = job.setting.extractor
-        extractors.setdefault((extractor.layers, extractor.reading), extractor)
     trial = jobs[0].trial
-    images = {image.content: image for image in (*trial.training, *(one.image for one in trial.test))}
-    needed = int(_ROOMY * len(images) * sum(4 * prod(one.shape) + 1000 for one in extractors.values()))
+    images = (*trial.training, *(one.image for one in trial.test))
+    with shared_features((job.setting.extractor for job in jobs), images, work, progress) as cache:
+        yield cache
+
+
+@contextmanager
+def shared_features(
+    wanted: Iterable[Extractor], images: Iterable[ImageFile], work: Path, progress: Progress
+) -> Iterator[FeatureCache]:
+    """A cache with what extractors of one backbone and size read, by one run of the backbone an image.
+
+    It is the user's if that has room, and otherwise one in ``work`` that is emptied afterwards.
+
+    Args:
+        wanted: The extractors.
+        images: Of which images.
+        work: A folder.
+        progress: Called with phase, done and total.
+    """
+    extractors: dict[tuple[tuple[str, ...], str], Extractor] = {}
+    for extractor in wanted:
+        extractors.setdefault((extractor.layers, extractor.reading), extractor)
+    distinct = {image.content: image for image in images}
+    needed = int(_ROOMY * len(distinct) * sum(4 * prod(one.shape) + 1000 for one in extractors.values()))
     cache = default_cache()
     own = None
     if cache is None or cache.limit < needed:
         cache = own = FeatureCache(work / "features", needed)
     try:
-        extract_together(list(extractors.values()), list(images.values()), cache, progress)
+        extract_together(list(extractors.values()), list(distinct.values()), cache, progress)
         extractors.clear()
         yield cache
     finally:

@@ -15,15 +15,24 @@ MOST = 2000
 """Normal images that are compared with, at most."""
 
 
-def summary(features: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
-    """One vector for an image, ``[C]``: its embedding, or the mean of its patches.
+_THUMBNAIL = 8
+"""Side to which pixels are reduced before they are compared."""
+
+
+def summary(reading: str, features: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
+    """One vector for an image, ``[C]``: its embedding, the mean of its patches, or its pixels, much reduced.
 
     Args:
+        reading: ``patches``, ``embedding``, ``levels`` or ``pixels``; these have a side that is a multiple of 8.
         features: Of one image.
         shape: Of its reading, as :attr:`oddsight.backbones.extraction.Extractor.shape` gives it.
     """
     if len(shape) == 1:
         return features
+    if reading == "pixels":
+        tile = shape[-1] // _THUMBNAIL
+        tiles = features.reshape(shape[0], _THUMBNAIL, tile, _THUMBNAIL, tile)
+        return np.asarray(tiles.mean(axis=(2, 4)).reshape(-1), np.float32)
     patches = features.reshape(-1)[-math.prod(shape[-3:]) :]
     return np.asarray(patches.reshape(shape[-3], -1).mean(axis=1), np.float32)
 
@@ -34,7 +43,7 @@ def nearest(reading: str, shape: Sequence[int], summaries: NDArray[np.float32]) 
     Distances are Euclidean, each channel in units of its standard deviation over the normal images.
 
     Args:
-        reading: ``patches``, ``embedding`` or ``levels``.
+        reading: As in :func:`summary`.
         shape: Of the reading.
         summaries: Of normal images, see :func:`summary`.
     """
@@ -44,6 +53,13 @@ def nearest(reading: str, shape: Sequence[int], summaries: NDArray[np.float32]) 
     if len(shape) == 1:
         source = f"float[N, {shape[0]}] {reading}"
         lines = f"vector = Identity ({reading})"
+    elif reading == "pixels":
+        source = f"float[N, {', '.join(map(str, shape))}] {reading}"
+        tile = shape[-1] // _THUMBNAIL
+        lines = f"""
+            reduced = AveragePool <kernel_shape = [{tile}, {tile}], strides = [{tile}, {tile}]> ({reading})
+            vector = Flatten (reduced)
+        """
     else:
         size = math.prod(shape[-3:])
         length = sum(shape[:-3]) + size

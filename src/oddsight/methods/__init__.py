@@ -10,23 +10,23 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.errors import MemoryBudgetError, OddsightError
+from oddsight.errors import MemoryBudgetError, OddsightError, plain
 
-Reading = Literal["patches", "embedding", "levels"]
+Reading = Literal["patches", "embedding", "levels", "pixels"]
 
 
 class FeatureStream(Protocol):
     """Features of images, one float32 array of ``shape`` an image; may be iterated again and again.
 
-    ``shape`` is ``[C, h, w]`` for patches and ``[C]`` for embeddings. For levels, whose arrays are flat, it is the
-    width of each level's profile, then ``C, h, w`` of the patches that follow them.
+    ``shape`` is ``[C, h, w]`` for patches, ``[3, S, S]`` for pixels and ``[C]`` for embeddings. For levels, whose
+    arrays are flat, it is the width of each level's profile, then ``C, h, w`` of the patches that follow them.
     """
 
     shape: tuple[int, ...]
@@ -64,10 +64,13 @@ class Method(ABC):
         name: What users call it.
         summary: One line.
         paper: Authors, title, venue and year.
-        reads: ``patches`` ``[C, h, w]``, one ``embedding`` ``[C]`` an image, or ``levels``: profiles of the image at
-            several depths, and patches.
+        reads: ``patches`` ``[C, h, w]``, one ``embedding`` ``[C]`` an image, ``levels``: profiles of the image at
+            several depths, and patches; or ``pixels`` ``[3, S, S]``, 0 to 255.
         localises: Whether its graph has an ``anomaly_map``.
         stride: For patches: how many pixels of the input a cell of the grid stands for.
+        needs: The extra that learning takes, such as ``train``; empty if none. Scoring never needs any.
+        budget: Memory of the whole process that is enough by default.
+        size: The side in pixels to which images are brought by default, if it is not the backbone's.
     """
 
     name: ClassVar[str]
@@ -76,6 +79,9 @@ class Method(ABC):
     reads: ClassVar[Reading]
     localises: ClassVar[bool]
     stride: ClassVar[int] = 8
+    needs: ClassVar[str] = ""
+    budget: ClassVar[str] = "1GB"
+    size: ClassVar[int | None] = None
 
     @abstractmethod
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
@@ -139,6 +145,11 @@ def method(cls: _Registered) -> _Registered:
     return cls
 
 
+def quick() -> list[str]:
+    """Names of the methods that train no network, so that learning needs nothing but Oddsight's core."""
+    return [name for name, cls in METHODS.items() if not cls.needs]
+
+
 def by_name(name: str) -> type[Method]:
     """The method of that name.
 
@@ -148,6 +159,44 @@ def by_name(name: str) -> type[Method]:
     if name not in METHODS:
         raise OddsightError(f"no method {name!r}: there are {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def with_settings(name: str, assignments: Sequence[str]) -> Method:
+    """The method of that name, with settings as they are written on a command line.
+
+    Args:
+        name: Of the method.
+        assignments: ``NAME=VALUE``; a setting that is a list takes values separated by commas.
+
+    Raises:
+        OddsightError: If there is no such method or setting, or a value is not what the setting takes.
+    """
+    cls = by_name(name)
+    known = {field.name: getattr(cls(), field.name) for field in fields(cls)}  # type: ignore[arg-type]
+    values = {}
+    for text in assignments:
+        setting, equals, value = text.partition("=")
+        if not equals or setting.strip() not in known:
+            there = ", ".join(known) or "no settings"
+            raise OddsightError(f"{name} has no setting {plain(text)!r}: write NAME=VALUE; there are {there}")
+        values[setting.strip()] = _read(name, setting.strip(), value.strip(), known[setting.strip()])
+    return cls(**values)
+
+
+def _read(method: str, setting: str, text: str, default: object) -> object:
+    """A value of the type of the default."""
+    if isinstance(default, tuple):
+        kind = type(default[0]) if default else str
+        return tuple(_read(method, setting, one.strip(), kind()) for one in text.split(",") if one.strip())
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise OddsightError(f"{method}: {setting} must be true or false, not {plain(text)!r}")
+        return text.lower() == "true"
+    try:
+        return text if isinstance(default, str) else type(default)(text)  # type: ignore[call-arg]
+    except ValueError:
+        what = "a whole number" if isinstance(default, int) else "a number"
+        raise OddsightError(f"{method}: {setting} must be {what}, not {plain(text)!r}") from None
 
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):

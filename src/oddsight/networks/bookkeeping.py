@@ -19,6 +19,8 @@ from oddsight.networks import checkpoints
 from oddsight.networks.settings import Bounds, Epoch, best, finished
 
 _COLLAPSED = 0.1
+_OWN = ("loss", "accuracy", "spread", "count")
+"""What of a batch's outcome has a place of its own; all else is a part of the loss."""
 
 
 class Plan(Bounds, Protocol):
@@ -134,6 +136,11 @@ class Bookkeeping(lightning.Callback):
             train_accuracy=means.get("train accuracy"),
             learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
             seconds=time.monotonic() - self._started,
+            losses={
+                name.removeprefix("train "): value
+                for name, value in means.items()
+                if name.startswith("train ") and name.removeprefix("train ") not in _OWN
+            },
         )
         if not math.isfinite(row.validation_loss):
             raise OddsightError(diverged(self.settings))

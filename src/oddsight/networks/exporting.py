@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,80 @@ def export(network: TorchBackbone, path: Path) -> None:
     write_bytes(path, proto.SerializeToString(deterministic=True))
 
 
+def graph_of(
+    module: nn.Module, name: str, inputs: Mapping[str, tuple[int, ...]], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """A module as a graph, verified on noise: the same numbers in ONNX Runtime as in PyTorch, in a batch and alone.
+
+    Args:
+        module: In evaluation mode; it returns a tensor, or a tuple of them.
+        name: Of the graph.
+        inputs: Names and shapes of its inputs, float32 with values 0 to 255, without the batch.
+        outputs: Names of its outputs.
+
+    Raises:
+        ModelError: If it cannot be exported, or the export disagrees.
+    """
+    lots = torch.Generator().manual_seed(0)
+    example = [torch.rand((2, *shape), generator=lots) * 255 for shape in inputs.values()]
+    axes = {one: {0: "N"} for one in (*inputs, *outputs)}
+    proto = _exported(module, name, example, outputs, axes, list(inputs))
+    with torch.no_grad():
+        expected = module(*example)
+    expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
+    graph, float32, info = proto.graph, onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
+    graph.name = name
+    graph.input.extend(info(one, float32, ["N", *shape]) for one, shape in inputs.items())
+    graph.output.extend(
+        info(one, float32, ["N", *value.shape[1:]]) for one, value in zip(outputs, expected, strict=True)
+    )
+    loaded = session(proto.SerializeToString(), threads=1)
+    for rows in (slice(0, 2), slice(1, 2)):
+        found = loaded.run(None, {one: value[rows].numpy() for one, value in zip(inputs, example, strict=True)})
+        for ours, theirs in zip(found, expected, strict=True):
+            close = float(theirs.abs().max()) * TOLERANCE + 1e-7
+            if not np.allclose(ours, theirs[rows].numpy(), rtol=1e-3, atol=close):
+                raise ModelError(f"{name} cannot be exported to ONNX: there it gives other numbers")
+    return proto
+
+
+def _exported(
+    module: nn.Module,
+    name: str,
+    example: list[torch.Tensor],
+    outputs: Sequence[str],
+    axes: Mapping[str, Mapping[int, str]],
+    inputs: Sequence[str] = ("pixels",),
+) -> onnx.ModelProto:
+    """A module as a graph without traces of where it was made, and as yet without ends."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                module,
+                tuple(example),
+                file,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except Exception as error:  # the exporter raises what it likes
+            what = plain((str(error).splitlines() or [type(error).__name__])[0])[:200]
+            raise ModelError(f"{name} cannot be exported to ONNX: {what}") from error
+    proto = onnx.load_model_from_string(file.getvalue())
+    fold_constants(proto)
+    proto.producer_name, proto.producer_version, proto.ir_version = "oddsight", "", IR_VERSION
+    proto.graph.doc_string = ""
+    for node in proto.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    del proto.graph.value_info[:], proto.graph.input[:], proto.graph.output[:]
+    return proto
+
+
 class _Tuple(nn.Module):
     """A network whose outputs are a tuple, as the exporter wants them."""
 
@@ -247,39 +321,12 @@ class _Tuple(nn.Module):
 
 def _converted(network: TorchBackbone, *, fixed: bool) -> onnx.ModelProto:
     """The network as an ONNX graph, not yet verified."""
-    names, size, file = list(network.stages), network.size, io.BytesIO()
+    names, size = list(network.stages), network.size
     axes = {name: {0: "N"} if fixed else {0: "N", 2: f"h_{name}", 3: f"w_{name}"} for name in names}
     axes["pixels"] = {0: "N"} if fixed else {0: "N", 2: "H", 3: "W"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                _Tuple(network).eval(),
-                (torch.rand(2, 3, size, size) * 255,),
-                file,
-                input_names=["pixels"],
-                output_names=names,
-                dynamic_axes=axes,
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        except Exception as error:  # the exporter raises what it likes
-            what = plain((str(error).splitlines() or [type(error).__name__])[0])[:200]
-            raise ModelError(f"{network.name} cannot be exported to ONNX: {what}") from error
-    proto = onnx.load_model_from_string(file.getvalue())
-    fold_constants(proto)
-    return _cleaned(proto, network, fixed)
-
-
-def _cleaned(proto: onnx.ModelProto, network: TorchBackbone, fixed: bool) -> onnx.ModelProto:
-    """Without traces of where it was made, and with plain shapes at its ends."""
-    proto.producer_name, proto.producer_version, proto.ir_version = "oddsight", "", IR_VERSION
+    proto = _exported(_Tuple(network).eval(), network.name, [torch.rand(2, 3, size, size) * 255], names, axes)
     graph = proto.graph
-    graph.name, graph.doc_string = "backbone", ""
-    for node in graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    del graph.value_info[:], graph.input[:], graph.output[:]
+    graph.name = "backbone"
     side: list[int | str] = [network.size] * 2 if fixed else ["H", "W"]
     float32, info = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
     graph.input.append(info("pixels", float32, ["N", 3, *side]))

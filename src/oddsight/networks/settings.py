@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from oddsight.errors import OddsightError
@@ -78,8 +78,9 @@ class Epoch:
         validation_loss: At its end.
         accuracy: On the validation images, 0 to 1; None for an objective without right answers.
         learning_rate: Of the backbone, when the epoch ended.
-        seconds: That it took.
+        seconds: That it took; 0 where that is not kept, as in a model file.
         train_accuracy: On the training images as they were shown, changed at random; None where it is not kept.
+        losses: Means over the epoch of the parts of the loss that have names, such as a generator's.
     """
 
     epoch: int
@@ -89,6 +90,7 @@ class Epoch:
     learning_rate: float
     seconds: float
     train_accuracy: float | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 class Bounds(Protocol):

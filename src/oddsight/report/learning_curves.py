@@ -38,11 +38,15 @@ def write_curves(path: Path, curves: Sequence[Epoch]) -> None:
 
 
 def _table(curves: Sequence[Epoch]) -> bytes:
-    """One row an epoch; no accuracy is an empty field."""
+    """One row an epoch; no accuracy is an empty field, and each part of the loss has a column."""
     text = io.StringIO()
-    rows = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+    parts = list(curves[0].losses)
+    names = [field.name for field in fields(Epoch) if field.name != "losses"]
+    rows = csv.DictWriter(text, [*names, *parts], lineterminator="\n")
     rows.writeheader()
-    rows.writerows(asdict(row) for row in curves)
+    for row in curves:
+        known = asdict(row)
+        rows.writerow({**{name: known[name] for name in names}, **row.losses})
     return text.getvalue().encode()
 
 
@@ -51,9 +55,10 @@ def _picture(curves: Sequence[Epoch]) -> bytes:
     from matplotlib.figure import Figure
 
     epochs, kept = [row.epoch for row in curves], best(curves)
-    accurate = kept.accuracy is not None
-    figure = Figure(figsize=(6.6, 4.6 if accurate else 3.0), dpi=150, layout="constrained")
-    panels = figure.subplots(2 if accurate else 1, sharex=True, squeeze=False)[:, 0]
+    accurate, parts = kept.accuracy is not None, list(kept.losses)
+    count = 1 + accurate + bool(parts)
+    figure = Figure(figsize=(6.6, 1.4 + 1.6 * count), dpi=150, layout="constrained")
+    panels = figure.subplots(count, sharex=True, squeeze=False)[:, 0]
     panels[0].plot(epochs, [row.train_loss for row in curves], "o-", color="grey", markersize=3, label="training")
     panels[0].plot(
         epochs, [row.validation_loss for row in curves], "o-", color=NORMAL, markersize=3, label="validation"
@@ -62,10 +67,15 @@ def _picture(curves: Sequence[Epoch]) -> bytes:
     if accurate:
         panels[1].plot(epochs, [row.accuracy for row in curves], "o-", color=NORMAL, markersize=3)
         panels[1].set(ylabel="accuracy", ylim=(-0.02, 1.02))
+    for name in parts:
+        panels[-1].plot(epochs, [row.losses[name] for row in curves], "o-", markersize=3, label=name)
+        panels[-1].set_ylabel("parts of the loss")
     for axes in panels:
         axes.axvline(kept.epoch, color=ANOMALOUS, linewidth=1, linestyle=(0, (4, 2)), label=f"kept: epoch {kept.epoch}")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False)
+    if parts:
+        panels[-1].legend(frameon=False)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
     file = io.BytesIO()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from oddsight.errors import OddsightError
-from oddsight.files import write_bytes
-from oddsight.report.documents import Document, figure_files, markdown
-from oddsight.report.pages import template
+from oddsight.report.document_files import write_document
+from oddsight.report.documents import Document
 from oddsight.report.study_findings import findings, tiles, warnings
 from oddsight.report.study_judgement import judged, recommended
 from oddsight.report.study_results import classification, shipped
@@ -18,8 +16,6 @@ from oddsight.report.wording import counted
 from oddsight.studies.conclusions import Conclusions, conclude
 from oddsight.studies.results import Study
 from oddsight.studies.tables import study_tables
-
-_FIGURES = "figures"
 
 
 def write_study(study: Study, folder: Path, *, confidence: float = 0.95) -> list[Path]:
@@ -41,19 +37,7 @@ def write_study(study: Study, folder: Path, *, confidence: float = 0.95) -> list
         OddsightError: If the confidence is not between 0 and 1, or something cannot be written.
     """
     found = conclude(study, study_tables(study, confidence=confidence))
-    document = study_document(found)
-    page = template("study.html.jinja").render(title=document.title, document=document)
-    contents = {f"{_FIGURES}/{name}": content for name, content in figure_files(document).items()}
-    contents |= found.tables.csv_files()
-    contents["report.md"] = markdown(document, _FIGURES).encode("utf-8", "replace")
-    contents["report.html"] = page.encode("utf-8", "replace")
-    try:
-        (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot make the folder {folder / _FIGURES}: {error.strerror or error}") from error
-    for name, content in contents.items():
-        write_bytes(folder / name, content)
-    return [folder / name for name in reversed(contents) if not name.startswith(_FIGURES)]
+    return write_document(study_document(found), found.tables.csv_files(), folder)
 
 
 def study_document(found: Conclusions) -> Document:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from oddsight.datasets.classes import read_classes
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.outliers import read_unlabelled
 from oddsight.errors import DataError, OddsightError
-from oddsight.fitting import versions
 from oddsight.labelled.evaluation import evaluate_classes, flagged, scored
 from oddsight.labelled.parts import divided
 from oddsight.metrics import auroc
@@ -28,6 +26,7 @@ from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
 from oddsight.result import Result
 from oddsight.studies.known_classes import Sets, Trained, recipes, shipped_model, trained
+from oddsight.studies.machine import machine
 from oddsight.studies.results import DataFacts, Picture, Shipped, Study, Unknowns
 from oddsight.trivial import BASELINES, trivial_scores
 
@@ -287,25 +286,3 @@ def _milliseconds(model: Model, images: Sequence[ImageFile]) -> float:
         model.score(pixels)
         times.append(1000 * (time.perf_counter() - started))
     return float(np.median(times))
-
-
-def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
-    told = versions()
-    libraries = {**told["versions"], "oddsight": told["oddsight"]}
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "memory": f"{memory / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
-        "versions": ", ".join(f"{name} {version}" for name, version in libraries.items()),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

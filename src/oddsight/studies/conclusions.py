@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from oddsight.errors import DataError
-from oddsight.metrics import binomial_interval
+from oddsight.studies.promise import Promise, promised
 from oddsight.studies.results import Run, Scored, Study
 from oddsight.studies.rows import OodRow, Tables
 from oddsight.studies.tables import predictions, threshold_for
@@ -59,52 +58,6 @@ class Paired:
     only_first: int
     only_second: int
     p_value: float
-
-
-@dataclass(frozen=True)
-class Promise:
-    """The false-rejection rate that was asked for, and the one seen on the test images.
-
-    Attributes:
-        rate: Asked for.
-        calibration: Images that the threshold rests upon.
-        images: Of the test.
-        rejected: Of them.
-        low: Interval (Clopper and Pearson) of the rate of this file on images like the test's.
-        high: The same.
-        least: Where chance alone leaves the share of rejected, over draws of both calibration and test images.
-        most: The same.
-        more_by_chance: The chance of as many rejections or more.
-        fewer_by_chance: The chance of as many or fewer.
-        confidence: Of the intervals, and of the verdict.
-    """
-
-    rate: float
-    calibration: int
-    images: int
-    rejected: int
-    low: float
-    high: float
-    least: float
-    most: float
-    more_by_chance: float
-    fewer_by_chance: float
-    confidence: float
-
-    @property
-    def share(self) -> float:
-        """Of the test images, rejected."""
-        return self.rejected / self.images
-
-    @property
-    def broken(self) -> bool:
-        """Whether there are more rejections than chance explains."""
-        return self.more_by_chance < (1 - self.confidence) / 2
-
-    @property
-    def generous(self) -> bool:
-        """Whether there are fewer rejections than chance explains."""
-        return self.fewer_by_chance < (1 - self.confidence) / 2
 
 
 @dataclass(frozen=True)
@@ -262,27 +215,8 @@ def paired(first: Run, second: Run) -> Paired:
 
 def _promise(study: Study, scored: Scored, confidence: float) -> Promise:
     """Thresholds by class have the same spread over draws to first order, and are to reject at most as many."""
-    from scipy.stats import betabinom
-
-    file, n = study.shipped, len(scored.calibration)
-    images, rejected = file.rejected.size, int(file.rejected.sum())
-    low, high = binomial_interval(rejected, images, confidence)
-    expected = max(1, min(n, math.floor(file.rate * (n + 1) * (1 + 1e-9))))
-    drawn = betabinom(images, expected, n + 1 - expected)
-    least, most = drawn.ppf([(1 - confidence) / 2, (1 + confidence) / 2])
-    return Promise(
-        rate=file.rate,
-        calibration=n,
-        images=images,
-        rejected=rejected,
-        low=low,
-        high=high,
-        least=float(least) / images,
-        most=float(most) / images,
-        more_by_chance=float(drawn.sf(rejected - 1)),
-        fewer_by_chance=float(drawn.cdf(rejected)),
-        confidence=confidence,
-    )
+    file = study.shipped
+    return promised(file.rate, len(scored.calibration), file.rejected.size, int(file.rejected.sum()), confidence)
 
 
 def _standings(tables: Tables) -> Iterator[Standing]:

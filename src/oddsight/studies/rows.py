@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Literal
 
@@ -202,14 +202,29 @@ class Tables:
             "shipped": (ShippedRow, self.shipped),
             "baselines": (BaselineRow, self.baselines),
         }
-        return {f"{name}.csv": _csv(kind, rows) for name, (kind, rows) in kinds.items()}
+        return {f"{name}.csv": csv_bytes(kind, rows) for name, (kind, rows) in kinds.items()}
 
 
-def _csv(kind: type, rows: Sequence[Row]) -> bytes:
+def csv_bytes(kind: type, rows: Sequence[Any]) -> bytes:
+    """Rows of one kind of dataclass as a CSV file; numbers have six digits, no rows give its heading.
+
+    Args:
+        kind: The dataclass; an underscore behind the name of a field does not appear.
+        rows: Of it.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([field.name.rstrip("_") for field in fields(kind)])
     writer.writerows([_field(value) for value in astuple(row)] for row in rows)
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows of equal columns by name as a CSV file, written as :func:`csv_bytes` does; nothing of no rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0] if rows else ())
+    writer.writerows([_field(value) for value in row.values()] for row in rows)
     return text.getvalue().encode("utf-8", "replace")
 
 

@@ -1,0 +1,222 @@
+"""Autoencoders of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import onnx
+
+from oddsight.errors import OddsightError
+from oddsight.graphs.building import piece
+from oddsight.graphs.maps import scaled_map
+from oddsight.graphs.running import run, session
+from oddsight.methods import FeatureStream, Rows, method
+from oddsight.methods.gmm import GMM
+from oddsight.methods.settings import positive, whole
+from oddsight.methods.trained import Trained
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from oddsight.networks.pixel_training import PixelNetwork, TrainedPixels
+
+LOSSES = ("mse", "l1", "ssim", "mse+ssim")
+
+
+@method
+@dataclass
+class Autoencoder(Trained):
+    """Reconstruction error of the picture itself, brought to 64 pixels a side, by a convolutional autoencoder.
+
+    The score is the mean error over all pixels, with ``mse`` on values from 0 to 1; the map has the errors of the
+    pixels, smoothed, in proportion, so that its maximum is the score.
+
+    Attributes:
+        code: Numbers that the picture is squeezed into.
+        widths: Channels of the layers of the encoder, each of which halves the picture; the decoder has them the other
+            way round.
+        loss: Of :data:`LOSSES`; the error is measured by it, too.
+        sigma: Smoothing of the map, in pixels.
+        epochs: See :class:`oddsight.methods.trained.Trained`, as for the others.
+    """
+
+    name: ClassVar[str] = "autoencoder"
+    summary: ClassVar[str] = "what a convolutional autoencoder does not reconstruct of the picture's pixels"
+    paper: ClassVar[str] = (
+        "Masci et al., Stacked Convolutional Auto-Encoders for Hierarchical Feature Extraction, ICANN 2011"
+    )
+    localises: ClassVar[bool] = True
+
+    code: int = 64
+    widths: tuple[int, ...] = (32, 64, 128, 128)
+    loss: str = "mse"
+    sigma: float = 1.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.widths = tuple(self.widths)
+        whole(self.name, code=self.code, **{f"width {number}": width for number, width in enumerate(self.widths, 1)})
+        positive(self.name, sigma=self.sigma)
+        if not self.widths:
+            raise OddsightError(f"{self.name}: widths must name one layer at least")
+        if self.loss not in LOSSES:
+            raise OddsightError(f"{self.name}: no loss {self.loss!r}: there are {', '.join(LOSSES)}")
+
+    def network(self, side: int) -> PixelNetwork:
+        """See :meth:`Trained.network`."""
+        from oddsight.networks import reconstruction
+
+        if 2 ** len(self.widths) > side:
+            raise OddsightError(f"{self.name}: {len(self.widths)} widths halve a picture of {side} pixels too often")
+        return self._autoencoder(
+            reconstruction.convolutional_encoder(side, self.widths, self.encoded()),
+            reconstruction.convolutional_decoder(side, self.widths, self.code),
+        )
+
+    def _autoencoder(self, encoder: nn.Module, decoder: nn.Module) -> PixelNetwork:
+        from oddsight.networks import reconstruction
+
+        errors = reconstruction.Errors(self.loss)
+        return reconstruction.Autoencoder(
+            encoder,
+            decoder,
+            errors,
+            noise=self.noise_level(),
+            divergence=self.divergence_weight(),
+        )
+
+    def encoded(self) -> int:
+        """Numbers that the encoder gives."""
+        return self.code if self.divergence_weight() is None else 2 * self.code
+
+    def noise_level(self) -> float:
+        """Standard deviation of the noise on pictures to learn from."""
+        return 0.0
+
+    def divergence_weight(self) -> float | None:
+        """Of the codes' divergence from a normal distribution; None if they are plain numbers."""
+        return None
+
+    def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
+        """See :meth:`Trained.scoring`."""
+        return [scaled_map(side, side, self.sigma)]
+
+
+@method
+@dataclass
+class DenseAutoencoder(Autoencoder):
+    """:class:`Autoencoder` whose layers are fully connected: it knows where in the picture things are.
+
+    Attributes:
+        widths: Units of the layers of the encoder; the decoder has them the other way round.
+    """
+
+    name: ClassVar[str] = "dense-autoencoder"
+    summary: ClassVar[str] = "what a fully connected autoencoder does not reconstruct of the picture's pixels"
+    paper: ClassVar[str] = (
+        "Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006"
+    )
+
+    widths: tuple[int, ...] = (512, 128)
+
+    def network(self, side: int) -> PixelNetwork:
+        """See :meth:`Trained.network`."""
+        from oddsight.networks import reconstruction
+
+        return self._autoencoder(
+            reconstruction.dense_encoder(side, self.widths, self.encoded()),
+            reconstruction.dense_decoder(side, self.widths, self.code),
+        )
+
+    def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
+        """See :meth:`Method.memory_needed`."""
+        parameters = 2 * 3 * shape[-1] * shape[-2] * self.widths[0]
+        # Weights, gradients, Adam's two moments, the best so far, and the graph in several forms.
+        return super().memory_needed(shape, count) + 4 * 10 * parameters
+
+
+@method
+@dataclass
+class VariationalAutoencoder(Autoencoder):
+    """:class:`Autoencoder` whose codes are distributions, near a normal one; scored at their means.
+
+    Attributes:
+        beta: Weight of the codes' divergence from a normal distribution beside the error, both per value of a picture.
+    """
+
+    name: ClassVar[str] = "variational-autoencoder"
+    summary: ClassVar[str] = "what a variational autoencoder does not reconstruct of the picture's pixels"
+    paper: ClassVar[str] = "Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014"
+
+    beta: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self.name, beta=self.beta)
+
+    def divergence_weight(self) -> float:
+        """See :meth:`Autoencoder.divergence_weight`."""
+        return self.beta
+
+
+@method
+@dataclass
+class DenoisingAutoencoder(Autoencoder):
+    """:class:`Autoencoder` that is shown noisy pictures and makes the clean ones; scored on pictures as they are.
+
+    Attributes:
+        noise: Standard deviation of the noise, for values from 0 to 1.
+    """
+
+    name: ClassVar[str] = "denoising-autoencoder"
+    summary: ClassVar[str] = "what an autoencoder that learned to remove noise does not reconstruct"
+    paper: ClassVar[str] = (
+        "Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, ICML 2008"
+    )
+
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self.name, noise=self.noise)
+
+    def noise_level(self) -> float:
+        """See :meth:`Autoencoder.noise_level`."""
+        return self.noise
+
+
+@method
+@dataclass
+class CodeGMM(Autoencoder):
+    """Density of the codes of an :class:`Autoencoder` under a mixture of Gaussians: :class:`GMM` on codes.
+
+    Attributes:
+        components: See :class:`oddsight.methods.gmm.GMM`.
+        dimensions: See there.
+    """
+
+    name: ClassVar[str] = "code-gmm"
+    summary: ClassVar[str] = "negative log density of an autoencoder's code of the picture under a mixture of Gaussians"
+    paper: ClassVar[str] = "Zong et al., Deep Autoencoding Gaussian Mixture Model, ICLR 2018 (here in two steps)"
+    localises: ClassVar[bool] = False
+
+    components: int = 5
+    dimensions: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.gmm_ = GMM(self.components, self.dimensions, max(2, self.sample_size))
+
+    def look_again(self, found: TrainedPixels, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Fit the mixture to the codes of the images; see :meth:`Trained.look_again`."""
+        loaded = session(found.graph.SerializeToString(), threads=1)
+        codes = [run(loaded, {"pixels": pixels[None]}, self.name, ["code"])[0][0] for pixels in features]
+        self.gmm_.fit(Rows(np.stack(codes)), memory=memory, seed=seed)
+
+    def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
+        """See :meth:`Trained.scoring`."""
+        shape = f"float[N, {self.code}]"
+        codes = piece(f"codes ({shape} code) => ({shape} embedding) {{ embedding = Identity (code) }}")
+        return [codes, self.gmm_.graph()]

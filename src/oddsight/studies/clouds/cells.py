@@ -1,0 +1,247 @@
+"""One cell of a study: a method learnt on one side by one seed, what it scores, and the file in which that is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight import backbones, methods
+from oddsight.backbones.cache import FeatureCache
+from oddsight.backbones.extraction import Extractor
+from oddsight.comparison.cells import scores_from_features, whole_file
+from oddsight.datasets.collection import ImageFile, Progress, silent
+from oddsight.errors import DataError, ModelError
+from oddsight.files import atomic_write
+from oddsight.fitting import FitPlan, fit, versions
+from oddsight.model import Model
+from oddsight.networks.settings import Epoch
+from oddsight.parallel import ordered_map
+from oddsight.studies.clouds.protocol import Split
+from oddsight.studies.clouds.results import Measured
+
+FORMAT = 1
+"""Of what is kept; another one makes everything anew."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is wanted.
+
+    Attributes:
+        method: Its name.
+        split: The images.
+        memory: The budget, such as ``2GB``.
+        accelerator: Lightning's, for methods that are trained by it.
+        training: Whether the images that it learns from are scored, too.
+        kept: Whether the model file is kept.
+    """
+
+    method: str
+    split: Split
+    memory: str
+    accelerator: str = "auto"
+    training: bool = False
+    kept: bool = False
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that a result depends on, as JSON."""
+        method = methods.by_name(self.method)()
+        return {
+            "format": FORMAT,
+            "versions": {"oddsight": versions()["oddsight"], **versions()["versions"]},
+            "split": self.split.fingerprint,
+            "method": method.name,
+            "settings": method.settings(),
+            "backbone": backbones.backbone(backbones.DEFAULT).sha256,
+            "seed": self.split.seed,
+            "memory": self.memory,
+        }
+
+    def path(self, folder: Path) -> Path:
+        """Where it is kept."""
+        digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
+        return folder / f"{self.split.side.name[:40]}-{self.method}-{self.split.seed}-{digest[:16]}.npz"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cell that is there.
+
+    Attributes:
+        measured: What it scored.
+        training: Contents of the images that it learnt from.
+        calibration: Contents of those that it was calibrated on.
+        model: The model file, if it was to be kept.
+    """
+
+    measured: Measured
+    training: tuple[str, ...]
+    calibration: tuple[str, ...]
+    model: Path | None
+
+
+def extractor_of(name: str) -> Extractor | None:
+    """What computes the features of a method with its defaults; None for one that reads the pixels themselves."""
+    cls = methods.by_name(name)
+    if str(cls.reads) == "pixels":
+        return None
+    network = backbones.backbone(backbones.DEFAULT)
+    return Extractor(network, network.default_layers(cls.reads, cls.stride), network.size, cls.reads)
+
+
+def compute(
+    cell: Cell,
+    folder: Path,
+    cache: FeatureCache | None,
+    progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+) -> Found:
+    """Learn, score every image that is wanted once, and keep it.
+
+    Args:
+        cell: What is wanted.
+        folder: Where it is kept.
+        cache: Of features.
+        progress: Called with phase, done and total.
+        on_epoch: Called with each new row of the learning curves of a method that trains a network.
+
+    Raises:
+        OddsightError: If it cannot be learnt, or the file does not score as its parts do.
+    """
+    split, plans = cell.split, list[FitPlan]()
+    started = time.perf_counter()
+    model = fit(
+        *(image.path for image in split.learnt),
+        method=cell.method,
+        calibration_fraction=split.calibration_fraction,
+        memory=cell.memory,
+        seed=split.seed,
+        verdicts=split.side.verdicts,
+        cache=cache,
+        progress=_named(progress, cell),
+        on_plan=plans.append,
+        **_training(cell, folder, on_epoch),
+    )
+    seconds = time.perf_counter() - started
+    learnt = [image for image in plans[0].training if cell.training]
+    images = [*split.test, *learnt]
+    scores = _scores(model, cell.method, images, cache, _named(progress, cell))
+    if not np.isfinite(scores).all():
+        raise DataError(f"{cell.method} gave scores that are not finite")
+    tested = len(split.test)
+    milliseconds = whole_file(model, split.test, scores[:tested])
+    record = {
+        "settings": dict(model.metadata.method.settings),
+        "seconds": seconds,
+        "milliseconds": milliseconds,
+        "bytes": len(model.to_bytes()),
+        "curves": _curves(model),
+        "graph": model.metadata.graph_sha256,
+        "training": [image.content for image in plans[0].training],
+        "calibration_contents": [image.content for image in plans[0].calibration],
+    }
+    parts = {"scores": scores[:tested], **({"training_scores": scores[tested:]} if cell.training else {})}
+    path = cell.path(folder)
+    if cell.kept:
+        model.save(path.with_suffix(".onnx"))
+    with atomic_write(path) as file:
+        np.savez(
+            file,
+            key=np.array(json.dumps(cell.key, sort_keys=True)),
+            record=np.array(json.dumps(record)),
+            calibration=model.calibration_scores,
+            **{name: part.astype(np.float32) for name, part in parts.items()},  # type: ignore[arg-type]
+        )
+    # What a training leaves is there for one that is interrupted.
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+    found = stored(cell, folder)
+    if found is None:
+        raise DataError(f"{path} cannot be read back: is the disk full?")
+    return found
+
+
+def stored(cell: Cell, folder: Path) -> Found | None:
+    """The cell, if it was computed before with all that is wanted now; a file that is damaged counts as missing."""
+    path = cell.path(folder)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        record = json.loads(str(arrays["record"]))
+        if json.loads(str(arrays["key"])) != json.loads(json.dumps(cell.key)):
+            return None
+        return _found(cell, arrays, record, path.with_suffix(".onnx") if cell.kept else None)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile, ModelError):
+        return None
+
+
+def _found(cell: Cell, arrays: dict[str, NDArray[Any]], record: dict[str, Any], model: Path | None) -> Found | None:
+    split, scores = cell.split, arrays["scores"]
+    missing = (cell.training and "training_scores" not in arrays) or len(scores) != len(split.test)
+    if missing or (model is not None and Model.load(model).metadata.graph_sha256 != record["graph"]):
+        return None
+    ends = np.cumsum([len(split.normal), *(len(images) for images in split.anomalous.values())])
+    parts = np.split(scores.astype(np.float32), ends[:-1])
+    measured = Measured(
+        method=cell.method,
+        side=split.side.name,
+        seed=split.seed,
+        settings=record["settings"],
+        calibration=arrays["calibration"].astype(np.float32),
+        training=arrays["training_scores"].astype(np.float32) if cell.training else None,
+        normal=parts[0],
+        anomalous=dict(zip(split.anomalous, parts[1:], strict=True)),
+        seconds=float(record["seconds"]),
+        milliseconds=float(record["milliseconds"]),
+        bytes=int(record["bytes"]),
+        curves=tuple(Epoch(**row) for row in record["curves"]),
+    )
+    return Found(measured, tuple(record["training"]), tuple(record["calibration_contents"]), model)
+
+
+def _training(cell: Cell, folder: Path, on_epoch: Callable[[Epoch], None]) -> dict[str, Any]:
+    """What :func:`oddsight.fit` takes for methods that train a network, and for no others."""
+    if not methods.by_name(cell.method).needs:
+        return {}
+    work = cell.path(folder).with_suffix("")
+    return {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}
+
+
+def _scores(
+    model: Model, name: str, images: Sequence[ImageFile], cache: FeatureCache | None, progress: Progress
+) -> NDArray[np.float64]:
+    """Of images, from features at hand; methods that read pixels have none, and the whole file runs."""
+    extractor = extractor_of(name)
+    if extractor is not None:
+        return scores_from_features(model, extractor, images, cache, progress)
+    scores = []
+    for done, score in enumerate(whole_scores(model, images), 1):
+        scores.append(score)
+        progress("scoring", done, len(images))
+    return np.array(scores)
+
+
+def whole_scores(model: Model, images: Iterable[ImageFile]) -> Iterable[float]:
+    """Scores of images by the whole file, in order."""
+    return ordered_map(lambda image: model.score(image.read(), one_core=True).score, images)
+
+
+def _curves(model: Model) -> list[dict[str, Any]]:
+    """Learning curves that the model keeps, a row an epoch."""
+    return [row.model_dump() for row in getattr(model.metadata.training, "curves", [])]
+
+
+def _named(progress: Progress, cell: Cell) -> Progress:
+    """Progress that says what it is about."""
+    about = f"{cell.split.side.name}, {cell.method}, seed {cell.split.seed}"
+    return lambda phase, done, total: progress(f"{about}: {phase}", done, total)

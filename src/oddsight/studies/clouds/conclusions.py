@@ -1,0 +1,195 @@
+"""What follows from the numbers of a study of clouds: how methods stand, and what tells them from arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from oddsight.errors import DataError
+from oddsight.significance import Placements, delong, holm, placements
+from oddsight.studies.clouds.protocol import Side
+from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes, Trivial
+from oddsight.studies.clouds.rows import ALL, CloudTables, SceneRow
+
+Verdict = Literal["better", "worse", "not distinguishable", "untested"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method on one side, over its seeds.
+
+    Attributes:
+        method: Its name.
+        side: Name of the side.
+        seeds: By which it could be run.
+        rows: Of each anomalous class, and of all where there are several, a row a seed.
+    """
+
+    method: str
+    side: str
+    seeds: tuple[int, ...]
+    rows: Mapping[str, tuple[SceneRow, ...]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The anomalous classes."""
+        return tuple(name for name in self.rows if name != ALL)
+
+    @property
+    def whole(self) -> str:
+        """What the rows of all anomalous images are under."""
+        return ALL if ALL in self.rows else self.classes[0]
+
+    @property
+    def area(self) -> float:
+        """AUROC, the mean over classes and seeds."""
+        return float(np.mean([row.auroc for name in self.classes for row in self.rows[name]]))
+
+    def mean(self, name: str, field: str) -> float | None:
+        """The mean of a field of the rows of a class over seeds; None where one of them has none."""
+        values = [getattr(row, field) for row in self.rows[name]]
+        return None if None in values else float(np.mean(values))
+
+    def span(self, name: str, field: str = "auroc") -> tuple[float, float]:
+        """The lowest and the highest of a field over seeds."""
+        values = [float(getattr(row, field)) for row in self.rows[name]]
+        return min(values), max(values)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The default method against another, or against a measure that knows nothing, on one anomalous class.
+
+    Attributes:
+        side: Name of the side.
+        anomalous: The class.
+        rival: Name of the other.
+        trivial: Whether it is such a measure.
+        own: AUROC of the default method, the mean over seeds.
+        area: AUROC of the other.
+        p_value: Of DeLong's test, over seeds by twice the mean, corrected after Holm over all rivals of its sort; None
+            if there are too few images.
+        verdict: How the default method compares.
+    """
+
+    side: str
+    anomalous: str
+    rival: str
+    trivial: bool
+    own: float
+    area: float
+    p_value: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a report says.
+
+    Attributes:
+        study: What was found.
+        tables: Its numbers.
+        standings: Of every side, the best method first.
+        contests: Of the default method, on every side and class.
+    """
+
+    study: CloudStudy
+    tables: CloudTables
+    standings: Mapping[str, tuple[Standing, ...]]
+    contests: tuple[Contest, ...]
+
+    def default(self, side: str) -> Standing:
+        """How the default method stands."""
+        return next(one for one in self.standings[side] if one.method == self.study.default)
+
+    def best_rival(self, side: str, anomalous: str, *, trivial: bool) -> Contest | None:
+        """The other method, or trivial measure, of the highest AUROC; None if there is none."""
+        own = [one for one in self.contests if (one.side, one.anomalous, one.trivial) == (side, anomalous, trivial)]
+        return max(own, key=lambda one: one.area, default=None)
+
+    def beaten(self) -> list[Contest]:
+        """Trivial measures that reach more than the default method on a class, the best of each class."""
+        best = (self.best_rival(side.name, name, trivial=True) for side in self.study.sides for name in side.anomalous)
+        return [one for one in best if one is not None and one.area > one.own]
+
+    def shipped(self, side: str) -> ShippedScenes:
+        """The file of a side."""
+        return next(one for one in self.study.shipped if one.side == side)
+
+
+def conclude(study: CloudStudy, tables: CloudTables) -> Found:
+    """Compare what a study measured."""
+    standings = {side.name: tuple(_standings(tables, side)) for side in study.sides}
+    contests = tuple(one for side in study.sides for one in _contests(study, side, tables.confidence))
+    return Found(study, tables, standings, contests)
+
+
+def _standings(tables: CloudTables, side: Side) -> list[Standing]:
+    names = dict.fromkeys(row.method for row in tables.scenes if row.normal == side.name and not row.error)
+    found = []
+    for name in names:
+        own = [row for row in tables.scenes if (row.method, row.normal) == (name, side.name) and not row.error]
+        kinds = dict.fromkeys(row.anomalous for row in own)
+        rows = {kind: tuple(row for row in own if row.anomalous == kind) for kind in kinds}
+        found.append(Standing(name, side.name, tuple(dict.fromkeys(row.seed for row in own)), rows))
+    return sorted(found, key=lambda one: -round(one.area, 9))
+
+
+def _contests(study: CloudStudy, side: Side, confidence: float) -> Iterator[Contest]:
+    own = {one.seed: one for one in study.of(side.name, study.default)}
+    others = dict.fromkeys(one.method for one in study.of(side.name) if one.method != study.default)
+    measures = dict.fromkeys(one.name for one in study.trivial if one.side == side.name)
+    for kind in side.anomalous:
+        for trivial, names in ((False, list(others)), (True, list(measures))):
+            yield from _against(study, own, side.name, kind, names, trivial, confidence)
+
+
+def _against(
+    study: CloudStudy,
+    own: Mapping[int, Measured],
+    side: str,
+    kind: str,
+    names: Sequence[str],
+    trivial: bool,
+    confidence: float,
+) -> Iterator[Contest]:
+    """The default method against others of one sort on one class, by the seeds that both have."""
+    pairs = []
+    for name in names:
+        rivals: list[Measured | Trivial] = [
+            *([one for one in study.trivial if (one.side, one.name) == (side, name)] if trivial else []),
+            *([] if trivial else study.of(side, name)),
+        ]
+        pairs.append(
+            [(_placed(own[one.seed], kind), _placed(one, kind, either=trivial)) for one in rivals if one.seed in own]
+        )
+    kept = [(name, pair) for name, pair in zip(names, pairs, strict=True) if pair]
+    p_values = [_p_value(pair) for _, pair in kept]
+    corrected = holm([1.0 if value is None else value for value in p_values]).tolist()
+    for (name, pair), raw, p_value in zip(kept, p_values, corrected, strict=True):
+        mine, theirs = (float(np.mean([placed.auroc for placed in sort])) for sort in zip(*pair, strict=True))
+        verdict: Verdict = "untested" if raw is None else "not distinguishable"
+        if raw is not None and p_value <= 1 - confidence:
+            verdict = "better" if mine > theirs else "worse"
+        yield Contest(side, kind, name, trivial, mine, theirs, None if raw is None else float(p_value), verdict)
+
+
+def _placed(one: Measured | Trivial, kind: str, *, either: bool = False) -> Placements:
+    """Placements of the test images; of a trivial measure in the direction that works better."""
+    found = placements(one.normal, one.anomalous[kind])
+    return placements(-one.normal, -one.anomalous[kind]) if either and found.auroc < 0.5 else found
+
+
+def _p_value(pairs: Sequence[tuple[Placements, Placements]]) -> float | None:
+    """Of several seeds, whose test images overlap, twice the mean: valid whatever their dependence.
+
+    (Vovk & Wang, Combining p-values via averaging, Biometrika 2020.)
+    """
+    try:
+        values = [delong(*pair).p_value for pair in pairs]
+    except DataError:
+        return None
+    return values[0] if len(values) == 1 else min(1.0, 2 * float(np.mean(values)))

@@ -1,0 +1,189 @@
+"""Scenes with masks of clouds: which serve together, their clear tiles, and what trivial measures say of each pixel."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.datasets.collection import Progress, look
+from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.images import IMAGE_SUFFIXES, content_hash, read_image, read_mask
+from oddsight.scenes import write_tiles
+
+BRIGHT = 128
+"""Ground is bright if the median of its clear pixels (mean of red, green and blue) is at least this: half of white."""
+
+SATURATED = 250
+"""A pixel is saturated if no channel is below this; a scene, if half of its pixels are."""
+
+FEWEST = 6
+"""Scenes with which learning, choosing a threshold and testing can be kept apart at all."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene and its mask.
+
+    Attributes:
+        name: Of its file, without ending.
+        path: Of the picture.
+        mask: Of the mask: anything but black is cloud.
+        content: SHA-256 of both, hex.
+        width: In pixels.
+        height: In pixels.
+        cover: Share of the pixels that are cloud, 0..1.
+        ground: Median brightness of the clear pixels, 0..255; None if there are none.
+        saturated: Whether half of the pixels are saturated.
+    """
+
+    name: str
+    path: Path
+    mask: Path
+    content: str
+    width: int
+    height: int
+    cover: float
+    ground: float | None
+    saturated: bool
+
+    @property
+    def bright(self) -> bool:
+        """Whether its ground is bright."""
+        return self.ground is not None and self.ground >= BRIGHT
+
+    def clouds(self) -> NDArray[np.bool_]:
+        """Where clouds are, ``[height, width]``."""
+        return read_mask(self.mask, (self.width, self.height))
+
+
+def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress) -> tuple[Scene, ...]:
+    """Read ``FOLDER/images`` and the masks of the same names in ``FOLDER/masks``, in the order of names.
+
+    Raises:
+        DataError: A folder or a mask is missing, there are fewer than six scenes, none has clouds or none is clear
+            anywhere, or two are the same picture.
+        ImageError: A picture or mask cannot be read, or they differ in size.
+    """
+    root = Path(folder)
+    if not (root / "images").is_dir() or not (root / "masks").is_dir():
+        raise DataError(f"{root} has no folders images and masks: isolating clouds takes scenes with masks")
+    paths = sorted(path for path in (root / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    masks = {path.stem: path for path in sorted((root / "masks").iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    scenes = []
+    for done, path in enumerate(paths, 1):
+        if path.stem not in masks:
+            raise DataError(f"{path} has no mask of its name in {root / 'masks'}: add it, or take the scene out")
+        scenes.append(_scene(path, masks[path.stem]))
+        progress("reading scenes", done, len(paths))
+    if len(scenes) < FEWEST:
+        raise DataError(f"{root / 'images'} holds {len(scenes)} scenes, and isolating clouds takes at least {FEWEST}")
+    if not any(scene.cover > 0 for scene in scenes) or not any(scene.cover < 1 for scene in scenes):
+        raise DataError(f"the masks in {root / 'masks'} are all empty or all full: there is nothing to tell apart")
+    return tuple(scenes)
+
+
+def _scene(path: Path, mask_path: Path) -> Scene:
+    pixels, image = read_image(path), look(path)
+    if isinstance(image, ImageError):
+        raise image
+    mask = read_mask(mask_path, (image.width, image.height))
+    grey = pixels.mean(axis=2)
+    return Scene(
+        name=path.stem,
+        path=path,
+        mask=mask_path,
+        content=hashlib.sha256(f"{image.content} {content_hash(_as_picture(mask))}".encode()).hexdigest(),
+        width=image.width,
+        height=image.height,
+        cover=float(mask.mean()),
+        ground=None if mask.all() else float(np.median(grey[~mask])),
+        saturated=bool((pixels.min(axis=2) >= SATURATED).mean() >= 0.5),
+    )
+
+
+def _as_picture(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def dealt(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Deal scenes into parts, so that every part has its share of dark and of bright ground.
+
+    Scenes are sorted by the brightness of their ground, those without any first, and each next ``count`` of them are
+    dealt one to a part, by lot. Lots depend on contents and the seed.
+
+    Args:
+        scenes: To be dealt.
+        count: Of parts, at least 3: one to test on, one to find a threshold on, one to learn from.
+        seed: Of the lots.
+
+    Returns:
+        The indices of the scenes of each part.
+
+    Raises:
+        OddsightError: Fewer than three parts, or more than a third of the scenes.
+    """
+    if not 3 <= count <= len(scenes) // 2:
+        raise OddsightError(f"{len(scenes)} scenes are dealt into 3 to {len(scenes) // 2} folds, not {count}")
+
+    def lot(index: int) -> str:
+        return hashlib.sha256(f"isolation {seed} {scenes[index].content}".encode()).hexdigest()
+
+    def brightness(index: int) -> tuple[float, str]:
+        ground = scenes[index].ground
+        return (-1.0 if ground is None else ground, lot(index))
+
+    order = sorted(range(len(scenes)), key=brightness)
+    parts: list[list[int]] = [[] for _ in range(count)]
+    for start in range(0, len(order), count):
+        for part, index in enumerate(sorted(order[start : start + count], key=lot)):
+            parts[part].append(index)
+    return tuple(tuple(sorted(part)) for part in parts)
+
+
+def clear_tiles(scenes: Sequence[Scene], tile: int, work: Path, progress: Progress) -> dict[int, tuple[Path, ...]]:
+    """Cut every scene into tiles that do not overlap, and keep those without a cloudy pixel.
+
+    Args:
+        scenes: To be cut.
+        tile: Side of a tile in pixels.
+        work: Where the tiles go.
+        progress: Called with phase, done and total.
+
+    Returns:
+        Files of the clear tiles, by the index of their scene.
+    """
+    found = {}
+    for index, scene in enumerate(scenes):
+        clouds = scene.clouds()
+        # Named by its content, so that tiles of another picture of that name are not among them.
+        files = write_tiles(scene.path, work / f"tiles-{tile}" / scene.content[:16], tile=tile, overlap=0)
+        found[index] = tuple(file for file in files if not clouds[tile_place(file, tile)].any())
+        progress("cutting clear tiles", index + 1, len(scenes))
+    return found
+
+
+def tile_place(file: Path, tile: int) -> tuple[slice, slice]:
+    """Where a tile of :func:`clear_tiles` lies in its scene, which its name says."""
+    top, left = (int(number) for number in file.stem.rsplit("_", 2)[1:])
+    return slice(top, top + tile), slice(left, left + tile)
+
+
+def brightness(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The mean of red, green and blue, ``[H, W]``, 0..255."""
+    return np.asarray(pixels.mean(axis=2, dtype=np.float32), np.float32)
+
+
+def whiteness(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Bright without colour, ``[H, W]``: the lowest channel less the span of the three, -255..255."""
+    lowest, highest = pixels.min(axis=2).astype(np.float32), pixels.max(axis=2).astype(np.float32)
+    return np.asarray(2 * lowest - highest, np.float32)
+
+
+TRIVIAL = {"brightness": brightness, "whiteness": whiteness}
+"""What a method must beat at each pixel, by name; no choice of theirs is made on test scenes."""

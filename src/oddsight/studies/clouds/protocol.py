@@ -1,0 +1,167 @@
+"""The protocol of a study: what is normal, and which scenes serve for what. No picture serves twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from oddsight.datasets.collection import ImageFile
+from oddsight.errors import DataError, plain
+from oddsight.fitting import FEWEST
+from oddsight.metadata import checked_verdicts
+from oddsight.result import VERDICTS
+
+CLEAR = "clear"
+"""The word for all classes but that of clouds, together."""
+
+DEFAULT_CLOUDS = "cloudy"
+
+TEST_SHARE = 0.2
+"""Of the normal images of each class."""
+
+CALIBRATION_SHARE = 0.25
+"""Of the normal images that are not tested on."""
+
+_LEAST = 20
+"""Images of a normal class with which learning, calibrating and testing can be told apart at all."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What counts as normal.
+
+    Attributes:
+        name: ``clear``, or the class that is normal.
+        normal: The classes that are normal.
+        anomalous: All others.
+        verdicts: Words for a normal and for an anomalous image.
+    """
+
+    name: str
+    normal: tuple[str, ...]
+    anomalous: tuple[str, ...]
+    verdicts: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which images of a side serve for what, by a seed.
+
+    Attributes:
+        side: What is normal.
+        seed: Another seed draws other images.
+        learnt: Normal images to learn from and to calibrate on; :func:`oddsight.fit` divides them.
+        calibration: How many of them to calibrate on.
+        normal: Test images of the normal classes.
+        anomalous: Test images of each anomalous class, as many as of ``normal``.
+    """
+
+    side: Side
+    seed: int
+    learnt: tuple[ImageFile, ...]
+    calibration: int
+    normal: tuple[ImageFile, ...]
+    anomalous: Mapping[str, tuple[ImageFile, ...]]
+
+    @property
+    def test(self) -> tuple[ImageFile, ...]:
+        """All test images: the normal ones, then the classes in order."""
+        return (*self.normal, *(image for images in self.anomalous.values() for image in images))
+
+    @property
+    def calibration_fraction(self) -> float:
+        """As :func:`oddsight.fit` takes it."""
+        return self.calibration / len(self.learnt)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the contents of all images and what they serve for, hex."""
+        parts = [[image.content for image in self.learnt], [image.content for image in self.normal]]
+        parts += [[name, *(image.content for image in images)] for name, images in self.anomalous.items()]
+        return hashlib.sha256(repr((parts, self.calibration)).encode()).hexdigest()
+
+
+def sides(classes: Sequence[str], clouds: str, wanted: Sequence[str]) -> list[Side]:
+    """What is to count as normal, each once, in the order asked for.
+
+    Args:
+        classes: All classes.
+        clouds: Which of them is that of clouds.
+        wanted: Names of classes, or ``clear``; empty for the clouds and ``clear``.
+
+    Raises:
+        DataError: A name that is no class.
+    """
+    there = ", ".join(map(plain, classes))
+    if clouds == CLEAR:
+        raise DataError(f"the folder of clouds cannot be called '{CLEAR}', which stands for all others: rename it")
+    if clouds not in classes:
+        raise DataError(f"no folder {plain(clouds)!r} of clouds: there are {there}; name it with --clouds")
+    unknown = [name for name in wanted if name != CLEAR and name not in classes]
+    if unknown:
+        raise DataError(
+            f"--normal {plain(unknown[0])} is no class: there are {there}, and '{CLEAR}' for all but {plain(clouds)}"
+        )
+    return [_side(name, classes, clouds) for name in dict.fromkeys(wanted or (clouds, CLEAR))]
+
+
+def _side(name: str, classes: Sequence[str], clouds: str) -> Side:
+    if name == CLEAR:
+        return Side(name, tuple(one for one in classes if one != clouds), (clouds,), _words(CLEAR, clouds))
+    others = tuple(one for one in classes if one != name)
+    return Side(name, (name,), others, _words(name, CLEAR if name == clouds else f"not {name}"))
+
+
+def _words(normal: str, anomalous: str) -> tuple[str, str]:
+    """Names of classes as verdicts, or the usual words if they are none."""
+    try:
+        return checked_verdicts((normal, anomalous))
+    except DataError:
+        return VERDICTS
+
+
+def split(side: Side, classes: Mapping[str, Sequence[ImageFile]], seed: int) -> Split:
+    """Draw the images of a side: as many of each normal class, and as many test images of each sort.
+
+    Which images are drawn depends on their contents and the seed, not on names or order.
+
+    Args:
+        side: What is normal.
+        classes: Distinct images of each class.
+        seed: Of the draw.
+
+    Raises:
+        DataError: A class with too few images.
+    """
+    each = min(len(classes[name]) for name in side.normal)
+    if each < _LEAST:
+        fewest = min(side.normal, key=lambda name: len(classes[name]))
+        raise DataError(f"{plain(fewest)} has {each} distinct images, and a normal class takes at least {_LEAST}")
+    rarest = min(side.anomalous, key=lambda name: len(classes[name]))
+    tested = min(int(TEST_SHARE * each), len(classes[rarest]) // len(side.normal))
+    if tested * len(side.normal) < 2:
+        raise DataError(f"{plain(rarest)} has {len(classes[rarest])} distinct images: too few to test on")
+    drawn = {name: _drawn(classes[name], seed) for name in side.normal}
+    learnt = [image for images in drawn.values() for image in images[tested:each]]
+    calibration = max(1, int(CALIBRATION_SHARE * len(learnt)))
+    if len(learnt) - calibration < FEWEST:
+        raise DataError(f"{plain(side.name)} leaves {len(learnt) - calibration} images to learn from: add images")
+    return Split(
+        side=side,
+        seed=seed,
+        learnt=_ordered(learnt),
+        calibration=calibration,
+        normal=_ordered([image for images in drawn.values() for image in images[:tested]]),
+        anomalous={name: _ordered(_drawn(classes[name], seed)[: tested * len(side.normal)]) for name in side.anomalous},
+    )
+
+
+def _drawn(images: Sequence[ImageFile], seed: int) -> list[ImageFile]:
+    # Another lot than that by which a fit divides its images.
+    return sorted(images, key=lambda image: hashlib.sha256(f"scenes {seed} {image.content}".encode()).hexdigest())
+
+
+def _ordered(images: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
+    return tuple(sorted(images, key=lambda image: image.content))

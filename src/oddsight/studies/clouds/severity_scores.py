@@ -1,0 +1,255 @@
+"""Scores of clear pictures and of the same with something in the air, by methods and by trivial measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.calibration import decide, smallest_rate
+from oddsight.datasets.collection import ImageFile, Progress
+from oddsight.errors import DataError, OddsightError
+from oddsight.evaluation import upscaled
+from oddsight.metrics import auroc
+from oddsight.model import Model
+from oddsight.parallel import ordered_map
+from oddsight.pixel_metrics import pixel_metrics
+from oddsight.studies.clouds.isolation_variants import Variant
+from oddsight.studies.clouds.isolation_work import Arrays, at_rate, described, keep, learnt, place_of, state_of, taken
+from oddsight.synthesis import Synthetic, airlight, pattern, veiled
+from oddsight.trivial import BASELINES, trivial_scores
+
+Scores = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all steps share.
+
+    Attributes:
+        training: Clear pictures to learn from and to calibrate on.
+        testing: Clear pictures to test on.
+        kinds: Of what is in the air.
+        depths: Optical depths, ascending.
+        rate: The false-alarm rate asked for.
+        work: Where steps leave what they made.
+        seed: Of every random choice.
+        progress: Called with phase, done and total.
+    """
+
+    training: Sequence[ImageFile]
+    testing: Sequence[ImageFile]
+    kinds: tuple[str, ...]
+    depths: tuple[float, ...]
+    rate: float
+    work: Path
+    seed: int
+    progress: Progress
+
+    def state(self, *parts: object) -> str:
+        """What a step depends on."""
+        contents = [[image.content for image in images] for images in (self.training, self.testing)]
+        return state_of("severity", contents, self.rate, self.seed, *parts)
+
+    def made(self, image: ImageFile, kind: str) -> Iterator[Synthetic]:
+        """A test picture at each depth."""
+        pixels = image.read()
+        amounts, colour = pattern(pixels, kind, self.seed), airlight(pixels, kind)
+        for depth in self.depths:
+            yield veiled(pixels, amounts, depth, colour)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one method or trivial measure gave to the pictures of one kind.
+
+    Attributes:
+        name: Of it.
+        trivial: Whether it is a trivial measure.
+        kind: Of what is in the air.
+        rate: The false-alarm rate that the threshold keeps.
+        threshold: Scores above are alarms.
+        clear: Scores of the clear pictures, ``[n]``.
+        veiled: Of the same at every depth, ``[n, depths]``.
+        pixel_auroc: At every depth; NaN without a map, or where all pixels or none are affected.
+        iou: Of what is outlined and what is affected, at every depth; NaN likewise.
+        direction: Of a trivial measure, ``higher`` or ``lower``.
+    """
+
+    name: str
+    trivial: bool
+    kind: str
+    rate: float
+    threshold: float
+    clear: Scores
+    veiled: Scores
+    pixel_auroc: Scores
+    iou: Scores
+    direction: str = ""
+
+
+def seen(variant: Variant, job: Job) -> list[Seen]:
+    """Learn by a method, and score every picture of every kind.
+
+    Raises:
+        OddsightError: If the method cannot be fitted.
+    """
+    if variant.times is not None:
+        raise OddsightError(
+            f"its map is multiplied by {variant.times}, and a score of a whole picture has no such factor"
+        )
+    folder, own = place_of(variant, job.work), job.state(described(variant))
+    path = folder / "model.npz"
+    known = taken(path, own)
+    if known is None:
+
+        def told(phase: str, done: int, total: int) -> None:
+            job.progress(f"{variant.name}: {phase}", done, total)
+
+        fitted = learnt(variant, [image.path for image in job.training], job.rate, job.seed, told)
+        known = keep(path, own, {"model": np.frombuffer(fitted.to_bytes(), np.uint8)})
+    model = at_rate(Model.from_bytes(known["model"].tobytes()), job.rate)
+    found = []
+    for kind in job.kinds:
+        state, path = job.state(described(variant), kind, job.depths), folder / f"{kind}.npz"
+        arrays = taken(path, state)
+        if arrays is None:
+            arrays = keep(path, state, _scored(variant.name, model, kind, job))
+        rate = model.decision.false_alarm_rate or 0.0
+        found.append(
+            Seen(
+                name=variant.name,
+                trivial=False,
+                kind=kind,
+                rate=rate,
+                threshold=model.decision.threshold,
+                clear=arrays["clear"],
+                veiled=arrays["veiled"],
+                pixel_auroc=arrays["pixel_auroc"],
+                iou=arrays["iou"],
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What a model says of one test picture; index 0 of each is the clear one. Masks are packed bits."""
+
+    scores: list[float]
+    maps: list[Map]
+    masks: list[NDArray[np.uint8]]
+    size: tuple[int, int]
+
+    def pixels(self, place: int) -> tuple[Map, NDArray[np.bool_]]:
+        """Map and mask in pixels, ``[H, W]``."""
+        width, height = self.size
+        mask = np.unpackbits(self.masks[place], count=width * height).reshape(height, width).astype(bool)
+        return upscaled(self.maps[place], self.size), mask
+
+
+def _scored(name: str, model: Model, kind: str, job: Job) -> Arrays:
+    def look(image: ImageFile) -> _Look:
+        clear = image.read()
+        pictures = [Synthetic(clear, np.empty((0, 0), np.float32), np.zeros(clear.shape[:2], np.uint8))]
+        found = _Look([], [], [], (image.width, image.height))
+        for made in (*pictures, *job.made(image, kind)):
+            result = model.score(made.picture, source=str(image.path), one_core=True)
+            found.scores.append(result.score)
+            if result.map is not None:
+                found.maps.append(result.map)
+                found.masks.append(np.packbits(made.mask > 0))
+        return found
+
+    looks = []
+    for done, one in enumerate(ordered_map(look, job.testing), 1):
+        looks.append(one)
+        job.progress(f"{name}: {kind}", done, len(job.testing))
+    scores = np.array([one.scores for one in looks])
+    areas, overlaps = _pixels(looks, model.decision.threshold, len(job.depths))
+    return {"clear": scores[:, 0], "veiled": scores[:, 1:], "pixel_auroc": areas, "iou": overlaps}
+
+
+def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scores, Scores]:
+    """Pixel AUROC and IoU at every depth: affected pixels against all others, those of the clear pictures included."""
+    areas, overlaps = np.full(depths, np.nan), np.full(depths, np.nan)
+    if not looks[0].maps:
+        return areas, overlaps
+    for depth in range(depths):
+
+        def images(place: int = depth + 1) -> Iterator[tuple[Map, NDArray[np.bool_]]]:
+            for one in looks:
+                yield one.pixels(0)
+                yield one.pixels(place)
+
+        both = either = 0
+        for one in looks:
+            values, mask = one.pixels(depth + 1)
+            both += int(((values > threshold) & mask).sum())
+            either += int(((values > threshold) | mask).sum())
+        if either:
+            overlaps[depth] = both / either
+        try:
+            areas[depth] = pixel_metrics(images).auroc
+        except DataError:  # no pixel is affected yet
+            continue
+    return areas, overlaps
+
+
+def seen_trivially(measures: Sequence[str], job: Job) -> list[Seen]:
+    """Trivial measures, with conformal thresholds from the pictures that methods learn from.
+
+    Whether high or low values are alarms is chosen for each kind by the measure's AUROC at the greatest depth: by the
+    labels, in the measure's favour.
+    """
+    columns = [BASELINES.index(name) for name in measures]
+
+    def of(images: Sequence[ImageFile]) -> Scores:
+        return np.array(list(ordered_map(lambda image: trivial_scores(image.read()), images)))[:, columns]
+
+    calibration, clear = of(job.training), of(job.testing)
+    rate = max(job.rate, smallest_rate(len(job.training)))
+    found = []
+    for kind in job.kinds:
+        made = _veiled_trivially(kind, columns, job)
+        for column, name in enumerate(measures):
+            sign = 1.0 if auroc(clear[:, column], made[:, -1, column]) >= 0.5 else -1.0
+            own = (sign * calibration[:, column]).astype(np.float32)
+            nothing = np.full(len(job.depths), np.nan)
+            found.append(
+                Seen(
+                    name=name,
+                    trivial=True,
+                    kind=kind,
+                    rate=rate,
+                    threshold=decide(own, rate).threshold,
+                    # Rounded as the threshold is, so that equal values stay equal.
+                    clear=(sign * clear[:, column]).astype(np.float32).astype(np.float64),
+                    veiled=(sign * made[..., column]).astype(np.float32).astype(np.float64),
+                    pixel_auroc=nothing,
+                    iou=nothing,
+                    direction="higher" if sign > 0 else "lower",
+                )
+            )
+    return found
+
+
+def _veiled_trivially(kind: str, columns: Sequence[int], job: Job) -> Scores:
+    """Trivial measures of all test pictures, ``[n, depths, measures]``."""
+    state, path = job.state("trivial", kind, job.depths, list(columns)), job.work / "trivial" / f"{kind}.npz"
+    arrays: Mapping[str, NDArray[np.generic]] | None = taken(path, state)
+    if arrays is None:
+
+        def measured(image: ImageFile) -> list[tuple[float, ...]]:
+            return [trivial_scores(made.picture) for made in job.made(image, kind)]
+
+        rows = []
+        for done, row in enumerate(ordered_map(measured, job.testing), 1):
+            rows.append(row)
+            job.progress(f"trivial measures: {kind}", done, len(job.testing))
+        arrays = keep(path, state, {"values": np.array(rows)[..., columns]})
+    return np.asarray(arrays["values"], np.float64)

@@ -1,0 +1,103 @@
+"""The files that a study of clouds ships, and what they say themselves of the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.datasets.collection import ImageFile, Progress
+from oddsight.model import Model
+from oddsight.parallel import ordered_map
+from oddsight.result import Result
+from oddsight.studies.clouds.protocol import Split
+from oddsight.studies.clouds.results import Measured, ShippedScenes
+from oddsight.studies.clouds.thresholds import feasible_rate
+from oddsight.studies.results import Picture
+
+SHOWN = 12
+"""Pictures of each sort, at most."""
+
+_Pair = tuple[ImageFile, str, Result]
+
+
+def judged(
+    model: Model, split: Split, measured: Measured, rate: float, names: Mapping[str, str], progress: Progress
+) -> tuple[ShippedScenes, Model]:
+    """Run a file on all test images, as a user would.
+
+    Args:
+        model: What was learnt.
+        split: The images.
+        measured: What was recorded when it was learnt.
+        rate: The false-alarm rate asked for; the file has the smallest that it can promise if that is larger.
+        names: Of the class of each image, by its content.
+        progress: Called with phase, done and total.
+
+    Returns:
+        What it said, and the file that said it.
+    """
+    side = split.side
+    possible = feasible_rate(rate, len(model.calibration_scores))
+    model = model.with_decision(false_alarm_rate=possible).with_verdicts(*side.verdicts)
+    results = []
+    for done, result in enumerate(ordered_map(lambda image: model.score(image.read(), one_core=True), split.test), 1):
+        results.append(replace(result, map=None))  # which is large, and not looked at from here on
+        progress(f"judging {side.name}.onnx", done, len(split.test))
+    pairs = [(image, names[image.content], result) for image, result in zip(split.test, results, strict=True)]
+    count = len(split.normal)
+    scores = np.array([result.score for result in results], np.float32)
+    ends = np.cumsum([count, *(len(images) for images in split.anomalous.values())])
+    normal, *others = np.split(scores, ends[:-1])
+    file = ShippedScenes(
+        file=f"{side.name}.onnx",
+        side=side.name,
+        seed=split.seed,
+        bytes=len(model.to_bytes()),
+        rate=possible,
+        threshold=model.decision.threshold,
+        verdicts=model.verdicts,
+        calibration=len(model.calibration_scores),
+        normal=normal,
+        anomalous=dict(zip(split.anomalous, others, strict=True)),
+        difference=_difference(scores, measured),
+        missed=_pictures(_by_score(pair for pair in pairs[count:] if not pair[2].anomalous)),
+        alarms=_pictures(_by_score(pair for pair in pairs[:count] if pair[2].anomalous)[::-1]),
+        caught=_pictures(_in_turn([pair for pair in pairs[count:] if pair[2].anomalous])),
+        passed=_pictures(_middle([pair for pair in pairs[:count] if not pair[2].anomalous])),
+    )
+    return file, model
+
+
+def _difference(scores: NDArray[np.float32], measured: Measured) -> float:
+    """The largest difference of a score to the recorded one, as a share of the spread of scores."""
+    recorded = np.concatenate([measured.normal, *measured.anomalous.values()]).astype(np.float64)
+    return float(np.abs(scores - recorded).max() / (recorded.std() or 1.0))
+
+
+def _pictures(pairs: Sequence[_Pair]) -> tuple[Picture, ...]:
+    return tuple(
+        Picture(image.read(), f"{name}\nsaid {result.verdict}\np {result.p_value:.2g}")
+        for image, name, result in pairs[:SHOWN]
+    )
+
+
+def _by_score(pairs: Iterable[_Pair]) -> list[_Pair]:
+    return sorted(pairs, key=lambda pair: pair[2].score)
+
+
+def _middle(pairs: Sequence[_Pair]) -> list[_Pair]:
+    """Those around the median score."""
+    ordered = _by_score(pairs)
+    start = max(0, (len(ordered) - SHOWN) // 2)
+    return ordered[start : start + SHOWN]
+
+
+def _in_turn(pairs: Sequence[_Pair]) -> list[_Pair]:
+    """The highest scores of each class: as many of each as there is room for."""
+    classes = dict.fromkeys(name for _, name, _ in pairs)
+    each = max(1, SHOWN // max(1, len(classes)))
+    ordered = _by_score(pairs)[::-1]
+    return [pair for name in classes for pair in [one for one in ordered if one[1] == name][:each]]

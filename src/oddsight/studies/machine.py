@@ -1,0 +1,31 @@
+"""What the numbers of a study were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from oddsight.fitting import versions
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    told = versions()
+    libraries = {**told["versions"], "oddsight": told["oddsight"]}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "versions": ", ".join(f"{name} {version}" for name, version in libraries.items()),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
