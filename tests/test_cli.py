@@ -41,7 +41,7 @@ from cli_files import (
 )
 from oddsight import cli, methods
 from oddsight.calibration import decide, smallest_rate
-from oddsight.methods import METHODS
+from oddsight.methods import METHODS, quick
 from textures import texture
 
 COMMANDS = ["check", "prepare", "adapt", "fit", "predict", "evaluate", "compare", "study", "threshold", "info"]
@@ -274,7 +274,7 @@ def test_a_folder_without_permission_fails_before_the_work(world, nothing_is_rea
 # fit
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(quick()))
 def test_fit_with_every_option(world, tmp_path, method):
     options = "--backbone efficientnet-lite0 --layers stage2,stage4 --size 64 --false-alarm-rate 0.125"
     options += " --calibration-fraction 0.5 --memory 2GB --seed 5 --quiet"

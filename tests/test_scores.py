@@ -28,7 +28,11 @@ from oddsight.scores.one_class import OneClass
 from score_references import REFERENCES
 
 CHANNELS, CLASSES = 24, 5
-SHORT = {"feature-autoencoder": {"steps": 60}, "deep-svdd": {"steps": 60, "width": 32}, "isolation-forest": {"trees": 30}}
+SHORT = {
+    "feature-autoencoder": {"steps": 60},
+    "deep-svdd": {"steps": 60, "width": 32},
+    "isolation-forest": {"trees": 30},
+}
 HARD = {"one-class:isolation-forest": 0.8, "one-class:pca": 0.8}
 """Few cuts fall on the channels that tell; and 95 % of a variance that fills all channels leave little beside."""
 

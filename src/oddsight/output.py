@@ -211,6 +211,7 @@ def method_rows() -> list[dict[str, Any]]:
             "method": name,
             "reads": cls.reads,
             "localises": cls.localises,
+            "needs": f"oddsight[{cls.needs}]" if cls.needs else "",
             "default": name == DEFAULT,
             "what": cls.summary,
             "paper": cls.paper,

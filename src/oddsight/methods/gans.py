@@ -106,6 +106,9 @@ class FAnoGAN(_Adversarial):
 
     Attributes:
         kappa: Weight of the features beside the pixels.
+        adversarial: Weight of what the critic says of the generator. The critic's slope is about 1 for a whole picture,
+            and that of a mean squared error some hundredths of that or less: with equal weights the generator ends at
+            one picture for all codes.
     """
 
     name: ClassVar[str] = "f-anogan"
@@ -116,13 +119,14 @@ class FAnoGAN(_Adversarial):
     )
 
     kappa: float = 1.0
+    adversarial: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self.name, zero=True, kappa=self.kappa)
+        positive(self.name, zero=True, kappa=self.kappa, adversarial=self.adversarial)
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`Trained.network`."""
         from oddsight.networks.adversarial import FAnoGan
 
-        return FAnoGan(side, self.code, self.widths, self.kappa)
+        return FAnoGan(side, self.code, self.widths, self.kappa, self.adversarial)

@@ -30,7 +30,7 @@ FEWEST = 16
 _LIBRARIES = 700 * 10**6
 """Bytes that PyTorch and Lightning take, measured."""
 
-_STEPS, _LEAST_EPOCHS = 1500, 20
+_STEPS, _LEAST_EPOCHS = 600, 20
 _PATIENCE, _PATIENT_STEPS = 5, 100
 """A training ends when a fifth of its epochs, and so many steps, have brought nothing better."""
 
@@ -68,7 +68,7 @@ class Trained(Method):
     Attributes:
         multiple: What the side must be a multiple of.
         until_the_end: Whether all epochs pass and the last weights are kept, where no loss says which are best.
-        epochs: How often each image is seen, at most; 0 for as many as make 1,500 steps, and 20 at least.
+        epochs: How often each image is seen, at most; 0 for as many as make 600 steps, and 20 at least.
         batch_size: Images a step.
         learning_rate: Of Adam.
         augment: Of :data:`AUGMENTATIONS`.

@@ -117,14 +117,15 @@ class FAnoGan(PixelNetwork):
         code: Numbers that a picture is made of.
         widths: Channels of the layers.
         kappa: Weight of the critic's features beside the pixels.
+        adversarial: Weight of what the critic says of the generator beside the residuals.
     """
 
     outputs = ("raw", "errors")
     momentum = 0.5  # with more, the two chase each other (Radford et al., ICLR 2016)
 
-    def __init__(self, side: int, code: int, widths: Sequence[int], kappa: float) -> None:
+    def __init__(self, side: int, code: int, widths: Sequence[int], kappa: float, adversarial: float) -> None:
         super().__init__()
-        self.code, self.kappa = code, kappa
+        self.code, self.kappa, self.adversarial = code, kappa, adversarial
         self.generator = convolutional_decoder(side, widths, code)
         self.critic = _Critic(side, widths)
         # Codes are drawn from -1 to 1, where the generator knows what to make of them.
@@ -140,7 +141,7 @@ class FAnoGan(PixelNetwork):
         discriminator = distance + _PENALTY * self._penalty(pixels, fake, lots)
         encoder = self._residual(pixels, self.likeness(pixels)).mean()
         return {
-            "loss": generator + discriminator + encoder,
+            "loss": self.adversarial * generator + discriminator + encoder,
             "generator": generator,
             "discriminator": discriminator,
             "encoder": encoder,

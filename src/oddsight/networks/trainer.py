@@ -42,7 +42,7 @@ def learn(
     settings = books.settings
     if finished(books.curves, settings):
         return
-    _keep_freed_memory()
+    keep_freed_memory()
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         try:
             trainer = lightning.Trainer(
@@ -86,11 +86,11 @@ def _fit(trainer: lightning.Trainer, module: Learner) -> None:
         module.cpu()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Make the C library reuse the memory of tensors instead of returning it to the system after each layer.
 
-    Getting it back costs a page fault for every 4 KB: at 96 pixels, EfficientNet-Lite0 learns half as fast. A library
-    that does not know these settings (only glibc does) is left as it is.
+    Getting it back costs a page fault for every 4 KB, which can take as long as the arithmetic
+    (``benchmarks/training_speed.csv``). A library that does not know these settings (only glibc does) is left as it is.
     """
     if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
         return

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -94,7 +94,7 @@ class Found:
 def extractor_of(name: str) -> Extractor | None:
     """What computes the features of a method with its defaults; None for one that reads the pixels themselves."""
     cls = methods.by_name(name)
-    if str(cls.reads) == "pixels":
+    if cls.reads == "pixels":
         return None
     network = backbones.backbone(backbones.DEFAULT)
     return Extractor(network, network.default_layers(cls.reads, cls.stride), network.size, cls.reads)
@@ -238,7 +238,7 @@ def whole_scores(model: Model, images: Iterable[ImageFile]) -> Iterable[float]:
 
 def _curves(model: Model) -> list[dict[str, Any]]:
     """Learning curves that the model keeps, a row an epoch."""
-    return [row.model_dump() for row in getattr(model.metadata.training, "curves", [])]
+    return [asdict(row) for row in model.curves]
 
 
 def _named(progress: Progress, cell: Cell) -> Progress:

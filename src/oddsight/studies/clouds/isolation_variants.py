@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oddsight.errors import OddsightError, plain
+from oddsight.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Variant:
         return "; ".join(named)
 
 
+_TRAINED_FRACTION = 0.25
+
 _FINE = Variant("patchcore-fine", "patchcore", layers=("stage1", "stage2"), size=64)
 
 VARIANTS = {one.name: one for one in (_FINE, replace(_FINE, name="patchcore-fine-bright", times="brightness"))}
@@ -74,4 +77,6 @@ def as_variant(method: str | Variant, tile: int) -> Variant:
         return replace(VARIANTS[method], tile=tile, overlap=tile // 2)
     if not method or "/" in method or "\\" in method or method.startswith("."):
         raise OddsightError(f"no method can be called {plain(method)!r}")
-    return Variant(method, method, tile, tile // 2)
+    # Where a network is trained, once and not five times more for the calibration.
+    fraction = _TRAINED_FRACTION if method in METHODS and METHODS[method].needs else None
+    return Variant(method, method, tile, tile // 2, calibration_fraction=fraction)

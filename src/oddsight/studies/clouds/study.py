@@ -27,6 +27,7 @@ from oddsight.studies.clouds import thresholds
 from oddsight.studies.clouds.cells import Cell, Found, compute, extractor_of, stored
 from oddsight.studies.clouds.isolation import Isolation, isolate
 from oddsight.studies.clouds.isolation_scenes import dealt, read_scenes_with_masks
+from oddsight.studies.clouds.isolation_variants import VARIANTS
 from oddsight.studies.clouds.protocol import DEFAULT_CLOUDS, Split, sides, split
 from oddsight.studies.clouds.results import (
     CloudStudy,
@@ -101,7 +102,8 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
         accelerator: Lightning's, for methods that train a network.
         masks: A folder with ``images`` and ``masks`` of the same names, to measure where clouds are found; see
             :func:`oddsight.studies.clouds.isolation.isolate`. By default that is not measured.
-        mask_methods: Methods that are measured so; by default all that have a map.
+        mask_methods: Methods that are measured so, or names of
+            :data:`oddsight.studies.clouds.isolation_variants.VARIANTS`; by default all that have a map, and these.
         severity_methods: Methods that are shown synthetic haze, smoke and dust; by default :data:`SEVERITY_METHODS`
             that are among the methods, and the shipped one. Empty: none, and that is not measured.
         command: That makes the study again, for the report.
@@ -155,7 +157,13 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
         command=command,
         machine=machine(),
         seconds={"learning and calibrating, all methods, sides and seeds": sum(one.seconds for one in measured)},
-        isolation=_isolation(masks, work, mask_methods or names, seeds[0], progress),
+        isolation=_isolation(
+            masks,
+            work,
+            mask_methods or [*(name for name in names if methods.by_name(name).localises), *VARIANTS],
+            seeds[0],
+            progress,
+        ),
         severity=severity_curves(
             clear,
             _folder(work / "severity"),
@@ -174,11 +182,10 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
 def _isolation(
     masks: str | os.PathLike[str] | None, work: Path, names: Sequence[str], seed: int, progress: Progress
 ) -> Isolation | None:
-    """Where clouds are found, by the methods that have a map."""
+    """Where clouds are found, by methods with a map."""
     if masks is None:
         return None
-    localising = [name for name in names if methods.by_name(name).localises]
-    return isolate(masks, _folder(work / "isolation"), methods=localising, folds=_FOLDS, seed=seed, progress=progress)
+    return isolate(masks, _folder(work / "isolation"), methods=names, folds=_FOLDS, seed=seed, progress=progress)
 
 
 def _folder(path: Path) -> Path:

@@ -1,0 +1,80 @@
+"""How fast networks learn with freed memory kept and without, into training_speed.csv: python benchmarks/training_speed.py.
+
+Each measurement is a process of its own, the two ways in turn, as what the C library is told holds until it ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+STEPS, ROUNDS = 8, 3
+CASES = [
+    ("efficientnet-lite0", 96, 128),
+    ("efficientnet-lite0", 64, 128),
+    ("compact", 32, 256),
+    ("autoencoder", 64, 32),
+]
+
+
+def rate(name: str, size: int, batch: int, keep: bool) -> float:
+    """Images a second, by the median step after two."""
+    import torch
+    from torch.nn import functional
+
+    from oddsight.methods.autoencoders import Autoencoder
+    from oddsight.networks.classifying import Network
+    from oddsight.networks.compact import scratch
+    from oddsight.networks.exporting import torch_backbone
+    from oddsight.networks.trainer import keep_freed_memory
+
+    if keep:
+        keep_freed_memory()
+    lots = torch.Generator().manual_seed(0)
+    pictures = torch.randint(256, (batch, 3, size, size), generator=lots).float()
+    labels = torch.randint(10, (batch,), generator=lots)
+    if name == "autoencoder":
+        network = Autoencoder().network(size)
+    else:
+        network = Network(scratch(name, size, pictures) if name == "compact" else torch_backbone(name), 10)
+    network.train(name == "compact")
+    optimizer = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], 1e-4)
+    times = []
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        if name == "autoencoder":
+            loss = network.losses(pictures / 255, lots)["loss"]
+        else:
+            loss = functional.cross_entropy(network(pictures), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        times.append(time.perf_counter() - started)
+    return batch / statistics.median(times[2:])
+
+
+def main() -> None:
+    """Measure all cases."""
+    rows = []
+    for name, size, batch in CASES:
+        for round_ in range(ROUNDS):
+            for keep in (True, False):
+                command = [sys.executable, __file__, name, str(size), str(batch), str(int(keep))]
+                found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                rows.append([name, size, batch, "kept" if keep else "returned", round_, f"{float(found):.1f}"])
+                print(*rows[-1], flush=True)
+    with (Path(__file__).parent / "training_speed.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["network", "size", "batch", "freed memory", "round", "images a second"])
+        table.writerows(rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(rate(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"))
+    else:
+        main()
