@@ -1,6 +1,7 @@
-"""How fast networks learn with freed memory kept and without, into training_speed.csv: python benchmarks/training_speed.py.
+"""How fast networks learn with freed memory kept and without: python benchmarks/training_speed.py.
 
-Each measurement is a process of its own, the two ways in turn, as what the C library is told holds until it ends.
+Writes training_speed.csv. Each measurement is a process of its own, the two ways in turn, as what the C library is told
+holds until it ends.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from oddsight.terminal import complain, note, percent
 _MOST = 6
 """Names of classes that are shown."""
 
+_EACH = 10
+
 
 def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> None:
     """Say what is about to be learnt from what, and complain of what cannot be read."""
@@ -29,6 +31,12 @@ def say_epoch(row: Epoch, quiet: bool, epochs: int | None = None) -> None:
     parts = "".join(f", {name} {value:.4g}" for name, value in row.losses.items())
     of = f" of {epochs}" if epochs is not None else ""
     note(f"epoch {row.epoch}{of}: {losses}{parts}, {row.seconds:.0f} s", quiet=quiet)
+
+
+def say_some_epochs(row: Epoch, quiet: bool) -> None:
+    """Say how the first ten epochs went, and every tenth of those that follow: small networks have hundreds."""
+    if row.epoch <= _EACH or row.epoch % _EACH == 0:
+        say_epoch(row, quiet)
 
 
 def say_adapted(found: Adaptation, quiet: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from oddsight.networks.settings import Epoch
 from oddsight.report.pages import area
 from oddsight.studies.clouds.conclusions import conclude
 from oddsight.studies.clouds.results import CloudStudy, Failed
@@ -16,15 +15,6 @@ from oddsight.terminal import complain, console, note, percent, shown, table
 def say_failure(one: Failed, quiet: bool) -> None:
     """Say that a method cannot be run, as soon as that is known; the study goes on."""
     note(f"{one.method}, {one.side}, seed {one.seed}: not run: {one.reason}", quiet=quiet)
-
-
-def say_epoch(row: Epoch, quiet: bool) -> None:
-    """Say how an epoch of a method that trains a network went."""
-    note(
-        f"epoch {row.epoch}: training loss {row.train_loss:.4g}, validation loss {row.validation_loss:.4g}, "
-        f"{row.seconds:.0f} s",
-        quiet=quiet,
-    )
 
 
 def say_clouds(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:

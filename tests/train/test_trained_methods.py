@@ -10,12 +10,14 @@ from PIL import Image
 
 import cli_files
 import oddsight
+from cloud_files import write_scenes
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.graphs.maps import scaled_map
 from oddsight.graphs.running import run, session
 from oddsight.methods import METHODS
 from oddsight.methods.autoencoders import LOSSES, Autoencoder
 from oddsight.methods.student_teacher import StudentTeacher
+from oddsight.scenes import predict_scene
 from textures import texture, write_textures
 
 pytestmark = pytest.mark.train
@@ -264,3 +266,52 @@ def test_the_command_sets_shows_and_keeps(folder, tmp_path):
 def test_settings_that_are_none_are_refused_in_a_sentence(folder, tmp_path, setting, message):
     outcome = cli_files.run("fit", folder, "-o", tmp_path / "m.onnx", "--method", "autoencoder", "--set", setting)
     cli_files.assert_failed(outcome, message)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "f-anogan", "student-teacher"])
+def test_a_scene_is_cut_and_its_blot_is_where_it_is(folder, name):
+    """Maps of networks are put together like all others."""
+    settings = {"epochs": 40, "batch_size": 16, "learning_rate": 1e-3, "widths": (16, 32, 32), "code": 16}
+    method = METHODS[name](**{key: value for key, value in settings.items() if hasattr(METHODS[name](), key)})
+    model = fitted(folder, method, size=64)
+    pixels = np.tile(texture(2, 96, 96), (2, 3, 1))
+    pixels[20:60, 200:240] = 255
+    result = predict_scene(model, pixels, tile=96, overlap=16)
+    assert (result.width, result.height) == (288, 192)
+    row, column = np.unravel_index(np.argmax(result.map), result.map.shape)
+    height, width = result.map.shape
+    assert 10 <= (row + 0.5) * 192 / height <= 70
+    assert 190 <= (column + 0.5) * 288 / width <= 250
+    assert result.map.max() == pytest.approx(result.score, rel=1e-5)
+
+
+def test_the_study_of_clouds_takes_a_network(tmp_path):
+    data = write_scenes(tmp_path / "data", {"cloudy": 50, "sand": 40})
+    output = tmp_path / "out"
+    command = ["study", "clouds", "--data", data, "-o", output, "--methods", "autoencoder,knn", "--seeds", "0"]
+    command += [
+        "--normal",
+        "cloudy",
+        "--size",
+        "32",
+        "--ship",
+        "knn",
+        "--severity-methods",
+        "none",
+        "--false-alarm-rate",
+        "0.2",
+    ]
+    outcome = cli_files.run(*command)
+    assert outcome.code == 0, outcome.err
+    curves = list(csv.DictReader((output / "curves.csv").open()))
+    assert {row["method"] for row in curves} == {"autoencoder"}
+    ways = list(csv.DictReader((output / "thresholds.csv").open()))
+    assert {row["way"] for row in ways if row["method"] == "autoencoder"} == {"by hand", "mean + 3 sd", "conformal"}
+    scenes = [row for row in csv.DictReader((output / "scenes.csv").open()) if row["method"] == "autoencoder"]
+    assert scenes
+    assert not any(row["error"] for row in scenes)
+    # What was trained is taken from the folder.
+    again = cli_files.run(*command)
+    assert again.code == 0
+    assert "epoch 1" in outcome.err
+    assert "epoch 1" not in again.err

@@ -157,7 +157,7 @@ def _fit_normal(
     **options: Any,  # noqa: ANN401 - as the command's
 ) -> None:
     from oddsight import methods
-    from oddsight.adaptation_output import say_epoch
+    from oddsight.adaptation_output import say_some_epochs
     from oddsight.errors import OddsightError
     from oddsight.files import check_writable
     from oddsight.fitting import FitPlan
@@ -189,7 +189,7 @@ def _fit_normal(
             method=chosen,
             progress=report,
             on_plan=start,
-            on_epoch=lambda row: say_epoch(row, quiet),
+            on_epoch=lambda row: say_some_epochs(row, quiet),
             **options,
         )
         model.save(output)

@@ -58,11 +58,12 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     ] = False,
 ) -> None:
     """Tell cloudy from clear scenes by every method, compare, and report. Goes on where it was interrupted."""
+    from oddsight.adaptation_output import say_some_epochs
     from oddsight.files import check_writable
     from oddsight.networks.classifiers import make_folder
     from oddsight.report.clouds import write_clouds
     from oddsight.studies.clouds.study import study_clouds
-    from oddsight.study_output import say_clouds, say_epoch, say_failure
+    from oddsight.study_output import say_clouds, say_failure
     from oddsight.terminal import progress
 
     shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
@@ -89,7 +90,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
             accelerator=accelerator,
             command=shlex.join(["oddsight", *sys.argv[1:]]),
             progress=report,
-            on_epoch=lambda row: say_epoch(row, quiet),
+            on_epoch=lambda row: say_some_epochs(row, quiet),
             on_failure=lambda failed: say_failure(failed, quiet),
         )
     paths = [output / one.file for one in found.shipped]

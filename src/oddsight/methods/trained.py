@@ -30,7 +30,7 @@ FEWEST = 16
 _LIBRARIES = 700 * 10**6
 """Bytes that PyTorch and Lightning take, measured."""
 
-_STEPS, _LEAST_EPOCHS = 600, 20
+_STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 600, 20, 200
 _PATIENCE, _PATIENT_STEPS = 5, 100
 """A training ends when a fifth of its epochs, and so many steps, have brought nothing better."""
 
@@ -68,7 +68,7 @@ class Trained(Method):
     Attributes:
         multiple: What the side must be a multiple of.
         until_the_end: Whether all epochs pass and the last weights are kept, where no loss says which are best.
-        epochs: How often each image is seen, at most; 0 for as many as make 600 steps, and 20 at least.
+        epochs: How often each image is seen, at most; 0 for as many as make 600 steps, from 20 to 200.
         batch_size: Images a step.
         learning_rate: Of Adam.
         augment: Of :data:`AUGMENTATIONS`.
@@ -169,7 +169,7 @@ class Trained(Method):
     def plan(self, count: int, seed: int) -> PixelPlan:
         """How the network is trained on ``count`` images."""
         steps = max(1, min(count, self.sample_size) * 9 // 10 // self.batch_size)
-        epochs = self.epochs or max(_LEAST_EPOCHS, -(-_STEPS // steps))
+        epochs = self.epochs or min(_MOST_EPOCHS, max(_LEAST_EPOCHS, -(-_STEPS // steps)))
         return PixelPlan(
             self.name,
             self.settings(),

@@ -128,12 +128,11 @@ class FAnoGan(PixelNetwork):
         self.code, self.kappa, self.adversarial = code, kappa, adversarial
         self.generator = convolutional_decoder(side, widths, code)
         self.critic = _Critic(side, widths)
-        # Codes are drawn from -1 to 1, where the generator knows what to make of them.
-        self.encoder = nn.Sequential(*convolutional_encoder(side, widths, code), nn.Tanh())
+        self.encoder = convolutional_encoder(side, widths, code)
 
     def losses(self, pixels: torch.Tensor, lots: torch.Generator) -> dict[str, torch.Tensor]:
         """See :meth:`PixelNetwork.losses`: Wasserstein distance with a gradient penalty; the encoder's residuals."""
-        code = (2 * torch.rand((len(pixels), self.code), generator=lots) - 1).to(pixels.device)
+        code = torch.randn((len(pixels), self.code), generator=lots).to(pixels.device)
         made = self.generator(code)
         generator = -_held(self.critic, made)[1].mean()
         fake = made.detach()
