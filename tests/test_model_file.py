@@ -365,7 +365,8 @@ SPOILED = {
     "metadata no JSON": (raw_metadata("{"), "not valid JSON"),
     "metadata nested deeply": (raw_metadata("[" * 100_000), "not valid JSON"),
     "metadata a list": (raw_metadata("[1]"), "schema version is None"),
-    "a later schema": (edit(schema_version=4), "schema version is 4.* reads versions 1 to 3"),
+    "a later schema": (edit(schema_version=5), "schema version is 5.* reads versions 1 to 4"),
+    "schema 4 without curves": (edit(schema_version=4), "wrong: the learning curves and the schema version do not fit"),
     "schema 1 with an explanation": (
         edit(schema_version=1),
         "wrong: the explanation and the schema version do not fit",

@@ -92,7 +92,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     if labelled:
         if settings or curves:
-            raise typer.BadParameter(f"--{'set' if settings else 'curves'} is for methods, not for --labelled images")
+            raise typer.BadParameter(f"--{'set' if settings else 'curves'} is for --method, not for --labelled images")
         if method is not None or len(paths) != 1:
             raise typer.BadParameter("--labelled takes one folder or file of labelled images, and no --method")
         if verdicts is not None:
@@ -141,7 +141,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         seed=seed,
         verdicts=two_words(verdicts) if verdicts is not None else None,
         work=work,
-        accelerator=accelerator or "auto",
+        accelerator=accelerator,
     )
 
 
@@ -154,11 +154,12 @@ def _fit_normal(
     settings: list[str],
     curves: list[Path],
     method: str | None,
+    work: Path | None,
+    accelerator: str | None,
     **options: Any,  # noqa: ANN401 - as the command's
 ) -> None:
     from oddsight import methods
     from oddsight.adaptation_output import say_some_epochs
-    from oddsight.errors import OddsightError
     from oddsight.files import check_writable
     from oddsight.fitting import FitPlan
     from oddsight.fitting import fit as learn
@@ -168,8 +169,12 @@ def _fit_normal(
     from oddsight.terminal import complain, note, progress
 
     chosen = methods.with_settings(method or methods.DEFAULT, settings)
-    if curves and not chosen.needs:
-        raise OddsightError(f"{chosen.name} trains no network, so it has no learning curves: leave --curves out")
+    given = {"work": work, "accelerator": accelerator, "curves": curves or None}
+    alone = [name for name, value in given.items() if value is not None]
+    if alone and not chosen.needs:
+        raise typer.BadParameter(
+            f"--{alone[0]} is for --labelled images and methods that train a network, and {chosen.name} trains none"
+        )
     for path in (output, *curves):
         check_writable(path)
     for path in curves:
@@ -187,6 +192,8 @@ def _fit_normal(
         model = learn(
             *paths,
             method=chosen,
+            work=work,
+            accelerator=accelerator or "auto",
             progress=report,
             on_plan=start,
             on_epoch=lambda row: say_some_epochs(row, quiet),
