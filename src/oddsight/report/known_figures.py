@@ -136,7 +136,7 @@ def _spans(rows: Sequence[ReliabilityBin], heights: list[float]) -> tuple[list[f
 
 
 def curves_figure(rows: Sequence[Epoch], title: str, *, name: str = "curves") -> Markup:
-    """Loss and, where there are right answers, accuracy epoch by epoch, of training and of validation images.
+    """Loss epoch by epoch, of training and validation images, and accuracy or parts of the loss where there are any.
 
     Args:
         rows: One an epoch, at least one.
@@ -144,24 +144,34 @@ def curves_figure(rows: Sequence[Epoch], title: str, *, name: str = "curves") ->
         name: Apart from that of other charts on the page.
     """
     epochs = [row.epoch for row in rows]
-    panels: list[tuple[str, list[float | None], list[float | None]]] = [
-        ("loss", [row.train_loss for row in rows], [row.validation_loss for row in rows])
+    pair = ("training", "validation")
+    panels: list[tuple[str, dict[str, list[float | None]]]] = [
+        (
+            "loss",
+            dict(zip(pair, ([row.train_loss for row in rows], [row.validation_loss for row in rows]), strict=True)),
+        )
     ]
     if any(row.accuracy is not None for row in rows):
-        panels.append(("accuracy", [row.train_accuracy for row in rows], [row.accuracy for row in rows]))
+        right = [row.train_accuracy for row in rows], [row.accuracy for row in rows]
+        panels.append(("accuracy", dict(zip(pair, right, strict=True))))
+    if rows[0].losses:
+        panels.append(("parts of the loss", {part: [row.losses.get(part) for row in rows] for part in rows[0].losses}))
+    colours = {"training": FAINT, "validation": NORMAL}
 
     def draw(figure: Figure) -> None:
         each = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (what, training, validation) in zip(each, panels, strict=True):
-            for values, colour, label in ((training, FAINT, "training"), (validation, NORMAL, "validation")):
+        for axes, (what, lines) in zip(each, panels, strict=True):
+            for label, values in lines.items():
                 if any(value is not None for value in values):
                     kept = [np.nan if value is None else value for value in values]
-                    axes.plot(epochs, kept, "o-", color=colour, markersize=3, linewidth=1.6, label=label)
+                    axes.plot(epochs, kept, "o-", color=colours.get(label), markersize=3, linewidth=1.6, label=label)
             axes.set(xlabel="epoch", title=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
             axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axes.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.5)
             axes.set_axisbelow(True)
         each[0].legend(frameon=False, labelcolor=INK)
+        if rows[0].losses:
+            each[-1].legend(frameon=False, labelcolor=INK)
         figure.suptitle(short(title), color=INK, fontsize=9.5)
 
     last = rows[-1]
