@@ -504,7 +504,7 @@ def test_the_list_says_what_is_there_and_what_is_needed(kept):
     (kept / "broken.onnx").write_text("broken")
     assert sorted(name for name, _ in kept_exports()) == ["timm:tiny", "vgg16"]
     rows = {row["backbone"]: row for row in run("backbones", "--json").json}
-    assert list(rows) == [DEFAULT, *CATALOGUE, "timm:tiny", "timm:NAME", "FILE.onnx"]
+    assert list(rows) == [*BACKBONES, *CATALOGUE, "timm:tiny", "timm:NAME", "FILE.onnx"]
     assert rows[DEFAULT]["status"] == "ships with Oddsight"
     assert rows["vgg16"]["status"] == rows["timm:tiny"]["status"] == "exported"
     assert rows["vgg16"]["layers"] == "fine (8 channels, stride 4), coarse (12 channels, stride 8)"

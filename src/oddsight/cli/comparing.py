@@ -17,7 +17,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
         typer.Argument(metavar="DATA...", help="Folders in MVTec AD's layout or of classes; NAME=DIR names one."),
     ],
     methods: Annotated[
-        str, typer.Option(help="'all', or names from 'oddsight methods', such as knn,patchcore.")
+        str, typer.Option(help="'all' that train no network, or names from 'oddsight methods', such as knn,patchcore.")
     ] = "all",
     backbones: Annotated[
         str | None, typer.Option(help="Names from 'oddsight backbones'. [default: efficientnet-lite0]")

@@ -95,7 +95,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
 
     Args:
         *data: Folders in MVTec AD's layout, or of class folders with ``normal``; ``NAME=FOLDER`` names one.
-        methods: ``all``, or names of :data:`oddsight.methods.METHODS`.
+        methods: ``all`` that train no network, or names of :data:`oddsight.methods.METHODS`.
         backbones: Names of backbones.
         layers: Choices of layers, each tried: see :data:`Layers`.
         sizes: Sides in pixels to which images are brought; by default each backbone's own.
