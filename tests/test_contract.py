@@ -279,8 +279,9 @@ def test_another_seed_changes_only_what_is_random(model, alone, method, normal_f
     if method in RESCALED:
         pictures = [*PICTURES[:-1], *(texture(seed) for seed in range(2000, 2020))]
         scores, others = ([result.score for result in each.predict_many(pictures)] for each in (model, other))
-        # What stays is the order of images; unrelated orders of 28 would reach this once in millions.
-        assert stats.spearmanr(scores, others).statistic > 0.8
+        # What stays is the order of images; unrelated orders of 28 would reach 0.8 once in millions, and 0.6, which is
+        # asked of networks that were trained for some steps only, once in thousands.
+        assert stats.spearmanr(scores, others).statistic > (0.6 if method in TRAINED else 0.8)
         return
     # Other folds, and for some methods another start: calibration moves a little, scores hardly.
     np.testing.assert_allclose(np.median(other.calibration_scores), np.median(model.calibration_scores), rtol=0.1)

@@ -139,7 +139,9 @@ def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
     surest = {}
     for extras in ((), ("outliers",)):
         settings = classifier_settings(
-            "compact", **{**QUICK, "epochs": 4, "learning_rate": 0.02, "extra_weight": 2.0}, extras=extras
+            "compact",
+            **{**QUICK, "epochs": 4, "first_size": 0, "learning_rate": 0.02, "extra_weight": 2.0},
+            extras=extras,
         )
         found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / f"{len(extras)}", start=folder)
         assert found.curves[-1].accuracy > 0.9

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from oddsight.errors import OddsightError
-from oddsight.graphs.building import piece
+from oddsight.graphs.building import chain, copied, piece
 from oddsight.graphs.maps import scaled_map
 from oddsight.graphs.running import run, session
 from oddsight.methods import FeatureStream, Rows, method
@@ -190,7 +190,10 @@ class DenoisingAutoencoder(Autoencoder):
 @method
 @dataclass
 class CodeGMM(Autoencoder):
-    """Density of the codes of an :class:`Autoencoder` under a mixture of Gaussians: :class:`GMM` on codes.
+    """Density of the code of an :class:`Autoencoder` and of its error under a mixture of Gaussians, as :class:`GMM`.
+
+    The error counts by its logarithm, as one more number of the code: what is reconstructed badly need not have an
+    unusual code.
 
     Attributes:
         components: See :class:`oddsight.methods.gmm.GMM`.
@@ -198,7 +201,7 @@ class CodeGMM(Autoencoder):
     """
 
     name: ClassVar[str] = "code-gmm"
-    summary: ClassVar[str] = "negative log density of an autoencoder's code of the picture under a mixture of Gaussians"
+    summary: ClassVar[str] = "negative log density of an autoencoder's code and error under a mixture of Gaussians"
     paper: ClassVar[str] = "Zong et al., Deep Autoencoding Gaussian Mixture Model, ICLR 2018 (here in two steps)"
     localises: ClassVar[bool] = False
 
@@ -210,13 +213,29 @@ class CodeGMM(Autoencoder):
         self.gmm_ = GMM(self.components, self.dimensions, max(2, self.sample_size))
 
     def look_again(self, found: TrainedPixels, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Fit the mixture to the codes of the images; see :meth:`Trained.look_again`."""
-        loaded = session(found.graph.SerializeToString(), threads=1)
-        codes = [run(loaded, {"pixels": pixels[None]}, self.name, ["code"])[0][0] for pixels in features]
-        self.gmm_.fit(Rows(np.stack(codes)), memory=memory, seed=seed)
+        """Fit the mixture to codes and errors of the images; see :meth:`Trained.look_again`."""
+        coder = chain([copied(found.graph), self._described(features.shape[-1])], ["embedding"])
+        loaded = session(coder.SerializeToString(), threads=1)
+        rows = [run(loaded, {"pixels": pixels[None]}, self.name)[0][0] for pixels in features]
+        self.gmm_.fit(Rows(np.stack(rows)), memory=memory, seed=seed)
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
         """See :meth:`Trained.scoring`."""
-        shape = f"float[N, {self.code}]"
-        codes = piece(f"codes ({shape} code) => ({shape} embedding) {{ embedding = Identity (code) }}")
-        return [codes, self.gmm_.graph()]
+        return [self._described(side), self.gmm_.graph()]
+
+    def _described(self, side: int) -> onnx.ModelProto:
+        """Codes and errors to the vectors whose density is estimated."""
+        return piece(
+            f"""
+            described (float[N, {side}, {side}] errors, float[N, {self.code}] code)
+            => (float[N, {self.code + 1}] embedding)
+            <int64[2] grid = {{1, 2}}, int64[1] last = {{1}}, float tiny = {{1e-9}}>
+            {{
+                mean = ReduceMean <keepdims = 0> (errors, grid)
+                above = Add (mean, tiny)
+                log = Log (above)
+                column = Unsqueeze (log, last)
+                embedding = Concat <axis = 1> (code, column)
+            }}
+            """
+        )

@@ -156,11 +156,13 @@ def mixtures(pixels: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) 
 
     Args:
         pixels: float32 ``[N, 3, S, S]``.
-        labels: Of the classes, ``[N]``; a picture whose partner is of its own class is left out.
+        labels: Of the classes, ``[N]``; instead of a pair of one class another pair is taken again, so that there are
+            always as many: memory for tensors of changing sizes is not used again. None if there is one class only.
         lots: Where randomness comes from.
     """
     order = torch.randperm(len(pixels), generator=lots).to(pixels.device)
-    other = labels != labels[order]
+    other = (labels != labels[order]).nonzero()[:, 0]
+    other = other[torch.arange(len(pixels) if len(other) else 0, device=other.device) % max(1, len(other))]
     first, second = pixels[other], pixels[order][other]
     kind = torch.randint(3, (len(first),), generator=lots).to(pixels.device)[:, None, None, None]
     share = (0.35 + 0.3 * _uniform((len(first), 1, 1, 1), lots)).to(pixels.device)
