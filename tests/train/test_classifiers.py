@@ -53,7 +53,7 @@ QUICK = {"epochs": 2, "batch_size": 16, "precision": "32-true"}
 
 
 def trained(folder, network="compact", **changes):
-    gentle = {"learning_rate": 0.02} if network == "compact" else {}
+    gentle = {"learning_rate": 0.02, "first_size": 0} if network == "compact" else {}
     settings = classifier_settings(network, **{**QUICK, **gentle, **changes})
     return train_classifier(TRAINING, VALIDATION, CLASSES, settings, folder)
 
