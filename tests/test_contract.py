@@ -51,7 +51,7 @@ SHORT = {
         for name in TRAINED - {"student-teacher"}
     },
     "f-anogan": {"epochs": 60, "batch_size": 16, "learning_rate": 5e-4, "widths": (16, 32), "code": 16},
-    "dense-autoencoder": {"epochs": 20, "batch_size": 16, "widths": (32,), "code": 16},
+    "dense-autoencoder": {"epochs": 60, "batch_size": 16, "learning_rate": 2e-3, "widths": (64,), "code": 16},
     "student-teacher": {"epochs": 15, "batch_size": 16, "learning_rate": 3e-3, "widths": (8, 16, 16)},
 }
 """Settings that keep training short: promises hold however long a network was trained."""
