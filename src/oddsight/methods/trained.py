@@ -199,7 +199,9 @@ class Trained(Method):
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
         pixels = shape[-1] * shape[-2]
-        return _LIBRARIES + 3 * pixels * min(count, self.sample_size) + self.batch_size * pixels * self.activations()
+        # The pictures, and again divided into those that are learnt from and those that watch.
+        pictures = 2 * 3 * pixels * min(count, self.sample_size)
+        return _LIBRARIES + pictures + self.batch_size * pixels * self.activations()
 
     def activations(self) -> int:
         """Bytes that a step of training takes for each pixel of each image of a batch."""
