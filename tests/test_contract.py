@@ -554,7 +554,9 @@ def budget_for(method, size, count):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
 def test_memory_stays_within_the_budget_however_many_images(method, many_folders, traps):
-    size, peaks, budgets = 256, {}, {}
+    # Networks take long with many pixels; and what a step frees is kept, in pieces that may not fit the next.
+    size, whims = (128, 250e6) if method in TRAINED else (256, 20e6)
+    peaks, budgets = {}, {}
     # What 120 more embeddings take is less than the allocator's whims: one count says all.
     counts = [160] if METHODS[method].reads == "embedding" else [40, 160]
     for count in counts:
@@ -566,8 +568,8 @@ def test_memory_stays_within_the_budget_however_many_images(method, many_folders
         peaks[count] = seen["peak"]
         assert method in TRAINED or not set(HEAVY).intersection(seen["modules"])
     assert all(peaks[count] <= budgets[count] for count in peaks), (peaks, budgets)
-    # Four times the images: what the method says it needs more, and 20 MB for the allocator's whims.
-    assert 40 not in peaks or peaks[160] <= peaks[40] + (budgets[160] - budgets[40]) + 20e6, (peaks, budgets)
+    # Four times the images: what the method says it needs more, and the allocator's whims.
+    assert 40 not in peaks or peaks[160] <= peaks[40] + (budgets[160] - budgets[40]) + whims, (peaks, budgets)
 
 
 def test_a_budget_too_small_is_refused_before_the_work(method, normal_folder):
