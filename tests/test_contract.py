@@ -526,7 +526,7 @@ def traps(tmp_path_factory):
 def run(script, traps, *arguments):
     environment = os.environ | ({"PYTHONPATH": str(traps)} if traps is not None else {})
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
