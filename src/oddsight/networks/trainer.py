@@ -90,7 +90,7 @@ def keep_freed_memory() -> None:
     """Make the C library reuse the memory of tensors instead of returning it to the system after each layer.
 
     Getting it back costs a page fault for every 4 KB, which can take as long as the arithmetic
-    (``benchmarks/training_speed.csv``). A library that does not know these settings (only glibc does) is left as it is.
+    (see benchmarks). Only glibc knows these settings; another library is left as it is.
     """
     if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
         return
