@@ -53,7 +53,7 @@ QUICK = {"epochs": 2, "batch_size": 16, "precision": "32-true"}
 
 
 def trained(folder, network="compact", **changes):
-    gentle = {"learning_rate": 0.02, "first_size": 0} if network == "compact" else {}
+    gentle = {"first_size": 0} if network == "compact" else {}
     settings = classifier_settings(network, **{**QUICK, **gentle, **changes})
     return train_classifier(TRAINING, VALIDATION, CLASSES, settings, folder)
 
@@ -90,7 +90,7 @@ def test_the_same_settings_give_the_same_weights_and_others_do_not(compact, tmp_
 
 @pytest.mark.parametrize("extras", [(), ("rotation", "outliers")])
 def test_an_interrupted_training_goes_on_to_the_same_weights(extras, tmp_path):
-    settings = classifier_settings("compact", **{**QUICK, "epochs": 3, "learning_rate": 0.02}, extras=extras)
+    settings = classifier_settings("compact", **{**QUICK, "epochs": 3, "learning_rate": 2e-3}, extras=extras)
     whole = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / "whole")
 
     def stop(row):
@@ -124,7 +124,7 @@ def test_a_finished_training_is_taken_as_it_is_and_another_is_refused(compact):
 @pytest.mark.parametrize("changes", [{"loss": "logitnorm"}, {"extras": ("rotation",)}, {"extras": ("outliers",)}])
 def test_trainings_can_start_from_others(compact, changes, tmp_path):
     folder, first = compact
-    settings = classifier_settings("compact", **{**QUICK, "epochs": 1, "learning_rate": 0.01}, **changes)
+    settings = classifier_settings("compact", **{**QUICK, "epochs": 1, "learning_rate": 1e-3}, **changes)
     found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path, start=folder)
     assert np.isfinite(found.curves[-1].validation_loss)
     assert not np.array_equal(first.weights, found.weights)
@@ -140,7 +140,7 @@ def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
     for extras in ((), ("outliers",)):
         settings = classifier_settings(
             "compact",
-            **{**QUICK, "epochs": 4, "first_size": 0, "learning_rate": 0.02, "extra_weight": 2.0},
+            **{**QUICK, "epochs": 4, "first_size": 0, "learning_rate": 3e-3, "extra_weight": 2.0},
             extras=extras,
         )
         found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / f"{len(extras)}", start=folder)

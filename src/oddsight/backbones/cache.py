@@ -6,6 +6,7 @@ import io
 import os
 import re
 import tempfile
+import threading
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,10 @@ DEFAULT_LIMIT = 4 * 2**30
 
 _OWN_FOLDER = re.compile("[0-9a-z]{32}")
 _OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part")
+
+
+# NumPy reads an array's header as a Python literal, and Python 3.11 may fail when threads do that at once (gh-106905).
+_reading_headers = threading.Lock()
 
 
 class FeatureCache:
@@ -49,7 +54,8 @@ class FeatureCache:
         body, check = content[:-4], content[-4:]
         if zlib.crc32(body).to_bytes(4, "big") != check:
             return None
-        return np.asarray(np.load(io.BytesIO(body), allow_pickle=False), np.float32)
+        with _reading_headers:
+            return np.asarray(np.load(io.BytesIO(body), allow_pickle=False), np.float32)
 
     def put(self, maker: str, image: str, array: NDArray[np.float32]) -> None:
         """Keep the array. A cache that cannot be written is no error: the features are computed again."""

@@ -138,11 +138,11 @@ _RECIPES = {
         first_size=24,
         epochs=16,
         batch_size=256,
-        optimizer="sgd",
-        learning_rate=0.2,
-        weight_decay=5e-4,
+        optimizer="adamw",
+        learning_rate=3e-3,
+        weight_decay=0.1,
         label_smoothing=0.1,
-        augment=("flip", "crop", "cutout"),
+        augment=("flip", "crop"),
     ),
     # As in the tutorials of Keras and TensorFlow.
     "textbook": ClassifierSettings(

@@ -11,6 +11,9 @@ from oddsight.networks.trunks import Trunk
 WIDTHS = (64, 128, 256)
 """Channels of the three stages of the compact network."""
 
+_DIRECTIONS = 16
+"""Of the 27 in which patches of 3x3 pixels differ, those with the most variance; the others are mostly noise."""
+
 _MOMENTUM = 0.1
 
 
@@ -28,19 +31,28 @@ class _Block(nn.Module):
 
 
 class _Compact(nn.Module):
-    """Patches of 3x3 pixels, decorrelated; then three stages."""
+    """Patches of 3x3 pixels, decorrelated, in both signs as the activation lets one pass; then three stages.
+
+    Learning, it sees pictures as they are; its answers are the mean of those to a picture and to its mirror image.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 27, 3, padding=1)
+        self.stem = nn.Conv2d(3, 2 * _DIRECTIONS, 3, padding=1)
         self.activation = nn.GELU()
         self.stages = nn.ModuleList()
-        channels = 27
+        channels = 2 * _DIRECTIONS
         for width in WIDTHS:
             self.stages.append(_Block(channels, width))
             channels = width
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        if self.training:
+            return self._outputs(x)
+        mirrored = self._outputs(x.flip(3))
+        return [(one + other.flip(3)) / 2 for one, other in zip(self._outputs(x), mirrored, strict=True)]
+
+    def _outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         x, outputs = self.activation(self.stem(x)), []
         for stage in self.stages:
             x = stage(x)
@@ -54,9 +66,9 @@ class _Compact(nn.Module):
         """
         patches = nn.functional.unfold(pictures, 3).transpose(1, 2).reshape(-1, 27)
         values, vectors = torch.linalg.eigh(torch.cov(patches.T.double()))
-        directions = (vectors / (values + 5e-4).sqrt()).T.float()
+        directions = (vectors / (values + 5e-4).sqrt()).T.float()[-_DIRECTIONS:]
         with torch.no_grad():
-            self.stem.weight.copy_(directions.reshape(27, 3, 3, 3))
+            self.stem.weight.copy_(torch.cat([directions, -directions]).reshape(-1, 3, 3, 3))
             self.stem.bias.zero_()
         self.stem.requires_grad_(False)
 

@@ -45,8 +45,8 @@ RECIPES: dict[str, Recipe] = {
             "compact",
             "Compact network from scratch",
             "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 128 and 256 channels) with batch "
-            "normalisation; SGD with Nesterov momentum on one cycle, label smoothing, flips, shifts and cutout, "
-            "smaller pictures in the first half of the epochs, averaged weights.",
+            "normalisation; AdamW on one cycle, label smoothing, flips and shifts, smaller pictures in the first half "
+            "of the epochs, averaged weights, and answers that are averaged over a picture and its mirror image.",
             "compact",
         ),
         Recipe(
