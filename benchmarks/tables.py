@@ -194,6 +194,38 @@ def ways(rows: list[Row]) -> str:
     return markdown(["method", "normal", "threshold", "value", "false alarms", "found"], body)
 
 
+def pixels(rows: list[Row]) -> str:
+    """Pixel AUROC and IoU of methods and trivial measures against masks, over groups of scenes."""
+    whole = [row for row in rows if not row["scene"] and row["auroc"]]
+    groups = [group for (group,) in grouped(whole, "group")]
+    body = []
+    for (method, sort), own in grouped(whole, "method", "sort").items():
+        by_group = {row["group"]: row for row in own}
+        areas = [with_interval(by_group[group], "auroc") if group in by_group else "" for group in groups]
+        overlap = with_interval(by_group[groups[0]], "training_masks_iou")
+        body.append([method if sort == "method" else f"({method})", *areas, overlap])
+    header = [f"AUROC, {group}" for group in groups]
+    return markdown(["method", *header, f"IoU, {groups[0]}"], body)
+
+
+def with_interval(row: Row, column: str) -> str:
+    """A value and its interval, where it has one."""
+    text = f"{float(row[column]):.3f}"
+    low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
+    return f"{text} ({float(low):.3f} to {float(high):.3f})" if low and high else text
+
+
+def depths(rows: list[Row]) -> str:
+    """The optical depth at which half of the pictures are detected, by method and kind, or none."""
+    kinds = [kind for (kind,) in grouped(rows, "kind")]
+    body = []
+    for (method, sort), own in grouped(rows, "method", "sort").items():
+        half = {row["kind"]: row["half_depth"] for row in own}
+        cells = [f"{float(half[kind]):.2f}" if half.get(kind) else "none" for kind in kinds]
+        body.append([method if sort == "method" else f"({method})", *cells])
+    return markdown(["method", *kinds], body)
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -223,6 +255,8 @@ def main() -> None:
         put(docs / "clouds.md", "cloudy", scenes(rows, baselines, "cloudy"))
         put(docs / "clouds.md", "clear", scenes(rows, baselines, "clear"))
         put(docs / "clouds.md", "thresholds", ways(read("../docs/studies/clouds/thresholds.csv")))
+        put(docs / "clouds.md", "pixels", pixels(read("../docs/studies/clouds/isolation.csv")))
+        put(docs / "clouds.md", "depths", depths(read("../docs/studies/clouds/severity.csv")))
 
 
 if __name__ == "__main__":
