@@ -15,7 +15,7 @@ from PIL import Image
 
 from oddsight.classification_metrics import reliability
 from oddsight.networks.settings import Epoch
-from oddsight.report import known_figures, rejection_figures
+from oddsight.report import charts, known_figures, rejection_figures
 from oddsight.report.pages import percent
 
 HOSTILE = '</svg><script>alert("1")</script>'
@@ -137,6 +137,17 @@ def test_gallery_keeps_small_pictures_exactly_and_large_ones_small():
     assert shown[1].size == (320, 240)
     with pytest.raises(ValueError, match="zip"):
         known_figures.gallery([small], [])
+
+
+def test_logarithmic_axes_have_plain_labels():
+    def draw(figure):
+        axes = figure.subplots()
+        axes.plot([1e-4, 1], [0, 1])
+        charts.logarithmic_x(axes)
+
+    read = texts(charts.chart("powers", (3, 2), draw, "Powers"))
+    assert "1e\u221202" in read
+    assert not any("$" in text for text in read)
 
 
 def test_histograms_say_what_is_rejected():

@@ -44,6 +44,15 @@ def square(figure: Figure, across: str, up: str) -> Axes:
     return axes
 
 
+def logarithmic_x(axes: Axes) -> None:
+    """Make the x axis logarithmic, with labels in plain text: a page's charts have no mathematical type."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter())
+
+
 def mark(axes: Axes, x: float, y: float) -> None:
     """The operating point."""
     axes.plot(x, y, "o", color=INK, markersize=5, clip_on=False, zorder=5)

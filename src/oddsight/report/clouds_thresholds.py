@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from oddsight.methods import METHODS
-from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, printable
+from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, printable
 from oddsight.report.clouds_setting import sided
 from oddsight.report.documents import Block, Chart, Charts, Heading, Items, Section, Table, Text
 from oddsight.report.pages import percent
@@ -109,7 +109,7 @@ def histogram(one: Measured, ways: list[Threshold], name: str) -> Markup:
             for way in inside:
                 axes.axvline(way.value, color=INK, linewidth=1.2, linestyle=_DASHES[way.way], label=way.way)
         if logarithmic and left > 0:
-            panels[0].set_xscale("log")
+            logarithmic_x(panels[0])
         if inside:
             panels[0].legend(frameon=False, labelcolor=INK, loc="upper right")
         away = [f"{way.way} ({way.value:.4g})" for way in ways if way not in inside]

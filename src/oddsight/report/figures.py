@@ -19,7 +19,7 @@ from oddsight.images import read_image, read_mask
 from oddsight.model import Model
 from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
-from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, short, square
+from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, mark, short, square
 from oddsight.result import VERDICTS
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def histogram(evaluation: Evaluation) -> Markup:
             if marked:
                 axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
         if logarithmic:
-            rows[0].set_xscale("log")
+            logarithmic_x(rows[0])
         rows[-1].set_xlabel("score (higher is more anomalous)" + (", logarithmic scale" if logarithmic else ""))
         if marked and threshold < (edges[0] + edges[-1]) / 2 and not logarithmic:
             # Beside the line, where the normal images leave room for it.
