@@ -34,7 +34,7 @@ def made_up_run(name, seed, labels, classes, sets, skill, score_names, *, curves
         for place, one in enumerate(score_names)
     )
     rows = tuple(Epoch(at, 2 / at, 2.2 / at, 1 - 0.5 / at, 0.1, 7.5, 1 - 0.4 / at) for at in range(1, curves + 1))
-    settings = {"network": "compact" if curves else "efficientnet-lite0", "optimizer": "sgd", "extras": ["outliers"]}
+    settings = {"network": "compact" if curves else "efficientnet-lite0", "optimizer": "adamw", "extras": ["outliers"]}
     return Run(
         name=name,
         title=f"The {name} network",

@@ -21,7 +21,7 @@ _OWN_FOLDER = re.compile("[0-9a-z]{32}")
 _OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part")
 
 
-# NumPy reads an array's header as a Python literal, and Python 3.11 may fail when threads do that at once (gh-106905).
+# NumPy reads an array's header as a Python literal, and Python 3.11 may fail when threads do that at once.
 _reading_headers = threading.Lock()
 
 

@@ -12,7 +12,7 @@ NETWORKS = ("compact", "textbook")
 """Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross-entropy", "logitnorm")
 EXTRAS = ("rotation", "outliers")
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
@@ -28,7 +28,7 @@ class ClassifierSettings:
         first_size: Side in the first half of the epochs, rounded down, which saves time; 0 for the same throughout.
         epochs: How often each image is seen.
         batch_size: Images a step.
-        optimizer: ``sgd`` (with Nesterov momentum), ``adam`` or ``adamw``.
+        optimizer: ``adam`` or ``adamw``.
         learning_rate: The largest; one cycle leads up to it and down to zero, except for ``adam``, where it stays.
         head_rate: The rate of the linear head, as a multiple of the network's.
         weight_decay: Of the matrices; scales, shifts and biases have none.

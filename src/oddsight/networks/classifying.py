@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from oddsight.errors import OddsightError
@@ -190,8 +190,6 @@ class Classifying(Learner):
 
 
 def _optimizer(settings: ClassifierSettings, groups: list[dict[str, Any]]) -> Optimizer:
-    if settings.optimizer == "sgd":
-        return SGD(groups, settings.learning_rate, momentum=0.9, nesterov=True)
     return (Adam if settings.optimizer == "adam" else AdamW)(groups, settings.learning_rate)
 
 

@@ -200,7 +200,7 @@ def _training_papers(runs: list[Run]) -> Iterator[str]:
     for wanted, paper in (
         (lambda s: str(s.get("network", s.get("backbone", ""))).startswith("efficientnet"),
          "EfficientNet: Tan & Le, Rethinking model scaling for convolutional neural networks, ICML 2019."),
-        (lambda s: s.get("optimizer") in ("sgd", "adamw"),
+        (lambda s: s.get("optimizer") == "adamw",
          "One cycle of the learning rate: Smith & Topin, Super-convergence, 2019."),
         (lambda s: s.get("optimizer") == "adam",
          "Adam: Kingma & Ba, Adam: A method for stochastic optimization, ICLR 2015."),
