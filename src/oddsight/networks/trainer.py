@@ -89,8 +89,8 @@ def _fit(trainer: lightning.Trainer, module: Learner) -> None:
 def keep_freed_memory() -> None:
     """Make the C library reuse the memory of tensors instead of returning it to the system after each layer.
 
-    Getting it back costs a page fault for every 4 KB, which can take as long as the arithmetic
-    (see benchmarks). Only glibc knows these settings; another library is left as it is.
+    Getting it back costs a page fault for every 4 KB, which can take as long as the arithmetic.
+    Only glibc knows these settings; another library is left as it is.
     """
     if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
         return
