@@ -268,6 +268,7 @@ def test_a_method_that_cannot_be_run_is_a_row_and_the_rest_goes_on(data, tmp_pat
         (["--methods", "luck"], "no method 'luck'"),
         (["--methods", "knn", "--ship", "auto"], "the method auto is to be shipped, but is not among knn"),
         (["--seeds", "-1"], "name a seed of 0 or more"),
+        (["--methods", "knn", "--seeds", "0;pca=1"], "--seeds names 'pca', which is not among knn"),
         (["--size", "4"], "at least 8 pixels"),
         (["--limit", "5"], "takes at least 20"),
         (["--false-alarm-rate", "2"], "false-alarm rate must lie between 0 and 1"),

@@ -124,6 +124,16 @@ def test_short_runs_files_that_cannot_be_read_and_methods_that_cannot_run_are_na
     assert "sand came in the size of cloudy" in text
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_methods_with_fewer_seeds_are_named():
+    study = made_up_clouds()
+    fewer = replace(study, measured=tuple(one for one in study.measured if (one.method, one.seed) != ("knn", 1)))
+    text = said(fewer)
+    assert "by every seed (0 and 1; knn by 0)" in text
+    assert "means over 2 seeds, 1 of knn; best first" in text
+    assert "every seed (0 and 1)," in said(study)
+
+
 def test_a_confidence_that_is_none():
     with pytest.raises(OddsightError):
         cloud_tables(made_up_clouds(), confidence=1.0)

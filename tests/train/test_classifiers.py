@@ -80,6 +80,33 @@ def test_the_exported_network_and_head_say_what_was_trained(network, tmp_path):
     assert all(row.train_accuracy is not None and np.isfinite(row.train_loss) for row in found.curves)
 
 
+def test_batch_normalisation_learns_what_its_inputs_are_like(compact):
+    folder, _ = compact
+    state = load_file(folder / "weights.safetensors")
+    means = [value for name, value in state.items() if name.endswith("running_mean")]
+    assert len(means) == 6
+    assert all(bool((value != 0).all()) for value in means)
+
+
+@pytest.mark.parametrize("network", ["compact", "efficientnet-lite0"])
+def test_mirrored_answers_are_the_mean_of_two(network, tmp_path):
+    changes = {"size": 32, "first_size": 0, "epochs": 1}
+    plain = trained(tmp_path / "plain", network, mirrored=False, **changes)
+    both = trained(tmp_path / "both", network, mirrored=True, **changes)
+    # It learns the same.
+    assert np.array_equal(plain.weights, both.weights)
+    stages = [
+        Extractor(backbones.backbone(one.backbone), (one.layer,), 32, "embedding").graph.SerializeToString()
+        for one in (plain, both)
+    ]
+    alone, mirrored = (session(graph, threads=1) for graph in stages)
+    for picture in VALIDATION.pictures[:4]:
+        answers = [alone.run(None, {"image": one[None]})[0] for one in (picture, picture[:, ::-1].copy())]
+        assert not np.allclose(*answers, rtol=1e-3)
+        found = mirrored.run(None, {"image": picture[None]})[0]
+        assert np.allclose(found, np.mean(answers, axis=0), rtol=1e-3, atol=1e-4 * np.abs(found).max())
+
+
 def test_the_same_settings_give_the_same_weights_and_others_do_not(compact, tmp_path):
     _, first = compact
     again, other = trained(tmp_path / "again"), trained(tmp_path / "other", seed=1)

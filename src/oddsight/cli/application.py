@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,24 @@ def numbers(option: str, text: str) -> list[int]:
         return [int(number) for number in listed(text)]
     except ValueError:
         raise typer.BadParameter(f"{option} takes whole numbers separated by commas, not {text!r}") from None
+
+
+def numbers_by_name(option: str, text: str, names: Sequence[str]) -> dict[str, list[int]]:
+    """Whole numbers for every name: one list for all, or lists by name, such as ``0,1,2;knn=0``.
+
+    Names that are not mentioned get the list without a name; where there is none, they are left out.
+    """
+    parts = [part.partition("=") for part in text.split(";")]
+    common = [numbers(option, first) for first, equals, _ in parts if not equals]
+    if len(common) > 1:
+        raise typer.BadParameter(f"{option} has more than one list without a name: {text!r}")
+    found = dict.fromkeys(names, common[0]) if common else {}
+    for name, equals, own in parts:
+        if equals and name.strip() not in names:
+            raise typer.BadParameter(f"{option} names {name.strip()!r}, which is not among {', '.join(names)}")
+        if equals:
+            found[name.strip()] = numbers(option, own)
+    return found
 
 
 def named(text: str) -> tuple[str, Path]:

@@ -73,6 +73,15 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     extras: Annotated[
         str | None, typer.Option(help="With --labelled: what is learnt besides: rotation, outliers, or both.")
     ] = None,
+    mirrored: Annotated[
+        bool | None,
+        typer.Option(
+            "--mirrored/--not-mirrored",
+            help="With --labelled, when a network is trained: average answers over an image and its mirror image, in "
+            "twice the time. [default: mirrored for compact]",
+            show_default=False,
+        ),
+    ] = None,
     work: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to go on from."),
@@ -113,6 +122,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             epochs=epochs,
             loss=loss,
             extras=listed(extras) if extras is not None else None,
+            mirrored=mirrored,
             work=work,
             accelerator=accelerator or "auto",
             memory=memory or "1GB",
@@ -120,7 +130,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         )
         return
     given = {"classifier": classifier, "score": score, "epochs": epochs, "loss": loss, "extras": extras}
-    given |= {"per-class": per_class or None}
+    given |= {"per-class": per_class or None, "mirrored": mirrored}
     alone = [name for name, value in given.items() if value is not None]
     if alone:
         raise typer.BadParameter(f"--{alone[0]} is for --labelled images")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import Quiet, app, listed, named, numbers
+from oddsight.cli.application import Quiet, app, listed, named, numbers_by_name
 
 study_app = typer.Typer(no_args_is_help=True, help="Run a reference study: from a raw data set to tables and a report.")
 app.add_typer(study_app, name="study")
@@ -35,10 +35,10 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
         list[str] | None, typer.Option(metavar="NAME=DIR", help="Images of none of the classes, of another kind.")
     ] = None,
     networks: Annotated[
-        str | None, typer.Option(help="Of textbook, compact, probe, fine-tuned, outliers, rotation, logitnorm.")
+        str | None, typer.Option(help="Of textbook, compact, probe, fine-tuned, longer, outliers, rotation, logitnorm.")
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Seeds of every network, such as 0,1,2, or of some: textbook=0,1,2;compact=0.")
+        str, typer.Option(help="Seeds of every network, such as 0,1,2, or also of some: 0;textbook=0,1,2.")
     ] = "0",
     score: Annotated[str | None, typer.Option(help="Of the file that is shipped. [default: knn]")] = None,
     ship: Annotated[str | None, typer.Option(help="Which network is shipped. [default: the last]")] = None,
@@ -74,7 +74,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             output,
             unknown=unknown,
             recipe_names=chosen,
-            seeds=_seeds(seeds, chosen),
+            seeds=numbers_by_name("--seeds", seeds, chosen),
             ship=(
                 ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
                 score or scores.DEFAULT,
@@ -91,16 +91,3 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     path = output / found.shipped.file
     model.save(path)
     say_study(found, write_study(found, output), path, quiet)
-
-
-def _seeds(text: str, recipes: list[str]) -> dict[str, list[int]]:
-    """Of each network: one list for all, or lists by name separated by semicolons."""
-    if "=" not in text:
-        return dict.fromkeys(recipes, numbers("--seeds", text))
-    found = {}
-    for part in text.split(";"):
-        name, _, own = part.partition("=")
-        if name.strip() not in recipes:
-            raise typer.BadParameter(f"--seeds names {name.strip()!r}, which is not among {', '.join(recipes)}")
-        found[name.strip()] = numbers("--seeds", own)
-    return found

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, listed, numbers
+from oddsight.cli.application import EXIT_ERROR, listed, numbers_by_name
 from oddsight.cli.studying import study_app
 
 _NONE = "none"
@@ -32,7 +32,9 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     clouds: Annotated[str, typer.Option(metavar="CLASS", help="The class of clouds.")] = "cloudy",
     methods: Annotated[str | None, typer.Option(help="Names of methods. [default: all that can run here]")] = None,
     ship: Annotated[str | None, typer.Option(help="The method of the model files. [default: auto]")] = None,
-    seeds: Annotated[str, typer.Option(help="Of splits and of learning.")] = "0,1,2",
+    seeds: Annotated[
+        str, typer.Option(help="Of splits and of learning, of every method, or also of some: 0,1,2;ganomaly=0.")
+    ] = "0,1,2",
     size: Annotated[int, typer.Option(help="Side in pixels to which every picture is brought.")] = 64,
     limit: Annotated[int | None, typer.Option(help="Pictures of each class at most, for a short run.")] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Of the model files.")] = 0.01,
@@ -60,12 +62,14 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     """Tell cloudy from clear scenes by every method, compare, and report. Goes on where it was interrupted."""
     from oddsight.adaptation_output import say_some_epochs
     from oddsight.files import check_writable
+    from oddsight.methods import METHODS
     from oddsight.networks.classifiers import make_folder
     from oddsight.report.clouds import write_clouds
     from oddsight.studies.clouds.study import study_clouds
     from oddsight.study_output import say_clouds, say_failure
     from oddsight.terminal import progress
 
+    chosen = listed(methods) if methods is not None else list(METHODS)
     shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
     make_folder(output)
     check_writable(output / "report.html")
@@ -75,9 +79,9 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
             output,
             normal=normal or (),
             clouds=clouds,
-            method_names=listed(methods or ""),
+            method_names=chosen,
             ship=ship,
-            seeds=numbers("--seeds", seeds),
+            seeds=numbers_by_name("--seeds", seeds, chosen),
             size=size,
             limit=limit,
             rate=false_alarm_rate,

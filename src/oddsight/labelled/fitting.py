@@ -70,6 +70,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     epochs: int | None = None,
     loss: str | None = None,
     extras: Sequence[str] | None = None,
+    mirrored: bool | None = None,
     work: str | os.PathLike[str] | None = None,
     accelerator: str = "auto",
     memory: str | int = "1GB",
@@ -100,6 +101,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         epochs: How often each image is seen; by default the classifier's.
         loss: See :class:`oddsight.networks.classifier_settings.ClassifierSettings`.
         extras: See there.
+        mirrored: See there.
         work: A folder where training leaves its state, so that an interrupted one goes on.
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
         memory: The budget of what is learnt from embeddings, and all that runs then; training a network takes more.
@@ -124,10 +126,10 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     parse_bytes(memory)
     start: Extractor | ClassifierSettings
     if classifier == PROBE:
-        _check_probe(epochs=epochs, loss=loss, extras=extras, work=work, accelerator=accelerator)
+        _check_probe(epochs=epochs, loss=loss, extras=extras, mirrored=mirrored, work=work, accelerator=accelerator)
         start = frozen(backbone or backbones.DEFAULT, layers, size)
     else:
-        start = _settings(classifier, backbone, layers, size, epochs, loss, extras, seed)
+        start = _settings(classifier, backbone, layers, size, epochs, loss, extras, mirrored, seed)
     read = data if isinstance(data, ClassImages) else _training_split(data, progress)
     parts = divided(read, DEFAULT_FRACTION if calibration_fraction is None else calibration_fraction, seed)
     rate = _reachable(parts.calibration, false_alarm_rate, per_class=per_class)
@@ -173,9 +175,15 @@ def _settings(
     epochs: int | None,
     loss: str | None,
     extras: Sequence[str] | None,
+    mirrored: bool | None,
     seed: int,
 ) -> ClassifierSettings:
-    changes = {"epochs": epochs, "loss": loss, "extras": tuple(extras) if extras is not None else None}
+    changes = {
+        "epochs": epochs,
+        "loss": loss,
+        "extras": tuple(extras) if extras is not None else None,
+        "mirrored": mirrored,
+    }
     if backbone is not None and classifier != FINE_TUNED:
         raise OddsightError(f"the classifier {classifier} is a network of its own: leave the backbone out")
     if layers is not None:

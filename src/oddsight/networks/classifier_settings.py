@@ -42,6 +42,7 @@ class ClassifierSettings:
             pictures mixed from several classes (outlier exposure, Hendrycks et al., ICLR 2019, with surrogates that
             are made of the training pictures, as none but them is needed).
         extra_weight: Of the losses of the extras.
+        mirrored: Whether answers are the mean of those to a picture and to its mirror image; this takes twice as long.
         precision: ``auto`` is half precision where the device has units for it and the network gains by it.
         seed: Of every random choice.
 
@@ -64,6 +65,7 @@ class ClassifierSettings:
     loss: str = "cross-entropy"
     extras: tuple[str, ...] = ()
     extra_weight: float = 0.5
+    mirrored: bool = False
     precision: str = "auto"
     seed: int = 0
 
@@ -136,13 +138,14 @@ _RECIPES = {
         network="compact",
         size=32,
         first_size=24,
-        epochs=16,
+        epochs=14,
         batch_size=256,
         optimizer="adamw",
         learning_rate=3e-3,
         weight_decay=0.1,
         label_smoothing=0.1,
-        augment=("flip", "crop"),
+        augment=("flip", "crop", "cutout"),
+        mirrored=True,
     ),
     # As in the tutorials of Keras and TensorFlow.
     "textbook": ClassifierSettings(

@@ -176,6 +176,7 @@ def _module(
                         f"the size for {settings.network} must be a multiple of {backbone.multiple}, not {size}"
                     )
             backbone.size = settings.size
+        backbone.mirrored = settings.mirrored
         network = Network(backbone, classes)
         if start is not None:
             _load(network, start)

@@ -77,7 +77,7 @@ class Classifying(Learner):
         """Let all learn, but a pretrained network's batch statistics stay those of the millions it was trained on."""
         super().train(mode)
         if not self.settings.from_scratch:
-            self.network.backbone.eval()
+            self.network.backbone.trunk.eval()
         return self
 
     def kept(self) -> Network:

@@ -31,10 +31,7 @@ class _Block(nn.Module):
 
 
 class _Compact(nn.Module):
-    """Patches of 3x3 pixels, decorrelated, in both signs as the activation lets one pass; then three stages.
-
-    Learning, it sees pictures as they are; its answers are the mean of those to a picture and to its mirror image.
-    """
+    """Patches of 3x3 pixels, decorrelated, in both signs as the activation lets one pass; then three stages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,12 +44,6 @@ class _Compact(nn.Module):
             channels = width
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        if self.training:
-            return self._outputs(x)
-        mirrored = self._outputs(x.flip(3))
-        return [(one + other.flip(3)) / 2 for one, other in zip(self._outputs(x), mirrored, strict=True)]
-
-    def _outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         x, outputs = self.activation(self.stem(x)), []
         for stage in self.stages:
             x = stage(x)

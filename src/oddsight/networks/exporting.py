@@ -44,6 +44,8 @@ class TorchBackbone(nn.Module):
         size: The default side of its input in pixels.
         multiple: What a side must be a multiple of.
         fixed: Whether it takes only ``size``.
+        mirrored: Whether its answers, but not what it gives while it learns, are the mean of those to a picture and to
+            its mirror image, which takes twice as long.
     """
 
     mean: torch.Tensor
@@ -52,7 +54,7 @@ class TorchBackbone(nn.Module):
     def __init__(self, trunk: Trunk, *, name: str, summary: str, source: str, paper: str) -> None:
         super().__init__()
         self.name, self.summary, self.source, self.paper = name, summary, source, paper
-        self.size, self.fixed = trunk.size, trunk.fixed
+        self.size, self.fixed, self.mirrored = trunk.size, trunk.fixed, False
         self.multiple = trunk.size if trunk.fixed else max(trunk.strides)
         if trunk.size % self.multiple:
             self.multiple = 1
@@ -67,7 +69,11 @@ class TorchBackbone(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Outputs of the stages by name, from shallow to deep: float32 ``[N, C, h, w]`` each."""
-        outputs = self.trunk((pixels - self.mean) / self.std)
+        pictures = (pixels - self.mean) / self.std
+        outputs = self.trunk(pictures)
+        if self.mirrored and not self.training:
+            others = self.trunk(pictures.flip(3))
+            outputs = [(one + other.flip(3)) / 2 for one, other in zip(outputs, others, strict=True)]
         return dict(zip(self._names, outputs, strict=True))
 
     def parameters_by_stage(self) -> dict[str, list[nn.Parameter]]:

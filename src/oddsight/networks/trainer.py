@@ -43,6 +43,8 @@ def learn(
     if finished(books.curves, settings):
         return
     keep_freed_memory()
+    # Lightning leaves modes as they are, and networks come in evaluation mode.
+    module.train()
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         try:
             trainer = lightning.Trainer(

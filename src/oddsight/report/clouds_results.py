@@ -55,7 +55,7 @@ def _areas(found: Found, side: Side) -> Table:
         cells = [_with_interval(one, name) for name in one.classes]
         whole = [f"{one.area:.4f}"] if len(side.anomalous) > 1 else []
         low, high = one.span(one.whole)
-        spread = [f"{area(low)} to {area(high)}"] if seeds > 1 else []
+        spread = [f"{area(low)} to {area(high)}" if len(one.seeds) > 1 else "one"] if seeds > 1 else []
         cost = (duration(one.mean(one.whole, "learn_seconds") or 0), f"{one.mean(one.whole, 'image_ms'):.3g}")
         size = f"{(one.mean(one.whole, 'file_bytes') or 0) / 1e6:.1f}"
         rows.append((one.method, *cells, *whole, *spread, *cost, size))
@@ -64,7 +64,7 @@ def _areas(found: Found, side: Side) -> Table:
     baselines = _baseline_rows(found, side, width)
     gone = [(name, "not run", *[""] * (width + 1)) for name in failed if name not in {one.method for one in standings}]
     place = next(index for index, one in enumerate(standings) if one.method == found.study.default)
-    mean = f"means over {counted(seeds, 'seed')}" if seeds > 1 else "one seed"
+    mean = f"means over {_seeds_of(standings)}" if seeds > 1 else "one seed"
     span = "Seeds: the lowest and the highest, of all classes together. " if seeds > 1 else ""
     return Table(
         f"AUROC with {percent(found.tables.confidence)} interval, {mean}; best first, trivial baselines in brackets "
@@ -82,6 +82,17 @@ def _areas(found: Found, side: Side) -> Table:
         (*rows, *baselines, *gone),
         strong=frozenset({place}),
     )
+
+
+def _seeds_of(standings: Sequence[Standing]) -> str:
+    """How many, and of which methods fewer."""
+    most = max(len(one.seeds) for one in standings)
+    fewer: dict[int, list[str]] = {}
+    for one in standings:
+        if len(one.seeds) < most:
+            fewer.setdefault(len(one.seeds), []).append(one.method)
+    parts = [counted(most, "seed"), *(f"{count} of {joined(names)}" for count, names in fewer.items())]
+    return ", ".join(parts)
 
 
 def _with_interval(one: Standing, name: str) -> str:

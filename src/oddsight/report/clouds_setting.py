@@ -35,10 +35,10 @@ def approach(found: Found) -> Section:
             "scene before the test."
         ),
         Text(
-            f"Every method learns once on every side by every seed ({joined([str(seed) for seed in study.seeds])}), "
-            "and its finished file scores all test scenes. Thresholds come from calibration scenes that it did not "
-            "learn from: a conformal threshold flags at most the rate asked for of normal scenes like those, whatever "
-            "the scores look like. Neither a threshold nor a setting is chosen by a test scene."
+            f"Every method learns once on every side by every seed ({_seeds(found)}), and its finished file scores all "
+            "test scenes. Thresholds come from calibration scenes that it did not learn from: a conformal threshold "
+            "flags at most the rate asked for of normal scenes like those, whatever the scores look like. Neither a "
+            "threshold nor a setting is chosen by a test scene."
         ),
         Text(
             f"The method that is shipped, {study.default}, is a setting of the study, not a result of it. Who picks "
@@ -48,6 +48,18 @@ def approach(found: Found) -> Section:
         ),
     ]
     return Section("approach", "Approach", tuple(blocks))
+
+
+def _seeds(found: Found) -> str:
+    """Which, and the methods that have fewer."""
+    every = found.study.seeds
+    own: dict[tuple[int, ...], set[str]] = {}
+    for standings in found.standings.values():
+        for one in standings:
+            if len(one.seeds) < len(every):
+                own.setdefault(one.seeds, set()).add(one.method)
+    fewer = [f"{joined(sorted(names))} by {joined([str(seed) for seed in seeds])}" for seeds, names in own.items()]
+    return "; ".join([joined([str(seed) for seed in every]), *fewer])
 
 
 def data(found: Found) -> Section:

@@ -45,8 +45,8 @@ RECIPES: dict[str, Recipe] = {
             "compact",
             "Compact network from scratch",
             "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 128 and 256 channels) with batch "
-            "normalisation; AdamW on one cycle, label smoothing, flips and shifts, smaller pictures in the first half "
-            "of the epochs, averaged weights, and answers that are averaged over a picture and its mirror image.",
+            "normalisation; AdamW on one cycle, label smoothing, flips, shifts and cutout, smaller pictures in the "
+            "first half of the epochs, averaged weights; its answers are averaged over a picture and its mirror image.",
             "compact",
         ),
         Recipe(
@@ -62,6 +62,15 @@ RECIPES: dict[str, Recipe] = {
             "The same network, fine-tuned with its batch statistics as they are: AdamW on one cycle, flips, shifts and "
             "cutout, small pictures in the first half of the epochs and larger ones in the last, averaged weights.",
             "efficientnet-lite0",
+        ),
+        Recipe(
+            "longer",
+            "Fine-tuned for longer",
+            "The fine-tuned network, trained for five more epochs of larger pictures, on a cycle of their own; its "
+            "answers are averaged over a picture and its mirror image.",
+            "efficientnet-lite0",
+            {"epochs": 5, "first_size": 0, "learning_rate": 4e-4, "mirrored": True},
+            "fine-tuned",
         ),
         Recipe(
             "outliers",

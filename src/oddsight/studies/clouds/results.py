@@ -217,5 +217,5 @@ class CloudStudy:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of all splits, each once."""
+        """Of all splits, each once; a method may have fewer."""
         return tuple(dict.fromkeys(one.seed for one in self.splits))

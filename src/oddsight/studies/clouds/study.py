@@ -64,7 +64,7 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
     clouds: str = DEFAULT_CLOUDS,
     method_names: Sequence[str] = (),
     ship: str | None = None,
-    seeds: Sequence[int] = DEFAULT_SEEDS,
+    seeds: Sequence[int] | Mapping[str, Sequence[int]] = DEFAULT_SEEDS,
     size: int = DEFAULT_SIZE,
     limit: int | None = None,
     rate: float = DEFAULT_RATE,
@@ -91,7 +91,8 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
         clouds: The class of clouds.
         method_names: Of :data:`oddsight.methods.METHODS`; by default all.
         ship: The method of the files; by default ``auto``, or the first if that is not among the methods.
-        seeds: Of splits and of learning.
+        seeds: Of splits and of learning; of every method, or by its name, and then :data:`DEFAULT_SEEDS` of those that
+            are not named. The files are of the first of the shipped method's.
         size: Side in pixels to which every picture is brought.
         limit: The most pictures of each class, for a short run; chosen by content.
         rate: The false-alarm rate of the files.
@@ -122,18 +123,22 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
     names = tuple(dict.fromkeys(method_names or methods.METHODS))
     chosen = ship or (methods.DEFAULT if methods.DEFAULT in names else names[0])
     compared = _compared(names, chosen, threshold_methods)
-    _check(names, chosen, seeds, rate, hand, memory)
+    by_method = {name: tuple(_seeds(seeds, name)) for name in names}
+    _check(names, chosen, by_method, rate, hand, memory)
+    first = by_method[chosen][0]
     work = Path(output) / "work"
     if masks is not None:
         # What is wrong with them is said before long work.
-        dealt(read_scenes_with_masks(masks, progress=progress), _FOLDS, seeds[0])
+        dealt(read_scenes_with_masks(masks, progress=progress), _FOLDS, first)
     wanted = sides(class_names(data), clouds, normal)
     scenes = read_scenes(data, work, size=size, limit=limit, progress=progress)
-    splits = [split(side, scenes.classes, seed) for side in wanted for seed in dict.fromkeys(seeds)]
+    every = sorted({seed for own in by_method.values() for seed in own})
+    splits = [split(side, scenes.classes, seed) for side in wanted for seed in every]
     cells = [
-        Cell(name, one, memory, accelerator, training=name in compared, kept=name == chosen and one.seed == seeds[0])
+        Cell(name, one, memory, accelerator, training=name in compared, kept=name == chosen and one.seed == first)
         for one in splits
         for name in names
+        if one.seed in by_method[name]
     ]
     found, failed = _run(cells, work, progress, on_epoch, on_failure)
     own = {image.content: name for name, images in scenes.classes.items() for image in images}
@@ -161,7 +166,7 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
             masks,
             work,
             mask_methods or [*(name for name in names if methods.by_name(name).localises), *VARIANTS],
-            seeds[0],
+            first,
             progress,
         ),
         severity=severity_curves(
@@ -169,7 +174,7 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
             _folder(work / "severity"),
             methods=list(dict.fromkeys(shown)),
             rate=rate,
-            seed=seeds[0],
+            seed=first,
             progress=progress,
         )
         if shown
@@ -188,17 +193,23 @@ def _isolation(
     return isolate(masks, _folder(work / "isolation"), methods=names, folds=_FOLDS, seed=seed, progress=progress)
 
 
+def _seeds(seeds: Sequence[int] | Mapping[str, Sequence[int]], name: str) -> Sequence[int]:
+    return seeds.get(name, DEFAULT_SEEDS) if isinstance(seeds, Mapping) else seeds
+
+
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _check(names: Sequence[str], ship: str, seeds: Sequence[int], rate: float, hand: float, memory: str) -> None:
+def _check(
+    names: Sequence[str], ship: str, seeds: Mapping[str, Sequence[int]], rate: float, hand: float, memory: str
+) -> None:
     for name in names:
         methods.by_name(name)
     if ship not in names:
         raise OddsightError(f"the method {ship} is to be shipped, but is not among {', '.join(names)}")
-    if not seeds or min(seeds) < 0:
+    if not all(own and min(own) >= 0 for own in seeds.values()):
         raise OddsightError("name a seed of 0 or more")
     if not np.isfinite(hand):
         raise OddsightError(f"the threshold by hand must be a finite number, not {hand}")
