@@ -17,6 +17,7 @@ from sklearn import metrics as reference
 import oddsight
 from cli_files import run
 from cloud_files import scene, write_scenes
+from oddsight.cli.application import numbers_by_name
 from oddsight.datasets.collection import ImageFile
 from oddsight.errors import DataError, OddsightError
 from oddsight.studies.clouds import cells, study
@@ -268,7 +269,6 @@ def test_a_method_that_cannot_be_run_is_a_row_and_the_rest_goes_on(data, tmp_pat
         (["--methods", "luck"], "no method 'luck'"),
         (["--methods", "knn", "--ship", "auto"], "the method auto is to be shipped, but is not among knn"),
         (["--seeds", "-1"], "name a seed of 0 or more"),
-        (["--methods", "knn", "--seeds", "0;pca=1"], "--seeds names 'pca', which is not among knn"),
         (["--size", "4"], "at least 8 pixels"),
         (["--limit", "5"], "takes at least 20"),
         (["--false-alarm-rate", "2"], "false-alarm rate must lie between 0 and 1"),
@@ -281,6 +281,40 @@ def test_what_cannot_work_is_one_sentence(more, said, data, tmp_path):
     assert done.code == 1
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ("0;pca=1", "--seeds names 'pca', which is not among knn"),
+        ("0;1", "--seeds has more than one list without a name: '0;1'"),
+        ("knn=zero", "--seeds takes whole numbers separated by commas, not 'zero'"),
+    ],
+)
+def test_seeds_that_cannot_be_read_are_one_sentence(seeds, said, data, tmp_path):
+    done = run("study", "clouds", "--data", data, "-o", tmp_path, "--methods", "knn", "--seeds", seeds)
+    assert done.code == 2
+    assert said in " ".join(done.err.split())
+    assert "Traceback" not in done.err
+
+
+def test_seeds_may_be_of_all_or_of_some():
+    names = ("auto", "knn", "ganomaly")
+    assert numbers_by_name("--seeds", "0,1", names) == {name: [0, 1] for name in names}
+    assert numbers_by_name("--seeds", "0,1; knn = 2", names) == {"auto": [0, 1], "knn": [2], "ganomaly": [0, 1]}
+    assert numbers_by_name("--seeds", "knn=2;auto=0,3", names) == {"knn": [2], "auto": [0, 3]}
+
+
+def test_a_method_may_have_fewer_seeds_and_the_shipped_one_other(data, tmp_path):
+    folder = tmp_path / "out"
+    chosen = ["--methods", "mahalanobis,knn", "--ship", "knn", "--seeds", "0,1;knn=1", "--size", 24, "--limit", 40]
+    more = ["--normal", "cloudy", "--severity-methods", "none", "--false-alarm-rate", 0.1, "-q"]
+    run("study", "clouds", "--data", data, "-o", folder, *chosen, *more)
+    rows = rows_of(folder, "scenes.csv")
+    assert {(row["method"], row["seed"]) for row in rows} == {("mahalanobis", "0"), ("mahalanobis", "1"), ("knn", "1")}
+    report = (folder / "report.md").read_text()
+    assert "by every seed (0 and 1; knn by 1)" in report
+    assert "test scenes of its split (seed 1)" in report
 
 
 def test_a_folder_that_holds_no_classes(tmp_path):
