@@ -255,6 +255,7 @@ def test_a_model_tells_classes_and_the_unknown_apart(models):
         ({"epochs": 3}, OddsightError, "a probe trains no network, so it takes no epochs"),
         ({"loss": "cross-entropy"}, OddsightError, "takes no loss"),
         ({"extras": []}, OddsightError, "takes no extras"),
+        ({"mirrored": True}, OddsightError, "takes no mirrored"),
         ({"work": "there"}, OddsightError, "takes no work"),
         ({"accelerator": "gpu"}, OddsightError, "takes no accelerator"),
         ({"classifier": "fine-tuned", "layers": ["head"]}, OddsightError, "leave the layers out"),

@@ -173,6 +173,7 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
         ("fit {train} -o {new} --epochs 3", "--epochs is for --labelled"),
         ("fit {train} -o {new} --loss logitnorm", "--loss is for --labelled"),
         ("fit {train} -o {new} --extras rotation", "--extras is for --labelled"),
+        ("fit {train} -o {new} --not-mirrored", "--mirrored is for --labelled"),
         ("fit {train} -o {new} --work {new}", "--work is for --labelled images and methods that train a network"),
         ("fit {train} -o {new} --accelerator cpu", "--accelerator is for --labelled images and methods that train"),
         ("fit {train} -o {new} --curves {new}", "--curves is for --labelled images and methods that train"),

@@ -69,7 +69,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     from oddsight.study_output import say_clouds, say_failure
     from oddsight.terminal import progress
 
-    chosen = listed(methods) if methods is not None else list(METHODS)
+    chosen = listed(methods or "") or list(METHODS)
     shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
     make_folder(output)
     check_writable(output / "report.html")

@@ -109,6 +109,9 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     if chosen[0] not in recipe_names:
         raise OddsightError(f"the recipe {chosen[0]} is to be shipped, but is not among {', '.join(recipe_names)}")
     scores.by_name(chosen[1])
+    by_recipe = {recipe.name: tuple((seeds or {}).get(recipe.name, (0,))) for recipe in wanted}
+    if not all(own and min(own) >= 0 for own in by_recipe.values()):
+        raise OddsightError("name a seed of 0 or more")
     work = Path(output) / "work"
     splits = read_classes(data, progress=progress)
     if not {"train", "test"} <= splits.keys():
@@ -124,7 +127,7 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     runs: list[Trained] = []
     for recipe in wanted:
         own = score_names or (scores.names() if recipe.name == chosen[0] else every)
-        for seed in (seeds or {}).get(recipe.name, (0,)):
+        for seed in by_recipe[recipe.name]:
             runs.append(
                 trained(
                     recipe,
