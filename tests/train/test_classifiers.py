@@ -194,6 +194,8 @@ def test_a_loss_that_diverges_is_one_sentence(tmp_path):
         ({"loss": "mse"}, "no loss 'mse'"),
         ({"label_smoothing": 1.0}, "label smoothing"),
         ({"averaging": -0.1}, "averaging"),
+        ({"shift": 0.0}, "shift must be above 0"),
+        ({"shift": 0.6}, "at most 0.5, not 0.6"),
         ({"learning_rate": float("nan")}, "learning rate"),
         ({"extra_weight": -1.0}, "weight of the extras"),
     ],
@@ -226,16 +228,17 @@ def test_augmentation_depends_on_its_seed_only_and_keeps_shape_and_range(name):
     assert once.max() <= 255
 
 
-def test_flips_and_shifts_are_what_they_say():
+@pytest.mark.parametrize(("shift", "margin"), [(0.125, 2), (0.0625, 1), (0.01, 1)])
+def test_flips_and_shifts_are_what_they_say(shift, margin):
     pixels = torch.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).float()
     for seed in range(5):
         flipped = augmented(pixels, ["flip"], torch.Generator().manual_seed(seed))
         for one, before in zip(flipped, pixels, strict=True):
             assert torch.equal(one, before) or torch.equal(one, before.flip(2))
-        shifted = augmented(pixels, ["crop"], torch.Generator().manual_seed(seed))
-        padded = torch.nn.functional.pad(pixels, (2, 2, 2, 2), mode="reflect")
+        shifted = augmented(pixels, ["crop"], torch.Generator().manual_seed(seed), shift=shift)
+        padded = torch.nn.functional.pad(pixels, (margin,) * 4, mode="reflect")
         for one, before in zip(shifted, padded, strict=True):
-            places = [before[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
+            places = [before[:, y : y + 16, x : x + 16] for y in range(2 * margin + 1) for x in range(2 * margin + 1)]
             assert any(torch.equal(one, place) for place in places)
 
 

@@ -34,6 +34,7 @@ class ClassifierSettings:
         weight_decay: Of the matrices; scales, shifts and biases have none.
         label_smoothing: From 0 to below 1.
         augment: Of :data:`AUGMENTATIONS`.
+        shift: By how much ``crop`` moves a picture at most, as a share of its side: above 0, at most 0.5.
         averaging: Decay of the moving average of weights, which is what is kept; 0 keeps the last weights.
         loss: ``cross-entropy``, or ``logitnorm`` (Wei et al., Mitigating neural network overconfidence with logit
             normalization, ICML 2022).
@@ -61,6 +62,7 @@ class ClassifierSettings:
     first_size: int = 0
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("flip", "crop")
+    shift: float = 0.125
     averaging: float = 0.995
     loss: str = "cross-entropy"
     extras: tuple[str, ...] = ()
@@ -95,6 +97,8 @@ class ClassifierSettings:
         for what, share in (("label smoothing", self.label_smoothing), ("averaging", self.averaging)):
             if not 0 <= share < 1:
                 raise OddsightError(f"the {what} must be at least 0 and below 1, not {share:g}")
+        if not 0 < self.shift <= 0.5:
+            raise OddsightError(f"the shift must be above 0 and at most 0.5, not {self.shift:g}")
         for what, weight in (
             ("weight decay", self.weight_decay),
             ("weight of the extras", self.extra_weight),
@@ -138,13 +142,14 @@ _RECIPES = {
         network="compact",
         size=32,
         first_size=24,
-        epochs=14,
+        epochs=20,
         batch_size=256,
         optimizer="adamw",
         learning_rate=3e-3,
         weight_decay=0.1,
         label_smoothing=0.1,
-        augment=("flip", "crop", "cutout"),
+        augment=("flip", "crop"),
+        shift=0.0625,
         mirrored=True,
     ),
     # As in the tutorials of Keras and TensorFlow.

@@ -92,7 +92,7 @@ class Classifying(Learner):
         """
         pictures, labels, seed = batch
         lots = torch.Generator().manual_seed(seed)
-        pixels = augmented(pictures.float(), self.settings.augment, lots)
+        pixels = augmented(pictures.float(), self.settings.augment, lots, shift=self.settings.shift)
         pixels = brought_to(pixels, self._size())
         extra, counts = self._extra_pixels(pixels, labels, lots)
         embeddings = self.network.embed(torch.cat([pixels, *extra]) if extra else pixels)

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from oddsight.networks.picture_arrays import Arrays
 
-_CROP = 8
-"""A picture is shifted by up to an eighth of its side."""
+SHIFT = 0.125
+"""By how much a picture is shifted at most, as a share of its side."""
 
 _CUTOUT = 4
 """A quarter of its side is covered."""
@@ -66,17 +66,20 @@ def brought_to(pictures: torch.Tensor, size: int) -> torch.Tensor:
     return pixels
 
 
-def augmented(pixels: torch.Tensor, augment: Sequence[str], lots: torch.Generator) -> torch.Tensor:
+def augmented(
+    pixels: torch.Tensor, augment: Sequence[str], lots: torch.Generator, *, shift: float = SHIFT
+) -> torch.Tensor:
     """Pictures float32 ``[N, 3, h, w]``, each changed at random.
 
     Args:
         pixels: Values 0 to 255.
         augment: Of :data:`oddsight.networks.classifier_settings.AUGMENTATIONS`.
         lots: Where randomness comes from.
+        shift: By how much ``crop`` moves a picture at most, as a share of its side; by a pixel at least.
     """
     for name in ("colour", "rotation", "flip", "crop", "cutout"):
         if name in augment:
-            pixels = _CHANGES[name](pixels, lots)
+            pixels = _shifted(pixels, lots, shift) if name == "crop" else _CHANGES[name](pixels, lots)
     return pixels
 
 
@@ -85,10 +88,10 @@ def _flipped(pixels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
     return torch.where(chosen[:, None, None, None], pixels.flip(3), pixels)
 
 
-def _shifted(pixels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
+def _shifted(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch.Tensor:
     """Cut out of the picture with mirrored borders, at a random place."""
     count, _, height, width = pixels.shape
-    margin = max(1, height // _CROP), max(1, width // _CROP)
+    margin = max(1, int(height * shift)), max(1, int(width * shift))
     padded = functional.pad(pixels, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
     down = torch.randint(2 * margin[0] + 1, (count,), generator=lots).to(pixels.device)
     across = torch.randint(2 * margin[1] + 1, (count,), generator=lots).to(pixels.device)
@@ -131,7 +134,7 @@ def _coloured(pixels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
     return (grey + (pixels - grey) * factors[2]).clamp(0, 255)
 
 
-_CHANGES = {"flip": _flipped, "crop": _shifted, "cutout": _covered, "rotation": _turned, "colour": _coloured}
+_CHANGES = {"flip": _flipped, "cutout": _covered, "rotation": _turned, "colour": _coloured}
 
 
 def _uniform(shape: int | tuple[int, ...], lots: torch.Generator) -> torch.Tensor:

@@ -45,7 +45,7 @@ RECIPES: dict[str, Recipe] = {
             "compact",
             "Compact network from scratch",
             "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 128 and 256 channels) with batch "
-            "normalisation; AdamW on one cycle, label smoothing, flips, shifts and cutout, smaller pictures in the "
+            "normalisation; AdamW on one cycle, label smoothing, flips and small shifts, smaller pictures in the "
             "first half of the epochs, averaged weights; its answers are averaged over a picture and its mirror image.",
             "compact",
         ),
