@@ -64,7 +64,8 @@ def _areas(found: Found, side: Side) -> Table:
     baselines = _baseline_rows(found, side, width)
     gone = [(name, "not run", *[""] * (width + 1)) for name in failed if name not in {one.method for one in standings}]
     place = next(index for index, one in enumerate(standings) if one.method == found.study.default)
-    mean = f"means over {_seeds_of(standings)}" if seeds > 1 else "one seed"
+    fewer = " or fewer" if any(len(one.seeds) < seeds for one in standings) else ""
+    mean = f"means over {counted(seeds, 'seed')}{fewer}" if seeds > 1 else "one seed"
     span = "Seeds: the lowest and the highest, of all classes together. " if seeds > 1 else ""
     return Table(
         f"AUROC with {percent(found.tables.confidence)} interval, {mean}; best first, trivial baselines in brackets "
@@ -82,17 +83,6 @@ def _areas(found: Found, side: Side) -> Table:
         (*rows, *baselines, *gone),
         strong=frozenset({place}),
     )
-
-
-def _seeds_of(standings: Sequence[Standing]) -> str:
-    """How many, and of which methods fewer."""
-    most = max(len(one.seeds) for one in standings)
-    fewer: dict[int, list[str]] = {}
-    for one in standings:
-        if len(one.seeds) < most:
-            fewer.setdefault(len(one.seeds), []).append(one.method)
-    parts = [counted(most, "seed"), *(f"{count} of {joined(names)}" for count, names in fewer.items())]
-    return ", ".join(parts)
 
 
 def _with_interval(one: Standing, name: str) -> str:

@@ -119,8 +119,8 @@ class ASH(Score):
 class DICE(Score):
     """Energy of the logits that a head gives with only those weights that contribute most on average.
 
-    A weight contributes its product with the mean of its channel over the training images, of either sign: an embedding
-    with values below zero is as good as any other.
+    A weight contributes its product with the mean of its channel over the training images. The paper's embeddings
+    follow a ReLU; values below zero are taken as they are.
 
     Attributes:
         pruned: Share of the weights set to zero.
