@@ -58,7 +58,10 @@ def _seeds(found: Found) -> str:
         for one in standings:
             if len(one.seeds) < len(every):
                 own.setdefault(one.seeds, set()).add(one.method)
-    fewer = [f"{joined(sorted(names))} by {joined([str(seed) for seed in seeds])}" for seeds, names in own.items()]
+    fewer = [
+        f"{joined(sorted(names), most=len(names))} by {joined([str(seed) for seed in seeds])}"
+        for seeds, names in own.items()
+    ]
     return "; ".join([joined([str(seed) for seed in every]), *fewer])
 
 
