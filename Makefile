@@ -1,19 +1,22 @@
 PYTHON ?= python3
 PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-core test-train lint bench clean
+.PHONY: demo test test-core test-train test-networks lint bench clean
 
 demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a report.
 	.venv/bin/python examples/demo.py demo-output
 
-test:  ## Run every test: with PyTorch and without side by side, as each keeps one core busy.
-	$(MAKE) --jobs=2 test-core test-train
+test:  ## Run every test, two suites at a time, as each keeps one core busy.
+	$(MAKE) --jobs=2 test-core test-train test-networks
 
 test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests that need no PyTorch.
 	.venv-test/bin/python -m pytest -m "not train"
 
-test-train: .venv-train/train  ## Run the tests that need PyTorch.
-	.venv-train/bin/python -m pytest -m train
+test-train: .venv-train/train  ## Run the tests that need PyTorch, but those of the next.
+	.venv-train/bin/python -m pytest -m train --ignore tests/test_contract.py
+
+test-networks: .venv-train/train  ## Run the contract suite of methods that train a network.
+	.venv-train/bin/python -m pytest -m train tests/test_contract.py
 
 lint: .venv-test/dev
 	.venv-test/bin/ruff check .

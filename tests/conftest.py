@@ -1,12 +1,13 @@
-"""What all tests share: a cache and backbones of their own, one thread for NumPy, and models that are fitted once."""
+"""What all tests share: a cache and backbones of their own, one thread for arithmetic, and models fitted once."""
 
 from __future__ import annotations
 
 import os
 
-# The matrices of tests are small, and BLAS threads that wait for each other take several times as long as one.
-# Must be set before NumPy is imported.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# The matrices of tests are small, and two suites run side by side: threads that wait for each other take several times
+# as long as one. Must be set before NumPy and PyTorch are imported.
+for library in ("OPENBLAS", "OMP"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
