@@ -6,8 +6,8 @@ import os
 
 # The matrices of tests are small, and two suites run side by side: threads that wait for each other take several times
 # as long as one. Must be set before NumPy and PyTorch are imported.
-for library in ("OPENBLAS", "OMP"):
-    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
