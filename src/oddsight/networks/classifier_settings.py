@@ -12,6 +12,9 @@ NETWORKS = ("compact", "textbook")
 """Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
+SHIFT = 0.125
+"""By how much ``crop`` moves a picture at most where nothing else is said, as a share of its side."""
+
 OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross-entropy", "logitnorm")
 EXTRAS = ("rotation", "outliers")
@@ -62,7 +65,7 @@ class ClassifierSettings:
     first_size: int = 0
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("flip", "crop")
-    shift: float = 0.125
+    shift: float = SHIFT
     averaging: float = 0.995
     loss: str = "cross-entropy"
     extras: tuple[str, ...] = ()

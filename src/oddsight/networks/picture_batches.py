@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from oddsight.networks.classifier_settings import SHIFT
 from oddsight.networks.picture_arrays import Arrays
-
-SHIFT = 0.125
-"""By how much a picture is shifted at most, as a share of its side."""
 
 _CUTOUT = 4
 """A quarter of its side is covered."""
