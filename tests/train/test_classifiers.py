@@ -95,6 +95,8 @@ def test_mirrored_answers_are_the_mean_of_two(network, tmp_path):
     both = trained(tmp_path / "both", network, mirrored=True, **changes)
     # It learns the same.
     assert np.array_equal(plain.weights, both.weights)
+    # Its weights are there once.
+    assert both.backbone.stat().st_size < 1.1 * plain.backbone.stat().st_size
     stages = [
         Extractor(backbones.backbone(one.backbone), (one.layer,), 32, "embedding").graph.SerializeToString()
         for one in (plain, both)

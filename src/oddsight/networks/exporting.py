@@ -22,7 +22,7 @@ from oddsight.errors import ModelError, OddsightError, plain
 from oddsight.files import check_writable, write_bytes
 from oddsight.graphs.building import IR_VERSION, OPSET
 from oddsight.graphs.running import session
-from oddsight.networks.folding import fold_constants
+from oddsight.networks.folding import fold_constants, share_weights
 from oddsight.networks.trunks import Trunk, lite_trunk, lite_weights, timm_trunk
 
 TOLERANCE = 1e-4
@@ -305,6 +305,7 @@ def _exported(
             raise ModelError(f"{name} cannot be exported to ONNX: {what}") from error
     proto = onnx.load_model_from_string(file.getvalue())
     fold_constants(proto)
+    share_weights(proto)
     proto.producer_name, proto.producer_version, proto.ir_version = "oddsight", "", IR_VERSION
     proto.graph.doc_string = ""
     for node in proto.graph.node:

@@ -41,9 +41,34 @@ def fold_constants(proto: onnx.ModelProto) -> None:
     graph.initializer.extend(
         numpy_helper.from_array(np.asarray(value), name) for name, value in zip(wanted, values, strict=True)
     )
-    left = {name for node in graph.node for name in _inputs(node)}
+    _drop_unused(graph)
+
+
+def share_weights(proto: onnx.ModelProto) -> None:
+    """Keep weights that are the same once, in place.
+
+    A network that runs twice, as for a picture and its mirror image, has weights of its own for each run where
+    PyTorch's exporter merges batch normalisation into convolutions.
+    """
+    graph = proto.graph
+    first: dict[bytes, str] = {}
+    again: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims:
+            unnamed = onnx.TensorProto.FromString(tensor.SerializeToString())
+            unnamed.ClearField("name")
+            again[tensor.name] = first.setdefault(unnamed.SerializeToString(deterministic=True), tensor.name)
+    for node in graph.node:
+        names = [again.get(name, name) for name in node.input]
+        del node.input[:]
+        node.input.extend(names)
+    _drop_unused(graph)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in _inputs(node)}
     for index in range(len(graph.initializer) - 1, -1, -1):
-        if graph.initializer[index].name not in left:
+        if graph.initializer[index].name not in used:
             del graph.initializer[index]
 
 
