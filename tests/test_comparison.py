@@ -456,7 +456,7 @@ def test_settings_that_cannot_work_are_refused_at_once(data, tmp_path):
         with pytest.raises(OddsightError, match=match):
             compared(data, work=tmp_path, **options)
     (tmp_path / "file").touch()
-    with pytest.raises(OddsightError, match="cannot use"):
+    with pytest.raises(OddsightError, match="cannot make the folder"):
         compared(data, work=tmp_path / "file")
 
 

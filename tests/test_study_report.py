@@ -362,6 +362,11 @@ def test_time_counts_what_a_recipe_starts_from():
     assert [row.seconds_with_start for row in study_tables(study).classification] == [23.5, 47.0, 23.5]
 
 
+def test_time_of_an_average_counts_each_training_once():
+    study = made_up_study(runs=(("fine-tuned", 0), ("longer", 0), ("varied", 0), ("soup", 0)))
+    assert study_tables(study).classification[-1].seconds_with_start == 4 * 23.5
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_limits_name_what_came_out_badly():
     study = made_up_study()

@@ -52,6 +52,18 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        OddsightError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OddsightError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Find out before long work whether ``path`` can be written; what it holds is left alone.
 

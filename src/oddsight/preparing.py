@@ -38,7 +38,7 @@ from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.parquet_files import can_write_parquet, write_parquet
 from oddsight.datasets.prepared import FORMAT, STATISTICS, prepared_statistics
 from oddsight.errors import DataError, ImageError, OddsightError, plain
-from oddsight.files import atomic_write, write_bytes
+from oddsight.files import atomic_write, make_folder, write_bytes
 from oddsight.parallel import ordered_map
 
 _PARTS = ("-images.npy", "-normalised.npy", "-labels.npy", "-one-hot.npy", ".npz", ".csv", ".parquet")
@@ -174,10 +174,7 @@ def _shared_size(splits: Mapping[str, ClassImages]) -> tuple[int, int]:
 
 def _begin(folder: Path) -> None:
     """Mark the folder as written by ``prepare``, but not whole."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot write {folder}: {error.strerror or error}") from error
+    make_folder(folder)
     write_bytes(folder / STATISTICS, _json({"format": FORMAT, "complete": False}))
 
 

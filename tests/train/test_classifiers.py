@@ -20,7 +20,7 @@ from oddsight.datasets.collection import ImageFile
 from oddsight.errors import OddsightError
 from oddsight.graphs.running import session
 from oddsight.networks.classifier_settings import AUGMENTATIONS, classifier_settings
-from oddsight.networks.classifiers import load_network, train_classifier
+from oddsight.networks.classifiers import average_classifiers, load_network, train_classifier
 from oddsight.networks.classifying import Network
 from oddsight.networks.compact import scratch
 from oddsight.networks.odin import TEMPERATURE, odin_scores
@@ -340,3 +340,38 @@ def test_pictures_of_one_small_size_are_gathered_as_they_are_and_others_are_resi
     assert found.pictures.shape == (2, 32, 32, 3)
     assert (found.pictures == 7).all()
     assert np.load(tmp_path / "pictures.npy", mmap_mode="r").shape == (2, 32, 32, 3)
+
+
+def test_an_average_answers_with_the_mean_of_the_weights(tmp_path):
+    members = [tmp_path / "first", tmp_path / "second", tmp_path / "third"]
+    found = [trained(folder, seed=seed, epochs=1) for seed, folder in enumerate(members)]
+    settings = replace(found[0].settings, mirrored=False)
+    average = average_classifiers(TRAINING, CLASSES, settings, members, tmp_path / "average")
+    assert np.allclose(average.weights, np.mean([one.weights for one in found], axis=0), atol=1e-6)
+    states = [load_file(folder / "weights.safetensors") for folder in (*members, tmp_path / "average")]
+    for name, value in states[-1].items():
+        if value.is_floating_point():
+            assert torch.allclose(value, torch.stack([state[name] for state in states[:-1]]).mean(0), atol=1e-6), name
+    # What is exported is the averaged network.
+    network = load_network(TRAINING, 2, settings, tmp_path / "average").eval()
+    extractor = Extractor(backbones.backbone(average.backbone), (average.layer,), 32, "embedding")
+    loaded = session(extractor.graph.SerializeToString(), threads=1)
+    picture = VALIDATION.pictures[0]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0].numpy()
+    logits = loaded.run(None, {"image": picture[None]})[0][0] @ average.weights + average.bias
+    assert np.allclose(logits, expected, atol=1e-4)
+    # Members stay as they are, and equal ones give the same again.
+    again = average_classifiers(TRAINING, CLASSES, settings, members, tmp_path / "again")
+    assert again.backbone.read_bytes() == average.backbone.read_bytes()
+
+
+def test_an_average_of_what_cannot_be_averaged_is_refused(compact, tmp_path):
+    folder, found = compact
+    with pytest.raises(OddsightError, match="at least two trained classifiers, not 1"):
+        average_classifiers(TRAINING, CLASSES, found.settings, [folder], tmp_path)
+    trained(tmp_path / "textbook", "textbook", epochs=1)
+    with pytest.raises(OddsightError, match="textbook holds no finished training of compact"):
+        average_classifiers(TRAINING, CLASSES, found.settings, [folder, tmp_path / "textbook"], tmp_path / "out")
+    with pytest.raises(OddsightError, match="nothing holds no finished training"):
+        average_classifiers(TRAINING, CLASSES, found.settings, [folder, tmp_path / "nothing"], tmp_path / "out")

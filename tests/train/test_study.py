@@ -97,7 +97,7 @@ def test_from_data_to_report_and_again_from_what_is_there(data, tmp_path):
         (["--networks", "probe", "--ship", "compact"], "compact is to be shipped, but is not among probe"),
         (["--networks", "probe", "--score", "luck"], "no score 'luck'"),
         (["--networks", "probe", "--seeds", ""], "name a seed of 0 or more"),
-        (["--networks", "outliers"], "starts from fine-tuned of seed 0, which has not been trained"),
+        (["--networks", "outliers"], "outliers needs fine-tuned of seed 0, which has not been trained"),
         (["--networks", "probe", "--false-alarm-rate", "0.001"], "at least 999 calibration images"),
     ],
 )

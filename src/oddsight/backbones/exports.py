@@ -12,6 +12,7 @@ import platformdirs
 from oddsight.backbones.catalogue import offer
 from oddsight.backbones.network_file import NetworkFile, read_network
 from oddsight.errors import ModelError, OddsightError
+from oddsight.files import make_folder
 
 
 def exports_folder() -> Path:
@@ -65,10 +66,7 @@ def make_export(
         ) from error
     target = path or export_path(name)
     if target.parent == exports_folder():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OddsightError(f"cannot write {target}: {error.strerror or error}") from error
+        make_folder(target.parent)
     export(network, target)
     return target, read_network(target)
 

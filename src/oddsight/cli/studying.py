@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from oddsight.cli.application import Quiet, app, listed, named, numbers_by_name
+from oddsight.studies.recipes import RECIPES
 
 study_app = typer.Typer(no_args_is_help=True, help="Run a reference study: from a raw data set to tables and a report.")
 app.add_typer(study_app, name="study")
@@ -35,7 +36,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
         list[str] | None, typer.Option(metavar="NAME=DIR", help="Images of none of the classes, of another kind.")
     ] = None,
     networks: Annotated[
-        str | None, typer.Option(help="Of textbook, compact, probe, fine-tuned, longer, outliers, rotation, logitnorm.")
+        str | None, typer.Option(help=f"Of {', '.join(RECIPES)}; each after those that it is made from.")
     ] = None,
     seeds: Annotated[
         str, typer.Option(help="Seeds of every network, such as 0,1,2, or also of some: 0;textbook=0,1,2.")
@@ -53,9 +54,8 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     """Train classifiers, tell what is of none of their classes, and report. Goes on where it was interrupted."""
     from oddsight import scores
     from oddsight.datasets.download import download_cifar10
-    from oddsight.files import check_writable
+    from oddsight.files import check_writable, make_folder
     from oddsight.labelled_output import say_class_epoch, say_study
-    from oddsight.networks.classifiers import make_folder
     from oddsight.report.study import write_study
     from oddsight.studies.cifar10 import DEFAULT_RECIPES, UnknownSource, study_classes
     from oddsight.terminal import progress

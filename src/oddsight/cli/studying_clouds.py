@@ -61,9 +61,8 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Tell cloudy from clear scenes by every method, compare, and report. Goes on where it was interrupted."""
     from oddsight.adaptation_output import say_some_epochs
-    from oddsight.files import check_writable
+    from oddsight.files import check_writable, make_folder
     from oddsight.methods import METHODS
-    from oddsight.networks.classifiers import make_folder
     from oddsight.report.clouds import write_clouds
     from oddsight.studies.clouds.study import study_clouds
     from oddsight.study_output import say_clouds, say_failure

@@ -24,6 +24,7 @@ from oddsight.comparison.standings import LEAST_DATA_SETS, Ranking, Standing, ra
 from oddsight.comparison.trials import Source, Trial, read_trials
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import MemoryBudgetError, OddsightError
+from oddsight.files import make_folder
 from oddsight.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
 from oddsight.methods import Method
 from oddsight.parallel import cores
@@ -200,10 +201,7 @@ def _work_folder(work: Source | None) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix="oddsight-")) if work is None and cache is None else None
     folder = temporary or (Path(work) if work is not None else cache.folder / "comparisons")  # type: ignore[union-attr]
     try:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OddsightError(f"cannot use {folder} to work in: {error.strerror or error}") from error
+        make_folder(folder)
         yield folder
     finally:
         if temporary is not None:

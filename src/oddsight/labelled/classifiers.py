@@ -16,10 +16,12 @@ from oddsight.backbones.extraction import Extractor, Features
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import MemoryBudgetError
+from oddsight.files import make_folder
 from oddsight.labelled.parts import Parts
 from oddsight.memory import parse_bytes, plan_memory
 from oddsight.networks.classifier_settings import ClassifierSettings, as_json
-from oddsight.networks.classifiers import TrainedClassifier, make_folder, require_training, train_classifier
+from oddsight.networks.classifiers import TrainedClassifier, average_classifiers, train_classifier
+from oddsight.networks.libraries import require_training
 from oddsight.networks.picture_arrays import gathered
 from oddsight.networks.settings import Epoch
 from oddsight.scores.head import Head
@@ -179,8 +181,34 @@ def train(
         progress=progress,
         on_epoch=on_epoch,
     )
-    network = backbones.backbone(trained.backbone)
     record: dict[str, JsonValue] = {"classifier": settings.network, "settings": as_json(trained.settings)}
-    extractor = Extractor(network, (trained.layer,), settings.size, "embedding")
-    head = Head(trained.weights, trained.bias)
-    return Classifier(extractor, head, parts.training.classes, record), trained
+    return _as_classifier(trained, parts, record), trained
+
+
+def average(
+    parts: Parts, settings: ClassifierSettings, members: Sequence[Path], folder: Path, *, progress: Progress = silent
+) -> tuple[Classifier, TrainedClassifier]:
+    """A classifier whose network is the average of trained ones, and what became of it.
+
+    Args:
+        parts: Of the images.
+        settings: Of the network.
+        members: See :func:`oddsight.networks.classifiers.average_classifiers`, as for the other arguments.
+        folder: See there.
+        progress: Called with phase, done and total.
+    """
+    training = gathered(parts.training.images, parts.training.labels, settings.size, progress=progress)
+    averaged = average_classifiers(training, parts.training.classes, settings, members, folder)
+    record: dict[str, JsonValue] = {
+        "network": settings.network,
+        "size": settings.size,
+        "mirrored": settings.mirrored,
+        "average_of": [member.name for member in members],
+    }
+    return _as_classifier(averaged, parts, record), averaged
+
+
+def _as_classifier(trained: TrainedClassifier, parts: Parts, record: Mapping[str, JsonValue]) -> Classifier:
+    network = backbones.backbone(trained.backbone)
+    extractor = Extractor(network, (trained.layer,), trained.settings.size, "embedding")
+    return Classifier(extractor, Head(trained.weights, trained.bias), parts.training.classes, record)

@@ -25,7 +25,7 @@ from oddsight.labelled.parts import Parts, divided
 from oddsight.memory import parse_bytes
 from oddsight.model import Model
 from oddsight.networks.classifier_settings import ClassifierSettings, classifier_settings
-from oddsight.networks.classifiers import require_training
+from oddsight.networks.libraries import require_training
 from oddsight.networks.settings import Epoch
 from oddsight.scores import Score
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,6 +17,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied
 from oddsight.methods import FeatureStream, Method, Reading
 from oddsight.methods.settings import positive, whole
+from oddsight.networks.libraries import require_training
 from oddsight.networks.settings import Epoch
 
 if TYPE_CHECKING:
@@ -114,12 +114,8 @@ class Trained(Method):
         Raises:
             OddsightError: Naming what is missing.
         """
-        missing = [name for name in ("torch", "torchvision", "lightning", "safetensors") if find_spec(name) is None]
-        if missing:
-            raise OddsightError(
-                f"{self.name} trains a network, which needs {', '.join(missing)}: pip install 'oddsight[train]', or "
-                "choose a method that needs nothing more, such as auto"
-            )
+        instead = ", or choose a method that needs nothing more, such as auto"
+        require_training(f"{self.name} trains a network, which", pixels=True, instead=instead)
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Train the network; see :meth:`Method.fit`.

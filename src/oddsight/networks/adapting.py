@@ -9,14 +9,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oddsight import backbones
 from oddsight.datasets.collection import Progress, pack, silent
 from oddsight.errors import ImageError, ModelError, OddsightError, plain
-from oddsight.files import check_writable, write_bytes
+from oddsight.files import check_writable, make_folder, write_bytes
+from oddsight.networks.libraries import require_training
 from oddsight.networks.settings import DEFAULT_AUGMENT, Epoch, Settings, best
 from oddsight.networks.training_images import TrainingImages, gather, has_class_folders
 
@@ -126,7 +126,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         MemoryError: Too large a batch for the device.
         OddsightError: A setting that cannot work, no ``train`` extra, a loss that diverged, or outputs that collapsed.
     """
-    _require_extra()
+    require_training("adapting a backbone")
     target = Path(output)
     check_writable(target)
     labelled = has_class_folders(paths) if labelled is None else labelled
@@ -175,12 +175,6 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         classes=images.classes,
         errors=images.errors,
     )
-
-
-def _require_extra() -> None:
-    missing = [name for name in ("torch", "torchvision", "timm", "lightning", "safetensors") if find_spec(name) is None]
-    if missing:
-        raise OddsightError(f"adapting a backbone needs {', '.join(missing)}: pip install 'oddsight[train]'")
 
 
 def _network(
@@ -233,10 +227,7 @@ def _books(
 
     folder = Path(work) if work is not None else None
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OddsightError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+        make_folder(folder)
         check_writable(folder / FILE)
     return Bookkeeping(settings, folder, identity, progress, on_epoch, phase="adapting")
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from oddsight.errors import OddsightError
+from oddsight.files import make_folder
 from oddsight.networks import checkpoints
 from oddsight.networks.bookkeeping import Bookkeeping, Learner, diverged, restore
 from oddsight.networks.exporting import graph_of
@@ -169,7 +170,7 @@ def train_pixels(
     training, watching = _arrays(pictures[~watched]), _arrays(pictures[watched])
     identity = {"images": training.fingerprint, "validation": watching.fingerprint, **_identity(plan)}
     if workplace.folder is not None:
-        _make(workplace)
+        make_folder(workplace.folder)
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         network = make()
@@ -196,13 +197,6 @@ def train_pixels(
 def _identity(plan: PixelPlan) -> dict[str, Any]:
     known = asdict(plan)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
-
-
-def _make(workplace: Workplace) -> None:
-    from oddsight.networks.classifiers import make_folder
-
-    assert workplace.folder is not None
-    make_folder(workplace.folder)
 
 
 def _arrays(pictures: NDArray[np.uint8]) -> Arrays:

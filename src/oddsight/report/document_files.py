@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from oddsight.errors import OddsightError
-from oddsight.files import write_bytes
+from oddsight.files import make_folder, write_bytes
 from oddsight.report.documents import Document, figure_files, markdown
 from oddsight.report.pages import template
 
@@ -32,10 +31,7 @@ def write_document(document: Document, tables: Mapping[str, bytes], folder: Path
     contents |= tables
     contents["report.md"] = markdown(document, _FIGURES).encode("utf-8", "replace")
     contents["report.html"] = page.encode("utf-8", "replace")
-    try:
-        (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot make the folder {folder / _FIGURES}: {error.strerror or error}") from error
+    make_folder(folder / _FIGURES)
     for name, content in contents.items():
         write_bytes(folder / name, content)
     return [folder / name for name in reversed(contents) if not name.startswith(_FIGURES)]

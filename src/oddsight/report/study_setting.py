@@ -220,6 +220,9 @@ def _training_papers(runs: list[Run]) -> Iterator[str]:
         (lambda s: "outliers" in (s.get("extras") or ()),
          "Outliers: Hendrycks et al., Deep anomaly detection with outlier exposure, ICLR 2019; here the outliers are "
          "mixed from training pictures."),
+        (lambda s: "average_of" in s,
+         "Averages of trained networks: Wortsman et al., Model soups: averaging weights of multiple fine-tuned models "
+         "improves accuracy without increasing inference time, ICML 2022."),
     ):  # fmt: skip
         named = [run.name for run in runs if wanted(run.settings)]
         if named:
@@ -279,7 +282,7 @@ def again(found: Conclusions) -> Section:
         Table(
             "Time of training summed over epochs, and of fitting all scores; reading pictures and computing embeddings "
             "come on top.",
-            ("Run", "Seed", "Training", "With what it starts from", "Scores", "Parameters"),
+            ("Run", "Seed", "Training", "With what it is made from", "Scores", "Parameters"),
             tuple(rows),
         ),
         Heading("Files beside this page"),

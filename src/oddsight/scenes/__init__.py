@@ -20,7 +20,7 @@ from PIL import Image
 from oddsight.calibration import Decision, decide, images_needed, p_values
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import ImageError, OddsightError
-from oddsight.files import atomic_write
+from oddsight.files import atomic_write, make_folder
 from oddsight.model import Model, Source
 from oddsight.parallel import ordered_map
 from oddsight.result import Result, Tiling
@@ -181,10 +181,7 @@ def write_tiles(
     """
     settings = SceneSettings(tile, overlap, bands=bands, scale=scale)
     picture = Picture(image, settings.bands, settings.scale)
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot write tiles into {folder}: {error.strerror}") from error
+    make_folder(Path(folder))
     stem = Path(picture.source or "scene").stem
     written = []
     down, across = axis(picture.height, tile, overlap, 1), axis(picture.width, tile, overlap, 1)

@@ -27,7 +27,7 @@ from oddsight.graphs.building import chain
 from oddsight.graphs.running import run as run_graph
 from oddsight.graphs.running import session
 from oddsight.labelled.assembling import assembled
-from oddsight.labelled.classifiers import Classifier, embedded, probe, train
+from oddsight.labelled.classifiers import Classifier, average, embedded, probe, train
 from oddsight.labelled.parts import Parts
 from oddsight.model import Model
 from oddsight.networks.classifier_settings import as_json, classifier_settings
@@ -110,7 +110,7 @@ def trained(
         on_epoch: Called with each new row of the learning curves.
 
     Raises:
-        OddsightError: If the training that it starts from is not there, and as :func:`train`.
+        OddsightError: If a training that it needs is not there, and as :func:`train`.
     """
     folder = work / f"{recipe.name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,16 +124,22 @@ def trained(
         classifier, seconds = _probed(extractor, known["training"], sets.parts.training, folder)
         settings = dict(classifier.record)
     else:
-        start = work / f"{recipe.start}-{seed}" if recipe.start is not None else None
-        if start is not None and not (start / "weights.safetensors").exists():
-            raise OddsightError(f"{recipe.name} starts from {recipe.start} of seed {seed}, which has not been trained")
+        before = [work / f"{name}-{seed}" for name in recipe.needs]
+        for name, there in zip(recipe.needs, before, strict=True):
+            if not (there / "weights.safetensors").exists():
+                raise OddsightError(f"{recipe.name} needs {name} of seed {seed}, which has not been trained")
         planned = classifier_settings(recipe.network, **{**recipe.changes, **(changes or {}), "seed": seed})
-        classifier, found = train(
-            sets.parts, planned, folder, start=start, accelerator=accelerator, progress=progress, on_epoch=on_epoch
-        )
+        if recipe.members:
+            classifier, found = average(sets.parts, planned, before, folder, progress=progress)
+            settings = dict(classifier.record)
+        else:
+            start = before[0] if before else None
+            classifier, found = train(
+                sets.parts, planned, folder, start=start, accelerator=accelerator, progress=progress, on_epoch=on_epoch
+            )
+            settings = as_json(found.settings)
         known = _embeddings(classifier.extractor, names, folder, progress)
-        curves, settings = found.curves, as_json(found.settings)
-        seconds = sum(row.seconds for row in curves)
+        curves, seconds = found.curves, sum(row.seconds for row in found.curves)
         if found.settings.from_scratch and ODIN in score_names:
             evaluated = (_perturbed(found, sets, folder, progress),)
     head = classifier.head

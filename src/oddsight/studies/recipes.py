@@ -19,6 +19,7 @@ class Recipe:
             :class:`oddsight.networks.classifier_settings.ClassifierSettings`.
         changes: To the network's settings.
         start: The recipe whose trained network this one starts from.
+        members: Recipes, all from one start, whose trained networks this one is the average of; it trains nothing.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Recipe:
     network: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None
+    members: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The recipes that have to be trained before."""
+        return (*((self.start,) if self.start is not None else ()), *self.members)
 
 
 PROBE = "probe"
@@ -45,8 +52,18 @@ RECIPES: dict[str, Recipe] = {
             "compact",
             "Compact network from scratch",
             "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 128 and 256 channels) with batch "
-            "normalisation; AdamW on one cycle, label smoothing, flips and small shifts, smaller pictures in the "
-            "first half of the epochs, averaged weights; its answers are averaged over a picture and its mirror image.",
+            "normalisation; AdamW on one cycle, label smoothing, flips, small shifts and cutout, smaller pictures in "
+            "the first half of the epochs, averaged weights; its answers are averaged over a picture and its "
+            "mirror image.",
+            "compact",
+        ),
+        Recipe(
+            "compact-longer",
+            "Compact network for longer",
+            "The compact network, trained for fourteen more epochs with larger shifts, on a cycle of their own; its "
+            "answers are averaged over a picture and its mirror image.",
+            "compact",
+            {"epochs": 14, "first_size": 0, "learning_rate": 2e-3, "shift": 0.125},
             "compact",
         ),
         Recipe(
@@ -70,6 +87,22 @@ RECIPES: dict[str, Recipe] = {
             "answers are averaged over a picture and its mirror image.",
             "efficientnet-lite0",
             {"epochs": 5, "first_size": 0, "learning_rate": 4e-4, "mirrored": True},
+            "fine-tuned",
+        ),
+        Recipe(
+            "varied",
+            "Fine-tuned for longer, with more variation",
+            "The fine-tuned network, trained for four more epochs of larger pictures that are turned a little and "
+            "differ in colour as well, on a cycle of their own; its answers are averaged over a picture and its "
+            "mirror image.",
+            "efficientnet-lite0",
+            {
+                "epochs": 4,
+                "first_size": 0,
+                "learning_rate": 4e-4,
+                "augment": ("flip", "crop", "cutout", "rotation", "colour"),
+                "mirrored": True,
+            },
             "fine-tuned",
         ),
         Recipe(
@@ -97,6 +130,16 @@ RECIPES: dict[str, Recipe] = {
             "efficientnet-lite0",
             {"loss": "logitnorm", "epochs": 1, "first_size": 0, "learning_rate": 2e-4},
             "fine-tuned",
+        ),
+        Recipe(
+            "soup",
+            "Average of fine-tuned networks",
+            "One network whose weights are the mean of those of the fine-tuned network and of what it became in two "
+            "longer trainings (a model soup, Wortsman et al., ICML 2022); its answers are averaged over a picture and "
+            "its mirror image.",
+            "efficientnet-lite0",
+            {"mirrored": True},
+            members=("fine-tuned", "longer", "varied"),
         ),
     )
 }

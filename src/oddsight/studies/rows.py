@@ -20,8 +20,8 @@ class ClassificationRow:
     """How well a run names classes; ``_scaled`` numbers are of probabilities after temperature scaling.
 
     Attributes:
-        epochs: 0 for a head on frozen features.
-        seconds_with_start: Training, and that of the run it started from.
+        epochs: 0 for a head on frozen features, and for an average of trained networks.
+        seconds_with_start: Training, and that of the runs it is made from.
         nll: Mean negative log-likelihood in nats.
         brier: 0 to 2.
     """

@@ -90,10 +90,14 @@ def threshold_for(scored: Scored, rate: float) -> float | None:
 
 
 def seconds_with_start(study: Study, run: Run) -> float:
-    """What training a run took, with the run of the same seed that its recipe starts from."""
-    start = RECIPES[run.name].start if run.name in RECIPES else None
-    before = next((one for one in study.runs if (one.name, one.seed) == (start, run.seed)), None)
-    return run.seconds + (seconds_with_start(study, before) if before is not None else 0.0)
+    """What training a run took, with the runs of the same seed that its recipe needs."""
+    needed, names = [run.name], {run.name}
+    while needed:
+        recipe = RECIPES.get(needed.pop())
+        new = [name for name in recipe.needs if name not in names] if recipe is not None else []
+        needed += new
+        names.update(new)
+    return sum(one.seconds for one in study.runs if one.seed == run.seed and one.name in names)
 
 
 def _classification(study: Study, run: Run, confidence: float) -> ClassificationRow:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import OddsightError
+from oddsight.files import make_folder
 from oddsight.images import read_image
 from oddsight.scenes import SMALLEST_TILE, predict_scene
 from oddsight.scenes.outlines import mask
@@ -342,10 +343,7 @@ def _shown(
     one: Mapped, variant: Variant, scenes: Sequence[Scene], folder: Path
 ) -> tuple[tuple[Shown, ...], tuple[Path, ...]]:
     """Outline some scenes by the model files themselves: those with clouds and ground first, then bright clear ones."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    make_folder(folder)
     shown, files = [], []
     for index in _chosen(scenes):
         scene, threshold = scenes[index], one.thresholds[index][MASKS]

@@ -16,7 +16,7 @@ from PIL import Image
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.folder import find_images
 from oddsight.errors import DataError, ImageError, OddsightError, plain
-from oddsight.files import write_bytes
+from oddsight.files import make_folder, write_bytes
 from oddsight.images import content_hash, read_image
 from oddsight.parallel import ordered_map
 
@@ -87,7 +87,7 @@ def read_scenes(
         raise OddsightError(f"the limit must be 1 image of a class or more, not {limit}")
     folders = _class_folders(root)
     pictures = work / f"pictures-{size}"
-    _make(pictures)
+    make_folder(pictures)
     read: dict[str, list[tuple[ImageFile, Size]]] = {}
     errors: list[ImageError] = []
     for folder in folders:
@@ -126,13 +126,6 @@ def _class_folders(root: Path) -> list[Path]:
             f"{root} holds {len(kept)} folders with images: a study takes one for each of two classes or more"
         )
     return kept
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
 def _square(path: Path, size: int, pictures: Path) -> tuple[ImageFile, Size] | ImageError:

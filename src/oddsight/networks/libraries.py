@@ -1,0 +1,26 @@
+"""The libraries that training takes. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from oddsight.errors import OddsightError
+
+_FOR_PIXELS = ("torch", "torchvision", "lightning", "safetensors")
+_FOR_BACKBONES = (*_FOR_PIXELS, "timm")
+
+
+def require_training(what: str = "training a network", *, pixels: bool = False, instead: str = "") -> None:
+    """Refuse to train without the libraries for it.
+
+    Args:
+        what: What needs them, for the message.
+        pixels: Whether it trains a network on pixels, which starts from no backbone.
+        instead: What could be done without them, for the end of the message.
+
+    Raises:
+        OddsightError: Naming those that are missing.
+    """
+    missing = [name for name in (_FOR_PIXELS if pixels else _FOR_BACKBONES) if find_spec(name) is None]
+    if missing:
+        raise OddsightError(f"{what} needs {', '.join(missing)}: pip install 'oddsight[train]'{instead}")
