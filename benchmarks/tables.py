@@ -143,17 +143,18 @@ def classifiers(rows: list[Row]) -> str:
     return markdown(["classifier", "seed", "pixels", "accuracy", "ECE before and after temperature", "minutes"], body)
 
 
-def unknowns(rows: list[Row], runs: Iterable[str]) -> str:
-    """AUROC of each score on each set of unknowns, by run; those of one class are left to the CSV file."""
+def unknowns(rows: list[Row], runs: list[str]) -> str:
+    """AUROC of each score, by run, a table for each set of unknowns; those of one class are left to the CSV file."""
     chosen = [row for row in rows if row["seed"] == "0" and not row["score"].startswith("one-class:")]
-    sets = [name for (name,) in grouped(chosen, "unknown")]
     found = {(row["run"], row["score"], row["unknown"]): float(row["auroc"]) for row in chosen}
-    columns = [(run, name) for run in runs for name in sets]
-    body = []
-    for (score,) in grouped(chosen, "score"):
-        values = [found.get((run, score, name)) for run, name in columns]
-        body.append([score, *("" if value is None else f"{value:.4f}" for value in values)])
-    return markdown(["score", *(f"{run}: {name}" for run, name in columns)], body)
+    tables = []
+    for (name,) in grouped(chosen, "unknown"):
+        body = []
+        for (score,) in grouped(chosen, "score"):
+            values = [found.get((run, score, name)) for run in runs]
+            body.append([score, *("" if value is None else f"{value:.4f}" for value in values)])
+        tables.append(markdown([name, *runs], body))
+    return "\n\n".join(tables)
 
 
 def scenes(rows: list[Row], baselines: list[Row], side: str) -> str:

@@ -53,7 +53,7 @@ QUICK = {"epochs": 2, "batch_size": 16, "precision": "32-true"}
 
 
 def trained(folder, network="compact", **changes):
-    gentle = {"first_size": 0} if network == "compact" else {}
+    gentle = {"first_size": 0} if network in ("compact", "wide") else {}
     settings = classifier_settings(network, **{**QUICK, **gentle, **changes})
     return train_classifier(TRAINING, VALIDATION, CLASSES, settings, folder)
 
@@ -64,9 +64,9 @@ def compact(tmp_path_factory):
     return folder, trained(folder)
 
 
-@pytest.mark.parametrize("network", ["compact", "textbook", "efficientnet-lite0"])
+@pytest.mark.parametrize("network", ["compact", "wide", "textbook", "efficientnet-lite0"])
 def test_the_exported_network_and_head_say_what_was_trained(network, tmp_path):
-    changes = {"compact": {"epochs": 6}, "efficientnet-lite0": {"size": 64, "first_size": 32}}.get(network, {})
+    changes = {"efficientnet-lite0": {"size": 64, "first_size": 32}, "textbook": {}}.get(network, {"epochs": 6})
     found = trained(tmp_path, network, **changes)
     extractor = Extractor(backbones.backbone(found.backbone), (found.layer,), found.settings.size, "embedding")
     loaded = session(extractor.graph.SerializeToString(), threads=1)
@@ -74,7 +74,7 @@ def test_the_exported_network_and_head_say_what_was_trained(network, tmp_path):
     logits = embeddings @ found.weights + found.bias
     accuracy = float((logits.argmax(1) == VALIDATION.labels).mean())
     assert accuracy == pytest.approx(found.curves[-1].accuracy, abs=1 / len(VALIDATION) + 1e-6)
-    if network == "compact":
+    if network in ("compact", "wide"):
         assert accuracy > 0.9
     assert len(found.curves) == found.settings.epochs
     assert all(row.train_accuracy is not None and np.isfinite(row.train_loss) for row in found.curves)

@@ -60,7 +60,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         bool, typer.Option("--labelled", help="Learn classes from DIR/CLASS/..., and to say 'none of these'.")
     ] = False,
     classifier: Annotated[
-        str | None, typer.Option(help="With --labelled: probe, fine-tuned, compact or textbook. [default: probe]")
+        str | None, typer.Option(help="With --labelled: probe, fine-tuned, compact, wide or textbook. [default: probe]")
     ] = None,
     score: Annotated[
         str | None, typer.Option(help="With --labelled: a name from 'oddsight scores'. [default: knn]")
@@ -78,7 +78,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         typer.Option(
             "--mirrored/--not-mirrored",
             help="With --labelled, when a network is trained: average answers over an image and its mirror image, in "
-            "twice the time. [default: mirrored for compact]",
+            "twice the time. [default: mirrored for compact and wide]",
             show_default=False,
         ),
     ] = None,

@@ -24,7 +24,7 @@ from oddsight.labelled.classifiers import PROBE, Embeddings, frozen, probe, trai
 from oddsight.labelled.parts import Parts, divided
 from oddsight.memory import parse_bytes
 from oddsight.model import Model
-from oddsight.networks.classifier_settings import ClassifierSettings, classifier_settings
+from oddsight.networks.classifier_settings import NETWORKS, ClassifierSettings, classifier_settings
 from oddsight.networks.libraries import require_training
 from oddsight.networks.settings import Epoch
 from oddsight.scores import Score
@@ -32,7 +32,7 @@ from oddsight.scores import Score
 FINE_TUNED = "fine-tuned"
 """A classifier whose backbone learns, too."""
 
-CLASSIFIERS = (PROBE, FINE_TUNED, "compact", "textbook")
+CLASSIFIERS = (PROBE, FINE_TUNED, *NETWORKS)
 
 DEFAULT_FRACTION = 0.1
 
@@ -86,7 +86,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         data: Labelled images in a form that :func:`oddsight.datasets.classes.read_classes` knows; its training split
             is learnt from, and no other is touched.
         classifier: ``probe`` (linear on frozen features; needs no PyTorch), ``fine-tuned`` (the backbone learns,
-            too), ``compact`` or ``textbook`` (networks that start from scratch).
+            too), ``compact``, ``wide`` or ``textbook`` (networks that start from scratch).
         backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` a name that PyTorch can learn; by
             default :data:`oddsight.backbones.DEFAULT`.
         layers: For ``probe``: stages whose averages are the embedding; by default the deepest.

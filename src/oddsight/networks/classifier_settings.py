@@ -8,7 +8,7 @@ from typing import Any
 
 from oddsight.errors import OddsightError
 
-NETWORKS = ("compact", "textbook")
+NETWORKS = ("compact", "wide", "textbook")
 """Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
@@ -26,7 +26,7 @@ class ClassifierSettings:
     """All that decides what a classifier learns, beside the images.
 
     Attributes:
-        network: ``compact``, ``textbook``, or the name of a backbone.
+        network: ``compact``, ``wide``, ``textbook``, or the name of a backbone.
         size: Side in pixels of what it reads.
         first_size: Side in the first half of the epochs, rounded down, which saves time; 0 for the same throughout.
         epochs: How often each image is seen.
@@ -128,7 +128,7 @@ def classifier_settings(network: str, **changes: Any) -> ClassifierSettings:  # 
     """The recipe of a network, with changes.
 
     Args:
-        network: ``compact``, ``textbook``, or the name of a backbone.
+        network: ``compact``, ``wide``, ``textbook``, or the name of a backbone.
         **changes: Fields of :class:`ClassifierSettings` to set otherwise; those that are None stay.
     """
     given = {name: value for name, value in changes.items() if value is not None}
@@ -140,21 +140,24 @@ def as_json(settings: ClassifierSettings) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
+_COMPACT = ClassifierSettings(
+    network="compact",
+    size=32,
+    first_size=24,
+    epochs=23,
+    batch_size=256,
+    optimizer="adamw",
+    learning_rate=3e-3,
+    weight_decay=0.1,
+    label_smoothing=0.1,
+    augment=("flip", "crop", "cutout"),
+    shift=0.0625,
+    mirrored=True,
+)
+
 _RECIPES = {
-    "compact": ClassifierSettings(
-        network="compact",
-        size=32,
-        first_size=24,
-        epochs=20,
-        batch_size=256,
-        optimizer="adamw",
-        learning_rate=3e-3,
-        weight_decay=0.1,
-        label_smoothing=0.1,
-        augment=("flip", "crop"),
-        shift=0.0625,
-        mirrored=True,
-    ),
+    "compact": _COMPACT,
+    "wide": replace(_COMPACT, network="wide", epochs=18),
     # As in the tutorials of Keras and TensorFlow.
     "textbook": ClassifierSettings(
         network="textbook",

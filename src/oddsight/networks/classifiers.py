@@ -165,10 +165,12 @@ def _resolved(settings: ClassifierSettings) -> ClassifierSettings:
     """
     import torch
 
+    from oddsight.networks.compact import WIDTHS
+
     if settings.precision != "auto":
         return settings
     units = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
-    return replace(settings, precision="bf16-mixed" if units and settings.network == "compact" else "32-true")
+    return replace(settings, precision="bf16-mixed" if units and settings.network in WIDTHS else "32-true")
 
 
 def _module(

@@ -8,8 +8,8 @@ from torch import nn
 from oddsight.networks.exporting import TorchBackbone
 from oddsight.networks.trunks import Trunk
 
-WIDTHS = (64, 128, 256)
-"""Channels of the three stages of the compact network."""
+WIDTHS = {"compact": (64, 128, 256), "wide": (64, 256, 256)}
+"""Channels of the three stages of each convolutional network."""
 
 _DIRECTIONS = 16
 """Of the 27 in which patches of 3x3 pixels differ, those with the most variance; the others are mostly noise."""
@@ -33,13 +33,13 @@ class _Block(nn.Module):
 class _Compact(nn.Module):
     """Patches of 3x3 pixels, decorrelated, in both signs as the activation lets one pass; then three stages."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 2 * _DIRECTIONS, 3, padding=1)
         self.activation = nn.GELU()
         self.stages = nn.ModuleList()
         channels = 2 * _DIRECTIONS
-        for width in WIDTHS:
+        for width in widths:
             self.stages.append(_Block(channels, width))
             channels = width
 
@@ -97,7 +97,7 @@ def scratch(name: str, size: int, pictures: torch.Tensor) -> TorchBackbone:
     """A network that knows nothing yet.
 
     Args:
-        name: ``compact`` (whitened patches, then stages of :data:`WIDTHS` channels) or ``textbook``.
+        name: ``compact`` or ``wide`` (whitened patches, then stages of :data:`WIDTHS` channels), or ``textbook``.
         size: Side of its input in pixels; the textbook's dense layer takes no other.
         pictures: Some that it is going to learn from, float32 ``[N, 3, h, w]`` with values 0 to 255, for the
             statistics of its first layer.
@@ -106,8 +106,8 @@ def scratch(name: str, size: int, pictures: torch.Tensor) -> TorchBackbone:
     names: tuple[str, ...]
     strides: tuple[int, ...]
     module: _Compact | _Textbook
-    if name == "compact":
-        module = _Compact()
+    if name in WIDTHS:
+        module = _Compact(WIDTHS[name])
         module.look_at((pictures - mean[:, None, None]) / std[:, None, None])
         names, strides = ("stage1", "stage2", "stage3"), (2, 4, 8)
     else:
