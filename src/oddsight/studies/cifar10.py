@@ -30,7 +30,7 @@ from oddsight.studies.machine import machine
 from oddsight.studies.results import DataFacts, Picture, Shipped, Study, Unknowns
 from oddsight.trivial import BASELINES, trivial_scores
 
-DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "outliers", "rotation")
+DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "longer", "soup")
 DEFAULT_RATE = 0.05
 
 _SHOWN = 12
