@@ -12,7 +12,7 @@ from PIL import Image
 
 from cli_files import assert_failed, run
 from oddsight.errors import DataError, OddsightError
-from oddsight.networks import adapting
+from oddsight.networks import libraries
 from oddsight.networks.settings import Epoch, Settings, best, finished
 from oddsight.networks.training_images import gather, has_class_folders
 from oddsight.report.learning_curves import write_curves
@@ -51,7 +51,7 @@ KNOWN = Settings(
 
 
 def test_without_pytorch_the_command_says_what_to_install(classes, tmp_path, monkeypatch):
-    monkeypatch.setattr(adapting, "find_spec", lambda name: None)
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     outcome = run("adapt", classes, "-o", tmp_path / "own.onnx")
     assert_failed(outcome, "pip install 'oddsight[train]'")
     assert not (tmp_path / "own.onnx").exists()
