@@ -342,16 +342,21 @@ def test_pictures_of_one_small_size_are_gathered_as_they_are_and_others_are_resi
     assert np.load(tmp_path / "pictures.npy", mmap_mode="r").shape == (2, 32, 32, 3)
 
 
+TINY = {"network": "efficientnet-lite0", "size": 32, "first_size": 0, "epochs": 1}
+
+
 def test_an_average_answers_with_the_mean_of_the_weights(tmp_path):
     members = [tmp_path / "first", tmp_path / "second", tmp_path / "third"]
-    found = [trained(folder, seed=seed, epochs=1) for seed, folder in enumerate(members)]
-    settings = replace(found[0].settings, mirrored=False)
-    average = average_classifiers(TRAINING, CLASSES, settings, members, tmp_path / "average")
+    found = [trained(folder, seed=seed, **TINY) for seed, folder in enumerate(members)]
+    states = [load_file(folder / "weights.safetensors") for folder in members]
+    settings = found[0].settings
+    average = average_classifiers(CLASSES, settings, members, tmp_path / "average")
     assert np.allclose(average.weights, np.mean([one.weights for one in found], axis=0), atol=1e-6)
-    states = [load_file(folder / "weights.safetensors") for folder in (*members, tmp_path / "average")]
-    for name, value in states[-1].items():
+    assert not np.allclose(average.weights, found[0].weights, atol=1e-4)
+    for name, value in load_file(tmp_path / "average" / "weights.safetensors").items():
         if value.is_floating_point():
-            assert torch.allclose(value, torch.stack([state[name] for state in states[:-1]]).mean(0), atol=1e-6), name
+            mean = torch.stack([state[name].double() for state in states]).mean(0).float()
+            assert torch.allclose(value, mean, rtol=1e-6, atol=1e-7), name
     # What is exported is the averaged network.
     network = load_network(TRAINING, 2, settings, tmp_path / "average").eval()
     extractor = Extractor(backbones.backbone(average.backbone), (average.layer,), 32, "embedding")
@@ -360,18 +365,19 @@ def test_an_average_answers_with_the_mean_of_the_weights(tmp_path):
     with torch.inference_mode():
         expected = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0].numpy()
     logits = loaded.run(None, {"image": picture[None]})[0][0] @ average.weights + average.bias
-    assert np.allclose(logits, expected, atol=1e-4)
-    # Members stay as they are, and equal ones give the same again.
-    again = average_classifiers(TRAINING, CLASSES, settings, members, tmp_path / "again")
+    assert np.allclose(logits, expected, atol=1e-3)
+    again = average_classifiers(CLASSES, settings, members, tmp_path / "again")
     assert again.backbone.read_bytes() == average.backbone.read_bytes()
 
 
 def test_an_average_of_what_cannot_be_averaged_is_refused(compact, tmp_path):
     folder, found = compact
     with pytest.raises(OddsightError, match="at least two trained classifiers, not 1"):
-        average_classifiers(TRAINING, CLASSES, found.settings, [folder], tmp_path)
-    trained(tmp_path / "textbook", "textbook", epochs=1)
-    with pytest.raises(OddsightError, match="textbook holds no finished training of compact"):
-        average_classifiers(TRAINING, CLASSES, found.settings, [folder, tmp_path / "textbook"], tmp_path / "out")
+        average_classifiers(CLASSES, found.settings, [folder], tmp_path)
+    with pytest.raises(OddsightError, match="weights of compact start at random"):
+        average_classifiers(CLASSES, found.settings, [folder, folder], tmp_path)
+    lite = replace(found.settings, network="efficientnet-lite0", size=32)
+    with pytest.raises(OddsightError, match="compact0 holds no finished training of efficientnet-lite0"):
+        average_classifiers(CLASSES, lite, [folder, folder], tmp_path)
     with pytest.raises(OddsightError, match="nothing holds no finished training"):
-        average_classifiers(TRAINING, CLASSES, found.settings, [folder, tmp_path / "nothing"], tmp_path / "out")
+        average_classifiers(CLASSES, lite, [tmp_path / "nothing", folder], tmp_path)

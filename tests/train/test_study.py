@@ -90,6 +90,22 @@ def test_from_data_to_report_and_again_from_what_is_there(data, tmp_path):
     assert {name: (out / name).read_bytes() for name in before} == before
 
 
+def test_an_average_is_made_of_what_was_trained_before_it(data, tmp_path):
+    options = ("study", "cifar10", "--data", data / "known", "-o", tmp_path, "--far", f"noise={data / 'noise'}")
+    shipped = ("--epochs", 1, "--score", "energy", "--false-alarm-rate", 0.2)
+    done = run(*options, "--networks", "fine-tuned,longer,soup", *shipped)
+    assert done.code == 0, done.err
+    rows = {row["run"]: row for row in csv.DictReader((tmp_path / "classification.csv").open())}
+    assert list(rows) == ["fine-tuned", "longer", "soup"]
+    assert (rows["soup"]["epochs"], float(rows["soup"]["train_seconds"])) == ("0", 0)
+    whole = sum(float(rows[name]["train_seconds"]) for name in ("fine-tuned", "longer"))
+    assert float(rows["soup"]["seconds_with_start"]) == pytest.approx(whole, rel=1e-3)
+    assert {row["run"] for row in csv.DictReader((tmp_path / "curves.csv").open())} == {"fine-tuned", "longer"}
+    known = oddsight.load(tmp_path / "soup-energy.onnx").metadata.classes
+    assert known.head["average_of"] == ["fine-tuned-0", "longer-0"]
+    assert "Model soups" in (tmp_path / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -98,6 +114,7 @@ def test_from_data_to_report_and_again_from_what_is_there(data, tmp_path):
         (["--networks", "probe", "--score", "luck"], "no score 'luck'"),
         (["--networks", "probe", "--seeds", ""], "name a seed of 0 or more"),
         (["--networks", "outliers"], "outliers needs fine-tuned of seed 0, which has not been trained"),
+        (["--networks", "soup"], "soup needs fine-tuned of seed 0, which has not been trained"),
         (["--networks", "probe", "--false-alarm-rate", "0.001"], "at least 999 calibration images"),
     ],
 )

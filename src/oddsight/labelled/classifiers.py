@@ -182,33 +182,31 @@ def train(
         on_epoch=on_epoch,
     )
     record: dict[str, JsonValue] = {"classifier": settings.network, "settings": as_json(trained.settings)}
-    return _as_classifier(trained, parts, record), trained
+    return _as_classifier(trained, parts.training.classes, record), trained
 
 
 def average(
-    parts: Parts, settings: ClassifierSettings, members: Sequence[Path], folder: Path, *, progress: Progress = silent
+    classes: tuple[str, ...], settings: ClassifierSettings, members: Sequence[Path], folder: Path
 ) -> tuple[Classifier, TrainedClassifier]:
     """A classifier whose network is the average of trained ones, and what became of it.
 
     Args:
-        parts: Of the images.
-        settings: Of the network.
-        members: See :func:`oddsight.networks.classifiers.average_classifiers`, as for the other arguments.
+        classes: Their names.
+        settings: See :func:`oddsight.networks.classifiers.average_classifiers`, as for the other arguments.
+        members: See there.
         folder: See there.
-        progress: Called with phase, done and total.
     """
-    training = gathered(parts.training.images, parts.training.labels, settings.size, progress=progress)
-    averaged = average_classifiers(training, parts.training.classes, settings, members, folder)
+    averaged = average_classifiers(classes, settings, members, folder)
     record: dict[str, JsonValue] = {
         "network": settings.network,
         "size": settings.size,
         "mirrored": settings.mirrored,
         "average_of": [member.name for member in members],
     }
-    return _as_classifier(averaged, parts, record), averaged
+    return _as_classifier(averaged, classes, record), averaged
 
 
-def _as_classifier(trained: TrainedClassifier, parts: Parts, record: Mapping[str, JsonValue]) -> Classifier:
+def _as_classifier(trained: TrainedClassifier, classes: tuple[str, ...], record: Mapping[str, JsonValue]) -> Classifier:
     network = backbones.backbone(trained.backbone)
     extractor = Extractor(network, (trained.layer,), trained.settings.size, "embedding")
-    return Classifier(extractor, Head(trained.weights, trained.bias), parts.training.classes, record)
+    return Classifier(extractor, Head(trained.weights, trained.bias), classes, record)

@@ -21,7 +21,10 @@ from oddsight.networks.picture_arrays import Arrays
 from oddsight.networks.settings import Epoch
 
 if TYPE_CHECKING:
+    import torch
+
     from oddsight.networks.classifying import Classifying, Network
+    from oddsight.networks.exporting import TorchBackbone
 
 _LOOKED_AT = 2000
 """Pictures from which a network from scratch takes the statistics of its first layer."""
@@ -110,42 +113,49 @@ def train_classifier(
 
 
 def average_classifiers(
-    training: Arrays, classes: Sequence[str], settings: ClassifierSettings, members: Sequence[Path], folder: Path
+    classes: Sequence[str], settings: ClassifierSettings, members: Sequence[Path], folder: Path
 ) -> TrainedClassifier:
-    """A classifier whose weights are the mean of those of trained ones: a model soup.
+    """A classifier whose weights are the mean of those of fine-tuned ones: a model soup.
 
-    It answers as fast as one of them, and better than each if they come from one network that was trained in several
-    ways (Wortsman et al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without
-    increasing inference time, ICML 2022). Nothing is learnt. Needs the ``train`` extra.
+    It is one network, and often better than each if all were trained in several ways from the same one (Wortsman et
+    al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
+    time, ICML 2022). Nothing is learnt. Needs the ``train`` extra.
 
     Args:
-        training: What they learnt from.
         classes: Their names.
         settings: Of the network: its name, size and whether it is mirrored; those of a training stay unused.
         members: Folders of finished trainings of the same network, at least two.
         folder: Where network, head and record are written.
 
     Raises:
-        OddsightError: If there are fewer than two, or one holds no finished training of that network.
+        OddsightError: If there are fewer than two, one holds no finished training of that network, or they started
+            from scratch, where each finds weights of its own.
     """
     if len(members) < 2:
         raise OddsightError(f"an average takes at least two trained classifiers, not {len(members)}")
+    if settings.from_scratch:
+        raise OddsightError(f"weights of {settings.network} start at random, so their average means nothing")
     require_training()
     make_folder(folder)
     check_writable(folder / "network.onnx")
-    settings = _resolved(settings)
-    network, *others = (load_network(training, len(classes), settings, member) for member in members)
-    average = network.state_dict()
-    states = [other.state_dict() for other in others]
-    for name, value in average.items():
-        if value.is_floating_point():
-            total = sum((state[name].double() for state in states), value.double())
-            value.copy_(total / len(members))
+    import torch
+
+    from oddsight.networks.classifying import Network
+
+    with torch.random.fork_rng(devices=[]):
+        network = Network(_pretrained(settings), len(classes))
+    total: dict[str, torch.Tensor] = {}
+    for member in members:
+        _load(network, member)
+        for name, value in network.state_dict().items():
+            total[name] = total[name] + value if name in total else value.double()
+    network.load_state_dict({name: value / len(members) for name, value in total.items()})
     identity = {
-        "images": training.fingerprint,
         "classes": list(classes),
+        "network": settings.network,
+        "size": settings.size,
+        "mirrored": settings.mirrored,
         "members": {member.name: _kept_fingerprint(member) for member in members},
-        **as_json(settings),
     }
     _write(network, (), identity, folder)
     return TrainedClassifier(folder / "network.onnx", *read_head(folder), network.stage, settings, ())
@@ -179,29 +189,40 @@ def _module(
     import torch
 
     from oddsight.networks.classifying import Classifying, Network
-    from oddsight.networks.compact import scratch
-    from oddsight.networks.exporting import torch_backbone
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        if settings.from_scratch:
-            lots = np.random.default_rng(settings.seed)
-            chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
-            pictures = torch.from_numpy(training.pictures[chosen]).permute(0, 3, 1, 2).float()
-            backbone = scratch(settings.network, settings.size, pictures)
-        else:
-            backbone = torch_backbone(settings.network)
-            for size in {settings.size, settings.first_size or settings.size}:
-                if backbone.fixed or size % backbone.multiple:
-                    raise OddsightError(
-                        f"the size for {settings.network} must be a multiple of {backbone.multiple}, not {size}"
-                    )
-            backbone.size = settings.size
-        backbone.mirrored = settings.mirrored
+        backbone = _scratch(training, settings) if settings.from_scratch else _pretrained(settings)
         network = Network(backbone, classes)
         if start is not None:
             _load(network, start)
         return Classifying(network, training, validation, settings)
+
+
+def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:
+    import torch
+
+    from oddsight.networks.compact import scratch
+
+    lots = np.random.default_rng(settings.seed)
+    chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
+    pictures = torch.from_numpy(training.pictures[chosen]).permute(0, 3, 1, 2).float()
+    backbone = scratch(settings.network, settings.size, pictures)
+    backbone.mirrored = settings.mirrored
+    return backbone
+
+
+def _pretrained(settings: ClassifierSettings) -> TorchBackbone:
+    from oddsight.networks.exporting import torch_backbone
+
+    backbone = torch_backbone(settings.network)
+    for size in {settings.size, settings.first_size or settings.size}:
+        if backbone.fixed or size % backbone.multiple:
+            raise OddsightError(
+                f"the size for {settings.network} must be a multiple of {backbone.multiple}, not {size}"
+            )
+    backbone.size, backbone.mirrored = settings.size, settings.mirrored
+    return backbone
 
 
 def load_network(training: Arrays, classes: int, settings: ClassifierSettings, folder: Path) -> Network:

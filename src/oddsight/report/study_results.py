@@ -100,7 +100,7 @@ def _runs(found: Conclusions) -> Table:
                 f"{row.size}",
                 quantity(row.parameters),
                 f"{row.epochs}" if row.epochs else "\u2013",
-                duration(row.train_seconds),
+                duration(row.train_seconds) if row.train_seconds else "\u2013",
             )
             for row in rows
         ),

@@ -269,7 +269,7 @@ def again(found: Conclusions) -> Section:
         (
             f"{row.title} ({row.run})",
             str(row.seed),
-            duration(row.train_seconds),
+            duration(row.train_seconds) if row.train_seconds else "\u2013",
             duration(row.seconds_with_start),
             duration(sum(scored.seconds for scored in run.scores)) if run.scores else "",
             quantity(row.parameters),

@@ -22,7 +22,7 @@ from oddsight.classification_metrics import temperature
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, OddsightError
-from oddsight.files import atomic_write
+from oddsight.files import atomic_write, make_folder
 from oddsight.graphs.building import chain
 from oddsight.graphs.running import run as run_graph
 from oddsight.graphs.running import session
@@ -113,7 +113,7 @@ def trained(
         OddsightError: If a training that it needs is not there, and as :func:`train`.
     """
     folder = work / f"{recipe.name}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     curves: tuple[Epoch, ...] = ()
     evaluated: tuple[Scored, ...] = ()
     names = sets.by_name()
@@ -130,7 +130,7 @@ def trained(
                 raise OddsightError(f"{recipe.name} needs {name} of seed {seed}, which has not been trained")
         planned = classifier_settings(recipe.network, **{**recipe.changes, **(changes or {}), "seed": seed})
         if recipe.members:
-            classifier, found = average(sets.parts, planned, before, folder, progress=progress)
+            classifier, found = average(sets.test.classes, planned, before, folder)
             settings = dict(classifier.record)
         else:
             start = before[0] if before else None

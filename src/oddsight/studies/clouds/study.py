@@ -19,6 +19,7 @@ from oddsight.calibration import check_rate
 from oddsight.comparison.running import shared_features
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import OddsightError
+from oddsight.files import make_folder
 from oddsight.memory import parse_bytes
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
@@ -198,7 +199,7 @@ def _seeds(seeds: Sequence[int] | Mapping[str, Sequence[int]], name: str) -> Seq
 
 
 def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     return path
 
 
