@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oddsight.calibration import decide, images_needed, p_values, smallest_rate
+from oddsight.calibration import advised_rate, decide, images_needed, p_values, smallest_rate
 from oddsight.errors import DataError
 from oddsight.graphs.calibrating import calibrating, calibration_scores
 
@@ -108,8 +108,15 @@ def test_rates_outside_of_zero_to_one_are_refused(rate):
         decide(np.arange(10, dtype=np.float32), rate)
 
 
+@given(st.integers(1, 10**7))
+def test_a_rate_that_is_advised_can_be_had(n):
+    typed = float(f"{advised_rate(n):.3g}")
+    assert images_needed(typed) <= n
+    assert smallest_rate(n) * (1 - 1e-9) <= typed <= 1.01 * smallest_rate(n)
+
+
 def test_an_error_says_what_it_takes():
-    with pytest.raises(DataError, match=r"0.001 takes at least 999 .* there are 10: ask for 0.0909 or more"):
+    with pytest.raises(DataError, match=r"0.001 takes at least 999 .* there are 10: ask for 0.091 or more"):
         decide(np.arange(10, dtype=np.float32), 0.001)
     with pytest.raises(DataError, match="at least 1 calibration images, and there are 0"):
         decide(np.zeros(0, np.float32), 0.5)

@@ -169,6 +169,15 @@ def hostile_pickles(folder: Path):
     }
 
 
+@pytest.mark.parametrize("again", [b"\x32\x86", b"q\x01h\x01\x86", b"N0q\x01h\x01\x86", b"\x94h\x00\x86"])
+def test_a_name_that_takes_for_ever_is_refused(tmp_path, again):
+    """A tuple of the same tuple twice, 45 times over: its hash would take years, and no signal ends that."""
+    bomb = b"\x80\x04}(K\x01" + 45 * again + b"K\x01s."
+    path = write_files(tmp_path, python_files(IMAGES, LABELS) | {"data_batch_2": bomb})
+    with pytest.raises(DataError, match="data_batch_2 is damaged"):
+        read_classes(path)
+
+
 @pytest.mark.parametrize("name", hostile_pickles(Path()))
 @pytest.mark.parametrize("archived", [False, True])
 def test_a_hostile_pickle_is_refused_and_not_run(tmp_path, name, archived):
@@ -318,6 +327,16 @@ def test_damaged_archives(tmp_path):
         read_classes(path)
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_an_archive_of_headers_upon_headers(tmp_path, kind):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 0
+    path = tmp_path / "cifar-10-python.tar"
+    path.write_bytes(5000 * header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_classes(path)
+
+
 def test_archives_that_hold_too_much(tmp_path, monkeypatch):
     files = python_files(IMAGES, LABELS)
     path = tmp_path / "cifar-10-python.tar.gz"
@@ -427,6 +446,35 @@ def test_class_folders_of_splits(tmp_path, name):
         read_classes(tmp_path)
 
 
+def test_splits_in_capitals_with_images_beside_their_classes(tmp_path):
+    for split, part in (("Train", slice(0, 6)), ("Test", slice(6, 12))):
+        write_class_folders(tmp_path / split, IMAGES[part], LABELS[part])
+    for stray in (tmp_path / "Train" / "thumb.png", tmp_path / "sheet.png"):
+        Image.fromarray(IMAGES[0]).save(stray)
+    splits = read_classes(tmp_path)
+    assert list(splits) == ["train", "test"]
+    assert splits["train"].classes == CLASSES
+    assert [(Path(error.path).name, error.reason) for error in splits["train"].errors] == [
+        ("thumb.png", "lies in no folder of a class")
+    ]
+
+
+def test_a_class_may_lie_in_a_linked_folder(tmp_path):
+    path = write_class_folders(tmp_path / "c", IMAGES, LABELS)
+    (path / "cat").rename(tmp_path / "elsewhere")
+    (path / "cat").mkdir()
+    (path / "cat" / "linked").symlink_to(tmp_path / "elsewhere")
+    (path / "cat" / "round").symlink_to(path / "cat")
+    assert sorted(rows(read_classes(path)["train"])) == sorted(wanted(IMAGES, LABELS))
+
+
+def test_a_class_called_train_may_have_folders(tmp_path):
+    write_class_folders(tmp_path, IMAGES, LABELS, ("boat", "test", "train"))
+    for name in ("old", "new"):
+        write_class_folders(tmp_path / "train", IMAGES[:1], [0], (name,))
+    assert read_classes(tmp_path)["train"].classes == ("boat", "test", "train")
+
+
 def test_a_class_may_be_called_train(tmp_path):
     write_class_folders(tmp_path, IMAGES, LABELS, ("boat", "test", "train"))
     assert list(read_classes(tmp_path)) == ["train"]
@@ -487,6 +535,13 @@ def test_parquet_that_cannot_be_read(tmp_path):
         write_parquet_file(path, IMAGES[:3], labels)
         with pytest.raises(DataError, match=message):
             read_classes(tmp_path)
+    for label, message in ((2**40, "is no index of a class"), (10**6, "the label 1,000,000, but 3 images")):
+        write_parquet_file(path, IMAGES[:3], [0, 1, label], metadata=None)
+        with pytest.raises(DataError, match=message):
+            read_classes(tmp_path)
+    write_parquet_file(path, IMAGES[:3], pyarrow.array([0, 1, 2**63 + 5], pyarrow.uint64()))
+    with pytest.raises(DataError, match="is no index of a class"):
+        read_classes(tmp_path)
     write_parquet_file(path, IMAGES[:3], LABELS[:3], label="target")
     with pytest.raises(DataError, match="needs a column of pictures"):
         read_classes(tmp_path)

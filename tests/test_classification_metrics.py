@@ -144,15 +144,33 @@ def test_proper_scores_at_the_ends():
     assert brier([[1.0, 0.0]], [0]) == 0
 
 
+def doubtful(logits, labels):
+    """The negative log-likelihood of labels of which a share of 1/(n + 2) is left to the other classes."""
+    count, classes = np.shape(logits)
+    doubt = 1 / (count + 2)
+    targets = np.full((count, classes), doubt / max(1, classes - 1))
+    targets[np.arange(count), labels] = 1 - doubt if classes > 1 else 1
+    return -(targets * log_softmax(logits, axis=1)).sum(1).mean()
+
+
 @given(judged())
 @settings(deadline=None)
 def test_no_other_temperature_is_better(data):
     logits, labels = data
     best = temperature(logits, labels)
     assert COLDEST <= best <= HOTTEST
-    reached = negative_log_likelihood(logits / best, labels)
+    reached = doubtful(logits / best, labels)
     for other in np.geomspace(COLDEST, HOTTEST, 60):
-        assert reached <= negative_log_likelihood(logits / other, labels) + 1e-9
+        assert reached <= doubtful(logits / other, labels) + 1e-9
+
+
+def test_nothing_is_certain_because_few_images_were_right():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 45)
+    logits = rng.normal(0, 1, (45, 4)) + 9 * np.eye(4)[labels]
+    assert (logits.argmax(1) == labels).all()
+    sure = softmax(logits / temperature(logits, labels), axis=1).max(1)
+    assert sure.mean() == pytest.approx(1 - 1 / 47, abs=0.005)
 
 
 def test_temperature_undoes_a_scale():
@@ -165,7 +183,7 @@ def test_temperature_undoes_a_scale():
     assert temperature(logits + rng.normal(0, 50, (4000, 1)), labels) == pytest.approx(right, rel=1e-9)
 
     def cost(t):
-        return -log_softmax(logits / t, axis=1)[np.arange(len(labels)), labels].mean()
+        return doubtful(logits / t, labels)
 
     assert right == pytest.approx(minimize_scalar(cost, bounds=(0.05, 20), method="bounded").x, abs=1e-4)
     confident = softmax(logits * 3, axis=1)
@@ -176,9 +194,9 @@ def test_temperature_undoes_a_scale():
 @pytest.mark.parametrize(
     ("logits", "labels", "expected"),
     [
-        ([[2.0, 0.0], [0.0, 3.0]], [0, 1], COLDEST),  # all right: the surer the better
-        ([[90.0, 0.0], [0.0, 90.0]], [0, 1], COLDEST),
-        ([[9e5, 0.0], [0.0, 9e5]], [0, 1], 1.0),  # right beyond doubt at any temperature
+        ([[0.01, 0.0], [0.0, 0.01]], [0, 1], COLDEST),
+        ([[90.0, 0.0], [0.0, 90.0]], [0, 1], HOTTEST),  # two images prove little
+        ([[9e5, 0.0], [0.0, 9e5]], [0, 1], HOTTEST),
         ([[2.0, 0.0], [0.0, 3.0]], [1, 0], HOTTEST),
         ([[1e4, 0.0], [0.0, 1e4]], [1, 0], HOTTEST),
         ([[1.0, 1.0], [4.0, 4.0]], [1, 0], 1.0),

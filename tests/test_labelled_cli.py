@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def test_what_a_file_promises_is_said_by_class(world, tmp_path):
     assert outcome.err.splitlines()[1] == (
         f"rejects at most 30 % of the images taken for each class: scores above {lowest:.6g} to {highest:.6g}, by the "
         f"class; with {model.fewest} calibration images of the rarest class the smallest possible is "
-        f"{100 / (1 + model.fewest):.3g} %"
+        f"{math.ceil(10**4 / (1 + model.fewest)) / 100:.3g} %"
     )
     outcome = run("threshold", world.by_class, "-o", tmp_path / "m.onnx", "--score", 0.5)
     assert outcome.err.splitlines()[1] == "rejects scores above 0.5, set by hand"

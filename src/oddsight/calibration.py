@@ -48,6 +48,12 @@ def smallest_rate(n: int) -> float:
     return 1 / (n + 1)
 
 
+def advised_rate(n: int) -> float:
+    """The smallest rate of three digits that ``n`` calibration images can promise: to be read and typed."""
+    scale = 10.0 ** (2 - math.floor(math.log10(smallest_rate(n))))
+    return math.ceil(smallest_rate(n) * scale / _SLACK) / scale
+
+
 def check_rate(rate: float) -> None:
     """Refuse rates that are no shares, or that no number of images could promise.
 
@@ -74,7 +80,7 @@ def decide(scores: NDArray[np.float32], rate: float) -> Decision:
     if alarms < 1:
         raise DataError(
             f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images, "
-            f"and there are {n:,}: ask for {smallest_rate(n):.3g} or more, or add normal images"
+            f"and there are {n:,}: ask for {advised_rate(n):.3g} or more, or add normal images"
         )
     return Decision(float(np.sort(scores)[n - alarms]), rate)
 
@@ -100,7 +106,7 @@ def decide_by_class(
     counts = np.bincount(classes, minlength=len(names))
     fewest = int(counts.argmin())
     if counts[fewest] < images_needed(rate):
-        more = f"ask for {smallest_rate(int(counts[fewest])):.3g} or more, " * bool(counts[fewest])
+        more = f"ask for {advised_rate(int(counts[fewest])):.3g} or more, " * bool(counts[fewest])
         raise DataError(
             f"a rate of {rate:g} for each class takes at least {images_needed(rate):,} calibration images of each, and "
             f"{counts[fewest]:,} were taken for {plain(names[fewest])}: {more}add images, or use one threshold for all "

@@ -198,16 +198,17 @@ def negative_log_likelihood(logits: npt.ArrayLike, labels: npt.ArrayLike) -> flo
 def temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The temperature T at which ``softmax(logits / T)`` has the least negative log-likelihood (Guo et al., ICML 2017).
 
-    The likelihood is convex in 1/T, so the zero of its slope is the one minimum. Images that are all classified
-    correctly would take T to 0, and logits that mislead to infinity: it stays within :data:`COLDEST` and
-    :data:`HOTTEST`. It never changes which class is said.
+    Images that are all classified correctly would take T to 0, and each probability to 1. So of every label a share
+    ``1 / (n + 2)`` is left to the other classes, as one more image may be of another (Platt, Probabilistic outputs for
+    support vector machines, 1999). The likelihood is convex in 1/T, so the zero of its slope is the one minimum; T
+    stays within :data:`COLDEST` and :data:`HOTTEST`. It never changes which class is said.
 
     Args:
         logits: ``[n, K]`` of images that were not learned from.
         labels: Their true classes, ``[n]``.
 
     Returns:
-        From 0.05 to 20; 1 where T changes nothing: logits that are all equal, or images right beyond all doubt.
+        From 0.05 to 20; 1 where T changes nothing, as logits are all equal.
     """
     from scipy.optimize import brentq
     from scipy.special import softmax
@@ -215,9 +216,11 @@ def temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     table, truth = _table("logits", logits, labels)
     table = table - table.max(axis=1, keepdims=True)
     of_truth = table[np.arange(truth.size), truth].mean()
+    of_others = (table.sum(axis=1).mean() - of_truth) / max(1, table.shape[1] - 1)
+    expected = of_truth + (of_others - of_truth) / (truth.size + 2)
 
     def slope(sharpness: float) -> float:
-        return float((softmax(sharpness * table, axis=1) * table).sum(axis=1).mean() - of_truth)
+        return float((softmax(sharpness * table, axis=1) * table).sum(axis=1).mean() - expected)
 
     softest, sharpest = slope(1 / HOTTEST), slope(1 / COLDEST)
     if max(abs(softest), abs(sharpest)) <= 1e-12:

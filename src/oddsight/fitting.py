@@ -18,7 +18,7 @@ from oddsight import backbones, methods
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.calibration import DEFAULT_RATE, check_rate, decide, images_needed, smallest_rate
+from oddsight.calibration import DEFAULT_RATE, advised_rate, check_rate, decide, images_needed, smallest_rate
 from oddsight.datasets.collection import (
     Collection,
     ImageFile,
@@ -217,7 +217,7 @@ def _plan(collection: Collection, rate: float | None, fraction: float | None, me
         if rate is not None:
             raise DataError(
                 f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images, and there "
-                f"are {len(held):,}: add normal images or ask for {smallest_rate(len(held)):.3g} or more"
+                f"are {len(held):,}: add normal images or ask for {advised_rate(len(held)):.3g} or more"
             )
         wanted = smallest_rate(len(held))
     kind = "split" if fraction else "cross"

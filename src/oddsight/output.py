@@ -12,7 +12,7 @@ from rich.text import Text
 from oddsight.backbones import Backbone
 from oddsight.backbones.catalogue import Offer
 from oddsight.backbones.description import Description
-from oddsight.calibration import smallest_rate
+from oddsight.calibration import advised_rate, smallest_rate
 from oddsight.datasets.check import CheckReport
 from oddsight.datasets.collection import unpacked
 from oddsight.evaluation import Evaluation
@@ -77,7 +77,7 @@ def _say_rate(model: Model, quiet: bool) -> None:
         whose = "the images taken for each class"
         above = f"{min(known.thresholds):.6g} to {max(known.thresholds):.6g}, by the class"
         images = "calibration images of the rarest class"
-    least = f"with {model.fewest:,} {images} the smallest possible is {percent(smallest_rate(model.fewest))}"
+    least = f"with {model.fewest:,} {images} the smallest possible is {percent(advised_rate(model.fewest))}"
     rate = f"{verb} at most {percent(decision.false_alarm_rate)} of {whose}"
     note(f"{rate}: scores above {above}; {least}", quiet=quiet)
 

@@ -66,7 +66,12 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         str | None, typer.Option(help="With --labelled: a name from 'oddsight scores'. [default: knn]")
     ] = None,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="With --labelled: promise the rate for each class.")
+        bool,
+        typer.Option(
+            "--per-class",
+            help="With --labelled: promise the rate for each class; where the default cannot be "
+            "reached, the rate is one that is sure to be, about twice the smallest.",
+        ),
     ] = False,
     epochs: Annotated[int | None, typer.Option(help="With --labelled: of training a network.")] = None,
     loss: Annotated[str | None, typer.Option(help="With --labelled: cross-entropy or logitnorm.")] = None,
@@ -251,7 +256,7 @@ def _fit_labelled(
     with progress(quiet) as report:
         model = fit_classes(
             path,
-            score=score or scores.DEFAULT,
+            score=scores.DEFAULT if score is None else score,
             progress=report,
             on_plan=start,
             on_epoch=lambda row: say_class_epoch(row, quiet),

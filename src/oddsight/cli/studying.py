@@ -77,7 +77,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             seeds=numbers_by_name("--seeds", seeds, chosen),
             ship=(
                 ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
-                score or scores.DEFAULT,
+                scores.DEFAULT if score is None else score,
             ),
             rate=false_alarm_rate,
             per_class=per_class,

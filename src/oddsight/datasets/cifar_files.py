@@ -40,6 +40,12 @@ _MOST_CLASSES = 256
 _LONGEST_NAME = 200
 _MOST_STEPS = 10**6  # of a pickle; an official one has some ten thousand
 
+_SIMPLE = {
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "GLOBAL", "STACK_GLOBAL", "REDUCE", "EMPTY_LIST", "EMPTY_DICT"),
+}
+"""Steps of a pickle that make a value whose hash takes no time to speak of: the steps of an official one."""
+
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Rows of 3,072 values (red, green, blue), ``[N, 3072]``, and their labels."""
 
@@ -124,7 +130,7 @@ def _archived(path: Path, wanted: dict[str, str]) -> Iterator[tuple[str, bytes]]
                 pass
     except tarfile.ReadError as error:
         raise DataError(f"{path} is no tar archive, or a damaged one: {plain(str(error))}") from error
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged: {plain(str(error))}") from error
 
 
@@ -244,12 +250,7 @@ def _text(value: object) -> str | None:
 def _unpickled(content: bytes, where: str) -> dict[str, Any]:
     """The dictionary in a pickle, by names as text; values are as the pickle has them."""
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-            if count > _MOST_STEPS:
-                raise DataError(f"{where} is damaged: it takes more than {_MOST_STEPS:,} steps to read")
-            # The place of a value is a number that the file chooses, and memory is taken for all places below it.
-            if "PUT" in opcode.name and isinstance(argument, int) and argument > len(content):
-                raise DataError(f"{where} is damaged: a value has the number {argument:,}")
+        _check_steps(content, where)
         found = _Reader(io.BytesIO(content), encoding="bytes").load()
     except DataError:
         raise
@@ -263,6 +264,28 @@ def _unpickled(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{where} holds no dictionary")
     return {name: value for written, value in found.items() if (name := _text(written)) is not None}
+
+
+def _check_steps(content: bytes, where: str) -> None:
+    """Refuse a pickle that would take for ever, or all memory.
+
+    A value that is taken up again must be one that is made in a single step. A tuple of the same tuple twice, of that
+    twice and so on, is short to write, and takes for ever as the name of a value.
+    """
+    notes: dict[int, bool] = {}
+    before = ""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if count > _MOST_STEPS:
+            raise DataError(f"{where} is damaged: it takes more than {_MOST_STEPS:,} steps to read")
+        name, number = opcode.name, argument if isinstance(argument, int) else len(notes)
+        if name == "DUP" or ("GET" in name and not notes.get(number, True)):
+            raise DataError(f"{where} is damaged: it takes up a value again that is no text")
+        if "PUT" in name or name == "MEMOIZE":
+            # The place of a value is a number that the file chooses, and memory is taken for all places below it.
+            if number > len(content):
+                raise DataError(f"{where} is damaged: a value has the number {number:,}")
+            notes[number] = before in _SIMPLE
+        before = name
 
 
 class _UnknownNameError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _TABLE = "trainLabels.csv"
 
 def is_class_folders(path: Path) -> bool:
     """Whether the path holds class folders, or a folder ``train`` of them."""
-    return path.is_dir() and (len(_class_folders(path)) > 1 or _is_split(path / "train"))
+    return path.is_dir() and (len(_class_folders(path)) > 1 or "train" in _splits(path))
 
 
 def read_class_folders(path: Path, progress: Progress) -> dict[str, ClassImages]:
@@ -32,14 +33,10 @@ def read_class_folders(path: Path, progress: Progress) -> dict[str, ClassImages]
     Raises:
         DataError: If they have not, or nothing of a split can be read.
     """
-    if not _is_split(path / "train"):
+    found = _splits(path)
+    if "train" not in found:
         return {"train": _read_folders(path, progress)}
-    splits = {
-        split: _read_folders(path / name, progress)
-        for split, names in SPLITS.items()
-        for name in names
-        if _is_split(path / name)
-    }
+    splits = {split: _read_folders(folder, progress) for split, folder in found.items()}
     classes = splits["train"].classes
     for split, data in splits.items():
         odd = sorted({*classes} ^ {*data.classes})
@@ -99,17 +96,40 @@ def _table(path: Path) -> dict[str, str]:
     return labels
 
 
-def _is_split(path: Path) -> bool:
-    """Whether there is a folder of that name that holds class folders and no images beside them."""
-    if not path.is_dir() or not _class_folders(path):
-        return False
-    return not any(map(_is_image, path.iterdir()))
+def _splits(path: Path) -> dict[str, Path]:
+    """The folders called like splits that hold class folders.
+
+    One of them may be a class of that name, with images of its own and in folders, beside others: so where there are
+    other class folders, a split holds no images but those of its classes.
+    """
+    folders = _class_folders(path)
+    named = {folder: split for split, names in SPLITS.items() for folder in folders if folder.name.lower() in names}
+    return {
+        split: folder
+        for folder, split in named.items()
+        if _class_folders(folder) and (len(named) == len(folders) or not any(map(_is_image, folder.iterdir())))
+    }
 
 
 def _class_folders(path: Path) -> list[Path]:
     """The folders with at least one image in them, by name."""
     entries = sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name != "__MACOSX")
-    return [entry for entry in entries if not entry.name.startswith(".") and any(map(_is_image, entry.rglob("*")))]
+    return [entry for entry in entries if not entry.name.startswith(".") and _holds_images(entry)]
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether an image lies in the folder or in one below it, links followed as in :func:`find_images`."""
+    seen = set()
+    for place, below, files in os.walk(folder, followlinks=True):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if any(_is_image(Path(place, name)) for name in files):
+            return True
+        below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
+    return False
 
 
 def _is_image(path: Path) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
+_LARGEST_LABEL = 2**31 - 1
 _ROWS = 256  # whose encoded pictures are in memory at a time
 _GROUP = 1024  # rows that are written together
 
@@ -58,8 +59,7 @@ def read_parquet(path: Path, progress: Progress) -> dict[str, ClassImages]:
     if len(names) > 1:
         raise DataError(f"the files in {path} name different classes")
     rows = {split: _read(split, files, progress) for split, files in shards.items()}
-    most = max(int(labels.max(initial=-1)) for _, labels, _, _ in rows.values())
-    classes = names.pop() if names else tuple(str(label) for label in range(most + 1))
+    classes = names.pop() if names else _numbered(path, [labels for _, labels, _, _ in rows.values()])
     splits = {}
     for split, (pixels, labels, called, errors) in rows.items():
         if not called:
@@ -69,6 +69,14 @@ def read_parquet(path: Path, progress: Progress) -> dict[str, ClassImages]:
         except DataError as error:
             raise DataError(f"{path}, {split}: {error}") from None
     return splits
+
+
+def _numbered(path: Path, labels: Sequence[NDArray[np.int64]]) -> tuple[str, ...]:
+    """Names of classes of which only the numbers are known."""
+    most, images = max(int(some.max(initial=-1)) for some in labels), sum(map(len, labels))
+    if most >= max(images, 2):
+        raise DataError(f"{path} has the label {most:,}, but {images:,} images and no names of classes")
+    return tuple(str(label) for label in range(most + 1))
 
 
 class _Table:
@@ -95,6 +103,8 @@ class _Table:
             for picture, label in zip(columns[self.image], columns[self.label], strict=True):
                 if label is None:
                     raise DataError(f"{self.path} has a picture without a label")
+                if abs(label) > _LARGEST_LABEL:
+                    raise DataError(f"{self.path} has the label {label}, which is no index of a class")
                 yield picture, label
 
 

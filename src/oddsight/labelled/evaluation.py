@@ -128,6 +128,14 @@ def evaluate_classes(
     sets = {f"images of {plain(name)}": images for name, images in (unknown or {}).items()}
     for what, images in {"labelled images": data.images, **sets}.items():
         _check_images(model, what, images)
+    known_contents = {image.content for image in data.images}
+    for what, images in sets.items():
+        shared = [image for image in images if image.content in known_contents]
+        if shared:
+            raise DataError(
+                f"{len(shared):,} of {len(images):,} {what} are among the labelled images, too, such as "
+                f"{shared[0].path}: an image cannot be both"
+            )
     known = _judged(model, data.images, progress)
     results = {name: _judged(model, images, progress) for name, images in (unknown or {}).items()}
     index = {name: number for number, name in enumerate(model.classes)}

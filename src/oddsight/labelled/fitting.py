@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from oddsight import backbones, scores
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor
-from oddsight.calibration import DEFAULT_RATE, check_rate, images_needed, smallest_rate
+from oddsight.calibration import DEFAULT_RATE, advised_rate, check_rate, images_needed, smallest_rate
 from oddsight.classification_metrics import temperature
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.classes import read_classes
@@ -211,7 +211,7 @@ def _reachable(calibration: ClassImages, rate: float | None, *, per_class: bool)
             each = " of each class" * per_class
             raise DataError(
                 f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images{each}, and "
-                f"there are {count:,}: add images or ask for {smallest_rate(count):.3g} or more"
+                f"there are {count:,}: add images or ask for {advised_rate(count):.3g} or more"
             )
         return rate
     # Fewer images are taken for a class than belong to it where some are taken for another.

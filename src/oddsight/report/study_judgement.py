@@ -204,8 +204,8 @@ def _limits_of_unknowns(found: Conclusions) -> Iterator[str]:
     if shared:
         named = joined([f"{one.shared:,} of {one.name}" for one in shared])
         yield (
-            f"Some unknown pictures were among the training images and were left out: {named}. Others like them may "
-            "remain."
+            f"Some unknown pictures were among those of the known classes and were left out: {named}. Others like them "
+            "may remain."
         )
 
 

@@ -119,8 +119,9 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     train = _limited(splits["train"], limit)
     parts = divided(train, calibration_fraction, 0)
     learnt = {image.content for image in parts.images}
-    read = {one.name: _unknown(one, learnt, progress) for one in unknown}
     test = splits["test"]
+    of_classes = learnt | {image.content for image in test.images}
+    read = {one.name: _unknown(one, of_classes, progress) for one in unknown}
     unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in learnt])
     sets = Sets(parts, unseen, {name: images for name, (images, _) in read.items()})
     every = [one for one in scores.names() if not one.startswith(scores.PREFIX)]
@@ -168,12 +169,12 @@ def _first(order: Sequence[int], data: ClassImages, label: int, limit: int) -> l
     return [index for index in order if data.labels[index] == label][:limit]
 
 
-def _unknown(source: UnknownSource, learnt: set[str], progress: Progress) -> tuple[list[ImageFile], int]:
-    """Images of none of the classes, without those that are learnt from, and how many these were."""
+def _unknown(source: UnknownSource, of_classes: set[str], progress: Progress) -> tuple[list[ImageFile], int]:
+    """Images of none of the classes, without those that are among the classes' images, and how many these were."""
     images = read_unlabelled(source.path, progress=progress)
-    kept = [image for image in images if image.content not in learnt]
+    kept = [image for image in images if image.content not in of_classes]
     if not kept:
-        raise DataError(f"all images of {source.path} are among those to learn from")
+        raise DataError(f"all images of {source.path} are among those of the known classes")
     return kept, len(images) - len(kept)
 
 

@@ -255,7 +255,9 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
         with np.load(path, allow_pickle=False) as file:
             if np.array_equal(file["state"], state) and float(file["weights"]) == float(np.abs(found.weights).sum()):
                 return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, 0.0)
-    training = gathered(sets.parts.training.images, sets.parts.training.labels, found.settings.size)
+    training = gathered(
+        sets.parts.training.images, sets.parts.training.labels, found.settings.size, file=folder / "training.npy"
+    )
     network = load_network(training, len(sets.test.classes), found.settings, folder)
     values = {
         one: odin_scores(network, images, found.settings.size, progress=progress) for one, images in wanted.items()

@@ -60,7 +60,7 @@ class Unknowns:
         name: As given.
         near: Whether they resemble the classes (other objects in photographs); otherwise far.
         count: How many.
-        shared: Pictures that are also among the images learnt from; left out.
+        shared: Pictures that are also among the images of the known classes; left out.
         examples: Some.
         baselines: AUROC of measures that know nothing, such as mean brightness, by their names; the better direction.
     """
