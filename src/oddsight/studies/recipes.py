@@ -65,6 +65,15 @@ RECIPES: dict[str, Recipe] = {
             "wide",
         ),
         Recipe(
+            "wide-longer",
+            "Wider network, trained for longer",
+            "The wider network, trained for twelve more epochs on a cycle of their own, with larger shifts and a "
+            "larger weight decay.",
+            "wide",
+            {"epochs": 12, "shift": 0.1, "weight_decay": 0.3},
+            "wide",
+        ),
+        Recipe(
             "probe",
             "Linear probe",
             "Logistic regression on the frozen features of EfficientNet-Lite0 (ImageNet): the quick baseline, "
@@ -85,6 +94,21 @@ RECIPES: dict[str, Recipe] = {
             "answers are averaged over a picture and its mirror image.",
             "efficientnet-lite0",
             {"epochs": 5, "first_size": 0, "learning_rate": 4e-4, "mirrored": True},
+            "fine-tuned",
+        ),
+        Recipe(
+            "varied",
+            "Fine-tuned on varied pictures",
+            "The fine-tuned network, trained for four more epochs of larger pictures, which are also turned a little "
+            "and changed in colour; its answers are averaged over a picture and its mirror image.",
+            "efficientnet-lite0",
+            {
+                "epochs": 4,
+                "first_size": 0,
+                "learning_rate": 4e-4,
+                "augment": ("flip", "crop", "cutout", "rotation", "colour"),
+                "mirrored": True,
+            },
             "fine-tuned",
         ),
         Recipe(
@@ -122,6 +146,23 @@ RECIPES: dict[str, Recipe] = {
             "efficientnet-lite0",
             {"mirrored": True},
             members=("fine-tuned", "longer"),
+        ),
+        Recipe(
+            "soup-of-three",
+            "Average of three fine-tuned networks",
+            "The same, with what the fine-tuned network became on varied pictures as a third.",
+            "efficientnet-lite0",
+            {"mirrored": True},
+            members=("fine-tuned", "longer", "varied"),
+        ),
+        Recipe(
+            "larger",
+            "Fine-tuned on larger pictures",
+            "The average of three fine-tuned networks, trained for two more epochs on pictures of 128 pixels; its "
+            "answers are averaged over a picture and its mirror image.",
+            "efficientnet-lite0",
+            {"size": 128, "epochs": 2, "first_size": 0, "learning_rate": 3e-4, "mirrored": True},
+            "soup-of-three",
         ),
     )
 }
