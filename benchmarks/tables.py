@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -157,6 +157,18 @@ def unknowns(rows: list[Row], runs: list[str]) -> str:
     return "\n\n".join(tables)
 
 
+def sums(rows: list[Row]) -> str:
+    """What is chosen on half of the classes, and how good it is there and on the other half; means over halves."""
+    body = []
+    for (size,), own in grouped(rows, "scores").items():
+        counts = Counter(row["chosen"] for row in own)
+        chosen = ", ".join(f"`{name}` ({count} of {len(own)})" for name, count in counts.most_common(3))
+        columns = ("auroc_where_chosen", "auroc_elsewhere", "energy_elsewhere")
+        means = [f"{statistics.mean(float(row[column]) for row in own):.4f}" for column in columns]
+        body.append([size, *means, chosen])
+    return markdown(["scores", "AUROC where chosen", "elsewhere", "`energy` elsewhere", "chosen"], body)
+
+
 def scenes(rows: list[Row], baselines: list[Row], side: str) -> str:
     """AUROC on one side of the study of clouds, of methods and of trivial baselines; means and ranges over seeds."""
     own = [row for row in rows if row["normal"] == side and not row["error"]]
@@ -251,6 +263,7 @@ def main() -> None:
         put(docs / "known-classes.md", "classifiers", classifiers(runs))
         names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]
         put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
+    put(docs / "scores.md", "sums", sums(read("score_sums.csv")))
     if rows := read("../docs/studies/clouds/scenes.csv"):
         baselines = read("../docs/studies/clouds/baselines.csv")
         put(docs / "clouds.md", "cloudy", scenes(rows, baselines, "cloudy"))

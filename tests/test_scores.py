@@ -459,6 +459,43 @@ def test_settings_that_cannot_work_are_refused(name, settings, message):
         made(name, **settings)
 
 
+SUMS = ("energy+knn", "energy+vim+gen", "msp+one-class:knn+knn")
+
+
+@pytest.mark.parametrize("names_", SUMS)
+def test_a_sum_adds_scores_in_units_of_their_spread(names_, toy):
+    added = by_name(names_).fit(toy.train, toy.labels, toy.head, seed=0)
+    assert added.name == names_
+    expected = np.zeros(len(toy.test))
+    for one in names_.split("+"):
+        part = by_name(one).fit(toy.train, toy.labels, toy.head, seed=0)
+        learnt = scores(part, toy.train, toy.head).astype(np.float64)
+        expected += (scores(part, toy.test, toy.head) - learnt.mean()) / learnt.std()
+    found = scores(added, toy.test, toy.head)
+    assert (found.shape, found.dtype) == ((200,), np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    onnx.checker.check_model(added.graph(), full_check=True)
+    again = by_name(names_).fit(toy.train, toy.labels, toy.head, seed=0)
+    assert again.graph().SerializeToString(deterministic=True) == added.graph().SerializeToString(deterministic=True)
+    assert json.loads(json.dumps(added.settings())) == added.settings()
+    assert auroc(found, scores(added, toy.odd, toy.head)) > 0.9
+
+
+def test_a_sum_with_a_score_that_says_nothing_is_finite(toy):
+    head = Head(np.zeros_like(toy.head.weights), toy.head.bias)
+    added = by_name("energy+knn").fit(toy.train, toy.labels, head, seed=0)
+    assert np.isfinite(scores(added, toy.test, head)).all()
+
+
+def test_sums_of_one_score_or_of_one_twice_are_refused():
+    for name in ("energy+energy", "msp+energy+msp"):
+        with pytest.raises(OddsightError, match="at least two scores, each once"):
+            by_name(name)
+    for name in ("energy+", "+", "energy+luck"):
+        with pytest.raises(OddsightError, match="no score"):
+            by_name(name)
+
+
 def test_names_that_are_none_are_refused():
     for name in ("nonsense", "one-class:patchcore", "lof"):
         with pytest.raises(OddsightError, match=r"no score .*msp.*one-class:lof"):

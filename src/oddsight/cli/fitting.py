@@ -63,7 +63,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         str | None, typer.Option(help="With --labelled: probe, fine-tuned, compact, wide or textbook. [default: probe]")
     ] = None,
     score: Annotated[
-        str | None, typer.Option(help="With --labelled: a name from 'oddsight scores'. [default: knn]")
+        str | None,
+        typer.Option(help="With --labelled: a name from 'oddsight scores', or a sum: energy+knn. [default: knn]"),
     ] = None,
     per_class: Annotated[
         bool,

@@ -41,7 +41,9 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     seeds: Annotated[
         str, typer.Option(help="Seeds of every network, such as 0,1,2, or also of some: 0;textbook=0,1,2.")
     ] = "0",
-    score: Annotated[str | None, typer.Option(help="Of the file that is shipped. [default: knn]")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="Of the file that is shipped; several joined by + are added up. [default: knn]")
+    ] = None,
     ship: Annotated[str | None, typer.Option(help="Which network is shipped. [default: the last]")] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Share of known images that the file may reject.")] = 0.05,
     per_class: Annotated[bool, typer.Option("--per-class", help="Promise the rate for each class.")] = False,

@@ -87,7 +87,7 @@ def data(study: Study) -> Section:
     sets = sorted(study.unknowns, key=lambda one: not one.near)
     blocks.append(
         Table(
-            "Left out are those that are also among the images learnt from.",
+            "Left out are those that are also among the images of the classes.",
             ("Set", "Kind", "Images", "Left out"),
             tuple((one.name, nearness(one.near), f"{one.count:,}", f"{one.shared:,}") for one in sets),
             words=frozenset({1}),
@@ -189,7 +189,7 @@ def _value(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
 
 
 def _score(name: str) -> tuple[str, str, str]:
-    if name not in scores.names():
+    if name not in scores.names() and scores.PLUS not in name:
         return name, "", ""
     known = scores.by_name(name)
     return name, known.summary, known.paper

@@ -103,11 +103,13 @@ def names() -> list[str]:
 
 
 def by_name(name: str) -> Score:
-    """The score of that name, with its default settings.
+    """The score of that name, with its default settings; names joined by ``+`` are of a sum.
 
     Raises:
         OddsightError: Naming those that exist.
     """
+    if PLUS in name:
+        return Sum(tuple(by_name(one) for one in name.split(PLUS)))
     if name not in names():
         raise OddsightError(f"no score {name!r}: there are {', '.join(names())}")
     return SCORES[name]() if name in SCORES else OneClass(METHODS[name.removeprefix(PREFIX)]())
@@ -118,3 +120,5 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
 
 from oddsight.scores.one_class import PREFIX as PREFIX  # noqa: E402
 from oddsight.scores.one_class import OneClass  # noqa: E402 - it is made of what is above
+from oddsight.scores.summing import PLUS as PLUS  # noqa: E402
+from oddsight.scores.summing import Sum  # noqa: E402
