@@ -123,3 +123,10 @@ def test_what_cannot_work_is_one_sentence(options, said, data, tmp_path):
     assert done.code == 1
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+def test_pictures_of_the_classes_are_no_unknown_ones(data, tmp_path):
+    options = ("study", "cifar10", "--data", data / "known", "-o", tmp_path, "--networks", "probe")
+    done = run(*options, "--near", f"same={data / 'known' / 'test'}")
+    assert done.code == 1
+    assert "are among those of the known classes" in done.err
