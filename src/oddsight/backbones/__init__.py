@@ -83,7 +83,7 @@ class Backbone:
         if self.fixed and size != self.size:
             raise OddsightError(f"{self.name} takes only pictures of {self.size} pixels a side, not {size}")
         if size < self.multiple or size % self.multiple:
-            raise OddsightError(f"the size for {self.name} must be a multiple of {self.multiple}, not {size}")
+            raise OddsightError(f"the size for {self.name} must be a positive multiple of {self.multiple}, not {size}")
         self.check_layers(layers)
         return dict(_shapes(self, layers, size))
 

@@ -40,7 +40,7 @@ def methods(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
 @app.command()
 def scores(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the scores by which a model that knows classes says 'none of these', and their papers."""
+    """List the scores by which a model that knows classes says 'none of these'; energy+knn is a sum of two."""
     _list(_Registry.SCORES, json)
 
 
