@@ -535,9 +535,9 @@ def test_parquet_that_cannot_be_read(tmp_path):
         write_parquet_file(path, IMAGES[:3], labels)
         with pytest.raises(DataError, match=message):
             read_classes(tmp_path)
-    for label, message in ((2**40, "is no index of a class"), (10**6, "the label 1,000,000, but 3 images")):
+    for label in (2**40, 10**6):
         write_parquet_file(path, IMAGES[:3], [0, 1, label], metadata=None)
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=f"has the label {label}, which is no index of a class"):
             read_classes(tmp_path)
     write_parquet_file(path, IMAGES[:3], pyarrow.array([0, 1, 2**63 + 5], pyarrow.uint64()))
     with pytest.raises(DataError, match="is no index of a class"):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
-_LARGEST_LABEL = 2**31 - 1
+_LARGEST_LABEL = 2**16  # where each number up to it may have to be a class
 _ROWS = 256  # whose encoded pictures are in memory at a time
 _GROUP = 1024  # rows that are written together
 
@@ -59,7 +59,8 @@ def read_parquet(path: Path, progress: Progress) -> dict[str, ClassImages]:
     if len(names) > 1:
         raise DataError(f"the files in {path} name different classes")
     rows = {split: _read(split, files, progress) for split, files in shards.items()}
-    classes = names.pop() if names else _numbered(path, [labels for _, labels, _, _ in rows.values()])
+    most = max(int(labels.max(initial=-1)) for _, labels, _, _ in rows.values())
+    classes = names.pop() if names else tuple(str(label) for label in range(most + 1))
     splits = {}
     for split, (pixels, labels, called, errors) in rows.items():
         if not called:
@@ -69,14 +70,6 @@ def read_parquet(path: Path, progress: Progress) -> dict[str, ClassImages]:
         except DataError as error:
             raise DataError(f"{path}, {split}: {error}") from None
     return splits
-
-
-def _numbered(path: Path, labels: Sequence[NDArray[np.int64]]) -> tuple[str, ...]:
-    """Names of classes of which only the numbers are known."""
-    most, images = max(int(some.max(initial=-1)) for some in labels), sum(map(len, labels))
-    if most >= max(images, 2):
-        raise DataError(f"{path} has the label {most:,}, but {images:,} images and no names of classes")
-    return tuple(str(label) for label in range(most + 1))
 
 
 class _Table:

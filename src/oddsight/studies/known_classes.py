@@ -32,7 +32,7 @@ from oddsight.labelled.parts import Parts
 from oddsight.model import Model
 from oddsight.networks.classifier_settings import as_json, classifier_settings
 from oddsight.networks.classifiers import TrainedClassifier, load_network
-from oddsight.networks.picture_arrays import gathered
+from oddsight.networks.picture_arrays import Arrays
 from oddsight.networks.settings import Epoch
 from oddsight.scores.head import Head
 from oddsight.studies.recipes import PROBE, RECIPES, Recipe
@@ -255,9 +255,9 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
         with np.load(path, allow_pickle=False) as file:
             if np.array_equal(file["state"], state) and float(file["weights"]) == float(np.abs(found.weights).sum()):
                 return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, 0.0)
-    training = gathered(
-        sets.parts.training.images, sets.parts.training.labels, found.settings.size, file=folder / "training.npy"
-    )
+    # Training has just left its pictures there.
+    pictures = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
+    training = Arrays(pictures, sets.parts.training.labels, sets.parts.fingerprint)
     network = load_network(training, len(sets.test.classes), found.settings, folder)
     values = {
         one: odin_scores(network, images, found.settings.size, progress=progress) for one, images in wanted.items()
