@@ -39,8 +39,6 @@ from oddsight.graphs.running import run, session
 from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
-    NETWORKS_VERSION,
-    SCHEMA_VERSION,
     BackboneInfo,
     CalibrationInfo,
     CurveInfo,
@@ -342,8 +340,7 @@ def _model(
     decision = decide(scores, plan.rate)
     curves = method.curves_ if isinstance(method, Trained) else ()
     whole = chain([graph, calibrating(scores)], _all_outputs(method))
-    metadata = Metadata(
-        schema_version=NETWORKS_VERSION if curves else SCHEMA_VERSION,
+    metadata = Metadata.create(
         **versions(),
         graph_sha256=digest(whole),
         method=MethodInfo(name=method.name, paper=method.paper, settings=method.settings()),

@@ -21,6 +21,10 @@ others."""
 NETWORKS_VERSION: Literal[4] = 4
 """Of models whose method trained a network, with its learning curves; they alone have it."""
 
+EXTENDED_VERSION: Literal[5] = 5
+"""Of models that say how files were read, in how many groups their calibration images came or with which confidence
+their rate holds; such models may also have what schemas 3 and 4 have."""
+
 _LONGEST_VERDICT = 40
 
 _Count = Annotated[int, Field(ge=0)]
@@ -86,18 +90,37 @@ class CalibrationInfo(_Section):
     """How the calibration scores, which are a constant of the graph, were obtained.
 
     ``split``: from images kept out of training. ``cross``: each image scored by a model that did not see it.
+    ``groups``: how many groups of related images (such as photos of one part) the calibration images came in, where
+    they did; only in schema 5.
     """
 
     kind: Literal["split", "cross"]
     images: _Positive
     folds: _Positive
+    groups: _Positive | None = None
 
 
 class DecisionInfo(_Section):
-    """The threshold on the score (anomalous is strictly greater) and the rate it was chosen for, if any."""
+    """The threshold on the score (anomalous is strictly greater) and the rate it was chosen for, if any.
+
+    ``confidence``: the probability, over draws of the calibration images, with which the true rate is at most
+    ``false_alarm_rate``, if that was asked for; only in schema 5.
+    """
 
     threshold: _Finite
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None
+    confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+class ReadingInfo(_Section):
+    """How files of many bands or of values without a fixed range became RGB; the same is done when predicting.
+
+    ``bands``: three bands counted from 1, or one that is grey; null if the file's own colours were taken. ``scale``:
+    the values that became black and white; null if the full range of the numbers was taken.
+    """
+
+    bands: list[_Positive] | None = None
+    scale: tuple[_Finite, _Finite] | None = None
 
 
 class ExplanationInfo(_Section):
@@ -128,7 +151,7 @@ class ClassesInfo(_Section):
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3, 4]
+    schema_version: Literal[1, 2, 3, 4, 5]
     oddsight: _Text
     versions: dict[str, str]
     graph_sha256: _Digest
@@ -144,23 +167,55 @@ class Metadata(_Section):
     """Only in schema 3."""
     verdicts: tuple[_Text, _Text] | None = None
     """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
+    reading: ReadingInfo | None = None
+    """Only in schema 5."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
-        if bool(self.training.curves) != (self.schema_version == NETWORKS_VERSION):
-            raise ValueError("the learning curves and the schema version do not fit together")
+        if self.extended != (self.schema_version == EXTENDED_VERSION):
+            raise ValueError("the reading, groups or confidence and the schema version do not fit together")
         if self.verdicts is not None:
             self._check_verdicts()
-        elif (self.classes is None) != (self.schema_version != CLASSES_VERSION):
-            raise ValueError("the classes and the schema version do not fit together")
+        if not self.extended:
+            self._check_version()
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
             raise ValueError("there are not as many thresholds as classes")
         if self.classes is not None and len(set(self.classes.names)) != len(self.classes.names):
             raise ValueError("two classes share a name")
         return self
+
+    @property
+    def extended(self) -> bool:
+        """Whether it says what only schema 5 can say."""
+        return any(value is not None for value in (self.reading, self.calibration.groups, self.decision.confidence))
+
+    def at_lowest_version(self) -> Metadata:
+        """The same with the lowest schema version that can say it."""
+        return self.model_copy(update={"schema_version": self._lowest_version()})
+
+    @classmethod
+    def create(cls, **fields: Any) -> Metadata:  # noqa: ANN401 - as the sections' types
+        """Metadata of a new model, with the lowest schema version that can say them."""
+        version = cls.model_construct(None, **fields)._lowest_version()
+        return cls(schema_version=version, **fields)
+
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5]:
+        if self.extended:
+            return EXTENDED_VERSION
+        if self.training.curves:
+            return NETWORKS_VERSION
+        if self.classes is not None or self.verdicts is not None:
+            return CLASSES_VERSION
+        return SCHEMA_VERSION if self.explanation is not None else 1
+
+    def _check_version(self) -> None:
+        if bool(self.training.curves) != (self.schema_version == NETWORKS_VERSION):
+            raise ValueError("the learning curves and the schema version do not fit together")
+        if self.verdicts is None and (self.classes is None) != (self.schema_version != CLASSES_VERSION):
+            raise ValueError("the classes and the schema version do not fit together")
 
     def _check_verdicts(self) -> None:
         if self.schema_version < CLASSES_VERSION:
@@ -174,10 +229,14 @@ class Metadata(_Section):
 
     def to_json(self) -> str:
         """Compact JSON."""
-        later = {name for name in ("explanation", "classes", "verdicts") if getattr(self, name) is None}
+        later = {name for name in ("explanation", "classes", "verdicts", "reading") if getattr(self, name) is None}
         excluded: dict[str, Any] = dict.fromkeys(later, True)
         if not self.training.curves:
             excluded["training"] = {"curves"}
+        if self.calibration.groups is None:
+            excluded["calibration"] = {"groups"}
+        if self.decision.confidence is None:
+            excluded["decision"] = {"confidence"}
         return self.model_dump_json(exclude=excluded)
 
     @classmethod
@@ -192,9 +251,9 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version not in (1, SCHEMA_VERSION, CLASSES_VERSION, NETWORKS_VERSION) or isinstance(version, bool | float):
+        if isinstance(version, bool | float) or version not in range(1, EXTENDED_VERSION + 1):
             raise ModelError(
-                f"its schema version is {version!r}, and this Oddsight reads versions 1 to {NETWORKS_VERSION}: "
+                f"its schema version is {version!r}, and this Oddsight reads versions 1 to {EXTENDED_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:

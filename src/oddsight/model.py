@@ -18,15 +18,7 @@ from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.running import run, session
 from oddsight.images import MAX_PIXELS, as_image, read_image
-from oddsight.metadata import (
-    CLASSES_VERSION,
-    KEY,
-    NETWORKS_VERSION,
-    SCHEMA_VERSION,
-    DecisionInfo,
-    Metadata,
-    checked_verdicts,
-)
+from oddsight.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model_file import ModelFile, parse_model, read_model_file
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import cores, ordered_map
@@ -143,19 +135,14 @@ class Model:
             raise DataError("this model knows classes, which are its verdicts: it takes no other words for them")
         if self.metadata.explanation is None:
             raise DataError("a model file of schema 1 cannot keep words for verdicts: fit the model again")
-        own = words != VERDICTS
-        version: int = CLASSES_VERSION if own else SCHEMA_VERSION
-        if self.metadata.training.curves:
-            version = NETWORKS_VERSION
-        update = {"verdicts": words if own else None, "schema_version": version}
-        return self._saying(self.metadata.model_copy(update=update))
+        return self._saying(self.metadata.model_copy(update={"verdicts": words if words != VERDICTS else None}))
 
     def _saying(self, metadata: Metadata) -> Self:
         """The same graph with other metadata."""
         proto = onnx.load_model_from_string(self._file.content)
         for entry in proto.metadata_props:
             if entry.key == KEY:
-                entry.value = metadata.to_json()
+                entry.value = metadata.at_lowest_version().to_json()
         return self.from_bytes(proto.SerializeToString(deterministic=True))
 
     def _class_thresholds(self, names: Sequence[str], rate: float | None) -> list[float] | None:

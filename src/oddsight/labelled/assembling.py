@@ -20,7 +20,6 @@ from oddsight.graphs.running import run, session
 from oddsight.labelled.classifiers import Classifier
 from oddsight.labelled.parts import Parts
 from oddsight.metadata import (
-    CLASSES_VERSION,
     KEY,
     BackboneInfo,
     CalibrationInfo,
@@ -83,8 +82,7 @@ def assembled(
     decision = decide(values, rate)
     thresholds = list(decide_by_class(values, taken, names, rate)) if per_class else None
     network = extractor.backbone
-    metadata = Metadata(
-        schema_version=CLASSES_VERSION,
+    metadata = Metadata.create(
         **versions(),
         graph_sha256=digest(whole),
         method=MethodInfo(name=score.name, paper=score.paper, settings=score.settings()),
