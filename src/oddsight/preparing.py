@@ -179,7 +179,7 @@ def _begin(folder: Path) -> None:
 
 
 def _json(content: Any) -> bytes:  # noqa: ANN401
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _header(dtype: str, shape: tuple[int, ...]) -> bytes:

@@ -27,6 +27,7 @@ from oddsight.evaluation import upscaled
 from oddsight.files import write_bytes
 from oddsight.fitting import fit
 from oddsight.graphs.building import cut
+from oddsight.graphs.outputs import read_map, read_score
 from oddsight.graphs.running import session
 from oddsight.images import read_mask
 from oddsight.memory import RUNNING, MemoryPlan
@@ -246,6 +247,7 @@ def scores_from_features(
 
     Raises:
         ModelError: If the graph fails on an image.
+        ImageError: If what it gives for one is out of range.
     """
     features = Features(extractor, images, cache)
     loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
@@ -253,10 +255,11 @@ def scores_from_features(
     scores = []
     for done, array in enumerate(features, 1):
         score, *more = _run(loaded, outputs, {entry: array[None]}, images[done - 1])
-        scores.append(float(score[0]))
+        name, grid = str(images[done - 1].path), model.metadata.map_size
+        scores.append(read_score(score, name))
         for values in more:
-            assert maps is not None
-            maps.write(np.asarray(values, np.float32).tobytes())
+            assert maps is not None and grid is not None
+            maps.write(read_map(values, grid, scores[-1], name).tobytes())
         progress("scoring", done, len(features))
     return np.array(scores)
 

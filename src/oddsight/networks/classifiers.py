@@ -276,4 +276,4 @@ def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], 
         head = network.head
         np.savez(file, weights=head.weight.detach().cpu().numpy().T.copy(), bias=head.bias.detach().cpu().numpy())
     record = {"settings": identity, "curves": [asdict(row) for row in curves]}
-    write_bytes(folder / "training.json", json.dumps(record, indent=1).encode())
+    write_bytes(folder / "training.json", json.dumps(record, indent=1, allow_nan=False).encode())
