@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import shutil
 import threading
 import time
@@ -290,6 +291,24 @@ class FailingFuture:
 
     def cancel(self):
         return True
+
+
+def test_an_edited_digit_in_a_cell_is_noticed(found, data, work, tmp_path):
+    shutil.copytree(work, tmp_path / "work")
+    victim = min((tmp_path / "work" / "cells").iterdir())
+    content = victim.read_bytes()
+    start = content.index(b'"scores":[') + len(b'"scores":[')
+    at = next(at for at in range(start, len(content)) if content[at : at + 1].isdigit())
+    victim.write_bytes(content[:at] + b"9" + content[at + 1 :])
+    assert victim.read_bytes() != content
+    again = compared(data, work=tmp_path / "work", seeds=[0, 1])
+    assert again.computed == 1
+    assert [cell.measured.scores for cell in again.cells] == [cell.measured.scores for cell in found.cells]
+    # Nor is a cell without a digest believed, as older versions wrote them.
+    whole = json.loads(victim.read_bytes())
+    del whole["sha256"]
+    victim.write_text(json.dumps(whole))
+    assert compared(data, work=tmp_path / "work", seeds=[0, 1]).computed == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", None])

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 import oddsight
 from conftest import SIZE
-from oddsight.errors import ModelError
+from oddsight.errors import ImageError, ModelError
 from oddsight.graphs.building import chain, digest, piece
 from oddsight.graphs.calibrating import CLASSES, SCORES, calibrating
 from oddsight.graphs.naming import BIAS
@@ -133,6 +133,7 @@ def refused(path, message=""):
         oddsight.load(path)
     text = str(error.value)
     assert text.isprintable(), text  # in particular: one line
+    assert len(text) <= 2000
     assert str(path) in text
     assert re.search(message, text), text
     return text
@@ -388,6 +389,10 @@ SPOILED = {
     "field missing": (edit(method=...), "wrong at method"),
     "field unknown": (edit(command="rm"), "wrong at command"),
     "field of wrong type": (edit(training__images="many"), "wrong at training.images"),
+    "setting not finite": (edit(method__settings={"deep": [NAN]}), "wrong at method.settings.deep"),
+    "version of 5 MB": (edit(schema_version="9" * 5_000_000), "its schema version is '9999"),
+    "method of 5 MB": (edit(method__name="m" * 5_000_000), "wrong at method.name"),
+    "key of 5 MB": (edit(**{"k" * 5_000_000: 1}), "wrong at kkk"),
     "threshold not finite": (edit(decision__threshold=NAN), "wrong at decision.threshold"),
     "rate above one": (edit(decision__false_alarm_rate=1.5), "wrong at decision.false_alarm_rate"),
     "threshold edited": (edit(decision__threshold=170.5), "does not follow from its calibration"),
@@ -546,7 +551,7 @@ def test_a_class_that_is_not_there_is_an_error():
     hostile(one_further)(proto)
     model = Model.from_bytes(proto.SerializeToString())
     assert model.predict(np.full((1, 1, 3), (255, 0, 0), np.uint8)).label == "green"
-    with pytest.raises(ModelError, match="for class 3, and it knows 3"):
+    with pytest.raises(ImageError, match="gave class 3, and there are 3"):
         model.predict(np.full((1, 1, 3), (0, 0, 255), np.uint8))
 
 
@@ -567,7 +572,7 @@ def test_a_nearest_image_that_is_not_there_is_an_error():
     edit(explanation__normals="ERERERERERE=")(proto)  # one, where the graph counts three
     model = Model.from_bytes(proto.SerializeToString())
     assert model.predict(np.full((1, 1, 3), (255, 0, 0), np.uint8)).nearest == NORMALS[0]
-    with pytest.raises(ModelError, match="nearest"):
+    with pytest.raises(ImageError, match="nearest"):
         model.predict(np.full((1, 1, 3), (0, 0, 255), np.uint8))
 
 
@@ -600,7 +605,7 @@ def behaviour(model):
 def same_or_refused(content, expected):
     try:
         found = behaviour(Model.from_bytes(content))
-    except ModelError as error:
+    except (ModelError, ImageError) as error:
         assert str(error).isprintable()
     else:
         assert found == expected

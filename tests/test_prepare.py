@@ -27,10 +27,11 @@ from class_files import (
 from cli_files import assert_failed, error_lines, run
 from oddsight.datasets.classes import form_of, read_classes
 from oddsight.datasets.outliers import read_unlabelled
-from oddsight.datasets.prepared import STATISTICS
+from oddsight.datasets.prepared import STATISTICS, digest_of
 from oddsight.errors import DataError, OddsightError
 from oddsight.images import content_hash
 from oddsight.preparing import prepare
+from oddsight.records import write_record
 
 N = 18
 IMAGES, LABELS = pictures(N), labels_of(N)
@@ -374,7 +375,11 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
     big = np.lib.format.open_memmap(source / "train-images.npy", "w+", np.uint8, (count, side, side, 3))
     big[:] = np.arange(count, dtype=np.uint8)[:, None, None, None]
     big.flush()
-    np.save(source / "train-labels.npy", np.arange(count, dtype=np.int64) % 2)
+    labels = np.arange(count, dtype=np.int64) % 2
+    np.save(source / "train-labels.npy", labels)
+    said = json.loads((source / STATISTICS).read_text())
+    said["digests"]["train"] = digest_of(map(content_hash, big), labels)
+    write_record(source / STATISTICS, said)
     del big
     tracemalloc.start()
     prepare(source, tmp_path / "out", normalised=True)

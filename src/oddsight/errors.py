@@ -8,12 +8,30 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+_LONGEST = 2000
+_END = 250
+
+
+def bounded(text: str, longest: int = _LONGEST) -> str:
+    """Text of at most that many characters: start and end of what is longer, as the end says what to do."""
+    if len(text) <= longest:
+        return text
+    end = min(_END, longest // 2)
+    return f"{text[: longest - end - 3]}...{text[len(text) - end :]}"
+
+
 class OddsightError(Exception):
-    """Anything a user can put right: bad input, a setting that cannot work, a file that is not what it should be."""
+    """Anything a user can put right: bad input, a setting that cannot work, a file that is not what it should be.
+
+    Its message has at most 2,000 characters, whatever text from outside it quotes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(bounded(message))
 
 
 class ImageError(OddsightError):
-    """One image could not be read.
+    """One image could not be read, or what a model gave for it is out of range.
 
     Attributes:
         path: The image's path, or a description of its origin for arrays.
@@ -21,9 +39,13 @@ class ImageError(OddsightError):
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
         self.path = path
-        self.reason = reason
+        self.reason = bounded(reason)
+        super().__init__(f"{path}: {self.reason}")
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        """Made again from both parts, where it is copied or sent to another process."""
+        return type(self), (self.path, self.reason)
 
 
 class DataError(OddsightError):

@@ -191,6 +191,7 @@ def _look_at_all(
 def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
     try:
         pixels = read_image(labelled.path)
+        result = model.score(pixels, source=str(labelled.path), one_core=True)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
@@ -200,7 +201,6 @@ def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
             empty = not read_mask(labelled.mask, pixels.shape[1::-1]).any()
         except ImageError as error:
             mask_error = ImageError(error.path, error.reason)
-    result = model.score(pixels, source=str(labelled.path), one_core=True)
     return _Look(labelled, content_hash(pixels), result, trivial_scores(pixels), mask_error, empty)
 
 

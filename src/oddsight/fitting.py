@@ -35,6 +35,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
+from oddsight.graphs.outputs import read_score
 from oddsight.graphs.running import run, session
 from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
 from oddsight.metadata import (
@@ -272,7 +273,7 @@ class _Job:
 
         def score(image: ImageFile) -> float:
             feed = {self.extractor.reading: self.features.one(image)[None]}
-            return float(run(loaded, feed, str(image.path), ["score"])[0][0])
+            return read_score(run(loaded, feed, str(image.path), ["score"])[0], str(image.path))
 
         scores = []
         for done, value in enumerate(ordered_map(score, images), 1):
@@ -335,8 +336,6 @@ def _model(
     adapted: str,
 ) -> Model:
     """Add calibration and metadata to the graph."""
-    if not np.isfinite(scores).all():
-        raise OddsightError(f"{method.name} gave scores that are not finite: try another method or more images")
     decision = decide(scores, plan.rate)
     curves = method.curves_ if isinstance(method, Trained) else ()
     whole = chain([graph, calibrating(scores)], _all_outputs(method))

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from oddsight.errors import DataError, ModelError, plain
+from oddsight.errors import DataError, ModelError, bounded, plain
 
 KEY = "oddsight"
 SCHEMA_VERSION: Literal[2] = 2
@@ -32,6 +32,18 @@ _Positive = Annotated[int, Field(ge=1)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(max_length=10_000)]
+
+
+def _strict(value: JsonValue) -> JsonValue:
+    """JSON that every reader takes: Python's own would write and read NaN, too."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise ValueError("a number that is not finite, or too many levels") from None
+    return value
+
+
+_Json = Annotated[JsonValue, AfterValidator(_strict)]
 _Packed = Annotated[str, Field(pattern="^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 """Base64, as :func:`oddsight.datasets.collection.pack` writes it."""
 
@@ -45,7 +57,7 @@ class MethodInfo(_Section):
 
     name: _Text
     paper: _Text
-    settings: dict[str, JsonValue]
+    settings: dict[str, _Json]
 
 
 class BackboneInfo(_Section):
@@ -143,7 +155,7 @@ class ClassesInfo(_Section):
     """
 
     names: Annotated[list[_Text], Field(min_length=2)]
-    head: dict[str, JsonValue]
+    head: dict[str, _Json]
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     thresholds: list[_Finite] | None
 
@@ -153,7 +165,7 @@ class Metadata(_Section):
 
     schema_version: Literal[1, 2, 3, 4, 5]
     oddsight: _Text
-    versions: dict[str, str]
+    versions: dict[_Text, _Text]
     graph_sha256: _Digest
     method: MethodInfo
     backbone: BackboneInfo
@@ -252,8 +264,9 @@ class Metadata(_Section):
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
         if isinstance(version, bool | float) or version not in range(1, EXTENDED_VERSION + 1):
+            given = bounded(plain(repr(version)), 40)
             raise ModelError(
-                f"its schema version is {version!r}, and this Oddsight reads versions 1 to {EXTENDED_VERSION}: "
+                f"its schema version is {given}, and this Oddsight reads versions 1 to {EXTENDED_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from oddsight.calibration import Decision, decide, decide_by_class
 from oddsight.datasets.collection import unpacked
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
+from oddsight.graphs.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
 from oddsight.graphs.running import run, session
 from oddsight.images import MAX_PIXELS, as_image, read_image
 from oddsight.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
@@ -172,7 +173,7 @@ class Model:
         """Score one image.
 
         Raises:
-            ImageError: If it cannot be read.
+            ImageError: If it cannot be read, or if what the model gives for it is out of range; see :meth:`score`.
         """
         return self.score(_pixels(image, max_pixels), source=source_name(image))
 
@@ -181,7 +182,7 @@ class Model:
     ) -> Iterator[Result | ImageError]:
         """Score images on every core, in order, with bounded memory.
 
-        An image that cannot be read yields its error in its place, and the rest go on.
+        An image that cannot be read or scored yields its error in its place, and the rest go on.
         """
         few = isinstance(images, Sequence) and len(images) <= cores()
         attempt = partial(self._attempt, max_pixels=max_pixels, one_core=not few)
@@ -194,52 +195,62 @@ class Model:
             pixels: uint8 ``[H, W, 3]``, RGB.
             source: Its path, for the result.
             one_core: Use one core, which is better where several threads call this at once.
+
+        Raises:
+            ImageError: If the graph fails on it, or what it gives is out of range: a score that is not one finite
+                number, a p-value that does not follow from it, a map of another size.
         """
-        loaded = self._session_for_many if one_core else self._session
-        names = [output.name for output in loaded.get_outputs()]
-        values = dict(zip(names, run(loaded, {"image": pixels[None]}, source or "an array"), strict=True))
+        name = source or "an array"
+        values = self._run(pixels, name, one_core=one_core)
         height, width, _ = pixels.shape
-        label = self._label(int(values["class_index"][0])) if self.classes else None
-        total = self._calibrated_on(label) + 1
+        score = read_score(values["score"], name)
+        label = read_index(values["class_index"], len(self.classes), "class", name) if self.classes else None
+        chance = None if label is None else read_probability(values["class_probability"], "class probability", name)
+        grid = self.metadata.map_size
         return Result(
             source=source,
             width=width,
             height=height,
-            score=float(values["score"][0]),
-            # The graph's float32 is a rounded fraction of n + 1, and may have been rounded past a rate that it equals.
-            p_value=round(float(values["p_value"][0]) * total) / total,
+            score=score,
+            p_value=read_p_value(values["p_value"], score, self._calibration_for(label), name),
             threshold=self.threshold_for(label),
             false_alarm_rate=self.decision.false_alarm_rate,
-            map=np.asarray(values["anomaly_map"][0], np.float32) if "anomaly_map" in values else None,
-            voices=self._voices(values),
-            nearest=self._nearest(int(values["nearest"][0])) if self._normals else None,
+            map=read_map(values["anomaly_map"], grid, score, name) if grid is not None else None,
+            voices=self._voices(values, score, name),
+            nearest=self._nearest(values, name),
             label=self.classes[label] if label is not None else None,
-            label_probability=float(values["class_probability"][0]) if label is not None else None,
+            label_probability=chance,
             verdicts=self.verdicts,
         )
 
-    def _label(self, index: int) -> int:
-        if not 0 <= index < len(self.classes):
-            raise ModelError(f"its graph takes an image for class {index}, and it knows {len(self.classes)}")
-        return index
+    def _run(self, pixels: NDArray[np.uint8], name: str, *, one_core: bool) -> dict[str, Any]:
+        """The outputs of the graph by name, as they are."""
+        loaded = self._session_for_many if one_core else self._session
+        names = [output.name for output in loaded.get_outputs()]
+        try:
+            return dict(zip(names, run(loaded, {"image": pixels[None]}, "it"), strict=True))
+        except ModelError as error:
+            # Without its traceback, which would hold on to the pixels.
+            raise ImageError(name, str(error)) from None
 
-    def _calibrated_on(self, label: int | None) -> int:
-        """How many calibration images an image that is taken for this class is compared with."""
+    def _calibration_for(self, label: int | None) -> NDArray[np.float32]:
+        """Scores of the calibration images that an image with this predicted class is compared with."""
         classes = self._file.calibration_classes
-        return len(self.calibration_scores) if classes is None else int((classes == label).sum())
+        return self.calibration_scores if classes is None else self.calibration_scores[classes == label]
 
-    def _voices(self, values: Mapping[str, NDArray[np.generic]]) -> tuple[Voice, ...]:
+    def _voices(self, values: Mapping[str, Any], score: float, name: str) -> tuple[Voice, ...]:
         explanation = self.metadata.explanation
         if explanation is None or not explanation.voices:
             return ()
-        found = zip(explanation.voices, values["evidence"][0], values["voice_p_values"][0], strict=True)
-        voices = [Voice(name, float(evidence), float(p_value)) for name, evidence, p_value in found]
-        return tuple(sorted(voices, key=lambda voice: -voice.evidence))
+        count = len(explanation.voices)
+        evidence, shares = read_voices(values["evidence"], values["voice_p_values"], count, score, name)
+        rows = zip(explanation.voices, evidence.tolist(), shares.tolist(), strict=True)
+        return tuple(sorted((Voice(*row) for row in rows), key=lambda voice: -voice.evidence))
 
-    def _nearest(self, index: int) -> str:
-        if not 0 <= index < len(self._normals):
-            raise ModelError(f"its graph takes normal image {index} for the nearest, and it knows {len(self._normals)}")
-        return self._normals[index]
+    def _nearest(self, values: Mapping[str, Any], name: str) -> str | None:
+        if not self._normals:
+            return None
+        return self._normals[read_index(values["nearest"], len(self._normals), "nearest normal image", name)]
 
     @cached_property
     def _normals(self) -> list[str]:
@@ -248,11 +259,10 @@ class Model:
 
     def _attempt(self, image: Source, *, max_pixels: int, one_core: bool) -> Result | ImageError:
         try:
-            pixels = _pixels(image, max_pixels)
+            return self.score(_pixels(image, max_pixels), source=source_name(image), one_core=one_core)
         except ImageError as error:
             # Without its traceback, which would hold on to the pixels.
             return ImageError(error.path, error.reason)
-        return self.score(pixels, source=source_name(image), one_core=one_core)
 
     @cached_property
     def _session(self) -> InferenceSession:

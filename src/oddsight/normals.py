@@ -81,7 +81,7 @@ def write_normals(
     index = {image.content[:_DIGITS]: str(image.path) for image in kept}
     missing = []
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(_entry(_INDEX), json.dumps(index, indent=0), zipfile.ZIP_DEFLATED)
+        archive.writestr(_entry(_INDEX), json.dumps(index, indent=0, allow_nan=False), zipfile.ZIP_DEFLATED)
         for done, (image, copy) in enumerate(zip(kept, ordered_map(_small_copy, kept), strict=True), 1):
             if isinstance(copy, ImageError):
                 missing.append(copy)

@@ -25,7 +25,7 @@ from oddsight.terminal import complain, console, note, percent, shown, table
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
     """Write JSON to a file, or to standard output for ``-``."""
-    text = jsonlib.dumps(content, indent=2) + "\n"
+    text = jsonlib.dumps(content, indent=2, allow_nan=False) + "\n"
     if str(path) == "-":
         console.file.write(text)
     else:

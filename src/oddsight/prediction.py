@@ -221,7 +221,7 @@ class _Sinks:
         return explanation(image, result, self.normals)
 
     def _line(self, content: dict[str, Any]) -> None:
-        line = jsonlib.dumps(content) + "\n"
+        line = jsonlib.dumps(content, allow_nan=False) + "\n"
         if self.lines is not None:
             self.lines.write(line.encode())
         elif self.to_stdout:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import platform
 import zipfile
@@ -36,10 +35,12 @@ from oddsight.datasets.class_images import ClassImages, Repeat, repeats
 from oddsight.datasets.classes import form_of, read_classes, stratified
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.parquet_files import can_write_parquet, write_parquet
-from oddsight.datasets.prepared import FORMAT, STATISTICS, prepared_statistics
+from oddsight.datasets.prepared import FORMAT, STATISTICS, digest_of, is_prepared
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.files import atomic_write, make_folder, write_bytes
+from oddsight.images import content_hash
 from oddsight.parallel import ordered_map
+from oddsight.records import write_record
 
 _PARTS = ("-images.npy", "-normalised.npy", "-labels.npy", "-one-hot.npy", ".npz", ".csv", ".parquet")
 _BLOCK = 2**24  # bytes of pictures that are normalised or copied at a time
@@ -111,8 +112,10 @@ def prepare(
     repeated = tuple(repeats(splits))
     parquet = can_write_parquet()
     _begin(folder)
-    for split, images in splits.items():
-        _write_images(folder / f"{split}-images.npy", split, images, shape, progress)
+    digests = {
+        split: digest_of(_write_images(folder / f"{split}-images.npy", images, shape, progress), images.labels)
+        for split, images in splits.items()
+    }
     mean, std = _statistics(_mapped(folder, "train"))
     written = {STATISTICS}
     for split, images in splits.items():
@@ -131,7 +134,7 @@ def prepare(
         (folder / stale).unlink(missing_ok=True)
     found = Preparation(folder, form, splits, shape, mean, std, repeated, errors, parquet)
     settings = {"size": size, "validation": validation, "normalised": normalised, "seed": seed}
-    write_bytes(folder / STATISTICS, _json(_described(found, settings, Path(data))))
+    write_record(folder / STATISTICS, {**_described(found, settings, Path(data)), "digests": digests}, indent=2)
     return found
 
 
@@ -142,7 +145,7 @@ def _check(folder: Path, data: Path, size: int | None, validation: float) -> Non
         raise OddsightError(f"the share for validation must be at least 0 and below 1, not {validation:g}")
     if folder.exists() and not folder.is_dir():
         raise OddsightError(f"{folder} is a file: name a folder to write to")
-    if folder.is_dir() and any(folder.iterdir()) and prepared_statistics(folder) is None:
+    if folder.is_dir() and any(folder.iterdir()) and not is_prepared(folder):
         raise OddsightError(f"{folder} holds other files, which 'prepare' did not write: name a new or an empty folder")
     if folder.exists() and data.exists() and folder.samefile(data):
         raise OddsightError(f"{folder} cannot be read and written at once: name another folder to write to")
@@ -175,11 +178,7 @@ def _shared_size(splits: Mapping[str, ClassImages]) -> tuple[int, int]:
 def _begin(folder: Path) -> None:
     """Mark the folder as written by ``prepare``, but not whole."""
     make_folder(folder)
-    write_bytes(folder / STATISTICS, _json({"format": FORMAT, "complete": False}))
-
-
-def _json(content: Any) -> bytes:  # noqa: ANN401
-    return (json.dumps(content, indent=2) + "\n").encode()
+    write_record(folder / STATISTICS, {"format": FORMAT, "complete": False}, indent=2)
 
 
 def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -189,18 +188,23 @@ def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-def _write_images(path: Path, split: str, data: ClassImages, size: tuple[int, int], progress: Progress) -> None:
+def _write_images(path: Path, data: ClassImages, size: tuple[int, int], progress: Progress) -> list[str]:
+    """Write pixels, and return the contents of what was written."""
+
     def sized(image: ImageFile) -> NDArray[np.uint8]:
         pixels = image.read()
         if pixels.shape[:2] == size:
             return pixels
         return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR))
 
+    contents = []
     with atomic_write(path) as file:
         file.write(_header("|u1", (len(data), *size, 3)))
         for done, pixels in enumerate(ordered_map(sized, data.images), 1):
             file.write(np.ascontiguousarray(pixels).data)
+            contents.append(content_hash(pixels))
             progress(f"writing {path.name}", done, len(data))
+    return contents
 
 
 def _mapped(folder: Path, split: str) -> NDArray[np.uint8]:

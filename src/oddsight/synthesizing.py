@@ -306,5 +306,5 @@ def _write_descriptions(folder: Path, rows: Sequence[Row], described: Mapping[st
         **described,
         "versions": {"oddsight": own, "numpy": np.__version__, "python": platform.python_version()},
     }
-    write_bytes(folder / "synthesis.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_bytes(folder / "synthesis.json", (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     write_bytes(folder / "README.txt", _README.format(visible=f"{VISIBLE:g}", oddsight=own).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import tempfile
@@ -15,7 +16,12 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from oddsight.records import read_regular
+
 DEFAULT_LIMIT = 4 * 2**30
+
+_HEADER = 2**14
+"""Bytes that an entry takes beyond its values, at most."""
 
 _OWN_FOLDER = re.compile("[0-9a-z]{32}")
 _OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part")
@@ -29,7 +35,8 @@ class FeatureCache:
     """Arrays by a pair of keys: what computed them, and the image they were computed from.
 
     Each array is one ``.npy`` file with its CRC-32 behind it, written beside its place and renamed, so that no reader
-    sees half of one. A file that cannot be read or is damaged counts as missing. The least recently used files go when
+    sees half of one. Whatever else is in its place (damaged, another kind of file, a pipe) counts as missing and is
+    replaced if it can be. The least recently used files go when
     the limit is passed.
 
     Args:
@@ -42,20 +49,29 @@ class FeatureCache:
         self.limit = limit
         self._added = 0
 
-    def get(self, maker: str, image: str) -> NDArray[np.float32] | None:
-        """The array, or None."""
+    def get(self, maker: str, image: str, shape: tuple[int, ...] | None = None) -> NDArray[np.float32] | None:
+        """The array, or None.
+
+        Args:
+            maker: What computed it.
+            image: Of which image.
+            shape: What it must have; an entry of any other shape counts as missing, however large it is.
+        """
         path = self._path(maker, image)
         try:
-            content = path.read_bytes()
-        except OSError:
+            content = read_regular(path, self.limit if shape is None else 4 * math.prod(shape) + _HEADER)
+            body, check = content[:-4], content[-4:]
+            if not body or zlib.crc32(body).to_bytes(4, "big") != check:
+                return None
+            with _reading_headers:
+                array = np.load(io.BytesIO(body), allow_pickle=False)
+        except Exception:  # whatever is wrong with an entry, the features can be computed again
+            return None
+        if not isinstance(array, np.ndarray) or array.dtype != np.float32 or shape not in (None, array.shape):
             return None
         with suppress(OSError):
             os.utime(path)
-        body, check = content[:-4], content[-4:]
-        if zlib.crc32(body).to_bytes(4, "big") != check:
-            return None
-        with _reading_headers:
-            return np.asarray(np.load(io.BytesIO(body), allow_pickle=False), np.float32)
+        return array
 
     def put(self, maker: str, image: str, array: NDArray[np.float32]) -> None:
         """Keep the array. A cache that cannot be written is no error: the features are computed again."""

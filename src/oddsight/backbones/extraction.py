@@ -122,8 +122,8 @@ class Features:
 
     def one(self, image: ImageFile) -> NDArray[np.float32]:
         """The features of one image."""
-        known = self._cache.get(self._maker, image.content) if self._cache else None
-        if known is not None and known.shape == self.extractor.array_shape:
+        known = self._cache.get(self._maker, image.content, self.extractor.array_shape) if self._cache else None
+        if known is not None:
             return known
         features = np.asarray(run(self._session, {"image": image.read()[None]}, str(image.path))[0][0], np.float32)
         if self._cache:
@@ -159,7 +159,8 @@ def extract_together(
     )
 
     def extract(image: ImageFile) -> None:
-        if any(cache.get(maker, image.content) is None for maker in makers):
+        entries = zip(makers, extractors, strict=True)
+        if any(cache.get(maker, image.content, one.array_shape) is None for maker, one in entries):
             for maker, array in zip(makers, run(loaded, {"image": image.read()[None]}, str(image.path)), strict=True):
                 cache.put(maker, image.content, np.asarray(array[0], np.float32))
 

@@ -24,14 +24,15 @@ from oddsight.comparison.trials import Trial
 from oddsight.datasets.collection import ImageFile, Progress
 from oddsight.errors import ModelError
 from oddsight.evaluation import upscaled
-from oddsight.files import write_bytes
 from oddsight.fitting import fit
 from oddsight.graphs.building import cut
+from oddsight.graphs.outputs import read_map, read_score
 from oddsight.graphs.running import session
 from oddsight.images import read_mask
 from oddsight.memory import RUNNING, MemoryPlan
 from oddsight.model import Model
 from oddsight.pixel_metrics import PixelScores, pixel_metrics
+from oddsight.records import read_record, write_record
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -142,10 +143,10 @@ class Cell:
 
 
 def stored(folder: Path, job: Job) -> Cell | None:
-    """The cell, if it was finished before; a file that is damaged counts as missing."""
+    """The cell, if it was finished before; a file that is damaged or was edited counts as missing."""
     try:
-        kept = _Kept.model_validate_json(_file(folder, job.key).read_bytes())
-    except (OSError, ValidationError):
+        kept = _Kept.model_validate_json(json.dumps(read_record(_file(folder, job.key))))
+    except ValidationError:
         return None
     known = kept.measured is not None and len(kept.measured.scores) == len(job.trial.test)
     if kept.key != job.key or not (known or kept.error):
@@ -156,7 +157,7 @@ def stored(folder: Path, job: Job) -> Cell | None:
 def store(folder: Path, job: Job, measured: Measured | None, error: str | None) -> Cell:
     """Keep what came of a cell."""
     kept = _Kept(key=job.key, measured=measured, error=error)
-    write_bytes(_file(folder, job.key), kept.model_dump_json().encode())
+    write_record(_file(folder, job.key), kept.model_dump(mode="json"))
     return Cell(job.trial.name, job.setting, job.seed, measured, error)
 
 
@@ -246,6 +247,7 @@ def scores_from_features(
 
     Raises:
         ModelError: If the graph fails on an image.
+        ImageError: If what it gives for one is out of range.
     """
     features = Features(extractor, images, cache)
     loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
@@ -253,10 +255,11 @@ def scores_from_features(
     scores = []
     for done, array in enumerate(features, 1):
         score, *more = _run(loaded, outputs, {entry: array[None]}, images[done - 1])
-        scores.append(float(score[0]))
+        name, grid = str(images[done - 1].path), model.metadata.map_size
+        scores.append(read_score(score, name))
         for values in more:
-            assert maps is not None
-            maps.write(np.asarray(values, np.float32).tobytes())
+            assert maps is not None and grid is not None
+            maps.write(read_map(values, grid, scores[-1], name).tobytes())
         progress("scoring", done, len(features))
     return np.array(scores)
 

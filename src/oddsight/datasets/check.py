@@ -124,7 +124,7 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as what ``json.dumps`` takes and ``json.loads`` gives back."""
-        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
         return content
 
 

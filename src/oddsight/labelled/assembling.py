@@ -16,6 +16,7 @@ from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
 from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import MOST, nearest
+from oddsight.graphs.outputs import read_score
 from oddsight.graphs.running import run, session
 from oddsight.labelled.classifiers import Classifier
 from oddsight.labelled.parts import Parts
@@ -65,16 +66,15 @@ def assembled(
 
     Raises:
         DataError: Too few calibration images were taken for a class.
-        OddsightError: If the score is not finite, or the whole graph does not score as its parts do.
+        ImageError: If the score of a calibration image is not one finite number.
+        OddsightError: If the whole graph does not score as its parts do.
     """
     extractor, names = known.extractor, known.classes
     neighbours = nearest(extractor.reading, extractor.shape, training[:MOST])
     pieces = [known.head.graph(), naming(len(names), warmth), score.graph(), neighbours]
     outputs = ["score", "class_index", "class_probability", "nearest"]
     tail = chain([copied(one) for one in pieces], outputs)
-    values, taken = _scored(tail, calibration)
-    if not np.isfinite(values).all():
-        raise OddsightError(f"{score.name} gave scores that are not finite: choose another score or add images")
+    values, taken = _scored(tail, calibration, parts.calibration.images)
     calibrated = calibrating_by_class(values, taken, len(names)) if per_class else calibrating(values)
     outputs.insert(1, "p_value")
     whole = chain([copied(extractor.graph), *pieces, calibrated], outputs)
@@ -107,11 +107,17 @@ def assembled(
     return Model.from_bytes(whole.SerializeToString(deterministic=True))
 
 
-def _scored(graph: onnx.ModelProto, embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores of embeddings, and the classes they are taken for."""
+def _scored(
+    graph: onnx.ModelProto, embeddings: NDArray[np.float32], images: Sequence[ImageFile]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores of embeddings of images, and the predicted classes."""
     loaded = session(graph.SerializeToString(), threads=1)
-    rows = [run(loaded, {"embedding": one[None]}, "an embedding", ["score", "class_index"]) for one in embeddings]
-    return np.array([row[0][0] for row in rows], np.float32), np.array([row[1][0] for row in rows], np.int64)
+    scores, predicted = [], []
+    for embedding, image in zip(embeddings, images, strict=True):
+        score, index = run(loaded, {"embedding": embedding[None]}, str(image.path), ["score", "class_index"])
+        scores.append(read_score(score, str(image.path)))
+        predicted.append(index[0])
+    return np.array(scores, np.float32), np.array(predicted, np.int64)
 
 
 def _check(graph: onnx.ModelProto, images: Sequence[ImageFile], scores: NDArray[np.float32], name: str) -> None:

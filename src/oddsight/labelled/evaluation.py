@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class ClassEvaluation:
         known: What it said of the test images, in their order.
         unknown: What it said of the images of each set of unknowns, by name.
         rate: The false-rejection rate that it promises, or None if its threshold was set by hand.
-        errors: Images that could not be read.
+        errors: Images that could not be read or scored.
     """
 
     classes: tuple[str, ...]
@@ -117,7 +118,8 @@ def evaluate_classes(
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: If the model knows no classes or others, a set has no images, or images were used to fit it.
+        DataError: If the model knows no classes or others, a set has no images or none that can be scored, or images
+            were used to fit it.
     """
     if not model.classes:
         raise DataError("the model knows no classes: evaluate it on normal and anomalous images")
@@ -136,17 +138,20 @@ def evaluate_classes(
                 f"{len(shared):,} of {len(images):,} {what} are among the labelled images, too, such as "
                 f"{shared[0].path}: an image cannot be both"
             )
-    known = _judged(model, data.images, progress)
-    results = {name: _judged(model, images, progress) for name, images in (unknown or {}).items()}
+    outcomes = _score_all(model, data.images, progress)
+    known = _results(outcomes, "labelled images")
+    others = {name: _score_all(model, images, progress) for name, images in (unknown or {}).items()}
     index = {name: number for number, name in enumerate(model.classes)}
+    labels = [index[data.classes[label]] for label in data.labels]
+    is_scored = [isinstance(outcome, Result) for outcome in outcomes]
     return ClassEvaluation(
         classes=model.classes,
-        labels=np.array([index[data.classes[label]] for label in data.labels], np.int64),
+        labels=np.array(labels, np.int64)[is_scored],
         predicted=np.array([index[str(result.label)] for result in known], np.int64),
         known=known,
-        unknown=results,
+        unknown={name: _results(them, f"images of {plain(name)}") for name, them in others.items()},
         rate=model.decision.false_alarm_rate,
-        errors=data.errors,
+        errors=(*data.errors, *_errors(outcomes), *_errors(chain.from_iterable(others.values()))),
     )
 
 
@@ -176,12 +181,28 @@ def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
         )
 
 
-def _judged(model: Model, images: Sequence[ImageFile], progress: Progress) -> tuple[Result, ...]:
-    def judge(image: ImageFile) -> Result:
-        return model.score(image.read(), source=str(image.path), one_core=True)
+def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:
+    def attempt(image: ImageFile) -> Result | ImageError:
+        try:
+            return model.score(image.read(), source=str(image.path), one_core=True)
+        except ImageError as error:
+            # Without its traceback, which would hold on to the pixels.
+            return ImageError(error.path, error.reason)
 
-    found = []
-    for done, result in enumerate(ordered_map(judge, images), 1):
-        found.append(result)
+    outcomes = []
+    for done, outcome in enumerate(ordered_map(attempt, images), 1):
+        outcomes.append(outcome)
         progress("scoring", done, len(images))
-    return tuple(found)
+    return outcomes
+
+
+def _results(outcomes: Sequence[Result | ImageError], what: str) -> tuple[Result, ...]:
+    """Those that are no errors."""
+    results = tuple(outcome for outcome in outcomes if isinstance(outcome, Result))
+    if not results:
+        raise DataError(f"none of the {what} could be scored; the first is {outcomes[0]}")
+    return results
+
+
+def _errors(outcomes: Iterable[Result | ImageError]) -> Iterator[ImageError]:
+    return (outcome for outcome in outcomes if isinstance(outcome, ImageError))

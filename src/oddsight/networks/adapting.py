@@ -268,7 +268,7 @@ def _write(
         exported = Path(folder) / "backbone.onnx"
         export(network.to(memory_format=torch.contiguous_format), exported)
         proto = onnx.load_model_from_string(exported.read_bytes())
-    proto.metadata_props.add(key=KEY, value=json.dumps(record))
+    proto.metadata_props.add(key=KEY, value=json.dumps(record, allow_nan=False))
     write_bytes(path, proto.SerializeToString(deterministic=True))
 
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import OddsightError
-from oddsight.files import atomic_write, check_writable, make_folder, write_bytes
+from oddsight.files import check_writable, make_folder, write_bytes
 from oddsight.networks.classifier_settings import ClassifierSettings, as_json
 from oddsight.networks.libraries import require_training
 from oddsight.networks.picture_arrays import Arrays
 from oddsight.networks.settings import Epoch
+from oddsight.records import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     import torch
@@ -162,9 +163,15 @@ def average_classifiers(
 
 
 def read_head(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights ``[C, K]`` and bias ``[K]`` of the head of a trained classifier."""
-    with np.load(folder / "head.npz", allow_pickle=False) as file:
-        return np.asarray(file["weights"], np.float32), np.asarray(file["bias"], np.float32)
+    """Weights ``[C, K]`` and bias ``[K]`` of the head of a trained classifier.
+
+    Raises:
+        OddsightError: If they are not there, are damaged or were edited.
+    """
+    arrays = read_arrays(folder / "head.npz")
+    if arrays is None:
+        raise OddsightError(f"{folder / 'head.npz'}: missing, damaged, or written by an older Oddsight: train it again")
+    return np.asarray(arrays["weights"], np.float32), np.asarray(arrays["bias"], np.float32)
 
 
 def _resolved(settings: ClassifierSettings) -> ClassifierSettings:
@@ -242,11 +249,12 @@ def load_network(training: Arrays, classes: int, settings: ClassifierSettings, f
 
 
 def _load(network: Network, start: Path) -> None:
-    from safetensors.torch import load_file
+    from oddsight.networks.checkpoints import load_weights
 
+    weights = load_weights(start / "weights.safetensors")
     try:
-        network.load_state_dict(load_file(start / "weights.safetensors"))
-    except (RuntimeError, OSError) as error:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
         raise OddsightError(f"{start} holds no finished training of {network.backbone.name} to start from") from error
 
 
@@ -262,18 +270,18 @@ def _kept_fingerprint(folder: Path) -> str:
 def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path) -> None:
     """The feature network as a backbone's file, the head, the weights to start others from, and the record."""
     import torch
-    from safetensors.torch import save
 
+    from oddsight.networks.checkpoints import save_weights
     from oddsight.networks.exporting import export
 
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_bytes(folder / "weights.safetensors", save(weights))
+    save_weights(folder / "weights.safetensors", weights)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         exported = Path(temporary) / "network.onnx"
         export(network.backbone.to(memory_format=torch.contiguous_format), exported)
         write_bytes(folder / "network.onnx", exported.read_bytes())
-    with atomic_write(folder / "head.npz") as file:
-        head = network.head
-        np.savez(file, weights=head.weight.detach().cpu().numpy().T.copy(), bias=head.bias.detach().cpu().numpy())
+    head = network.head
+    arrays = {"weights": head.weight.detach().cpu().numpy().T.copy(), "bias": head.bias.detach().cpu().numpy()}
+    write_arrays(folder / "head.npz", arrays)
     record = {"settings": identity, "curves": [asdict(row) for row in curves]}
-    write_bytes(folder / "training.json", json.dumps(record, indent=1).encode())
+    write_bytes(folder / "training.json", json.dumps(record, indent=1, allow_nan=False).encode())

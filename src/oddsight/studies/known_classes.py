@@ -22,7 +22,7 @@ from oddsight.classification_metrics import temperature
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, OddsightError
-from oddsight.files import atomic_write, make_folder
+from oddsight.files import make_folder
 from oddsight.graphs.building import chain
 from oddsight.graphs.running import run as run_graph
 from oddsight.graphs.running import session
@@ -34,6 +34,7 @@ from oddsight.networks.classifier_settings import as_json, classifier_settings
 from oddsight.networks.classifiers import TrainedClassifier, load_network
 from oddsight.networks.picture_arrays import Arrays
 from oddsight.networks.settings import Epoch
+from oddsight.records import read_arrays, write_arrays
 from oddsight.scores.head import Head
 from oddsight.studies.recipes import PROBE, RECIPES, Recipe
 from oddsight.studies.results import Run, Scored
@@ -170,23 +171,22 @@ def _probed(
     kept = folder / "head.npz"
     # A head that was learnt from other images, or from other features of them, is not taken.
     state = np.array(f"{images.fingerprint} {extractor.backbone.sha256} {extractor.size} {extractor.layers}")
-    if kept.exists():
-        with np.load(kept, allow_pickle=False) as file:
-            if file["state"] == state:
-                head, record = Head(file["weights"], file["bias"]), json.loads(str(file["record"]))
-                return Classifier(extractor, head, images.classes, record), float(file["seconds"])
+    there = read_arrays(kept)
+    if there is not None and there["state"] == state:
+        head, record = Head(there["weights"], there["bias"]), json.loads(str(there["record"]))
+        return Classifier(extractor, head, images.classes, record), float(there["seconds"])
     started = time.perf_counter()
     found = probe(extractor, embeddings, images)
     seconds = time.perf_counter() - started
     record = {**found.record, "backbone": extractor.backbone.name, "size": extractor.size}
-    _keep(
-        kept,
-        weights=found.head.weights,
-        bias=found.head.bias,
-        seconds=np.array(seconds),
-        state=state,
-        record=np.array(json.dumps(record)),
-    )
+    arrays = {
+        "weights": found.head.weights,
+        "bias": found.head.bias,
+        "seconds": np.array(seconds),
+        "state": state,
+        "record": np.array(json.dumps(record)),
+    }
+    write_arrays(kept, arrays)
     return Classifier(extractor, found.head, images.classes, record), seconds
 
 
@@ -199,13 +199,12 @@ def _embeddings(
         path = folder / f"embeddings-{name}.npz"
         maker = np.array(f"{extractor.backbone.sha256} {extractor.size} {extractor.layers}")
         contents = np.array([image.content[:16] for image in images])
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                if file["maker"] == maker and np.array_equal(file["contents"], contents):
-                    found[name] = np.asarray(file["embeddings"], np.float32)
-                    continue
+        there = read_arrays(path)
+        if there is not None and there["maker"] == maker and np.array_equal(there["contents"], contents):
+            found[name] = np.asarray(there["embeddings"], np.float32)
+            continue
         found[name] = embedded(extractor, images, None, progress)
-        _keep(path, embeddings=found[name], contents=contents, maker=maker)
+        write_arrays(path, {"embeddings": found[name], "contents": contents, "maker": maker})
     return found
 
 
@@ -222,10 +221,10 @@ def _scored(
     path = folder / f"score-{name.replace(':', '-')}.npz"
     wanted = [one for one in known if one not in ("training", "validation")]
     state = np.array([float(np.sum(known[one], dtype=np.float64)) for one in known])
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if np.array_equal(file["state"], state) and {f"values-{one}" for one in wanted} <= set(file.files):
-                return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, float(file["seconds"]))
+    there = read_arrays(path)
+    names = {f"values-{one}" for one in wanted}
+    if there is not None and np.array_equal(there["state"], state) and names <= there.keys():
+        return _as_scored(name, {one: there[f"values-{one}"] for one in wanted}, float(there["seconds"]))
     progress(f"scoring by {name}", 0, 1)
     started = time.perf_counter()
     fitted = scores.by_name(name).fit(known["training"], labels, head, seed=seed)
@@ -239,7 +238,8 @@ def _scored(
     progress(f"scoring by {name}", 1, 1)
     if not all(np.isfinite(value).all() for value in values.values()):
         raise DataError(f"{name} gave scores that are not finite")
-    _keep(path, state=state, seconds=np.array(seconds), **{f"values-{one}": value for one, value in values.items()})
+    kept = {f"values-{one}": value for one, value in values.items()}
+    write_arrays(path, {"state": state, "seconds": np.array(seconds), **kept})
     return _as_scored(name, values, seconds)
 
 
@@ -251,10 +251,9 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
     wanted = {one: images for one, images in sets.by_name().items() if one not in ("training", "validation")}
     path = folder / "score-odin-with-gradient.npz"
     state = np.array([image.content[:16] for images in wanted.values() for image in images])
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if np.array_equal(file["state"], state) and float(file["weights"]) == float(np.abs(found.weights).sum()):
-                return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, 0.0)
+    there, weights = read_arrays(path), np.array(float(np.abs(found.weights).sum()))
+    if there is not None and np.array_equal(there["state"], state) and there["weights"] == weights:
+        return _as_scored(name, {one: there[f"values-{one}"] for one in wanted}, 0.0)
     # Training has just left its pictures there.
     pictures = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
     training = Arrays(pictures, sets.parts.training.labels, sets.parts.fingerprint)
@@ -263,7 +262,7 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
         one: odin_scores(network, images, found.settings.size, progress=progress) for one, images in wanted.items()
     }
     kept = {f"values-{one}": value for one, value in values.items()}
-    _keep(path, state=state, weights=np.array(float(np.abs(found.weights).sum())), **kept)
+    write_arrays(path, {"state": state, "weights": weights, **kept})
     return _as_scored(name, values, 0.0)
 
 
@@ -277,11 +276,6 @@ def _parameters(known: Classifier) -> int:
     graph = known.extractor.backbone.graph(known.extractor.stages).graph
     sizes = [int(np.prod(tensor.dims)) for tensor in graph.initializer if len(tensor.dims)]
     return sum(sizes) + known.head.weights.size + known.head.bias.size
-
-
-def _keep(path: Path, **arrays: NDArray[np.generic]) -> None:
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, per_class: bool) -> Model:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,11 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.comparison.cells import scores_from_features, whole_file
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, ModelError
-from oddsight.files import atomic_write
 from oddsight.fitting import FitPlan, fit, versions
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
+from oddsight.records import read_arrays, write_arrays
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
 
@@ -148,6 +147,7 @@ def compute(
         "bytes": len(model.to_bytes()),
         "curves": _curves(model),
         "graph": model.metadata.graph_sha256,
+        "model": hashlib.sha256(model.to_bytes()).hexdigest(),
         "training": [image.content for image in plans[0].training],
         "calibration_contents": [image.content for image in plans[0].calibration],
     }
@@ -155,14 +155,13 @@ def compute(
     path = cell.path(folder)
     if cell.kept:
         model.save(path.with_suffix(".onnx"))
-    with atomic_write(path) as file:
-        np.savez(
-            file,
-            key=np.array(json.dumps(cell.key, sort_keys=True)),
-            record=np.array(json.dumps(record)),
-            calibration=model.calibration_scores,
-            **{name: part.astype(np.float32) for name, part in parts.items()},  # type: ignore[arg-type]
-        )
+    arrays = {
+        "key": np.array(json.dumps(cell.key, sort_keys=True)),
+        "record": np.array(json.dumps(record)),
+        "calibration": model.calibration_scores,
+        **{name: part.astype(np.float32) for name, part in parts.items()},
+    }
+    write_arrays(path, arrays)
     # What a training leaves is there for one that is interrupted.
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
     found = stored(cell, folder)
@@ -172,23 +171,24 @@ def compute(
 
 
 def stored(cell: Cell, folder: Path) -> Found | None:
-    """The cell, if it was computed before with all that is wanted now; a file that is damaged counts as missing."""
+    """The cell, if it was computed before with all that is wanted now; what is damaged or edited counts as missing."""
     path = cell.path(folder)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
+        if arrays is None:
+            return None
         record = json.loads(str(arrays["record"]))
         if json.loads(str(arrays["key"])) != json.loads(json.dumps(cell.key)):
             return None
         return _found(cell, arrays, record, path.with_suffix(".onnx") if cell.kept else None)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile, ModelError):
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
         return None
 
 
 def _found(cell: Cell, arrays: dict[str, NDArray[Any]], record: dict[str, Any], model: Path | None) -> Found | None:
     split, scores = cell.split, arrays["scores"]
     missing = (cell.training and "training_scores" not in arrays) or len(scores) != len(split.test)
-    if missing or (model is not None and Model.load(model).metadata.graph_sha256 != record["graph"]):
+    if missing or (model is not None and hashlib.sha256(Model.load(model).to_bytes()).hexdigest() != record["model"]):
         return None
     ends = np.cumsum([len(split.normal), *(len(images) for images in split.anomalous.values())])
     parts = np.split(scores.astype(np.float32), ends[:-1])

@@ -17,10 +17,11 @@ from oddsight.evaluation import upscaled
 from oddsight.images import read_image
 from oddsight.model import Model
 from oddsight.pixel_metrics import pixel_metrics
+from oddsight.records import Arrays, read_arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place
 from oddsight.studies.clouds.isolation_variants import Variant
-from oddsight.studies.clouds.isolation_work import Arrays, at_rate, described, keep, learnt, place_of, state_of, taken
+from oddsight.studies.clouds.isolation_work import at_rate, described, keep, learnt, place_of, state_of, taken
 
 Map = NDArray[np.float32]
 Folds = Sequence[Sequence[int]]
@@ -180,8 +181,11 @@ def _path(variant: Variant, job: Job, out: tuple[int, ...]) -> Path:
 
 def _model(variant: Variant, job: Job, fold: int) -> Model:
     """The model of all folds but one, which :func:`_part` has left."""
-    with np.load(_path(variant, job, (fold,)), allow_pickle=False) as file:
-        return Model.from_bytes(file["model"].tobytes())
+    path = _path(variant, job, (fold,))
+    arrays = read_arrays(path)
+    if arrays is None or "model" not in arrays:
+        raise DataError(f"{path} was damaged or deleted meanwhile: run the study again")
+    return Model.from_bytes(arrays["model"].tobytes())
 
 
 def _conformal(model: Model) -> tuple[dict[str, float], dict[str, float]]:

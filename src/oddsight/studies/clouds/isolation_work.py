@@ -8,26 +8,22 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 import oddsight
 from oddsight import methods
 from oddsight.calibration import smallest_rate
 from oddsight.datasets.collection import ImageFile, Progress, look
-from oddsight.errors import OddsightError
-from oddsight.files import atomic_write
+from oddsight.files import make_folder
 from oddsight.fitting import versions
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
+from oddsight.records import Arrays, read_arrays, write_arrays
 from oddsight.studies.clouds.isolation_variants import Variant
 
 FORMAT = 1
 """Of what is kept; another one makes everything anew."""
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def state_of(*parts: object) -> str:
@@ -49,13 +45,10 @@ def place_of(variant: Variant, work: Path) -> Path:
 
 def taken(path: Path, state: str) -> Arrays | None:
     """What a step left, if it was made of the same; None if there is nothing, or nothing that can be read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["state"]) != state:
-                return None
-            return {name: file[name] for name in file.files if name != "state"}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    arrays = read_arrays(path)
+    if arrays is None or "state" not in arrays or str(arrays.pop("state")) != state:
         return None
+    return arrays
 
 
 def keep(path: Path, state: str, arrays: Arrays) -> Arrays:
@@ -64,12 +57,8 @@ def keep(path: Path, state: str, arrays: Arrays) -> Arrays:
     Raises:
         OddsightError: If it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
-    with atomic_write(path) as file:
-        np.savez(file, state=np.array(state), **arrays)  # type: ignore[arg-type]
+    make_folder(path.parent)
+    write_arrays(path, {"state": np.array(state), **arrays})
     return arrays
 
 

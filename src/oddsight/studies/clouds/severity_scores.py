@@ -17,8 +17,9 @@ from oddsight.metrics import auroc
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
 from oddsight.pixel_metrics import pixel_metrics
+from oddsight.records import Arrays
 from oddsight.studies.clouds.isolation_variants import Variant
-from oddsight.studies.clouds.isolation_work import Arrays, at_rate, described, keep, learnt, place_of, state_of, taken
+from oddsight.studies.clouds.isolation_work import at_rate, described, keep, learnt, place_of, state_of, taken
 from oddsight.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.trivial import BASELINES, trivial_scores
 
