@@ -56,7 +56,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     """Train classifiers, tell what is of none of their classes, and report. Goes on where it was interrupted."""
     from oddsight import scores
     from oddsight.datasets.download import download_cifar10
-    from oddsight.files import check_writable, make_folder
+    from oddsight.files import check_writable, make_folder, write_bytes
     from oddsight.labelled_output import say_class_epoch, say_study
     from oddsight.report.study import write_study
     from oddsight.studies.cifar10 import DEFAULT_RECIPES, UnknownSource, study_classes
@@ -91,5 +91,5 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             on_epoch=lambda row: say_class_epoch(row, quiet),
         )
     path = output / found.shipped.file
-    model.save(path)
+    write_bytes(path, model.to_bytes(), follow_links=False)
     say_study(found, write_study(found, output), path, quiet)

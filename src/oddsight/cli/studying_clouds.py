@@ -61,7 +61,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Tell cloudy from clear scenes by every method, compare, and report. Goes on where it was interrupted."""
     from oddsight.adaptation_output import say_some_epochs
-    from oddsight.files import check_writable, make_folder
+    from oddsight.files import check_writable, make_folder, write_bytes
     from oddsight.methods import METHODS
     from oddsight.report.clouds import write_clouds
     from oddsight.studies.clouds.study import study_clouds
@@ -98,7 +98,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
         )
     paths = [output / one.file for one in found.shipped]
     for path, one in zip(paths, found.shipped, strict=True):
-        models[one.side].save(path)
+        write_bytes(path, models[one.side].to_bytes(), follow_links=False)
     written = write_clouds(found, output)
     say_clouds(found, written, paths, quiet)
     if found.data.errors:

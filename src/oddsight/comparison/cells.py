@@ -156,7 +156,7 @@ def stored(folder: Path, job: Job) -> Cell | None:
 def store(folder: Path, job: Job, measured: Measured | None, error: str | None) -> Cell:
     """Keep what came of a cell."""
     kept = _Kept(key=job.key, measured=measured, error=error)
-    write_bytes(_file(folder, job.key), kept.model_dump_json().encode())
+    write_bytes(_file(folder, job.key), kept.model_dump_json().encode(), follow_links=False)
     return Cell(job.trial.name, job.setting, job.seed, measured, error)
 
 

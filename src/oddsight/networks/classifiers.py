@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -267,13 +266,10 @@ def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], 
     from oddsight.networks.exporting import export
 
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_bytes(folder / "weights.safetensors", save(weights))
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        exported = Path(temporary) / "network.onnx"
-        export(network.backbone.to(memory_format=torch.contiguous_format), exported)
-        write_bytes(folder / "network.onnx", exported.read_bytes())
-    with atomic_write(folder / "head.npz") as file:
+    write_bytes(folder / "weights.safetensors", save(weights), follow_links=False)
+    export(network.backbone.to(memory_format=torch.contiguous_format), folder / "network.onnx")
+    with atomic_write(folder / "head.npz", follow_links=False) as file:
         head = network.head
         np.savez(file, weights=head.weight.detach().cpu().numpy().T.copy(), bias=head.bias.detach().cpu().numpy())
     record = {"settings": identity, "curves": [asdict(row) for row in curves]}
-    write_bytes(folder / "training.json", json.dumps(record, indent=1).encode())
+    write_bytes(folder / "training.json", json.dumps(record, indent=1).encode(), follow_links=False)

@@ -21,7 +21,7 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.comparison.cells import scores_from_features, whole_file
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, ModelError
-from oddsight.files import atomic_write
+from oddsight.files import atomic_write, write_bytes
 from oddsight.fitting import FitPlan, fit, versions
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
@@ -154,8 +154,8 @@ def compute(
     parts = {"scores": scores[:tested], **({"training_scores": scores[tested:]} if cell.training else {})}
     path = cell.path(folder)
     if cell.kept:
-        model.save(path.with_suffix(".onnx"))
-    with atomic_write(path) as file:
+        write_bytes(path.with_suffix(".onnx"), model.to_bytes(), follow_links=False)
+    with atomic_write(path, follow_links=False) as file:
         np.savez(
             file,
             key=np.array(json.dumps(cell.key, sort_keys=True)),

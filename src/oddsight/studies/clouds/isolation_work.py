@@ -68,7 +68,7 @@ def keep(path: Path, state: str, arrays: Arrays) -> Arrays:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OddsightError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
-    with atomic_write(path) as file:
+    with atomic_write(path, follow_links=False) as file:
         np.savez(file, state=np.array(state), **arrays)  # type: ignore[arg-type]
     return arrays
 
