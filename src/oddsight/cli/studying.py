@@ -58,6 +58,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     from oddsight.datasets.download import download_cifar10
     from oddsight.files import check_writable, make_folder, write_bytes
     from oddsight.labelled_output import say_class_epoch, say_study
+    from oddsight.outputs import check_outputs
     from oddsight.report.study import write_study
     from oddsight.studies.cifar10 import DEFAULT_RECIPES, UnknownSource, study_classes
     from oddsight.terminal import progress
@@ -66,6 +67,8 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     unknown = [
         UnknownSource(*named(text), near=close) for texts, close in ((near, True), (far, False)) for text in texts or []
     ]
+    sources = [source.path for source in unknown]
+    check_outputs({}, folders={"results": output}, data={"--data": data, "--near and --far": sources})
     make_folder(output)
     check_writable(output / "report.html")
     with progress(quiet) as report:

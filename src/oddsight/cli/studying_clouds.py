@@ -63,6 +63,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     from oddsight.adaptation_output import say_some_epochs
     from oddsight.files import check_writable, make_folder, write_bytes
     from oddsight.methods import METHODS
+    from oddsight.outputs import check_outputs
     from oddsight.report.clouds import write_clouds
     from oddsight.studies.clouds.study import study_clouds
     from oddsight.study_output import say_clouds, say_failure
@@ -70,6 +71,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 
     chosen = listed(methods or "") or list(METHODS)
     shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
+    check_outputs({}, folders={"results": output}, inputs={"--data": data, "--masks": masks})
     make_folder(output)
     check_writable(output / "report.html")
     with progress(quiet) as report:
