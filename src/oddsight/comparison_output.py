@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 from oddsight.comparison import Comparison
 from oddsight.comparison.cells import Cell
 from oddsight.comparison.standings import Numbers, Ranking, Standing
+from oddsight.csv_tables import csv_records
 from oddsight.files import write_bytes
 from oddsight.report.comparison import duration, p_text, standing_text
 from oddsight.terminal import complain, console, note, percent, shown, table
@@ -111,9 +110,7 @@ def write_csv(path: Path, found: Comparison) -> None:
 
     ``against_highest`` and ``p_value`` are of all seeds of a setting together.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    records: list[dict[str, Any]] = []
     rows = {(row.data, row.setting): row for row in found.standings if row.setting is not None}
     for trial in found.trials:
         data = {
@@ -124,11 +121,11 @@ def write_csv(path: Path, found: Comparison) -> None:
         }
         for cell in found.cells:
             if cell.data == trial.name:
-                writer.writerow(data | _cell_row(cell, rows[cell.data, cell.setting]))
+                records.append(data | _cell_row(cell, rows[cell.data, cell.setting]))
         for row in found.on(trial.name):
             if row.setting is None and row.mean is not None:
-                writer.writerow(data | {"kind": "baseline", "method": row.label} | _verdict(row) | _columns(row.mean))
-    write_bytes(path, text.getvalue().encode("utf-8", "replace"))
+                records.append(data | {"kind": "baseline", "method": row.label} | _verdict(row) | _columns(row.mean))
+    write_bytes(path, csv_records(_COLUMNS, records))
 
 
 def _cell_row(cell: Cell, row: Standing) -> dict[str, Any]:

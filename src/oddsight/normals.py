@@ -22,7 +22,7 @@ from PIL import Image
 
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, ImageError
-from oddsight.files import atomic_write
+from oddsight.files import atomic_write, descriptor
 from oddsight.graphs.neighbours import MOST
 from oddsight.images import as_image
 from oddsight.parallel import ordered_map
@@ -51,7 +51,8 @@ def normals_path(model: str | os.PathLike[str]) -> Path | None:
     None for a device or a pipe, beside which nothing can lie.
     """
     path = Path(model)
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - which never raise
+    stream = descriptor(path) is not None
+    if stream or (os.path.exists(path) and not os.path.isfile(path)):  # noqa: PTH110, PTH113 - which never raise
         return None
     stem = path.name[: -len(".onnx")] if path.name.lower().endswith(".onnx") else path.name
     stem = stem or path.name

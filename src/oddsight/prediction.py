@@ -23,7 +23,8 @@ from oddsight.explanations import explanation
 from oddsight.files import atomic_write
 from oddsight.images import read_image
 from oddsight.model import Model, load
-from oddsight.normals import NormalImages
+from oddsight.normals import NormalImages, normals_path
+from oddsight.outputs import check_outputs
 from oddsight.overlays import overlay
 from oddsight.result import NONE_OF_THESE, Result, Tiling, control_fdr
 from oddsight.scene_output import predict_scenes, promise, shown_picture
@@ -75,6 +76,11 @@ def predict_paths(
     Raises:
         OddsightError: If the model, the decision or the outputs will not do, or there are no images.
     """
+    check_outputs(
+        {"--json": json},
+        folders={"heat maps": maps, "explanations": explain, "regions": regions},
+        inputs={"MODEL": model, "MODEL's small copies": normals_path(model), "PATH": paths},
+    )
     loaded = load(model)
     if false_alarm_rate is not None or threshold is not None:
         loaded = loaded.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)

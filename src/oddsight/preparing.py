@@ -15,7 +15,6 @@ and ``statistics.json``. Every array is read with ``allow_pickle=False``.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import platform
@@ -30,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.csv_tables import csv_table
 from oddsight.datasets.class_folders import SPLITS
 from oddsight.datasets.class_images import ClassImages, Repeat, repeats
 from oddsight.datasets.classes import form_of, read_classes, stratified
@@ -125,7 +125,7 @@ def prepare(
         if normalised:
             _write_normalised(folder / f"{split}-normalised.npy", split, _mapped(folder, split), mean, std, progress)
         if parquet:
-            with atomic_write(folder / f"{split}.parquet") as file:
+            with atomic_write(folder / f"{split}.parquet", follow_links=False) as file:
                 watched = _watched(_mapped(folder, split), f"writing {split}.parquet", progress)
                 write_parquet(file, watched, names, images)
         left_out = {"-normalised.npy": not normalised, ".parquet": not parquet}
@@ -198,7 +198,7 @@ def _write_images(path: Path, data: ClassImages, size: tuple[int, int], progress
         return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR))
 
     contents = []
-    with atomic_write(path) as file:
+    with atomic_write(path, follow_links=False) as file:
         file.write(_header("|u1", (len(data), *size, 3)))
         for done, pixels in enumerate(ordered_map(sized, data.images), 1):
             file.write(np.ascontiguousarray(pixels).data)
@@ -240,7 +240,7 @@ def _write_normalised(
     values = np.arange(256)[:, None] / 255
     table = ((values - np.asarray(mean)) / np.asarray(spread)).astype("<f4")
     count, height, width, _ = images.shape
-    with atomic_write(path) as file:
+    with atomic_write(path, follow_links=False) as file:
         file.write(_header("<f4", (count, 3, height, width)))
         done = 0
         for block in _blocks(images):
@@ -253,14 +253,14 @@ def _write_normalised(
 def _write_tables(folder: Path, split: str, data: ClassImages, names: Sequence[str]) -> None:
     one_hot = (data.labels[:, None] == np.arange(len(data.classes))).astype(np.uint8)
     for name, array in (("labels", data.labels), ("one-hot", one_hot)):
-        with atomic_write(folder / f"{split}-{name}.npy") as file:
+        with atomic_write(folder / f"{split}-{name}.npy", follow_links=False) as file:
             np.save(file, array, allow_pickle=False)
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["index", "source", "class", "content"])
-    for index, (image, name, label) in enumerate(zip(data.images, names, data.labels.tolist(), strict=True)):
-        rows.writerow([index, name, data.classes[label], image.content])
-    write_bytes(folder / f"{split}.csv", text.getvalue().encode("utf-8", "backslashreplace"))
+    rows = [
+        (index, name, data.classes[label], image.content)
+        for index, (image, name, label) in enumerate(zip(data.images, names, data.labels.tolist(), strict=True))
+    ]
+    table = csv_table(["index", "source", "class", "content"], rows)
+    write_bytes(folder / f"{split}.csv", table, follow_links=False)
 
 
 def _write_npz(path: Path, images: NDArray[np.uint8], data: ClassImages) -> None:
@@ -269,7 +269,7 @@ def _write_npz(path: Path, images: NDArray[np.uint8], data: ClassImages) -> None
         "labels": data.labels,
         "classes": np.array(data.classes, np.str_),
     }
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_write(path, follow_links=False) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)

@@ -39,7 +39,8 @@ def write_record(path: Path, content: Mapping[str, Any], *, indent: int | None =
     """
     sealed = {**content, DIGEST: digest_json(content)}
     separators = (",", ":") if indent is None else None
-    write_bytes(path, (json.dumps(sealed, indent=indent, separators=separators, allow_nan=False) + "\n").encode())
+    text = json.dumps(sealed, indent=indent, separators=separators, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), follow_links=False)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -64,7 +65,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         OddsightError: If they cannot be written.
     """
     sealed = {**arrays, DIGEST: np.array(digest_arrays(arrays))}
-    with atomic_write(path) as file:
+    with atomic_write(path, follow_links=False) as file:
         np.savez(file, allow_pickle=False, **sealed)
 
 

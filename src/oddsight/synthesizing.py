@@ -12,16 +12,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -30,9 +25,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from oddsight.csv_tables import csv_records
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.files import write_bytes
+from oddsight.files import atomic_folder, write_bytes
 from oddsight.parallel import ordered_map
 from oddsight.synthesis import VISIBLE, airlight, check_severity, kind_by_name, pattern, veiled
 
@@ -137,7 +133,8 @@ def write_synthetic(
     """
     folder = Path(os.path.realpath(output))
     _check_settings(kinds, severities, limit, train_share, seed)
-    with _replacing(folder, os.fspath(output)) as temporary:
+    _check_folder(folder, os.fspath(output))
+    with atomic_folder(folder) as temporary:
         collection = collect(*clear, progress=progress)
         chosen = list(collection.images)
         if limit is not None and limit < len(chosen):
@@ -181,30 +178,15 @@ def _check_settings(
         raise OddsightError(f"the seed must be 0 or more, not {seed}")
 
 
-@contextmanager
-def _replacing(folder: Path, name: str) -> Iterator[Path]:
-    """A temporary folder that takes the place of a new or an empty one when the block ends without an error."""
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder that is neither new nor empty."""
     try:
         if folder.is_dir() and any(folder.iterdir()):
             raise OddsightError(f"{name} holds other files: name a new or an empty folder")
         if folder.exists() and (not folder.is_dir() or folder.samefile(Path.cwd())):
             raise OddsightError(f"{name} cannot be replaced: name a new folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".oddsight.", suffix=".part", dir=folder.parent))
     except OSError as error:
         raise OddsightError(f"cannot write {name}: {error.strerror or error}") from error
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        raise OddsightError(f"cannot write {name}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _names(images: Sequence[ImageFile]) -> dict[str, str]:
@@ -290,13 +272,8 @@ def _described(kinds: Sequence[str]) -> dict[str, Any]:
 
 
 def _write_descriptions(folder: Path, rows: Sequence[Row], described: Mapping[str, Any]) -> None:
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        numbers = {"depth": f"{row.depth:.6g}", "share": f"{row.share:.6g}"}
-        table.writerow(asdict(row) | numbers)
-    write_bytes(folder / "synthesis.csv", text.getvalue().encode("utf-8", "backslashreplace"))
+    records = [asdict(row) | {"depth": f"{row.depth:.6g}", "share": f"{row.share:.6g}"} for row in rows]
+    write_bytes(folder / "synthesis.csv", csv_records([field.name for field in fields(Row)], records))
     own = version("oddsight")
     content = {
         "synthetic": True,

@@ -6,7 +6,6 @@ import io
 import math
 import os
 import re
-import tempfile
 import threading
 import zlib
 from contextlib import suppress
@@ -16,6 +15,8 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from oddsight.errors import OddsightError
+from oddsight.files import atomic_write
 from oddsight.records import read_regular
 
 DEFAULT_LIMIT = 4 * 2**30
@@ -24,7 +25,7 @@ _HEADER = 2**14
 """Bytes that an entry takes beyond its values, at most."""
 
 _OWN_FOLDER = re.compile("[0-9a-z]{32}")
-_OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part")
+_OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part|\.oddsight\.[0-9a-f.]+\.part")
 
 
 # NumPy reads an array's header as a Python literal, and Python 3.11 may fail when threads do that at once.
@@ -76,18 +77,13 @@ class FeatureCache:
     def put(self, maker: str, image: str, array: NDArray[np.float32]) -> None:
         """Keep the array. A cache that cannot be written is no error: the features are computed again."""
         path = self._path(maker, image)
-        with suppress(OSError):
+        with suppress(OSError, OddsightError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)
-            try:
-                body = io.BytesIO()
-                np.save(body, array, allow_pickle=False)
-                with os.fdopen(handle, "wb") as file:
-                    file.write(body.getvalue() + zlib.crc32(body.getvalue()).to_bytes(4, "big"))
-                os.replace(temporary, path)  # noqa: PTH105
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            body = io.BytesIO()
+            np.save(body, array, allow_pickle=False)
+            # What a failure of power damages counts as missing: not worth waiting for the disk.
+            with atomic_write(path, follow_links=False, durable=False) as file:
+                file.write(body.getvalue() + zlib.crc32(body.getvalue()).to_bytes(4, "big"))
             self._added += array.nbytes
             if self._added > self.limit // 8:
                 self._added = 0
@@ -116,8 +112,17 @@ class FeatureCache:
         return self.folder / maker[:32] / f"{image}.npy"
 
 
+def user_folder() -> Path | None:
+    """Oddsight's folder among the user's caches; None for a user without a home, as containers have them."""
+    try:
+        folder = platformdirs.user_cache_path("oddsight")
+    except (RuntimeError, KeyError):
+        return None
+    return folder if folder.is_absolute() else None
+
+
 def default_cache() -> FeatureCache | None:
-    """The user's cache, as the environment sets it.
+    """The user's cache, as the environment sets it; None if it is off or the user has no home.
 
     ``ODDSIGHT_CACHE`` names its folder, or is ``off``; ``ODDSIGHT_CACHE_LIMIT`` is its size in bytes.
     """
@@ -125,5 +130,8 @@ def default_cache() -> FeatureCache | None:
     if place.lower() == "off":
         return None
     limit = os.environ.get("ODDSIGHT_CACHE_LIMIT", "")
-    folder = Path(place) if place else platformdirs.user_cache_path("oddsight") / "features"
+    own = user_folder()
+    if not place and own is None:
+        return None
+    folder = Path(place) if place or own is None else own / "features"
     return FeatureCache(folder, int(limit) if limit.isdecimal() else DEFAULT_LIMIT)

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
+from oddsight.backbones.cache import user_folder
 from oddsight.backbones.catalogue import offer
 from oddsight.backbones.network_file import NetworkFile, read_network
 from oddsight.errors import ModelError, OddsightError
@@ -16,9 +15,20 @@ from oddsight.files import make_folder
 
 
 def exports_folder() -> Path:
-    """Where exports are kept: ``ODDSIGHT_BACKBONES``, or a folder of the user's cache."""
-    place = os.environ.get("ODDSIGHT_BACKBONES", "")
-    return Path(place) if place else platformdirs.user_cache_path("oddsight") / "backbones"
+    """Where exports are kept: ``ODDSIGHT_BACKBONES``, or a folder of the user's cache.
+
+    Raises:
+        OddsightError: If neither is there.
+    """
+    place, own = os.environ.get("ODDSIGHT_BACKBONES", ""), user_folder()
+    if place:
+        return Path(place)
+    if own is None:
+        raise OddsightError(
+            "this user has no home folder to keep exported backbones in: name one by the environment variable "
+            "ODDSIGHT_BACKBONES, or export to a file with --output"
+        )
+    return own / "backbones"
 
 
 def export_path(name: str) -> Path:
@@ -38,7 +48,7 @@ def exported(name: str) -> tuple[Path, NetworkFile]:
         return path, _kept(path, name)
     except ModelError:
         # Missing or damaged, which for a cache is the same.
-        make_export(name, path)
+        make_export(name)
     return path, _kept(path, name)
 
 
@@ -65,7 +75,7 @@ def make_export(
             f"{name} is not exported on this machine, and exporting it needs PyTorch: pip install 'oddsight[train]'"
         ) from error
     target = path or export_path(name)
-    if target.parent == exports_folder():
+    if path is None:
         make_folder(target.parent)
     export(network, target)
     return target, read_network(target)
@@ -73,7 +83,11 @@ def make_export(
 
 def kept_exports() -> Iterator[tuple[str, NetworkFile]]:
     """What is exported and sound, by name."""
-    for path in sorted(exports_folder().glob("*.onnx")):
+    try:
+        folder = exports_folder()
+    except OddsightError:
+        return
+    for path in sorted(folder.glob("*.onnx")):
         try:
             found = read_network(path)
         except ModelError:

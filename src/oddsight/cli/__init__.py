@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -52,18 +53,22 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except OSError as error:
         _drop_output()
-        _fail(f"{error.filename or 'standard output or a temporary file'}: {error.strerror or error}")
+        reason = "standard output is closed" if error.errno == errno.EBADF else error.strerror or error
+        _fail(f"{error.filename or 'standard output or a temporary file'}: {reason}")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
 
 def _settle_streams() -> None:
     """Make streams that were closed or that cannot show every character fit to be written to."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
+    if sys.stdin is None:  # or the first file that is opened would take its place
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
+    if sys.stdout is None:  # results that go nowhere are an error once they are written
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 

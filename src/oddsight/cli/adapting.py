@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, app, listed
+from oddsight.cli.application import EXIT_ERROR, Quiet, app, existing_file, listed
 
 
 @app.command()
@@ -60,11 +60,17 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     from oddsight.adaptation_output import say_adapted, say_adapting, say_epoch
     from oddsight.backbones import DEFAULT
     from oddsight.networks.adapting import adapt as learn
+    from oddsight.outputs import check_outputs
     from oddsight.report.learning_curves import check_curves_path, write_curves
     from oddsight.terminal import note, progress
 
     for path in curves or []:
         check_curves_path(path)
+    check_outputs(
+        {"--output": output, "--curves": curves},
+        folders={"checkpoints": work},
+        inputs={"DATA": data, "--weights": weights, "--backbone": existing_file(backbone)},
+    )
     with progress(quiet) as report:
         found = learn(
             *data,

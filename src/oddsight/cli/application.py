@@ -74,6 +74,11 @@ def numbers_by_name(option: str, text: str, names: Sequence[str]) -> dict[str, l
     return found
 
 
+def existing_file(name: str | None) -> Path | None:
+    """The file that an option names, where it may also name an entry of a registry."""
+    return Path(name) if name is not None and Path(name).is_file() else None
+
+
 def named(text: str) -> tuple[str, Path]:
     """``NAME=PATH``, or a path that is called after its last part."""
     name, equals, path = text.partition("=")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, app, listed, numbers
+from oddsight.cli.application import EXIT_ERROR, Quiet, app, existing_file, listed, named, numbers
 
 
 @app.command()
@@ -52,17 +52,23 @@ def compare(  # noqa: PLR0913, PLR0917 - options
     from oddsight.backbones import DEFAULT
     from oddsight.comparison import compare as judge
     from oddsight.comparison_output import say_comparison, show_comparison, write_csv
-    from oddsight.files import check_writable
+    from oddsight.outputs import check_outputs
     from oddsight.terminal import note, progress
 
-    for output in (report, csv):
-        if output is not None:
-            check_writable(output)
+    names = listed(backbones or DEFAULT)
+    check_outputs(
+        {"--report": report, "--csv": csv},
+        folders={"finished fits": work},
+        inputs={
+            "DATA": [path if Path(path).exists() else str(named(path)[1]) for path in data],
+            "--backbones": [path for name in names if (path := existing_file(name)) is not None],
+        },
+    )
     with progress(quiet) as watch:
         found = judge(
             *data,
             methods="all" if methods == "all" else listed(methods),
-            backbones=listed(backbones or DEFAULT),
+            backbones=names,
             layers=[names if "," not in names else listed(names) for names in layers or ["default"]],
             sizes=numbers("--size", size),
             seeds=numbers("--seeds", seeds),

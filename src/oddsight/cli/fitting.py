@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, Verdicts, app, listed, two_words
+from oddsight.cli.application import EXIT_ERROR, Quiet, Verdicts, app, existing_file, listed, two_words
 
 
 @app.command()
@@ -176,11 +176,11 @@ def _fit_normal(
 ) -> None:
     from oddsight import methods
     from oddsight.adaptation_output import say_some_epochs
-    from oddsight.files import check_writable
     from oddsight.fitting import FitPlan
     from oddsight.fitting import fit as learn
     from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted, say_plan
+    from oddsight.outputs import check_outputs
     from oddsight.report.learning_curves import check_curves_path, write_curves
     from oddsight.terminal import complain, note, progress
 
@@ -191,13 +191,14 @@ def _fit_normal(
         raise typer.BadParameter(
             f"--{alone[0]} is for --labelled images and methods that train a network, and {chosen.name} trains none"
         )
-    for path in (output, *curves):
-        check_writable(path)
     for path in curves:
         check_curves_path(path)
     copies = normals_path(output) if thumbnails else None
-    if copies is not None:
-        check_writable(copies)
+    check_outputs(
+        {"--output": output, "--curves": curves, "the small copies of normal images": copies},
+        folders={"checkpoints": work},
+        inputs={"DIR": paths, "--backbone": existing_file(options.get("backbone"))},
+    )
     plans: list[FitPlan] = []
 
     def start(plan: FitPlan) -> None:
@@ -237,17 +238,20 @@ def _fit_labelled(
     **options: Any,  # noqa: ANN401 - as the command's
 ) -> None:
     from oddsight import scores
-    from oddsight.files import check_writable
     from oddsight.labelled.fitting import LabelledPlan, fit_classes
     from oddsight.labelled_output import say_class_epoch, say_labelled_plan
     from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted
+    from oddsight.outputs import check_outputs
     from oddsight.terminal import complain, progress
 
-    check_writable(output)
     copies = normals_path(output) if thumbnails else None
-    if copies is not None:
-        check_writable(copies)
+    check_outputs(
+        {"--output": output, "the small copies of normal images": copies},
+        folders={"checkpoints": options.get("work")},
+        inputs={"--backbone": existing_file(options.get("backbone"))},
+        data={"DIR": path},
+    )
     plans: list[LabelledPlan] = []
 
     def start(plan: LabelledPlan) -> None:

@@ -18,12 +18,11 @@ def check(
 ) -> None:
     """Look over a folder: counts, sizes, unreadable files, duplicates, empty and blurred images."""
     from oddsight.datasets.check import check as look
-    from oddsight.files import check_writable
     from oddsight.output import show_check, write_json
+    from oddsight.outputs import check_outputs
     from oddsight.terminal import progress
 
-    if json is not None and str(json) != "-":
-        check_writable(json)
+    check_outputs({"--json": json}, inputs={"DIR": folder})
     with progress(quiet) as report:
         found = look(folder, progress=lambda done, total: report("checking", done, total))
     if json is not None:
@@ -49,10 +48,12 @@ def prepare(
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""
     from oddsight.datasets.download import download_cifar10
+    from oddsight.outputs import check_outputs
     from oddsight.preparation_output import say_prepared
     from oddsight.preparing import prepare as write
     from oddsight.terminal import progress
 
+    check_outputs({}, folders={"arrays": output}, data={"DATA": data})
     with progress(quiet) as report:
         if download:
             download_cifar10(data, progress=report)
@@ -78,6 +79,7 @@ def synthesize(
     quiet: Quiet = False,
 ) -> None:
     """Put haze, smoke or dust over clear pictures, for 'evaluate'. Exits with 1 if a picture could not be read."""
+    from oddsight.outputs import check_outputs
     from oddsight.synthesis_output import say_synthesized, show_synthesized
     from oddsight.synthesizing import write_synthetic
     from oddsight.terminal import progress
@@ -86,6 +88,7 @@ def synthesize(
         depths = [float(number) for number in listed(severities)]
     except ValueError:
         raise typer.BadParameter(f"--severities takes numbers separated by commas, not {severities!r}") from None
+    check_outputs({}, folders={"images": output}, inputs={"CLEAR": clear})
     with progress(quiet) as report:
         found = write_synthetic(
             *clear,

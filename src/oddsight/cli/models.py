@@ -22,11 +22,13 @@ def threshold(
     """Change when a model raises an alarm or how it calls it, and nothing else."""
     from oddsight.model import load
     from oddsight.output import say_decision
+    from oddsight.outputs import check_outputs
 
     given = [option for option in (false_alarm_rate, score) if option is not None]
     if len(given) > 1 or not (given or verdicts is not None):
         raise typer.BadParameter("give either --false-alarm-rate or --score, or --verdicts")
     words = two_words(verdicts) if verdicts is not None else None
+    check_outputs({"--output": output}, inputs={"MODEL": model})
     changed = load(model)
     if given:
         changed = changed.with_decision(false_alarm_rate=false_alarm_rate, threshold=score)

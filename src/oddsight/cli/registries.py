@@ -73,6 +73,8 @@ def export_backbone(
     """Export a network to ONNX with PyTorch, once: fitting and predicting then need no PyTorch."""
     from oddsight.backbones.exports import make_export
     from oddsight.output import say_exported
+    from oddsight.outputs import check_outputs
 
+    check_outputs({"--output": output}, inputs={"--weights": weights})
     path, found = make_export(name, output, weights=weights, size=size)
     say_exported(path, found.described, quiet)

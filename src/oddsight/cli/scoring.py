@@ -130,9 +130,10 @@ def evaluate(
 ) -> None:
     """Compare a model with labelled images it has never seen."""
     from oddsight.evaluation import evaluate as judge
-    from oddsight.files import check_writable
     from oddsight.model import load
+    from oddsight.normals import normals_path
     from oddsight.output import say_evaluation, show_evaluation, write_json
+    from oddsight.outputs import check_outputs
     from oddsight.terminal import note, progress
 
     if labelled is not None:
@@ -145,9 +146,17 @@ def evaluate(
     mixed = folder is not None and any(given is not None for given in (normal, anomalous, masks))
     if mixed or (folder is None and (normal is None or anomalous is None)):
         raise typer.BadParameter("name either one folder in MVTec AD's layout, or --normal and --anomalous")
-    for output in (json, report):
-        if output is not None and str(output) != "-":
-            check_writable(output)
+    check_outputs(
+        {"--json": json, "--report": report},
+        inputs={
+            "MODEL": model,
+            "MODEL's small copies": normals_path(model),
+            "DIR": folder,
+            "--normal": normal,
+            "--anomalous": anomalous,
+            "--masks": masks,
+        },
+    )
     loaded = load(model)
     with progress(quiet) as watch:
         limit = 0.3 if aupro_limit is None else aupro_limit
@@ -175,18 +184,21 @@ def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Pa
     from oddsight.datasets.classes import read_classes
     from oddsight.datasets.outliers import read_unlabelled
     from oddsight.errors import ImageError
-    from oddsight.files import check_writable
     from oddsight.labelled.evaluation import evaluate_classes
     from oddsight.labelled_output import show_class_evaluation
     from oddsight.model import load
     from oddsight.output import write_json
+    from oddsight.outputs import check_outputs
     from oddsight.terminal import complain, progress
 
     folders = dict(map(named, unknown))
     if len(folders) < len(unknown) or "" in folders:
         raise typer.BadParameter("give each --unknown a name of its own: NAME=DIR")
-    if json is not None and str(json) != "-":
-        check_writable(json)
+    check_outputs(
+        {"--json": json},
+        inputs={"MODEL": model},
+        data={"--labelled": labelled, "--unknown": list(folders.values())},
+    )
     loaded = load(model)
     errors: list[ImageError] = []
     with progress(quiet) as watch:

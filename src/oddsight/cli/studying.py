@@ -56,8 +56,9 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     """Train classifiers, tell what is of none of their classes, and report. Goes on where it was interrupted."""
     from oddsight import scores
     from oddsight.datasets.download import download_cifar10
-    from oddsight.files import check_writable, make_folder
+    from oddsight.files import check_writable, make_folder, write_bytes
     from oddsight.labelled_output import say_class_epoch, say_study
+    from oddsight.outputs import check_outputs
     from oddsight.report.study import write_study
     from oddsight.studies.cifar10 import DEFAULT_RECIPES, UnknownSource, study_classes
     from oddsight.terminal import progress
@@ -66,6 +67,8 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     unknown = [
         UnknownSource(*named(text), near=close) for texts, close in ((near, True), (far, False)) for text in texts or []
     ]
+    sources = [source.path for source in unknown]
+    check_outputs({}, folders={"results": output}, data={"--data": data, "--near and --far": sources})
     make_folder(output)
     check_writable(output / "report.html")
     with progress(quiet) as report:
@@ -91,5 +94,5 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             on_epoch=lambda row: say_class_epoch(row, quiet),
         )
     path = output / found.shipped.file
-    model.save(path)
+    write_bytes(path, model.to_bytes(), follow_links=False)
     say_study(found, write_study(found, output), path, quiet)

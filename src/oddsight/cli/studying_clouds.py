@@ -61,8 +61,9 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Tell cloudy from clear scenes by every method, compare, and report. Goes on where it was interrupted."""
     from oddsight.adaptation_output import say_some_epochs
-    from oddsight.files import check_writable, make_folder
+    from oddsight.files import check_writable, make_folder, write_bytes
     from oddsight.methods import METHODS
+    from oddsight.outputs import check_outputs
     from oddsight.report.clouds import write_clouds
     from oddsight.studies.clouds.study import study_clouds
     from oddsight.study_output import say_clouds, say_failure
@@ -70,6 +71,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 
     chosen = listed(methods or "") or list(METHODS)
     shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
+    check_outputs({}, folders={"results": output}, inputs={"--data": data, "--masks": masks})
     make_folder(output)
     check_writable(output / "report.html")
     with progress(quiet) as report:
@@ -98,7 +100,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
         )
     paths = [output / one.file for one in found.shipped]
     for path, one in zip(paths, found.shipped, strict=True):
-        models[one.side].save(path)
+        write_bytes(path, models[one.side].to_bytes(), follow_links=False)
     written = write_clouds(found, output)
     say_clouds(found, written, paths, quiet)
     if found.data.errors:

@@ -21,6 +21,7 @@ from oddsight.datasets.folder import Found, find_images
 from oddsight.datasets.hashing import dhash, near_groups
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import MAX_PIXELS, ImageHeader, content_hash, read_header, read_image
+from oddsight.parallel import cores
 
 NEAR_DISTANCE = 2
 """Bits of 64 by which the hashes of near duplicates differ at most."""
@@ -240,7 +241,7 @@ class _PixelBudget:
 
 def _look_at_all(paths: Sequence[Path], root: Path) -> Iterator[_Look | Unreadable]:
     """Look at images in several threads; outcomes come in the order of the paths."""
-    threads = os.cpu_count() or 1
+    threads = cores()
     budget = _PixelBudget(MAX_PIXELS)
     under_way: deque[Future[_Look | Unreadable]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,17 @@ from oddsight.errors import ModelError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+
+def import_onnxruntime() -> ModuleType:
+    """ONNX Runtime, without its telemetry unless ``ORT_DISABLE_TELEMETRY`` says so: nothing else here imports it.
+
+    Otherwise some of its builds leave a device id and a queue of events in the user's home.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime  # type: ignore[no-any-return]
 
 
 def session(content: bytes, *, threads: int) -> InferenceSession:
@@ -24,8 +37,7 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
     Raises:
         ModelError: If ONNX Runtime refuses the graph.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -34,7 +34,7 @@ def save(path: Path, identity: Mapping[str, Any], curves: Sequence[Epoch], parts
 
     tensors = {f"{part}/{name}": _apart(tensor) for part, named in parts.items() for name, tensor in named.items()}
     header = {"identity": json.dumps(identity), "curves": json.dumps([asdict(row) for row in curves])}
-    write_bytes(path, serialised(tensors, {**header, DIGEST: _digest(tensors, header)}))
+    write_bytes(path, serialised(tensors, {**header, DIGEST: _digest(tensors, header)}), follow_links=False)
 
 
 def load(path: Path, identity: Mapping[str, Any]) -> tuple[list[Epoch], dict[str, Tensors]] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -276,12 +275,9 @@ def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], 
 
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_weights(folder / "weights.safetensors", weights)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        exported = Path(temporary) / "network.onnx"
-        export(network.backbone.to(memory_format=torch.contiguous_format), exported)
-        write_bytes(folder / "network.onnx", exported.read_bytes())
+    export(network.backbone.to(memory_format=torch.contiguous_format), folder / "network.onnx")
     head = network.head
     arrays = {"weights": head.weight.detach().cpu().numpy().T.copy(), "bias": head.bias.detach().cpu().numpy()}
     write_arrays(folder / "head.npz", arrays)
     record = {"settings": identity, "curves": [asdict(row) for row in curves]}
-    write_bytes(folder / "training.json", json.dumps(record, indent=1, allow_nan=False).encode())
+    write_bytes(folder / "training.json", json.dumps(record, indent=1, allow_nan=False).encode(), follow_links=False)

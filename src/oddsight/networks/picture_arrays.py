@@ -61,6 +61,8 @@ def gathered(
     if max(height, width) > size:
         height, width = size, size
     shape = (len(images), height, width, 3)
+    if file is not None:  # which may be a link, and what that leads to is not ours
+        Path(file).unlink(missing_ok=True)
     pictures: NDArray[np.uint8] = (
         np.empty(shape, np.uint8)
         if file is None

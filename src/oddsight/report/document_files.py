@@ -33,5 +33,5 @@ def write_document(document: Document, tables: Mapping[str, bytes], folder: Path
     contents["report.html"] = page.encode("utf-8", "replace")
     make_folder(folder / _FIGURES)
     for name, content in contents.items():
-        write_bytes(folder / name, content)
+        write_bytes(folder / name, content, follow_links=False)
     return [folder / name for name in reversed(contents) if not name.startswith(_FIGURES)]

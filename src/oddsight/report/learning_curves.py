@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from oddsight.csv_tables import csv_records
 from oddsight.errors import OddsightError
 from oddsight.files import check_writable, write_bytes
 from oddsight.networks.settings import Epoch, best
@@ -39,15 +39,9 @@ def write_curves(path: Path, curves: Sequence[Epoch]) -> None:
 
 def _table(curves: Sequence[Epoch]) -> bytes:
     """One row an epoch; no accuracy is an empty field, and each part of the loss has a column."""
-    text = io.StringIO()
     parts = list(curves[0].losses)
     names = [field.name for field in fields(Epoch) if field.name != "losses"]
-    rows = csv.DictWriter(text, [*names, *parts], lineterminator="\n")
-    rows.writeheader()
-    for row in curves:
-        known = asdict(row)
-        rows.writerow({**{name: known[name] for name in names}, **row.losses})
-    return text.getvalue().encode()
+    return csv_records([*names, *parts], ({**asdict(row), **row.losses} for row in curves))
 
 
 def _picture(curves: Sequence[Epoch]) -> bytes:

@@ -188,7 +188,7 @@ def write_tiles(
     for one in _tiles(picture, down, across):
         if one.valid is None or one.valid.all():
             path = Path(folder) / f"{stem}_{down.starts[one.row]:05d}_{across.starts[one.column]:05d}.png"
-            with atomic_write(path) as file:
+            with atomic_write(path, follow_links=False) as file:
                 Image.fromarray(one.pixels).save(file, format="PNG")
             written.append(path)
     return written

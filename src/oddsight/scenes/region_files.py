@@ -37,10 +37,10 @@ def write_regions(result: Result, picture: Picture, folder: Path, name: str) -> 
     """
     place = picture.georeference
     written = [folder / f"{name}.geojson", folder / f"{name}-mask.png"]
-    with atomic_write(written[0]) as file:
+    with atomic_write(written[0], follow_links=False) as file:
         file.write(json.dumps(geojson(outlines(result), place), allow_nan=False).encode() + b"\n")
     pixels = _mask(result, picture)
-    with atomic_write(written[1]) as file:
+    with atomic_write(written[1], follow_links=False) as file:
         Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
     if place is not None:
         written.append(folder / f"{name}-mask.tif")
@@ -111,4 +111,4 @@ def _write_geotiff(path: Path, pixels: NDArray[np.uint8], place: Georeference) -
     tifffile.imwrite(
         content, pixels, photometric="minisblack", compression="zlib", rowsperstrip=_ROWS, metadata=None, extratags=tags
     )
-    write_bytes(path, content.getvalue())
+    write_bytes(path, content.getvalue(), follow_links=False)

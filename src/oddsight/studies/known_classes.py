@@ -6,7 +6,6 @@ Every step leaves what it made in a folder and takes it from there when the stud
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from oddsight.networks.classifier_settings import as_json, classifier_settings
 from oddsight.networks.classifiers import TrainedClassifier, load_network
 from oddsight.networks.picture_arrays import Arrays
 from oddsight.networks.settings import Epoch
+from oddsight.parallel import cores
 from oddsight.records import read_arrays, write_arrays
 from oddsight.scores.head import Head
 from oddsight.studies.recipes import PROBE, RECIPES, Recipe
@@ -229,7 +229,7 @@ def _scored(
     started = time.perf_counter()
     fitted = scores.by_name(name).fit(known["training"], labels, head, seed=seed)
     seconds = time.perf_counter() - started
-    loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=os.cpu_count() or 1)
+    loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=cores())
     values = {}
     for one in wanted:
         rows = known[one]

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 from oddsight.fitting import versions
+from oddsight.parallel import cores
 
 
 def machine() -> dict[str, str]:
@@ -16,7 +17,7 @@ def machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": str(cores()),
         "memory": f"{memory / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "versions": ", ".join(f"{name} {version}" for name, version in libraries.items()),

@@ -6,11 +6,11 @@ file.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Literal
+
+from oddsight.csv_tables import csv_table
 
 Nearness = Literal["near", "far"]
 
@@ -212,20 +212,13 @@ def csv_bytes(kind: type, rows: Sequence[Any]) -> bytes:
         kind: The dataclass; an underscore behind the name of a field does not appear.
         rows: Of it.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name.rstrip("_") for field in fields(kind)])
-    writer.writerows([_field(value) for value in astuple(row)] for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
+    columns = [field.name.rstrip("_") for field in fields(kind)]
+    return csv_table(columns, ([_field(value) for value in astuple(row)] for row in rows))
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Rows of equal columns by name as a CSV file, written as :func:`csv_bytes` does; nothing of no rows."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0] if rows else ())
-    writer.writerows([_field(value) for value in row.values()] for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
+    return csv_table([*rows[0]] if rows else [], ([_field(value) for value in row.values()] for row in rows))
 
 
 def _field(value: Any) -> str:  # noqa: ANN401 - of any row

@@ -20,6 +20,7 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.comparison.cells import scores_from_features, whole_file
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, ModelError
+from oddsight.files import write_bytes
 from oddsight.fitting import FitPlan, fit, versions
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
@@ -154,7 +155,7 @@ def compute(
     parts = {"scores": scores[:tested], **({"training_scores": scores[tested:]} if cell.training else {})}
     path = cell.path(folder)
     if cell.kept:
-        model.save(path.with_suffix(".onnx"))
+        write_bytes(path.with_suffix(".onnx"), model.to_bytes(), follow_links=False)
     arrays = {
         "key": np.array(json.dumps(cell.key, sort_keys=True)),
         "record": np.array(json.dumps(record)),

@@ -144,7 +144,7 @@ def _square(path: Path, size: int, pictures: Path) -> tuple[ImageFile, Size] | I
     content = content_hash(pixels)
     place = pictures / f"{content[:32]}.png"
     if not place.exists():
-        write_bytes(place, _png(pixels))
+        write_bytes(place, _png(pixels), follow_links=False)
     return ImageFile(place, content, size, size), (width, height)
 
 
