@@ -165,6 +165,23 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[bool]:
+    """Keep a folder to this process for as long as the block lasts; False if another one has it.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    if fcntl is None:  # pragma: no cover - where folders cannot be opened
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
 def remove_dead_parts(folder: Path) -> None:
     """Remove what killed processes left in a folder of half-written files, of whatever file."""
     with suppress(OSError):

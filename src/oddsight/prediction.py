@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json as jsonlib
 import os
@@ -21,12 +22,14 @@ from oddsight.datasets.folder import find_images
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.explanations import explanation
 from oddsight.files import atomic_write
+from oddsight.image_names import distinct_names
 from oddsight.images import read_image
 from oddsight.model import Model, load
 from oddsight.normals import NormalImages, normals_path
 from oddsight.outputs import check_outputs
 from oddsight.overlays import overlay
 from oddsight.result import NONE_OF_THESE, Result, Tiling, control_fdr
+from oddsight.result_files import fill_folder, write_result
 from oddsight.scene_output import predict_scenes, promise, shown_picture
 from oddsight.scenes import SceneSettings, require_map
 from oddsight.scenes.pictures import Picture
@@ -76,9 +79,10 @@ def predict_paths(
     Raises:
         OddsightError: If the model, the decision or the outputs will not do, or there are no images.
     """
+    folders = {"heat maps": maps, "explanations": explain, "regions": regions}
     check_outputs(
         {"--json": json},
-        folders={"heat maps": maps, "explanations": explain, "regions": regions},
+        folders=folders,
         inputs={"MODEL": model, "MODEL's small copies": normals_path(model), "PATH": paths},
     )
     loaded = load(model)
@@ -96,7 +100,7 @@ def predict_paths(
         raise DataError(f"no images in {', '.join(paths)} ({found.ignored:,} other files are ignored)")
     if maps is not None or regions is not None or (scene is not None and scene.tile is not None):
         require_map(loaded)
-    _prepare_folders({"heat maps": maps, "explanations": explain, "regions": regions}, found.images)
+    _prepare_folders(folders, found.images)
     if regions is not None:
         # Where pixels are missing and where they lie is known only to what reads scenes.
         scene = scene or SceneSettings(tile=None)
@@ -111,7 +115,12 @@ def predict_paths(
         results: Iterable[Result | ImageError] = _counted(loaded, found.images, scene, report)
         if fdr is not None:
             results = control_fdr(results, fdr, loaded.calibration_scores)
-        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain, regions, scene)
+        for what, folder in folders.items():
+            removed = stack.enter_context(fill_folder(folder, what)) if folder is not None else 0
+            if removed:
+                note(f"removed {removed:,} files of an earlier run from {folder}", quiet=quiet)
+        names = distinct_names(found.images)
+        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain, regions, scene, names)
         for outcome in itertools.chain(found.problems, results):
             sinks.take(outcome)
     sinks.finish(quiet)
@@ -152,14 +161,15 @@ class _Sinks:
         explain: Path | None,
         regions: Path | None,
         scene: SceneSettings | None,
+        names: Mapping[str, str],
     ) -> None:
         self.totals = Totals()
         self.model, self.tilings = model, list[Tiling]()
         read = read_image if scene is None else partial(shown_picture, settings=scene)
         self.normals, self.lines, self.to_stdout = normals, lines, to_stdout
-        self.maps = _Pictures(maps, overlay, read) if maps is not None else None
-        self.explanations = _Pictures(explain, self._explained, read) if explain is not None else None
-        self.regions = _Regions(regions, scene) if regions is not None and scene is not None else None
+        self.maps = _Pictures(maps, overlay, read, names) if maps is not None else None
+        self.explanations = _Pictures(explain, self._explained, read, names) if explain is not None else None
+        self.regions = _Regions(regions, scene, names) if regions is not None and scene is not None else None
         self.table = lines is None and not to_stdout
         described = model.metadata.explanation
         voices = described.voices if described is not None else []
@@ -182,15 +192,10 @@ class _Sinks:
             self.totals.anomalous += 1
         else:
             self.totals.normal += 1
-        content = outcome.to_json()
-        self._line(content | {"nearest": self._nearest(outcome.nearest)})
-        # A decision over the batch keeps the maps of possible alarms only.
-        if self.maps is not None and outcome.map is not None:
-            self.maps.write(outcome)
-        if self.explanations is not None and outcome.anomalous:
-            self.explanations.write(outcome)
-        if self.regions is not None and outcome.anomalous:
-            self.regions.write(outcome)
+        content = outcome.to_json() | {"nearest": self._nearest(outcome.nearest)}
+        if self.maps or self.explanations or self.regions:
+            content["files"] = self._write_files(outcome)
+        self._line(content)
         if outcome.tiling is not None:
             self.tilings.append(outcome.tiling)
         if self.table:
@@ -198,6 +203,19 @@ class _Sinks:
             by = outcome.voices[0].name if outcome.anomalous and outcome.voices else ""
             style = "red" if outcome.anomalous else None
             self._row(outcome.verdict, *numbers, _detail(outcome), by, shown(outcome.source), style=style)
+
+    def _write_files(self, outcome: Result) -> dict[str, str]:
+        """Write what is drawn of one result; the paths by what they are."""
+        files: dict[str, str] = {}
+        # A decision over the batch keeps the maps of possible alarms only.
+        if self.maps is not None and outcome.map is not None:
+            files["map"] = str(self.maps.write(outcome))
+        if self.explanations is not None and outcome.anomalous:
+            files["explanation"] = str(self.explanations.write(outcome))
+        if self.regions is not None and outcome.anomalous:
+            kinds = ("outline", "mask", "geotiff")
+            files |= zip(kinds, map(str, self.regions.write(outcome)), strict=False)
+        return files
 
     def finish(self, quiet: bool) -> None:
         """Show the sum."""
@@ -258,7 +276,11 @@ def _prepare_folder(folder: Path, what: str, images: Sequence[Path]) -> None:
             pass
     except OSError as error:
         raise OddsightError(f"cannot write {what} into {folder}: {error.strerror}") from error
-    if any(parent.samefile(folder) for parent in {image.parent for image in images}):
+    # A link to what is in the folder must not lose it either.
+    parents = {image.parent for image in images} | {
+        Path(os.path.realpath(image)).parent for image in images if image.is_symlink()
+    }
+    if any(parent.samefile(folder) for parent in parents):
         raise OddsightError(f"cannot write {what} into {folder}: they could replace the images there")
 
 
@@ -270,49 +292,29 @@ class _Pictures:
         folder: Path,
         draw: Callable[[NDArray[np.uint8], Result], NDArray[np.uint8]],
         read: Callable[[Path], NDArray[np.uint8]],
+        names: Mapping[str, str],
     ) -> None:
-        self.folder, self.draw, self.read = folder, draw, read
-        self.names = _Names()
+        self.folder, self.draw, self.read, self.names = folder, draw, read, names
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Result) -> Path:
         """Read the image of a result again and write what is drawn of both."""
         from PIL import Image
 
-        source = Path(result.source or "image")
-        with atomic_write(self.folder / f"{self.names.of(source)}.png") as file:
-            Image.fromarray(self.draw(self.read(source), result)).save(file, format="PNG")
+        source, file = result.source or "image", io.BytesIO()
+        Image.fromarray(self.draw(self.read(Path(source)), result)).save(file, format="PNG")
+        path = self.folder / f"{self.names[source]}.png"
+        write_result(path, file.getvalue())
+        return path
 
 
 class _Regions:
     """A folder of outlines and masks, named after their images."""
 
-    def __init__(self, folder: Path, scene: SceneSettings) -> None:
-        self.folder, self.scene = folder, scene
-        self.names = _Names()
+    def __init__(self, folder: Path, scene: SceneSettings, names: Mapping[str, str]) -> None:
+        self.folder, self.scene, self.names = folder, scene, names
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Result) -> list[Path]:
         """Read of the image what its result lacks, and write what is beyond the threshold."""
-        source = Path(result.source or "image")
-        picture = Picture(source, self.scene.bands, self.scene.scale)
-        write_regions(result, picture, self.folder, self.names.of(source))
-
-
-class _Names:
-    """Names of files for images, all different."""
-
-    def __init__(self) -> None:
-        self.taken: set[str] = set()
-
-    def of(self, source: Path) -> str:
-        """That of the image, or more if another has it."""
-        parent, stem = _shortened(source.parent.name), _shortened(source.stem)
-        numbered = (f"{stem}_{number}" for number in itertools.count(2))
-        candidates = itertools.chain([stem, f"{parent}_{stem}"], numbered)
-        name = next(name for name in candidates if name not in self.taken)
-        self.taken.add(name)
-        return name
-
-
-def _shortened(name: str) -> str:
-    """The start of a name, so that two of them and a number fit into the name of a file."""
-    return os.fsdecode(os.fsencode(name)[:110])
+        source = result.source or "image"
+        picture = Picture(Path(source), self.scene.bands, self.scene.scale)
+        return write_regions(result, picture, self.folder, self.names[source])

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.files import atomic_write, write_bytes
 from oddsight.result import Result
+from oddsight.result_files import write_result
 from oddsight.scenes.georeference import TAGS, TEXTS, Georeference
 from oddsight.scenes.outlines import Outline, Ring, mask, outlines
 from oddsight.scenes.pictures import Picture
@@ -37,11 +37,11 @@ def write_regions(result: Result, picture: Picture, folder: Path, name: str) -> 
     """
     place = picture.georeference
     written = [folder / f"{name}.geojson", folder / f"{name}-mask.png"]
-    with atomic_write(written[0], follow_links=False) as file:
-        file.write(json.dumps(geojson(outlines(result), place), allow_nan=False).encode() + b"\n")
+    write_result(written[0], json.dumps(geojson(outlines(result), place), allow_nan=False).encode() + b"\n")
     pixels = _mask(result, picture)
-    with atomic_write(written[1], follow_links=False) as file:
-        Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
+    write_result(written[1], file.getvalue())
     if place is not None:
         written.append(folder / f"{name}-mask.tif")
         _write_geotiff(written[2], pixels, place)
@@ -111,4 +111,4 @@ def _write_geotiff(path: Path, pixels: NDArray[np.uint8], place: Georeference) -
     tifffile.imwrite(
         content, pixels, photometric="minisblack", compression="zlib", rowsperstrip=_ROWS, metadata=None, extratags=tags
     )
-    write_bytes(path, content.getvalue(), follow_links=False)
+    write_result(path, content.getvalue())

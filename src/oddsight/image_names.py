@@ -1,0 +1,66 @@
+"""Names of files that are made of images: short, and different wherever the images are."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_LONGEST = 220
+"""Bytes of a name, so that an ending fits behind it."""
+
+_WITHIN_LETTERS = bytes(range(0x80, 0xC0))
+"""Bytes that no letter of UTF-8 begins with."""
+
+
+def distinct_names(images: Iterable[Path]) -> dict[str, str]:
+    """A name for each image, by its path: that of its file without suffix, or more of its path where several share it.
+
+    All that share it get as many folders as distinguish them, with the suffix if that alone does, so that every name
+    says whose it is: ``good_000`` and ``bent_000``. A name depends on the images, not on their order, and no two are
+    the same to a file system that ignores the case of letters.
+
+    Args:
+        images: Their paths.
+    """
+    groups: dict[str, list[Path]] = {}
+    for image in images:
+        groups.setdefault(_folded(image.stem), []).append(image)
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    # Those that have their name to themselves first: the longer names of others give way.
+    for group in sorted(groups.values(), key=len):
+        for image, name in zip(group, _told_apart(group), strict=True):
+            numbered = (f"{name}_{number}" for number in itertools.count(2))
+            names[str(image)] = next(one for one in itertools.chain([name], numbered) if _folded(one) not in taken)
+            taken.add(_folded(names[str(image)]))
+    return names
+
+
+def _told_apart(group: Sequence[Path]) -> list[str]:
+    """The shortest ends of paths, without suffixes or with them, that differ in all of a group."""
+    names: list[str] = []
+    for depth in range(1, 1 + max(len(image.parts) for image in group)):
+        for suffix in (False, True):
+            names = [_name(image, depth, suffix) for image in group]
+            if len({_folded(name) for name in names}) == len(group):
+                return names
+    return names
+
+
+def _name(image: Path, depth: int, suffix: bool) -> str:
+    last = image.name if suffix else image.stem
+    parts = [part.strip("/\\:") for part in image.parts[-depth:-1]]
+    return _shortened("_".join([*(part for part in parts if part not in ("", ".", "..")), last]))
+
+
+def _shortened(name: str) -> str:
+    """The end of a name that is too long for one of a file."""
+    content = os.fsencode(name)
+    return name if len(content) <= _LONGEST else os.fsdecode(content[-_LONGEST:].lstrip(_WITHIN_LETTERS))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
