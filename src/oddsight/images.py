@@ -243,10 +243,13 @@ def _mask_part(path: Path, size: tuple[int, int] | None, turn: int) -> MaskPixel
 def read_orientation(path: str | os.PathLike[str]) -> int:
     """The EXIF or TIFF orientation that a file asks for, 1..8; 1 where it has none or it cannot be read.
 
+    Args:
+        path: The file, or a folder with parts of one mask, of which the first counts.
+
     Raises:
         ImageError: If the file is missing, unreadable, or no picture.
     """
-    with _opened(path, MAX_PIXELS) as image:
+    with _opened(_mask_parts(Path(path))[0], MAX_PIXELS) as image:
         return _orientation(image.getexif)
 
 

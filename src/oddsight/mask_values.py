@@ -56,19 +56,23 @@ def marked_pixels(image: Image.Image, name: str, file_format: str | None) -> Mas
 def _values(image: Image.Image) -> NDArray[Any]:
     """How strongly each pixel is marked, 0 for not at all: the strongest channel, and no more than the alpha."""
     if image.mode[0] in "IF":  # I, I;16, I;16B, F: one channel of more than 8 bits
-        values = np.asarray(image)
-        return np.abs(values.astype(np.int64)) if values.dtype.kind in "iu" else np.abs(values)
+        deep = np.asarray(image)
+        return np.asarray(np.abs(deep.astype(np.int64) if deep.dtype.kind in "iu" else deep))
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB")).max(axis=2)
+        return _strongest(np.asarray(image.convert("RGB")))
     if image.mode == "La":  # which Pillow converts to nothing else
         image = image.convert("LA")
     pixels = np.asarray(image.convert("RGBA"))
-    colour, alpha = pixels[..., :3].max(axis=2), pixels[..., 3]
+    colour, alpha = _strongest(pixels[..., :3]), pixels[..., 3]
     if not alpha.any():  # an alpha channel that means nothing
         return colour
     if (pixels[..., :3] == pixels[0, 0, :3]).all() and alpha.min() < alpha.max():  # painted in one colour, on nothing
         return alpha
-    return np.minimum(colour, alpha)
+    return np.asarray(np.minimum(colour, alpha))
+
+
+def _strongest(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(channels.max(axis=2))
 
 
 def _fills_area(values: NDArray[Any]) -> NDArray[np.bool_]:

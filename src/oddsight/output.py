@@ -140,12 +140,22 @@ def show_evaluation(found: Evaluation) -> None:
         rows.add_row("pixel AUROC", f"{found.pixel['auroc']:.4f}")
         rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
         rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
-    console.print(f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images")
+    masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
+    console.print(f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images{masks}")
     console.print(rows)
+    if found.pixel is not None:
+        console.print(f"pixel metrics: {_pixel_images(counts)}")
     types = table("type", "images", "AUROC", "found", numbers=("images", "AUROC", "found"))
     for kind, values in found.by_type.items():
         types.add_row(shown(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
     console.print(types)
+
+
+def _pixel_images(counts: Mapping[str, int]) -> str:
+    used, anomalous, normal = counts["pixel_images"], counts["anomalous"], counts["normal"]
+    return (
+        f"on {used:,} of {anomalous:,} anomalous images, those with a mask that marks anything, and {normal:,} normal"
+    )
 
 
 def say_evaluation(found: Evaluation, quiet: bool) -> None:

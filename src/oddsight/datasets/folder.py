@@ -21,8 +21,8 @@ class Found:
         images: The images: as the paths were given, and within each folder or pattern by the bytes of their paths.
         ignored: How many entries of folders and matches of patterns were passed over: files without an image suffix,
             hidden files, and hidden and ``__MACOSX`` folders (one each, whatever they hold).
-        problems: What was named but is not there, matches nothing, or cannot be looked into; of several paths also those
-            that led to no image.
+        problems: What was named but is not there, matches nothing, or cannot be looked into; of several paths also
+            those that led to no image.
     """
 
     images: tuple[Path, ...]
@@ -71,13 +71,14 @@ def empty_folders(folder: Path) -> list[ImageError]:
 
 
 def _holds_anything(folder: Path) -> bool:
-    """Whether a file lies in the folder or in one below it; one that cannot be read is not known to be empty."""
+    """Whether a file or a link lies in the folder or below it; what cannot be read is not known to be empty."""
     try:
-        return any(files for _, _, files in os.walk(folder, onerror=_raised)) or any(
-            map(os.path.islink, folder.iterdir())
-        )
+        for place, below, files in os.walk(folder, onerror=_raised):
+            if files or any(Path(place, name).is_symlink() for name in below):
+                return True
     except OSError:
         return True
+    return False
 
 
 def _raised(error: OSError) -> None:
