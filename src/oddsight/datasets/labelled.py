@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -49,6 +50,10 @@ Folder = str | os.PathLike[str]
 GOOD = ("good", "ok", "normal")
 """What the folder of normal images may be called in MVTec AD's layout."""
 
+MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
+"""Names of folders, in lower case, that hold masks rather than images."""
+
+_ANOMALOUS = frozenset({"anomaly", "anomalies", "anomalous"})
 _GROUND_TRUTH = "ground_truth"
 _RGB, _GT = "rgb", "gt"
 
@@ -93,6 +98,50 @@ def layout_of(folder: Folder) -> Layout | None:
     train = root / "train" / good / _RGB if in_rgb else root / "train" / good
     masks = root / _GROUND_TRUTH
     return Layout(test, good, in_rgb, train if train.is_dir() else None, masks if masks.is_dir() else None)
+
+
+def require_normal_folders(paths: Iterable[object]) -> None:
+    """Refuse folders and patterns from which no one would train on purpose: they hold masks or test images as well.
+
+    That is any with a folder below that is called like one of masks (but for ``mask``, which is a thing, too) or of
+    anomalies, or a folder ``test`` beside ``train`` or with a folder of normal images in it. A folder that is named
+    itself is taken as it is, and so is what is not a path.
+
+    Raises:
+        DataError: There is one.
+    """
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            continue
+        name = os.fsdecode(path)
+        odd = next(filter(_is_not_for_training, _folders_below(name)), None)
+        if odd is not None:
+            layout = layout_of(name)
+            train = f", {layout.train}" if layout is not None and layout.train is not None else ""
+            raise DataError(
+                f"{name} holds {odd}, which is not for training: name the folder of normal images to train on{train}"
+            )
+
+
+def _is_not_for_training(folder: Path) -> bool:
+    name = folder.name.lower()
+    if name == "test":
+        return (folder.parent / "train").is_dir() or layout_of(folder.parent) is not None
+    return name in _ANOMALOUS | MASK_FOLDERS - {"mask"}
+
+
+def _folders_below(name: str) -> Iterator[Path]:
+    """The folders in a folder, or those that a pattern leads through without naming them."""
+    if os.path.isdir(name) or not glob.has_magic(name):  # noqa: PTH112 - Path("") would be the current folder
+        for place, below, _ in os.walk(name):
+            below[:] = [folder for folder in below if not folder.startswith(".")]
+            yield from (Path(place, folder) for folder in below)
+        return
+    for match in map(Path, glob.iglob(name, recursive=True)):  # noqa: PTH207 - as the images are found
+        folders = [match, *match.parents] if match.is_dir() else match.parents
+        yield from (folder for folder in folders if folder.name not in Path(name).parts)
+        if match.is_dir():
+            yield from _folders_below(str(match))
 
 
 def from_folders(normal: Folder, anomalous: Folder, masks: Folder | None = None) -> LabelledSet:

@@ -226,31 +226,31 @@ class MaskCoverage:
             (
                 "Anomalous images without a mask",
                 self.without,
-                f"pixel metrics rest on {self.used:,} of {self.anomalous:,} anomalous images",
+                f"pixel metrics rest on {self.used:,} of {self.anomalous:,} anomalous images.",
             ),
-            ("Mask files that belong to no image", self.unmatched, "compare their names"),
-            ("Masks that mark nothing", self.empty, "their images are left out of the pixel metrics"),
+            ("Mask files that belong to no image", self.unmatched, "compare their names."),
+            ("Masks that mark nothing", self.empty, "their images are left out of the pixel metrics."),
             ("Masks that mark all of the image", self.full, "are they masks?"),
-            ("Masks that mark more than half of the image", self.most, "inverted? White marks the anomaly"),
+            ("Masks that mark more than half of the image", self.most, "inverted? White marks the anomaly."),
             (
                 "Masks with grey values (JPEG compression, soft edges)",
                 self.shades,
-                "pixels of at least half the maximum count as anomalous",
+                "pixels of at least half the maximum count as anomalous.",
             ),
             (
                 "Masks with more than two values (labels)",
                 self.labels,
-                "every pixel that is not zero counts as anomalous",
+                "every pixel that is not zero counts as anomalous.",
             ),
             (
                 "Masks turned by the EXIF orientation of the image",
                 self.turned,
-                "by their size they were drawn before it was applied",
+                "by their size they were drawn before it was applied.",
             ),
             (
                 "Masks of images with an EXIF orientation, whose size does not tell whether it is applied to them",
                 self.unsure,
-                "taken as drawn on the image as it is shown; store both without an orientation",
+                "taken as drawn on the image as it is shown, so pixel metrics may be wrong; store both without one.",
             ),
         )
         return [remark for remark in remarks if remark[1]]

@@ -70,7 +70,6 @@ def _content(evaluation: Evaluation, model: Model, title: str | None, normals: N
         "words": metadata.verdicts or VERDICTS,
         "counts": evaluation.counts,
         "masks": evaluation.masks,
-        "mask_lists": [(name, paths) for name, paths, _ in evaluation.masks.remarks()] if evaluation.masks else [],
         "root": root,
         "brief": lambda name: "/".join(Path(name).parts[-2:]),
         "agreement": _agreement(evaluation),
