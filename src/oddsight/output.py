@@ -15,6 +15,7 @@ from oddsight.backbones.description import Description
 from oddsight.calibration import advised_rate, smallest_rate
 from oddsight.datasets.check import CheckReport
 from oddsight.datasets.collection import unpacked
+from oddsight.datasets.folder import others_ignored
 from oddsight.evaluation import Evaluation
 from oddsight.files import write_bytes
 from oddsight.fitting import FitPlan
@@ -89,7 +90,7 @@ _MOST = 10
 def show_check(report: CheckReport) -> None:
     """Show what was found in a folder."""
     kinds = report.kinds
-    console.print(f"{report.images:,} images in {shown(report.folder)}, {report.ignored:,} other files ignored")
+    console.print(f"{report.images:,} images in {shown(report.folder)}{others_ignored(report.ignored)}")
     if kinds.width and kinds.height:
         console.print(f"width {_spread(kinds.width)}, height {_spread(kinds.height)} pixels")
     for name, counts in (("modes", kinds.modes), ("bits a channel", kinds.bit_depths), ("formats", kinds.formats)):
