@@ -710,7 +710,7 @@ def test_check(world, tmp_path):
     assert strict_json((tmp_path / "found.json").read_text()) == found
     shown = run("check", tmp_path / "in")
     assert (shown.code, shown.err) == (0, "")
-    for text in ("10 images", "1 other files ignored", "broken.png", "a/00100.png = twin.png", f"width {SIDE}"):
+    for text in ("10 images", "1 other file is ignored", "broken.png", "a/00100.png = twin.png", f"width {SIDE}"):
         assert text in shown.out
 
 

@@ -77,7 +77,11 @@ def test_a_folder_laid_out_as_mvtec(mvtec):
         "flagged_anomalous": sum(judged.flagged for judged in found.judged if judged.kind),
         "masks": 3,
         "empty_masks": 0,
+        "pixel_images": 3,
+        "without_mask": 2,
+        "unmatched_masks": 0,
         "unreadable": 0,
+        "ignored": 0,
     }
     assert 0 < found.counts["flagged_anomalous"] <= 5
     assert calls == [("evaluating", done, 11) for done in range(1, 12)]

@@ -115,10 +115,10 @@ def test_orientation_is_applied(tmp_path, orientation, suffix):
 
 
 def test_orientation_of_16_bit_and_of_masks(tmp_path):
-    values = np.array([[0, 65535, 1]], dtype=np.uint16)
+    values = np.array([[65535, 0, 0]], dtype=np.uint16)
     path = save(values, tmp_path / "a.png", exif=oriented(6))
-    assert read_image(path)[..., 0].tolist() == [[0], [255], [0]]
-    assert read_mask(path, size=(1, 3)).tolist() == [[False], [True], [True]]
+    assert read_image(path)[..., 0].tolist() == [[255], [0], [0]]
+    assert read_mask(path, size=(1, 3)).tolist() == [[True], [False], [False]]
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

@@ -85,19 +85,20 @@ def test_damage_that_shows_only_when_a_pillow_image_is_decoded(tmp_path):
         (one_row("I", [0, -1, 70000]), ".tif", [0, 1, 1]),
         (one_row("F", [0, 0.25, -1]), ".tif", [0, 1, 1]),
         (one_row("RGB", [(0, 0, 0), (0, 0, 1)]), ".png", [0, 1]),
-        (one_row("RGBA", [(0, 0, 0, 255), (0, 0, 0, 0), (1, 0, 0, 0)]), ".png", [0, 0, 1]),
-        (one_row("LA", [(0, 255), (0, 0), (1, 0)]), ".png", [0, 0, 1]),
+        (one_row("RGBA", [(0, 0, 0, 255), (9, 9, 9, 0), (1, 0, 0, 255)]), ".png", [0, 0, 1]),
+        (one_row("LA", [(0, 255), (9, 0), (1, 255)]), ".png", [0, 0, 1]),
         (palette_image(), ".png", [1, 1, 0]),
-        (palette_image(0), ".png", [1, 1, 0]),
-        (palette_image(b"\xff\x00\x00"), ".png", [1, 1, 0]),
+        (palette_image(0), ".png", [0, 1, 0]),
+        (palette_image(b"\xff\x00\x00"), ".png", [1, 0, 0]),
         (palette_image(), ".gif", [1, 1, 0]),
     ],
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_masks(tmp_path, image, suffix, expected):
-    mask = read_mask(save(image, tmp_path / f"a{suffix}"), size=(len(expected), 1))
+    areas = image.resize((2 * image.width, 2), Image.Resampling.NEAREST)
+    mask = read_mask(save(areas, tmp_path / f"a{suffix}"), size=(2 * len(expected), 2))
     assert mask.dtype == np.bool_ and mask.flags.c_contiguous
-    assert mask.tolist() == [[bool(value) for value in expected]]
+    assert mask.tolist() == 2 * [[bool(value) for value in expected for _ in range(2)]]
 
 
 def test_a_mask_of_another_size(tmp_path):

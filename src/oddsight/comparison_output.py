@@ -23,7 +23,9 @@ def show_comparison(found: Comparison) -> None:
     """Show a table for each data set, and the ranks over several."""
     for trial in found.trials:
         rows = found.on(trial.name)
-        console.print(f"{shown(trial.name)}: {trial.normal:,} normal and {trial.anomalous:,} anomalous test images")
+        masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.coverage is not None else ""
+        images = f"{trial.normal:,} normal and {trial.anomalous:,} anomalous test images"
+        console.print(f"{shown(trial.name)}: {images}{masks}")
         console.print(_table(rows))
         console.print(shown(standing_text(rows, found.confidence)))
         console.print()
@@ -100,7 +102,20 @@ _NUMBERS = (
 )
 
 _COLUMNS = (
-    *("data", "learnt", "normal", "anomalous", "kind", "method", "backbone", "layers", "size", "seed", *_NUMBERS),
+    *(
+        "data",
+        "learnt",
+        "normal",
+        "anomalous",
+        "masks",
+        "kind",
+        "method",
+        "backbone",
+        "layers",
+        "size",
+        "seed",
+        *_NUMBERS,
+    ),
     *("threshold", "calibration", "graph_sha256", "against_highest", "p_value", "error"),
 )
 
@@ -118,6 +133,7 @@ def write_csv(path: Path, found: Comparison) -> None:
             "learnt": len(trial.training),
             "normal": trial.normal,
             "anomalous": trial.anomalous,
+            "masks": trial.masks,
         }
         for cell in found.cells:
             if cell.data == trial.name:

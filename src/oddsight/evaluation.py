@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, Any
 
@@ -14,7 +14,8 @@ from PIL import Image
 
 from oddsight import metrics
 from oddsight.datasets.collection import Progress, seen, silent
-from oddsight.datasets.labelled import Folder, LabelledImage, from_folders, from_mvtec
+from oddsight.datasets.labelled import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
+from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError
 from oddsight.images import content_hash, read_image, read_mask
 from oddsight.metadata import Metadata
@@ -32,12 +33,13 @@ class Judged:
     Attributes:
         path: The image.
         kind: The type of anomaly, or None if it is normal.
-        mask: The path of its mask, or None.
+        mask: The path of its mask, or of the folder with the parts of it, or None.
         score: Raw.
         p_value: In (0, 1].
         flagged: Whether the model called it anomalous.
         voices: What the detectors inside the method said, the decisive one first; see :class:`oddsight.result.Voice`.
         nearest: The content of the most similar normal image the model learned from, as in :class:`oddsight.Result`.
+        mask_turn: The EXIF orientation to apply to its mask, as :func:`oddsight.images.read_mask` takes it.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Judged:
     flagged: bool
     voices: tuple[Voice, ...] = ()
     nearest: str | None = None
+    mask_turn: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ class Evaluation:
         by_type: For each type of anomaly: ``auroc, auroc_ci, average_precision, recall, images``.
         baselines: AUROC of trivial features of the image (mean brightness, ...), each oriented in its own favour.
         confidence: Of the intervals.
-        counts: ``normal, anomalous, flagged_normal, flagged_anomalous, masks, empty_masks, unreadable``.
+        counts: ``normal, anomalous, flagged_normal, flagged_anomalous, masks, empty_masks, pixel_images, without_mask,
+            unmatched_masks, unreadable, ignored``: ``masks`` could be read, and ``pixel_images`` is how many anomalous
+            images the metrics of pixels rest on.
+        masks: What these rest on, and what is suspicious about the masks; None without any.
         warnings: What a reader must know, one sentence each.
         errors: Images and masks that could not be used.
     """
@@ -78,6 +84,7 @@ class Evaluation:
     counts: Mapping[str, int]
     warnings: tuple[str, ...]
     errors: tuple[ImageError, ...]
+    masks: MaskCoverage | None = None
 
     def scores(self, kind: str | None) -> NDArray[np.float64]:
         """Scores of the images of one type; None for the normal ones."""
@@ -108,6 +115,7 @@ class Evaluation:
             "baselines": dict(self.baselines),
             "confidence": self.confidence,
             "counts": dict(self.counts),
+            "masks": self.masks.to_json() if self.masks is not None else None,
             "warnings": list(self.warnings),
             "errors": [{"path": error.path, "error": error.reason} for error in self.errors],
         }
@@ -132,7 +140,8 @@ def evaluate(
         folder: A folder in MVTec AD's layout; or
         normal: a folder of normal images, with
         anomalous: a folder of anomalous ones, whose sub-folders are types of anomaly.
-        masks: A folder of masks, laid out as ``anomalous``; any non-zero pixel is anomalous.
+        masks: A folder of masks, laid out as ``anomalous``; see :func:`oddsight.images.read_mask` and
+            :func:`oddsight.datasets.masks.match_masks`.
         aupro_limit: False-positive rate up to which the area under the per-region overlap curve is taken.
         confidence: Of the intervals.
         seed: Of the bootstrap.
@@ -155,7 +164,7 @@ def evaluate(
         _check_leaks(looks, model)
         pixel, pixel_errors = _pixel_scores(model, looks, maps, aupro_limit)
     errors = [*labelled.problems, *errors, *pixel_errors]
-    return _evaluation(model, looks, errors, pixel, confidence, seed)
+    return _evaluation(model, labelled, looks, errors, pixel, confidence, seed)
 
 
 @dataclass(frozen=True)
@@ -164,8 +173,13 @@ class _Look:
     content: str
     result: Result
     trivial: tuple[float, ...]
+    mask: MaskLook | None
     mask_error: ImageError | None
-    mask_empty: bool
+
+    @property
+    def marks(self) -> MaskLook | None:
+        """The mask, if it marks anything."""
+        return self.mask if self.mask is not None and self.mask.share > 0 else None
 
 
 def _look_at_all(
@@ -185,7 +199,8 @@ def _look_at_all(
         if not any((look.labelled.kind is None) == (what == "normal") for look in looks):
             reason = f"; the first is {errors[0]}" if errors else ""
             raise DataError(f"none of the {what} images could be read{reason}")
-    return looks, errors
+    settled = settle_turns([look.mask for look in looks])
+    return [replace(look, mask=mask) for look, mask in zip(looks, settled, strict=True)], errors
 
 
 def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
@@ -195,13 +210,13 @@ def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
-    mask_error, empty = None, False
+    mask, mask_error = None, None
     if labelled.mask is not None:
         try:
-            empty = not read_mask(labelled.mask, pixels.shape[1::-1]).any()
+            mask = inspect_mask(labelled.mask, labelled.path, pixels.shape[1::-1])
         except ImageError as error:
             mask_error = ImageError(error.path, error.reason)
-    return _Look(labelled, content_hash(pixels), result, trivial_scores(pixels), mask_error, empty)
+    return _Look(labelled, content_hash(pixels), result, trivial_scores(pixels), mask, mask_error)
 
 
 def _check_leaks(looks: Sequence[_Look], model: Model) -> None:
@@ -225,9 +240,7 @@ def _pixel_scores(
 ) -> tuple[PixelScores | None, list[ImageError]]:
     errors = [look.mask_error for look in looks if look.mask_error is not None]
     grid = model.metadata.map_size
-    if grid is None or not any(
-        look.labelled.mask and look.mask_error is None and not look.mask_empty for look in looks
-    ):
+    if grid is None or not any(look.marks for look in looks):
         return None, errors
 
     def images() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
@@ -237,8 +250,8 @@ def _pixel_scores(
             size = (look.result.width, look.result.height)
             if look.labelled.kind is None:
                 yield upscaled(values, size), np.zeros(size[::-1], bool)
-            elif look.labelled.mask is not None and look.mask_error is None and not look.mask_empty:
-                yield upscaled(values, size), read_mask(look.labelled.mask, size)
+            elif look.marks is not None:
+                yield upscaled(values, size), read_mask(look.marks.path, size, turn=look.marks.turn)
 
     return pixel_metrics(images, limit=limit), errors
 
@@ -250,6 +263,7 @@ def upscaled(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 def _evaluation(
     model: Model,
+    labelled: LabelledSet,
     looks: Sequence[_Look],
     errors: Sequence[ImageError],
     pixel: PixelScores | None,
@@ -266,6 +280,7 @@ def _evaluation(
             look.result.anomalous,
             look.result.voices,
             look.result.nearest,
+            look.mask.turn if look.mask is not None else 1,
         )
         for look in looks
     )
@@ -283,14 +298,19 @@ def _evaluation(
         name: metrics.trivial_baseline_auroc(trivial[~truth, column], trivial[truth, column])
         for column, name in enumerate(BASELINES)
     }
+    masks = _mask_coverage(labelled, looks)
     counts = {
         "normal": int((~truth).sum()),
         "anomalous": int(truth.sum()),
         "flagged_normal": int(flags[~truth].sum()),
         "flagged_anomalous": int(flags[truth].sum()),
-        "masks": sum(look.labelled.mask is not None and look.mask_error is None for look in looks),
-        "empty_masks": sum(look.mask_empty for look in looks),
+        "masks": sum(look.mask is not None for look in looks),
+        "empty_masks": len(masks.empty) if masks is not None else 0,
+        "pixel_images": masks.used if masks is not None and pixel is not None else 0,
+        "without_mask": len(masks.without) if masks is not None else 0,
+        "unmatched_masks": len(masks.unmatched) if masks is not None else 0,
         "unreadable": len(errors),
+        "ignored": labelled.ignored,
     }
     return Evaluation(
         metadata=model.metadata,
@@ -301,9 +321,21 @@ def _evaluation(
         baselines=baselines,
         confidence=confidence,
         counts=counts,
-        warnings=tuple(_warnings(image, baselines, counts, model.metadata)),
+        warnings=(
+            *(masks.sentences() if masks is not None else ()),
+            *_warnings(image, baselines, counts, model.metadata),
+        ),
         errors=tuple(errors),
+        masks=masks,
     )
+
+
+def _mask_coverage(labelled: LabelledSet, looks: Sequence[_Look]) -> MaskCoverage | None:
+    if labelled.unmatched is None:
+        return None
+    anomalous = [look for look in looks if look.labelled.kind is not None]
+    without = [str(look.labelled.path) for look in anomalous if look.labelled.mask is None]
+    return summarize_masks([look.mask for look in anomalous], without, labelled.unmatched)
 
 
 def _image_metrics(

@@ -31,6 +31,7 @@ from oddsight.datasets.collection import (
     silent,
     split,
 )
+from oddsight.datasets.labelled import require_normal_folders
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
@@ -153,6 +154,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
+    require_normal_folders(paths)
     collection = collect(*paths, progress=progress)
     _check_collection(collection, paths)
     weights = network.memory(extractor.stages)

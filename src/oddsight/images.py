@@ -37,6 +37,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from oddsight.errors import ImageError
+from oddsight.mask_values import MaskPixels, MaskValues, marked_pixels
+from oddsight.unread_formats import UNREAD_FORMATS, is_camera_raw, unread_reason
 
 MAX_PIXELS = 2**27
 """The most pixels a picture may have, unless the caller sets another limit: 134,217,728, or 11,585 x 11,585.
@@ -63,8 +65,10 @@ FORMATS: tuple[str, ...] = tuple(name for name in _PLUGINS if name in Image.OPEN
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | UNREAD_FORMATS.keys()
 )
-"""The suffixes, in lower case, by which a file in a folder is taken for an image."""
+"""The suffixes, in lower case, by which a file in a folder is taken for an image. What it really is, its content says:
+of a format that is not read it is an image that could not be read."""
 
 _ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -171,38 +175,82 @@ def as_image(picture: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
     return _array_as_image(picture)
 
 
-def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None, *, turn: int = 1) -> NDArray[np.bool_]:
     """Read a mask of anomalous pixels.
 
-    A pixel is anomalous if any of its colour channels is not zero, whatever the bit depth. An alpha channel says
-    nothing, and a palette counts by its colours, not its indices. Masks should not be stored as JPEG, which turns
-    zeros beside an edge into small values.
+    A pixel's value is that of its strongest colour channel, whatever the bit depth; a palette counts by its colours,
+    not its indices. Which values are marked depends on what the file holds beside zero:
+
+    - one value (0 and 255, 0 and 1, 0 and the grey of a type of defect): every pixel that is not zero;
+    - labels, that is several values most of whose pixels fill areas (blocks of 2 x 2 equal ones): likewise;
+    - shades, as soft edges, blurs, resizing and lossy compression leave them: pixels of at least half the maximum. In a
+      JPEG file several values are always shades.
+
+    Transparent pixels are not marked, and a half transparent one counts for its alpha if that is less than its colour.
+    Where all pixels have one colour, the alpha channel is the mask. An alpha of zero everywhere means nothing.
 
     Args:
-        path: The file.
+        path: The file, or a folder whose image files are parts of one mask: what any of them marks is marked.
         size: Width and height of the image that the mask belongs to, if they are to be compared.
+        turn: The EXIF orientation, 1..8, to apply to files that have none of their own; see
+            :func:`oddsight.datasets.masks.inspect_mask`.
 
     Returns:
         True where anomalous, ``[H, W]``.
 
     Raises:
-        ImageError: As for :func:`read_image`, or if the mask is not of the given size.
+        ImageError: As for :func:`read_image`, or if the mask is not of the given size, or its parts differ in size.
     """
+    return read_mask_pixels(path, size, turn=turn).marked
+
+
+def read_mask_pixels(path: str | os.PathLike[str], size: tuple[int, int] | None = None, *, turn: int = 1) -> MaskPixels:
+    """Read a mask as :func:`read_mask` does, and say what values its decision was made on."""
+    parts = _mask_parts(Path(path))
+    first, *others = [_mask_part(part, size, turn) for part in parts]
+    for part, other in zip(parts[1:], others, strict=True):
+        if other.marked.shape != first.marked.shape:
+            raise ImageError(str(part), f"the part of a mask differs in size from {parts[0].name}")
+    kinds = {first.values, *(other.values for other in others)}
+    values: MaskValues = "shades" if "shades" in kinds else "labels" if "labels" in kinds else "plain"
+    return MaskPixels(np.logical_or.reduce([first.marked, *(other.marked for other in others)]), values)
+
+
+def _mask_parts(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
+    parts = sorted(file for file in files if not file.is_dir())
+    if not parts:
+        raise ImageError(str(path), "the folder holds no part of a mask")
+    return parts
+
+
+def _mask_part(path: Path, size: tuple[int, int] | None, turn: int) -> MaskPixels:
     with _opened(path, MAX_PIXELS) as image:
         image.load()
-        if image.mode[0] in "IF":  # I, I;16, I;16B, F: one channel of more than 8 bits
-            flags = np.asarray(image) != 0
-        elif image.has_transparency_data:
-            flags = np.asarray(_in_mode(image, "RGBA"))[..., :3].any(axis=2)
-        else:
-            flags = np.asarray(_in_mode(image, "RGB")).any(axis=2)
-        mask = _upright(flags, _orientation(image.getexif))
+        orientation = _orientation(image.getexif)
+        pixels = marked_pixels(image, os.fsdecode(path), image.format)
+    mask = _upright(pixels.marked, orientation if orientation != 1 else turn)
     height, width = mask.shape
     if size is not None and (width, height) != tuple(size):
         raise ImageError(
             os.fsdecode(path), f"the mask is {width:,} x {height:,} pixels, its image {size[0]:,} x {size[1]:,}"
         )
-    return mask
+    return MaskPixels(mask, pixels.values)
+
+
+def read_orientation(path: str | os.PathLike[str]) -> int:
+    """The EXIF or TIFF orientation that a file asks for, 1..8; 1 where it has none or it cannot be read.
+
+    Args:
+        path: The file, or a folder with parts of one mask, of which the first counts.
+
+    Raises:
+        ImageError: If the file is missing, unreadable, or no picture.
+    """
+    with _opened(_mask_parts(Path(path))[0], MAX_PIXELS) as image:
+        return _orientation(image.getexif)
 
 
 def read_header(path: str | os.PathLike[str]) -> ImageHeader:
@@ -299,6 +347,8 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     Image.open would do, were it not for its own limit: it warns of pictures that are within ours, and warnings can
     neither be silenced for one thread nor the limit be changed for one call.
     """
+    if is_camera_raw(name):
+        raise ImageError(name, str(unread_reason(name)))
     start = file.read(16).ljust(16, b"\0")
     failure: Exception | None = None
     for name_of_format in FORMATS:
@@ -310,10 +360,10 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, KeyError) as error:  # Pillow's ways to say "not mine"
             failure = error
-    if failure is not None:
+    if failure is not None and unread_reason(name) is None:
         raise failure
     known = ", ".join(FORMATS)
-    raise ImageError(name, f"not an image that can be read ({known})")
+    raise ImageError(name, unread_reason(name) or f"not an image that can be read ({known})")
 
 
 def _admit(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:

@@ -15,6 +15,7 @@ from oddsight.backbones.description import Description
 from oddsight.calibration import advised_rate, smallest_rate
 from oddsight.datasets.check import CheckReport
 from oddsight.datasets.collection import unpacked
+from oddsight.datasets.folder import others_ignored
 from oddsight.evaluation import Evaluation
 from oddsight.files import write_bytes
 from oddsight.fitting import FitPlan
@@ -89,7 +90,7 @@ _MOST = 10
 def show_check(report: CheckReport) -> None:
     """Show what was found in a folder."""
     kinds = report.kinds
-    console.print(f"{report.images:,} images in {shown(report.folder)}, {report.ignored:,} other files ignored")
+    console.print(f"{report.images:,} images in {shown(report.folder)}{others_ignored(report.ignored)}")
     if kinds.width and kinds.height:
         console.print(f"width {_spread(kinds.width)}, height {_spread(kinds.height)} pixels")
     for name, counts in (("modes", kinds.modes), ("bits a channel", kinds.bit_depths), ("formats", kinds.formats)):
@@ -140,12 +141,22 @@ def show_evaluation(found: Evaluation) -> None:
         rows.add_row("pixel AUROC", f"{found.pixel['auroc']:.4f}")
         rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
         rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
-    console.print(f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images")
+    masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
+    console.print(f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images{masks}")
     console.print(rows)
+    if found.pixel is not None:
+        console.print(f"pixel metrics: {_pixel_images(counts)}")
     types = table("type", "images", "AUROC", "found", numbers=("images", "AUROC", "found"))
     for kind, values in found.by_type.items():
         types.add_row(shown(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
     console.print(types)
+
+
+def _pixel_images(counts: Mapping[str, int]) -> str:
+    used, anomalous, normal = counts["pixel_images"], counts["anomalous"], counts["normal"]
+    return (
+        f"on {used:,} of {anomalous:,} anomalous images, those with a mask that marks anything, and {normal:,} normal"
+    )
 
 
 def say_evaluation(found: Evaluation, quiet: bool) -> None:

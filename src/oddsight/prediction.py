@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.datasets.collection import Progress
-from oddsight.datasets.folder import find_images
+from oddsight.datasets.folder import find_images, others_ignored
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.explanations import explanation
 from oddsight.files import atomic_write
@@ -97,7 +97,7 @@ def predict_paths(
         raise OddsightError("deciding over a batch counts images, not tiles: leave out either --fdr or --tile")
     found = find_images(*paths)
     if not found.images and not found.problems:
-        raise DataError(f"no images in {', '.join(paths)} ({found.ignored:,} other files are ignored)")
+        raise DataError(f"no images in {', '.join(paths)}{others_ignored(found.ignored)}")
     if maps is not None or regions is not None or (scene is not None and scene.tile is not None):
         require_map(loaded)
     _prepare_folders(folders, found.images)

@@ -23,6 +23,7 @@ from oddsight.comparison.running import run_jobs
 from oddsight.comparison.standings import LEAST_DATA_SETS, Ranking, Standing, ranking, standings_on
 from oddsight.comparison.trials import Source, Trial, read_trials
 from oddsight.datasets.collection import Progress, silent
+from oddsight.datasets.labelled import MASK_FOLDERS
 from oddsight.errors import MemoryBudgetError, OddsightError
 from oddsight.files import make_folder
 from oddsight.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
@@ -224,8 +225,17 @@ def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
     return labels
 
 
+def _mask_classes(trial: Trial) -> Iterator[str]:
+    for kind in sorted({one.kind for one in trial.test if one.kind is not None}):
+        if kind.lower() in MASK_FOLDERS and trial.coverage is None:
+            yield f"the images of {kind} count as anomalous ones: if they are masks, move that folder elsewhere."
+
+
 def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking | None) -> Iterator[str]:
     for trial in trials:
+        if trial.coverage is not None:
+            yield from (f"{trial.name}: {sentence}" for sentence in trial.coverage.sentences())
+        yield from (f"{trial.name}: {sentence}" for sentence in _mask_classes(trial))
         own = [one for one in rows if one.data == trial.name]
         best = next((one for one in own if one.verdict == "highest"), None)
         trivial = next(one for one in own if one.setting is None)

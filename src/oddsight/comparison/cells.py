@@ -290,8 +290,8 @@ def _pixel_scores(model: Model, trial: Trial, maps: IO[bytes]) -> PixelScores | 
             size = (one.image.width, one.image.height)
             if one.kind is None:
                 yield upscaled(values, size), np.zeros(size[::-1], bool)
-            elif one.mask is not None:
-                yield upscaled(values, size), read_mask(one.mask, size)
+            elif one.marks is not None:
+                yield upscaled(values, size), read_mask(one.marks.path, size, turn=one.marks.turn)
 
     return pixel_metrics(images)
 

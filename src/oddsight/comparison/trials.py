@@ -6,17 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
-from oddsight.datasets.folder import find_images
-from oddsight.datasets.labelled import LabelledImage, from_mvtec
+from oddsight.datasets.folder import empty_folders, find_images
+from oddsight.datasets.labelled import LabelledImage, LabelledSet, from_mvtec, layout_of
+from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.images import content_hash, read_image, read_mask
+from oddsight.images import content_hash, read_image
 from oddsight.parallel import ordered_map
 from oddsight.trivial import trivial_scores
 
@@ -30,16 +29,19 @@ class TrialImage:
     Attributes:
         image: The file.
         kind: The type of anomaly, or None if it is normal.
-        mask: Its mask, if that can be read and marks anything.
-        mask_content: SHA-256 of what the mask marks, hex.
+        mask: Its mask, if that can be read.
         trivial: As :func:`oddsight.trivial.trivial_scores` returns them.
     """
 
     image: ImageFile
     kind: str | None
-    mask: Path | None
-    mask_content: str | None
+    mask: MaskLook | None
     trivial: tuple[float, ...]
+
+    @property
+    def marks(self) -> MaskLook | None:
+        """The mask, if it marks anything."""
+        return self.mask if self.mask is not None and self.mask.share > 0 else None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Trial:
         training: The distinct images there.
         test: Every readable test image, in an order that depends on content only.
         errors: Images and masks that could not be used.
+        coverage: What metrics of pixels rest on, and what is suspicious about the masks; None without any.
+        ignored: Other files in the folders of test images.
     """
 
     name: str
@@ -61,6 +65,8 @@ class Trial:
     training: tuple[ImageFile, ...]
     test: tuple[TrialImage, ...]
     errors: tuple[ImageError, ...]
+    coverage: MaskCoverage | None = None
+    ignored: int = 0
 
     @property
     def normal(self) -> int:
@@ -75,12 +81,12 @@ class Trial:
     @property
     def masks(self) -> int:
         """How many test images have a mask that marks something."""
-        return sum(one.mask is not None for one in self.test)
+        return sum(one.marks is not None for one in self.test)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the contents of all images and masks and which of them are normal, hex; names do not matter."""
-        test = [(one.image.content, one.kind is None, one.mask_content) for one in self.test]
+        test = [(one.image.content, one.kind is None, one.mask.content if one.mask else None) for one in self.test]
         content = json.dumps([[image.content for image in self.training], test])
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -92,7 +98,8 @@ def read_trials(
 
     Args:
         sources: Each a folder, or ``NAME=FOLDER``. A folder with ``test/good`` is laid out as MVTec AD
-            (``train/good``, ``test/TYPE``, ``ground_truth/TYPE``); any other holds folders of classes.
+            (``train/good``, ``test/TYPE``, ``ground_truth/TYPE``; see :func:`oddsight.datasets.labelled.from_mvtec` for
+            those like it); any other holds folders of classes.
         normal: Of class folders, the one that is normal; the images of all others are anomalous.
         test_share: Of the normal class, the share of images that is kept out of learning to test on.
         split_seed: Of the division of the normal class.
@@ -124,16 +131,14 @@ def _named(source: Source) -> tuple[str, Path]:
     return Path(os.path.abspath(text)).name, Path(text)  # noqa: PTH100 - without following links
 
 
-def _is_mvtec(folder: Path) -> bool:
-    return (folder / "test" / "good").is_dir()
-
-
 def _check_layout(folder: Path, normal: str | None) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder")
-    if _is_mvtec(folder):
-        if not (folder / "train" / "good").is_dir():
-            raise DataError(f"{folder} is laid out as MVTec AD but has no train/good with normal images to learn from")
+    layout = layout_of(folder)
+    if layout is not None:
+        if layout.train is None:
+            train = f"train/{layout.good}{'/rgb' if layout.in_rgb else ''}"
+            raise DataError(f"{folder} is laid out as MVTec AD but has no {train} with normal images to learn from")
         return
     classes = _classes(folder)
     if normal is None:
@@ -158,34 +163,56 @@ def _some(names: Sequence[str]) -> str:
 def _trial(
     name: str, folder: Path, normal: str | None, test_share: float, split_seed: int, progress: Progress
 ) -> Trial:
-    errors: list[ImageError] = []
-    if _is_mvtec(folder):
-        learnt = folder / "train" / "good"
-        collection = collect(learnt, progress=progress)
+    layout = layout_of(folder)
+    if layout is not None and layout.train is not None:
+        collection = collect(layout.train, progress=progress)
         labelled = from_mvtec(folder)
-        training, paths, images = collection.images, [learnt], labelled.images
-        errors += labelled.problems
+        training, paths = collection.images, [layout.train]
     else:
         assert normal is not None
         collection = collect(folder / normal, progress=progress)
         kept, held = split(collection.images, test_share, split_seed)
         training, paths = tuple(kept), [image.path for image in kept]
-        images = tuple(LabelledImage(image.path, None) for image in held)
-        for kind in _classes(folder):
-            found = find_images(folder / kind)
-            if kind != normal:
-                images += tuple(LabelledImage(path, kind) for path in found.images)
-                errors += found.problems
-    errors = [*collection.errors, *errors]
-    test = []
-    for done, (look, problem) in enumerate(ordered_map(_look, images), 1):
+        labelled = _class_folders(folder, normal, held)
+    errors = [*collection.errors, *labelled.problems]
+    test, without = [], []
+    for done, (look, problem) in enumerate(ordered_map(_look, labelled.images), 1):
         test += [look] if look is not None else []
         errors += [problem] if problem is not None else []
-        progress(f"reading {name}", done, len(images))
-    test.sort(key=lambda one: (one.kind is not None, one.image.content, one.mask_content or ""))
-    trial = Trial(name, folder, tuple(paths), training, tuple(test), tuple(errors))
+        if look is not None and labelled.images[done - 1].mask is None and look.kind is not None:
+            without.append(str(look.image.path))
+        progress(f"reading {name}", done, len(labelled.images))
+    settled = settle_turns([one.mask for one in test])
+    test = [replace(one, mask=mask) for one, mask in zip(test, settled, strict=True)]
+    coverage = None
+    if labelled.unmatched is not None:
+        coverage = summarize_masks([one.mask for one in test if one.kind is not None], without, labelled.unmatched)
+    test.sort(key=lambda one: (one.kind is not None, one.image.content, one.mask.content if one.mask else ""))
+    trial = Trial(
+        name,
+        folder,
+        tuple(paths),
+        training,
+        tuple(test),
+        tuple(errors),
+        coverage,
+        collection.ignored + labelled.ignored,
+    )
     _check(trial)
     return trial
+
+
+def _class_folders(folder: Path, normal: str, held: Sequence[ImageFile]) -> LabelledSet:
+    """Test images of class folders: those of the normal class that were kept out, and all others."""
+    images = [LabelledImage(image.path, None) for image in held]
+    problems, ignored = empty_folders(folder), 0
+    for kind in _classes(folder):
+        if kind != normal:
+            found = find_images(folder / kind)
+            images += [LabelledImage(path, kind) for path in found.images]
+            problems += found.problems
+            ignored += found.ignored
+    return LabelledSet(tuple(images), tuple(problems), None, ignored)
 
 
 def _look(labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None]:
@@ -195,17 +222,14 @@ def _look(labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None
         # Without its traceback, which would hold on to the pixels.
         return None, ImageError(error.path, error.reason)
     height, width, _ = pixels.shape
-    mask, marked, problem = labelled.mask, None, None
-    if mask is not None:
+    mask, problem = None, None
+    if labelled.mask is not None:
         try:
-            inside = read_mask(mask, (width, height))
+            mask = inspect_mask(labelled.mask, labelled.path, (width, height))
         except ImageError as error:
-            mask, problem = None, ImageError(error.path, error.reason)
-        else:
-            marked = hashlib.sha256(np.packbits(inside).tobytes()).hexdigest()
-            mask = mask if inside.any() else None
+            problem = ImageError(error.path, error.reason)
     image = ImageFile(labelled.path, content_hash(pixels), width, height)
-    return TrialImage(image, labelled.kind, mask, marked, trivial_scores(pixels)), problem
+    return TrialImage(image, labelled.kind, mask, trivial_scores(pixels)), problem
 
 
 def _check(trial: Trial) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.datasets.folder import Found, find_images
+from oddsight.datasets.folder import Found, empty_folders, find_images, others_ignored
 from oddsight.datasets.hashing import dhash, near_groups
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import MAX_PIXELS, ImageHeader, content_hash, read_header, read_image
@@ -197,7 +197,7 @@ def check(
         near_duplicates=near_duplicates,
         nearly_empty=tuple(look.path for look in looks if look.deviation < EMPTY_DEVIATION),
         blurred=_blurred(looks),
-        notes=_notes(looks, near_duplicates),
+        notes=(*_notes(looks, near_duplicates), *_empty(root)),
     )
 
 
@@ -208,10 +208,13 @@ def _found(root: Path) -> Found:
         raise DataError(f"no such folder: {root}")
     found = find_images(root)
     if not found.images:
-        others = f"{found.ignored:,} other file{' is' if found.ignored == 1 else 's are'} ignored"
-        details = [others] * (found.ignored > 0) + [str(problem) for problem in found.problems[:1]]
-        raise DataError(f"no images in {root}" + (f" ({'; '.join(details)})" if details else ""))
+        reason = f": {found.problems[0]}" if found.problems else ""
+        raise DataError(f"no images in {root}{others_ignored(found.ignored)}{reason}")
     return found
+
+
+def _empty(root: Path) -> list[str]:
+    return [f"{_relative(Path(problem.path), root)} is an empty folder" for problem in empty_folders(root)]
 
 
 def _relative(path: Path, root: Path) -> str:

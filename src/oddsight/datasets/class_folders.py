@@ -11,7 +11,7 @@ import numpy as np
 
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.collection import ImageFile, Progress, look
-from oddsight.datasets.folder import find_images
+from oddsight.datasets.folder import empty_folders, find_images
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.images import IMAGE_SUFFIXES
 from oddsight.parallel import ordered_map
@@ -140,7 +140,7 @@ def _read_folders(path: Path, progress: Progress) -> ClassImages:
     folders = _class_folders(path)
     found = find_images(path)
     index = {folder.name: number for number, folder in enumerate(folders)}
-    errors = [*found.problems]
+    errors = [*found.problems, *empty_folders(path)]
     known = []
     for file in found.images:
         name = file.relative_to(path).parts[0]

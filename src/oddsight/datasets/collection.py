@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.datasets.folder import find_images
+from oddsight.datasets.folder import find_images, others_ignored
 from oddsight.errors import DataError, ImageError
 from oddsight.images import content_hash, read_image
 from oddsight.parallel import ordered_map
@@ -94,7 +94,7 @@ def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Coll
             images[image.content] = image
         progress("reading", done, len(found.images))
     if not images:
-        raise DataError(_nothing(paths, found.ignored, errors))
+        raise DataError(_nothing(paths, len(found.images), found.ignored, errors))
     ordered = tuple(sorted(images.values(), key=lambda image: image.content))
     return Collection(ordered, tuple(duplicates), tuple(errors), found.ignored)
 
@@ -110,13 +110,15 @@ def look(path: Path) -> ImageFile | ImageError:
     return ImageFile(path, content_hash(image), width, height)
 
 
-def _nothing(paths: Sequence[str | os.PathLike[str]], ignored: int, errors: Sequence[ImageError]) -> str:
+def _nothing(paths: Sequence[str | os.PathLike[str]], found: int, ignored: int, errors: Sequence[ImageError]) -> str:
     where = ", ".join(str(path) for path in paths)
+    if len(paths) > 1 and len(errors) >= len(paths) and not found:
+        return f"no images in any of {where}; the first of {len(errors)} problems is {errors[0]}"
     if len(errors) == 1:
         return f"no images in {where}: {errors[0]}"
     if errors:
         return f"no images in {where}: none of {len(errors)} files could be read; the first is {errors[0]}"
-    return f"no images in {where}" + (f" ({ignored:,} other files are ignored)" if ignored else "")
+    return f"no images in {where}{others_ignored(ignored)}"
 
 
 def pack(images: Iterable[ImageFile]) -> str:

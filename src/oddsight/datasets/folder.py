@@ -21,7 +21,8 @@ class Found:
         images: The images: as the paths were given, and within each folder or pattern by the bytes of their paths.
         ignored: How many entries of folders and matches of patterns were passed over: files without an image suffix,
             hidden files, and hidden and ``__MACOSX`` folders (one each, whatever they hold).
-        problems: What was named but is not there, matches nothing, or cannot be looked into.
+        problems: What was named but is not there, matches nothing, or cannot be looked into; of several paths also
+            those that led to no image.
     """
 
     images: tuple[Path, ...]
@@ -43,6 +44,8 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
     search = _Search()
     for path in paths:
         name = os.fsdecode(path)
+        search.folders.clear()
+        before = search.reached, len(search.ignored), len(search.problems)
         if os.path.isdir(name):  # noqa: PTH112 - Path("") would be the current folder
             search.walk(name)
         elif os.path.lexists(name):
@@ -51,7 +54,35 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
             search.expand(name)
         else:
             search.problem(name, "no such file or folder")
+        if len(paths) > 1 and (search.reached, len(search.problems)) == (before[0], before[2]):
+            search.problem(name, f"no images there{others_ignored(len(search.ignored) - before[1])}")
     return Found(tuple(search.images.values()), len(search.ignored), tuple(search.problems.values()))
+
+
+def others_ignored(count: int) -> str:
+    """How many other files are ignored, in parentheses after a space; nothing if there are none."""
+    return f" ({count:,} other file{' is' if count == 1 else 's are'} ignored)" if count else ""
+
+
+def empty_folders(folder: Path) -> list[ImageError]:
+    """The folders in a folder that hold no file at all, not even in a folder of theirs, each as a problem."""
+    entries = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [ImageError(str(path), "an empty folder") for path in entries if not _holds_anything(path)]
+
+
+def _holds_anything(folder: Path) -> bool:
+    """Whether a file or a link lies in the folder or below it; what cannot be read is not known to be empty."""
+    try:
+        for place, below, files in os.walk(folder, onerror=_raised):
+            if files or any(Path(place, name).is_symlink() for name in below):
+                return True
+    except OSError:
+        return True
+    return False
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 @dataclass
@@ -63,6 +94,7 @@ class _Search:
     problems: dict[str, ImageError] = field(default_factory=dict)
     folders: set[tuple[int, int]] = field(default_factory=set)
     real_parents: dict[str, str] = field(default_factory=dict)
+    reached: int = 0  # images that paths led to, those that other paths had led to before included
 
     def problem(self, name: str, reason: str) -> None:
         self.problems.setdefault(name, ImageError(name, reason))
@@ -81,6 +113,7 @@ class _Search:
         elif not os.path.exists(name):  # noqa: PTH110 - Path.exists raises on a link to itself
             self.problem(name, "a link to a file that does not exist")
         else:
+            self.reached += 1
             self.images.setdefault(identity, path)
             self.ignored.discard(identity)
 

@@ -69,6 +69,7 @@ def _content(evaluation: Evaluation, model: Model, title: str | None, normals: N
         "meta": metadata,
         "words": metadata.verdicts or VERDICTS,
         "counts": evaluation.counts,
+        "masks": evaluation.masks,
         "root": root,
         "brief": lambda name: "/".join(Path(name).parts[-2:]),
         "agreement": _agreement(evaluation),
@@ -296,5 +297,8 @@ def _limits_of_precision(evaluation: Evaluation) -> Iterator[str]:
             f"{percent(share)} of these test images are anomalous. Where only {percent(_RARE)} are, about "
             f"{right:.0%} of the alarms would be right, at this recall and {percent(alarms)} false alarms."
         )
-    if counts["empty_masks"]:
-        yield f"{counts['empty_masks']:,} masks mark nothing; their images are left out of the pixel metrics."
+    if evaluation.pixel is not None and counts["pixel_images"] < counts["anomalous"]:
+        yield (
+            f"The pixel metrics rest on {counts['pixel_images']:,} of {counts['anomalous']:,} anomalous images: the "
+            "others have no mask that can be used."
+        )

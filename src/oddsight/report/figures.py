@@ -229,7 +229,7 @@ def _example(model: Model, judged: Judged, normals: NormalImages | None) -> Exam
     heat = None
     if model.metadata.map_size is not None:
         heat = _data_uri(overlay(small, model.score(pixels, source=judged.path)))
-    outlined = _outlined(small, judged.mask, (pixels.shape[1], pixels.shape[0]))
+    outlined = _outlined(small, judged, (pixels.shape[1], pixels.shape[0]))
     picture_uri = _data_uri(small if outlined is None else outlined)
     return Example(judged, picture_uri, heat, outlined is not None, *nearest)
 
@@ -246,14 +246,14 @@ def _nearest(judged: Judged, normals: NormalImages | None) -> tuple[str | None, 
     return None if small is None else _data_uri(np.asarray(small)), path
 
 
-def _outlined(small: NDArray[np.uint8], mask: str | None, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+def _outlined(small: NDArray[np.uint8], judged: Judged, size: tuple[int, int]) -> NDArray[np.uint8] | None:
     """A thumbnail with a bright line with a dark rim just outside of what the mask marks, or None without a mask."""
     from scipy.ndimage import binary_dilation
 
-    if mask is None:
+    if judged.mask is None:
         return None
     try:
-        marked = Image.fromarray(read_mask(mask, size).astype(np.float32))
+        marked = Image.fromarray(read_mask(judged.mask, size, turn=judged.mask_turn).astype(np.float32))
     except ImageError:
         return None
     # Averages over boxes, so that a mark of one pixel is not lost in the reduction.

@@ -6,12 +6,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.datasets.collection import Progress, look
+from oddsight.datasets.masks import inspect_mask, match_masks
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import IMAGE_SUFFIXES, content_hash, read_image, read_mask
 from oddsight.scenes import write_tiles
@@ -33,13 +34,14 @@ class Scene:
     Attributes:
         name: Of its file, without ending.
         path: Of the picture.
-        mask: Of the mask: anything but black is cloud.
+        mask: Of the mask: what it marks is cloud, see :func:`oddsight.images.read_mask`.
         content: SHA-256 of both, hex.
         width: In pixels.
         height: In pixels.
         cover: Share of the pixels that are cloud, 0..1.
         ground: Median brightness of the clear pixels, 0..255; None if there are none.
         saturated: Whether half of the pixels are saturated.
+        turn: The EXIF orientation to apply to the mask, as :func:`oddsight.images.read_mask` takes it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Scene:
     cover: float
     ground: float | None
     saturated: bool
+    turn: int = 1
 
     @property
     def bright(self) -> bool:
@@ -59,7 +62,7 @@ class Scene:
 
     def clouds(self) -> NDArray[np.bool_]:
         """Where clouds are, ``[height, width]``."""
-        return read_mask(self.mask, (self.width, self.height))
+        return read_mask(self.mask, (self.width, self.height), turn=self.turn)
 
 
 def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress) -> tuple[Scene, ...]:
@@ -73,13 +76,13 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
     root = Path(folder)
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DataError(f"{root} has no folders images and masks: isolating clouds takes scenes with masks")
-    paths = sorted(path for path in (root / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    masks = {path.stem: path for path in sorted((root / "masks").iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    paths, masks = _files(root / "images"), _files(root / "masks")
+    matched = match_masks({PurePath(path.name): path for path in paths}, {PurePath(path.name): path for path in masks})
     scenes = []
     for done, path in enumerate(paths, 1):
-        if path.stem not in masks:
+        if path not in matched.of_image:
             raise DataError(f"{path} has no mask of its name in {root / 'masks'}: add it, or take the scene out")
-        scenes.append(_scene(path, masks[path.stem]))
+        scenes.append(_scene(path, matched.of_image[path]))
         progress("reading scenes", done, len(paths))
     if len(scenes) < FEWEST:
         raise DataError(f"{root / 'images'} holds {len(scenes)} scenes, and isolating clouds takes at least {FEWEST}")
@@ -88,11 +91,17 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
     return tuple(scenes)
 
 
+def _files(folder: Path) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    return sorted(files)
+
+
 def _scene(path: Path, mask_path: Path) -> Scene:
     pixels, image = read_image(path), look(path)
     if isinstance(image, ImageError):
         raise image
-    mask = read_mask(mask_path, (image.width, image.height))
+    turn = inspect_mask(mask_path, path, (image.width, image.height)).turn
+    mask = read_mask(mask_path, (image.width, image.height), turn=turn)
     grey = pixels.mean(axis=2)
     return Scene(
         name=path.stem,
@@ -104,6 +113,7 @@ def _scene(path: Path, mask_path: Path) -> Scene:
         cover=float(mask.mean()),
         ground=None if mask.all() else float(np.median(grey[~mask])),
         saturated=bool((pixels.min(axis=2) >= SATURATED).mean() >= 0.5),
+        turn=turn,
     )
 
 
