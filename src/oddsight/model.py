@@ -17,11 +17,12 @@ from oddsight.datasets.collection import unpacked
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.running import run, session
-from oddsight.images import MAX_PIXELS, as_image, read_image
+from oddsight.images import MAX_PIXELS, as_image, read_valid_image
 from oddsight.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model_file import ModelFile, parse_model, read_model_file
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import cores, ordered_map
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import VERDICTS, Result, Voice, source_name
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ class Model:
     def metadata(self) -> Metadata:
         """What the file says about itself."""
         return self._file.metadata
+
+    @property
+    def reading(self) -> Reading:
+        """How the TIFF files that it was trained on were read, and others are read by default."""
+        info = self.metadata.reading
+        if info is None:
+            return AS_DECLARED
+        return Reading(tuple(info.bands) if info.bands is not None else None, info.scale)
 
     @property
     def calibration_scores(self) -> NDArray[np.float32]:

@@ -27,9 +27,7 @@ from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
 from oddsight.result import NONE_OF_THESE, Result, Tiling, control_fdr
 from oddsight.scene_output import predict_scenes, promise, shown_picture
-from oddsight.scenes import SceneSettings, require_map
-from oddsight.scenes.pictures import Picture
-from oddsight.scenes.rasters import is_raster, require_tifffile
+from oddsight.scenes import SceneSettings, open_picture, require_map
 from oddsight.scenes.region_files import write_regions
 from oddsight.terminal import complain, console, note, progress, shown
 
@@ -94,8 +92,6 @@ def predict_paths(
     if regions is not None:
         # Where pixels are missing and where they lie is known only to what reads scenes.
         scene = scene or SceneSettings(tile=None)
-    if scene is not None and any(map(is_raster, found.images)):
-        require_tifffile()
     normals = normals_beside(model) if json is not None or explain is not None else None
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
@@ -149,11 +145,14 @@ class _Sinks:
     ) -> None:
         self.totals = Totals()
         self.model, self.tilings = model, list[Tiling]()
-        read = read_image if scene is None else partial(shown_picture, settings=scene)
+        if scene is None:
+            read: Callable[[Path], NDArray[np.uint8]] = partial(read_image, reading=model.reading)
+        else:
+            read = partial(shown_picture, settings=scene, model=model)
         self.normals, self.lines, self.to_stdout = normals, lines, to_stdout
         self.maps = _Pictures(maps, overlay, read) if maps is not None else None
         self.explanations = _Pictures(explain, self._explained, read) if explain is not None else None
-        self.regions = _Regions(regions, scene) if regions is not None and scene is not None else None
+        self.regions = _Regions(regions, scene, model) if regions is not None and scene is not None else None
         self.table = lines is None and not to_stdout
         described = model.metadata.explanation
         voices = described.voices if described is not None else []
@@ -280,14 +279,14 @@ class _Pictures:
 class _Regions:
     """A folder of outlines and masks, named after their images."""
 
-    def __init__(self, folder: Path, scene: SceneSettings) -> None:
-        self.folder, self.scene = folder, scene
+    def __init__(self, folder: Path, scene: SceneSettings, model: Model) -> None:
+        self.folder, self.scene, self.model = folder, scene, model
         self.names = _Names()
 
     def write(self, result: Result) -> None:
         """Read of the image what its result lacks, and write what is beyond the threshold."""
         source = Path(result.source or "image")
-        picture = Picture(source, self.scene.bands, self.scene.scale)
+        picture = open_picture(source, self.scene, self.model)
         write_regions(result, picture, self.folder, self.names.of(source))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from oddsight.files import atomic_write, write_bytes
+from oddsight.files import atomic_write
 from oddsight.result import Result
 from oddsight.scenes.georeference import TAGS, TEXTS, Georeference
 from oddsight.scenes.outlines import Outline, Ring, mask, outlines
 from oddsight.scenes.pictures import Picture
 
 _ROWS = 64
+_ROWS_PER_STRIP = 278
 
 
 def write_regions(result: Result, picture: Picture, folder: Path, name: str) -> list[Path]:
@@ -100,15 +101,10 @@ def _mask(result: Result, picture: Picture) -> NDArray[np.uint8]:
 
 
 def _write_geotiff(path: Path, pixels: NDArray[np.uint8], place: Georeference) -> None:
-    import tifffile
-
-    tags = []
-    for tag, value in place.tags.items():
-        text = tag == TEXTS
-        values = str(value) if text else tuple(np.ravel(value).tolist())
-        tags.append((tag, TAGS[tag], 0 if text else len(values), values, True))
-    content = io.BytesIO()  # tifffile asks files for names, which temporary ones lack
-    tifffile.imwrite(
-        content, pixels, photometric="minisblack", compression="zlib", rowsperstrip=_ROWS, metadata=None, extratags=tags
-    )
-    write_bytes(path, content.getvalue())
+    tags = ImageFileDirectory_v2()
+    for code, value in place.tags.items():
+        tags.tagtype[code] = TAGS[code]
+        tags[code] = str(value) if code == TEXTS else tuple(np.ravel(value).tolist())
+    tags[_ROWS_PER_STRIP] = _ROWS
+    with atomic_write(path) as file:
+        Image.fromarray(pixels).save(file, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=tags)
