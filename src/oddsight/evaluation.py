@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, Any
 
@@ -16,11 +16,12 @@ from oddsight import metrics
 from oddsight.datasets.collection import Progress, seen, silent
 from oddsight.datasets.labelled import Folder, LabelledImage, from_folders, from_mvtec
 from oddsight.errors import DataError, ImageError
-from oddsight.images import content_hash, read_image, read_mask
+from oddsight.images import content_hash, read_mask, read_valid_image
 from oddsight.metadata import Metadata
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
 from oddsight.pixel_metrics import PixelScores, pixel_metrics
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import Result, Voice
 from oddsight.trivial import BASELINES, trivial_scores
 
@@ -66,6 +67,7 @@ class Evaluation:
         counts: ``normal, anomalous, flagged_normal, flagged_anomalous, masks, empty_masks, unreadable``.
         warnings: What a reader must know, one sentence each.
         errors: Images and masks that could not be used.
+        reading: How images were read.
     """
 
     metadata: Metadata
@@ -78,6 +80,7 @@ class Evaluation:
     counts: Mapping[str, int]
     warnings: tuple[str, ...]
     errors: tuple[ImageError, ...]
+    reading: Reading = AS_DECLARED
 
     def scores(self, kind: str | None) -> NDArray[np.float64]:
         """Scores of the images of one type; None for the normal ones."""
@@ -120,6 +123,7 @@ def evaluate(
     normal: Folder | None = None,
     anomalous: Folder | None = None,
     masks: Folder | None = None,
+    reading: Reading | None = None,
     aupro_limit: float = 0.3,
     confidence: float = 0.95,
     seed: int = 0,
@@ -133,6 +137,7 @@ def evaluate(
         normal: a folder of normal images, with
         anomalous: a folder of anomalous ones, whose sub-folders are types of anomaly.
         masks: A folder of masks, laid out as ``anomalous``; any non-zero pixel is anomalous.
+        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
         aupro_limit: False-positive rate up to which the area under the per-region overlap curve is taken.
         confidence: Of the intervals.
         seed: Of the bootstrap.
@@ -151,11 +156,12 @@ def evaluate(
     else:
         raise DataError("name either one folder in MVTec AD's layout, or a normal and an anomalous folder")
     with tempfile.TemporaryFile() as maps:
-        looks, errors = _look_at_all(model, labelled.images, maps, progress)
+        used = model.reading.override(reading)
+        looks, errors = _look_at_all(model, labelled.images, used, maps, progress)
         _check_leaks(looks, model)
         pixel, pixel_errors = _pixel_scores(model, looks, maps, aupro_limit)
     errors = [*labelled.problems, *errors, *pixel_errors]
-    return _evaluation(model, looks, errors, pixel, confidence, seed)
+    return replace(_evaluation(model, looks, errors, pixel, confidence, seed), reading=used)
 
 
 @dataclass(frozen=True)
@@ -169,11 +175,11 @@ class _Look:
 
 
 def _look_at_all(
-    model: Model, images: Sequence[LabelledImage], maps: IO[bytes], progress: Progress
+    model: Model, images: Sequence[LabelledImage], reading: Reading, maps: IO[bytes], progress: Progress
 ) -> tuple[list[_Look], list[ImageError]]:
     """Score everything once; maps go to a file, so that memory does not grow with them."""
     looks, errors = [], []
-    for done, look in enumerate(ordered_map(partial(_look_at, model), images), 1):
+    for done, look in enumerate(ordered_map(partial(_look_at, model, reading), images), 1):
         if isinstance(look, ImageError):
             errors.append(look)
         else:
@@ -188,9 +194,9 @@ def _look_at_all(
     return looks, errors
 
 
-def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
+def _look_at(model: Model, reading: Reading, labelled: LabelledImage) -> _Look | ImageError:
     try:
-        pixels = read_image(labelled.path)
+        pixels, valid = read_valid_image(labelled.path, reading=reading)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
@@ -200,7 +206,7 @@ def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
             empty = not read_mask(labelled.mask, pixels.shape[1::-1]).any()
         except ImageError as error:
             mask_error = ImageError(error.path, error.reason)
-    result = model.score(pixels, source=str(labelled.path), one_core=True)
+    result = model.score(pixels, valid=valid, source=str(labelled.path), one_core=True)
     return _Look(labelled, content_hash(pixels), result, trivial_scores(pixels), mask_error, empty)
 
 

@@ -76,7 +76,9 @@ _PIECE = 2**20
 _PNG_LEVELS = {"L;2": 85, "L;4": 17}
 """By which Pillow multiplies the grey levels of PNGs of 2 and 4 bits."""
 
-_NOT_READ = re.compile("unsupported|not supported|cannot handle|unable to determine|not installed|unknown", re.IGNORECASE)
+_NOT_READ = re.compile(
+    "unsupported|not supported|cannot handle|unable to determine|not installed|unknown", re.IGNORECASE
+)
 """In what Pillow says of files that are intact, but of a kind that it does not read."""
 
 _KNOWN_STARTS = {
@@ -159,8 +161,8 @@ def open_raster(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) ->
     """Open a TIFF file, known by its content, to read it by rows; None if the file is something else.
 
     Raises:
-        ImageError: If the file is missing, unreadable or a TIFF that cannot be read so; or if it is none and ``reading``
-            says something, which is for TIFF files only.
+        ImageError: If the file is missing, unreadable or a TIFF that cannot be read so; or if it is no TIFF, and
+            ``reading`` says something, which is for TIFF files only.
     """
     raster = _tiff_of(path, reading)
     if raster is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.calibration import Decision, decide, decide_by_class
+from oddsight.calibration import Decision, decide, decide_by_class, p_values
 from oddsight.datasets.collection import unpacked
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
@@ -24,6 +25,7 @@ from oddsight.networks.settings import Epoch
 from oddsight.parallel import cores, ordered_map
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import VERDICTS, Result, Voice, source_name
+from oddsight.tiff.raster import NO_DATA
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -177,30 +179,50 @@ class Model:
             return self.decision.threshold
         return known.thresholds[label]
 
-    def predict(self, image: Source, *, max_pixels: int = MAX_PIXELS) -> Result:
+    def predict(self, image: Source, *, reading: Reading | None = None, max_pixels: int = MAX_PIXELS) -> Result:
         """Score one image.
+
+        Args:
+            image: A path, an array or a Pillow image.
+            reading: What of a TIFF file to take instead of the bands and the scale that the model was trained on.
+            max_pixels: As for :func:`oddsight.images.read_image`.
 
         Raises:
             ImageError: If it cannot be read.
         """
-        return self.score(_pixels(image, max_pixels), source=source_name(image))
+        pixels, valid = self._read(image, reading, max_pixels)
+        return self.score(pixels, valid=valid, source=source_name(image))
 
     def predict_many(
-        self, images: Iterable[Source], *, max_pixels: int = MAX_PIXELS, workers: int | None = None
+        self,
+        images: Iterable[Source],
+        *,
+        reading: Reading | None = None,
+        max_pixels: int = MAX_PIXELS,
+        workers: int | None = None,
     ) -> Iterator[Result | ImageError]:
-        """Score images on every core, in order, with bounded memory.
+        """Score images on every core, in order, with bounded memory; arguments as for :meth:`predict`.
 
         An image that cannot be read yields its error in its place, and the rest go on.
         """
         few = isinstance(images, Sequence) and len(images) <= cores()
-        attempt = partial(self._attempt, max_pixels=max_pixels, one_core=not few)
+        attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
         return ordered_map(attempt, images, workers=1 if few else workers)
 
-    def score(self, pixels: NDArray[np.uint8], *, source: str | None = None, one_core: bool = False) -> Result:
+    def score(
+        self,
+        pixels: NDArray[np.uint8],
+        *,
+        valid: NDArray[np.bool_] | None = None,
+        source: str | None = None,
+        one_core: bool = False,
+    ) -> Result:
         """Score an image that is already decoded.
 
         Args:
             pixels: uint8 ``[H, W, 3]``, RGB.
+            valid: Which pixels hold something, ``[H, W]``; None if all do. Of a model with a map, the score is the
+                highest value where they do, and the rest of the map is below everything.
             source: Its path, for the result.
             one_core: Use one core, which is better where several threads call this at once.
         """
@@ -210,7 +232,7 @@ class Model:
         height, width, _ = pixels.shape
         label = self._label(int(values["class_index"][0])) if self.classes else None
         total = self._calibrated_on(label) + 1
-        return Result(
+        result = Result(
             source=source,
             width=width,
             height=height,
@@ -226,6 +248,27 @@ class Model:
             label_probability=float(values["class_probability"][0]) if label is not None else None,
             verdicts=self.verdicts,
         )
+        return result if valid is None or valid.all() else self._where_valid(result, valid)
+
+    def _where_valid(self, result: Result, valid: NDArray[np.bool_]) -> Result:
+        """The same of places that hold data, so that no other is ever flagged."""
+        if result.map is None:
+            return result
+        there = shares(valid, result.map.shape) > 0.5
+        if not there.any():
+            raise ImageError(result.source or "an array", NO_DATA)
+        score = float(result.map[there].max())
+        values = np.where(there, result.map, min(float(result.map[there].min()), result.threshold))
+        p_value = float(p_values(self.calibration_scores, np.array([score], np.float32))[0])
+        return replace(result, score=score, p_value=p_value, map=values.astype(np.float32))
+
+    def _read(
+        self, image: Source, reading: Reading | None, max_pixels: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The pixels of an image, and which of them hold something."""
+        if isinstance(image, np.ndarray | Image.Image):
+            return as_image(image), None
+        return read_valid_image(image, reading=self.reading.override(reading), max_pixels=max_pixels)
 
     def _label(self, index: int) -> int:
         if not 0 <= index < len(self.classes):
@@ -255,13 +298,15 @@ class Model:
         explanation = self.metadata.explanation
         return unpacked(explanation.normals) if explanation is not None else []
 
-    def _attempt(self, image: Source, *, max_pixels: int, one_core: bool) -> Result | ImageError:
+    def _attempt(
+        self, image: Source, *, reading: Reading | None, max_pixels: int, one_core: bool
+    ) -> Result | ImageError:
         try:
-            pixels = _pixels(image, max_pixels)
+            pixels, valid = self._read(image, reading, max_pixels)
         except ImageError as error:
             # Without its traceback, which would hold on to the pixels.
             return ImageError(error.path, error.reason)
-        return self.score(pixels, source=source_name(image), one_core=one_core)
+        return self.score(pixels, valid=valid, source=source_name(image), one_core=one_core)
 
     @cached_property
     def _session(self) -> InferenceSession:
@@ -273,10 +318,10 @@ class Model:
         return session(self._file.content, threads=1)
 
 
-def _pixels(image: Source, max_pixels: int) -> NDArray[np.uint8]:
-    if isinstance(image, np.ndarray | Image.Image):
-        return as_image(image)
-    return read_image(image, max_pixels=max_pixels)
+def shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Which share of each cell of a grid holds data, ``[h, w]``."""
+    whole = Image.fromarray(valid.astype(np.float32))
+    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,7 @@ from oddsight.images import read_image
 from oddsight.model import Model, load
 from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import NONE_OF_THESE, Result, Tiling, control_fdr
 from oddsight.scene_output import predict_scenes, promise, shown_picture
 from oddsight.scenes import SceneSettings, open_picture, require_map
@@ -50,6 +51,7 @@ def predict_paths(
     explain: Path | None = None,
     regions: Path | None = None,
     scene: SceneSettings | None = None,
+    reading: Reading = AS_DECLARED,
     false_alarm_rate: float | None = None,
     threshold: float | None = None,
     fdr: float | None = None,
@@ -64,7 +66,8 @@ def predict_paths(
         maps: A folder for heat maps.
         explain: A folder for explanations of what is anomalous.
         regions: A folder for outlines and masks of what is anomalous.
-        scene: How to read and cut scenes; by default pictures are read as for fitting, and not cut.
+        scene: How to cut scenes; by default they are not cut.
+        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
         false_alarm_rate: Decide anew at this rate.
         threshold: Or at this score.
         fdr: Or over the batch, at this share of false alarms.
@@ -92,16 +95,20 @@ def predict_paths(
     if regions is not None:
         # Where pixels are missing and where they lie is known only to what reads scenes.
         scene = scene or SceneSettings(tile=None)
+    used = loaded.reading.override(reading)
+    if loaded.reading.chosen and used != loaded.reading:
+        note(f"read with {used}, and the model was trained with {loaded.reading}", quiet=quiet)
+    scene = replace(scene, reading=used) if scene is not None else None
     normals = normals_beside(model) if json is not None or explain is not None else None
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
         lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
         # Rows that appear on a terminal are progress enough.
         report = stack.enter_context(progress(quiet or (json is None and console.is_terminal)))
-        results: Iterable[Result | ImageError] = _counted(loaded, found.images, scene, report)
+        results: Iterable[Result | ImageError] = _counted(loaded, found.images, scene, used, report)
         if fdr is not None:
             results = control_fdr(results, fdr, loaded.calibration_scores)
-        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain, regions, scene)
+        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain, regions, scene, used)
         for outcome in itertools.chain(found.problems, results):
             sinks.take(outcome)
     sinks.finish(quiet)
@@ -118,9 +125,12 @@ def normals_beside(model: Path) -> NormalImages | None:
 
 
 def _counted(
-    model: Model, images: Sequence[Path], scene: SceneSettings | None, report: Progress
+    model: Model, images: Sequence[Path], scene: SceneSettings | None, reading: Reading, report: Progress
 ) -> Iterator[Result | ImageError]:
-    outcomes = model.predict_many(images) if scene is None else predict_scenes(model, images, scene, report)
+    if scene is None:
+        outcomes = model.predict_many(images, reading=reading)
+    else:
+        outcomes = predict_scenes(model, images, scene, report)
     for done, outcome in enumerate(outcomes, 1):
         yield outcome
         report("scoring", done, len(images))
@@ -142,11 +152,12 @@ class _Sinks:
         explain: Path | None,
         regions: Path | None,
         scene: SceneSettings | None,
+        reading: Reading,
     ) -> None:
         self.totals = Totals()
         self.model, self.tilings = model, list[Tiling]()
         if scene is None:
-            read: Callable[[Path], NDArray[np.uint8]] = partial(read_image, reading=model.reading)
+            read: Callable[[Path], NDArray[np.uint8]] = partial(read_image, reading=reading)
         else:
             read = partial(shown_picture, settings=scene, model=model)
         self.normals, self.lines, self.to_stdout = normals, lines, to_stdout

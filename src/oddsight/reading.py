@@ -25,6 +25,9 @@ class Reading:
     scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("bands", "scale"):  # lists are welcome, too
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if value is not None else None)
         if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
             raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
         low, high = self.scale or (0.0, 1.0)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from oddsight.datasets.labelled import LabelledImage, from_mvtec
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import content_hash, read_image, read_mask
 from oddsight.parallel import ordered_map
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.trivial import trivial_scores
 
 Source = str | os.PathLike[str]
@@ -53,6 +54,7 @@ class Trial:
         training: The distinct images there.
         test: Every readable test image, in an order that depends on content only.
         errors: Images and masks that could not be used.
+        reading: How images are read.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Trial:
     training: tuple[ImageFile, ...]
     test: tuple[TrialImage, ...]
     errors: tuple[ImageError, ...]
+    reading: Reading = AS_DECLARED
 
     @property
     def normal(self) -> int:
@@ -86,7 +89,13 @@ class Trial:
 
 
 def read_trials(
-    sources: Sequence[Source], normal: str | None, test_share: float, split_seed: int, progress: Progress = silent
+    sources: Sequence[Source],
+    normal: str | None,
+    test_share: float,
+    split_seed: int,
+    progress: Progress = silent,
+    *,
+    reading: Reading = AS_DECLARED,
 ) -> list[Trial]:
     """Read data sets.
 
@@ -97,6 +106,7 @@ def read_trials(
         test_share: Of the normal class, the share of images that is kept out of learning to test on.
         split_seed: Of the division of the normal class.
         progress: Called with phase, done and total.
+        reading: Which bands and values of TIFF files to take.
 
     Raises:
         DataError: A folder that is missing, laid out otherwise or without images of a sort; two data sets of one name;
@@ -113,7 +123,7 @@ def read_trials(
             raise DataError(f"two data sets are called {name!r}: name them, as in {name}-2=FOLDER")
     for _, folder in named:
         _check_layout(folder, normal)
-    return [_trial(name, folder, normal, test_share, split_seed, progress) for name, folder in named]
+    return [_trial(name, folder, normal, test_share, split_seed, reading, progress) for name, folder in named]
 
 
 def _named(source: Source) -> tuple[str, Path]:
@@ -156,18 +166,24 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _trial(
-    name: str, folder: Path, normal: str | None, test_share: float, split_seed: int, progress: Progress
+    name: str,
+    folder: Path,
+    normal: str | None,
+    test_share: float,
+    split_seed: int,
+    reading: Reading,
+    progress: Progress,
 ) -> Trial:
     errors: list[ImageError] = []
     if _is_mvtec(folder):
         learnt = folder / "train" / "good"
-        collection = collect(learnt, progress=progress)
+        collection = collect(learnt, reading=reading, progress=progress)
         labelled = from_mvtec(folder)
         training, paths, images = collection.images, [learnt], labelled.images
         errors += labelled.problems
     else:
         assert normal is not None
-        collection = collect(folder / normal, progress=progress)
+        collection = collect(folder / normal, reading=reading, progress=progress)
         kept, held = split(collection.images, test_share, split_seed)
         training, paths = tuple(kept), [image.path for image in kept]
         images = tuple(LabelledImage(image.path, None) for image in held)
@@ -178,19 +194,19 @@ def _trial(
                 errors += found.problems
     errors = [*collection.errors, *errors]
     test = []
-    for done, (look, problem) in enumerate(ordered_map(_look, images), 1):
+    for done, (look, problem) in enumerate(ordered_map(partial(_look, reading), images), 1):
         test += [look] if look is not None else []
         errors += [problem] if problem is not None else []
         progress(f"reading {name}", done, len(images))
     test.sort(key=lambda one: (one.kind is not None, one.image.content, one.mask_content or ""))
-    trial = Trial(name, folder, tuple(paths), training, tuple(test), tuple(errors))
+    trial = Trial(name, folder, tuple(paths), training, tuple(test), tuple(errors), reading)
     _check(trial)
     return trial
 
 
-def _look(labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None]:
+def _look(reading: Reading, labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None]:
     try:
-        pixels = read_image(labelled.path)
+        pixels = read_image(labelled.path, reading=reading)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return None, ImageError(error.path, error.reason)
@@ -204,7 +220,7 @@ def _look(labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None
         else:
             marked = hashlib.sha256(np.packbits(inside).tobytes()).hexdigest()
             mask = mask if inside.any() else None
-    image = ImageFile(labelled.path, content_hash(pixels), width, height)
+    image = ImageFile(labelled.path, content_hash(pixels), width, height, reading)
     return TrialImage(image, labelled.kind, mask, marked, trivial_scores(pixels)), problem
 
 

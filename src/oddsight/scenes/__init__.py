@@ -21,13 +21,13 @@ from oddsight.calibration import Decision, decide, images_needed, p_values
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import ImageError, OddsightError
 from oddsight.files import atomic_write, make_folder
-from oddsight.model import Model, Source
+from oddsight.model import Model, Source, shares
 from oddsight.parallel import ordered_map
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import Result, Tiling
 from oddsight.scenes.pictures import Picture
 from oddsight.scenes.tiling import Axis, Canvas, axis
-from oddsight.tiff.raster import fill
+from oddsight.tiff.raster import NO_DATA, fill
 
 SMALLEST_TILE = 16
 
@@ -239,12 +239,12 @@ class _Blend:
             return
         self.values.add(tile.row, tile.column, result.map)
         if self.present is not None and self.scored is not None and tile.valid is not None:
-            self.present.add(tile.row, tile.column, _shares(tile.valid, result.map.shape))
+            self.present.add(tile.row, tile.column, shares(tile.valid, result.map.shape))
             self.scored.add(tile.row, tile.column, 1.0)
 
     def result(self, model: Model, settings: SceneSettings) -> Result:
         """What the scene got."""
-        nothing = ImageError(self.picture.source or "the scene", "holds no data: its pixels are marked as empty")
+        nothing = ImageError(self.picture.source or "the scene", NO_DATA)
         if self.highest is None:
             raise nothing
         tiling = None
@@ -280,9 +280,3 @@ class _Blend:
             return values, np.ones(values.shape, bool)
         there = self.present.values > 0.5
         return (self.values.values / np.where(there, self.scored.values, 1.0)).astype(np.float32), there
-
-
-def _shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Which share of each cell of a grid holds data, ``[h, w]``."""
-    whole = Image.fromarray(valid.astype(np.float32))
-    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))

@@ -75,4 +75,3 @@ class Picture:
             band = Image.fromarray(self.rows(top, bottom)[0])
             copy[row] = np.asarray(band.resize((width, 1), Image.Resampling.BOX))[0]
         return copy
-

@@ -33,24 +33,22 @@ _UNREAD = {10: "ITULab", 32803: "a camera's raw mosaic", 32844: "LogL", 32845: "
 
 def reason_not_converted(page: Page) -> str | None:
     """Why samples of a page cannot become RGB however they are read, or None."""
-    photometric = page.photometric
-    if photometric not in _BANDS and photometric not in _COLOURS:
-        named = _UNREAD.get(photometric, f"of the unknown kind {photometric}")
-        return f"its pixels are {named}, which is not read"
-    if page.kind == "c":
-        return "its pixels are complex numbers, which are not read"
-    if photometric in _COLOURS:
-        if page.samples < _COLOURS[photometric]:
-            return f"its pixels of {_NAMES[photometric]} have {page.samples} samples"
-        deep = 16 if photometric in (PALETTE, CMYK) else 8
-        if page.kind != "u" or page.bits[0] > deep or (photometric != PALETTE and page.bits[0] < 8):
-            if not (photometric in (CIELAB, ICCLAB) and page.kind == "i" and page.bits[0] == 8):
-                return f"its {_NAMES[photometric]} has {page.bits[0]} bits, which is not read"
-        if photometric == CMYK and page.ink_set != 1:
-            return "its inks are others than cyan, magenta, yellow and black"
-        if photometric == PALETTE and len(page.colour_map) < 3 * 2 ** page.bits[0]:
-            return "its palette has too few colours"
-    return None
+    photometric, bits = page.photometric, page.bits[0]
+    known = photometric in _BANDS or photometric in _COLOURS
+    named = _NAMES.get(photometric) or _UNREAD.get(photometric, f"of the unknown kind {photometric}")
+    usual = {PALETTE: range(1, 17), CMYK: (8, 16)}.get(photometric, (8,))
+    signed = photometric in (CIELAB, ICCLAB) and page.kind == "i"
+    reasons = {
+        f"its pixels are {named}, which is not read": not known,
+        "its pixels are complex numbers, which are not read": page.kind == "c",
+        f"its pixels are {named} of {page.samples} samples": page.samples < _COLOURS.get(photometric, 1),
+        f"its pixels are {named} of {bits} bits or of signed or floating-point numbers, which is not read": (
+            photometric in _COLOURS and (bits not in usual or (page.kind != "u" and not signed))
+        ),
+        "its inks are others than cyan, magenta, yellow and black": photometric == CMYK and page.ink_set != 1,
+        "its palette has too few colours": photometric == PALETTE and len(page.colour_map) < 3 * 2**bits,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 class Colours:
@@ -69,7 +67,9 @@ class Colours:
         self._page, self._reading = page, reading
         self._type = sample_type(page)
         if reading.chosen and page.photometric not in _BANDS:
-            raise ValueError(f"its pixels are no bands but {_NAMES[page.photometric]}, without choice of bands or scale")
+            raise ValueError(
+                f"its pixels are no bands but {_NAMES[page.photometric]}, without choice of bands or scale"
+            )
         self.colour = self._chosen()
         # Who names bands says what each sample is.
         self.alpha = page.alpha if reading.bands is None else None
@@ -122,7 +122,9 @@ class Colours:
         page, scale, bits = self._page, self._reading.scale, self._page.bits[0]
         if scale is None and not self._has_table:
             name = self._type.newbyteorder("=").name
-            raise ValueError(f"its {name} values have no fixed range: say which is black and white, as in --scale 0,3000")
+            raise ValueError(
+                f"its {name} values have no fixed range: say which is black and white, as in --scale 0,3000"
+            )
         if page.kind == "f" or bits > 16:
             return None
         if scale is not None:

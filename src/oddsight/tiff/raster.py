@@ -17,13 +17,16 @@ from oddsight.errors import ImageError, plain
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.tiff.colours import Colours, marks, reason_not_converted
 from oddsight.tiff.segments import decode, reason_not_decoded, rows_are_apart, sample_type
-from oddsight.tiff.tags import YCBCR, Page, count_pages, read_page
+from oddsight.tiff.tags import YCBCR, count_pages, read_page
 
 MAX_PIXELS, MAX_SIDE = 2**32, 2**18
 """The largest images that are read by rows."""
 
 MAX_TURNED = 2**27
 """The most pixels of an image that is turned by its orientation, which takes all of it at once."""
+
+NO_DATA = "holds no data: its pixels are marked as empty"
+"""What is said of images without any pixel that holds something."""
 
 _ROWS = 64
 
@@ -105,7 +108,7 @@ class Raster:
         if valid is None or valid.all():
             return np.ascontiguousarray(pixels), None
         if not valid.any():
-            raise ImageError(self.path, "holds no data: its pixels are marked as empty")
+            raise ImageError(self.path, NO_DATA)
         return fill(pixels, valid), valid
 
     def marks(self) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Strips and tiles of TIFF files: from their bytes to samples.
 
-Deflate and LZMA are decoded by Python; LZW, PackBits, Zstandard and fax compression by Pillow, as rows of bytes; JPEG and
-WebP by Pillow, as images of their own. So a strip takes no more memory than the file's tags promised.
+Deflate and LZMA are decoded by Python; LZW, PackBits, Zstandard and fax compression by Pillow, as rows of bytes; JPEG
+and WebP by Pillow, as images of their own. So a strip takes no more memory than the file's tags promised.
 """
 
 from __future__ import annotations
@@ -36,46 +36,42 @@ _BLOCK = 2**20
 
 def reason_not_decoded(page: Page) -> str | None:
     """Why strips or tiles of a page cannot be decoded, or None."""
-    bits, compression = page.bits[0], page.compression
-    if compression not in _KNOWN:
-        named = f" ({_NAMES[compression]})" if compression in _NAMES else ""
-        return f"it is compressed by method {compression}{named}; save it with deflate, LZW or none"
-    if len(page.bits) > 1:
-        return f"its samples have different depths ({', '.join(map(str, page.bits))} bits)"
-    if page.kind == "V":
-        return "its samples are of different or unknown kinds"
-    whole = bits in (8, 16, 32, 64) and (page.kind != "f" or bits > 8)
-    if page.kind != "c" and not whole and not (page.kind == "u" and bits < 16):
-        return f"its {_SIGNED.get(page.kind, '')}numbers of {bits} bits are not read"
-    if page.depth != 1:
-        return f"it is a volume of {page.depth:,} layers"
-    if page.photometric == YCBCR:
-        sampled = page.subsampling
-        if page.samples != 3 or bits != 8 or page.kind != "u" or page.separate:
-            return "its YCbCr pixels are not three samples of 8 bits beside each other"
-        if len(sampled) != 2 or not set(sampled) <= {1, 2, 4} or (_predictor(page) != 1):
-            return "its YCbCr pixels are stored in an unusual way"
-    if compression in (_JPEG, _WEBP) and (bits != 8 or page.kind != "u"):
-        return f"its JPEG or WebP compression has {bits} bits, and 8 are read"
-    if compression == _JPEG and not page.separate and page.samples not in (1, 3, 4):
-        return f"its JPEG compression has {page.samples} samples, and 1, 3 or 4 are read"
-    if compression == _WEBP and (page.separate or page.samples not in (3, 4)):
-        return f"its WebP compression has {page.samples} samples, and 3 or 4 are read"
-    if compression in _FAX and (bits != 1 or page.samples != 1):
-        return "its fax compression is not of one sample of one bit"
-    predictor = _predictor(page)
-    if predictor not in (1, _HORIZONTAL, _FLOATING) or (predictor != 1 and not whole):
-        return f"its predictor {predictor} is not read for samples of {bits} bits"
-    if predictor == _FLOATING and page.kind != "f":
-        return "its predictor is one for floating-point numbers, and they are none"
+    bits, compression, predictor = page.bits[0], page.compression, _predictor(page)
     high, wide = page.segment
     size = high * wide * (1 if page.separate else page.samples) * bits // 8
-    if size > _MOST_BYTES and (page.tiled or compression != _NONE):
-        return "it is in pieces of more than a gigabyte; save it in tiles"
-    return None
+    packed, own = compression in (_JPEG, _WEBP), 1 if page.separate else page.samples
+    whole = bits in (8, 16, 32, 64) and (page.kind != "f" or bits > 8)
+    named = f" ({_NAMES[compression]})" if compression in _NAMES else ""
+    kind = {"i": "signed ", "f": "floating-point ", "c": "complex "}.get(page.kind, "")
+    reasons = {
+        f"it is compressed by method {compression}{named}; save it with deflate, LZW or none": (
+            compression not in _KNOWN
+        ),
+        f"its samples have different depths ({', '.join(map(str, page.bits))} bits)": len(page.bits) > 1,
+        "its samples are of different or unknown kinds": page.kind == "V",
+        f"its {kind}numbers of {bits} bits are not read": not whole and not (page.kind == "u" and bits < 16),
+        f"it is a volume of {page.depth:,} layers": page.depth != 1,
+        "its YCbCr pixels are stored in an unusual way": page.photometric == YCBCR and not _usual_ycbcr(page),
+        f"its JPEG or WebP compression has {bits} bits, and 8 are read": packed and (bits != 8 or page.kind != "u"),
+        f"its JPEG or WebP compression has {own} samples, which is not read": packed
+        and own not in ((1, 3, 4) if compression == _JPEG else (3, 4)),
+        "its fax compression is not of one sample of one bit": compression in _FAX and (bits, page.samples) != (1, 1),
+        f"its predictor {predictor} is not read for {kind}numbers of {bits} bits": (
+            predictor not in (1, _HORIZONTAL, _FLOATING)
+            or (predictor != 1 and not whole)
+            or (predictor == _FLOATING and page.kind != "f")
+        ),
+        "it is in pieces of more than a gigabyte; save it in tiles": (
+            size > _MOST_BYTES and (page.tiled or compression != _NONE)
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-_SIGNED = {"i": "signed ", "f": "floating-point "}
+def _usual_ycbcr(page: Page) -> bool:
+    """Three samples of 8 bits beside each other, of which libtiff knows the subsampling."""
+    known = len(page.subsampling) == 2 and set(page.subsampling) <= {1, 2, 4}
+    return known and (page.samples, page.bits[0], page.kind, page.separate, _predictor(page)) == (3, 8, "u", False, 1)
 
 
 def sample_type(page: Page) -> np.dtype[Any]:
@@ -203,7 +199,9 @@ def _by_libtiff(
         273: ("I", [0]), 277: ("H", [len(bits)]), 278: ("I", [high]), 279: ("I", [len(content)]), **(more or {}),
     }  # fmt: skip
     place = 8 + 2 + 12 * len(tags) + 4
-    values = {code: struct.pack(f"<{len(numbers)}{_CODES[kind][1]}", *numbers) for code, (kind, numbers) in tags.items()}
+    values = {
+        code: struct.pack(f"<{len(numbers)}{_CODES[kind][1]}", *numbers) for code, (kind, numbers) in tags.items()
+    }
     after = sum(len(value) + len(value) % 2 for value in values.values() if len(value) > 4)
     values[273] = struct.pack("<I", place + after)
     table, tail = b"", b""

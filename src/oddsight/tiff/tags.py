@@ -104,7 +104,7 @@ class Page:
             return "RGB" if self.alpha is None else "RGBA"
         if self.alpha is not None:
             return "LA"
-        if self.kind == "f" or self.kind == "c":
+        if self.kind in ("f", "c"):
             return "F"
         if self.kind == "i" or self.bits[0] > 16:
             return "I"
