@@ -250,7 +250,7 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None)
     """
     raster = _tiff_of(path)
     if raster is not None:
-        _admit(raster, MAX_PIXELS)
+        _admit(raster, MAX_PIXELS, raster.path)
         return _of_size(raster.marks(), size, raster.path)
     with _opened(path, MAX_PIXELS) as image:
         image.load()
@@ -331,7 +331,7 @@ def _tiff_of(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) -> Ra
 
 
 def _read_raster(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    _admit(raster, max_pixels)
+    _admit(raster, max_pixels, raster.path)
     return raster.read()
 
 
@@ -404,13 +404,10 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     raise ImageError(name, f"not an image that can be read ({', '.join(FORMATS)})")
 
 
-def _admit(image: ImageFile.ImageFile | Raster, max_pixels: int, name: str | None = None) -> None:
+def _admit(image: ImageFile.ImageFile | Raster, max_pixels: int, name: str) -> None:
     """Refuse a picture that is too large to decode."""
     if image.width * image.height > max_pixels:
-        raise ImageError(
-            name or getattr(image, "path", "image"),
-            f"{image.width:,} x {image.height:,} pixels are more than the limit of {max_pixels:,}",
-        )
+        raise ImageError(name, f"{image.width:,} x {image.height:,} pixels are more than the limit of {max_pixels:,}")
 
 
 def _rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:

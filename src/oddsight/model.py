@@ -258,7 +258,7 @@ class Model:
         if not there.any():
             raise ImageError(result.source or "an array", NO_DATA)
         score = float(result.map[there].max())
-        values = np.where(there, result.map, min(float(result.map[there].min()), result.threshold))
+        values = np.where(there, result.map, min(float(result.map[there].min()), self.decision.threshold))
         p_value = float(p_values(self.calibration_scores, np.array([score], np.float32))[0])
         return replace(result, score=score, p_value=p_value, map=values.astype(np.float32))
 

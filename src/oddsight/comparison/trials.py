@@ -220,7 +220,7 @@ def _look(reading: Reading, labelled: LabelledImage) -> tuple[TrialImage | None,
         else:
             marked = hashlib.sha256(np.packbits(inside).tobytes()).hexdigest()
             mask = mask if inside.any() else None
-    image = ImageFile(labelled.path, content_hash(pixels), width, height, reading)
+    image = ImageFile(labelled.path, content_hash(pixels), width, height, reading=reading)
     return TrialImage(image, labelled.kind, mask, marked, trivial_scores(pixels)), problem
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class ImageFile:
     content: str
     width: int
     height: int
-    reading: Reading = AS_DECLARED
+    reading: Reading = field(default=AS_DECLARED, kw_only=True)
 
     def read(self) -> NDArray[np.uint8]:
         """The pixels, uint8 ``[H, W, 3]``.
@@ -111,7 +111,7 @@ def look(path: Path, reading: Reading = AS_DECLARED) -> ImageFile | ImageError:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
     height, width, _ = image.shape
-    return ImageFile(path, content_hash(image), width, height, reading)
+    return ImageFile(path, content_hash(image), width, height, reading=reading)
 
 
 def _nothing(paths: Sequence[str | os.PathLike[str]], ignored: int, errors: Sequence[ImageError]) -> str:

@@ -95,7 +95,7 @@ class Colours:
         valid = np.isfinite(colour).all(axis=2)
         if self._page.nodata is not None:
             valid &= ~(colour == self._page.nodata).all(axis=2)
-        return valid
+        return np.asarray(valid, bool)
 
     @property
     def _has_table(self) -> bool:
@@ -122,9 +122,9 @@ class Colours:
         page, scale, bits = self._page, self._reading.scale, self._page.bits[0]
         if scale is None and not self._has_table:
             name = self._type.newbyteorder("=").name
-            raise ValueError(
-                f"its {name} values have no fixed range: say which is black and white, as in --scale 0,3000"
-            )
+            kind = {"f": "floating-point", "i": f"signed {bits}-bit"}.get(page.kind, f"{bits}-bit")
+            advice = "say which values are black and white, as in --scale 0,3000"
+            raise ValueError(f"its {kind} pixels have no fixed range ({name}): {advice}")
         if page.kind == "f" or bits > 16:
             return None
         if scale is not None:
@@ -137,12 +137,12 @@ class Colours:
     def _opaque(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         page = self._page
         if page.photometric == PALETTE:
-            return _palette(page)[values[..., 0]]
+            return np.asarray(_palette(page)[values[..., 0]])
         if page.photometric in _COLOURS:
             return _converted(values, page)
         if self._table is not None:
             unsigned = values.astype(values.dtype.newbyteorder("="), copy=False)
-            return self._table[unsigned.view(f"u{unsigned.dtype.itemsize}")]
+            return np.asarray(self._table[unsigned.view(f"u{unsigned.dtype.itemsize}")])
         assert self._reading.scale is not None
         return to_8_bits(values, self._reading.scale)
 
@@ -189,12 +189,12 @@ def _converted(values: NDArray[Any], page: Page) -> NDArray[np.uint8]:
         # Pillow takes a and b as CIELab has them, signed; in ICCLab they have an offset.
         offset = np.array([0, 128, 128] if page.photometric == ICCLAB else [0, 0, 0], np.uint8)
         image = Image.frombytes("LAB", (width, height), (values ^ offset).tobytes())
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image.convert("RGB"), np.uint8)
 
 
 def _over_white(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], associated: bool) -> NDArray[np.uint8]:
     if associated:  # colours are multiplied by alpha already
-        return np.minimum(pixels.astype(np.uint16) + (255 - alpha)[..., None], 255).astype(np.uint8)
+        return np.minimum(pixels.astype(np.uint16) + (255 - alpha)[..., None], 255).astype(np.uint8, copy=False)
     shape = (*alpha.shape, 3)
     whole = np.concatenate([np.broadcast_to(pixels, shape), alpha[..., None]], axis=2)
     return over_white(Image.fromarray(whole))

@@ -63,7 +63,8 @@ class Raster:
         if isinstance(source, bytes):
             self.path, self._open = name or "image", partial(io.BytesIO, source)
         else:
-            self.path, self._open = name or os.fsdecode(source), partial(Path(source).open, "rb")
+            path = Path(source)
+            self.path, self._open = name or os.fsdecode(source), lambda: path.open("rb")
         with self._failures_named(), self._open() as file:
             self.page = read_page(file)
         reason = reason_not_converted(self.page) or reason_not_decoded(self.page) or self._reason_too_large()

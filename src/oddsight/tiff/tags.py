@@ -177,7 +177,7 @@ class _Tags:
         if not content:
             return np.zeros(0, np.int64)
         kind = self._entries[code][0]
-        values = np.frombuffer(content, np.dtype(_TYPES[kind]).newbyteorder(self._order))
+        values = np.frombuffer(content, np.dtype(self._order + _TYPES[kind]))
         if kind in _RATIONAL:
             upper, lower = values.reshape(-1, 2).T.astype(np.float64)
             values = np.divide(upper, lower, out=np.zeros_like(upper), where=lower != 0)
