@@ -194,7 +194,7 @@ def _converted(values: NDArray[Any], page: Page) -> NDArray[np.uint8]:
 
 def _over_white(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], associated: bool) -> NDArray[np.uint8]:
     if associated:  # colours are multiplied by alpha already
-        return np.minimum(pixels.astype(np.uint16) + (255 - alpha)[..., None], 255).astype(np.uint8, copy=False)
+        return np.asarray(np.minimum(pixels + (255 - alpha)[..., None].astype(np.uint16), 255), np.uint8)
     shape = (*alpha.shape, 3)
     whole = np.concatenate([np.broadcast_to(pixels, shape), alpha[..., None]], axis=2)
     return over_white(Image.fromarray(whole))
