@@ -12,13 +12,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cli_files import assert_failed, error_lines, run
+from cli_files import error_lines, run
 from oddsight.errors import ImageError
 from oddsight.images import read_image
+from oddsight.reading import Reading
 from oddsight.scenes import predict_scene, write_tiles
 from oddsight.scenes.georeference import georeference
 from oddsight.scenes.pictures import Picture
-from oddsight.scenes.rasters import Raster
+from oddsight.tiff import Raster
 from tiny_model import tiny_model
 
 KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
@@ -67,7 +68,7 @@ def test_bands_and_scales(tmp_path, kind):
             continue
         path = geotiff(tmp_path / f"{number}.tif", values, **{"planarconfig": "contig"} | layout | storage)
         for chosen in ((4, 3, 2), (2,)):
-            raster = Raster(path, chosen, (100, 3000))
+            raster = Raster(path, Reading(chosen, (100, 3000)))
             parts = [raster.rows(top, bottom)[0] for top, bottom in ((0, 40), (33, 90))]
             found = np.concatenate([parts[0], parts[1][7:]])
             np.testing.assert_array_equal(found, expected(values, chosen, 100, 3000))
@@ -78,7 +79,6 @@ def test_what_pillow_compresses(tmp_path, name):
     values = bands("uint8", 3)
     Image.fromarray(values).save(tmp_path / "a.tif", compression=name)
     raster = Raster(tmp_path / "a.tif")
-    assert raster.unfit is None
     np.testing.assert_array_equal(raster.rows(10, 70)[0], values[10:70])
 
 
@@ -96,7 +96,7 @@ def test_floating_point_differences(tmp_path):
         assert content.count(struct.pack("<HHIHH", *old)) == 1
         content = content.replace(struct.pack("<HHIHH", *old), struct.pack("<HHIHH", *new))
     (tmp_path / "a.tif").write_bytes(content)
-    raster = Raster(tmp_path / "a.tif", (2,), (0, 600))
+    raster = Raster(tmp_path / "a.tif", Reading((2,), (0, 600)))
     np.testing.assert_array_equal(raster.rows(0, 90)[0], expected(values, (2,), 0, 600))
 
 
@@ -134,16 +134,12 @@ def test_more_bands_than_a_picture_has(tmp_path):
         ("float32", 1, {}, ["float32", "--scale"]),
         ("int16", 3, {}, ["int16", "--scale"]),
         ("uint32", 3, {}, ["uint32", "--scale"]),
-        ("uint8", 1, {"tags": {274: 6}, "bands": (1,)}, ["orientation"]),
     ],
 )
 def test_what_cannot_be_read_so(tmp_path, kind, count, options, words):
     path = tmp_path / "a.tif"
     values = bands(kind, count)
-    if "tags" in options:
-        Image.fromarray(values[..., 0]).save(path, tiffinfo=options["tags"])
-    else:
-        geotiff(path, values, planarconfig="contig")
+    geotiff(path, values, planarconfig="contig")
     tiny_model().save(tmp_path / "tiny.onnx")
     arguments = ["--bands", ",".join(map(str, options["bands"]))] if "bands" in options else []
     outcome = run("predict", tmp_path / "tiny.onnx", path, "--tile", 32, *arguments, "--json", "-", "--quiet")
@@ -166,7 +162,7 @@ def test_damaged_files_are_one_error_each(tmp_path):
         path = tmp_path / "b.tif"
         path.write_bytes(content)
         try:
-            picture = Picture(path, (1, 2, 3), (0, 4000))
+            picture = Picture(path, Reading((1, 2, 3), (0, 4000)))
             if picture.width * picture.height < 10**6:
                 picture.rows(0, picture.height)
         except ImageError as error:
@@ -177,12 +173,21 @@ def test_damaged_files_are_one_error_each(tmp_path):
         Picture(tmp_path / "none.tif")
 
 
-def test_without_tifffile_one_sentence_says_what_to_install(tmp_path, monkeypatch):
-    geotiff(tmp_path / "a.tif", bands("uint8", 3))
+def test_bands_of_a_turned_image(tmp_path):
+    values = bands("uint8", 1)[..., 0]
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={274: 6})
+    raster = Raster(tmp_path / "a.tif", Reading((1,)))
+    assert (raster.width, raster.height) == (90, 110)
+    np.testing.assert_array_equal(raster.rows(5, 60)[0][..., 0], np.rot90(values, -1)[5:60])
+
+
+def test_tifffile_is_not_needed(tmp_path, monkeypatch):
+    geotiff(tmp_path / "a.tif", bands("uint8", 3), PLACED)
     tiny_model().save(tmp_path / "tiny.onnx")
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    assert_failed(run("predict", tmp_path / "tiny.onnx", tmp_path / "a.tif", "--tile", 32), "oddsight[geo]")
-    assert run("predict", tmp_path / "tiny.onnx", tmp_path / "a.tif", "--quiet").code == 0
+    options = ["--tile", 32, "--regions", tmp_path / "found", "--threshold", 5, "--quiet"]
+    assert run("predict", tmp_path / "tiny.onnx", tmp_path / "a.tif", *options).code == 0
+    assert (tmp_path / "found" / "a-mask.tif").exists()
 
 
 def test_pixels_without_data_are_never_flagged(tmp_path):

@@ -199,10 +199,6 @@ def test_few_normal_scenes_are_flagged():
         ({"tile": 15}, ["16 pixels", "15"]),
         ({"tile": 64, "overlap": 64}, ["64 pixels", "63"]),
         ({"tile": 64, "overlap": -1}, ["-1"]),
-        ({"bands": (1, 2)}, ["one band or three"]),
-        ({"bands": (0,)}, ["counted from 1"]),
-        ({"scale": (5, 5)}, ["from 5 to 5"]),
-        ({"scale": (0, float("nan"))}, ["nan"]),
     ],
 )
 def test_settings_that_cannot_work(options, words):

@@ -17,11 +17,12 @@ from oddsight.datasets.collection import Progress, seen, silent
 from oddsight.datasets.labelled import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
 from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError
-from oddsight.images import content_hash, read_image, read_mask
+from oddsight.images import content_hash, read_mask, read_valid_image
 from oddsight.metadata import Metadata
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
 from oddsight.pixel_metrics import PixelScores, pixel_metrics
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import Result, Voice
 from oddsight.trivial import BASELINES, trivial_scores
 
@@ -72,6 +73,7 @@ class Evaluation:
         masks: What these rest on, and what is suspicious about the masks; None without any.
         warnings: What a reader must know, one sentence each.
         errors: Images and masks that could not be used.
+        reading: How images were read.
     """
 
     metadata: Metadata
@@ -85,6 +87,7 @@ class Evaluation:
     warnings: tuple[str, ...]
     errors: tuple[ImageError, ...]
     masks: MaskCoverage | None = None
+    reading: Reading = AS_DECLARED
 
     def scores(self, kind: str | None) -> NDArray[np.float64]:
         """Scores of the images of one type; None for the normal ones."""
@@ -128,6 +131,7 @@ def evaluate(
     normal: Folder | None = None,
     anomalous: Folder | None = None,
     masks: Folder | None = None,
+    reading: Reading | None = None,
     aupro_limit: float = 0.3,
     confidence: float = 0.95,
     seed: int = 0,
@@ -142,6 +146,7 @@ def evaluate(
         anomalous: a folder of anomalous ones, whose sub-folders are types of anomaly.
         masks: A folder of masks, laid out as ``anomalous``; see :func:`oddsight.images.read_mask` and
             :func:`oddsight.datasets.masks.match_masks`.
+        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
         aupro_limit: False-positive rate up to which the area under the per-region overlap curve is taken.
         confidence: Of the intervals.
         seed: Of the bootstrap.
@@ -160,11 +165,12 @@ def evaluate(
     else:
         raise DataError("name either one folder in MVTec AD's layout, or a normal and an anomalous folder")
     with tempfile.TemporaryFile() as maps:
-        looks, errors = _look_at_all(model, labelled.images, maps, progress)
+        used = model.reading.override(reading)
+        looks, errors = _look_at_all(model, labelled.images, used, maps, progress)
         _check_leaks(looks, model)
         pixel, pixel_errors = _pixel_scores(model, looks, maps, aupro_limit)
     errors = [*labelled.problems, *errors, *pixel_errors]
-    return _evaluation(model, labelled, looks, errors, pixel, confidence, seed)
+    return replace(_evaluation(model, labelled, looks, errors, pixel, confidence, seed), reading=used)
 
 
 @dataclass(frozen=True)
@@ -183,11 +189,11 @@ class _Look:
 
 
 def _look_at_all(
-    model: Model, images: Sequence[LabelledImage], maps: IO[bytes], progress: Progress
+    model: Model, images: Sequence[LabelledImage], reading: Reading, maps: IO[bytes], progress: Progress
 ) -> tuple[list[_Look], list[ImageError]]:
     """Score everything once; maps go to a file, so that memory does not grow with them."""
     looks, errors = [], []
-    for done, look in enumerate(ordered_map(partial(_look_at, model), images), 1):
+    for done, look in enumerate(ordered_map(partial(_look_at, model, reading), images), 1):
         if isinstance(look, ImageError):
             errors.append(look)
         else:
@@ -203,10 +209,10 @@ def _look_at_all(
     return [replace(look, mask=mask) for look, mask in zip(looks, settled, strict=True)], errors
 
 
-def _look_at(model: Model, labelled: LabelledImage) -> _Look | ImageError:
+def _look_at(model: Model, reading: Reading, labelled: LabelledImage) -> _Look | ImageError:
     try:
-        pixels = read_image(labelled.path)
-        result = model.score(pixels, source=str(labelled.path), one_core=True)
+        pixels, valid = read_valid_image(labelled.path, reading=reading)
+        result = model.score(pixels, valid=valid, source=str(labelled.path), one_core=True)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)

@@ -48,6 +48,7 @@ from oddsight.metadata import (
     ExplanationInfo,
     Metadata,
     MethodInfo,
+    ReadingInfo,
     TrainingInfo,
     checked_verdicts,
 )
@@ -56,6 +57,7 @@ from oddsight.methods.trained import Trained, Workplace
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
+from oddsight.reading import Reading
 
 FEWEST = 8
 """The fewest distinct images that a fit takes."""
@@ -99,6 +101,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     calibration_fraction: float | None = None,
     memory: str | int | None = None,
     seed: int = 0,
+    bands: tuple[int, ...] | None = None,
+    scale: tuple[float, float] | None = None,
     verdicts: tuple[str, str] | None = None,
     work: str | os.PathLike[str] | None = None,
     accelerator: str = "auto",
@@ -124,6 +128,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         memory: The budget of the whole process, such as ``1GB``, which is the default; 3 GB for methods that train a
             network.
         seed: Of every random choice.
+        bands: Of TIFF files, counted from 1: three as red, green and blue, or one as grey. They are kept in the model,
+            which reads other images so.
+        scale: Values of TIFF files that become 0 and 255, likewise.
         verdicts: What normal and anomalous images are to be called, such as ``("clear", "cloudy")``; see
             :meth:`oddsight.Model.with_verdicts`.
         work: For methods that train a network: a folder where training leaves its state, so that an interrupted one
@@ -155,7 +162,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
     require_normal_folders(paths)
-    collection = collect(*paths, progress=progress)
+    collection = collect(*paths, reading=Reading(bands, scale), progress=progress)
     _check_collection(collection, paths)
     weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
@@ -371,9 +378,17 @@ def _model(
         decision=DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate),
         # Training images are in the order of their contents, as packing puts them.
         explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=method.voices(extractor.layers)),
+        reading=reading_info(plan.training[0].reading),
     )
     whole.metadata_props.add(key=KEY, value=metadata.to_json())
     return Model.from_bytes(whole.SerializeToString(deterministic=True))
+
+
+def reading_info(reading: Reading) -> ReadingInfo | None:
+    """How images were read, as metadata keep it; None if as they declare it themselves."""
+    if not reading.chosen:
+        return None
+    return ReadingInfo(bands=list(reading.bands) if reading.bands is not None else None, scale=reading.scale)
 
 
 def _map_size(graph: onnx.ModelProto) -> tuple[int, int] | None:

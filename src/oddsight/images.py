@@ -25,19 +25,24 @@ import hashlib
 import importlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from oddsight.errors import ImageError
-from oddsight.mask_values import MaskPixels, MaskValues, marked_pixels
+from oddsight.mask_values import LOSSY_FORMATS, MaskPixels, MaskValues, marked_pixels, mask_values, strongest
+from oddsight.reading import AS_DECLARED, Reading
+from oddsight.tiff import Raster, is_tiff
+from oddsight.tiff.colours import over_white
+from oddsight.tiff.raster import turn_upright
 from oddsight.unread_formats import UNREAD_FORMATS, is_camera_raw, unread_reason
 
 MAX_PIXELS = 2**27
@@ -71,10 +76,29 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 of a format that is not read it is an image that could not be read."""
 
 _ORIENTATION = 0x0112
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _PIECE = 2**20
+_PNG_LEVELS = {"L;2": 85, "L;4": 17}
+"""By which Pillow multiplies the grey levels of PNGs of 2 and 4 bits."""
 
-_Pixel = TypeVar("_Pixel", bound=np.generic)
+_NOT_READ = re.compile(
+    "unsupported|not supported|cannot handle|unable to determine|not installed|unknown", re.IGNORECASE
+)
+"""In what Pillow says of files that are intact, but of a kind that it does not read."""
+
+_KNOWN_STARTS = {
+    "HEIC": rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "AVIF": rb"....ftypavi[fs]",
+    "Photoshop": rb"8BPS",
+    "PostScript": rb"%!PS",
+    "PDF": rb"%PDF",
+    "JPEG XR": rb"II\xbc",
+    "OpenEXR": rb"v/1\x01",
+    "FITS": rb"SIMPLE  =",
+    "SVG": rb"<svg|<\?xml",
+    "icon": rb"\0\0\x01\0",
+}
+"""How files start that are images, but of formats that are not read."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +126,16 @@ class ImageHeader:
     frames: int
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_image(
+    path: str | os.PathLike[str], *, reading: Reading = AS_DECLARED, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
     """Read the picture in a file.
 
     Safe to call from several threads at once.
 
     Args:
         path: The file.
+        reading: Which bands and values of a TIFF file to take.
         max_pixels: Width times height beyond which the picture is refused before it is decoded.
 
     Returns:
@@ -117,8 +144,36 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     Raises:
         ImageError: If the file is missing or unreadable, or is no picture, a damaged one or one too large.
     """
+    raster = open_raster(path, reading)
+    if raster is not None:
+        return _read_raster(raster, max_pixels)[0]
     with _opened(path, max_pixels) as image:
         return _rgb(image, os.fsdecode(path))
+
+
+def read_valid_image(
+    path: str | os.PathLike[str], *, reading: Reading = AS_DECLARED, max_pixels: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """As :func:`read_image`, with which pixels hold something, ``[H, W]``; None if all do."""
+    raster = open_raster(path, reading)
+    if raster is not None:
+        return _read_raster(raster, max_pixels)
+    return read_image(path, max_pixels=max_pixels), None
+
+
+def open_raster(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) -> Raster | None:
+    """Open a TIFF file, known by its content, to read it by rows; None if the file is something else.
+
+    Raises:
+        ImageError: If the file is missing, unreadable or a TIFF that cannot be read so; or if it is no TIFF, and
+            ``reading`` says something, which is for TIFF files only.
+    """
+    raster = _tiff_of(path, reading)
+    if raster is not None:
+        raster.check()
+    elif reading.chosen:
+        raise ImageError(os.fsdecode(path), "bands and a scale are of TIFF files only, and it is none")
+    return raster
 
 
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -132,8 +187,11 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         The picture as Pillow decodes it, upright. ``as_image`` of its parts are parts of what ``read_image`` returns.
     """
     name = os.fsdecode(path)
+    raster = open_raster(path)
+    if raster is not None:
+        return Image.fromarray(_read_raster(raster, max_pixels)[0])
     with _opened(path, max_pixels) as image:
-        image.load()
+        _load(image)
         return image if _orientation(image.getexif) == 1 else Image.fromarray(_rgb(image, name))
 
 
@@ -148,8 +206,10 @@ def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS)
     with _failures_named(name, max_pixels):
         if not content:
             raise ImageError(name, "empty file")
+        if is_tiff(content):
+            return _read_raster(Raster(content, name=name), max_pixels)[0]
         image = _identified(io.BytesIO(content), name)
-        _admit(image, name, max_pixels)
+        _admit(image, max_pixels, name)
         return _rgb(image, name)
 
 
@@ -227,16 +287,22 @@ def _mask_parts(path: Path) -> list[Path]:
 
 
 def _mask_part(path: Path, size: tuple[int, int] | None, turn: int) -> MaskPixels:
-    with _opened(path, MAX_PIXELS) as image:
-        image.load()
-        orientation = _orientation(image.getexif)
-        pixels = marked_pixels(image, os.fsdecode(path), image.format)
-    mask = _upright(pixels.marked, orientation if orientation != 1 else turn)
+    name = os.fsdecode(path)
+    raster = _tiff_of(path)
+    if raster is not None:
+        _admit(raster, MAX_PIXELS, name)
+        lossy, orientation = raster.page.lossy, raster.page.orientation
+        values = strongest(*raster.read_samples())
+    else:
+        with _opened(path, MAX_PIXELS) as image:
+            image.load()
+            lossy, orientation = image.format in LOSSY_FORMATS, _orientation(image.getexif)
+            values = mask_values(image)
+    pixels = marked_pixels(values, name, lossy=lossy)
+    mask = turn_upright(pixels.marked, orientation if orientation != 1 else turn)
     height, width = mask.shape
     if size is not None and (width, height) != tuple(size):
-        raise ImageError(
-            os.fsdecode(path), f"the mask is {width:,} x {height:,} pixels, its image {size[0]:,} x {size[1]:,}"
-        )
+        raise ImageError(name, f"the mask is {width:,} x {height:,} pixels, its image {size[0]:,} x {size[1]:,}")
     return MaskPixels(mask, pixels.values)
 
 
@@ -249,7 +315,11 @@ def read_orientation(path: str | os.PathLike[str]) -> int:
     Raises:
         ImageError: If the file is missing, unreadable, or no picture.
     """
-    with _opened(_mask_parts(Path(path))[0], MAX_PIXELS) as image:
+    part = _mask_parts(Path(path))[0]
+    raster = _tiff_of(part)
+    if raster is not None:
+        return raster.page.orientation
+    with _opened(part, MAX_PIXELS) as image:
         return _orientation(image.getexif)
 
 
@@ -259,13 +329,16 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     Raises:
         ImageError: If the file is missing, unreadable, or no picture. Damage to the pixels goes unnoticed.
     """
+    raster = _tiff_of(path)
+    if raster is not None:
+        bits = max(raster.page.bits)
+        return ImageHeader(
+            raster.path, raster.width, raster.height, raster.page.mode, bits, "TIFF", raster.count_pages()
+        )
     with _opened(path, None) as image:
         # The base class's method, because PNG's own one decodes the picture in search of a late EXIF block.
         orientation = _orientation(lambda: Image.Image.getexif(image))
         width, height = image.size
-        if image.format == "TIFF":  # whose size some versions of Pillow give already turned
-            tags = getattr(image, "tag_v2", {})
-            width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
         if orientation >= 5:
             width, height = height, width
         mode, bit_depth, file_format = image.mode, _bit_depth(image), str(image.format)
@@ -297,8 +370,25 @@ def _opened(path: str | os.PathLike[str], max_pixels: int | None) -> Iterator[Im
         with Path(name).open("rb") as file:
             image = _identified(file, name)
             if max_pixels is not None:
-                _admit(image, name, max_pixels)
+                _admit(image, max_pixels, name)
             yield image
+
+
+def _tiff_of(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) -> Raster | None:
+    name = os.fsdecode(path)
+    with _failures_named(name, None):
+        _require_file(name)
+        with Path(name).open("rb") as file:
+            if not is_tiff(file.read(4)):
+                return None
+        if is_camera_raw(name):  # of which a page is a TIFF, but a small preview
+            raise ImageError(name, str(unread_reason(name)))
+        return Raster(path, reading)
+
+
+def _read_raster(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    _admit(raster, max_pixels, raster.path)
+    return raster.read()
 
 
 @contextmanager
@@ -325,7 +415,8 @@ def _reason(error: Exception, max_pixels: int | None) -> str:
         limits = [limit for limit in (max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or 0)) if limit]
         return f"its pixels are more than the limit of {min(limits, default=0):,}"
     message = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    return f"truncated or damaged: {' '.join(message.split())[:120] or type(error).__name__}"
+    message = " ".join(message.split())[:120] or type(error).__name__
+    return f"{'of a kind that is not read' if _NOT_READ.search(message) else 'truncated or damaged'}: {message}"
 
 
 def _require_file(name: str) -> None:
@@ -347,11 +438,12 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     Image.open would do, were it not for its own limit: it warns of pictures that are within ours, and warnings can
     neither be silenced for one thread nor the limit be changed for one call.
     """
-    if is_camera_raw(name):
-        raise ImageError(name, str(unread_reason(name)))
-    start = file.read(16).ljust(16, b"\0")
+    head = file.read(16)
+    start = head.ljust(16, b"\0")
     failure: Exception | None = None
     for name_of_format in FORMATS:
+        if name_of_format == "TIFF":  # which is read before, see open_raster
+            continue
         factory, accepts = Image.OPEN[name_of_format]
         try:
             if accepts is not None and accepts(start) is not True:  # a string says what this Pillow lacks
@@ -362,19 +454,16 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
             failure = error
     if failure is not None and unread_reason(name) is None:
         raise failure
-    known = ", ".join(FORMATS)
-    raise ImageError(name, unread_reason(name) or f"not an image that can be read ({known})")
+    known = next((known for known, start in _KNOWN_STARTS.items() if re.match(start, head, re.DOTALL)), None)
+    if known is not None:
+        raise ImageError(name, f"not an image that can be read: it is {known}, convert it to PNG or JPEG")
+    raise ImageError(name, unread_reason(name) or f"not an image that can be read ({', '.join(FORMATS)})")
 
 
-def _admit(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
+def _admit(image: ImageFile.ImageFile | Raster, max_pixels: int, name: str) -> None:
     """Refuse a picture that is too large to decode."""
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageError(name, f"{width:,} x {height:,} pixels are more than the limit of {max_pixels:,}")
-    if image.format == "TIFF" and width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
-        # Pillow would repeat its warning as it allocates memory for a TIFF, unless it finds that done.
-        tags = getattr(image, "tag_v2", {})
-        image.im = Image.new(image.mode, (tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]), None).im
+    if image.width * image.height > max_pixels:
+        raise ImageError(name, f"{image.width:,} x {image.height:,} pixels are more than the limit of {max_pixels:,}")
 
 
 def _rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -382,16 +471,26 @@ def _rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
         raise ImageError(name, "floating-point pixels have no fixed range; save it with 8 or 16 bits a channel")
     if min(image.size) < 1:
         raise ImageError(name, f"empty: {image.width} x {image.height} pixels")
-    image.load()
+    _load(image)
     orientation = _orientation(image.getexif)
     if image.mode[0] == "I":  # I, I;16, I;16B, I;16L
         image = Image.fromarray(_grey_of_16_bits(image, name))
     elif image.has_transparency_data:
         if image.mode == "La":  # which Pillow converts to nothing else
             image = image.convert("LA")
-        image = _in_mode(image, "RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return _upright(np.asarray(_in_mode(image, "RGB")), orientation)
+        return turn_upright(over_white(_in_mode(image, "RGBA")), orientation)
+    return turn_upright(np.asarray(_in_mode(image, "RGB")), orientation)
+
+
+def _load(image: Image.Image) -> None:
+    """Decode; the transparent colour of a PNG becomes one of those that Pillow makes of the file's depth."""
+    layout = image.tile[0][3] if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    image.load()
+    transparent = image.info.get("transparency")
+    if layout in _PNG_LEVELS and isinstance(transparent, int):
+        image.info["transparency"] = transparent * _PNG_LEVELS[layout]
+    elif layout == "RGB;16B" and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(level >> 8 for level in transparent)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
@@ -446,17 +545,6 @@ def _orientation(read_exif: Callable[[], Image.Exif]) -> int:
     except Exception:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(pixels: NDArray[_Pixel], orientation: int) -> NDArray[_Pixel]:
-    """Turn and flip ``[H, W, ...]`` as an EXIF orientation asks, into an array of its own."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.array(pixels, order="C")
 
 
 def _bit_depth(image: ImageFile.ImageFile) -> int:

@@ -14,7 +14,8 @@ from oddsight.errors import ImageError
 MaskValues = Literal["plain", "labels", "shades"]
 """What a mask holds beside zero: one value, several that fill areas, or shades between nothing and its maximum."""
 
-_LOSSY_FORMATS = ("JPEG", "MPO")
+LOSSY_FORMATS = ("JPEG", "MPO")
+"""Formats, by Pillow's names, that change values as they compress."""
 
 
 @dataclass(frozen=True)
@@ -30,49 +31,55 @@ class MaskPixels:
     values: MaskValues
 
 
-def marked_pixels(image: Image.Image, name: str, file_format: str | None) -> MaskPixels:
-    """Decide which pixels of a decoded mask are marked; see :func:`oddsight.images.read_mask` for the rule.
+def marked_pixels(values: NDArray[Any], name: str, *, lossy: bool) -> MaskPixels:
+    """Decide which pixels of a mask are marked; see :func:`oddsight.images.read_mask` for the rule.
 
     Args:
-        image: As Pillow decodes the file.
+        values: How strongly each pixel is marked, ``[H, W]``, 0 for not at all.
         name: Of the file, for errors.
-        file_format: Pillow's name of its format.
+        lossy: Whether the file's compression changes values, as that of JPEG does.
 
     Raises:
         ImageError: If a value is no number.
     """
-    values = _values(image)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ImageError(name, "the mask has values that are no finite numbers")
     top = values.max(initial=0)
     between = (values > 0) & (values < top)
     if not between.any():
         return MaskPixels(values > 0, "plain")
-    if file_format not in _LOSSY_FORMATS and 2 * np.count_nonzero(between & _fills_area(values)) >= between.sum():
+    if not lossy and 2 * np.count_nonzero(between & _fills_area(values)) >= between.sum():
         return MaskPixels(values > 0, "labels")
     return MaskPixels(values >= top / 2, "shades")
 
 
-def _values(image: Image.Image) -> NDArray[Any]:
-    """How strongly each pixel is marked, 0 for not at all: the strongest channel, and no more than the alpha."""
+def mask_values(image: Image.Image) -> NDArray[Any]:
+    """How strongly each pixel of a decoded mask is marked, ``[H, W]``; see :func:`strongest`."""
     if image.mode[0] in "IF":  # I, I;16, I;16B, F: one channel of more than 8 bits
         deep = np.asarray(image)
-        return np.asarray(np.abs(deep.astype(np.int64) if deep.dtype.kind in "iu" else deep))
+        return strongest(deep[..., None], None)
     if not image.has_transparency_data:
-        return _strongest(np.asarray(image.convert("RGB")))
+        return strongest(np.asarray(image.convert("RGB")), None)
     if image.mode == "La":  # which Pillow converts to nothing else
         image = image.convert("LA")
     pixels = np.asarray(image.convert("RGBA"))
-    colour, alpha = _strongest(pixels[..., :3]), pixels[..., 3]
-    if not alpha.any():  # an alpha channel that means nothing
-        return colour
-    if (pixels[..., :3] == pixels[0, 0, :3]).all() and alpha.min() < alpha.max():  # painted in one colour, on nothing
+    return strongest(pixels[..., :3], pixels[..., 3])
+
+
+def strongest(colours: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
+    """How strongly each pixel is marked, ``[H, W]``, 0 for not at all: its strongest channel, at most its alpha.
+
+    Args:
+        colours: ``[H, W, C]``.
+        alpha: ``[H, W]``, in the same units, or None.
+    """
+    deep = colours.dtype.kind in "iu" and colours.dtype.itemsize > 1
+    colour = np.abs(colours.astype(np.int64) if deep else colours).max(axis=2)
+    if alpha is None or not alpha.any():  # an alpha channel that means nothing
+        return np.asarray(colour)
+    if (colours == colours[0, 0]).all() and alpha.min() < alpha.max():  # painted in one colour, on nothing
         return alpha
     return np.asarray(np.minimum(colour, alpha))
-
-
-def _strongest(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(channels.max(axis=2))
 
 
 def _fills_area(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,18 +13,20 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.calibration import Decision, decide, decide_by_class
+from oddsight.calibration import Decision, decide, decide_by_class, p_values
 from oddsight.datasets.collection import unpacked
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
 from oddsight.graphs.running import run, session
-from oddsight.images import MAX_PIXELS, as_image, read_image
+from oddsight.images import MAX_PIXELS, as_image, read_valid_image
 from oddsight.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model_file import ModelFile, parse_model, read_model_file
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import cores, ordered_map
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import VERDICTS, Result, Voice, source_name
+from oddsight.tiff.raster import NO_DATA
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -71,6 +74,14 @@ class Model:
     def metadata(self) -> Metadata:
         """What the file says about itself."""
         return self._file.metadata
+
+    @property
+    def reading(self) -> Reading:
+        """How the TIFF files that it was trained on were read, and others are read by default."""
+        info = self.metadata.reading
+        if info is None:
+            return AS_DECLARED
+        return Reading(tuple(info.bands) if info.bands is not None else None, info.scale)
 
     @property
     def calibration_scores(self) -> NDArray[np.float32]:
@@ -169,30 +180,50 @@ class Model:
             return self.decision.threshold
         return known.thresholds[label]
 
-    def predict(self, image: Source, *, max_pixels: int = MAX_PIXELS) -> Result:
+    def predict(self, image: Source, *, reading: Reading | None = None, max_pixels: int = MAX_PIXELS) -> Result:
         """Score one image.
+
+        Args:
+            image: A path, an array or a Pillow image.
+            reading: What of a TIFF file to take instead of the bands and the scale that the model was trained on.
+            max_pixels: As for :func:`oddsight.images.read_image`.
 
         Raises:
             ImageError: If it cannot be read, or if what the model gives for it is out of range; see :meth:`score`.
         """
-        return self.score(_pixels(image, max_pixels), source=source_name(image))
+        pixels, valid = self._read(image, reading, max_pixels)
+        return self.score(pixels, valid=valid, source=source_name(image))
 
     def predict_many(
-        self, images: Iterable[Source], *, max_pixels: int = MAX_PIXELS, workers: int | None = None
+        self,
+        images: Iterable[Source],
+        *,
+        reading: Reading | None = None,
+        max_pixels: int = MAX_PIXELS,
+        workers: int | None = None,
     ) -> Iterator[Result | ImageError]:
-        """Score images on every core, in order, with bounded memory.
+        """Score images on every core, in order, with bounded memory; arguments as for :meth:`predict`.
 
         An image that cannot be read or scored yields its error in its place, and the rest go on.
         """
         few = isinstance(images, Sequence) and len(images) <= cores()
-        attempt = partial(self._attempt, max_pixels=max_pixels, one_core=not few)
+        attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
         return ordered_map(attempt, images, workers=1 if few else workers)
 
-    def score(self, pixels: NDArray[np.uint8], *, source: str | None = None, one_core: bool = False) -> Result:
+    def score(
+        self,
+        pixels: NDArray[np.uint8],
+        *,
+        valid: NDArray[np.bool_] | None = None,
+        source: str | None = None,
+        one_core: bool = False,
+    ) -> Result:
         """Score an image that is already decoded.
 
         Args:
             pixels: uint8 ``[H, W, 3]``, RGB.
+            valid: Which pixels hold something, ``[H, W]``; None if all do. Of a model with a map, the score is the
+                highest value where they do, and the rest of the map is below everything.
             source: Its path, for the result.
             one_core: Use one core, which is better where several threads call this at once.
 
@@ -207,7 +238,7 @@ class Model:
         label = read_index(values["class_index"], len(self.classes), "class", name) if self.classes else None
         chance = None if label is None else read_probability(values["class_probability"], "class probability", name)
         grid = self.metadata.map_size
-        return Result(
+        result = Result(
             source=source,
             width=width,
             height=height,
@@ -222,6 +253,27 @@ class Model:
             label_probability=chance,
             verdicts=self.verdicts,
         )
+        return result if valid is None or valid.all() else self._where_valid(result, valid)
+
+    def _where_valid(self, result: Result, valid: NDArray[np.bool_]) -> Result:
+        """The same of places that hold data, so that no other is ever flagged."""
+        if result.map is None:
+            return result
+        there = shares(valid, result.map.shape) > 0.5
+        if not there.any():
+            raise ImageError(result.source or "an array", NO_DATA)
+        score = float(result.map[there].max())
+        values = np.where(there, result.map, min(float(result.map[there].min()), self.decision.threshold))
+        p_value = float(p_values(self.calibration_scores, np.array([score], np.float32))[0])
+        return replace(result, score=score, p_value=p_value, map=values.astype(np.float32))
+
+    def _read(
+        self, image: Source, reading: Reading | None, max_pixels: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The pixels of an image, and which of them hold something."""
+        if isinstance(image, np.ndarray | Image.Image):
+            return as_image(image), None
+        return read_valid_image(image, reading=self.reading.override(reading), max_pixels=max_pixels)
 
     def _run(self, pixels: NDArray[np.uint8], name: str, *, one_core: bool) -> dict[str, Any]:
         """The outputs of the graph by name, as they are."""
@@ -257,9 +309,12 @@ class Model:
         explanation = self.metadata.explanation
         return unpacked(explanation.normals) if explanation is not None else []
 
-    def _attempt(self, image: Source, *, max_pixels: int, one_core: bool) -> Result | ImageError:
+    def _attempt(
+        self, image: Source, *, reading: Reading | None, max_pixels: int, one_core: bool
+    ) -> Result | ImageError:
         try:
-            return self.score(_pixels(image, max_pixels), source=source_name(image), one_core=one_core)
+            pixels, valid = self._read(image, reading, max_pixels)
+            return self.score(pixels, valid=valid, source=source_name(image), one_core=one_core)
         except ImageError as error:
             # Without its traceback, which would hold on to the pixels.
             return ImageError(error.path, error.reason)
@@ -274,10 +329,10 @@ class Model:
         return session(self._file.content, threads=1)
 
 
-def _pixels(image: Source, max_pixels: int) -> NDArray[np.uint8]:
-    if isinstance(image, np.ndarray | Image.Image):
-        return as_image(image)
-    return read_image(image, max_pixels=max_pixels)
+def shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Which share of each cell of a grid holds data, ``[h, w]``."""
+    whole = Image.fromarray(valid.astype(np.float32))
+    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,12 +28,11 @@ from oddsight.model import Model, load
 from oddsight.normals import NormalImages, normals_path
 from oddsight.outputs import check_outputs
 from oddsight.overlays import overlay
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import NONE_OF_THESE, Result, Tiling, control_fdr
 from oddsight.result_files import fill_folder, write_result
 from oddsight.scene_output import predict_scenes, promise, shown_picture
-from oddsight.scenes import SceneSettings, require_map
-from oddsight.scenes.pictures import Picture
-from oddsight.scenes.rasters import is_raster, require_tifffile
+from oddsight.scenes import SceneSettings, open_picture, require_map
 from oddsight.scenes.region_files import write_regions
 from oddsight.terminal import complain, console, note, progress, shown
 
@@ -56,6 +55,7 @@ def predict_paths(
     explain: Path | None = None,
     regions: Path | None = None,
     scene: SceneSettings | None = None,
+    reading: Reading = AS_DECLARED,
     false_alarm_rate: float | None = None,
     threshold: float | None = None,
     fdr: float | None = None,
@@ -70,7 +70,8 @@ def predict_paths(
         maps: A folder for heat maps.
         explain: A folder for explanations of what is anomalous.
         regions: A folder for outlines and masks of what is anomalous.
-        scene: How to read and cut scenes; by default pictures are read as for fitting, and not cut.
+        scene: How to cut scenes; by default they are not cut.
+        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
         false_alarm_rate: Decide anew at this rate.
         threshold: Or at this score.
         fdr: Or over the batch, at this share of false alarms.
@@ -104,15 +105,17 @@ def predict_paths(
     if regions is not None:
         # Where pixels are missing and where they lie is known only to what reads scenes.
         scene = scene or SceneSettings(tile=None)
-    if scene is not None and any(map(is_raster, found.images)):
-        require_tifffile()
+    used = loaded.reading.override(reading)
+    if loaded.reading.chosen and used != loaded.reading:
+        note(f"read with {used}, and the model was trained with {loaded.reading}", quiet=quiet)
+    scene = replace(scene, reading=used) if scene is not None else None
     normals = normals_beside(model) if json is not None or explain is not None else None
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
         lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
         # Rows that appear on a terminal are progress enough.
         report = stack.enter_context(progress(quiet or (json is None and console.is_terminal)))
-        results: Iterable[Result | ImageError] = _counted(loaded, found.images, scene, report)
+        results: Iterable[Result | ImageError] = _counted(loaded, found.images, scene, used, report)
         if fdr is not None:
             results = control_fdr(results, fdr, loaded.calibration_scores)
         for what, folder in folders.items():
@@ -120,7 +123,7 @@ def predict_paths(
             if removed:
                 note(f"removed {removed:,} files of an earlier run from {folder}", quiet=quiet)
         names = distinct_names(found.images)
-        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain, regions, scene, names)
+        sinks = _Sinks(loaded, normals, lines, to_stdout, maps, explain, regions, scene, used, names)
         for outcome in itertools.chain(found.problems, results):
             sinks.take(outcome)
     sinks.finish(quiet)
@@ -137,9 +140,12 @@ def normals_beside(model: Path) -> NormalImages | None:
 
 
 def _counted(
-    model: Model, images: Sequence[Path], scene: SceneSettings | None, report: Progress
+    model: Model, images: Sequence[Path], scene: SceneSettings | None, reading: Reading, report: Progress
 ) -> Iterator[Result | ImageError]:
-    outcomes = model.predict_many(images) if scene is None else predict_scenes(model, images, scene, report)
+    if scene is None:
+        outcomes = model.predict_many(images, reading=reading)
+    else:
+        outcomes = predict_scenes(model, images, scene, report)
     for done, outcome in enumerate(outcomes, 1):
         yield outcome
         report("scoring", done, len(images))
@@ -161,15 +167,19 @@ class _Sinks:
         explain: Path | None,
         regions: Path | None,
         scene: SceneSettings | None,
+        reading: Reading,
         names: Mapping[str, str],
     ) -> None:
         self.totals = Totals()
         self.model, self.tilings = model, list[Tiling]()
-        read = read_image if scene is None else partial(shown_picture, settings=scene)
+        if scene is None:
+            read: Callable[[Path], NDArray[np.uint8]] = partial(read_image, reading=reading)
+        else:
+            read = partial(shown_picture, settings=scene, model=model)
         self.normals, self.lines, self.to_stdout = normals, lines, to_stdout
         self.maps = _Pictures(maps, overlay, read, names) if maps is not None else None
         self.explanations = _Pictures(explain, self._explained, read, names) if explain is not None else None
-        self.regions = _Regions(regions, scene, names) if regions is not None and scene is not None else None
+        self.regions = _Regions(regions, scene, model, names) if regions is not None and scene is not None else None
         self.table = lines is None and not to_stdout
         described = model.metadata.explanation
         voices = described.voices if described is not None else []
@@ -310,11 +320,11 @@ class _Pictures:
 class _Regions:
     """A folder of outlines and masks, named after their images."""
 
-    def __init__(self, folder: Path, scene: SceneSettings, names: Mapping[str, str]) -> None:
-        self.folder, self.scene, self.names = folder, scene, names
+    def __init__(self, folder: Path, scene: SceneSettings, model: Model, names: Mapping[str, str]) -> None:
+        self.folder, self.scene, self.model, self.names = folder, scene, model, names
 
     def write(self, result: Result) -> list[Path]:
         """Read of the image what its result lacks, and write what is beyond the threshold."""
         source = result.source or "image"
-        picture = Picture(Path(source), self.scene.bands, self.scene.scale)
+        picture = open_picture(Path(source), self.scene, self.model)
         return write_regions(result, picture, self.folder, self.names[source])

@@ -16,8 +16,7 @@ from oddsight.model import Model
 from oddsight.overlays import MAX_SIDE
 from oddsight.parallel import ordered_map
 from oddsight.result import Result, Tiling
-from oddsight.scenes import SceneSettings, decision_for, score_picture
-from oddsight.scenes.pictures import Picture
+from oddsight.scenes import SceneSettings, decision_for, open_picture, score_picture
 
 
 def predict_scenes(
@@ -45,9 +44,9 @@ def _attempt(image: Path, *, model: Model, settings: SceneSettings, progress: Pr
         return ImageError(error.path, error.reason)
 
 
-def shown_picture(path: Path, settings: SceneSettings) -> NDArray[np.uint8]:
+def shown_picture(path: Path, settings: SceneSettings, model: Model) -> NDArray[np.uint8]:
     """A copy of a scene, as large as heat maps are."""
-    return Picture(path, settings.bands, settings.scale).reduced(MAX_SIDE)
+    return open_picture(path, settings, model).reduced(MAX_SIDE)
 
 
 def promise(model: Model, tilings: Sequence[Tiling]) -> str | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from oddsight.reading import Reading
 
 app = typer.Typer(
     help="Find the images that do not belong.",
@@ -29,6 +32,14 @@ Verdicts = Annotated[
     ),
 ]
 
+Bands = Annotated[
+    str | None,
+    typer.Option("--bands", metavar="R,G,B", help="Bands of TIFF files, from 1: three, or one that is grey."),
+]
+Scale = Annotated[
+    str | None, typer.Option("--scale", metavar="LOW,HIGH", help="Values of TIFF files that become black and white.")
+]
+
 EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED = 1, 3, 130
 
 
@@ -46,6 +57,24 @@ def two_words(verdicts: str) -> tuple[str, str]:
         return checked_verdicts([word.strip() for word in verdicts.split(",")])
     except DataError as error:
         raise typer.BadParameter(f"--verdicts NORMAL,ANOMALOUS: {error}") from None
+
+
+def reading_of(bands: str | None, scale: str | None) -> Reading:
+    """What ``--bands`` and ``--scale`` say."""
+    from oddsight.reading import Reading
+
+    return Reading(
+        tuple(numbers("--bands", bands)) if bands is not None else None,
+        _low_and_high(scale) if scale is not None else None,
+    )
+
+
+def _low_and_high(scale: str) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in scale.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--scale takes two numbers separated by a comma, not {scale!r}") from None
+    return low, high
 
 
 def numbers(option: str, text: str) -> list[int]:

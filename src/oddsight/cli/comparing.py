@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, app, existing_file, listed, named, numbers
+from oddsight.cli.application import (
+    EXIT_ERROR,
+    Bands,
+    Quiet,
+    Scale,
+    app,
+    existing_file,
+    listed,
+    named,
+    numbers,
+    reading_of,
+)
 
 
 @app.command()
@@ -37,6 +48,8 @@ def compare(  # noqa: PLR0913, PLR0917 - options
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
     ] = None,
+    bands: Bands = None,
+    scale: Scale = None,
     memory: Annotated[str, typer.Option(help="Budget of the whole process.")] = "1GB",
     jobs: Annotated[
         int | None, typer.Option(help="Fits side by side, if memory allows. [default: one a processor]")
@@ -64,6 +77,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
             "--backbones": [path for name in names if (path := existing_file(name)) is not None],
         },
     )
+    reading = reading_of(bands, scale)
     with progress(quiet) as watch:
         found = judge(
             *data,
@@ -76,6 +90,8 @@ def compare(  # noqa: PLR0913, PLR0917 - options
             test_share=test_share,
             split_seed=split_seed,
             false_alarm_rate=false_alarm_rate,
+            bands=reading.bands,
+            scale=reading.scale,
             memory=memory,
             jobs=jobs,
             work=work,

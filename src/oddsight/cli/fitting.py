@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, Verdicts, app, existing_file, listed, two_words
+from oddsight.cli.application import (
+    EXIT_ERROR,
+    Bands,
+    Quiet,
+    Scale,
+    Verdicts,
+    app,
+    existing_file,
+    listed,
+    reading_of,
+    two_words,
+)
 
 
 @app.command()
@@ -49,6 +60,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    bands: Bands = None,
+    scale: Scale = None,
     thumbnails: Annotated[
         bool | None,
         typer.Option(
@@ -110,6 +123,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             raise typer.BadParameter(f"--{'set' if settings else 'curves'} is for --method, not for --labelled images")
         if method is not None or len(paths) != 1:
             raise typer.BadParameter("--labelled takes one folder or file of labelled images, and no --method")
+        if bands is not None or scale is not None:
+            raise typer.BadParameter("--bands and --scale are not for --labelled images")
         if verdicts is not None:
             raise typer.BadParameter("--verdicts are not for --labelled images, whose classes are the verdicts")
         _fit_labelled(
@@ -140,6 +155,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     alone = [name for name, value in given.items() if value is not None]
     if alone:
         raise typer.BadParameter(f"--{alone[0]} is for --labelled images")
+    reading = reading_of(bands, scale)
     _fit_normal(
         paths,
         output,
@@ -155,6 +171,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         calibration_fraction=calibration_fraction,
         memory=memory,
         seed=seed,
+        bands=reading.bands,
+        scale=reading.scale,
         verdicts=two_words(verdicts) if verdicts is not None else None,
         work=work,
         accelerator=accelerator,

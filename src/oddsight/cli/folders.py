@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, JsonFile, Quiet, app, listed
+from oddsight.cli.application import EXIT_ERROR, Bands, JsonFile, Quiet, Scale, app, listed, reading_of
 
 
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of images.")],
+    bands: Bands = None,
+    scale: Scale = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -24,7 +26,11 @@ def check(
 
     check_outputs({"--json": json}, inputs={"DIR": folder})
     with progress(quiet) as report:
-        found = look(folder, progress=lambda done, total: report("checking", done, total))
+        found = look(
+            folder,
+            reading=reading_of(bands, scale),
+            progress=lambda done, total: report("checking", done, total),
+        )
     if json is not None:
         write_json(json, found.to_json())
     else:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, ModelPath, Quiet, app, named, numbers
+from oddsight.cli.application import (
+    EXIT_ANOMALY,
+    EXIT_ERROR,
+    Bands,
+    JsonFile,
+    ModelPath,
+    Quiet,
+    Scale,
+    app,
+    named,
+    reading_of,
+)
 
 if TYPE_CHECKING:
     from oddsight.scenes import SceneSettings
@@ -38,12 +49,8 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     per_tile: Annotated[
         bool, typer.Option("--per-tile", help="With --tile: the false-alarm rate is of a tile, not of an image.")
     ] = False,
-    bands: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Bands of TIFF files, from 1: three, or one that is grey.")
-    ] = None,
-    scale: Annotated[
-        str | None, typer.Option(metavar="LOW,HIGH", help="Values of TIFF files that become black and white.")
-    ] = None,
+    bands: Bands = None,
+    scale: Scale = None,
     false_alarm_rate: Annotated[float | None, typer.Option(help="Decide anew at this rate.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Decide anew at this score.")] = None,
     fdr: Annotated[float | None, typer.Option(help="Decide over the batch: share of alarms that may be false.")] = None,
@@ -64,7 +71,8 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         maps=maps,
         explain=explain,
         regions=regions,
-        scene=_scene(tile, overlap, per_tile, bands, scale),
+        scene=_scene(tile, overlap, per_tile),
+        reading=reading_of(bands, scale),
         false_alarm_rate=false_alarm_rate,
         threshold=threshold,
         fdr=fdr,
@@ -76,35 +84,19 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         raise typer.Exit(EXIT_ANOMALY)
 
 
-def _scene(
-    tile: int | None, overlap: int | None, per_tile: bool, bands: str | None, scale: str | None
-) -> SceneSettings | None:
+def _scene(tile: int | None, overlap: int | None, per_tile: bool) -> SceneSettings | None:
     """What the options about scenes say, if there are any."""
     from oddsight.scenes import SceneSettings
 
     if tile is None and (overlap is not None or per_tile):
         raise typer.BadParameter("--overlap and --per-tile go with --tile")
-    if tile is None and bands is None and scale is None:
+    if tile is None:
         return None
-    return SceneSettings(
-        tile=tile,
-        overlap=overlap,
-        per_tile=per_tile,
-        bands=tuple(numbers("--bands", bands)) if bands is not None else None,
-        scale=_low_and_high(scale) if scale is not None else None,
-    )
-
-
-def _low_and_high(scale: str) -> tuple[float, float]:
-    try:
-        low, high = (float(value) for value in scale.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"--scale takes two numbers separated by a comma, not {scale!r}") from None
-    return low, high
+    return SceneSettings(tile=tile, overlap=overlap, per_tile=per_tile)
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A folder in MVTec AD's layout, or:")] = None,
     normal: Annotated[Path | None, typer.Option(metavar="DIR", help="Normal test images.")] = None,
@@ -122,6 +114,8 @@ def evaluate(
     aupro_limit: Annotated[
         float | None, typer.Option(help="False-positive rate up to which AUPRO is taken. [default: 0.3]")
     ] = None,
+    bands: Bands = None,
+    scale: Scale = None,
     json: JsonFile = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures there.")
@@ -137,7 +131,7 @@ def evaluate(
     from oddsight.terminal import note, progress
 
     if labelled is not None:
-        if any(given is not None for given in (folder, normal, anomalous, masks, aupro_limit, report)):
+        if any(given is not None for given in (folder, normal, anomalous, masks, bands, scale, aupro_limit, report)):
             raise typer.BadParameter("--labelled goes with --unknown and --json only")
         _evaluate_labelled(model, labelled, unknown or [], json, quiet)
         return
@@ -161,7 +155,14 @@ def evaluate(
     with progress(quiet) as watch:
         limit = 0.3 if aupro_limit is None else aupro_limit
         found = judge(
-            loaded, folder, normal=normal, anomalous=anomalous, masks=masks, aupro_limit=limit, progress=watch
+            loaded,
+            folder,
+            normal=normal,
+            anomalous=anomalous,
+            masks=masks,
+            reading=reading_of(bands, scale),
+            aupro_limit=limit,
+            progress=watch,
         )
     if json is not None:
         write_json(json, found.to_json())

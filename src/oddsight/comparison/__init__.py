@@ -29,6 +29,7 @@ from oddsight.files import make_folder
 from oddsight.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
 from oddsight.methods import Method
 from oddsight.parallel import cores
+from oddsight.reading import Reading
 
 _FEW = 20
 
@@ -84,6 +85,8 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     test_share: float = 0.5,
     split_seed: int = 0,
     false_alarm_rate: float | None = None,
+    bands: tuple[int, ...] | None = None,
+    scale: tuple[float, float] | None = None,
     memory: str | int = "1GB",
     jobs: int | None = None,
     work: Source | None = None,
@@ -106,6 +109,8 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
         test_share: Share of the normal class that is kept out of learning, between 0 and 1.
         split_seed: Of that division.
         false_alarm_rate: As :func:`oddsight.fit` takes it.
+        bands: As there.
+        scale: As there.
         memory: The budget of the whole process, such as ``1GB``.
         jobs: Cells that are computed side by side; by default as many as there are processors. Memory may allow fewer.
         work: Folder of finished cells; by default beside the user's feature cache.
@@ -120,7 +125,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     chosen = tuple(dict.fromkeys(seeds))
     _check(chosen, false_alarm_rate, jobs, confidence)
     budget = parse_bytes(memory)
-    trials = read_trials(data, normal, test_share, split_seed, progress)
+    trials = read_trials(data, normal, test_share, split_seed, progress, reading=Reading(bands, scale))
     wanted = [job for trial in trials for job in _jobs(trial, settings, chosen, false_alarm_rate, budget)]
     with _work_folder(work) as folder:
         cells, computed = run_jobs(wanted, folder, budget - RUNNING, jobs or cores(), progress)

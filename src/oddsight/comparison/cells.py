@@ -200,6 +200,8 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
         false_alarm_rate=job.rate,
         memory=job.memory.budget,
         seed=job.seed,
+        bands=trial.reading.bands,
+        scale=trial.reading.scale,
         cache=cache,
         progress=progress,
     )

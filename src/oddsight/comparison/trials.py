@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
@@ -17,6 +17,7 @@ from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import content_hash, read_image
 from oddsight.parallel import ordered_map
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.trivial import trivial_scores
 
 Source = str | os.PathLike[str]
@@ -57,6 +58,7 @@ class Trial:
         errors: Images and masks that could not be used.
         coverage: What metrics of pixels rest on, and what is suspicious about the masks; None without any.
         ignored: Other files in the folders of test images.
+        reading: How images are read.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Trial:
     errors: tuple[ImageError, ...]
     coverage: MaskCoverage | None = None
     ignored: int = 0
+    reading: Reading = AS_DECLARED
 
     @property
     def normal(self) -> int:
@@ -92,7 +95,13 @@ class Trial:
 
 
 def read_trials(
-    sources: Sequence[Source], normal: str | None, test_share: float, split_seed: int, progress: Progress = silent
+    sources: Sequence[Source],
+    normal: str | None,
+    test_share: float,
+    split_seed: int,
+    progress: Progress = silent,
+    *,
+    reading: Reading = AS_DECLARED,
 ) -> list[Trial]:
     """Read data sets.
 
@@ -104,6 +113,7 @@ def read_trials(
         test_share: Of the normal class, the share of images that is kept out of learning to test on.
         split_seed: Of the division of the normal class.
         progress: Called with phase, done and total.
+        reading: Which bands and values of TIFF files to take.
 
     Raises:
         DataError: A folder that is missing, laid out otherwise or without images of a sort; two data sets of one name;
@@ -120,7 +130,7 @@ def read_trials(
             raise DataError(f"two data sets are called {name!r}: name them, as in {name}-2=FOLDER")
     for _, folder in named:
         _check_layout(folder, normal)
-    return [_trial(name, folder, normal, test_share, split_seed, progress) for name, folder in named]
+    return [_trial(name, folder, normal, test_share, split_seed, reading, progress) for name, folder in named]
 
 
 def _named(source: Source) -> tuple[str, Path]:
@@ -161,22 +171,28 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _trial(
-    name: str, folder: Path, normal: str | None, test_share: float, split_seed: int, progress: Progress
+    name: str,
+    folder: Path,
+    normal: str | None,
+    test_share: float,
+    split_seed: int,
+    reading: Reading,
+    progress: Progress,
 ) -> Trial:
     layout = layout_of(folder)
     if layout is not None and layout.train is not None:
-        collection = collect(layout.train, progress=progress)
+        collection = collect(layout.train, reading=reading, progress=progress)
         labelled = from_mvtec(folder)
         training, paths = collection.images, [layout.train]
     else:
         assert normal is not None
-        collection = collect(folder / normal, progress=progress)
+        collection = collect(folder / normal, reading=reading, progress=progress)
         kept, held = split(collection.images, test_share, split_seed)
         training, paths = tuple(kept), [image.path for image in kept]
         labelled = _class_folders(folder, normal, held)
     errors = [*collection.errors, *labelled.problems]
     test, without = [], []
-    for done, (look, problem) in enumerate(ordered_map(_look, labelled.images), 1):
+    for done, (look, problem) in enumerate(ordered_map(partial(_look, reading), labelled.images), 1):
         test += [look] if look is not None else []
         errors += [problem] if problem is not None else []
         if look is not None and labelled.images[done - 1].mask is None and look.kind is not None:
@@ -197,6 +213,7 @@ def _trial(
         tuple(errors),
         coverage,
         collection.ignored + labelled.ignored,
+        reading,
     )
     _check(trial)
     return trial
@@ -215,9 +232,9 @@ def _class_folders(folder: Path, normal: str, held: Sequence[ImageFile]) -> Labe
     return LabelledSet(tuple(images), tuple(problems), None, ignored)
 
 
-def _look(labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None]:
+def _look(reading: Reading, labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None]:
     try:
-        pixels = read_image(labelled.path)
+        pixels = read_image(labelled.path, reading=reading)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return None, ImageError(error.path, error.reason)
@@ -228,7 +245,7 @@ def _look(labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None
             mask = inspect_mask(labelled.mask, labelled.path, (width, height))
         except ImageError as error:
             problem = ImageError(error.path, error.reason)
-    image = ImageFile(labelled.path, content_hash(pixels), width, height)
+    image = ImageFile(labelled.path, content_hash(pixels), width, height, reading=reading)
     return TrialImage(image, labelled.kind, mask, trivial_scores(pixels)), problem
 
 

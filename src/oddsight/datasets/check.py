@@ -22,6 +22,7 @@ from oddsight.datasets.hashing import dhash, near_groups
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import MAX_PIXELS, ImageHeader, content_hash, read_header, read_image
 from oddsight.parallel import cores
+from oddsight.reading import AS_DECLARED, Reading
 
 NEAR_DISTANCE = 2
 """Bits of 64 by which the hashes of near duplicates differ at most."""
@@ -150,6 +151,7 @@ def check(
     folder: str | os.PathLike[str],
     *,
     near_distance: int = NEAR_DISTANCE,
+    reading: Reading = AS_DECLARED,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Look at every image in a folder and report what could spoil learning from it.
@@ -165,6 +167,7 @@ def check(
     Args:
         folder: The folder, searched as by :func:`~oddsight.datasets.folder.find_images`.
         near_distance: Bits by which the 64-bit hashes of near duplicates may differ, 0..16.
+        reading: Which bands and values of TIFF files to take.
         progress: Called in this thread as ``progress(done, total)`` after each image.
 
     Raises:
@@ -177,7 +180,7 @@ def check(
     found = _found(root)
     looks: list[_Look] = []
     unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]
-    for done, outcome in enumerate(_look_at_all(found.images, root), start=1):
+    for done, outcome in enumerate(_look_at_all(found.images, root, reading), start=1):
         if isinstance(outcome, _Look):
             looks.append(outcome)
         else:
@@ -242,7 +245,7 @@ class _PixelBudget:
                 self._changed.notify_all()
 
 
-def _look_at_all(paths: Sequence[Path], root: Path) -> Iterator[_Look | Unreadable]:
+def _look_at_all(paths: Sequence[Path], root: Path, reading: Reading) -> Iterator[_Look | Unreadable]:
     """Look at images in several threads; outcomes come in the order of the paths."""
     threads = cores()
     budget = _PixelBudget(MAX_PIXELS)
@@ -251,17 +254,17 @@ def _look_at_all(paths: Sequence[Path], root: Path) -> Iterator[_Look | Unreadab
         for path in paths:
             if len(under_way) >= 4 * threads:
                 yield under_way.popleft().result()
-            under_way.append(pool.submit(_look_at, path, root, budget))
+            under_way.append(pool.submit(_look_at, path, root, reading, budget))
         while under_way:
             yield under_way.popleft().result()
 
 
-def _look_at(path: Path, root: Path, budget: _PixelBudget) -> _Look | Unreadable:
+def _look_at(path: Path, root: Path, reading: Reading, budget: _PixelBudget) -> _Look | Unreadable:
     name = _relative(path, root)
     try:
         header = read_header(path)
         with budget.take(header.width * header.height):
-            image = read_image(path)
+            image = read_image(path, reading=reading)
             content = content_hash(image)
             grey = Image.fromarray(image).convert("L")
             del image

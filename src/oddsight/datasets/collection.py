@@ -6,7 +6,8 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from oddsight.datasets.folder import find_images, others_ignored
 from oddsight.errors import DataError, ImageError
 from oddsight.images import content_hash, read_image
 from oddsight.parallel import ordered_map
+from oddsight.reading import AS_DECLARED, Reading
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a phase, the number of items done and their total."""
@@ -34,12 +36,14 @@ class ImageFile:
         content: SHA-256 of its pixels, hex: the same picture in another format has the same.
         width: In pixels, as shown.
         height: In pixels, as shown.
+        reading: How it was read.
     """
 
     path: Path
     content: str
     width: int
     height: int
+    reading: Reading = field(default=AS_DECLARED, kw_only=True)
 
     def read(self) -> NDArray[np.uint8]:
         """The pixels, uint8 ``[H, W, 3]``.
@@ -47,7 +51,7 @@ class ImageFile:
         Raises:
             ImageError: If the file has gone or changed since.
         """
-        image = read_image(self.path)
+        image = read_image(self.path, reading=self.reading)
         if content_hash(image) != self.content:
             raise ImageError(str(self.path), "changed while it was in use")
         return image
@@ -75,7 +79,7 @@ class Collection:
         return hashlib.sha256("".join(image.content for image in self.images).encode()).hexdigest()
 
 
-def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Collection:
+def collect(*paths: str | os.PathLike[str], reading: Reading = AS_DECLARED, progress: Progress = silent) -> Collection:
     """Find and read every image under the given files, folders and globs once.
 
     Raises:
@@ -85,7 +89,7 @@ def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Coll
     errors = list(found.problems)
     images: dict[str, ImageFile] = {}
     duplicates = []
-    for done, image in enumerate(ordered_map(look, found.images), 1):
+    for done, image in enumerate(ordered_map(partial(look, reading=reading), found.images), 1):
         if isinstance(image, ImageError):
             errors.append(image)
         elif image.content in images:
@@ -99,15 +103,15 @@ def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Coll
     return Collection(ordered, tuple(duplicates), tuple(errors), found.ignored)
 
 
-def look(path: Path) -> ImageFile | ImageError:
+def look(path: Path, reading: Reading = AS_DECLARED) -> ImageFile | ImageError:
     """Read a file once."""
     try:
-        image = read_image(path)
+        image = read_image(path, reading=reading)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
     height, width, _ = image.shape
-    return ImageFile(path, content_hash(image), width, height)
+    return ImageFile(path, content_hash(image), width, height, reading=reading)
 
 
 def _nothing(paths: Sequence[str | os.PathLike[str]], found: int, ignored: int, errors: Sequence[ImageError]) -> str:

@@ -235,7 +235,7 @@ def _galleries(evaluation: Evaluation, model: Model, normals: NormalImages | Non
             figures.typical(evaluation),
         ),
     ):
-        yield Gallery(heading, note, empty, total, figures.examples(model, chosen, normals))
+        yield Gallery(heading, note, empty, total, figures.examples(model, chosen, normals, evaluation.reading))
 
 
 def _heat_scale() -> str:

@@ -15,10 +15,11 @@ from PIL import Image
 
 from oddsight.errors import ImageError
 from oddsight.evaluation import Evaluation, Judged
-from oddsight.images import read_image, read_mask
+from oddsight.images import read_mask, read_valid_image
 from oddsight.model import Model
 from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
+from oddsight.reading import Reading
 from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, mark, short, square
 from oddsight.result import VERDICTS
 
@@ -212,15 +213,15 @@ def _ranked(evaluation: Evaluation, wanted: Callable[[Judged], bool]) -> list[Ju
     return sorted(filter(wanted, evaluation.judged), key=lambda judged: judged.score)
 
 
-def examples(model: Model, chosen: Sequence[Judged], normals: NormalImages | None) -> list[Example]:
+def examples(model: Model, chosen: Sequence[Judged], normals: NormalImages | None, reading: Reading) -> list[Example]:
     """The pictures of test images, with heat maps if the model localises, and the normal images that they resemble."""
-    return [_example(model, judged, normals) for judged in chosen]
+    return [_example(model, judged, normals, reading) for judged in chosen]
 
 
-def _example(model: Model, judged: Judged, normals: NormalImages | None) -> Example:
+def _example(model: Model, judged: Judged, normals: NormalImages | None, reading: Reading) -> Example:
     nearest = _nearest(judged, normals)
     try:
-        pixels = read_image(judged.path)
+        pixels, valid = read_valid_image(judged.path, reading=reading)
     except ImageError:
         return Example(judged, None, None, False, *nearest)
     picture = Image.fromarray(pixels)
@@ -228,7 +229,7 @@ def _example(model: Model, judged: Judged, normals: NormalImages | None) -> Exam
     small = np.array(picture)
     heat = None
     if model.metadata.map_size is not None:
-        heat = _data_uri(overlay(small, model.score(pixels, source=judged.path)))
+        heat = _data_uri(overlay(small, model.score(pixels, valid=valid, source=judged.path)))
     outlined = _outlined(small, judged, (pixels.shape[1], pixels.shape[0]))
     picture_uri = _data_uri(small if outlined is None else outlined)
     return Example(judged, picture_uri, heat, outlined is not None, *nearest)

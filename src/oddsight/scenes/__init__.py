@@ -21,11 +21,13 @@ from oddsight.calibration import Decision, decide, images_needed, p_values
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import ImageError, OddsightError
 from oddsight.files import atomic_write, make_folder
-from oddsight.model import Model, Source
+from oddsight.model import Model, Source, shares
 from oddsight.parallel import ordered_map
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import Result, Tiling
 from oddsight.scenes.pictures import Picture
 from oddsight.scenes.tiling import Axis, Canvas, axis
+from oddsight.tiff.raster import NO_DATA, fill
 
 SMALLEST_TILE = 16
 
@@ -41,21 +43,13 @@ class SceneSettings:
     tile: int | None = 256
     overlap: int | None = None
     per_tile: bool = False
-    bands: tuple[int, ...] | None = None
-    scale: tuple[float, float] | None = None
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile < SMALLEST_TILE:
             raise OddsightError(f"tiles take at least {SMALLEST_TILE} pixels, not {self.tile}")
         if self.tile is not None and not 0 <= self.shared < self.tile:
             raise OddsightError(f"tiles of {self.tile} pixels overlap by 0 to {self.tile - 1}, not {self.overlap}")
-        if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
-            raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
-        low, high = self.scale or (0.0, 1.0)
-        if not (np.isfinite(low) and np.isfinite(high) and low < high and np.isfinite(high - low)):
-            raise OddsightError(
-                f"a scale rises from the value that becomes black to white, not from {low:g} to {high:g}"
-            )
 
     @property
     def shared(self) -> int:
@@ -87,15 +81,16 @@ def predict_scene(
             tile.
         per_tile: Let the false-alarm rate and the p-value be of a tile instead of the scene.
         bands: Of a TIFF file, counted from 1: the one that is grey, or those that are red, green and blue. By default
-            the first three, or the only one.
-        scale: Values of a TIFF file that become 0 and 255; by default the range of 8 or 16 bits.
+            those that the model was trained on.
+        scale: Values of a TIFF file that become 0 and 255, likewise.
         progress: Called with phase, done and total tiles.
 
     Raises:
         ImageError: If the picture cannot be read.
         OddsightError: If settings cannot work, or the model cannot say where.
     """
-    return score_picture(model, image, SceneSettings(tile, overlap, per_tile, bands, scale), progress=progress)
+    settings = SceneSettings(tile, overlap, per_tile, Reading(bands, scale))
+    return score_picture(model, image, settings, progress=progress)
 
 
 def score_picture(
@@ -104,7 +99,7 @@ def score_picture(
     """As :func:`predict_scene`; with ``one_core`` the picture is scored on one, if it is not cut."""
     if settings.tile is not None:
         require_map(model)
-    picture = Picture(image, settings.bands, settings.scale)
+    picture = open_picture(image, settings, model)
     side = settings.tile or max(picture.width, picture.height)
     rows, columns = model.metadata.map_size or (1, 1)
     down = axis(picture.height, side, settings.shared, rows)
@@ -115,7 +110,7 @@ def score_picture(
     def score(tile: _Tile) -> tuple[_Tile, Result | None]:
         if tile.valid is not None and not tile.valid.any():
             return tile, None
-        pixels = tile.pixels if tile.valid is None else _filled(tile.pixels, tile.valid)
+        pixels = tile.pixels if tile.valid is None else fill(tile.pixels, tile.valid)
         return tile, model.score(pixels, source=picture.source, one_core=one_core or count > 1)
 
     tiles = _tiles(picture, down, across)
@@ -124,6 +119,14 @@ def score_picture(
         blend.add(tile, result)
         progress(f"tiles of {picture.source or 'a scene'}", done, count)
     return blend.result(model, settings)
+
+
+def open_picture(image: Source, settings: SceneSettings, model: Model) -> Picture:
+    """Open a picture as the model was trained on such, where settings say nothing else."""
+    given = settings.reading or AS_DECLARED
+    if isinstance(image, Image.Image | np.ndarray):  # whose pixels are RGB already
+        return Picture(image, given)
+    return Picture(image, model.reading.override(given))
 
 
 def require_map(model: Model) -> None:
@@ -179,8 +182,8 @@ def write_tiles(
         ImageError: If the picture cannot be read.
         OddsightError: If settings cannot work, or a file cannot be written.
     """
-    settings = SceneSettings(tile, overlap, bands=bands, scale=scale)
-    picture = Picture(image, settings.bands, settings.scale)
+    SceneSettings(tile, overlap)
+    picture = Picture(image, Reading(bands, scale))
     make_folder(Path(folder))
     stem = Path(picture.source or "scene").stem
     written = []
@@ -211,11 +214,6 @@ def _tiles(picture: Picture, down: Axis, across: Axis) -> Iterator[_Tile]:
             yield _Tile(row, column, np.ascontiguousarray(pixels[place]), own)
 
 
-def _filled(pixels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Give pixels without data the mean colour of the others, which is as inconspicuous as one colour can be."""
-    return np.where(valid[..., None], pixels, np.rint(pixels[valid].mean(axis=0)).astype(np.uint8))
-
-
 class _Blend:
     """Makes one result of those of all tiles."""
 
@@ -241,12 +239,12 @@ class _Blend:
             return
         self.values.add(tile.row, tile.column, result.map)
         if self.present is not None and self.scored is not None and tile.valid is not None:
-            self.present.add(tile.row, tile.column, _shares(tile.valid, result.map.shape))
+            self.present.add(tile.row, tile.column, shares(tile.valid, result.map.shape))
             self.scored.add(tile.row, tile.column, 1.0)
 
     def result(self, model: Model, settings: SceneSettings) -> Result:
         """What the scene got."""
-        nothing = ImageError(self.picture.source or "the scene", "holds no data: its pixels are marked as empty")
+        nothing = ImageError(self.picture.source or "the scene", NO_DATA)
         if self.highest is None:
             raise nothing
         tiling = None
@@ -282,9 +280,3 @@ class _Blend:
             return values, np.ones(values.shape, bool)
         there = self.present.values > 0.5
         return (self.values.values / np.where(there, self.scored.values, 1.0)).astype(np.float32), there
-
-
-def _shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Which share of each cell of a grid holds data, ``[h, w]``."""
-    whole = Image.fromarray(valid.astype(np.float32))
-    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))

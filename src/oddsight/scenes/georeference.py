@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIXEL_SCALE, TIEPOINT, TRANSFORMATION, DIRECTORY, DOUBLES, TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
-TAGS = {PIXEL_SCALE: "d", TIEPOINT: "d", TRANSFORMATION: "d", DIRECTORY: "H", DOUBLES: "d", TEXTS: "s"}
-"""The tags that make a TIFF a GeoTIFF, and the types of their values."""
+TAGS = {PIXEL_SCALE: 12, TIEPOINT: 12, TRANSFORMATION: 12, DIRECTORY: 3, DOUBLES: 12, TEXTS: 2}
+"""The tags that make a TIFF a GeoTIFF, and the types of their values: 12 is float64, 3 uint16, 2 text."""
 
 _MODEL, _RASTER, _CITATION = 1024, 1025, 1026
 _GEOGRAPHIC, _GEOGRAPHIC_CITATION, _PROJECTED, _PROJECTED_CITATION, _UNITS = 2048, 2049, 3072, 3073, 3076

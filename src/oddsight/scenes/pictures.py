@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight.errors import ImageError
-from oddsight.images import as_image, read_picture
+from oddsight.images import as_image, open_raster, read_picture
 from oddsight.model import Source
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import source_name
-from oddsight.scenes.georeference import Georeference
-from oddsight.scenes.rasters import Raster, is_raster
+from oddsight.scenes.georeference import Georeference, georeference
 
 
 class Picture:
@@ -26,9 +26,7 @@ class Picture:
         georeference: Where it lies on Earth, or None.
     """
 
-    def __init__(
-        self, source: Source, bands: Sequence[int] | None = None, scale: tuple[float, float] | None = None
-    ) -> None:
+    def __init__(self, source: Source, reading: Reading = AS_DECLARED) -> None:
         """Open a picture; see :func:`oddsight.predict_scene`.
 
         Raises:
@@ -36,21 +34,22 @@ class Picture:
         """
         self.source = source_name(source)
         self.georeference: Georeference | None = None
-        raster = None
-        if self.source is not None and is_raster(self.source):
-            raster = Raster(self.source, bands, scale)
-            self.georeference = raster.georeference
-        if bands is not None or scale is not None:
-            if raster is None:
-                raise ImageError(self.source or "an array", "bands and scales are of TIFF files only")
-            if raster.unfit is not None:
-                raise ImageError(raster.path, raster.unfit)
-        self._raster = raster if raster is not None and raster.unfit is None else None
-        if self._raster is not None:
-            self.width, self.height = self._raster.width, self._raster.height
+        self._raster = None
+        if isinstance(source, Image.Image | np.ndarray):
+            if reading.chosen:
+                raise ImageError("an array", "bands and a scale are of TIFF files only")
+            self._decoded = Image.fromarray(as_image(source))
         else:
-            self._decoded = _decoded(source)
+            self._raster = open_raster(source, reading)
+            if self._raster is None:
+                self._decoded = read_picture(source)
+        if self._raster is None:
             self.width, self.height = self._decoded.size
+            return
+        self.width, self.height = self._raster.width, self._raster.height
+        if self._raster.page.orientation == 1:
+            with suppress(ValueError):  # where it is damaged, outlines are in pixels
+                self.georeference = georeference(self._raster.page.places)
 
     @property
     def leaves_out(self) -> bool:
@@ -76,9 +75,3 @@ class Picture:
             band = Image.fromarray(self.rows(top, bottom)[0])
             copy[row] = np.asarray(band.resize((width, 1), Image.Resampling.BOX))[0]
         return copy
-
-
-def _decoded(source: Source) -> Image.Image:
-    if isinstance(source, Image.Image | np.ndarray):
-        return Image.fromarray(as_image(source))
-    return read_picture(source)

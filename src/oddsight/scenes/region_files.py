@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from oddsight.result import Result
 from oddsight.result_files import write_result
@@ -18,6 +19,7 @@ from oddsight.scenes.outlines import Outline, Ring, mask, outlines
 from oddsight.scenes.pictures import Picture
 
 _ROWS = 64
+_ROWS_PER_STRIP = 278
 
 
 def write_regions(result: Result, picture: Picture, folder: Path, name: str) -> list[Path]:
@@ -100,15 +102,11 @@ def _mask(result: Result, picture: Picture) -> NDArray[np.uint8]:
 
 
 def _write_geotiff(path: Path, pixels: NDArray[np.uint8], place: Georeference) -> None:
-    import tifffile
-
-    tags = []
-    for tag, value in place.tags.items():
-        text = tag == TEXTS
-        values = str(value) if text else tuple(np.ravel(value).tolist())
-        tags.append((tag, TAGS[tag], 0 if text else len(values), values, True))
-    content = io.BytesIO()  # tifffile asks files for names, which temporary ones lack
-    tifffile.imwrite(
-        content, pixels, photometric="minisblack", compression="zlib", rowsperstrip=_ROWS, metadata=None, extratags=tags
-    )
+    tags = ImageFileDirectory_v2()
+    for code, value in place.tags.items():
+        tags.tagtype[code] = TAGS[code]
+        tags[code] = str(value) if code == TEXTS else tuple(np.ravel(value).tolist())
+    tags[_ROWS_PER_STRIP] = _ROWS
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=tags)
     write_result(path, content.getvalue())
