@@ -176,8 +176,9 @@ def machine() -> str:
             if "model name" in line
         ]
         model = names[0] if names else model
-    import onnxruntime
+    from oddsight.graphs.running import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
     )

@@ -101,9 +101,15 @@ def spawn(*args, env=None, **options) -> Outcome:
 
 
 def start(*args, env=None, **options):
-    """Start a command in a process of its own."""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    """Start a command in a process of its own that can be interrupted, whatever this one ignores."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heed_signals} | options
     return subprocess.Popen(command(*args), env=env or environment(), **streams)
+
+
+def heed_signals():
+    """Undo what a shell does to the processes that it starts in the background: they ignore interruptions."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def assert_failed(outcome, *words, code=1):

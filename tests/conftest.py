@@ -8,6 +8,8 @@ import os
 # as long as one. Must be set before NumPy and PyTorch are imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some tests import ONNX Runtime themselves, to compare with it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import pytest
 from hypothesis import settings

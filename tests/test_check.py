@@ -263,7 +263,7 @@ def test_the_report_does_not_depend_on_the_number_of_threads(folder, monkeypatch
     folder(*(f"{i}.png" for i in range(20)))
     reports = []
     for threads in (1, 8):
-        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr(module, "cores", lambda threads=threads: threads)
         reports.append(check(folder.path))
     assert reports[0] == reports[1]
 
@@ -286,7 +286,7 @@ def test_pixels_being_decoded_are_bounded(folder, monkeypatch):
                 under_way[0] -= 1
 
     monkeypatch.setattr(module, "read_image", watched)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(module, "cores", lambda: 8)
     for budget, expected in ((2 * one, 2), (one // 2, 1)):
         most[0] = 0
         monkeypatch.setattr(module, "MAX_PIXELS", budget)

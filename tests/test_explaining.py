@@ -336,7 +336,8 @@ def test_damaged_copies_are_one_complaint_and_the_run_goes_on(world, tmp_path):
     outcome = run("predict", model, image, "--json", "-", "--explain", tmp_path / "why", "--quiet")
     assert outcome.code == 0
     assert re.fullmatch(rf"error: {re.escape(str(copies))}: damaged.*\n", outcome.err)
-    assert outcome.lines == [sound | {"nearest": sound["nearest"] | {"path": None}}]
+    files = {"explanation": str(tmp_path / "why" / "00300.png")}
+    assert outcome.lines == [sound | {"nearest": sound["nearest"] | {"path": None}, "files": files}]
     assert [path.name for path in (tmp_path / "why").iterdir()] == ["00300.png"]
     outcome = run("evaluate", model, world, "--report", tmp_path / "page.html", "--json", "-", "--quiet")
     assert (outcome.code, len(outcome.err.splitlines())) == (0, 1)

@@ -204,8 +204,9 @@ def test_threshold_changes_the_words_and_takes_them_away(folder, tmp_path):
     outcome = run("threshold", folder / "plain.onnx", "-o", new, "--verdicts", "clear,cloudy")
     assert (outcome.code, outcome.out) == (0, "")
     assert new.read_bytes() == (folder / "own.onnx").read_bytes()
-    assert run("threshold", new, "-o", new, "--verdicts", "ok,off", "--score", 7, "--quiet") == Outcome(0, "", "")
-    changed = oddsight.load(new)
+    other = tmp_path / "other.onnx"
+    assert run("threshold", new, "-o", other, "--verdicts", "ok,off", "--score", 7, "--quiet") == Outcome(0, "", "")
+    changed = oddsight.load(other)
     assert (changed.verdicts, changed.decision.threshold) == (("ok", "off"), 7.0)
     run("threshold", folder / "own.onnx", "-o", new, "--verdicts", "normal,anomalous")
     assert new.read_bytes() == (folder / "plain.onnx").read_bytes()

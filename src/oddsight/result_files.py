@@ -1,8 +1,8 @@
 """Files of results in a folder of the user's: each knows that it is one, so that a later run can remove it.
 
 A seal is the digest of a file inside that file: as a ``tEXt`` chunk of a PNG, a member of a GeoJSON object, or behind
-the end of a TIFF, where readers of these formats pass it over. So what an earlier run left differs from what is
-the user's own, or was changed since, without a list of files that could be lost or copied along.
+the end of a TIFF, where readers of these formats pass it over. So what an earlier run left is distinguished from what
+is the user's own, or was changed since, without a list of files that could be lost or copied along.
 """
 
 from __future__ import annotations

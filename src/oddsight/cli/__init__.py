@@ -53,8 +53,9 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except OSError as error:
         _drop_output()
-        reason = "standard output is closed" if error.errno == errno.EBADF else error.strerror or error
-        _fail(f"{error.filename or 'standard output or a temporary file'}: {reason}")
+        if error.errno == errno.EBADF:
+            _fail("standard output is closed, and the results were to go there")
+        _fail(f"{error.filename or 'standard output or a temporary file'}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
