@@ -430,6 +430,7 @@ def test_class_folders(tmp_path):
     assert sorted(rows(train)) == sorted([*wanted(IMAGES, LABELS), (content_hash(IMAGES[1]), "cat")])
     assert {Path(error.path).name: error.reason for error in train.errors} == {
         "stray.png": "lies in no folder of a class",
+        "empty": "an empty folder",
         "broken.png": "empty file",
     }
 

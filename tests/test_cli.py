@@ -530,9 +530,14 @@ def test_evaluate(world, rows, tmp_path, layout):
         "flagged_anomalous": sum(row["anomalous"] for row in rows[8:]),
         "masks": 4,
         "empty_masks": 0,
+        "pixel_images": 4,
+        "without_mask": 4,
+        "unmatched_masks": 0,
         "unreadable": 0,
+        "ignored": 0,
     }
     assert found["counts"] == expected
+    assert len(found["masks"]["without"]) == 4
     assert found["errors"] == []
     assert sorted(found["by_type"]) == ["bark", "blot"]
     normal, anomalous = ([row["score"] for row in part] for part in (rows[:8], rows[8:]))
@@ -548,6 +553,8 @@ def test_evaluate(world, rows, tmp_path, layout):
     assert strict_json((tmp_path / "found.json").read_text()) == found
     assert f"{found['image']['auroc']:.4f}" in table.out
     assert "pixel AUROC" in table.out
+    assert "8 normal and 8 anomalous images, 4 of these with a mask" in table.out
+    assert "pixel metrics: on 4 of 8 anomalous images" in table.out
     assert re.search(r"bark +4 +", table.out)
 
 

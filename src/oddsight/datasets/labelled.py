@@ -114,7 +114,8 @@ def require_normal_folders(paths: Iterable[object]) -> None:
         if not isinstance(path, str | os.PathLike):
             continue
         name = os.fsdecode(path)
-        odd = next(filter(_is_not_for_training, _folders_below(name)), None)
+        below = filter(_is_not_for_training, _folders_below(name))
+        odd = next((folder for folder in below if find_images(folder).images), None)
         if odd is not None:
             layout = layout_of(name)
             train = f", {layout.train}" if layout is not None and layout.train is not None else ""
