@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from oddsight.bounds import check_number, check_seed
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
 from oddsight.datasets.folder import find_images
 from oddsight.datasets.labelled import LabelledImage, from_mvtec
@@ -104,6 +105,8 @@ def read_trials(
     """
     if not sources:
         raise OddsightError("name a data set to compare on")
+    check_seed(split_seed)
+    check_number(test_share, "the test share")
     if not 0 < test_share < 1:
         raise OddsightError(f"the test share must lie between 0 and 1, not {test_share:g}")
     named = [_named(source) for source in sources]

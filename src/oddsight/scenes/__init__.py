@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.bounds import LARGEST, check_number, check_whole
 from oddsight.calibration import Decision, decide, images_needed, p_values
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import ImageError, OddsightError
@@ -45,13 +46,21 @@ class SceneSettings:
     scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.tile is not None:
+            check_whole(self.tile, "the size of tiles", -LARGEST)
         if self.tile is not None and self.tile < SMALLEST_TILE:
             raise OddsightError(f"tiles take at least {SMALLEST_TILE} pixels, not {self.tile}")
+        if self.overlap is not None:
+            check_whole(self.overlap, "the overlap of tiles", -LARGEST)
         if self.tile is not None and not 0 <= self.shared < self.tile:
             raise OddsightError(f"tiles of {self.tile} pixels overlap by 0 to {self.tile - 1}, not {self.overlap}")
+        for band in self.bands or ():
+            check_whole(band, "a band", -LARGEST)
         if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
             raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
         low, high = self.scale or (0.0, 1.0)
+        check_number(low, "the value that becomes black")
+        check_number(high, "the value that becomes white")
         if not (np.isfinite(low) and np.isfinite(high) and low < high and np.isfinite(high - low)):
             raise OddsightError(
                 f"a scale rises from the value that becomes black to white, not from {low:g} to {high:g}"
