@@ -448,7 +448,7 @@ def test_a_head_that_is_none_is_refused(weights, bias, message):
         ("nnguide", {"bank_size": 0.5}, "nnguide: bank_size"),
         ("vim", {"dimensions": -1}, "vim: dimensions"),
         ("react", {"quantile": 1}, "react: quantile"),
-        ("ash", {"pruned": 0.99}, "ash: pruned must be at most 0.95"),
+        ("ash", {"pruned": 0.99}, "ash: pruned must be above 0 and at most 0.95"),
         ("dice", {"pruned": "0.9"}, "dice: pruned"),
         ("openmax", {"tail": 2}, "openmax: tail must be a whole number of 5"),
         ("one-class:knn", {"rows": 0}, "one-class:knn: rows"),

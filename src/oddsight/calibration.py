@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight.bounds import check_number
 from oddsight.errors import DataError, plain
 
 DEFAULT_RATE = 0.01
@@ -60,6 +61,7 @@ def check_rate(rate: float) -> None:
     Raises:
         DataError: With the rate in question.
     """
+    check_number(rate, "the false-alarm rate")
     if not _SMALLEST <= rate < 1:
         raise DataError(f"the false-alarm rate must lie between 0 and 1 (from {_SMALLEST:g}), not {rate:g}")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight import metrics
+from oddsight.bounds import check_seed
 from oddsight.datasets.collection import Progress, seen, silent
 from oddsight.datasets.labelled import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
 from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
@@ -21,7 +22,7 @@ from oddsight.images import content_hash, read_mask, read_valid_image
 from oddsight.metadata import Metadata
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
-from oddsight.pixel_metrics import PixelScores, pixel_metrics
+from oddsight.pixel_metrics import PixelScores, check_limit, pixel_metrics
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import Result, Voice
 from oddsight.trivial import BASELINES, trivial_scores
@@ -153,9 +154,13 @@ def evaluate(
         progress: Called with phase, done and total.
 
     Raises:
+        OddsightError: A limit, confidence or seed that cannot be.
         DataError: Missing images, or images that the model was fitted on, or that are both normal and anomalous; or a
             model with a threshold for each class, of which there is no one curve.
     """
+    check_limit(aupro_limit)
+    metrics.check_confidence(confidence)
+    check_seed(seed)
     if model.metadata.classes is not None and model.metadata.classes.thresholds is not None:
         raise DataError("the model has a threshold for each class: evaluate it with --labelled and --unknown")
     if folder is not None and (normal, anomalous, masks) == (None, None, None):

@@ -18,6 +18,7 @@ from oddsight import backbones, methods
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
+from oddsight.bounds import check_number, check_seed
 from oddsight.calibration import DEFAULT_RATE, advised_rate, check_rate, decide, images_needed, smallest_rate
 from oddsight.datasets.collection import (
     Collection,
@@ -194,10 +195,11 @@ def _adapted(network: Backbone) -> str:
 
 
 def _check_settings(rate: float | None, fraction: float | None, seed: int) -> None:
-    if seed < 0:
-        raise OddsightError(f"the seed must be 0 or more, not {seed}")
+    check_seed(seed)
     if rate is not None:
         check_rate(rate)
+    if fraction is not None:
+        check_number(fraction, "the calibration fraction")
     if fraction is not None and not 0 <= fraction < 1:
         raise OddsightError(f"the calibration fraction must be at least 0 and below 1, not {fraction:g}")
 

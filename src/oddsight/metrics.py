@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from oddsight.bounds import check_number
 from oddsight.errors import DataError, OddsightError
 
 Scores = npt.NDArray[np.float64]
@@ -199,7 +200,7 @@ def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, 
     """
     from scipy.special import betaincinv
 
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if n < 1 or not 0 <= k <= n:
         raise DataError(f"{k} of {n} images is not a rate")
     # Quantiles of beta distributions: the same as binomtest's roots, a thousand times as fast.
@@ -245,7 +246,7 @@ def bootstrap_interval(
     Returns:
         Lower and upper bound.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if resamples < 1:
         raise OddsightError(f"the bootstrap needs at least 1 resample, not {resamples}")
     normal, anomalous = (np.sort(scores) for scores in _checked_scores(normal, anomalous))
@@ -322,7 +323,13 @@ def _check_shape(array: npt.NDArray[np.generic], kind: str) -> None:
         raise DataError(f"there are no {kind} images to measure on")
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Refuse what is no confidence.
+
+    Raises:
+        OddsightError: With the number in question.
+    """
+    check_number(confidence, "the confidence")
     if not 0 < confidence < 1:
         raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")
 

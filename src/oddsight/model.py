@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.bounds import check_number
 from oddsight.calibration import Decision, decide, decide_by_class, p_values
 from oddsight.datasets.collection import unpacked
 from oddsight.errors import DataError, ImageError, ModelError
@@ -110,6 +111,8 @@ class Model:
         """
         if (false_alarm_rate is None) == (threshold is None):
             raise DataError("give either a false-alarm rate or a threshold")
+        if threshold is not None:
+            check_number(threshold, "the threshold")
         known = self.metadata.classes
         # First the classes, which need more images: what they say is enough is enough for all.
         thresholds = self._class_thresholds(known.names, false_alarm_rate) if known is not None else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from oddsight.bounds import check_number
 from oddsight.errors import DataError, OddsightError
 
 Map = npt.NDArray[np.floating]
@@ -68,8 +69,7 @@ def pixel_metrics(images: Callable[[], Iterable[tuple[Map, Mask]]], *, limit: fl
             a second reading that differs from the first.
         OddsightError: `limit` is out of range.
     """
-    if not 0 < limit <= 1:
-        raise OddsightError(f"the limit of the false-positive rate must be above 0 and at most 1, not {limit}")
+    check_limit(limit)
     anomalous, normal_pixels = _collect_anomalous(images())
     counts = _count_normal(images(), anomalous.thresholds)
     np.cumsum(counts, out=counts)
@@ -153,6 +153,17 @@ def _count_normal(images: Iterable[tuple[Map, Mask]], thresholds: Map) -> npt.ND
         bins += tied
         np.add.at(counts, bins, 1)
     return counts
+
+
+def check_limit(limit: float) -> None:
+    """Refuse what is no limit of the false-positive rate.
+
+    Raises:
+        OddsightError: With the number in question.
+    """
+    check_number(limit, "the limit of the false-positive rate")
+    if not 0 < limit <= 1:
+        raise OddsightError(f"the limit of the false-positive rate must be above 0 and at most 1, not {limit}")
 
 
 def _summarise(anomalous: _Anomalous, counts: npt.NDArray[np.int64], limit: float) -> PixelScores:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.bounds import check_number, check_seed
 from oddsight.csv_tables import csv_table
 from oddsight.datasets.class_folders import SPLITS
 from oddsight.datasets.class_images import ClassImages, Repeat, repeats
@@ -102,6 +103,7 @@ def prepare(
         OddsightError: If a setting cannot work, or the folder holds something else or cannot be written.
     """
     folder = Path(output)
+    check_seed(seed)
     _check(folder, Path(data), size, validation)
     form = form_of(data).name
     splits = read_classes(data, progress=progress)
@@ -139,8 +141,9 @@ def prepare(
 
 
 def _check(folder: Path, data: Path, size: int | None, validation: float) -> None:
-    if size is not None and not 1 <= size <= 2**14:
-        raise OddsightError(f"the size must be from 1 to {2**14:,} pixels, not {size}")
+    check_number(validation, "the share for validation")
+    if size is not None and (not isinstance(size, int) or not 1 <= size <= 2**14):
+        raise OddsightError(f"the size must be from 1 to {2**14:,} pixels, not {size!r}")
     if not 0 <= validation < 1:
         raise OddsightError(f"the share for validation must be at least 0 and below 1, not {validation:g}")
     if folder.exists() and not folder.is_dir():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from oddsight.bounds import LARGEST, check_number, check_whole
 from oddsight.errors import OddsightError
 
 
@@ -28,9 +29,13 @@ class Reading:
         for name in ("bands", "scale"):  # lists are welcome, too
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if value is not None else None)
+        for band in self.bands or ():
+            check_whole(band, "a band", -LARGEST)
         if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
             raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
         low, high = self.scale or (0.0, 1.0)
+        check_number(low, "the value that becomes black")
+        check_number(high, "the value that becomes white")
         if not (np.isfinite(low) and np.isfinite(high) and low < high and np.isfinite(high - low)):
             raise OddsightError(
                 f"a scale rises from the value that becomes black to white, not from {low:g} to {high:g}"

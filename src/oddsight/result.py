@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight.bounds import check_number
 from oddsight.calibration import Decision
 from oddsight.errors import DataError, ImageError
 
@@ -195,6 +196,7 @@ def control_fdr(
     """
     from scipy.stats import false_discovery_control
 
+    check_number(rate, "the false discovery rate")
     if not 0 < rate < 1:
         raise DataError(f"the false discovery rate must lie between 0 and 1, not {rate:g}")
     kept = [r if isinstance(r, ImageError) or r.p_value <= rate * (1 + 1e-9) else replace(r, map=None) for r in results]

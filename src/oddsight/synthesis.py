@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.bounds import check_number, check_seed
 from oddsight.errors import OddsightError, plain
 from oddsight.images import as_image, content_hash
 
@@ -129,6 +130,7 @@ def check_severity(severity: float) -> None:
     Raises:
         OddsightError: With the number in question.
     """
+    check_number(severity, "a severity")
     if not 0 <= severity < np.inf:
         raise OddsightError(f"a severity is an optical depth, a finite number of 0 or more, not {severity:g}")
 
@@ -140,8 +142,7 @@ def pattern(image: NDArray[np.uint8], kind: str, seed: int) -> NDArray[np.float3
         OddsightError: If the kind is not known or the seed below 0.
     """
     drawn = kind_by_name(kind).pattern
-    if seed < 0:
-        raise OddsightError(f"the seed must be 0 or more, not {seed}")
+    check_seed(seed)
     height, width, _ = image.shape
     longer = max(height, width)
     cells = min(longer, _FINEST)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from oddsight.bounds import check_number, check_seed, check_whole
 from oddsight.csv_tables import csv_records
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
 from oddsight.errors import DataError, ImageError, OddsightError
@@ -170,12 +171,12 @@ def _check_settings(
             raise OddsightError("a severity of 0 changes nothing: the clear pictures are in test/good anyway")
     if len({f"{severity:g}" for severity in severities}) < len(severities) or len(set(kinds)) < len(kinds):
         raise OddsightError("a kind or a severity is named twice")
-    if limit is not None and limit < 1:
-        raise OddsightError(f"the most pictures to use must be 1 or more, not {limit}")
+    if limit is not None:
+        check_whole(limit, "the most images to use")
+    check_number(train_share, "the share to learn from")
     if not 0 <= train_share < 1:
         raise OddsightError(f"the share to learn from must be at least 0 and below 1, not {train_share:g}")
-    if seed < 0:
-        raise OddsightError(f"the seed must be 0 or more, not {seed}")
+    check_seed(seed)
 
 
 def _check_folder(folder: Path, name: str) -> None:

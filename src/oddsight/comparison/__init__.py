@@ -17,6 +17,7 @@ from pathlib import Path
 from oddsight import backbones, methods
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import default_cache
+from oddsight.bounds import check_number, check_seed, check_whole
 from oddsight.calibration import check_rate
 from oddsight.comparison.cells import Cell, Job, Setting, memory_for
 from oddsight.comparison.running import run_jobs
@@ -143,12 +144,13 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
 def _check(seeds: Sequence[int], rate: float | None, jobs: int | None, confidence: float) -> None:
     if not seeds:
         raise OddsightError("name a seed")
-    if min(seeds) < 0:
-        raise OddsightError(f"the seed must be 0 or more, not {min(seeds)}")
+    for seed in seeds:
+        check_seed(seed)
     if rate is not None:
         check_rate(rate)
-    if jobs is not None and jobs < 1:
-        raise OddsightError(f"there must be at least 1 job, not {jobs}")
+    if jobs is not None:
+        check_whole(jobs, "the number of jobs", 1, 1024)
+    check_number(confidence, "the confidence")
     if not 0 < confidence < 1:
         raise OddsightError(f"the confidence must be between 0 and 1, not {confidence:g}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from oddsight.bounds import check_number, check_seed
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
 from oddsight.datasets.folder import empty_folders, find_images
 from oddsight.datasets.labelled import LabelledImage, LabelledSet, from_mvtec, layout_of
@@ -121,6 +122,8 @@ def read_trials(
     """
     if not sources:
         raise OddsightError("name a data set to compare on")
+    check_seed(split_seed)
+    check_number(test_share, "the test share")
     if not 0 < test_share < 1:
         raise OddsightError(f"the test share must lie between 0 and 1, not {test_share:g}")
     named = [_named(source) for source in sources]

@@ -84,5 +84,6 @@ def scaled_map(height: int, width: int, sigma: float, by: str = "") -> onnx.Mode
 def _gaussian(sigma: float) -> tuple[NDArray[np.float32], int]:
     """A kernel whose sum is 1, and how far it reaches from its middle."""
     radius = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    with np.errstate(over="ignore"):  # far from the middle of a narrow one there is nothing
+        kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return (kernel / kernel.sum()).astype(np.float32), radius

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from oddsight import backbones, scores
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor
+from oddsight.bounds import check_seed
 from oddsight.calibration import DEFAULT_RATE, advised_rate, check_rate, images_needed, smallest_rate
 from oddsight.classification_metrics import temperature
 from oddsight.datasets.class_images import ClassImages
@@ -118,8 +119,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     if classifier not in CLASSIFIERS:
         raise OddsightError(f"no classifier {classifier!r}: there are {', '.join(CLASSIFIERS)}")
-    if seed < 0:
-        raise OddsightError(f"the seed must be 0 or more, not {seed}")
+    check_seed(seed)
     if false_alarm_rate is not None:
         check_rate(false_alarm_rate)
     chosen = scores.by_name(score) if isinstance(score, str) else deepcopy(score)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oddsight.bounds import check_number
 from oddsight.datasets.class_images import ClassImages, repeats, stratified
 from oddsight.datasets.collection import ImageFile
 from oddsight.errors import DataError, plain
@@ -50,6 +51,7 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
     Raises:
         DataError: Too few images or classes for that, or one picture in two classes.
     """
+    check_number(fraction, "the calibration fraction")
     if not 0 < fraction < 0.5:
         raise DataError(f"the calibration fraction must lie above 0 and below 0.5, not {fraction:g}")
     _check_names(data.classes)

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import check_settings
 from oddsight.errors import MemoryBudgetError, OddsightError, plain
 
 Reading = Literal["patches", "embedding", "levels", "pixels"]
@@ -58,7 +59,7 @@ class Rows:
 
 
 class Method(ABC):
-    """A way to learn normal. Subclasses are dataclasses whose fields are their settings.
+    """A way to learn normal. Subclasses are dataclasses whose fields are their settings, with their bounds.
 
     Attributes:
         name: What users call it.
@@ -82,6 +83,15 @@ class Method(ABC):
     needs: ClassVar[str] = ""
     budget: ClassVar[str] = "1GB"
     size: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are not within the bounds that their types declare; see :mod:`oddsight.bounds`.
+
+        Raises:
+            OddsightError: Naming the method, the setting, the value and what it may be.
+        """
+        if is_dataclass(self) and not isinstance(self, type):
+            check_settings(self, owner=self.name)
 
     @abstractmethod
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:

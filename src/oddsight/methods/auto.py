@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import Count, Sigma, Whole
 from oddsight.graphs.building import chain, piece, renamed
 from oddsight.graphs.running import session
 from oddsight.methods import FeatureStream, Method, Reading, Rows, method
@@ -47,9 +48,9 @@ class Auto(Method):
     reads: ClassVar[Reading] = "levels"
     localises: ClassVar[bool] = True
 
-    images: int = 2000
-    bank_size: int = 1000
-    sigma: float = 1.0
+    images: Annotated[int, Whole(8)] = 2000
+    bank_size: Count = 1000
+    sigma: Sigma = 1.0
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Learn every detector, and what normal images score; see :meth:`Method.fit`."""

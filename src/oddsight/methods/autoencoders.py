@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import onnx
 
+from oddsight.bounds import Choice, Count, Each, Positive, Sigma, Whole
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, copied, piece
 from oddsight.graphs.maps import scaled_map
 from oddsight.graphs.running import run, session
 from oddsight.methods import FeatureStream, Rows, method
 from oddsight.methods.gmm import GMM
-from oddsight.methods.settings import positive, whole
 from oddsight.methods.trained import Trained
 
 if TYPE_CHECKING:
@@ -49,20 +49,15 @@ class Autoencoder(Trained):
     )
     localises: ClassVar[bool] = True
 
-    code: int = 64
-    widths: tuple[int, ...] = (32, 64, 128, 128)
-    loss: str = "mse"
-    sigma: float = 1.5
+    code: Count = 64
+    widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (32, 64, 128, 128)
+    loss: Annotated[str, Choice("loss", LOSSES)] = "mse"
+    sigma: Sigma = 1.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.widths = tuple(self.widths)
-        whole(self.name, code=self.code, **{f"width {number}": width for number, width in enumerate(self.widths, 1)})
-        positive(self.name, sigma=self.sigma)
         if not self.widths:
             raise OddsightError(f"{self.name}: widths must name one layer at least")
-        if self.loss not in LOSSES:
-            raise OddsightError(f"{self.name}: no loss {self.loss!r}: there are {', '.join(LOSSES)}")
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`Trained.network`."""
@@ -119,7 +114,7 @@ class DenseAutoencoder(Autoencoder):
         "Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006"
     )
 
-    widths: tuple[int, ...] = (512, 128)
+    widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (512, 128)
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`Trained.network`."""
@@ -150,11 +145,7 @@ class VariationalAutoencoder(Autoencoder):
     summary: ClassVar[str] = "what a variational autoencoder does not reconstruct of the picture's pixels"
     paper: ClassVar[str] = "Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014"
 
-    beta: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self.name, beta=self.beta)
+    beta: Positive = 0.01
 
     def divergence_weight(self) -> float:
         """See :meth:`Autoencoder.divergence_weight`."""
@@ -176,11 +167,7 @@ class DenoisingAutoencoder(Autoencoder):
         "Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, ICML 2008"
     )
 
-    noise: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self.name, noise=self.noise)
+    noise: Positive = 0.1
 
     def noise_level(self) -> float:
         """See :meth:`Autoencoder.noise_level`."""
@@ -205,8 +192,8 @@ class CodeGMM(Autoencoder):
     paper: ClassVar[str] = "Zong et al., Deep Autoencoding Gaussian Mixture Model, ICLR 2018 (here in two steps)"
     localises: ClassVar[bool] = False
 
-    components: int = 5
-    dimensions: int = 32
+    components: Count = 5
+    dimensions: Count = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()

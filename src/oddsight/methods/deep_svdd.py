@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from oddsight.bounds import Count, NonNegative, Positive, Whole
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import piece
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import positive, whole
 from oddsight.methods.standardising import Standard
 
 Matrix = NDArray[np.floating]
@@ -56,18 +56,12 @@ class DeepSVDD(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    width: int = 512
-    outputs: int = 128
-    steps: int = 1000
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-6
-    sample_size: int = 10000
-
-    def __post_init__(self) -> None:
-        whole(self.name, width=self.width, outputs=self.outputs, steps=self.steps)
-        whole(self.name, least=10, sample_size=self.sample_size)
-        positive(self.name, learning_rate=self.learning_rate)
-        positive(self.name, zero=True, weight_decay=self.weight_decay)
+    width: Count = 512
+    outputs: Count = 128
+    steps: Count = 1000
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 1e-6
+    sample_size: Annotated[int, Whole(10)] = 10000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Train the network; see :meth:`Method.fit`.

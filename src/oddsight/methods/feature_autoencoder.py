@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 from threadpoolctl import threadpool_limits
 
+from oddsight.bounds import Count, Positive, Whole
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import piece
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.patchwise import Patchwise
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import positive, whole
 from oddsight.methods.standardising import Standard
 
 _BATCH = 256
@@ -45,16 +45,11 @@ class FeatureAutoencoder(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    width: int = 128
-    bottleneck: int = 32
-    steps: int = 1000
-    learning_rate: float = 2e-3
-    sample_size: int = 10000
-
-    def __post_init__(self) -> None:
-        whole(self.name, width=self.width, bottleneck=self.bottleneck, steps=self.steps)
-        whole(self.name, least=10, sample_size=self.sample_size)
-        positive(self.name, learning_rate=self.learning_rate)
+    width: Count = 128
+    bottleneck: Count = 32
+    steps: Count = 1000
+    learning_rate: Positive = 2e-3
+    sample_size: Annotated[int, Whole(10)] = 10000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Train the network; see :meth:`Method.fit`.
@@ -144,10 +139,10 @@ class PatchAutoencoder(Patchwise):
         "Ndiour et al., FRE: A Fast Method For Anomaly Detection And Segmentation, arXiv 2211.12650, 2022"
     )
 
-    width: int = 128
-    bottleneck: int = 32
-    steps: int = 1000
-    learning_rate: float = 2e-3
+    width: Count = 128
+    bottleneck: Count = 32
+    steps: Count = 1000
+    learning_rate: Positive = 2e-3
 
     def of_vectors(self) -> FeatureAutoencoder:
         """See :meth:`Patchwise.of_vectors`."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import onnx
 
+from oddsight.bounds import Count, Each, NonNegative, Positive, Share, Sigma, Whole
 from oddsight.errors import OddsightError
 from oddsight.graphs.maps import scaled_map
 from oddsight.methods import method
-from oddsight.methods.settings import positive, share, whole
 from oddsight.methods.trained import Trained
 
 if TYPE_CHECKING:
@@ -30,16 +30,13 @@ class _Adversarial(Trained):
     localises: ClassVar[bool] = True
     until_the_end: ClassVar[bool] = True
 
-    learning_rate: float = 2e-4
-    code: int = 64
-    widths: tuple[int, ...] = (32, 64, 128, 128)
-    sigma: float = 1.5
+    learning_rate: Positive = 2e-4
+    code: Count = 64
+    widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (32, 64, 128, 128)
+    sigma: Sigma = 1.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.widths = tuple(self.widths)
-        whole(self.name, code=self.code, **{f"width {number}": width for number, width in enumerate(self.widths, 1)})
-        positive(self.name, sigma=self.sigma)
         if not self.widths or len(self.widths) > self.most_widths:
             raise OddsightError(f"{self.name}: widths must name one layer to {self.most_widths}")
 
@@ -78,15 +75,10 @@ class Ganomaly(_Adversarial):
         "Akçay et al., Skip-GANomaly, IJCNN 2019 (its score)"
     )
 
-    share: float = 0.9
-    adversarial: float = 1.0
-    contextual: float = 50.0
-    latent: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self.name, zero=True, adversarial=self.adversarial, contextual=self.contextual, latent=self.latent)
-        share(self.name, share=self.share)
+    share: Share = 0.9
+    adversarial: NonNegative = 1.0
+    contextual: NonNegative = 50.0
+    latent: NonNegative = 1.0
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`Trained.network`."""
@@ -118,12 +110,8 @@ class FAnoGAN(_Adversarial):
         "Medical Image Analysis 2019 (here generator and encoder learn together)"
     )
 
-    kappa: float = 1.0
-    adversarial: float = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self.name, zero=True, kappa=self.kappa, adversarial=self.adversarial)
+    kappa: NonNegative = 1.0
+    adversarial: NonNegative = 1e-3
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`Trained.network`."""

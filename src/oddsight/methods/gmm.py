@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from oddsight.bounds import Count, Whole
 from oddsight.graphs.building import piece
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.patchwise import Patchwise
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import whole
 from oddsight.methods.standardising import Standard
 
 if TYPE_CHECKING:
@@ -53,13 +53,9 @@ class GMM(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    components: int = 5
-    dimensions: int = 32
-    sample_size: int = 10000
-
-    def __post_init__(self) -> None:
-        whole(self.name, components=self.components, dimensions=self.dimensions)
-        whole(self.name, least=2, sample_size=self.sample_size)
+    components: Count = 5
+    dimensions: Count = 32
+    sample_size: Annotated[int, Whole(2)] = 10000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Find the subspace, fit mixtures, keep the best; see :meth:`Method.fit`."""
@@ -165,8 +161,8 @@ class PatchGMM(Patchwise):
     summary: ClassVar[str] = "negative log density of each patch under a mixture of Gaussians"
     paper: ClassVar[str] = GMM.paper
 
-    components: int = 5
-    dimensions: int = 32
+    components: Count = 5
+    dimensions: Count = 32
 
     def of_vectors(self) -> GMM:
         """See :meth:`Patchwise.of_vectors`."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from oddsight.bounds import Count, Whole
 from oddsight.graphs.building import IR_VERSION, OPSET, chain, piece
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import whole
 
 if TYPE_CHECKING:
     from sklearn.tree import ExtraTreeRegressor
@@ -44,13 +44,9 @@ class IsolationForest(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    trees: int = 200
-    tree_size: int = 256
-    sample_size: int = 10000
-
-    def __post_init__(self) -> None:
-        whole(self.name, trees=self.trees)
-        whole(self.name, least=2, tree_size=self.tree_size, sample_size=self.sample_size)
+    trees: Count = 200
+    tree_size: Annotated[int, Whole(2)] = 256
+    sample_size: Annotated[int, Whole(2)] = 10000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Grow the trees; see :meth:`Method.fit`."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import Whole
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.kernels import log_kernel_sum
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import whole
 from oddsight.methods.standardising import Standard
 
 
@@ -35,10 +35,7 @@ class KDE(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    bank_size: int = 2000
-
-    def __post_init__(self) -> None:
-        whole(self.name, least=2, bank_size=self.bank_size)
+    bank_size: Annotated[int, Whole(2)] = 2000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Keep the embeddings and find the bandwidth; see :meth:`Method.fit`. Nothing is random but the draw."""

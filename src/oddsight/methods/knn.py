@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import Count
 from oddsight.graphs.building import piece
 from oddsight.methods import FeatureStream, Method, Reading, method, stacked
 from oddsight.methods.coreset import Coreset
@@ -30,8 +31,8 @@ class KNN(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    neighbours: int = 1
-    bank_size: int = 10000
+    neighbours: Count = 1
+    bank_size: Count = 10000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Fill the bank; see :meth:`Method.fit`."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 
+from oddsight.bounds import Count, Whole
 from oddsight.graphs.building import piece
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import whole
 from oddsight.methods.standardising import Standard
 
 _NOT_ZERO = 1e-10
@@ -36,12 +36,8 @@ class LOF(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    neighbours: int = 20
-    bank_size: int = 10000
-
-    def __post_init__(self) -> None:
-        whole(self.name, neighbours=self.neighbours)
-        whole(self.name, least=2, bank_size=self.bank_size)
+    neighbours: Count = 20
+    bank_size: Annotated[int, Whole(2)] = 10000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Measure the density around each embedding; see :meth:`Method.fit`. Nothing is random but the draw."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 
+from oddsight.bounds import Share, Whole
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.kernels import log_kernel_sum
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import share, whole
 from oddsight.methods.standardising import Standard
 
 _KERNEL_CACHE = 20
@@ -40,12 +40,8 @@ class OneClassSVM(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    nu: float = 0.1
-    bank_size: int = 2000
-
-    def __post_init__(self) -> None:
-        share(self.name, nu=self.nu)
-        whole(self.name, least=2, bank_size=self.bank_size)
+    nu: Share = 0.1
+    bank_size: Annotated[int, Whole(2)] = 2000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Find the support vectors; see :meth:`Method.fit`. Nothing is random but the draw."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 from threadpoolctl import threadpool_limits
 
+from oddsight.bounds import Real, Sigma
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
@@ -35,8 +36,8 @@ class PaDiM(Method):
     localises: ClassVar[bool] = True
     stride: ClassVar[int] = 16
 
-    shrinkage: float = 0.001
-    sigma: float = 1.0
+    shrinkage: Annotated[float, Real(least=0, most=1000)] = 0.001
+    sigma: Sigma = 1.0
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Accumulate means and covariances in one pass; see :meth:`Method.fit`. Nothing is random."""
@@ -69,7 +70,7 @@ class PaDiM(Method):
                 covariance = (moment[position] - outer) / (count - 1)
                 average = np.trace(covariance) / channels
                 covariance[np.diag_indices(channels)] += self.shrinkage * average + 1e-6
-                moment[position] = np.linalg.inv(np.linalg.cholesky(covariance)).T
+                moment[position] = _whitening(covariance)
         self.grid_ = (height, width)
         self.means_ = (mean + shift).astype(np.float32)
         self.whitening_ = moment
@@ -108,6 +109,13 @@ class PaDiM(Method):
 
 
 _BATCH = 16
+
+
+def _whitening(covariance: np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)).T)
+    except np.linalg.LinAlgError:
+        raise OddsightError("padim cannot invert its covariances: set a larger shrinkage, or add images") from None
 
 
 def _accumulate(pending: list[np.ndarray], mean: np.ndarray, moment: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 import onnx
 
+from oddsight.bounds import Count, Sigma
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
 from oddsight.methods import FeatureStream, Method, Reading, method
@@ -32,8 +33,8 @@ class PatchCore(Method):
     reads: ClassVar[Reading] = "patches"
     localises: ClassVar[bool] = True
 
-    bank_size: int = 1000
-    sigma: float = 1.0
+    bank_size: Count = 1000
+    sigma: Sigma = 1.0
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Fill the bank; see :meth:`Method.fit`."""

@@ -9,11 +9,11 @@ from typing import ClassVar, Self
 import onnx
 import onnx.compose
 
+from oddsight.bounds import Count, Sigma
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
 from oddsight.methods import FeatureStream, Method, Reading, Rows
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import positive, whole
 
 
 @dataclass
@@ -28,12 +28,11 @@ class Patchwise(Method):
     reads: ClassVar[Reading] = "patches"
     localises: ClassVar[bool] = True
 
-    sample_size: int = 10000
-    sigma: float = 1.0
+    sample_size: Count = 10000
+    sigma: Sigma = 1.0
 
     def __post_init__(self) -> None:
-        whole(self.name, sample_size=self.sample_size)
-        positive(self.name, sigma=self.sigma)
+        super().__post_init__()
         self.of_vectors()
 
     @abstractmethod

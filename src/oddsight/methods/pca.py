@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import onnx
 
+from oddsight.bounds import Share, Whole
 from oddsight.graphs.building import piece
 from oddsight.methods import FeatureStream, Method, Reading, method
 from oddsight.methods.patchwise import Patchwise
 from oddsight.methods.sampling import sample, sample_bytes, sample_count
-from oddsight.methods.settings import share, whole
 from oddsight.methods.standardising import Standard
 
 
@@ -35,12 +35,8 @@ class PCA(Method):
     reads: ClassVar[Reading] = "embedding"
     localises: ClassVar[bool] = False
 
-    variance: float = 0.95
-    sample_size: int = 10000
-
-    def __post_init__(self) -> None:
-        share(self.name, variance=self.variance)
-        whole(self.name, least=2, sample_size=self.sample_size)
+    variance: Share = 0.95
+    sample_size: Annotated[int, Whole(2)] = 10000
 
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
         """Find the components; see :meth:`Method.fit`. Nothing is random but the sample."""
@@ -90,7 +86,7 @@ class PatchPCA(Patchwise):
     summary: ClassVar[str] = "what the principal components of normal patches do not reconstruct"
     paper: ClassVar[str] = PCA.paper
 
-    variance: float = 0.95
+    variance: Share = 0.95
 
     def of_vectors(self) -> PCA:
         """See :meth:`Patchwise.of_vectors`."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import onnx
 
 from oddsight.backbones import DEFAULT, backbone
+from oddsight.bounds import Each, Share, Sigma, Text, Whole
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.features import patches
 from oddsight.graphs.maps import anomaly_map
 from oddsight.methods import method
-from oddsight.methods.settings import positive, share, whole
 from oddsight.methods.trained import Trained
 
 if TYPE_CHECKING:
@@ -45,17 +45,13 @@ class StudentTeacher(Trained):
     size: ClassVar[int | None] = 128
     multiple: ClassVar[int] = 32
 
-    teacher: str = DEFAULT
-    widths: tuple[int, ...] = (32, 64, 128)
-    hard: float = 0.1
-    sigma: float = 1.0
+    teacher: Annotated[str, Text()] = DEFAULT
+    widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (32, 64, 128)
+    hard: Share = 0.1
+    sigma: Sigma = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.widths = tuple(self.widths)
-        whole(self.name, **{f"width {number}": width for number, width in enumerate(self.widths, 1)})
-        positive(self.name, sigma=self.sigma)
-        share(self.name, hard=self.hard)
         if len(self.widths) != 3:
             raise OddsightError(f"{self.name}: widths must name three layers, not {len(self.widths)}")
 

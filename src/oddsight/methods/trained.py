@@ -6,17 +6,17 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import Choice, Each, Positive, Whole
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied
 from oddsight.methods import FeatureStream, Method, Reading
-from oddsight.methods.settings import positive, whole
 from oddsight.networks.libraries import require_training
 from oddsight.networks.settings import Epoch
 
@@ -82,23 +82,16 @@ class Trained(Method):
     multiple: ClassVar[int] = 16
     until_the_end: ClassVar[bool] = False
 
-    epochs: int = 0
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    augment: tuple[str, ...] = ()
-    sample_size: int = 20000
+    epochs: Annotated[int, Whole(0)] = 0
+    batch_size: Annotated[int, Whole(2)] = 32
+    learning_rate: Positive = 1e-3
+    augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))] = ()
+    sample_size: Annotated[int, Whole(FEWEST)] = 20000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.workplace = Workplace()
         self.curves_: tuple[Epoch, ...] = ()
-        whole(self.name, least=0, epochs=self.epochs)
-        whole(self.name, least=2, batch_size=self.batch_size)
-        whole(self.name, least=FEWEST, sample_size=self.sample_size)
-        positive(self.name, learning_rate=self.learning_rate)
-        self.augment = tuple(self.augment)
-        for name in self.augment:
-            if name not in AUGMENTATIONS:
-                raise OddsightError(f"{self.name}: no augmentation {name!r}: there are {', '.join(AUGMENTATIONS)}")
 
     @abstractmethod
     def network(self, side: int) -> PixelNetwork:

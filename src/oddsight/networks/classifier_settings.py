@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from oddsight.errors import OddsightError
+from oddsight.bounds import (
+    LARGEST_SEED,
+    Choice,
+    Each,
+    Flag,
+    NonNegative,
+    Positive,
+    Real,
+    Text,
+    Whole,
+    check_settings,
+)
 
 NETWORKS = ("compact", "wide", "textbook")
 """Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
@@ -14,6 +24,9 @@ NETWORKS = ("compact", "wide", "textbook")
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
 SHIFT = 0.125
 """By how much ``crop`` moves a picture at most where nothing else is said, as a share of its side."""
+
+MOST_PIXELS = 4096
+"""Of the side of what a classifier reads."""
 
 OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross-entropy", "logitnorm")
@@ -54,60 +67,28 @@ class ClassifierSettings:
         OddsightError: If a setting cannot work.
     """
 
-    network: str
-    size: int
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    head_rate: float = 1.0
-    first_size: int = 0
-    label_smoothing: float = 0.0
-    augment: tuple[str, ...] = ("flip", "crop")
-    shift: float = SHIFT
-    averaging: float = 0.995
-    loss: str = "cross-entropy"
-    extras: tuple[str, ...] = ()
-    extra_weight: float = 0.5
-    mirrored: bool = False
-    precision: str = "auto"
-    seed: int = 0
+    network: Annotated[str, Text()]
+    size: Annotated[int, Whole(8, MOST_PIXELS, label="size")]
+    epochs: Annotated[int, Whole(label="number of epochs")]
+    batch_size: Annotated[int, Whole(2, label="batch size")]
+    optimizer: Annotated[str, Choice("optimizer", OPTIMIZERS)]
+    learning_rate: Positive
+    weight_decay: NonNegative
+    head_rate: Annotated[float, Real(above=0, label="rate of the head")] = 1.0
+    first_size: Annotated[int, Whole(0, MOST_PIXELS, label="first size")] = 0
+    label_smoothing: Annotated[float, Real(least=0, below=1)] = 0.0
+    augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))] = ("flip", "crop")
+    shift: Annotated[float, Real(above=0, most=0.5)] = SHIFT
+    averaging: Annotated[float, Real(least=0, below=1)] = 0.995
+    loss: Annotated[str, Choice("loss", LOSSES)] = "cross-entropy"
+    extras: Annotated[tuple[str, ...], Each(Choice("extra", EXTRAS))] = ()
+    extra_weight: Annotated[float, Real(least=0, label="weight of the extras")] = 0.5
+    mirrored: Annotated[bool, Flag()] = False
+    precision: Annotated[str, Choice("precision", PRECISIONS)] = "auto"
+    seed: Annotated[int, Whole(0, LARGEST_SEED, label="seed")] = 0
 
     def __post_init__(self) -> None:
-        for what, values, known in (
-            ("optimizer", (self.optimizer,), OPTIMIZERS),
-            ("loss", (self.loss,), LOSSES),
-            ("precision", (self.precision,), PRECISIONS),
-            ("augmentation", self.augment, AUGMENTATIONS),
-            ("extra", self.extras, EXTRAS),
-        ):
-            for value in values:
-                if value not in known:
-                    raise OddsightError(f"no {what} {value!r}: there are {', '.join(known)}")
-        for what, count, least in (
-            ("size", self.size, 8),
-            ("first size", self.first_size, 0),
-            ("number of epochs", self.epochs, 1),
-            ("batch size", self.batch_size, 2),
-            ("seed", self.seed, 0),
-        ):
-            if count < least:
-                raise OddsightError(f"the {what} must be {least} or more, not {count}")
-        for what, rate in (("learning rate", self.learning_rate), ("rate of the head", self.head_rate)):
-            if not (math.isfinite(rate) and rate > 0):
-                raise OddsightError(f"the {what} must be above 0, not {rate:g}")
-        for what, share in (("label smoothing", self.label_smoothing), ("averaging", self.averaging)):
-            if not 0 <= share < 1:
-                raise OddsightError(f"the {what} must be at least 0 and below 1, not {share:g}")
-        if not 0 < self.shift <= 0.5:
-            raise OddsightError(f"the shift must be above 0 and at most 0.5, not {self.shift:g}")
-        for what, weight in (
-            ("weight decay", self.weight_decay),
-            ("weight of the extras", self.extra_weight),
-        ):
-            if not (math.isfinite(weight) and weight >= 0):
-                raise OddsightError(f"the {what} must be 0 or more, not {weight:g}")
+        check_settings(self, article="the ")
 
     @property
     def from_scratch(self) -> bool:

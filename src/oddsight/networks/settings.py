@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from oddsight.bounds import LARGEST_SEED, Choice, Each, Positive, Real, Text, Whole, check_settings
 from oddsight.errors import OddsightError
 
 OBJECTIVES = ("classes", "rotation", "simsiam")
@@ -24,36 +24,21 @@ class Settings:
         OddsightError: If a setting cannot work.
     """
 
-    backbone: str
-    objective: str
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    size: int
+    backbone: Annotated[str, Text()]
+    objective: Annotated[str, Choice("objective", OBJECTIVES)]
+    epochs: Annotated[int, Whole(label="number of epochs")]
+    learning_rate: Positive
+    batch_size: Annotated[int, Whole(label="batch size")]
+    size: Annotated[int, Whole(label="size")]
     freeze: str | None
-    augment: tuple[str, ...]
-    patience: int
-    validation: float
-    precision: str
-    seed: int
+    augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))]
+    patience: Annotated[int, Whole(label="patience")]
+    validation: Annotated[float, Real(above=0, below=1, label="validation share")]
+    precision: Annotated[str, Choice("precision", PRECISIONS)]
+    seed: Annotated[int, Whole(0, LARGEST_SEED, label="seed")]
 
     def __post_init__(self) -> None:
-        _require_known("objective", self.objective, OBJECTIVES)
-        _require_known("precision", self.precision, PRECISIONS)
-        for name in self.augment:
-            _require_known("augmentation", name, AUGMENTATIONS)
-        for what, value, least in (
-            ("number of epochs", self.epochs, 1),
-            ("batch size", self.batch_size, 1),
-            ("patience", self.patience, 1),
-            ("seed", self.seed, 0),
-        ):
-            if value < least:
-                raise OddsightError(f"the {what} must be {least} or more, not {value}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise OddsightError(f"the learning rate must be above 0, not {self.learning_rate:g}")
-        if not 0 < self.validation < 1:
-            raise OddsightError(f"the validation share must be above 0 and below 1, not {self.validation:g}")
+        check_settings(self, article="the ")
         self._check_objective()
 
     def _check_objective(self) -> None:
@@ -115,8 +100,3 @@ def finished(curves: Sequence[Epoch], settings: Bounds) -> bool:
     if not curves:
         return False
     return len(curves) >= settings.epochs or len(curves) - best(curves).epoch >= settings.patience
-
-
-def _require_known(what: str, name: str, names: Sequence[str]) -> None:
-    if name not in names:
-        raise OddsightError(f"no {what} {name!r}: there are {', '.join(names)}")

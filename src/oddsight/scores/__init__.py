@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import check_settings
 from oddsight.errors import DataError, OddsightError
 from oddsight.methods import METHODS
 from oddsight.scores.averaging import blocks
@@ -40,6 +41,15 @@ class Score(ABC):
     name: str
     summary: str
     paper: str
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are not within the bounds that their types declare; see :mod:`oddsight.bounds`.
+
+        Raises:
+            OddsightError: Naming the score, the setting, the value and what it may be.
+        """
+        if is_dataclass(self) and not isinstance(self, type):
+            check_settings(self, owner=self.name)
 
     def fit(self, embeddings: Vectors, labels: Labels, head: Head, *, seed: int) -> Self:
         """Learn from the training images of a classifier, which stay as they are.

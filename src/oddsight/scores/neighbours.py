@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from oddsight.bounds import Count
 from oddsight.graphs.building import piece
 from oddsight.methods import Rows
 from oddsight.methods.sampling import sample
-from oddsight.methods.settings import whole
 from oddsight.scores import Labels, Score, Vectors, score
 from oddsight.scores.energy import energy_lines
 from oddsight.scores.head import Head
@@ -39,11 +39,8 @@ class KNN(Score):
     summary = "distance of the embedding's direction to that of a near training image"
     paper = "Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022"
 
-    neighbours: int = 10
-    bank_size: int = 10000
-
-    def __post_init__(self) -> None:
-        whole(self.name, neighbours=self.neighbours, bank_size=self.bank_size)
+    neighbours: Count = 10
+    bank_size: Count = 10000
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         self.bank_ = _unit(sample(Rows(embeddings), self.bank_size, seed))
@@ -89,11 +86,8 @@ class NNGuide(Score):
     summary = "energy, guided by the likeness to confident training images"
     paper = "Park et al., Nearest Neighbor Guidance for Out-of-Distribution Detection, ICCV 2023"
 
-    neighbours: int = 10
-    bank_size: int = 10000
-
-    def __post_init__(self) -> None:
-        whole(self.name, neighbours=self.neighbours, bank_size=self.bank_size)
+    neighbours: Count = 10
+    bank_size: Count = 10000
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         from scipy.special import logsumexp

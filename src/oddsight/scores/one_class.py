@@ -7,10 +7,10 @@ from typing import Any
 
 import onnx
 
+from oddsight.bounds import Count
 from oddsight.errors import DataError, OddsightError
 from oddsight.methods import Method, Rows
 from oddsight.methods.sampling import sample
-from oddsight.methods.settings import whole
 from oddsight.scores import Labels, Score, Vectors
 from oddsight.scores.head import Head
 
@@ -37,15 +37,17 @@ class OneClass(Score):
     """
 
     method: Method
-    rows: int = 10000
+    rows: Count = 10000
 
     def __post_init__(self) -> None:
+        if not isinstance(self.method, Method):
+            raise OddsightError("a one-class score takes a method, such as oddsight.methods.METHODS['kde']()")
         if self.method.reads != "embedding":
             raise OddsightError(f"{self.method.name} reads {self.method.reads}, and a classifier has an embedding only")
         self.name = f"{PREFIX}{self.method.name}"
         self.summary = self.method.summary
         self.paper = self.method.paper
-        whole(self.name, rows=self.rows)
+        super().__post_init__()
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         if len(embeddings) < _FEWEST:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import Count, Whole
 from oddsight.graphs.building import piece
-from oddsight.methods.settings import whole
 from oddsight.scores import Labels, Score, Vectors, score
 from oddsight.scores.averaging import blocks, class_means
 from oddsight.scores.energy import energy_lines
@@ -43,12 +44,8 @@ class OpenMax(Score):
     summary = "the odds that the logits, by their distance to the class means, are of none"
     paper = "Bendale and Boult, Towards Open Set Deep Networks, CVPR 2016"
 
-    tail: int = 20
-    revised: int = 3
-
-    def __post_init__(self) -> None:
-        whole(self.name, revised=self.revised)
-        whole(self.name, least=_FEWEST, tail=self.tail)
+    tail: Annotated[int, Whole(_FEWEST)] = 20
+    revised: Count = 3
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         logits = head.logits(embeddings)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import onnx
 
+from oddsight.bounds import Positive, Share, Whole
 from oddsight.graphs.building import piece
-from oddsight.methods.settings import positive, share, whole
 from oddsight.scores import Labels, Score, Vectors, score
 from oddsight.scores.head import Head
 
@@ -138,12 +139,8 @@ class GEN(_OfLogits):
     summary = "how undecided the softmax probabilities are, the improbable classes included"
     paper = "Liu et al., GEN: Pushing the Limits of Softmax-Based Out-of-Distribution Detection, CVPR 2023"
 
-    gamma: float = 0.1
-    top: int = 100
-
-    def __post_init__(self) -> None:
-        share(self.name, gamma=self.gamma)
-        whole(self.name, least=2, top=self.top)
+    gamma: Share = 0.1
+    top: Annotated[int, Whole(2)] = 100
 
     def graph(self) -> onnx.ModelProto:
         """See :meth:`Score.graph`.
@@ -200,10 +197,7 @@ class ODIN(_OfLogits):
         "Liang et al., Enhancing the Reliability of Out-of-distribution Image Detection in Neural Networks, ICLR 2018"
     )
 
-    temperature: float = 1000.0
-
-    def __post_init__(self) -> None:
-        positive(self.name, temperature=self.temperature)
+    temperature: Positive = 1000.0
 
     def graph(self) -> onnx.ModelProto:
         """See :meth:`Score.graph`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import onnx
 
-from oddsight.errors import OddsightError
+from oddsight.bounds import Real, Share
 from oddsight.graphs.building import piece
-from oddsight.methods.settings import share
 from oddsight.scores import Labels, Score, Vectors, score
 from oddsight.scores.energy import energy_lines
 from oddsight.scores.head import Head
@@ -48,10 +48,7 @@ class ReAct(Score):
     summary = "energy, after large values of the embedding are cut off"
     paper = "Sun et al., ReAct: Out-of-distribution Detection With Rectified Activations, NeurIPS 2021"
 
-    quantile: float = 0.9
-
-    def __post_init__(self) -> None:
-        share(self.name, quantile=self.quantile)
+    quantile: Share = 0.9
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         self.head_ = head
@@ -81,12 +78,7 @@ class ASH(Score):
     summary = "energy, after all but the largest values of the embedding are dropped and those scaled up"
     paper = "Djurisic et al., Extremely Simple Activation Shaping for Out-of-Distribution Detection, ICLR 2023"
 
-    pruned: float = 0.9
-
-    def __post_init__(self) -> None:
-        share(self.name, pruned=self.pruned)
-        if self.pruned > 0.95:
-            raise OddsightError(f"{self.name}: pruned must be at most 0.95, not {self.pruned!r}")
+    pruned: Annotated[float, Real(above=0, most=0.95)] = 0.9
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         self.head_ = head
@@ -130,10 +122,7 @@ class DICE(Score):
     summary = "energy, with only those weights of the head that contribute most"
     paper = "Sun and Li, DICE: Leveraging Sparsification for Out-of-Distribution Detection, ECCV 2022"
 
-    pruned: float = 0.9
-
-    def __post_init__(self) -> None:
-        share(self.name, pruned=self.pruned)
+    pruned: Share = 0.9
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         contributions = embeddings.mean(axis=0, dtype=np.float64)[:, None] * head.weights

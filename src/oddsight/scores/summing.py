@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.bounds import Count, check_settings
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece, renamed
 from oddsight.graphs.running import run, session
 from oddsight.methods import Rows
 from oddsight.methods.sampling import sample
-from oddsight.methods.settings import whole
 from oddsight.scores import Labels, Score, Vectors
 from oddsight.scores.averaging import blocks
 from oddsight.scores.head import Head
@@ -37,16 +37,19 @@ class Sum(Score):
     """
 
     parts: tuple[Score, ...]
-    rows: int = 10000
+    rows: Count = 10000
 
     def __post_init__(self) -> None:
+        if not isinstance(self.parts, list | tuple) or not all(isinstance(part, Score) for part in self.parts):
+            raise OddsightError("a sum takes scores, such as those of oddsight.scores.by_name")
+        self.parts = tuple(self.parts)
         names = [part.name for part in self.parts]
         self.name = PLUS.join(names)
         if len(names) < 2 or len({*names}) < len(names):
             raise OddsightError(f"a sum takes at least two scores, each once, not {self.name!r}")
         self.summary = f"sum of {', '.join(names[:-1])} and {names[-1]}, each in units of its spread"
         self.paper = "; ".join(part.paper for part in self.parts)
-        whole("sum", rows=self.rows)
+        check_settings(self, owner="sum")
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         some = sample(Rows(embeddings), self.rows, seed)

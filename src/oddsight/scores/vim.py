@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import onnx
 
+from oddsight.bounds import Whole
 from oddsight.graphs.building import piece
-from oddsight.methods.settings import whole
 from oddsight.scores import Labels, Score, Vectors, score
 from oddsight.scores.averaging import blocks
 from oddsight.scores.energy import energy_lines
@@ -34,10 +35,7 @@ class ViM(Score):
     summary = "energy, and what of the embedding lies beside the principal space of the training images"
     paper = "Wang et al., ViM: Out-Of-Distribution with Virtual-logit Matching, CVPR 2022"
 
-    dimensions: int = 0
-
-    def __post_init__(self) -> None:
-        whole(self.name, least=0, dimensions=self.dimensions)
+    dimensions: Annotated[int, Whole(0)] = 0
 
     def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
         # What float32 leaves of a direction that the head does not have must not be inverted.
