@@ -1,4 +1,4 @@
-"""A zoo of TIFF files: both paths read the same pixels, those that the file declares, or refuse it for the same reason."""
+"""A zoo of TIFF files: both paths read the pixels that the file declares, or refuse it for the same reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from oddsight.errors import ImageError
 from oddsight.images import read_header, read_image, read_image_bytes, read_mask, read_picture
-from oddsight.reading import Reading
+from oddsight.reading import AS_DECLARED, Reading
 from oddsight.scenes.pictures import Picture
 from tiff_files import COLOUR_MAP, EXTRA, FILL_ORDER, NODATA, ORIENTATION, PREDICTOR, SUBFILE, page, write
 
@@ -34,7 +34,7 @@ def samples(count: int, bits: int = 8, kind: str = "u") -> np.ndarray:
     return RNG.integers(low, high, (HEIGHT, WIDTH, count), dtype=f"{kind}{stored // 8}")
 
 
-def read(path: Path, reading: Reading = Reading()) -> np.ndarray | str:
+def read(path: Path, reading: Reading = AS_DECLARED) -> np.ndarray | str:
     """What both paths read, in parts and at once; or why both refuse it."""
     try:
         plain = read_image(path, reading=reading)

@@ -1,28 +1,37 @@
-"""Reading pictures: any file, array or Pillow image becomes uint8 RGB ``[H, W, 3]``, or one clear error.
+"""Reading images: any file, array or Pillow image becomes uint8 RGB ``[H, W, 3]``, or one clear error.
 
-What becomes of each kind of picture depends on that picture alone, never on its values' range or its neighbours:
+What a file is, its content says, never its name. What becomes of each kind of image depends on what that image declares
+alone, never on its values' range or its neighbours:
 
 - EXIF or TIFF orientation: applied. A damaged EXIF block is ignored.
-- RGBA, LA, PA, and palette, grey or RGB with a transparent colour: composited over white.
+- RGBA, LA, PA, and palette, grey or RGB with a transparent colour: composited over white. In TIFF files an extra sample
+  is alpha only where the file says so (tag ExtraSamples), multiplied into the colours or not as it says.
 - Palette: its colours. Greyscale and 1-bit: replicated to three channels.
-- CMYK, YCbCr, LAB, HSV: converted by Pillow. Embedded colour profiles are not applied.
-- 16-bit greyscale: divided by 257 and rounded, so that 65535 becomes 255; never stretched. Pictures that keep 10 or
-  12 bits in 16-bit files come out dark.
-- 16-bit colour: Pillow's decoders keep the high byte. (Arrays of 16-bit colour are divided by 257.)
-- 32-bit integers that exceed 16 bits, and floating point: refused, as they have no fixed range.
-- Animations and multi-page files: the first frame.
+- White-is-zero TIFF files of every depth: inverted.
+- CMYK, YCbCr, LAB, HSV: converted by Pillow. CMYK JPEGs are taken for inverted, with Adobe's marker or without, as all
+  programs do that write them. Embedded colour profiles, gamma and rendering intents are not applied.
+- 16-bit greyscale: divided by 257 and rounded, so that 65535 becomes 255; never stretched. Images that keep 10 or
+  12 bits in 16-bit files come out dark; TIFF files that declare 10 or 12 bits do not.
+- 16-bit colour: the high byte. (Arrays of 16-bit colour are divided by 257.)
+- More than three bands: the first three, unless a :class:`~oddsight.reading.Reading` names others. Two are refused.
+- Signed, 32-bit and floating-point numbers: refused, as they have no fixed range, unless a reading gives a scale.
+- Pixels that a TIFF file marks as without data, or that are not finite: the mean colour of the others.
+- Animations and multi-page files: the first frame; of TIFF files, the first page that is no preview or mask of another.
 
-A picture that its decoder calls truncated or damaged is refused, never patched up. (Pillow's decoders pass over some
-damage in silence, such as a PNG whose compressed rows end early.)
+An image that its decoder calls truncated or damaged is refused, never patched up, and one that is intact but of a kind
+that is not read is refused for that reason. (Pillow's decoders pass over some damage in silence, such as a PNG whose
+compressed rows end early.)
 
-Only the formats listed in :data:`FORMATS` are tried, so that no other program (Ghostscript for EPS) is ever started,
-and the size is checked from the header before any pixel is decoded.
+TIFF files are read by :mod:`oddsight.tiff`, all others by Pillow. Only the formats listed in :data:`FORMATS` are tried,
+so that no other program (Ghostscript for EPS) is ever started, and the size is checked from the header before any pixel
+is decoded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import io
 import os
 import re
@@ -65,7 +74,10 @@ for _plugin in _PLUGINS.values():
         importlib.import_module(f"PIL.{_plugin}")
 
 FORMATS: tuple[str, ...] = tuple(name for name in _PLUGINS if name in Image.OPEN)
-"""The formats that are read, by Pillow's names. MPO is read as the JPEG that it begins with."""
+"""The formats that are read, by Pillow's names. MPO is read as the JPEG that it begins with. JPEG XL is read besides if
+the extra ``jxl`` is installed."""
+
+_JPEG_XL = importlib.util.find_spec("pylibjxl") is not None
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
@@ -295,7 +307,7 @@ def _mask_part(path: Path, size: tuple[int, int] | None, turn: int) -> MaskPixel
         values = strongest(*raster.read_samples())
     else:
         with _opened(path, MAX_PIXELS) as image:
-            image.load()
+            _load(image)
             lossy, orientation = image.format in LOSSY_FORMATS, _orientation(image.getexif)
             values = mask_values(image)
     pixels = marked_pixels(values, name, lossy=lossy)
@@ -455,9 +467,21 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     if failure is not None and unread_reason(name) is None:
         raise failure
     known = next((known for known, start in _KNOWN_STARTS.items() if re.match(start, head, re.DOTALL)), None)
+    if known == "JPEG XL":
+        return _jpeg_xl(file, name)
     if known is not None:
         raise ImageError(name, f"not an image that can be read: it is {known}, convert it to PNG or JPEG")
     raise ImageError(name, unread_reason(name) or f"not an image that can be read ({', '.join(FORMATS)})")
+
+
+def _jpeg_xl(file: IO[bytes], name: str) -> ImageFile.ImageFile:
+    if not _JPEG_XL:
+        raise ImageError(name, "not an image that can be read: JPEG XL takes pip install 'oddsight[jxl]'")
+    from pylibjxl.pillow_plugin import JxlImageFile
+
+    file.seek(0)
+    image: ImageFile.ImageFile = JxlImageFile(file)
+    return image
 
 
 def _admit(image: ImageFile.ImageFile | Raster, max_pixels: int, name: str) -> None:
@@ -483,9 +507,11 @@ def _rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
 
 def _load(image: Image.Image) -> None:
-    """Decode; the transparent colour of a PNG becomes one of those that Pillow makes of the file's depth."""
+    """Decode, and bring the transparent colour of a PNG, which has the file's depth, to that of the pixels."""
     layout = image.tile[0][3] if isinstance(image, ImageFile.ImageFile) and image.tile else None
     image.load()
+    if image.format == "JXL":  # whose decoder turns it already
+        image.info.pop("exif", None)
     transparent = image.info.get("transparency")
     if layout in _PNG_LEVELS and isinstance(transparent, int):
         image.info["transparency"] = transparent * _PNG_LEVELS[layout]

@@ -10,7 +10,7 @@ _DEVELOP = "develop it to TIFF, PNG or JPEG"
 
 _FORMATS = {
     "HEIC": ((".heic", ".heif", ".heics", ".heifs", ".hif"), _CONVERT),
-    "JPEG XL": ((".jxl",), _CONVERT),
+    "JPEG XL": ((".jxl",), "pip install 'oddsight[jxl]', or " + _CONVERT),
     "JPEG XR": ((".jxr", ".wdp", ".hdp"), _CONVERT),
     "JPEG-LS": ((".jls",), _CONVERT),
     "AVIF sequences": ((".avifs",), _CONVERT),
