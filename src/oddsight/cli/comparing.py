@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, app, listed, numbers
+from oddsight.cli.application import EXIT_ERROR, GroupBy, Quiet, app, listed, numbers
 
 
 @app.command()
@@ -33,6 +33,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
     normal: Annotated[str | None, typer.Option(metavar="CLASS", help="Of folders of classes, the normal one.")] = None,
     test_share: Annotated[float, typer.Option(help="Share of the normal class that is kept to test on.")] = 0.5,
     split_seed: Annotated[int, typer.Option(help="Of that division.")] = 0,
+    group_by: GroupBy = "auto",
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
@@ -69,6 +70,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
             normal=normal,
             test_share=test_share,
             split_seed=split_seed,
+            groups=group_by,
             false_alarm_rate=false_alarm_rate,
             memory=memory,
             jobs=jobs,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, Verdicts, app, listed, two_words
+from oddsight.cli.application import EXIT_ERROR, Confidence, GroupBy, Quiet, Verdicts, app, listed, two_words
 
 
 @app.command()
@@ -30,6 +30,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
     ] = None,
+    confidence: Confidence = None,
+    group_by: GroupBy = "auto",
     calibration_fraction: Annotated[
         float | None,
         typer.Option(
@@ -123,6 +125,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             size=size,
             score=score,
             false_alarm_rate=false_alarm_rate,
+            confidence=confidence,
+            groups=group_by,
             per_class=per_class,
             calibration_fraction=calibration_fraction,
             epochs=epochs,
@@ -152,6 +156,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         layers=listed(layers) if layers is not None else None,
         size=size,
         false_alarm_rate=false_alarm_rate,
+        confidence=confidence,
+        groups=group_by,
         calibration_fraction=calibration_fraction,
         memory=memory,
         seed=seed,
@@ -177,10 +183,10 @@ def _fit_normal(
     from oddsight import methods
     from oddsight.adaptation_output import say_some_epochs
     from oddsight.files import check_writable
-    from oddsight.fitting import FitPlan
     from oddsight.fitting import fit as learn
     from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted, say_plan
+    from oddsight.planning import FitPlan
     from oddsight.report.learning_curves import check_curves_path, write_curves
     from oddsight.terminal import complain, note, progress
 

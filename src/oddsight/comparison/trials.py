@@ -14,6 +14,7 @@ import numpy as np
 
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
 from oddsight.datasets.folder import find_images
+from oddsight.datasets.grouping import AUTO, Groups, group_images
 from oddsight.datasets.labelled import LabelledImage, from_mvtec
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import content_hash, read_image, read_mask
@@ -77,6 +78,22 @@ class Trial:
         """How many test images have a mask that marks something."""
         return sum(one.mask is not None for one in self.test)
 
+    def group_of(self, path: str) -> str:
+        """The group of an image to learn from, by its path with forward slashes, as :func:`oddsight.fit` takes it."""
+        return self._groups[path]
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return {image.path.as_posix(): image.unit for image in self.training}
+
+    @cached_property
+    def groups_fingerprint(self) -> str:
+        """SHA-256 over what images to learn from belong together, hex; names of groups do not matter."""
+        members: dict[str, list[str]] = {}
+        for image in self.training:
+            members.setdefault(image.unit, []).append(image.content)
+        return hashlib.sha256(json.dumps(sorted(map(sorted, members.values()))).encode()).hexdigest()
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the contents of all images and masks and which of them are normal, hex; names do not matter."""
@@ -86,7 +103,12 @@ class Trial:
 
 
 def read_trials(
-    sources: Sequence[Source], normal: str | None, test_share: float, split_seed: int, progress: Progress = silent
+    sources: Sequence[Source],
+    normal: str | None,
+    test_share: float,
+    split_seed: int,
+    groups: Groups = AUTO,
+    progress: Progress = silent,
 ) -> list[Trial]:
     """Read data sets.
 
@@ -96,6 +118,8 @@ def read_trials(
         normal: Of class folders, the one that is normal; the images of all others are anomalous.
         test_share: Of the normal class, the share of images that is kept out of learning to test on.
         split_seed: Of the division of the normal class.
+        groups: Which normal images belong together and are never divided; see
+            :data:`oddsight.datasets.grouping.Groups`.
         progress: Called with phase, done and total.
 
     Raises:
@@ -113,7 +137,7 @@ def read_trials(
             raise DataError(f"two data sets are called {name!r}: name them, as in {name}-2=FOLDER")
     for _, folder in named:
         _check_layout(folder, normal)
-    return [_trial(name, folder, normal, test_share, split_seed, progress) for name, folder in named]
+    return [_trial(name, folder, normal, test_share, split_seed, groups, progress) for name, folder in named]
 
 
 def _named(source: Source) -> tuple[str, Path]:
@@ -156,19 +180,19 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _trial(
-    name: str, folder: Path, normal: str | None, test_share: float, split_seed: int, progress: Progress
+    name: str, folder: Path, normal: str | None, test_share: float, split_seed: int, groups: Groups, progress: Progress
 ) -> Trial:
     errors: list[ImageError] = []
     if _is_mvtec(folder):
         learnt = folder / "train" / "good"
         collection = collect(learnt, progress=progress)
         labelled = from_mvtec(folder)
-        training, paths, images = collection.images, [learnt], labelled.images
+        training, paths, images = group_images(collection.images, groups), [learnt], labelled.images
         errors += labelled.problems
     else:
         assert normal is not None
         collection = collect(folder / normal, progress=progress)
-        kept, held = split(collection.images, test_share, split_seed)
+        kept, held = split(group_images(collection.images, groups), test_share, split_seed)
         training, paths = tuple(kept), [image.path for image in kept]
         images = tuple(LabelledImage(image.path, None) for image in held)
         for kind in _classes(folder):

@@ -17,6 +17,7 @@ import oddsight
 from oddsight import methods
 from oddsight.calibration import smallest_rate
 from oddsight.datasets.collection import ImageFile, Progress, look
+from oddsight.datasets.grouping import NONE
 from oddsight.errors import OddsightError
 from oddsight.files import atomic_write
 from oddsight.fitting import versions
@@ -102,7 +103,7 @@ def learnt(
         # Tiles of one white are the same picture, which a fit counts once.
         contents = {known.content for known in ordered_map(look, map(Path, images)) if isinstance(known, ImageFile)}
         options["false_alarm_rate"] = max(rate, smallest_rate(len(contents)))
-    return oddsight.fit(*images, method=variant.method, seed=seed, progress=progress, **options)
+    return oddsight.fit(*images, method=variant.method, seed=seed, groups=NONE, progress=progress, **options)
 
 
 def at_rate(model: Model, rate: float) -> Model:
