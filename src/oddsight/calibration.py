@@ -7,9 +7,9 @@ Laxhammar & Falkman 2010 for anomaly detection; Bates et al., Annals of Statisti
 
 That chance is over draws of the calibration images, too. For one set of ``n`` independent ones, of which ``l`` reach
 the threshold, the true rate is a draw from Beta(l, n + 1 - l), or lower where scores are equal (Vovk, Conditional
-validity of inductive conformal predictors, ACML 2012; Angelopoulos & Bates 2023). :func:`rate_range` says how far it may
-lie from the rate asked for. A *confidence* chooses the threshold so that the true rate is at most the one asked for in
-that share of draws (also Bates et al. 2023, calibration-conditional p-values).
+validity of inductive conformal predictors, ACML 2012; Angelopoulos & Bates 2023). :func:`rate_range` says how far it
+may lie from the rate asked for. A *confidence* chooses the threshold so that the true rate is at most the one asked for
+in that share of draws (also Bates et al. 2023, calibration-conditional p-values).
 
 Where images come in groups, such as photos of one part, calibration takes one of each, drawn by chance: groups are then
 exchangeable, and all of the above holds for an image of a new group, with ``n`` groups (subsampling; Dunn, Wasserman &

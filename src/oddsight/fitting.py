@@ -276,7 +276,7 @@ class _Watched:
 
     def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:
         self.features, self.phase, self.progress = features, phase, progress
-        self.shape = features.shape
+        self.shape, self.groups = features.shape, features.groups
         self.kept = kept
         self.summaries: list[NDArray[np.float32]] = []
 

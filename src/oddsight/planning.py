@@ -15,8 +15,8 @@ from oddsight.memory import MemoryPlan
 FEWEST = 8
 """The fewest distinct images that a fit takes."""
 
-_LEFT = 6
-"""And that any of its folds leaves to learn from: as many as of 8 images, in five."""
+_LEFT = 5
+"""And that any of its folds leaves to learn from."""
 
 _FRACTION = 0.25
 FOLDS = 5
