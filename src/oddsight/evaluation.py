@@ -14,6 +14,7 @@ from PIL import Image
 
 from oddsight import metrics
 from oddsight.bounds import check_seed
+from oddsight.calibration import alarms
 from oddsight.datasets.collection import Progress, seen, silent
 from oddsight.datasets.labelled import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
 from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
@@ -403,8 +404,8 @@ def _warnings(
             f"The trivial baseline '{name}' reaches an AUROC of {best:.3f}, no less than the model's "
             f"{image['auroc']:.3f}: on these images the model is not needed, or they differ by an artefact."
         )
-    rate = metadata.decision.false_alarm_rate
-    if rate is not None and _chance_of_alarms(counts, rate, metadata.calibration.images) < 0.01:
+    rate, confidence = metadata.decision.false_alarm_rate, metadata.decision.confidence
+    if rate is not None and _chance_of_alarms(counts, rate, metadata.calibration.scores, confidence) < 0.01:
         yield (
             f"{counts['flagged_normal']} of {counts['normal']} normal images were flagged at a rate of {rate:.2%}, "
             "more than chance explains (1 evaluation in 100): these normal images differ from those the model "
@@ -417,9 +418,11 @@ def _warnings(
         )
 
 
-def _chance_of_alarms(counts: Mapping[str, int], rate: float, calibration: int) -> float:
-    """The chance of as many false alarms or more, over draws of both test and calibration images."""
+def _chance_of_alarms(
+    counts: Mapping[str, int], rate: float, calibration: int, confidence: float | None = None
+) -> float:
+    """The chance of as many false alarms or more, over draws of both test images and ``calibration`` scores."""
     from scipy.stats import betabinom
 
-    alarms = max(1, int(rate * (calibration + 1) * (1 + 1e-9)))
-    return float(betabinom(counts["normal"], alarms, calibration + 1 - alarms).sf(counts["flagged_normal"] - 1))
+    reached = max(1, alarms(calibration, rate, confidence))
+    return float(betabinom(counts["normal"], reached, calibration + 1 - reached).sf(counts["flagged_normal"] - 1))

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.bounds import check_number, check_seed
-from oddsight.calibration import DEFAULT_RATE, advised_rate, check_rate, decide, images_needed, smallest_rate
+from oddsight.calibration import check_confidence, check_rate, decide
 from oddsight.datasets.collection import (
     Collection,
     ImageFile,
@@ -30,8 +30,8 @@ from oddsight.datasets.collection import (
     pack,
     seen,
     silent,
-    split,
 )
+from oddsight.datasets.grouping import AUTO, Groups, group_images
 from oddsight.datasets.labelled import require_normal_folders
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
@@ -39,7 +39,7 @@ from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.graphs.outputs import read_score
 from oddsight.graphs.running import run, session
-from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
+from oddsight.memory import parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
     BackboneInfo,
@@ -58,38 +58,10 @@ from oddsight.methods.trained import Trained, Workplace
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
+from oddsight.planning import FEWEST, FOLDS, FitPlan, make_plan
 from oddsight.reading import Reading
 
-FEWEST = 8
-"""The fewest distinct images that a fit takes."""
-
-_FRACTION = 0.25
-_FOLDS = 5
 _CHECKED = 3
-
-
-@dataclass(frozen=True)
-class FitPlan:
-    """What a fit is about to do, known before it starts.
-
-    Attributes:
-        collection: The images.
-        training: Those it learns from.
-        calibration: Those it is calibrated on; all of them if ``kind`` is ``cross``.
-        kind: ``split`` or ``cross``, see :class:`oddsight.metadata.CalibrationInfo`.
-        rate: The false-alarm rate of the decision.
-        memory: How the budget is divided.
-        adapted: How many of the calibration images the backbone was adapted to: on them it may do better than on new
-            ones, and the false-alarm rate is then not guaranteed.
-    """
-
-    collection: Collection
-    training: Sequence[ImageFile]
-    calibration: Sequence[ImageFile]
-    kind: str
-    rate: float
-    memory: MemoryPlan
-    adapted: int = 0
 
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
@@ -99,7 +71,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     layers: Sequence[str] | None = None,
     size: int | None = None,
     false_alarm_rate: float | None = None,
+    confidence: float | None = None,
     calibration_fraction: float | None = None,
+    groups: Groups = AUTO,
     memory: str | int | None = None,
     seed: int = 0,
     bands: tuple[int, ...] | None = None,
@@ -123,9 +97,15 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         size: Side in pixels to which images are brought; by default the backbone's.
         false_alarm_rate: Share of normal images that may be flagged. By default 1 %, or the smallest rate that the
             number of images can promise.
+        confidence: With which the true rate is to be at most that, such as 0.95. The true rate depends on which images
+            the threshold was calibrated on: without a confidence it is at most that on average over draws of them; see
+            :func:`oddsight.calibration.decide`.
         calibration_fraction: Share of the images kept out of training for calibration. By default a quarter if that
             is enough for the rate, otherwise 0: then every image is scored by a model that did not see it (five
             folds), and the final model learns from all.
+        groups: Which images belong together, such as photos of one part: they are never on both sides of a split, and
+            calibration takes one of each group, so that the rate holds for an image of a new one. By default near
+            copies are found; see :data:`oddsight.datasets.grouping.Groups`.
         memory: The budget of the whole process, such as ``1GB``, which is the default; 3 GB for methods that train a
             network.
         seed: Of every random choice.
@@ -143,7 +123,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         on_epoch: Called with each new row of the learning curves of a method that trains a network.
 
     Raises:
-        DataError: No images, fewer than 8 distinct ones, or too few for the rate; or verdicts that are not two words.
+        DataError: No images, fewer than 8 distinct ones, or too few images or groups for the rate; an image without a
+            group; or verdicts that are not two words.
         MemoryBudgetError: The budget cannot hold the work.
         OddsightError: Any setting that cannot work.
     """
@@ -158,19 +139,23 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     extractor = Extractor(network, stages, (chosen.size or network.size) if size is None else size, chosen.reads)
     network.check_layers(extractor.layers)
     network.shapes(extractor.stages, extractor.size)
-    _check_settings(false_alarm_rate, calibration_fraction, seed)
+    _check_settings(false_alarm_rate, confidence, calibration_fraction, seed)
     words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
     require_normal_folders(paths)
     collection = collect(*paths, reading=Reading(bands, scale), progress=progress)
     _check_collection(collection, paths)
+    grouped = group_images(collection.images, groups, paths=paths, progress=progress)
+    collection = replace(collection, images=grouped)
     weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
         budget, collection.images, extractor.size, activations=network.activations, weights=weights
     )
     chosen.require(memory_plan.method, extractor.shape, len(collection.images))
-    plan = _plan(collection, false_alarm_rate, calibration_fraction, memory_plan, seed)
+    near_copies = isinstance(groups, str) and groups == AUTO
+    asked = (false_alarm_rate, confidence)
+    plan = make_plan(collection, asked, calibration_fraction, memory_plan, seed, near_copies=near_copies)
     adapted = _adapted(network)
     plan = replace(plan, adapted=sum(map(seen(adapted), (image.content for image in plan.calibration))))
     on_plan(plan)
@@ -194,10 +179,12 @@ def _adapted(network: Backbone) -> str:
     return str((read_adaptation(network.path) or {}).get("images_seen", ""))
 
 
-def _check_settings(rate: float | None, fraction: float | None, seed: int) -> None:
+def _check_settings(rate: float | None, confidence: float | None, fraction: float | None, seed: int) -> None:
     check_seed(seed)
     if rate is not None:
         check_rate(rate)
+    if confidence is not None:
+        check_confidence(confidence)
     if fraction is not None:
         check_number(fraction, "the calibration fraction")
     if fraction is not None and not 0 <= fraction < 1:
@@ -210,28 +197,6 @@ def _check_collection(collection: Collection, paths: Sequence[str | os.PathLike[
         raise DataError(f"all {len(collection.duplicates) + 1} images in {where} are identical")
     if count < FEWEST:
         raise DataError(f"{where} holds {count} distinct images, and learning takes at least {FEWEST}")
-
-
-def _plan(collection: Collection, rate: float | None, fraction: float | None, memory: MemoryPlan, seed: int) -> FitPlan:
-    images = collection.images
-    wanted = DEFAULT_RATE if rate is None else rate
-    if fraction is None:
-        fraction = _FRACTION if int(np.ceil(_FRACTION * len(images))) >= images_needed(wanted) else 0.0
-    training, held = split(images, fraction, seed) if fraction else (list(images), list(images))
-    if len(training) < FEWEST:
-        raise DataError(
-            f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to learn from, and "
-            f"that takes at least {FEWEST}"
-        )
-    if len(held) < images_needed(wanted):
-        if rate is not None:
-            raise DataError(
-                f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images, and there "
-                f"are {len(held):,}: add normal images or ask for {advised_rate(len(held)):.3g} or more"
-            )
-        wanted = smallest_rate(len(held))
-    kind = "split" if fraction else "cross"
-    return FitPlan(collection, training, held, kind, wanted, memory)
 
 
 class _Job:
@@ -266,8 +231,9 @@ class _Job:
         return chain([copied(self.extractor.graph), neighbours, method.graph()], [*_outputs(method), "nearest"])
 
     def cross_scores(self, method: Method) -> NDArray[np.float32]:
-        """Score every image by a model that did not see it."""
-        parts = folds(self.plan.training, min(_FOLDS, len(self.plan.training)), self.seed)
+        """Score every calibration image by a model that saw neither it nor any of its group."""
+        calibration = {image.content for image in self.plan.calibration}
+        parts = folds(self.plan.training, min(FOLDS, len(calibration)), self.seed)
         scores = []
         for number, part in enumerate(parts, 1):
             others = [image for other in parts if other is not part for image in other]
@@ -275,7 +241,7 @@ class _Job:
             others.sort(key=lambda image: image.content)
             one = deepcopy(method)
             self.learned(one, others, name)
-            scores.append(self.scores(one, part, name))
+            scores.append(self.scores(one, [image for image in part if image.content in calibration], name))
         return np.concatenate(scores)
 
     def scores(self, method: Method, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
@@ -322,7 +288,7 @@ class _Watched:
 
     def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:
         self.features, self.phase, self.progress = features, phase, progress
-        self.shape = features.shape
+        self.shape, self.groups = features.shape, features.groups
         self.kept = kept
         self.summaries: list[NDArray[np.float32]] = []
 
@@ -347,7 +313,7 @@ def _model(
     adapted: str,
 ) -> Model:
     """Add calibration and metadata to the graph."""
-    decision = decide(scores, plan.rate)
+    decision = decide(scores, plan.rate, plan.confidence)
     curves = method.curves_ if isinstance(method, Trained) else ()
     whole = chain([graph, calibrating(scores)], _all_outputs(method))
     metadata = Metadata.create(
@@ -374,10 +340,11 @@ def _model(
         ),
         calibration=CalibrationInfo(
             kind="cross" if plan.kind == "cross" else "split",
-            images=len(scores),
-            folds=min(_FOLDS, len(scores)) if plan.kind == "cross" else 1,
+            images=plan.held,
+            folds=min(FOLDS, len(scores)) if plan.kind == "cross" else 1,
+            groups=plan.groups,
         ),
-        decision=DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate),
+        decision=DecisionInfo(**asdict(decision)),
         # Training images are in the order of their contents, as packing puts them.
         explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=method.voices(extractor.layers)),
         reading=reading_info(plan.training[0].reading),

@@ -8,6 +8,7 @@ from pathlib import Path
 from oddsight.labelled.evaluation import ClassEvaluation
 from oddsight.labelled.fitting import LabelledPlan
 from oddsight.networks.settings import Epoch
+from oddsight.output import say_groups
 from oddsight.studies.results import Study
 from oddsight.terminal import complain, console, note, percent, shown, table
 
@@ -24,9 +25,11 @@ def say_labelled_plan(plan: LabelledPlan, quiet: bool) -> None:
         note(f"{parts.duplicates:,} duplicates are used once", quiet=quiet)
     names = ", ".join(map(shown, parts.training.classes[:_MOST])) + ", ..." * (len(parts.training.classes) > _MOST)
     note(f"{len(parts.training.classes)} classes: {names}", quiet=quiet)
+    say_groups(parts.images, quiet, near_copies=plan.near_copies)
+    groups = f"one of each of {parts.groups:,} groups of " if parts.groups is not None else ""
     note(
         f"learning from {len(parts.training):,} images, fitting probabilities on {len(parts.validation):,} and "
-        f"calibrating on {len(parts.calibration):,} others",
+        f"calibrating on {groups}{parts.held:,} others",
         quiet=quiet,
     )
 

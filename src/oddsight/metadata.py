@@ -103,13 +103,23 @@ class CalibrationInfo(_Section):
 
     ``split``: from images kept out of training. ``cross``: each image scored by a model that did not see it.
     ``groups``: how many groups of related images (such as photos of one part) the calibration images came in, where
-    they did; only in schema 5.
+    they did, and there is one score for each; only in schema 5.
     """
 
     kind: Literal["split", "cross"]
     images: _Positive
     folds: _Positive
     groups: _Positive | None = None
+
+    @property
+    def scores(self) -> int:
+        """How many calibration scores there are: one for each image, or for each group."""
+        return self.images if self.groups is None else self.groups
+
+    @property
+    def what(self) -> str:
+        """What the scores are of."""
+        return "calibration images" if self.groups is None else "groups of calibration images"
 
 
 class DecisionInfo(_Section):

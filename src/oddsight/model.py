@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -91,38 +91,50 @@ class Model:
 
     @property
     def fewest(self) -> int:
-        """Calibration images that a rate rests on: all, or the fewest of a class where each has its own."""
+        """Calibration images, or groups, that a rate rests on: all, or the fewest of a class where each has its own."""
         return self._file.fewest
 
     @property
     def decision(self) -> Decision:
         """When an image counts as anomalous."""
-        return Decision(self.metadata.decision.threshold, self.metadata.decision.false_alarm_rate)
+        return Decision(**self.metadata.decision.model_dump())
 
-    def with_decision(self, *, false_alarm_rate: float | None = None, threshold: float | None = None) -> Self:
+    def with_decision(
+        self,
+        *,
+        false_alarm_rate: float | None = None,
+        threshold: float | None = None,
+        confidence: float | None = None,
+    ) -> Self:
         """The same model with another decision; its graph, and so every score and p-value, stays as it is.
 
         Args:
             false_alarm_rate: At most this share of normal images is flagged.
             threshold: Or: a raw score, set by hand.
+            confidence: With the rate: the share of draws of calibration images in which the true rate is at most that;
+                see :func:`oddsight.calibration.decide`. Without it the new decision has none, whatever the old had.
 
         Raises:
-            DataError: If neither or both are given, or the rate takes more calibration images.
+            DataError: If neither or both are given, a confidence goes with a threshold, or the rate takes more
+                calibration images.
         """
         if (false_alarm_rate is None) == (threshold is None):
             raise DataError("give either a false-alarm rate or a threshold")
         if threshold is not None:
             check_number(threshold, "the threshold")
+        if threshold is not None and confidence is not None:
+            raise DataError("a threshold set by hand has no confidence: give a false-alarm rate instead")
         known = self.metadata.classes
         # First the classes, which need more images: what they say is enough is enough for all.
-        thresholds = self._class_thresholds(known.names, false_alarm_rate) if known is not None else None
+        thresholds = self._class_thresholds(known.names, false_alarm_rate, confidence) if known is not None else None
         if false_alarm_rate is not None:
-            decision = decide(self.calibration_scores, false_alarm_rate)
+            what = self.metadata.calibration.what
+            decision = decide(self.calibration_scores, false_alarm_rate, confidence, what=what)
         else:
             decision = Decision(float(threshold), None)  # type: ignore[arg-type]
             if not np.isfinite(decision.threshold):
                 raise DataError("the threshold must be a finite number")
-        info = DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
+        info = DecisionInfo(**asdict(decision))
         metadata = self.metadata.model_copy(update={"decision": info})
         if known is not None:
             metadata = metadata.model_copy(update={"classes": known.model_copy(update={"thresholds": thresholds})})
@@ -160,11 +172,27 @@ class Model:
                 entry.value = metadata.at_lowest_version().to_json()
         return self.from_bytes(proto.SerializeToString(deterministic=True))
 
-    def _class_thresholds(self, names: Sequence[str], rate: float | None) -> list[float] | None:
+    @property
+    def true_rate_range(self) -> tuple[float, float] | None:
+        """Between which values the true false-alarm rate lies in 95 of 100 draws of calibration images.
+
+        The threshold depends on which images it was calibrated on, and so does the rate that it has in truth; see
+        :func:`oddsight.calibration.rate_range`. Where each class has a calibration of its own, it is that of the
+        rarest. None for a threshold that was set by hand.
+        """
+        return self._file.true_rate_range
+
+    def _class_thresholds(
+        self, names: Sequence[str], rate: float | None, confidence: float | None
+    ) -> list[float] | None:
         classes = self._file.calibration_classes
         if classes is None or rate is None:
             return None
-        return list(decide_by_class(self.calibration_scores, classes, names, rate))
+        return list(
+            decide_by_class(
+                self.calibration_scores, classes, names, rate, confidence, what=self.metadata.calibration.what
+            )
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:

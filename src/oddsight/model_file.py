@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from oddsight.calibration import decide, decide_by_class
+from oddsight.calibration import alarms, decide, decide_by_class, rate_range
 from oddsight.errors import DataError, ModelError, plain
 from oddsight.graphs.building import digest
 from oddsight.graphs.calibrating import calibration_classes, calibration_scores
@@ -45,10 +45,18 @@ class ModelFile:
 
     @property
     def fewest(self) -> int:
-        """Calibration images that a rate rests on: all, or the fewest of a class where each has its own."""
+        """Calibration images, or groups, that a rate rests on: all, or the fewest of a class where each has its own."""
         if self.calibration_classes is None or self.metadata.classes is None:
             return len(self.calibration)
         return int(np.bincount(self.calibration_classes, minlength=len(self.metadata.classes.names)).min())
+
+    @property
+    def true_rate_range(self) -> tuple[float, float] | None:
+        """Of the decision, see :attr:`oddsight.Model.true_rate_range`."""
+        decision = self.metadata.decision
+        if decision.false_alarm_rate is None:
+            return None
+        return rate_range(self.fewest, alarms(self.fewest, decision.false_alarm_rate, decision.confidence))
 
 
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
@@ -185,13 +193,17 @@ def _checked_calibration(proto: onnx.ModelProto, metadata: Metadata) -> NDArray[
         scores = calibration_scores(proto)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ModelError("its calibration scores are damaged") from error
-    if scores is None or scores.ndim != 1 or len(scores) != metadata.calibration.images:
+    if scores is None or scores.ndim != 1 or len(scores) != metadata.calibration.scores:
         raise ModelError("its calibration scores are missing or not as many as it says")
     if not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
         raise ModelError("its calibration scores are not finite and ascending")
-    rate = metadata.decision.false_alarm_rate
+    if metadata.calibration.scores > metadata.calibration.images:
+        raise ModelError("its calibration images are fewer than their groups")
+    rate, confidence = metadata.decision.false_alarm_rate, metadata.decision.confidence
+    if rate is None and confidence is not None:
+        raise ModelError("its threshold was set by hand, which has no confidence")
     try:
-        if rate is not None and decide(scores, rate).threshold != metadata.decision.threshold:
+        if rate is not None and decide(scores, rate, confidence).threshold != metadata.decision.threshold:
             raise ModelError("its threshold does not follow from its calibration scores")
     except DataError as error:
         raise ModelError(f"its threshold cannot be right: {error}") from error
@@ -202,6 +214,7 @@ def _checked_classes(
     proto: onnx.ModelProto, metadata: Metadata, scores: NDArray[np.float32]
 ) -> NDArray[np.int64] | None:
     known, rate = metadata.classes, metadata.decision.false_alarm_rate
+    confidence = metadata.decision.confidence
     try:
         classes = calibration_classes(proto)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
@@ -217,7 +230,7 @@ def _checked_classes(
     expected = None
     if classes is not None and rate is not None:
         try:
-            expected = list(decide_by_class(scores, classes, known.names, rate))
+            expected = list(decide_by_class(scores, classes, known.names, rate, confidence))
         except DataError as error:
             raise ModelError(f"its thresholds cannot be right: {error}") from error
     if known.thresholds != expected:

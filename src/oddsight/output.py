@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from oddsight.backbones.catalogue import Offer
 from oddsight.backbones.description import Description
 from oddsight.calibration import advised_rate, smallest_rate
 from oddsight.datasets.check import CheckReport
-from oddsight.datasets.collection import unpacked
+from oddsight.datasets.collection import ImageFile, count_groups, unpacked
 from oddsight.datasets.folder import others_ignored
 from oddsight.evaluation import Evaluation
 from oddsight.files import write_bytes
-from oddsight.fitting import FitPlan
 from oddsight.model import Model
 from oddsight.model_file import ModelFile
+from oddsight.planning import FitPlan
 from oddsight.terminal import complain, console, note, percent, shown, table
 
 
@@ -39,10 +40,13 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
         complain(error)
     if plan.collection.duplicates:
         note(f"{len(plan.collection.duplicates):,} duplicates are used once", quiet=quiet)
+    say_groups(plan.collection.images, quiet, near_copies=plan.near_copies)
+    groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
     if plan.kind == "split":
-        how = f"learning from {len(plan.training):,} images, calibrating on {len(plan.calibration):,} others"
+        others = f"{groups}{plan.held:,} others"
+        how = f"learning from {len(plan.training):,} images, calibrating on {others}"
     else:
-        how = f"learning from {len(plan.training):,} images, calibrating on the same by cross-conformal folds"
+        how = f"learning from {len(plan.training):,} images, calibrating on {groups}the same by cross-conformal folds"
     note(how, quiet=quiet)
     if plan.adapted:
         note(
@@ -51,6 +55,31 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
             quiet=quiet,
         )
     note(f"memory budget {plan.memory}", quiet=quiet)
+
+
+def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -> None:
+    """Say which images belong together, if any do.
+
+    Args:
+        images: With their groups.
+        quiet: Whether to say nothing.
+        near_copies: Whether these are near copies that were found, rather than named.
+    """
+    sizes = Counter(image.group for image in images if image.group)
+    groups = count_groups(images)
+    if groups == len(images):
+        return
+    if not near_copies:
+        note(f"{len(images):,} images form {groups:,} groups: calibration counts groups", quiet=quiet)
+        return
+    first = next(image for image in images if image.group)
+    second = next(image for image in images if image.group == first.group and image is not first)
+    note(
+        f"{sizes.total():,} of {len(images):,} images are near copies of others, such as {first.path.name} and "
+        f"{second.path.name}: all images form {groups:,} groups, which are not divided, and calibration counts them "
+        "(--group-by names groups, --group-by none counts images)",
+        quiet=quiet,
+    )
 
 
 def say_fitted(model: Model, path: Path, copies: Path | None, quiet: bool) -> None:
@@ -73,14 +102,23 @@ def _say_rate(model: Model, quiet: bool) -> None:
         note(f"{verb} scores above {decision.threshold:.6g}, set by hand", quiet=quiet)
         return
     whose = "normal images" if known is None else "images of the known classes"
-    above, images = f"{decision.threshold:.6g}", "calibration images"
+    above, images = f"{decision.threshold:.6g}", model.metadata.calibration.what
     if known is not None and known.thresholds is not None:
         whose = "the images taken for each class"
         above = f"{min(known.thresholds):.6g} to {max(known.thresholds):.6g}, by the class"
-        images = "calibration images of the rarest class"
-    least = f"with {model.fewest:,} {images} the smallest possible is {percent(advised_rate(model.fewest))}"
+        images += " of the rarest class"
+    possible = advised_rate(model.fewest, decision.confidence)
+    least = f"with {model.fewest:,} {images} the smallest possible is {percent(possible)}"
     rate = f"{verb} at most {percent(decision.false_alarm_rate)} of {whose}"
+    if decision.confidence is not None:
+        rate += f", with a confidence of {percent(decision.confidence)}"
     note(f"{rate}: scores above {above}; {least}", quiet=quiet)
+    low, high = model.true_rate_range or (0.0, 1.0)
+    note(
+        f"the true rate depends on which {images} there were: it lies between {percent(low)} and {percent(high)} in 95 "
+        "of 100 draws of them",
+        quiet=quiet,
+    )
 
 
 _MOST = 10
@@ -180,13 +218,15 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         packed = content["explanation"].pop("normals")
         content["explanation"] = {"images": len(unpacked(packed)), **content["explanation"]}
     content["calibration"] |= {
-        "smallest_rate": smallest_rate(file.fewest),
+        "smallest_rate": smallest_rate(file.fewest, file.metadata.decision.confidence),
         "scores": {
             "min": float(scores[0]),
             "median": float(scores[len(scores) // 2]),
             "max": float(scores[-1]),
         },
     }
+    if file.true_rate_range is not None:
+        content["decision"]["true_rate_range_95"] = list(file.true_rate_range)
     if file.metadata.verdicts is None:
         del content["verdicts"]
     content["bytes"] = len(file.content)

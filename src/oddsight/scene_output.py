@@ -70,7 +70,8 @@ def promise(model: Model, tilings: Sequence[Tiling]) -> str | None:
         return None
     images = len(model.calibration_scores)
     lacking = (
-        f"A rate of {rate:g} for a scene of {most:,} tiles takes {images_needed(rate / most):,} calibration images, "
+        f"A rate of {rate:g} for a scene of {most:,} tiles takes "
+        f"{images_needed(rate / most, model.decision.confidence):,} {model.metadata.calibration.what}, "
         f"and there are {images:,}: flagged is what is beyond all of them, "
     )
     if decided.false_alarm_rate is not None:

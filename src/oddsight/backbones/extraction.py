@@ -114,6 +114,12 @@ class Features:
         other.images = list(images)
         return other
 
+    @property
+    def groups(self) -> NDArray[np.intp]:
+        """For each image the first position in its group, ``[n]``."""
+        firsts: dict[str, int] = {}
+        return np.array([firsts.setdefault(image.unit, at) for at, image in enumerate(self.images)], np.intp)
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -32,6 +32,22 @@ Verdicts = Annotated[
     ),
 ]
 
+GroupBy = Annotated[
+    str,
+    typer.Option(
+        metavar="PATTERN|FILE.csv|none",
+        help="Which images belong together, such as photos of one part: a regular expression over paths with one pair "
+        "of brackets, such as '(part[0-9]+)_', a CSV file with the columns path and group, or none. [default: near "
+        "copies are found]",
+        show_default=False,
+    ),
+]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        help="With which the true rate is to be at most the one asked for, such as 0.95. [default: it is on average]"
+    ),
+]
 Bands = Annotated[
     str | None,
     typer.Option("--bands", metavar="R,G,B", help="Bands of TIFF files, from 1: three, or one that is grey."),

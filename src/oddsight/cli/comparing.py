@@ -10,6 +10,7 @@ import typer
 from oddsight.cli.application import (
     EXIT_ERROR,
     Bands,
+    GroupBy,
     Quiet,
     Scale,
     app,
@@ -44,6 +45,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
     normal: Annotated[str | None, typer.Option(metavar="CLASS", help="Of folders of classes, the normal one.")] = None,
     test_share: Annotated[float, typer.Option(help="Share of the normal class that is kept to test on.")] = 0.5,
     split_seed: Annotated[int, typer.Option(help="Of that division.")] = 0,
+    group_by: GroupBy = "auto",
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
@@ -89,6 +91,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
             normal=normal,
             test_share=test_share,
             split_seed=split_seed,
+            groups=group_by,
             false_alarm_rate=false_alarm_rate,
             bands=reading.bands,
             scale=reading.scale,

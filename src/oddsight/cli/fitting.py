@@ -10,6 +10,8 @@ import typer
 from oddsight.cli.application import (
     EXIT_ERROR,
     Bands,
+    Confidence,
+    GroupBy,
     Quiet,
     Scale,
     Verdicts,
@@ -41,6 +43,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
     ] = None,
+    confidence: Confidence = None,
+    group_by: GroupBy = "auto",
     calibration_fraction: Annotated[
         float | None,
         typer.Option(
@@ -138,6 +142,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             size=size,
             score=score,
             false_alarm_rate=false_alarm_rate,
+            confidence=confidence,
+            groups=group_by,
             per_class=per_class,
             calibration_fraction=calibration_fraction,
             epochs=epochs,
@@ -168,6 +174,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         layers=listed(layers) if layers is not None else None,
         size=size,
         false_alarm_rate=false_alarm_rate,
+        confidence=confidence,
+        groups=group_by,
         calibration_fraction=calibration_fraction,
         memory=memory,
         seed=seed,
@@ -194,11 +202,11 @@ def _fit_normal(
 ) -> None:
     from oddsight import methods
     from oddsight.adaptation_output import say_some_epochs
-    from oddsight.fitting import FitPlan
     from oddsight.fitting import fit as learn
     from oddsight.normals import normals_path, write_normals
     from oddsight.output import say_fitted, say_plan
     from oddsight.outputs import check_outputs
+    from oddsight.planning import FitPlan
     from oddsight.report.learning_curves import check_curves_path, write_curves
     from oddsight.terminal import complain, note, progress
 

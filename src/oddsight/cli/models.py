@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import ModelPath, Quiet, Verdicts, app, two_words
+from oddsight.cli.application import Confidence, ModelPath, Quiet, Verdicts, app, two_words
 
 
 @app.command()
@@ -15,6 +15,7 @@ def threshold(
     model: ModelPath,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="NEW.onnx", help="Where to write the new file.")],
     false_alarm_rate: Annotated[float | None, typer.Option(help="The new rate.")] = None,
+    confidence: Confidence = None,
     score: Annotated[float | None, typer.Option(help="Or: a raw score, set by hand.")] = None,
     verdicts: Verdicts = None,
     quiet: Quiet = False,
@@ -27,11 +28,13 @@ def threshold(
     given = [option for option in (false_alarm_rate, score) if option is not None]
     if len(given) > 1 or not (given or verdicts is not None):
         raise typer.BadParameter("give either --false-alarm-rate or --score, or --verdicts")
+    if confidence is not None and false_alarm_rate is None:
+        raise typer.BadParameter("--confidence goes with --false-alarm-rate")
     words = two_words(verdicts) if verdicts is not None else None
     check_outputs({"--output": output}, inputs={"MODEL": model})
     changed = load(model)
     if given:
-        changed = changed.with_decision(false_alarm_rate=false_alarm_rate, threshold=score)
+        changed = changed.with_decision(false_alarm_rate=false_alarm_rate, threshold=score, confidence=confidence)
     if words is not None:
         changed = changed.with_verdicts(*words)
     changed.save(output)

@@ -24,6 +24,7 @@ from oddsight.comparison.running import run_jobs
 from oddsight.comparison.standings import LEAST_DATA_SETS, Ranking, Standing, ranking, standings_on
 from oddsight.comparison.trials import Source, Trial, read_trials
 from oddsight.datasets.collection import Progress, silent
+from oddsight.datasets.grouping import AUTO, Groups
 from oddsight.datasets.labelled import MASK_FOLDERS
 from oddsight.errors import MemoryBudgetError, OddsightError
 from oddsight.files import make_folder
@@ -85,6 +86,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     normal: str | None = None,
     test_share: float = 0.5,
     split_seed: int = 0,
+    groups: Groups = AUTO,
     false_alarm_rate: float | None = None,
     bands: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
@@ -109,6 +111,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
         normal: Of class folders, the class that is normal.
         test_share: Share of the normal class that is kept out of learning, between 0 and 1.
         split_seed: Of that division.
+        groups: Which normal images belong together, as :func:`oddsight.fit` takes it.
         false_alarm_rate: As :func:`oddsight.fit` takes it.
         bands: As there.
         scale: As there.
@@ -126,7 +129,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     chosen = tuple(dict.fromkeys(seeds))
     _check(chosen, false_alarm_rate, jobs, confidence)
     budget = parse_bytes(memory)
-    trials = read_trials(data, normal, test_share, split_seed, progress, reading=Reading(bands, scale))
+    trials = read_trials(data, normal, test_share, split_seed, groups, progress, reading=Reading(bands, scale))
     wanted = [job for trial in trials for job in _jobs(trial, settings, chosen, false_alarm_rate, budget)]
     with _work_folder(work) as folder:
         cells, computed = run_jobs(wanted, folder, budget - RUNNING, jobs or cores(), progress)

@@ -13,6 +13,7 @@ from pathlib import Path
 from oddsight.bounds import check_number, check_seed
 from oddsight.datasets.collection import ImageFile, Progress, collect, silent, split
 from oddsight.datasets.folder import empty_folders, find_images
+from oddsight.datasets.grouping import AUTO, Groups, group_images
 from oddsight.datasets.labelled import LabelledImage, LabelledSet, from_mvtec, layout_of
 from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError, OddsightError
@@ -87,6 +88,22 @@ class Trial:
         """How many test images have a mask that marks something."""
         return sum(one.marks is not None for one in self.test)
 
+    def group_of(self, path: str) -> str:
+        """The group of an image to learn from, by its path with forward slashes, as :func:`oddsight.fit` takes it."""
+        return self._groups[path]
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return {image.path.as_posix(): image.unit for image in self.training}
+
+    @cached_property
+    def groups_fingerprint(self) -> str:
+        """SHA-256 over what images to learn from belong together, hex; names of groups do not matter."""
+        members: dict[str, list[str]] = {}
+        for image in self.training:
+            members.setdefault(image.unit, []).append(image.content)
+        return hashlib.sha256(json.dumps(sorted(map(sorted, members.values()))).encode()).hexdigest()
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the contents of all images and masks and which of them are normal, hex; names do not matter."""
@@ -100,6 +117,7 @@ def read_trials(
     normal: str | None,
     test_share: float,
     split_seed: int,
+    groups: Groups = AUTO,
     progress: Progress = silent,
     *,
     reading: Reading = AS_DECLARED,
@@ -113,6 +131,8 @@ def read_trials(
         normal: Of class folders, the one that is normal; the images of all others are anomalous.
         test_share: Of the normal class, the share of images that is kept out of learning to test on.
         split_seed: Of the division of the normal class.
+        groups: Which normal images belong together and are never divided; see
+            :data:`oddsight.datasets.grouping.Groups`.
         progress: Called with phase, done and total.
         reading: Which bands and values of TIFF files to take.
 
@@ -133,7 +153,7 @@ def read_trials(
             raise DataError(f"two data sets are called {name!r}: name them, as in {name}-2=FOLDER")
     for _, folder in named:
         _check_layout(folder, normal)
-    return [_trial(name, folder, normal, test_share, split_seed, reading, progress) for name, folder in named]
+    return [_trial(name, folder, normal, test_share, split_seed, groups, reading, progress) for name, folder in named]
 
 
 def _named(source: Source) -> tuple[str, Path]:
@@ -179,6 +199,7 @@ def _trial(
     normal: str | None,
     test_share: float,
     split_seed: int,
+    groups: Groups,
     reading: Reading,
     progress: Progress,
 ) -> Trial:
@@ -186,11 +207,11 @@ def _trial(
     if layout is not None and layout.train is not None:
         collection = collect(layout.train, reading=reading, progress=progress)
         labelled = from_mvtec(folder)
-        training, paths = collection.images, [layout.train]
+        training, paths = group_images(collection.images, groups), [layout.train]
     else:
         assert normal is not None
         collection = collect(folder / normal, reading=reading, progress=progress)
-        kept, held = split(collection.images, test_share, split_seed)
+        kept, held = split(group_images(collection.images, groups), test_share, split_seed)
         training, paths = tuple(kept), [image.path for image in kept]
         labelled = _class_folders(folder, normal, held)
     errors = [*collection.errors, *labelled.problems]

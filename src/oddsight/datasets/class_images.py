@@ -71,8 +71,8 @@ def stratified(data: ClassImages, fraction: float, seed: int) -> tuple[ClassImag
     """Divide images in two, the second with a share ``fraction`` (rounded up) of each class.
 
     Which side an image falls on depends on its content, the seed and the other images' contents only: not on names or
-    order. All copies of a picture fall on the same side, so that a side may exceed its share by some of them. Both
-    sides keep the order of ``data``.
+    order. All copies of an image and all images of a group fall on the same side, so that a side may exceed its share
+    by some of them. Both sides keep the order of ``data``.
 
     Args:
         data: What to divide.
@@ -86,22 +86,23 @@ def stratified(data: ClassImages, fraction: float, seed: int) -> tuple[ClassImag
         raise OddsightError(f"the share to split off must be at least 0 and below 1, not {fraction:g}")
     places: dict[str, list[int]] = defaultdict(list)
     for index, image in enumerate(data.images):
-        places[image.content].append(index)
-    order = sorted(places, key=lambda content: hashlib.sha256(f"{seed} {content}".encode()).digest(), reverse=True)
-    # A picture that is in several classes is drawn with the first of them.
-    home = {content: int(data.labels[indices].min()) for content, indices in places.items()}
+        places[image.unit].append(index)
+    lots = {unit: min(data.images[index].content for index in indices) for unit, indices in places.items()}
+    order = sorted(places, key=lambda unit: hashlib.sha256(f"{seed} {lots[unit]}".encode()).digest(), reverse=True)
+    # What is in several classes is drawn with the first of them.
+    home = {unit: int(data.labels[indices].min()) for unit, indices in places.items()}
     of_class: dict[int, list[str]] = defaultdict(list)
-    for content in order:
-        of_class[home[content]].append(content)
+    for unit in order:
+        of_class[home[unit]].append(unit)
     held = np.zeros(len(data), np.bool_)
     for label, count in enumerate(data.counts().values()):
         wanted = ceil(fraction * count - 1e-9)
         got = int(held[data.labels == label].sum())
-        for content in of_class[label]:
+        for unit in of_class[label]:
             if got >= wanted:
                 break
-            held[places[content]] = True
-            got += int((data.labels[places[content]] == label).sum())
+            held[places[unit]] = True
+            got += int((data.labels[places[unit]] == label).sum())
     return data.subset(np.flatnonzero(~held)), data.subset(np.flatnonzero(held))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.datasets.folder import find_images, others_ignored
+from oddsight.datasets.near_copies import sketch
 from oddsight.errors import DataError, ImageError
 from oddsight.images import content_hash, read_image
 from oddsight.parallel import ordered_map
@@ -37,6 +38,9 @@ class ImageFile:
         width: In pixels, as shown.
         height: In pixels, as shown.
         reading: How it was read.
+        group: What images that belong together share, such as photos of one part; empty if it stands alone. See
+            :mod:`oddsight.datasets.grouping`.
+        sketch: A small grey copy, see :func:`oddsight.datasets.near_copies.sketch`; empty if none was made.
     """
 
     path: Path
@@ -44,6 +48,13 @@ class ImageFile:
     width: int
     height: int
     reading: Reading = field(default=AS_DECLARED, kw_only=True)
+    group: str = field(default="", kw_only=True)
+    sketch: bytes = field(default=b"", kw_only=True, repr=False, compare=False)
+
+    @property
+    def unit(self) -> str:
+        """What is drawn as a whole: its group, or itself."""
+        return self.group or self.content
 
     def read(self) -> NDArray[np.uint8]:
         """The pixels, uint8 ``[H, W, 3]``.
@@ -111,7 +122,7 @@ def look(path: Path, reading: Reading = AS_DECLARED) -> ImageFile | ImageError:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
     height, width, _ = image.shape
-    return ImageFile(path, content_hash(image), width, height, reading=reading)
+    return ImageFile(path, content_hash(image), width, height, reading=reading, sketch=sketch(image))
 
 
 def _nothing(paths: Sequence[str | os.PathLike[str]], found: int, ignored: int, errors: Sequence[ImageError]) -> str:
@@ -149,24 +160,50 @@ def unpacked(packed: str) -> list[str]:
 
 
 def split(images: Sequence[ImageFile], fraction: float, seed: int) -> tuple[list[ImageFile], list[ImageFile]]:
-    """Divide images in two by their content, the second with a share ``fraction`` (rounded up) of them.
+    """Divide images in two by their content, the second with a share ``fraction`` (rounded up) of them, or of groups.
 
     Which side an image falls on depends on its content, the seed and the other images' contents only: not on names or
-    order.
+    order. Images of one group fall on the same side.
     """
-    shuffled = sorted(images, key=lambda image: _lot(image, seed))
-    cut = len(shuffled) - int(np.ceil(fraction * len(shuffled) - 1e-9))
-    return _by_content(shuffled[:cut]), _by_content(shuffled[cut:])
+    units = _shuffled(images, seed)
+    cut = len(units) - int(np.ceil(fraction * len(units) - 1e-9))
+    return _flat(units[:cut]), _flat(units[cut:])
 
 
 def folds(images: Sequence[ImageFile], count: int, seed: int) -> list[list[ImageFile]]:
-    """Divide images into ``count`` parts of nearly equal size by their content; see :func:`split`."""
-    shuffled = sorted(images, key=lambda image: _lot(image, seed))
-    return [_by_content(shuffled[start::count]) for start in range(count)]
+    """Divide images into ``count`` parts of nearly equally many images, or groups, by content; see :func:`split`."""
+    units = _shuffled(images, seed)
+    return [_flat(units[start::count]) for start in range(count)]
 
 
-def _lot(image: ImageFile, seed: int) -> str:
-    return hashlib.sha256(f"{seed} {image.content}".encode()).hexdigest()
+def one_of_each(images: Iterable[ImageFile], seed: int) -> list[ImageFile]:
+    """One image of each group, drawn by content and seed, and each that stands alone; ordered by content."""
+    return _by_content(min(unit, key=lambda image: _lot(image.content, seed)) for unit in _units(images).values())
+
+
+def count_groups(images: Iterable[ImageFile]) -> int:
+    """How many groups images form; one that stands alone is a group."""
+    return len({image.unit for image in images})
+
+
+def _units(images: Iterable[ImageFile]) -> dict[str, list[ImageFile]]:
+    units: dict[str, list[ImageFile]] = {}
+    for image in images:
+        units.setdefault(image.unit, []).append(image)
+    return units
+
+
+def _shuffled(images: Iterable[ImageFile], seed: int) -> list[list[ImageFile]]:
+    units = _units(images).values()
+    return sorted(units, key=lambda unit: _lot(min(image.content for image in unit), seed))
+
+
+def _lot(content: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {content}".encode()).hexdigest()
+
+
+def _flat(units: Iterable[list[ImageFile]]) -> list[ImageFile]:
+    return _by_content(image for unit in units for image in unit)
 
 
 def _by_content(images: Iterable[ImageFile]) -> list[ImageFile]:

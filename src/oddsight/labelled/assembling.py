@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import onnx
@@ -45,6 +46,7 @@ def assembled(
     calibration: NDArray[np.float32],
     parts: Parts,
     rate: float,
+    confidence: float | None = None,
     *,
     per_class: bool,
     seed: int,
@@ -60,6 +62,7 @@ def assembled(
         calibration: Embeddings of the calibration images ``[m, C]``.
         parts: Of the images.
         rate: The false-rejection rate of the decision.
+        confidence: With which it is to hold, if that was asked for.
         per_class: Whether for each class.
         seed: Of the fit.
         unreadable: Files that could not be read.
@@ -79,8 +82,11 @@ def assembled(
     outputs.insert(1, "p_value")
     whole = chain([copied(extractor.graph), *pieces, calibrated], outputs)
     _check(whole, parts.calibration.images[:_CHECKED], values, score.name)
-    decision = decide(values, rate)
-    thresholds = list(decide_by_class(values, taken, names, rate)) if per_class else None
+    calibrated_on = CalibrationInfo(kind="split", images=parts.held, folds=1, groups=parts.groups)
+    decision = decide(values, rate, confidence, what=calibrated_on.what)
+    thresholds = None
+    if per_class:
+        thresholds = list(decide_by_class(values, taken, names, rate, confidence, what=calibrated_on.what))
     network = extractor.backbone
     metadata = Metadata.create(
         **versions(),
@@ -98,8 +104,8 @@ def assembled(
             images_seen=pack(parts.images),
             seed=seed,
         ),
-        calibration=CalibrationInfo(kind="split", images=len(values), folds=1),
-        decision=DecisionInfo(threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate),
+        calibration=calibrated_on,
+        decision=DecisionInfo(**asdict(decision)),
         explanation=ExplanationInfo(normals=pack(parts.training.images[:MOST]), voices=[]),
         classes=ClassesInfo(names=list(names), head=dict(known.record), temperature=warmth, thresholds=thresholds),
     )

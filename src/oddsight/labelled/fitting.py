@@ -6,19 +6,30 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from oddsight import backbones, scores
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor
 from oddsight.bounds import check_seed
-from oddsight.calibration import DEFAULT_RATE, advised_rate, check_rate, images_needed, smallest_rate
+from oddsight.calibration import (
+    DEFAULT_RATE,
+    advised_rate,
+    check_confidence,
+    check_rate,
+    describe_rate,
+    images_needed,
+    smallest_rate,
+)
 from oddsight.classification_metrics import temperature
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.classes import read_classes
 from oddsight.datasets.collection import Progress, silent
+from oddsight.datasets.grouping import AUTO, Groups, group_images
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.labelled.assembling import assembled
 from oddsight.labelled.classifiers import PROBE, Embeddings, frozen, probe, train
@@ -47,6 +58,7 @@ class LabelledPlan:
         errors: Files that could not be read.
         classifier: Of :data:`CLASSIFIERS`.
         rate: The false-rejection rate of the decision.
+        near_copies: Whether groups are of near copies that were found, rather than named.
         settings: Of the training, or None for a probe.
     """
 
@@ -54,6 +66,7 @@ class LabelledPlan:
     errors: tuple[ImageError, ...]
     classifier: str
     rate: float
+    near_copies: bool
     settings: ClassifierSettings | None
 
 
@@ -66,7 +79,9 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     size: int | None = None,
     score: str | Score = scores.DEFAULT,
     false_alarm_rate: float | None = None,
+    confidence: float | None = None,
     per_class: bool = False,
+    groups: Groups = AUTO,
     calibration_fraction: float | None = None,
     epochs: int | None = None,
     loss: str | None = None,
@@ -96,7 +111,10 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             :data:`oddsight.scores.SCORES`, or a score with settings of its own.
         false_alarm_rate: Share of images of the known classes that may be rejected. By default 1 %, or the smallest
             rate that the number of images can promise.
+        confidence: With which the true rate is to be at most that, such as 0.95; see :func:`oddsight.fit`.
         per_class: Whether the rate holds for each class that images are taken for, by a threshold for each.
+        groups: Which images belong together, as :func:`oddsight.fit` takes it. By default near copies are looked for
+            within each class.
         calibration_fraction: Share of the images of each class kept out for calibration; as many again are kept out
             for the temperature of the probabilities. By default a tenth.
         epochs: How often each image is seen; by default the classifier's.
@@ -122,6 +140,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     check_seed(seed)
     if false_alarm_rate is not None:
         check_rate(false_alarm_rate)
+    if confidence is not None:
+        check_confidence(confidence)
     chosen = scores.by_name(score) if isinstance(score, str) else deepcopy(score)
     parse_bytes(memory)
     start: Extractor | ClassifierSettings
@@ -131,9 +151,12 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     else:
         start = _settings(classifier, backbone, layers, size, epochs, loss, extras, mirrored, seed)
     read = data if isinstance(data, ClassImages) else _training_split(data, progress)
+    read = _grouped(read, groups, progress)
     parts = divided(read, DEFAULT_FRACTION if calibration_fraction is None else calibration_fraction, seed)
-    rate = _reachable(parts.calibration, false_alarm_rate, per_class=per_class)
-    on_plan(LabelledPlan(parts, read.errors, classifier, rate, None if isinstance(start, Extractor) else start))
+    rate = _reachable(parts, false_alarm_rate, confidence, per_class=per_class)
+    near_copies = isinstance(groups, str) and groups == AUTO
+    settings = None if isinstance(start, Extractor) else start
+    on_plan(LabelledPlan(parts, read.errors, classifier, rate, near_copies, settings))
     cache = cache or default_cache()
     with ExitStack() as stack:
         if isinstance(start, Extractor):
@@ -155,6 +178,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             found.calibration,
             parts,
             rate,
+            confidence,
             per_class=per_class,
             seed=seed,
             unreadable=len(read.errors),
@@ -203,16 +227,32 @@ def _training_split(data: str | os.PathLike[str], progress: Progress) -> ClassIm
     return splits["train"]
 
 
-def _reachable(calibration: ClassImages, rate: float | None, *, per_class: bool) -> float:
+def _grouped(data: ClassImages, groups: Groups, progress: Progress) -> ClassImages:
+    """Images with their groups; near copies are looked for within each class."""
+    if not (isinstance(groups, str) and groups == AUTO):
+        return replace(data, images=group_images(data.images, groups, progress=progress))
+    images = list(data.images)
+    for label in range(len(data.classes)):
+        # Copies of an image that is there more than once are left out later, and count as one.
+        places = {images[index].content: index for index in np.flatnonzero(data.labels == label).tolist()}
+        of_class = group_images([images[index] for index in places.values()], progress=progress)
+        for index, image in zip(places.values(), of_class, strict=True):
+            images[index] = image
+    firsts = {image.content: image.group for image in images if image.group}
+    return replace(data, images=tuple(replace(one, group=firsts.get(one.content, ""), sketch=b"") for one in images))
+
+
+def _reachable(parts: Parts, rate: float | None, confidence: float | None, *, per_class: bool) -> float:
     """The rate asked for, or 1 %, or the smallest that this number of images promises."""
-    count = min(calibration.counts().values()) if per_class else len(calibration)
+    count = min(parts.calibration.counts().values()) if per_class else len(parts.calibration)
     if rate is not None:
-        if count < images_needed(rate):
+        if count < images_needed(rate, confidence):
+            what = "groups of calibration images" if parts.groups is not None else "calibration images"
             each = " of each class" * per_class
             raise DataError(
-                f"a false-alarm rate of {rate:g} takes at least {images_needed(rate):,} calibration images{each}, and "
-                f"there are {count:,}: add images or ask for {advised_rate(count):.3g} or more"
+                f"{describe_rate(rate, confidence)} takes at least {images_needed(rate, confidence):,} {what}{each}, "
+                f"and there are {count:,}: add images or ask for {advised_rate(max(1, count), confidence):.3g} or more"
             )
         return rate
     # Fewer images are taken for a class than belong to it where some are taken for another.
-    return max(DEFAULT_RATE, smallest_rate(max(1, count // 2) if per_class else count))
+    return max(DEFAULT_RATE, smallest_rate(max(1, count // 2) if per_class else count, confidence))

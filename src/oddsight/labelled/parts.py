@@ -9,7 +9,7 @@ import numpy as np
 
 from oddsight.bounds import check_number
 from oddsight.datasets.class_images import ClassImages, repeats, stratified
-from oddsight.datasets.collection import ImageFile
+from oddsight.datasets.collection import ImageFile, count_groups, one_of_each
 from oddsight.errors import DataError, plain
 from oddsight.result import NONE_OF_THESE
 
@@ -24,14 +24,21 @@ class Parts:
     Attributes:
         training: Learnt from.
         validation: To watch a training by, and to fit the temperature of the probabilities.
-        calibration: For thresholds and p-values, and nothing else.
+        calibration: For thresholds and p-values, and nothing else: one image of each group that was kept out for that.
         duplicates: Pictures that occurred again and were left out.
+        held: How many images these groups hold, ``calibration`` among them.
     """
 
     training: ClassImages
     validation: ClassImages
     calibration: ClassImages
     duplicates: int
+    held: int
+
+    @property
+    def groups(self) -> int | None:
+        """In how many groups the calibration images come; None if each stands alone."""
+        return len(self.calibration) if self.held > len(self.calibration) else None
 
     @property
     def images(self) -> tuple[ImageFile, ...]:
@@ -47,6 +54,8 @@ class Parts:
 
 def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
     """Divide labelled images class by class: a share ``fraction`` for calibration and as many for validation.
+
+    Images of one group are not divided, and calibration takes one of each group.
 
     Raises:
         DataError: Too few images or classes for that, or one picture in two classes.
@@ -67,9 +76,18 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
         raise DataError(f"{what}, and learning classes takes two or more with at least 3 each")
     rest, calibration = stratified(distinct, fraction, seed)
     training, validation = stratified(rest, fraction / (1 - fraction), seed)
-    if min(training.counts().values(), default=0) < 1:
-        raise DataError(f"a calibration fraction of {fraction:g} leaves nothing to learn from: choose a smaller one")
-    return Parts(training, validation, calibration, len(data) - len(distinct))
+    for name, count in training.counts().items():
+        if not count and count_groups(distinct.images) < len(distinct):
+            raise DataError(
+                f"the images of {plain(name)} are in too few groups to learn from some and calibrate on others"
+            )
+        if not count:
+            raise DataError(
+                f"a calibration fraction of {fraction:g} leaves nothing to learn from: choose a smaller one"
+            )
+    drawn = {image.content for image in one_of_each(calibration.images, seed)}
+    chosen = calibration.subset([at for at, image in enumerate(calibration.images) if image.content in drawn])
+    return Parts(training, validation, chosen, len(data) - len(distinct), len(calibration))
 
 
 def _check_names(classes: Sequence[str]) -> None:

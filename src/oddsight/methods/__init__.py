@@ -28,12 +28,22 @@ class FeatureStream(Protocol):
 
     ``shape`` is ``[C, h, w]`` for patches, ``[3, S, S]`` for pixels and ``[C]`` for embeddings. For levels, whose
     arrays are flat, it is the width of each level's profile, then ``C, h, w`` of the patches that follow them.
+
+    A stream may also say which images belong together, see :func:`groups_of`.
     """
 
     shape: tuple[int, ...]
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[NDArray[np.float32]]: ...
+
+
+def groups_of(features: FeatureStream) -> NDArray[np.intp]:
+    """For each image of a stream a number that it shares with its group, ``[n]``.
+
+    Images of one group say little more than one of them: a method that holds images out holds out whole groups. It is the stream's ``groups``, if it has that, and otherwise each image stands alone.
+    """
+    return np.asarray(getattr(features, "groups", np.arange(len(features))), np.intp)
 
 
 def stacked(features: FeatureStream) -> NDArray[np.float32]:

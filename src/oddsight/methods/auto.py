@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from oddsight.bounds import Count, Sigma, Whole
 from oddsight.graphs.building import chain, piece, renamed
 from oddsight.graphs.running import session
-from oddsight.methods import FeatureStream, Method, Reading, Rows, method
+from oddsight.methods import FeatureStream, Method, Reading, Rows, groups_of, method
 from oddsight.methods.evidence import Scores, speaking, voice, weighed
 from oddsight.methods.knn import KNN
 from oddsight.methods.mahalanobis import Mahalanobis
 from oddsight.methods.patchcore import PatchCore
 
 _FOLDS = 5
+_FEWEST = 4
 _WIDE = 1000
 _OWN_SCORES = 500
 _BATCH = 64
@@ -63,7 +64,7 @@ class Auto(Method):
         self.patchcore_ = PatchCore(self.bank_size, self.sigma).fit(patches, memory=bank_memory + spare, seed=seed)
         rng = np.random.default_rng(seed)
         profiles = patches.profiles
-        folds = rng.permutation(len(profiles)) % min(_FOLDS, len(profiles))
+        units, folds = _folds(patches.groups[: len(profiles)], rng)
         self.detectors_: list[list[onnx.ModelProto]] = []
         voices = []
         for start, width in zip(np.cumsum([0, *self.widths_[:-1]]), self.widths_, strict=True):
@@ -71,7 +72,7 @@ class Auto(Method):
             fits = [_fitted(make, seed) for make in _detectors(width)]
             self.detectors_.append([fit(rows) for fit in fits])
             voices.append(voice([_held_out(fit, rows, folds) for fit in fits]))
-        self.voices_ = weighed(voices, voice([_own_scores(self.patchcore_, patches)]), len(profiles))
+        self.voices_ = weighed(voices, voice([_own_scores(self.patchcore_, patches)]), units)
         return self
 
     def graph(self) -> onnx.ModelProto:
@@ -112,7 +113,7 @@ class _Patches:
 
     def __init__(self, features: FeatureStream, kept: int) -> None:
         self.features = features
-        self.shape = features.shape[-3:]
+        self.shape, self.groups = features.shape[-3:], groups_of(features)
         self.width = sum(features.shape[:-3])
         self.profiles = np.empty((min(kept, len(features)), self.width), np.float32)
 
@@ -139,6 +140,19 @@ def _fitted(make: Callable[[], Method], seed: int) -> Callable[[NDArray[np.float
     return fit
 
 
+def _folds(groups: NDArray[np.intp], rng: np.random.Generator) -> tuple[int, NDArray[np.intp]]:
+    """How many groups there are, and the fold of each image ``[n]``; images of one group share it.
+
+    Where that would leave a fold next to nothing to learn from, each image counts as a group.
+    """
+    _, unit = np.unique(groups, return_inverse=True)
+    count = int(unit.max()) + 1
+    folds = (rng.permutation(count) % min(_FOLDS, count))[unit]
+    if count < len(unit) and len(unit) - np.bincount(folds).max() < _FEWEST:
+        return _folds(np.arange(len(groups)), rng)
+    return count, folds
+
+
 def _held_out(
     fit: Callable[[NDArray[np.float32]], onnx.ModelProto], rows: NDArray[np.float32], folds: NDArray[np.intp]
 ) -> Scores:
@@ -154,14 +168,15 @@ def _held_out(
 
 
 def _own_scores(patchcore: PatchCore, patches: _Patches) -> Scores:
-    """Scores of the first images, each without its own patches in the bank."""
+    """Scores of the first images, each without the patches of its group in the bank."""
     from scipy.ndimage import gaussian_filter
 
     bank = patchcore.bank_ - patchcore.centre_
     squares = np.einsum("ij,ij->i", bank, bank)
+    sources = patches.groups[patchcore.sources_]
     scores = []
     for number, array in zip(range(_OWN_SCORES), patches, strict=False):
-        others = patchcore.sources_ != number
+        others = sources != patches.groups[number]
         if not others.any():
             others[:] = True
         rows = array.reshape(len(array), -1).T - patchcore.centre_

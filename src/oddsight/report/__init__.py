@@ -86,7 +86,7 @@ def _content(evaluation: Evaluation, model: Model, title: str | None, normals: N
         "galleries": galleries,
         "compared": any(example.nearest for gallery in galleries for example in gallery.examples),
         "heat_scale": _heat_scale(),
-        "smallest_rate": smallest_rate(metadata.calibration.images),
+        "smallest_rate": smallest_rate(metadata.calibration.scores, metadata.decision.confidence),
         "limits": list(_limits(evaluation)),
         "errors": evaluation.errors[:_ERRORS_LISTED],
     }

@@ -158,7 +158,7 @@ def promised_and_seen(evaluation: Evaluation) -> Markup:
     """
     from scipy.stats import betabinom
 
-    n = evaluation.metadata.calibration.images
+    n = evaluation.metadata.calibration.scores
     p_values = np.sort([judged.p_value for judged in evaluation.judged if judged.kind is None])
     ranks = np.unique(np.rint(np.linspace(1, n, min(n, 200))))
     tail = (1 - evaluation.confidence) / 2

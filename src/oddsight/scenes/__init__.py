@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight.bounds import LARGEST, check_whole
-from oddsight.calibration import Decision, decide, images_needed, p_values
+from oddsight.calibration import Decision, decide, images_needed, p_values, smallest_rate
 from oddsight.datasets.collection import Progress, silent
 from oddsight.errors import ImageError, OddsightError
 from oddsight.files import atomic_write, make_folder
@@ -150,13 +150,13 @@ def decision_for(model: Model, tiles: int, *, per_tile: bool = False) -> Decisio
     If the calibration images cannot promise the model's rate for that many, the threshold is the highest of their
     scores, and the rate the smallest that can be promised, or None if that is no rate.
     """
-    rate, scores = model.decision.false_alarm_rate, model.calibration_scores
+    rate, confidence, scores = model.decision.false_alarm_rate, model.decision.confidence, model.calibration_scores
     if rate is None or per_tile or tiles == 1:
         return model.decision
-    if images_needed(rate / tiles) <= len(scores):
-        return Decision(decide(scores, rate / tiles).threshold, rate)
-    possible = tiles / (len(scores) + 1)
-    return Decision(float(scores.max()), possible if possible < 1 else None)
+    if images_needed(rate / tiles, confidence) <= len(scores):
+        return Decision(decide(scores, rate / tiles, confidence).threshold, rate, confidence)
+    possible = tiles * smallest_rate(len(scores), confidence)
+    return Decision(float(scores.max()), possible, confidence) if possible < 1 else Decision(float(scores.max()), None)
 
 
 def write_tiles(

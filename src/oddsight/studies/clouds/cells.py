@@ -19,12 +19,14 @@ from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor
 from oddsight.comparison.cells import scores_from_features, whole_file
 from oddsight.datasets.collection import ImageFile, Progress, silent
+from oddsight.datasets.grouping import NONE
 from oddsight.errors import DataError, ModelError
 from oddsight.files import write_bytes
-from oddsight.fitting import FitPlan, fit, versions
+from oddsight.fitting import fit, versions
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
+from oddsight.planning import FitPlan
 from oddsight.records import read_arrays, write_arrays
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
@@ -127,6 +129,7 @@ def compute(
         calibration_fraction=split.calibration_fraction,
         memory=cell.memory,
         seed=split.seed,
+        groups=NONE,
         verdicts=split.side.verdicts,
         cache=cache,
         progress=_named(progress, cell),

@@ -15,6 +15,7 @@ import oddsight
 from oddsight import methods
 from oddsight.calibration import smallest_rate
 from oddsight.datasets.collection import ImageFile, Progress, look
+from oddsight.datasets.grouping import NONE
 from oddsight.files import make_folder
 from oddsight.fitting import versions
 from oddsight.model import Model
@@ -91,7 +92,7 @@ def learnt(
         # Tiles of one white are the same picture, which a fit counts once.
         contents = {known.content for known in ordered_map(look, map(Path, images)) if isinstance(known, ImageFile)}
         options["false_alarm_rate"] = max(rate, smallest_rate(len(contents)))
-    return oddsight.fit(*images, method=variant.method, seed=seed, progress=progress, **options)
+    return oddsight.fit(*images, method=variant.method, seed=seed, groups=NONE, progress=progress, **options)
 
 
 def at_rate(model: Model, rate: float) -> Model:

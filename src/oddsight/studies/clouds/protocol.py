@@ -9,8 +9,8 @@ from functools import cached_property
 
 from oddsight.datasets.collection import ImageFile
 from oddsight.errors import DataError, plain
-from oddsight.fitting import FEWEST
 from oddsight.metadata import checked_verdicts
+from oddsight.planning import FEWEST
 from oddsight.result import VERDICTS
 
 CLEAR = "clear"

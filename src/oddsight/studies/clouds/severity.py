@@ -16,7 +16,7 @@ from typing import Any
 from oddsight.calibration import check_rate
 from oddsight.datasets.collection import ImageFile, Progress, look, silent, split
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.fitting import FEWEST
+from oddsight.planning import FEWEST
 from oddsight.studies.clouds.isolation_variants import Variant, as_variant
 from oddsight.studies.clouds.severity_curves import Curve, Onset, Point, curve, onset
 from oddsight.studies.clouds.severity_scores import Job, Seen, seen, seen_trivially
