@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from oddsight.comparison import Comparison as Comparison
     from oddsight.comparison import compare as compare
     from oddsight.datasets.check import check as check
+    from oddsight.decoding import set_image_limits as set_image_limits
     from oddsight.errors import DataError as DataError
     from oddsight.errors import ImageError as ImageError
     from oddsight.errors import MemoryBudgetError as MemoryBudgetError
@@ -68,6 +69,7 @@ _HOMES = {
     "load": "model",
     "normals_path": "normals",
     "predict_scene": "scenes",
+    "set_image_limits": "decoding",
     "prepare": "preparing",
     "synthesize": "synthesis",
     "write_normals": "normals",

@@ -31,12 +31,13 @@ from oddsight.datasets.collection import (
     silent,
     split,
 )
+from oddsight.decoding import memory_for_images
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.graphs.running import run, session
-from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
+from oddsight.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
     BackboneInfo,
@@ -152,11 +153,17 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
-    collection = collect(*paths, progress=progress)
+    with memory_for_images(budget - RUNNING, final=True) as room:
+        collection = collect(*paths, progress=progress)
     _check_collection(collection, paths)
     weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
-        budget, collection.images, extractor.size, activations=network.activations, weights=weights
+        budget,
+        collection.images,
+        extractor.size,
+        activations=network.activations,
+        weights=weights,
+        largest=room.largest,
     )
     chosen.require(memory_plan.method, extractor.shape, len(collection.images))
     plan = _plan(collection, false_alarm_rate, calibration_fraction, memory_plan, seed)
@@ -164,12 +171,13 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     plan = replace(plan, adapted=sum(map(seen(adapted), (image.content for image in plan.calibration))))
     on_plan(plan)
 
-    job = _Job(extractor, plan, seed, cache or default_cache(), progress, workplace)
-    scores = job.cross_scores(chosen) if plan.kind == "cross" else None
-    graph = job.whole(chosen)
-    job.check(graph, chosen)
-    if scores is None:
-        scores = job.scores(chosen, plan.calibration, "calibrating")
+    with memory_for_images(memory_plan.images, final=True):
+        job = _Job(extractor, plan, seed, cache or default_cache(), progress, workplace)
+        scores = job.cross_scores(chosen) if plan.kind == "cross" else None
+        graph = job.whole(chosen)
+        job.check(graph, chosen)
+        if scores is None:
+            scores = job.scores(chosen, plan.calibration, "calibrating")
     model = _model(chosen, extractor, plan, graph, scores, seed, adapted)
     return model if words is None else model.with_verdicts(*words)
 

@@ -36,11 +36,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from oddsight.decoding import limited, pixel_limit, reserve
 from oddsight.errors import ImageError
 
 MAX_PIXELS = 2**27
 """The most pixels a picture may have, unless the caller sets another limit: 134,217,728, or 11,585 x 11,585.
-Decoding takes about ten bytes of memory a pixel, so 1.3 GB for that many."""
+Decoding takes ten bytes of memory a pixel and more, so 1.3 GB for that many; see :mod:`oddsight.decoding`."""
+
+MAX_SIDE = 2**16
+"""The most pixels that a side may have where the whole picture is scored: on its way to the model's size, a column of
+that many pixels takes as much memory as a picture of as many rows."""
 
 _PLUGINS = {
     "PNG": "PngImagePlugin",
@@ -98,6 +103,7 @@ class ImageHeader:
     frames: int
 
 
+@limited
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read the picture in a file.
 
@@ -114,9 +120,24 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         ImageError: If the file is missing or unreadable, or is no picture, a damaged one or one too large.
     """
     with _opened(path, max_pixels) as image:
+        check_sides(image.width, image.height, os.fsdecode(path))
         return _rgb(image, os.fsdecode(path))
 
 
+def check_sides(width: int, height: int, name: str) -> None:
+    """Refuse a picture that is too long to be scored whole.
+
+    Raises:
+        ImageError: If a side has more than :data:`MAX_SIDE` pixels.
+    """
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(
+            name,
+            f"{width:,} x {height:,} pixels: a side has more than the limit of {MAX_SIDE:,}; score it in tiles (--tile)",
+        )
+
+
+@limited
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture for :func:`as_image` to convert part by part, where all of it at once takes too much memory.
 
@@ -133,6 +154,7 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         return image if _orientation(image.getexif) == 1 else Image.fromarray(_rgb(image, name))
 
 
+@limited
 def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read the picture in a file's content, as :func:`read_image` does.
 
@@ -145,6 +167,7 @@ def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS)
         if not content:
             raise ImageError(name, "empty file")
         image = _identified(io.BytesIO(content), name)
+        check_sides(image.width, image.height, name)
         _admit(image, name, max_pixels)
         return _rgb(image, name)
 
@@ -171,6 +194,7 @@ def as_image(picture: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
     return _array_as_image(picture)
 
 
+@limited
 def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
     """Read a mask of anomalous pixels.
 
@@ -205,6 +229,7 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None)
     return mask
 
 
+@limited
 def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     """Read what a file says of its picture, without decoding pixels.
 
@@ -319,8 +344,10 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
 def _admit(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
     """Refuse a picture that is too large to decode."""
     width, height = image.size
+    max_pixels = pixel_limit(max_pixels, MAX_PIXELS)
     if width * height > max_pixels:
         raise ImageError(name, f"{width:,} x {height:,} pixels are more than the limit of {max_pixels:,}")
+    reserve(image, name)
     if image.format == "TIFF" and width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
         # Pillow would repeat its warning as it allocates memory for a TIFF, unless it finds that done.
         tags = getattr(image, "tag_v2", {})

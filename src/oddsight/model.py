@@ -14,10 +14,11 @@ from PIL import Image
 
 from oddsight.calibration import Decision, decide, decide_by_class
 from oddsight.datasets.collection import unpacked
+from oddsight.decoding import image_timeout
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.running import run, session
-from oddsight.images import MAX_PIXELS, as_image, read_image
+from oddsight.images import MAX_PIXELS, as_image, check_sides, read_image
 from oddsight.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model_file import ModelFile, parse_model, read_model_file
 from oddsight.networks.settings import Epoch
@@ -194,11 +195,16 @@ class Model:
             pixels: uint8 ``[H, W, 3]``, RGB.
             source: Its path, for the result.
             one_core: Use one core, which is better where several threads call this at once.
+
+        Raises:
+            ImageError: If a side is too long, or if it takes longer than :func:`oddsight.set_image_limits` allows.
         """
+        height, width, _ = pixels.shape
+        name = source or "an array"
+        check_sides(width, height, name)
         loaded = self._session_for_many if one_core else self._session
         names = [output.name for output in loaded.get_outputs()]
-        values = dict(zip(names, run(loaded, {"image": pixels[None]}, source or "an array"), strict=True))
-        height, width, _ = pixels.shape
+        values = dict(zip(names, run(loaded, {"image": pixels[None]}, name, seconds=image_timeout()), strict=True))
         label = self._label(int(values["class_index"][0])) if self.classes else None
         total = self._calibrated_on(label) + 1
         return Result(
@@ -248,11 +254,10 @@ class Model:
 
     def _attempt(self, image: Source, *, max_pixels: int, one_core: bool) -> Result | ImageError:
         try:
-            pixels = _pixels(image, max_pixels)
+            return self.score(_pixels(image, max_pixels), source=source_name(image), one_core=one_core)
         except ImageError as error:
             # Without its traceback, which would hold on to the pixels.
             return ImageError(error.path, error.reason)
-        return self.score(pixels, source=source_name(image), one_core=one_core)
 
     @cached_property
     def _session(self) -> InferenceSession:

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from oddsight.datasets.collection import Progress
 from oddsight.datasets.folder import find_images
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.decoding import IMAGE_MEMORY, memory_for_images
+from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError
 from oddsight.explanations import explanation
 from oddsight.files import atomic_write
 from oddsight.images import read_image
+from oddsight.memory import parse_bytes, running_memory
 from oddsight.model import Model, load
 from oddsight.normals import NormalImages
 from oddsight.overlays import overlay
@@ -55,6 +57,7 @@ def predict_paths(
     false_alarm_rate: float | None = None,
     threshold: float | None = None,
     fdr: float | None = None,
+    memory: str | None = None,
     quiet: bool = False,
 ) -> Totals:
     """Score files, folders and globs with a model file, and write what was asked for.
@@ -70,6 +73,8 @@ def predict_paths(
         false_alarm_rate: Decide anew at this rate.
         threshold: Or at this score.
         fdr: Or over the batch, at this share of false alarms.
+        memory: The budget of the whole process; by default what it takes to run, and
+            :data:`~oddsight.decoding.IMAGE_MEMORY` for images.
         quiet: No progress and no notes.
 
     Raises:
@@ -99,6 +104,7 @@ def predict_paths(
     normals = normals_beside(model) if json is not None or explain is not None else None
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
+        stack.enter_context(memory_for_images(_memory_left(memory, loaded)))
         lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
         # Rows that appear on a terminal are progress enough.
         report = stack.enter_context(progress(quiet or (json is None and console.is_terminal)))
@@ -110,6 +116,17 @@ def predict_paths(
             sinks.take(outcome)
     sinks.finish(quiet)
     return sinks.totals
+
+
+def _memory_left(memory: str | None, model: Model) -> int:
+    """Bytes for images in a budget for the whole process."""
+    if memory is None:
+        return IMAGE_MEMORY
+    running = running_memory(model.metadata.backbone.size, weights=3 * len(model.to_bytes()))
+    left = parse_bytes(memory) - running
+    if left <= 0:
+        raise MemoryBudgetError(f"a budget of {memory} is too small: running this model takes {running / 1e6:,.0f} MB")
+    return left
 
 
 def normals_beside(model: Path) -> NormalImages | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, Verdicts, app, listed, two_words
+from oddsight.cli.application import EXIT_ERROR, ImageTimeout, Quiet, Verdicts, app, listed, two_words
 
 
 @app.command()
@@ -102,6 +102,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             help="When a method trains a network: write learning curves there, .png or .csv. May be repeated.",
         ),
     ] = None,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, JsonFile, Quiet, app, listed
+from oddsight.cli.application import EXIT_ERROR, ImageTimeout, JsonFile, Quiet, app, listed
 
 
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of images.")],
     json: JsonFile = None,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Look over a folder: counts, sizes, unreadable files, duplicates, empty and blurred images."""
@@ -45,6 +46,7 @@ def prepare(
     normalised: Annotated[bool, typer.Option(help="Write normalised float32 arrays too.")] = True,
     download: Annotated[bool, typer.Option("--download", help="First fetch CIFAR-10 (170 MB) into DATA.")] = False,
     seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""

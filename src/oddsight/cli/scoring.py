@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, ModelPath, Quiet, app, named, numbers
+from oddsight.cli.application import (
+    EXIT_ANOMALY,
+    EXIT_ERROR,
+    ImageTimeout,
+    JsonFile,
+    ModelPath,
+    Quiet,
+    app,
+    named,
+    numbers,
+)
 
 if TYPE_CHECKING:
     from oddsight.scenes import SceneSettings
@@ -47,9 +57,14 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     false_alarm_rate: Annotated[float | None, typer.Option(help="Decide anew at this rate.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Decide anew at this score.")] = None,
     fdr: Annotated[float | None, typer.Option(help="Decide over the batch: share of alarms that may be false.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Budget of the whole process. [default: 2GB on two cores, 20 MB more for each other]"),
+    ] = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
     ] = False,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Score images: a table, JSON Lines, heat maps. Exits with 1 if an image could not be read."""
@@ -68,6 +83,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         false_alarm_rate=false_alarm_rate,
         threshold=threshold,
         fdr=fdr,
+        memory=memory,
         quiet=quiet,
     )
     if totals.errors:
@@ -126,6 +142,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures there.")
     ] = None,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Compare a model with labelled images it has never seen."""
