@@ -61,7 +61,7 @@ class _Decoder:
         self.owner = os.getpid()
         search = os.pathsep.join(part for part in sys.path if part)
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - this very program
                 [sys.executable, "-P", "-c", _START],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -199,7 +199,7 @@ def _write(stream: IO[bytes], message: bytes, arrays: list[NDArray[np.generic]])
     stream.flush()
 
 
-def _packed(value: Any, arrays: list[NDArray[np.generic]]) -> Any:  # noqa: ANN401
+def _packed(value: Any, arrays: list[NDArray[np.generic]]) -> Any:  # noqa: ANN401, PLR0911 - one a kind
     """A value as JSON can hold it; arrays are added to the list.
 
     Raises:
@@ -230,7 +230,7 @@ def _packed(value: Any, arrays: list[NDArray[np.generic]]) -> Any:  # noqa: ANN4
     raise TypeError(f"a {kind.__name__} cannot be sent")
 
 
-def _unpacked(value: Any, stream: IO[bytes]) -> Any:  # noqa: ANN401
+def _unpacked(value: Any, stream: IO[bytes]) -> Any:  # noqa: ANN401, PLR0911
     """What :func:`_packed` made of a value, lists as tuples; arrays come from the stream."""
     if isinstance(value, list):
         return tuple(_unpacked(part, stream) for part in value)

@@ -1,8 +1,8 @@
 """Limits of reading images: how much memory they may take together, and how long one may take.
 
-Before an image is decoded, the bytes that its format takes are reserved from those that all images share, and given back
-when its pixels are gone. So as many images are decoded at once as fit, and one that can never fit is refused by what its
-header says.
+Before an image is decoded, the bytes that its format takes are reserved from those that all images share, and given
+back when its pixels are gone. So as many images are decoded at once as fit, and one that can never fit is refused by
+what its header says.
 
 A file that is cheap to read by its structure is read here. Any other is read by a process of its own, which is ended
 when the time is over.
@@ -43,11 +43,20 @@ _LONGEST_WAIT = 10.0
 class Decodable(Protocol):
     """What the header of a file says, as of Pillow's images."""
 
-    width: int
-    height: int
-    mode: str
     format: str | None
     info: dict[Any, Any]
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
+    def mode(self) -> str:
+        """Pillow's."""
 
 
 class Room:
@@ -74,8 +83,8 @@ class Room:
         """
         if size > self.total:
             reason = (
-                f"reading it takes {size / 1e6:,.0f} MB of memory, and {self.total / 1e6:,.0f} MB are there for images: "
-                "raise the memory budget (--memory)"
+                f"reading it takes {size / 1e6:,.0f} MB of memory, and {self.total / 1e6:,.0f} MB are there for "
+                "images: raise the memory budget (--memory)"
             )
             raise MemoryBudgetError(f"{name}: {reason}") if self.final else ImageError(name, reason)
         me = threading.get_ident()
@@ -143,8 +152,8 @@ def set_image_limits(*, timeout: float | None = None, memory: int | None = None)
     """Limit what images may take, from now on and for the whole process.
 
     Args:
-        timeout: Seconds that reading an image may take, and scoring it; 0 for as long as it takes. None leaves the limit
-            as it is, which is 30 unless it was set.
+        timeout: Seconds that reading an image may take, and scoring it; 0 for as long as it takes. None leaves the
+            limit as it is, which is 30 unless it was set.
         memory: Bytes that all images being read and in use may take together, 1.7 GB unless it was set.
 
     Raises:
@@ -265,12 +274,11 @@ _BYTES_PER_PIXEL = {
     "GIF": {"L": 12, "P": 12, "RGB": 12},
     "TIFF": {"1": 11, "L": 12, "P": 12, "RGB": 11, "CMYK": 15, "RGBA": 19, "LA": 19},
 }
-"""What reading takes at its peak, beyond the file where its format is decoded from memory, by Pillow's names of format
-and mode: measured by ``benchmarks/decoding_memory.py`` and rounded up. A progressive JPEG keeps its coefficients, too."""
+"""What reading takes at its peak, by Pillow's names of format and mode: measured by ``benchmarks/decoding_memory.py``
+and rounded up. A progressive JPEG keeps its coefficients, too."""
 
 _OTHER = 28
 _TRANSPARENT, _COEFFICIENTS, _ROW = 8, 6, 3 * 1024
-_FROM_MEMORY = {"WEBP", "AVIF", "JPEG2000"}
 
 
 def bytes_to_decode(image: Decodable) -> int:

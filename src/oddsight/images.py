@@ -131,10 +131,8 @@ def check_sides(width: int, height: int, name: str) -> None:
         ImageError: If a side has more than :data:`MAX_SIDE` pixels.
     """
     if max(width, height) > MAX_SIDE:
-        raise ImageError(
-            name,
-            f"{width:,} x {height:,} pixels: a side has more than the limit of {MAX_SIDE:,}; score it in tiles (--tile)",
-        )
+        size = f"{width:,} x {height:,} pixels"
+        raise ImageError(name, f"{size}: a side is longer than the limit of {MAX_SIDE:,}; cut it into tiles (--tile)")
 
 
 @limited

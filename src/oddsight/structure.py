@@ -1,7 +1,7 @@
 """How long reading a file may take at most, by its structure, told from a glance at its bytes.
 
-Only what is far from any doubt counts as quick: the time is estimated by slow rates, and a file that cannot be judged by a
-glance counts as endless. That costs nothing but a process of its own to read it.
+Only what is far from any doubt counts as quick: the time is estimated by slow rates, and a file that cannot be judged
+by a glance counts as endless. That costs nothing but a process of its own to read it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _LARGEST = 2**26
 """Bytes of a file beyond which it is not looked at."""
 
 _PIXEL, _BYTE, _PART = 2e-7, 2e-8, 2e-5
-"""Seconds for a pixel, a byte of the file, and one of its parts (a segment, a chunk, a page): several times those measured
-by ``benchmarks/decoding_memory.py``."""
+"""Seconds for a pixel, a byte of the file, and one of its parts (a segment, a chunk, a page): several times those
+measured by ``benchmarks/decoding_memory.py``."""
 _SLOW_BYTE = 2e-6
 """Seconds for a byte that is read in Python."""
 _MOST_PARTS = 10_000
@@ -65,7 +65,7 @@ def _jpeg(file: IO[bytes], start: bytes, size: int) -> float:
         (length,) = struct.unpack_from(">H", content, at + 2)
         segments += 1
         if marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", content, at + 5)
+            height, width = _sides(">HH", content, at + 5)
             pixels += height * width
         elif marker == 0xDA:
             break
@@ -82,7 +82,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 def _png(file: IO[bytes], start: bytes, size: int) -> float:
-    width, height = struct.unpack_from(">II", start, 16)
+    width, height = _sides(">II", start, 16)
     at, chunks = 8, 0
     while at < size and chunks < _MOST_PARTS:
         file.seek(at)
@@ -97,15 +97,15 @@ def _png(file: IO[bytes], start: bytes, size: int) -> float:
 
 
 def _gif(file: IO[bytes], start: bytes, size: int) -> float:
-    width, height = struct.unpack_from("<HH", start, 6)
+    width, height = _sides("<HH", start, 6)
     return width * height * _PIXEL + size * _SLOW_BYTE
 
 
 def _bmp(file: IO[bytes], start: bytes, size: int) -> float:
     if struct.unpack_from("<I", start, 14)[0] < 40:
         return size * _SLOW_BYTE
-    width, height, _, _, compression = struct.unpack_from("<iiHHI", start, 18)
-    by_runs = compression in (1, 2)  # which Pillow decodes in Python
+    width, height = _sides("<ii", start, 18)
+    by_runs = start[30] in (1, 2)  # which Pillow decodes in Python
     return abs(width * height) * _PIXEL + size * (_SLOW_BYTE if by_runs else _BYTE)
 
 
@@ -120,7 +120,7 @@ def _ppm(file: IO[bytes], start: bytes, size: int) -> float:
 def _webp(file: IO[bytes], start: bytes, size: int) -> float:
     kind = start[12:16]
     if kind == b"VP8 ":
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", start, 26))
+        width, height = (side & 0x3FFF for side in _sides("<HH", start, 26))
     elif kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", start, 21)
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
@@ -159,6 +159,11 @@ def _tiff(file: IO[bytes], start: bytes, size: int) -> float:
         parts += 20
         (at,) = struct.unpack_from(f"{order}I", entries, 12 * count)
     return pixels * _PIXEL + size * _BYTE + parts * _PART if parts < _MOST_PARTS else _ENDLESS
+
+
+def _sides(code: str, content: bytes, at: int) -> tuple[int, int]:
+    width, height = struct.unpack_from(code, content, at)
+    return int(width), int(height)
 
 
 def _unknown(file: IO[bytes], start: bytes, size: int) -> float:

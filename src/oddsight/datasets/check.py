@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from oddsight.datasets.folder import Found, find_images
 from oddsight.datasets.hashing import dhash, near_groups
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import ImageHeader, content_hash, read_header, read_image
+from oddsight.parallel import ordered_map
 
 NEAR_DISTANCE = 2
 """Bits of 64 by which the hashes of near duplicates differ at most."""
