@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from oddsight.datasets import check as module
 from oddsight.datasets.check import check
 from oddsight.datasets.hashing import dhash, near_groups
 from oddsight.errors import DataError, OddsightError
@@ -263,35 +262,9 @@ def test_the_report_does_not_depend_on_the_number_of_threads(folder, monkeypatch
     folder(*(f"{i}.png" for i in range(20)))
     reports = []
     for threads in (1, 8):
-        monkeypatch.setattr(module, "cores", lambda threads=threads: threads)
+        monkeypatch.setattr("oddsight.parallel.cores", lambda threads=threads: threads)
         reports.append(check(folder.path))
     assert reports[0] == reports[1]
-
-
-def test_pixels_being_decoded_are_bounded(folder, monkeypatch):
-    folder(*(f"{i}.png" for i in range(12)))
-    one = 64 * 48
-    under_way, most, lock = [0], [0], threading.Lock()
-    read = module.read_image
-
-    def watched(path):
-        with lock:
-            under_way[0] += 1
-            most[0] = max(most[0], under_way[0])
-        try:
-            threading.Event().wait(0.01)
-            return read(path)
-        finally:
-            with lock:
-                under_way[0] -= 1
-
-    monkeypatch.setattr(module, "read_image", watched)
-    monkeypatch.setattr(module, "cores", lambda: 8)
-    for budget, expected in ((2 * one, 2), (one // 2, 1)):
-        most[0] = 0
-        monkeypatch.setattr(module, "MAX_PIXELS", budget)
-        assert check(folder.path).images == 12
-        assert most[0] == expected
 
 
 def test_folders_that_cannot_be_checked(folder):

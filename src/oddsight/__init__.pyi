@@ -3,6 +3,7 @@
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .datasets.check import check as check
+from .decoding import set_image_limits as set_image_limits
 from .errors import DataError as DataError
 from .errors import ImageError as ImageError
 from .errors import MemoryBudgetError as MemoryBudgetError

@@ -33,13 +33,14 @@ from oddsight.datasets.collection import (
 )
 from oddsight.datasets.grouping import AUTO, Groups, group_images
 from oddsight.datasets.labelled import require_normal_folders
+from oddsight.decoding import memory_for_images
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.graphs.outputs import read_score
 from oddsight.graphs.running import run, session
-from oddsight.memory import parse_bytes, plan_memory
+from oddsight.memory import RUNNING, parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
     BackboneInfo,
@@ -144,13 +145,19 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
     require_normal_folders(paths)
-    collection = collect(*paths, reading=Reading(bands, scale), progress=progress)
+    with memory_for_images(budget - RUNNING, final=True) as room:
+        collection = collect(*paths, reading=Reading(bands, scale), progress=progress)
     _check_collection(collection, paths)
     grouped = group_images(collection.images, groups, paths=paths, progress=progress)
     collection = replace(collection, images=grouped)
     weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
-        budget, collection.images, extractor.size, activations=network.activations, weights=weights
+        budget,
+        collection.images,
+        extractor.size,
+        activations=network.activations,
+        weights=weights,
+        largest=room.largest,
     )
     chosen.require(memory_plan.method, extractor.shape, len(collection.images))
     near_copies = isinstance(groups, str) and groups == AUTO
@@ -160,12 +167,13 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     plan = replace(plan, adapted=sum(map(seen(adapted), (image.content for image in plan.calibration))))
     on_plan(plan)
 
-    job = _Job(extractor, plan, seed, cache or default_cache(), progress, workplace)
-    scores = job.cross_scores(chosen) if plan.kind == "cross" else None
-    graph = job.whole(chosen)
-    job.check(graph, chosen)
-    if scores is None:
-        scores = job.scores(chosen, plan.calibration, "calibrating")
+    with memory_for_images(memory_plan.images, final=True):
+        job = _Job(extractor, plan, seed, cache or default_cache(), progress, workplace)
+        scores = job.cross_scores(chosen) if plan.kind == "cross" else None
+        graph = job.whole(chosen)
+        job.check(graph, chosen)
+        if scores is None:
+            scores = job.scores(chosen, plan.calibration, "calibrating")
     model = _model(chosen, extractor, plan, graph, scores, seed, adapted)
     return model if words is None else model.with_verdicts(*words)
 

@@ -46,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from oddsight.decoding import limited, pixel_limit, reserve, reserve_bytes
 from oddsight.errors import ImageError
 from oddsight.mask_values import LOSSY_FORMATS, MaskPixels, MaskValues, marked_pixels, mask_values, strongest
 from oddsight.reading import AS_DECLARED, Reading
@@ -56,7 +57,11 @@ from oddsight.unread_formats import UNREAD_FORMATS, is_camera_raw, unread_reason
 
 MAX_PIXELS = 2**27
 """The most pixels a picture may have, unless the caller sets another limit: 134,217,728, or 11,585 x 11,585.
-Decoding takes about ten bytes of memory a pixel, so 1.3 GB for that many."""
+Decoding takes ten bytes of memory a pixel and more, so 1.3 GB for that many; see :mod:`oddsight.decoding`."""
+
+MAX_SIDE = 2**16
+"""The most pixels that a side may have where the whole picture is scored: on its way to the model's size, a column of
+that many pixels takes as much memory as a picture of as many rows."""
 
 _PLUGINS = {
     "PNG": "PngImagePlugin",
@@ -138,6 +143,7 @@ class ImageHeader:
     frames: int
 
 
+@limited
 def read_image(
     path: str | os.PathLike[str], *, reading: Reading = AS_DECLARED, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
@@ -158,18 +164,20 @@ def read_image(
     """
     raster = open_raster(path, reading)
     if raster is not None:
-        return _read_raster(raster, max_pixels)[0]
+        return _read_whole(raster, max_pixels)[0]
     with _opened(path, max_pixels) as image:
+        check_sides(image.width, image.height, os.fsdecode(path))
         return _rgb(image, os.fsdecode(path))
 
 
+@limited
 def read_valid_image(
     path: str | os.PathLike[str], *, reading: Reading = AS_DECLARED, max_pixels: int = MAX_PIXELS
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """As :func:`read_image`, with which pixels hold something, ``[H, W]``; None if all do."""
     raster = open_raster(path, reading)
     if raster is not None:
-        return _read_raster(raster, max_pixels)
+        return _read_whole(raster, max_pixels)
     return read_image(path, max_pixels=max_pixels), None
 
 
@@ -188,6 +196,18 @@ def open_raster(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) ->
     return raster
 
 
+def check_sides(width: int, height: int, name: str) -> None:
+    """Refuse an image that is too long to be scored whole.
+
+    Raises:
+        ImageError: If a side has more than :data:`MAX_SIDE` pixels.
+    """
+    if max(width, height) > MAX_SIDE:
+        size = f"{width:,} x {height:,} pixels"
+        raise ImageError(name, f"{size}: a side is longer than the limit of {MAX_SIDE:,}; cut it into tiles (--tile)")
+
+
+@limited
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture for :func:`as_image` to convert part by part, where all of it at once takes too much memory.
 
@@ -201,12 +221,14 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     name = os.fsdecode(path)
     raster = open_raster(path)
     if raster is not None:
-        return Image.fromarray(_read_raster(raster, max_pixels)[0])
+        _admit(raster, max_pixels, name)
+        return Image.fromarray(raster.read()[0])
     with _opened(path, max_pixels) as image:
         _load(image)
         return image if _orientation(image.getexif) == 1 else Image.fromarray(_rgb(image, name))
 
 
+@limited
 def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read the picture in a file's content, as :func:`read_image` does.
 
@@ -219,8 +241,9 @@ def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS)
         if not content:
             raise ImageError(name, "empty file")
         if is_tiff(content):
-            return _read_raster(Raster(content, name=name), max_pixels)[0]
+            return _read_whole(Raster(content, name=name), max_pixels)[0]
         image = _identified(io.BytesIO(content), name)
+        check_sides(image.width, image.height, name)
         _admit(image, max_pixels, name)
         return _rgb(image, name)
 
@@ -298,6 +321,7 @@ def _mask_parts(path: Path) -> list[Path]:
     return parts
 
 
+@limited
 def _mask_part(path: Path, size: tuple[int, int] | None, turn: int) -> MaskPixels:
     name = os.fsdecode(path)
     raster = _tiff_of(path)
@@ -318,6 +342,7 @@ def _mask_part(path: Path, size: tuple[int, int] | None, turn: int) -> MaskPixel
     return MaskPixels(mask, pixels.values)
 
 
+@limited
 def read_orientation(path: str | os.PathLike[str]) -> int:
     """The EXIF or TIFF orientation that a file asks for, 1..8; 1 where it has none or it cannot be read.
 
@@ -335,6 +360,7 @@ def read_orientation(path: str | os.PathLike[str]) -> int:
         return _orientation(image.getexif)
 
 
+@limited
 def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     """Read what a file says of its picture, without decoding pixels.
 
@@ -398,7 +424,8 @@ def _tiff_of(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) -> Ra
         return Raster(path, reading)
 
 
-def _read_raster(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def _read_whole(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    check_sides(raster.width, raster.height, raster.path)
     _admit(raster, max_pixels, raster.path)
     return raster.read()
 
@@ -486,8 +513,13 @@ def _jpeg_xl(file: IO[bytes], name: str) -> ImageFile.ImageFile:
 
 def _admit(image: ImageFile.ImageFile | Raster, max_pixels: int, name: str) -> None:
     """Refuse a picture that is too large to decode."""
+    max_pixels = pixel_limit(max_pixels, MAX_PIXELS)
     if image.width * image.height > max_pixels:
         raise ImageError(name, f"{image.width:,} x {image.height:,} pixels are more than the limit of {max_pixels:,}")
+    if isinstance(image, Raster):
+        reserve_bytes(image.bytes_to_read, name)
+    else:
+        reserve(image, name)
 
 
 def _rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:

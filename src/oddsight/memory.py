@@ -13,8 +13,8 @@ from oddsight.parallel import cores
 RUNNING = 260 * 10**6
 """Python, the libraries and ONNX Runtime with a backbone, in bytes: measured, see ``benchmarks``."""
 
-_PER_PIXEL = 10
-"""Bytes that decoding takes for each pixel of a picture, at its peak."""
+_PER_PIXEL = 18
+"""Bytes that decoding takes for each pixel of a picture, at its peak, where its format is not known."""
 
 _PER_INPUT_PIXEL = 400
 """Bytes that a network's features take for each pixel of its input: EfficientNet-Lite0's first stages, rounded up."""
@@ -44,7 +44,7 @@ class MemoryPlan:
     Attributes:
         budget: All of it.
         running: The process itself, and a network at work on every core.
-        images: Pictures being decoded, the largest on every core.
+        images: Pictures being decoded: the largest on every core, or fewer at once in half of what is left.
         method: What is left for the method.
     """
 
@@ -69,6 +69,7 @@ def plan_memory(
     *,
     activations: int = _PER_INPUT_PIXEL,
     weights: int = 0,
+    largest: int | None = None,
 ) -> MemoryPlan:
     """Divide a budget for these images, brought to ``size`` pixels a side.
 
@@ -78,16 +79,24 @@ def plan_memory(
         size: In pixels.
         activations: Bytes that the network takes for each pixel of its input, while it runs.
         weights: Bytes that the network's weights take beyond those of EfficientNet-Lite0.
+        largest: Bytes that decoding the largest picture takes, if that is known.
 
     Raises:
         MemoryBudgetError: If not even the running process and the largest pictures fit.
     """
-    largest = max((image.width * image.height for image in images), default=0)
-    plan = MemoryPlan(budget, RUNNING + weights + cores() * size**2 * activations, cores() * largest * _PER_PIXEL)
+    if largest is None:
+        largest = max((image.width * image.height for image in images), default=0) * _PER_PIXEL
+    running = running_memory(size, activations=activations, weights=weights)
+    decoding = min(cores() * largest, max(largest, (budget - running) // 2))
+    plan = MemoryPlan(budget, running, decoding)
     if plan.method <= 0:
         raise MemoryBudgetError(
             f"a budget of {budget / 1e6:,.0f} MB is too small: running at {size} pixels a side takes "
-            f"{plan.running / 1e6:,.0f} MB and pictures of {largest / 1e6:,.1f} megapixels take "
-            f"{plan.images / 1e6:,.0f} MB to decode"
+            f"{plan.running / 1e6:,.0f} MB and decoding the largest picture takes {largest / 1e6:,.0f} MB"
         )
     return plan
+
+
+def running_memory(size: int, *, activations: int = _PER_INPUT_PIXEL, weights: int = 0) -> int:
+    """Bytes of the process itself, and of a network at work on every core; see :func:`plan_memory`."""
+    return RUNNING + weights + cores() * size**2 * activations

@@ -16,11 +16,12 @@ from PIL import Image
 from oddsight.bounds import check_number
 from oddsight.calibration import Decision, decide, decide_by_class, p_values
 from oddsight.datasets.collection import unpacked
+from oddsight.decoding import image_timeout
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
 from oddsight.graphs.running import run, session
-from oddsight.images import MAX_PIXELS, as_image, read_valid_image
+from oddsight.images import MAX_PIXELS, as_image, check_sides, read_valid_image
 from oddsight.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model_file import ModelFile, parse_model, read_model_file
 from oddsight.networks.settings import Epoch
@@ -259,12 +260,14 @@ class Model:
             one_core: Use one core, which is better where several threads call this at once.
 
         Raises:
-            ImageError: If the graph fails on it, or what it gives is out of range: a score that is not one finite
+            ImageError: If a side is too long, if it takes longer than :func:`oddsight.set_image_limits` allows, if the
+                graph fails on it, or if what it gives is out of range: a score that is not one finite
                 number, a p-value that does not follow from it, a map of another size.
         """
         name = source or "an array"
-        values = self._run(pixels, name, one_core=one_core)
         height, width, _ = pixels.shape
+        check_sides(width, height, name)
+        values = self._run(pixels, name, one_core=one_core)
         score = read_score(values["score"], name)
         label = read_index(values["class_index"], len(self.classes), "class", name) if self.classes else None
         chance = None if label is None else read_probability(values["class_probability"], "class probability", name)
@@ -311,7 +314,7 @@ class Model:
         loaded = self._session_for_many if one_core else self._session
         names = [output.name for output in loaded.get_outputs()]
         try:
-            return dict(zip(names, run(loaded, {"image": pixels[None]}, "it"), strict=True))
+            return dict(zip(names, run(loaded, {"image": pixels[None]}, "it", seconds=image_timeout()), strict=True))
         except ModelError as error:
             # Without its traceback, which would hold on to the pixels.
             raise ImageError(name, str(error)) from None

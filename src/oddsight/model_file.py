@@ -19,9 +19,13 @@ from oddsight.graphs.building import digest
 from oddsight.graphs.calibrating import calibration_classes, calibration_scores
 from oddsight.graphs.naming import head_classes
 from oddsight.metadata import KEY, Metadata
+from oddsight.onnx_structure import check_structure
 
 _LARGEST = 2**31 - 1
 """Protobuf's own limit for a message, in bytes."""
+
+_MOST_METADATA = 2**25
+"""Characters of metadata: enough for millions of images that were learned from."""
 
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 """Sets of operators that ONNX Runtime has built in."""
@@ -100,6 +104,8 @@ def parse_model(content: bytes) -> ModelFile:
     entries = [entry.value for entry in proto.metadata_props if entry.key == KEY]
     if len(entries) != 1:
         raise ModelError("not an Oddsight model: it has no Oddsight metadata")
+    if len(entries[0]) > _MOST_METADATA:
+        raise ModelError(f"its metadata are larger than {_MOST_METADATA >> 20} MiB: refused")
     metadata = Metadata.from_json(entries[0])
     check_safety(proto)
     if digest(proto) != metadata.graph_sha256:
@@ -117,6 +123,7 @@ def parse_proto(content: bytes) -> onnx.ModelProto:
     """
     if not content:
         raise ModelError("an empty file")
+    check_structure(content)
     try:
         return onnx.load_model_from_string(content)
     except (DecodeError, ValueError, RuntimeError) as error:

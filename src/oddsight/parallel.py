@@ -1,15 +1,27 @@
-"""Doing the same work on many items with every core, in order and with few items in flight."""
+"""Doing the same work on many items with every core, in order and with few items in flight; and stopping it."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from functools import cache, partial
+from queue import SimpleQueue
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+
+_PATIENCE = 0.5
+"""Seconds that an interruption waits for work that was told to stop."""
+
+_TICK = 0.1
+"""Seconds by which a deadline may be missed."""
 
 
 def cores() -> int:
@@ -23,21 +35,150 @@ def ordered_map(
     """Yield ``work(item)`` for each item, in the order of the items, computed in threads.
 
     At most two items a worker are started ahead of the one that is yielded, so memory does not grow with their
-    number. An exception of ``work`` is raised where its outcome would have been.
+    number. An exception of ``work`` is raised where its outcome would have been. When the caller is interrupted, what
+    is :func:`stoppable` is stopped, and what does not end soon is left behind.
     """
     workers = workers or cores()
     if workers == 1:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Outcome]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    crew = _Crew(workers)
+    waiting: deque[Future[Outcome]] = deque()
+    patience = None
+    try:
+        for item in items:
+            waiting.append(crew.submit(partial(work, item)))
+            if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    except (KeyboardInterrupt, SystemExit):
+        stop_all()
+        patience = _PATIENCE
+        raise
+    finally:
+        for future in waiting:
+            future.cancel()
+        crew.leave(patience)
+
+
+class _Crew:
+    """Threads that take jobs. Unlike those of ThreadPoolExecutor, they never keep Python from ending."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._jobs: SimpleQueue[tuple[Future, Callable[[], object]] | None] = SimpleQueue()  # type: ignore[type-arg]
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, work: Callable[[], Outcome]) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        self._jobs.put((future, work))
+        if len(self._threads) < self._most:
+            self._threads.append(threading.Thread(target=self._take_jobs, daemon=True))
+            self._threads[-1].start()
+        return future
+
+    def leave(self, patience: float | None) -> None:
+        """Wait until the jobs under way have ended, for so many seconds at most."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        end = None if patience is None else time.monotonic() + patience
+        for thread in self._threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+
+    def _take_jobs(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            _fulfil(*job)
+            del job  # and so its outcome, while this thread waits for the next one
+
+
+def _fulfil(future: Future[Outcome], work: Callable[[], Outcome]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    with _busy():
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+
+def interruptible(work: Callable[[], Outcome]) -> Outcome:
+    """``work()``, which Ctrl-C or a signal's handler interrupts even where it is one long call into a library.
+
+    Python handles signals in the main thread only, and not before a call of a library returns. So the main thread has
+    it done by another one and waits. When it is interrupted, what is :func:`stoppable` is stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    future: Future[Outcome] = Future()
+    threading.Thread(target=_fulfil, args=(future, work), daemon=True).start()
+    try:
+        return future.result()
+    except (KeyboardInterrupt, SystemExit):
+        stop_all()
+        wait([future], _PATIENCE)  # if Python ended while a library's thread is at work, that would crash
+        raise
+
+
+_numbers = itertools.count()
+_running: set[int] = set()
+_stops: dict[int, tuple[Callable[[], None], float]] = {}
+_registered = threading.Event()
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    number = next(_numbers)
+    _running.add(number)
+    try:
+        yield
+    finally:
+        _running.discard(number)
+
+
+def busy() -> bool:
+    """Whether a thread is still at work, perhaps one that was left behind."""
+    return bool(_running)
+
+
+@contextmanager
+def stoppable(stop: Callable[[], None], seconds: float | None = None) -> Iterator[None]:
+    """Have ``stop`` called, in another thread, if the block takes longer than that, and at :func:`stop_all`.
+
+    Args:
+        stop: Makes the block end soon. It may be called more than once, even after the block, and must not fail.
+        seconds: How long the block may take.
+    """
+    number = next(_numbers)
+    _stops[number] = stop, float("inf") if seconds is None else time.monotonic() + seconds
+    if seconds is not None:
+        _watchdog()
+        _registered.set()
+    try:
+        yield
+    finally:
+        del _stops[number]
+
+
+def stop_all() -> None:
+    """Stop everything that is :func:`stoppable` now."""
+    for stop, _ in list(_stops.values()):
+        stop()
+
+
+@cache
+def _watchdog() -> threading.Thread:
+    """The one thread that looks after all deadlines."""
+    thread = threading.Thread(target=_stop_the_late, daemon=True)
+    thread.start()
+    return thread
+
+
+def _stop_the_late() -> None:
+    while _registered.wait():
+        _registered.clear()
+        while _stops:
+            time.sleep(_TICK)
+            for stop, deadline in list(_stops.values()):
+                if time.monotonic() > deadline:
+                    stop()

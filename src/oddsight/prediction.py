@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from oddsight.datasets.collection import Progress
 from oddsight.datasets.folder import find_images, others_ignored
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.decoding import IMAGE_MEMORY, memory_for_images
+from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError
 from oddsight.explanations import explanation
 from oddsight.files import atomic_write
 from oddsight.image_names import distinct_names
 from oddsight.images import read_image
+from oddsight.memory import parse_bytes, running_memory
 from oddsight.model import Model, load
 from oddsight.normals import NormalImages, normals_path
 from oddsight.outputs import check_outputs
@@ -46,7 +48,7 @@ class Totals:
     errors: int = 0
 
 
-def predict_paths(
+def predict_paths(  # noqa: PLR0913 - one keyword for each option of the command
     model: Path,
     paths: Sequence[str],
     *,
@@ -59,6 +61,7 @@ def predict_paths(
     false_alarm_rate: float | None = None,
     threshold: float | None = None,
     fdr: float | None = None,
+    memory: str | None = None,
     quiet: bool = False,
 ) -> Totals:
     """Score files, folders and globs with a model file, and write what was asked for.
@@ -75,6 +78,8 @@ def predict_paths(
         false_alarm_rate: Decide anew at this rate.
         threshold: Or at this score.
         fdr: Or over the batch, at this share of false alarms.
+        memory: The budget of the whole process; by default what it takes to run, and
+            :data:`~oddsight.decoding.IMAGE_MEMORY` for images.
         quiet: No progress and no notes.
 
     Raises:
@@ -112,6 +117,7 @@ def predict_paths(
     normals = normals_beside(model) if json is not None or explain is not None else None
     to_stdout = json is not None and str(json) == "-"
     with ExitStack() as stack:
+        stack.enter_context(memory_for_images(_memory_left(memory, loaded)))
         lines = stack.enter_context(atomic_write(json)) if json is not None and not to_stdout else None
         # Rows that appear on a terminal are progress enough.
         report = stack.enter_context(progress(quiet or (json is None and console.is_terminal)))
@@ -128,6 +134,17 @@ def predict_paths(
             sinks.take(outcome)
     sinks.finish(quiet)
     return sinks.totals
+
+
+def _memory_left(memory: str | None, model: Model) -> int:
+    """Bytes for images in a budget for the whole process."""
+    if memory is None:
+        return IMAGE_MEMORY
+    running = running_memory(model.metadata.backbone.size, weights=3 * len(model.to_bytes()))
+    left = parse_bytes(memory) - running
+    if left <= 0:
+        raise MemoryBudgetError(f"a budget of {memory} is too small: running this model takes {running / 1e6:,.0f} MB")
+    return left
 
 
 def normals_beside(model: Path) -> NormalImages | None:

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, EXIT_INTERRUPTED, app
+from oddsight.cli.application import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, app
 from oddsight.errors import OddsightError
 
 # isort: off
@@ -31,19 +31,23 @@ from oddsight.cli import registries as registries
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 anomalies found, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 anomalies found, 130 or 143 interrupted."""
     import warnings
 
     # Pillow's remarks on odd files: what matters about a file is said as its error.
     warnings.filterwarnings("ignore", module="PIL")
     # As on Ctrl-C, half-written files must go.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(EXIT_TERMINATED))
     _settle_streams()
     try:
         try:
             app(prog_name="oddsight", standalone_mode=True)
         finally:
             sys.stdout.flush()
+    except SystemExit as end:
+        if end.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            _end(end.code)
+        raise
     except OddsightError as error:
         _fail(error)
     except MemoryError:
@@ -57,7 +61,7 @@ def main() -> None:
             _fail("standard output is closed, and the results were to go there")
         _fail(f"{error.filename or 'standard output or a temporary file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        _end(EXIT_INTERRUPTED)
 
 
 def _settle_streams() -> None:
@@ -77,6 +81,18 @@ def _drop_output() -> None:
     """Let what standard output still holds go nowhere, so that Python does not complain of it at its end."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end(code: int) -> NoReturn:
+    """Exit after an interruption, whatever threads are still at work."""
+    from oddsight.parallel import busy
+
+    if busy():
+        # Python would crash if it ended under a library that comes back to it, or wait for it.
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _fail(text: object) -> NoReturn:

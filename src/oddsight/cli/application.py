@@ -24,6 +24,23 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes; 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write JSON there ('-': to standard output).")
 ]
+
+
+def _limit_time(seconds: float) -> float:
+    from oddsight.decoding import set_image_limits
+
+    set_image_limits(timeout=seconds)
+    return seconds
+
+
+ImageTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        callback=_limit_time,
+        help="Longest time to read an image, and to score it; 0 for as long as it takes.",
+    ),
+]
 Verdicts = Annotated[
     str | None,
     typer.Option(
@@ -56,7 +73,7 @@ Scale = Annotated[
     str | None, typer.Option("--scale", metavar="LOW,HIGH", help="Values of TIFF files that become black and white.")
 ]
 
-EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
 
 
 def listed(names: str) -> list[str]:

@@ -11,6 +11,7 @@ from oddsight.cli.application import (
     EXIT_ERROR,
     Bands,
     GroupBy,
+    ImageTimeout,
     Quiet,
     Scale,
     app,
@@ -61,6 +62,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page with charts there.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write one row for each fit there.")] = None,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Compare methods on labelled data, with tests of what differs. Exits with 1 if anything failed."""

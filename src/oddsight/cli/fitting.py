@@ -12,6 +12,7 @@ from oddsight.cli.application import (
     Bands,
     Confidence,
     GroupBy,
+    ImageTimeout,
     Quiet,
     Scale,
     Verdicts,
@@ -119,6 +120,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             help="When a method trains a network: write learning curves there, .png or .csv. May be repeated.",
         ),
     ] = None,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""

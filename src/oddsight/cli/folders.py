@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Bands, JsonFile, Quiet, Scale, app, listed, reading_of
+from oddsight.cli.application import EXIT_ERROR, Bands, ImageTimeout, JsonFile, Quiet, Scale, app, listed, reading_of
 
 
 @app.command()
@@ -16,6 +16,7 @@ def check(
     bands: Bands = None,
     scale: Scale = None,
     json: JsonFile = None,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Look over a folder: counts, sizes, unreadable files, duplicates, empty and blurred images."""
@@ -50,6 +51,7 @@ def prepare(
     normalised: Annotated[bool, typer.Option(help="Write normalised float32 arrays too.")] = True,
     download: Annotated[bool, typer.Option("--download", help="First fetch CIFAR-10 (170 MB) into DATA.")] = False,
     seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""

@@ -11,6 +11,7 @@ from oddsight.cli.application import (
     EXIT_ANOMALY,
     EXIT_ERROR,
     Bands,
+    ImageTimeout,
     JsonFile,
     ModelPath,
     Quiet,
@@ -54,9 +55,14 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     false_alarm_rate: Annotated[float | None, typer.Option(help="Decide anew at this rate.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Decide anew at this score.")] = None,
     fdr: Annotated[float | None, typer.Option(help="Decide over the batch: share of alarms that may be false.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Budget of the whole process. [default: 2GB on two cores, 20 MB more for each other]"),
+    ] = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
     ] = False,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Score images: a table, JSON Lines, heat maps. Exits with 1 if an image could not be read."""
@@ -76,6 +82,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         false_alarm_rate=false_alarm_rate,
         threshold=threshold,
         fdr=fdr,
+        memory=memory,
         quiet=quiet,
     )
     if totals.errors:
@@ -120,6 +127,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures there.")
     ] = None,
+    image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Compare a model with labelled images it has never seen."""

@@ -26,6 +26,7 @@ from oddsight.comparison.trials import Source, Trial, read_trials
 from oddsight.datasets.collection import Progress, silent
 from oddsight.datasets.grouping import AUTO, Groups
 from oddsight.datasets.labelled import MASK_FOLDERS
+from oddsight.decoding import memory_for_images
 from oddsight.errors import MemoryBudgetError, OddsightError
 from oddsight.files import make_folder
 from oddsight.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
@@ -129,9 +130,10 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     chosen = tuple(dict.fromkeys(seeds))
     _check(chosen, false_alarm_rate, jobs, confidence)
     budget = parse_bytes(memory)
-    trials = read_trials(data, normal, test_share, split_seed, groups, progress, reading=Reading(bands, scale))
+    with memory_for_images(budget - RUNNING, final=True):
+        trials = read_trials(data, normal, test_share, split_seed, groups, progress, reading=Reading(bands, scale))
     wanted = [job for trial in trials for job in _jobs(trial, settings, chosen, false_alarm_rate, budget)]
-    with _work_folder(work) as folder:
+    with _work_folder(work) as folder, memory_for_images((budget - RUNNING) // 2):
         cells, computed = run_jobs(wanted, folder, budget - RUNNING, jobs or cores(), progress)
     labels = _labels(settings)
     rows = [

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,8 @@ from PIL import Image
 from oddsight.datasets.folder import Found, empty_folders, find_images, others_ignored
 from oddsight.datasets.hashing import dhash, near_groups
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.images import MAX_PIXELS, ImageHeader, content_hash, read_header, read_image
-from oddsight.parallel import cores
+from oddsight.images import ImageHeader, content_hash, read_header, read_image
+from oddsight.parallel import ordered_map
 from oddsight.reading import AS_DECLARED, Reading
 
 NEAR_DISTANCE = 2
@@ -161,8 +159,7 @@ def check(
     different resolutions compare and noise counts less; nearly empty images have no say. It is a hint: a plain object
     is unsharp by nature.
 
-    Images are read one by one in as many threads as there are processors. Of each only some numbers are kept, and at
-    most :data:`~oddsight.images.MAX_PIXELS` pixels are being decoded at any time.
+    Images are read one by one in as many threads as there are processors. Of each only some numbers are kept.
 
     Args:
         folder: The folder, searched as by :func:`~oddsight.datasets.folder.find_images`.
@@ -180,7 +177,7 @@ def check(
     found = _found(root)
     looks: list[_Look] = []
     unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]
-    for done, outcome in enumerate(_look_at_all(found.images, root, reading), start=1):
+    for done, outcome in enumerate(ordered_map(partial(_look_at, root=root, reading=reading), found.images), start=1):
         if isinstance(outcome, _Look):
             looks.append(outcome)
         else:
@@ -224,56 +221,20 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-class _PixelBudget:
-    """Lets threads decode together as long as their images are small enough, and alone when they are not."""
-
-    def __init__(self, pixels: int) -> None:
-        self._limit = self._free = pixels
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def take(self, pixels: int) -> Iterator[None]:
-        pixels = min(pixels, self._limit)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= pixels)
-            self._free -= pixels
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += pixels
-                self._changed.notify_all()
-
-
-def _look_at_all(paths: Sequence[Path], root: Path, reading: Reading) -> Iterator[_Look | Unreadable]:
-    """Look at images in several threads; outcomes come in the order of the paths."""
-    threads = cores()
-    budget = _PixelBudget(MAX_PIXELS)
-    under_way: deque[Future[_Look | Unreadable]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for path in paths:
-            if len(under_way) >= 4 * threads:
-                yield under_way.popleft().result()
-            under_way.append(pool.submit(_look_at, path, root, reading, budget))
-        while under_way:
-            yield under_way.popleft().result()
-
-
-def _look_at(path: Path, root: Path, reading: Reading, budget: _PixelBudget) -> _Look | Unreadable:
+def _look_at(path: Path, root: Path, reading: Reading) -> _Look | Unreadable:
     name = _relative(path, root)
     try:
         header = read_header(path)
-        with budget.take(header.width * header.height):
-            image = read_image(path, reading=reading)
-            content = content_hash(image)
-            grey = Image.fromarray(image).convert("L")
-            del image
-            counts, levels = np.array(grey.histogram()), np.arange(256)
-            mean = np.average(levels, weights=counts)
-            deviation = float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
-            hashed = dhash(grey)
-            grey.thumbnail((BLUR_SIDE, BLUR_SIDE))
-            sharpness = _sharpness(np.asarray(grey))
+        image = read_image(path, reading=reading)
+        content = content_hash(image)
+        grey = Image.fromarray(image).convert("L")
+        del image
+        counts, levels = np.array(grey.histogram()), np.arange(256)
+        mean = np.average(levels, weights=counts)
+        deviation = float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
+        hashed = dhash(grey)
+        grey.thumbnail((BLUR_SIDE, BLUR_SIDE))
+        sharpness = _sharpness(np.asarray(grey))
         return _Look(name, _relative(path.parent, root), header, content, hashed, deviation, sharpness)
     except ImageError as error:
         return Unreadable(name, error.reason)

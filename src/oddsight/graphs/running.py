@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.errors import ModelError
+from oddsight.errors import ImageError, ModelError
+from oddsight.parallel import interruptible, stoppable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -45,26 +47,45 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
     # Pictures differ in size from one run to the next: planned and pooled memory would only grow.
     options.enable_mem_pattern = False
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # Which may compute for long, as constants are folded.
+        return interruptible(lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error
 
 
 def run(
-    loaded: InferenceSession, feed: Mapping[str, NDArray[np.generic]], what: str, outputs: list[str] | None = None
+    loaded: InferenceSession,
+    feed: Mapping[str, NDArray[np.generic]],
+    what: str,
+    outputs: list[str] | None = None,
+    *,
+    seconds: float | None = None,
 ) -> list[Any]:
-    """Run a graph on what was made of one picture.
+    """Run a graph on what was made of one picture. Ctrl-C ends it, and so does :func:`oddsight.parallel.stop_all`.
 
     Args:
         loaded: The session.
         feed: Its inputs by name, such as ``image`` uint8 ``[1, H, W, 3]``.
         what: The picture's name, for the error.
         outputs: Names of the outputs wanted; all by default.
+        seconds: How long it may take.
 
     Raises:
+        ImageError: If it takes longer.
         ModelError: If ONNX Runtime fails, such as for want of memory.
     """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    started = time.monotonic()
+
+    def stop() -> None:
+        options.terminate = True
+
     try:
-        return list(loaded.run(outputs, dict(feed)))
+        with stoppable(stop, seconds):
+            return list(interruptible(lambda: loaded.run(outputs, dict(feed), options)))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        if options.terminate and seconds is not None and time.monotonic() - started > seconds:
+            raise ImageError(what, f"scoring it takes more than {seconds:g} seconds (--image-timeout)") from None
         raise ModelError(f"the graph failed on {what}: {str(error).splitlines()[0][:200]}") from error

@@ -30,11 +30,12 @@ from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.classes import read_classes
 from oddsight.datasets.collection import Progress, silent
 from oddsight.datasets.grouping import AUTO, Groups, group_images
+from oddsight.decoding import memory_for_images
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.labelled.assembling import assembled
 from oddsight.labelled.classifiers import PROBE, Embeddings, frozen, probe, train
 from oddsight.labelled.parts import Parts, divided
-from oddsight.memory import parse_bytes
+from oddsight.memory import RUNNING, parse_bytes
 from oddsight.model import Model
 from oddsight.networks.classifier_settings import NETWORKS, ClassifierSettings, classifier_settings
 from oddsight.networks.libraries import require_training
@@ -143,14 +144,15 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     if confidence is not None:
         check_confidence(confidence)
     chosen = scores.by_name(score) if isinstance(score, str) else deepcopy(score)
-    parse_bytes(memory)
+    budget = parse_bytes(memory)
     start: Extractor | ClassifierSettings
     if classifier == PROBE:
         _check_probe(epochs=epochs, loss=loss, extras=extras, mirrored=mirrored, work=work, accelerator=accelerator)
         start = frozen(backbone or backbones.DEFAULT, layers, size)
     else:
         start = _settings(classifier, backbone, layers, size, epochs, loss, extras, mirrored, seed)
-    read = data if isinstance(data, ClassImages) else _training_split(data, progress)
+    with memory_for_images(budget - RUNNING, final=True):
+        read = data if isinstance(data, ClassImages) else _training_split(data, progress)
     read = _grouped(read, groups, progress)
     parts = divided(read, DEFAULT_FRACTION if calibration_fraction is None else calibration_fraction, seed)
     rate = _reachable(parts, false_alarm_rate, confidence, per_class=per_class)

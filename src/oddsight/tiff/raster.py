@@ -29,6 +29,8 @@ NO_DATA = "holds no data: its pixels are marked as empty"
 """What is said of images without any pixel that holds something."""
 
 _ROWS = 64
+_CONVERTED = 3 * 2 * 8 + 4
+"""Bytes a pixel that bringing samples to 8 bits takes."""
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
 _Part = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -79,6 +81,14 @@ class Raster:
     def leaves_out(self) -> bool:
         """Whether pixels may hold nothing."""
         return self.page.nodata is not None or self.page.kind == "f"
+
+    @property
+    def bytes_to_read(self) -> int:
+        """What :meth:`read` takes at its peak: the image and a copy, and a strip or tile in all its forms."""
+        pixels, decoded = self.page.width * self.page.height, self._high * self._wide
+        sample = sample_type(self.page).itemsize
+        copies = 2 if self.page.orientation == 1 else 4
+        return pixels * (3 * copies + self.leaves_out) + decoded * (2 * self.page.samples * sample + _CONVERTED)
 
     def check(self) -> None:
         """Refuse what cannot become RGB by this reading.
