@@ -175,6 +175,8 @@ REFUSED = [
     ("data", ["parts/bottle/train/good/0.png", "parts/bottle/ground_truth/bad/0.png"], "parts/bottle/ground_truth"),
     ("data", ["Images/Normal/0.png", "Images/Anomaly/0.png"], "Images/Anomaly"),
     ("data", ["images/0.png", "Masks/0.png"], "Masks"),
+    ("data", ["good/0.png", "mask/spot/0.png"], "mask"),
+    ("data", ["good/0.png", "Defect/spot/0.png"], "Defect"),
     ("data/*", ["good/0.png", "ground_truth/0.png"], "ground_truth"),
     ("data/*/good/*.png", ["train/good/0.png", "test/good/0.png"], "test"),
     ("data/**/*.png", ["train/good/0.png", "test/bad/0.png"], "test"),
@@ -203,7 +205,7 @@ def test_what_is_named_is_taken(tmp_path, path):
     write(
         tmp_path,
         "train/good/0.png",
-        "train/mask/0.png",
+        "train/goods/0.png",
         "train/test/1.png",
         "test/good/1.png",
         "ground_truth/bad/0.png",

@@ -53,7 +53,8 @@ GOOD = ("good", "ok", "normal")
 MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
 """Names of folders, in lower case, that hold masks rather than images."""
 
-_ANOMALOUS = frozenset({"anomaly", "anomalies", "anomalous"})
+_ANOMALOUS = frozenset({"anomaly", "anomalies", "anomalous", "abnormal"})
+_BESIDE_GOOD = frozenset({"bad", "ko", "ng", "defect", "defects", "defective", "faulty"})
 _GROUND_TRUTH = "ground_truth"
 _RGB, _GT = "rgb", "gt"
 
@@ -103,9 +104,9 @@ def layout_of(folder: Folder) -> Layout | None:
 def require_normal_folders(paths: Iterable[object]) -> None:
     """Refuse folders and patterns from which no one would train on purpose: they hold masks or test images as well.
 
-    That is any with a folder below that is called like one of masks (but for ``mask``, which is a thing, too) or of
-    anomalies, or a folder ``test`` beside ``train`` or with a folder of normal images in it. A folder that is named
-    itself is taken as it is, and so is what is not a path.
+    That is any with a folder below that is called like one of masks or anomalies; ``bad``, ``defect`` and the like
+    beside ``good``; or ``test`` beside ``train`` or with ``good`` in it. A folder that is named itself is taken as it
+    is, and so is what is not a path.
 
     Raises:
         DataError: There is one.
@@ -128,7 +129,9 @@ def _is_not_for_training(folder: Path) -> bool:
     name = folder.name.lower()
     if name == "test":
         return (folder.parent / "train").is_dir() or layout_of(folder.parent) is not None
-    return name in _ANOMALOUS | MASK_FOLDERS - {"mask"}
+    if name in _BESIDE_GOOD:
+        return any(path.name.lower() in GOOD for path in folder.parent.iterdir())
+    return name in _ANOMALOUS | MASK_FOLDERS
 
 
 def _folders_below(name: str) -> Iterator[Path]:
