@@ -40,7 +40,8 @@ class FeatureStream(Protocol):
 def groups_of(features: FeatureStream) -> NDArray[np.intp]:
     """For each image of a stream a number that it shares with its group, ``[n]``.
 
-    Images of one group say little more than one of them: a method that holds images out holds out whole groups. It is the stream's ``groups``, if it has that, and otherwise each image stands alone.
+    Images of one group say little more than one of them: a method that holds images out holds out whole groups. It is
+    the stream's ``groups``, if it has that, and otherwise each image stands alone.
     """
     return np.asarray(getattr(features, "groups", np.arange(len(features))), np.intp)
 
