@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from oddsight.normals import write_normals as write_normals
     from oddsight.preparing import Preparation as Preparation
     from oddsight.preparing import prepare as prepare
+    from oddsight.reading import Reading as Reading
     from oddsight.result import Region as Region
     from oddsight.result import Result as Result
     from oddsight.scenes import predict_scene as predict_scene
@@ -57,6 +58,7 @@ _HOMES = {
     "NormalImages": "normals",
     "OddsightError": "errors",
     "Preparation": "preparing",
+    "Reading": "reading",
     "Region": "result",
     "Result": "result",
     "compare": "comparison",

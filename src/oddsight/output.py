@@ -178,6 +178,8 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
     }
     if file.metadata.verdicts is None:
         del content["verdicts"]
+    if file.metadata.reading is None:
+        del content["reading"]
     content["bytes"] = len(file.content)
     return content
 
