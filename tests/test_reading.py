@@ -136,8 +136,8 @@ def test_check_and_compare_take_bands(scenes, tmp_path):
     assert check(scenes / "good", reading=READING).unreadable == ()
     outcome = run("check", scenes / "good", "--bands", "9", "--json", "-")
     assert "has 5 bands, and band 9 was asked for" in outcome.out
-    found = oddsight.compare(f"a={scenes}", methods=["knn"], sizes=[SIZE], normal="good", test_share=0.25, work=tmp_path,
-                             bands=BANDS, scale=SCALE)  # fmt: skip
+    options = {"methods": ["knn"], "sizes": [SIZE], "normal": "good", "test_share": 0.25, "work": tmp_path}
+    found = oddsight.compare(f"a={scenes}", **options, bands=BANDS, scale=SCALE)
     assert not found.cells[0].error
     assert found.trials[0].training[0].reading == READING
 

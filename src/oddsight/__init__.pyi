@@ -24,6 +24,7 @@ from .normals import normals_path as normals_path
 from .normals import write_normals as write_normals
 from .preparing import Preparation as Preparation
 from .preparing import prepare as prepare
+from .reading import Reading as Reading
 from .result import Region as Region
 from .result import Result as Result
 from .scenes import predict_scene as predict_scene

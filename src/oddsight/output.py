@@ -229,6 +229,8 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         content["decision"]["true_rate_range_95"] = list(file.true_rate_range)
     if file.metadata.verdicts is None:
         del content["verdicts"]
+    if file.metadata.reading is None:
+        del content["reading"]
     content["bytes"] = len(file.content)
     return content
 

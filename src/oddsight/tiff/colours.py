@@ -140,6 +140,8 @@ class Colours:
             return np.asarray(_palette(page)[values[..., 0]])
         if page.photometric in _COLOURS:
             return _converted(values, page)
+        if values.dtype == np.uint8 and page.bits[0] == 8 and self._reading.scale is None:
+            return values if page.photometric != WHITE_IS_ZERO else ~values
         if self._table is not None:
             unsigned = values.astype(values.dtype.newbyteorder("="), copy=False)
             return np.asarray(self._table[unsigned.view(f"u{unsigned.dtype.itemsize}")])
