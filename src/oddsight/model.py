@@ -89,6 +89,11 @@ class Model:
     def with_decision(self, *, false_alarm_rate: float | None = None, threshold: float | None = None) -> Self:
         """The same model with another decision; its graph, and so every score and p-value, stays as it is.
 
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> model.with_decision(false_alarm_rate=0.2).decision.false_alarm_rate
+            0.2
+
         Args:
             false_alarm_rate: At most this share of normal images is flagged.
             threshold: Or: a raw score, set by hand.
@@ -171,6 +176,12 @@ class Model:
     def predict(self, image: Source, *, max_pixels: int = MAX_PIXELS) -> Result:
         """Score one image.
 
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> result = model.predict("new/0001.png")
+            >>> result.anomalous, result.p_value
+            (True, 0.04)
+
         Raises:
             ImageError: If it cannot be read.
         """
@@ -182,6 +193,11 @@ class Model:
         """Score images on every core, in order, with bounded memory.
 
         An image that cannot be read yields its error in its place, and the rest go on.
+
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> [result.verdict for result in model.predict_many(["test/good/0000.png", "new/0001.png"])]
+            ['normal', 'anomalous']
         """
         few = isinstance(images, Sequence) and len(images) <= cores()
         attempt = partial(self._attempt, max_pixels=max_pixels, one_core=not few)
@@ -271,5 +287,11 @@ def _pixels(image: Source, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Read a model file; see :meth:`Model.load`."""
+    """Read a model file; see :meth:`Model.load`.
+
+    Example:
+        >>> model = oddsight.load("parts.onnx")
+        >>> model.metadata.method.name
+        'knn'
+    """
     return Model.load(path)
