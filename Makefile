@@ -2,26 +2,25 @@ PYTHON ?= python3
 # Windows, with GNU make and a shell from Git: where an environment keeps its programs.
 BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# As many processes as there are cores; tests that share a fitted model stay in one of them.
+WORKERS ?= 2
+PYTEST = -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: demo test test-fast test-core test-train test-networks lint wheel bench clean
+.PHONY: demo test test-fast test-core test-train lint wheel bench clean
 
 demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a report.
 	.venv/$(BIN)/python examples/demo.py demo-output
 
-test:  ## Run every test, two suites at a time, as each keeps one core busy.
-	$(MAKE) --jobs=2 test-core test-train test-networks
+test: test-core test-train  ## Run every test.
 
 test-fast: .venv-test/dev  ## Run what tells most in little time, while working: two minutes of one core.
-	.venv-test/$(BIN)/python -m pytest -m "not slow and not train" -n 2
+	.venv-test/$(BIN)/python $(PYTEST) -m "not slow and not train"
 
 test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests that need no PyTorch.
-	.venv-test/$(BIN)/python -m pytest -m "not train"
+	.venv-test/$(BIN)/python $(PYTEST) -m "not train"
 
-test-train: .venv-train/train  ## Run the tests that need PyTorch, but those of the next.
-	.venv-train/$(BIN)/python -m pytest -m train --ignore tests/test_contract.py
-
-test-networks: .venv-train/train  ## Run the contract suite of methods that train a network.
-	.venv-train/$(BIN)/python -m pytest -m train tests/test_contract.py
+test-train: .venv-train/train  ## Run the tests that need PyTorch.
+	.venv-train/$(BIN)/python $(PYTEST) -m train
 
 lint: .venv-test/dev
 	.venv-test/$(BIN)/ruff check .

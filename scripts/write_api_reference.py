@@ -127,7 +127,7 @@ def documentation(value: Any) -> str:  # noqa: ANN401
             listed = "\n".join(f"- {paragraph(entry(item))}" for item in items)
             parts.append(f"{SECTIONS[title]}:\n\n{listed}")
         else:
-            parts.append(f"{title} {paragraph(text)}")
+            parts.append(f"{title}: {paragraph(text)}")
     return "\n\n".join(parts) + "\n"
 
 
