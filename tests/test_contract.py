@@ -305,10 +305,19 @@ def test_another_decision_changes_no_score(model, alone):
 # 3. The alarm rate is the one asked for.
 
 
+@pytest.fixture(scope="session")
+def calibration_folders(tmp_path_factory):
+    """Folders of other normal images, by the seed of their first."""
+    folder = tmp_path_factory.mktemp("calibration")
+    for start, count in ((4000, 160), (6000, 30), (6100, 30), (6200, 30)):
+        write_textures(folder / str(start), range(start, start + count))
+    return folder
+
+
 @pytest.mark.slow
-def test_split_calibration_gives_uniform_p_values(method, tmp_path):
-    write_textures(tmp_path, range(4000, 4160))
-    model = oddsight.fit(tmp_path, method=made(method), size=SIZE, false_alarm_rate=0.1, calibration_fraction=0.5)
+def test_split_calibration_gives_uniform_p_values(method, calibration_folders):
+    folder = calibration_folders / "4000"
+    model = oddsight.fit(folder, method=made(method), size=SIZE, false_alarm_rate=0.1, calibration_fraction=0.5)
     assert (model.metadata.calibration.kind, model.metadata.calibration.images) == ("split", 80)
     fresh = list(model.predict_many([texture(seed) for seed in range(5000, 5300)]))
     n, m, alarms = 80, len(fresh), sum(result.anomalous for result in fresh)
@@ -324,15 +333,13 @@ def test_split_calibration_gives_uniform_p_values(method, tmp_path):
 
 
 @pytest.mark.slow
-def test_cross_calibration_does_not_alarm_too_often(method, tmp_path):
+def test_cross_calibration_does_not_alarm_too_often(method, calibration_folders):
     fresh = [texture(seed) for seed in range(7000, 7100)]
     alarms = 0
     # Learning takes long where a network is trained: one calibration has to do.
     starts = (6000,) if method in TRAINED else (6000, 6100, 6200)
     for start in starts:
-        folder = tmp_path / str(start)
-        write_textures(folder, range(start, start + 30))
-        model = oddsight.fit(folder, method=made(method), size=SIZE, false_alarm_rate=0.1)
+        model = oddsight.fit(calibration_folders / str(start), method=made(method), size=SIZE, false_alarm_rate=0.1)
         assert (model.metadata.calibration.kind, model.metadata.calibration.images) == ("cross", 30)
         alarms += sum(result.anomalous for result in model.predict_many(fresh))
     # Independent calibrations, each with beta-binomial alarms at k = floor(0.1 * 31); one failure in 1,000.
