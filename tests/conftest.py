@@ -42,3 +42,11 @@ def normal_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("normal")
     write_textures(folder, range(60))
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep tests that share a fitted model in one process when pytest-xdist divides them (``--dist loadgroup``)."""
+    for item in items:
+        method = item.callspec.params.get("method", "") if hasattr(item, "callspec") else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {method}"))

@@ -15,7 +15,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -31,27 +32,6 @@ from textures import write_textures
 
 SNAPSHOTS = Path(__file__).parent / "data" / "snapshots"
 
-PUBLIC: dict[str, Sequence[str]] = {
-    "oddsight": oddsight.__all__,
-    "oddsight.backbones": ("BACKBONES", "backbone"),
-    "oddsight.datasets.classes": ("ClassImages", "read_classes", "stratified"),
-    "oddsight.datasets.outliers": ("read_unlabelled",),
-    "oddsight.errors": ("DataError", "ImageError", "MemoryBudgetError", "ModelError", "OddsightError"),
-    "oddsight.explanations": ("explanation",),
-    "oddsight.graphs.building": ("chain", "piece"),
-    "oddsight.graphs.maps": ("anomaly_map",),
-    "oddsight.images": ("read_image",),
-    "oddsight.metadata": ("Metadata",),
-    "oddsight.methods": ("METHODS", "FeatureStream", "Method", "by_name", "method"),
-    "oddsight.networks.adapting": ("read_adaptation",),
-    "oddsight.report": ("write_report",),
-    "oddsight.result": ("Tiling", "Voice"),
-    "oddsight.scores": ("SCORES", "Score", "by_name", "score"),
-    "oddsight.scores.head": ("Head",),
-    "oddsight.scores.summing": ("Sum",),
-}
-"""What users may import: the names that the documentation names, by module. Everything else may change."""
-
 HELP_WIDTH = "82"
 """Of the terminal: that of which Click leaves two columns free."""
 
@@ -60,9 +40,14 @@ HELP_WIDTH = "82"
 
 
 def public_names() -> str:
-    """Every public name with what a caller writes: parameters and defaults, members of classes, fields."""
+    """Every public name with what a caller writes: parameters and defaults, members of classes, fields.
+
+    Public are the names of ``oddsight.__all__`` and of ``[tool.oddsight.public]`` in ``pyproject.toml``.
+    """
     lines = []
-    for name, names in PUBLIC.items():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    public = {"oddsight": oddsight.__all__, **project["tool"]["oddsight"]["public"]}
+    for name, names in public.items():
         module = importlib.import_module(name)
         lines += [f"# {name}", *(line for one in names for line in _described(one, getattr(module, one))), ""]
     return "\n".join(lines)

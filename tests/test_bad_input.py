@@ -114,6 +114,7 @@ def test_predict_names_a_bad_image_and_goes_on(world, folder, kind, monkeypatch)
     assert run("predict", world.model, bad, "--json", "-", "--quiet").lines == failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_other_commands_name_a_bad_image_and_go_on(world, folder, tmp_path, kind, monkeypatch):
     make, reason = BAD[kind]
@@ -156,6 +157,7 @@ def test_all_bad_images_at_once(world, folder, tmp_path, monkeypatch):
     assert sum("score" in row for row in lines) == len(list((tmp_path / "maps").iterdir())) == 8
 
 
+@pytest.mark.slow
 def test_a_bad_mask_is_named(world, tmp_path):
     copy = shutil.copytree(world.mvtec, tmp_path / "mvtec")
     (copy / "ground_truth" / "blot" / "00200_mask.png").write_text("x")
@@ -235,6 +237,7 @@ def test_errors_show_names_likewise(world, tmp_path, kind):
         assert "\x1b" not in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["newline", "undecodable", "markup", "backslash", "long", "long and wide", "glob"])
 def test_folders_and_outputs_may_have_such_names(world, tmp_path, kind):
     name = os.fsdecode(NAMES[kind])
@@ -465,6 +468,7 @@ def test_a_cut_anywhere_is_noticed(world, tmp_path):
         assert_failed(run("info", path), f"error: {path}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "other ONNX file", "half"])
 def test_a_process_says_the_same(world, tmp_path, kind):
     path = tmp_path / "m.onnx"
@@ -472,6 +476,7 @@ def test_a_process_says_the_same(world, tmp_path, kind):
     assert spawn("predict", path, world.normal) == run("predict", path, world.normal)
 
 
+@pytest.mark.slow
 def test_a_process_goes_on_after_bad_images(world, folder, tmp_path):
     for kind in ("text", "truncated", "a bomb", "a pipe", "a dangling link"):
         BAD[kind][0](folder / f"{kind}.png")

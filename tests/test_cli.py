@@ -890,6 +890,7 @@ ASCII = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", ASCII)
 def test_a_terminal_of_few_characters(world, tmp_path, changes):
     shutil.copy(world.normal / "00100.png", tmp_path / "größe 猫.png")
@@ -932,6 +933,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [None, b"old"])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_predict_leaves_no_trace(world, long_work, tmp_path, sign, code, old):
@@ -943,6 +945,7 @@ def test_an_interrupted_predict_leaves_no_trace(world, long_work, tmp_path, sign
     assert files_in(tmp_path) == ({"lines": old} if old else {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [None, b"old"])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_fit_leaves_no_trace(world, tmp_path, sign, code, old):
@@ -957,6 +960,7 @@ def test_an_interrupted_fit_leaves_no_trace(world, tmp_path, sign, code, old):
     assert files_in(tmp_path) == ({"m.onnx": old} if old else {})
 
 
+@pytest.mark.slow
 def test_an_interrupted_table_ends_quietly(world, long_work):
     process = start("predict", world.model, long_work, env=environment(PYTHONUNBUFFERED="1"))
     for line in process.stdout:
@@ -997,6 +1001,7 @@ def many(world, tmp_path_factory):
     return many_links(tmp_path_factory.mktemp("links") / "many", world.normal / "00100.png", 500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fit", "predict", "threshold", "report"])
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_a_file_that_grows_too_large_is_one_error(world, many, tmp_path, name, old):
@@ -1009,6 +1014,7 @@ def test_a_file_that_grows_too_large_is_one_error(world, many, tmp_path, name, o
     assert files_in(tmp_path) == ({"new": old} if old else {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fit", "predict", "threshold", "report"])
 def test_a_full_disk_is_one_error(world, many, small_disk, name):
     (small_disk / "new").write_bytes(b"old")
@@ -1018,6 +1024,7 @@ def test_a_full_disk_is_one_error(world, many, small_disk, name):
     assert files_in(small_disk) == {"new": b"old"}
 
 
+@pytest.mark.slow
 def test_a_disk_full_of_heat_maps(world, small_disk, tmp_path):
     Image.fromarray(texture(1, 120, 120)).save(tmp_path / "large.png")
     images = many_links(tmp_path / "many", tmp_path / "large.png", 20)
@@ -1074,6 +1081,7 @@ TRAINING = {"torch", "torchvision", "timm", "lightning", "sklearn", "skl2onnx", 
 HEAVY = TRAINING | {"onnxruntime", "scipy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "heavy"),
     [
@@ -1086,9 +1094,10 @@ HEAVY = TRAINING | {"onnxruntime", "scipy"}
 )
 def test_the_start_is_fast_and_loads_nothing_heavy(script, heavy):
     watched = f"import atexit, sys; atexit.register(lambda: print('\\nloaded', *sys.modules))\n{script}"
-    started = time.monotonic()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, check=True, timeout=60)
-    assert time.monotonic() - started < 5
+    # Of its processor, not of the clock: others may keep the machine busy.
+    assert os.times().children_user - before.children_user < 5
     loaded = done.stdout.split("\nloaded ")[1].split()
     assert "oddsight" in loaded
     assert not heavy & set(loaded)

@@ -119,6 +119,7 @@ def test_baselines_are_those_of_evaluate(found, data):
     assert {one.label: one.mean.auroc for one in rows} == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*LIBRARY, "auto"])
 def test_the_cut_graph_is_the_whole_file_from_the_features_on(data, method, tmp_path):
     model = oddsight.fit(data / "train" / "good", method=method, size=SIZE)
@@ -158,6 +159,7 @@ def extractors():
     return [Extractor(network, layers, SIZE, reading) for layers, reading in wanted]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [True, False])
 def test_features_come_from_one_run_an_image_bit_by_bit(data, tmp_path, monkeypatch, alike):
     images, cache, runs = collect(data / "test").images, FeatureCache(tmp_path), []
@@ -311,6 +313,7 @@ def test_an_edited_digit_in_a_cell_is_noticed(found, data, work, tmp_path):
     assert compared(data, work=tmp_path / "work", seeds=[0, 1]).computed == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", None])
 def test_a_damaged_cell_is_computed_again(found, data, work, tmp_path, damage):
     shutil.copytree(work, tmp_path / "work")
@@ -336,6 +339,7 @@ def failing(error):
     return Failing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "text", "kept"),
     [
@@ -582,6 +586,7 @@ def told(data, tmp_path_factory):
     return outcome, root
 
 
+@pytest.mark.slow
 def test_the_command_shows_tables_and_writes_csv_and_page(told):
     outcome, root = told
     assert outcome.code == 0, outcome.err

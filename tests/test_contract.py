@@ -259,6 +259,7 @@ def scattered(folder: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["warm", "off"])
 def test_same_images_and_seed_give_the_same_bytes(model, method, normal_folder, tmp_path, monkeypatch, cache):
     if cache == "off":
@@ -270,6 +271,7 @@ def test_same_images_and_seed_give_the_same_bytes(model, method, normal_folder, 
     assert again.to_bytes() == model.to_bytes()
 
 
+@pytest.mark.slow
 def test_another_seed_changes_only_what_is_random(model, alone, method, normal_folder):
     other = oddsight.fit(normal_folder, method=made(method), size=SIZE, false_alarm_rate=RATE, seed=1)
     assert other.metadata.training.seed == 1
@@ -303,9 +305,19 @@ def test_another_decision_changes_no_score(model, alone):
 # 3. The alarm rate is the one asked for.
 
 
-def test_split_calibration_gives_uniform_p_values(method, tmp_path):
-    write_textures(tmp_path, range(4000, 4160))
-    model = oddsight.fit(tmp_path, method=made(method), size=SIZE, false_alarm_rate=0.1, calibration_fraction=0.5)
+@pytest.fixture(scope="session")
+def calibration_folders(tmp_path_factory):
+    """Folders of other normal images, by the seed of their first."""
+    folder = tmp_path_factory.mktemp("calibration")
+    for start, count in ((4000, 160), (6000, 30), (6100, 30), (6200, 30)):
+        write_textures(folder / str(start), range(start, start + count))
+    return folder
+
+
+@pytest.mark.slow
+def test_split_calibration_gives_uniform_p_values(method, calibration_folders):
+    folder = calibration_folders / "4000"
+    model = oddsight.fit(folder, method=made(method), size=SIZE, false_alarm_rate=0.1, calibration_fraction=0.5)
     assert (model.metadata.calibration.kind, model.metadata.calibration.images) == ("split", 80)
     fresh = list(model.predict_many([texture(seed) for seed in range(5000, 5300)]))
     n, m, alarms = 80, len(fresh), sum(result.anomalous for result in fresh)
@@ -320,15 +332,14 @@ def test_split_calibration_gives_uniform_p_values(method, tmp_path):
     assert distance <= np.sqrt(-np.log(0.001 / 2) / 2 * (n + m) / (n * m)) + 1 / (n + 1)
 
 
-def test_cross_calibration_does_not_alarm_too_often(method, tmp_path):
+@pytest.mark.slow
+def test_cross_calibration_does_not_alarm_too_often(method, calibration_folders):
     fresh = [texture(seed) for seed in range(7000, 7100)]
     alarms = 0
     # Learning takes long where a network is trained: one calibration has to do.
     starts = (6000,) if method in TRAINED else (6000, 6100, 6200)
     for start in starts:
-        folder = tmp_path / str(start)
-        write_textures(folder, range(start, start + 30))
-        model = oddsight.fit(folder, method=made(method), size=SIZE, false_alarm_rate=0.1)
+        model = oddsight.fit(calibration_folders / str(start), method=made(method), size=SIZE, false_alarm_rate=0.1)
         assert (model.metadata.calibration.kind, model.metadata.calibration.images) == ("cross", 30)
         alarms += sum(result.anomalous for result in model.predict_many(fresh))
     # Independent calibrations, each with beta-binomial alarms at k = floor(0.1 * 31); one failure in 1,000.
@@ -336,6 +347,7 @@ def test_cross_calibration_does_not_alarm_too_often(method, tmp_path):
     assert alarms <= np.quantile(simulated, 0.999)
 
 
+@pytest.mark.slow
 def test_other_material_scores_higher_than_any_normal_image(model, normal_scores):
     other = [model.predict(texture(seed, material="bark")) for seed in range(20)]
     assert min(result.score for result in other) > normal_scores.max()
@@ -344,6 +356,7 @@ def test_other_material_scores_higher_than_any_normal_image(model, normal_scores
     assert [result.p_value for result in other] == pytest.approx([smallest] * len(other), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_blot_is_found(model, normal_scores):
     blotted = np.array([model.predict(texture(seed, blot=True)).score for seed in range(2000, 2040)])
     assert metrics.auroc(normal_scores, blotted) > 0.9
@@ -470,6 +483,7 @@ UNFIT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "settings", "message"), UNFIT)
 def test_what_cannot_be_learned_from_is_refused(method, tmp_path, make, settings, message):
     make(tmp_path)
@@ -481,6 +495,7 @@ def test_what_cannot_be_learned_from_is_refused(method, tmp_path, make, settings
 # 7. Copies never sit on both sides.
 
 
+@pytest.mark.slow
 def test_copies_stay_on_one_side(model, method, normal_folder, tmp_path):
     for number, path in enumerate(sorted(normal_folder.iterdir())):
         shutil.copy(path, tmp_path / f"{(number + 30) % 60}.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ MATERIALS = {
 }
 
 
+LARGE = 128 * 128
+"""Pixels beyond which a picture is drawn anew each time, as many would fill the memory."""
+
+
 def texture(seed: int, width: int = 96, height: int = 96, *, material: str = "cloth", blot: bool = False) -> np.ndarray:
     """A picture uint8 ``[height, width, 3]``, the same for the same arguments.
 
@@ -24,6 +29,12 @@ def texture(seed: int, width: int = 96, height: int = 96, *, material: str = "cl
         material: A name of :data:`MATERIALS`.
         blot: Whether a patch of another material covers a ninth of it.
     """
+    if width * height > LARGE:
+        return _texture(seed, width, height, material, blot)
+    return _small_texture(seed, width, height, material, blot).copy()
+
+
+def _texture(seed: int, width: int, height: int, material: str, blot: bool) -> np.ndarray:
     random = np.random.default_rng([seed, width, height])
     colour, spread, octaves, stripes = MATERIALS[material]
     grain = np.zeros((height, width, 3))
@@ -44,12 +55,16 @@ def texture(seed: int, width: int = 96, height: int = 96, *, material: str = "cl
     return picture
 
 
+_small_texture = lru_cache(2048)(_texture)
+"""The same seeds are drawn again for every method; to draw one takes longer than to score it."""
+
+
 def write_textures(folder: Path, seeds: range, **options) -> list[Path]:
     """Save ``texture(seed, **options)`` for each seed as a PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{seed:05d}.png" for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
-        Image.fromarray(texture(seed, **options)).save(path)
+        Image.fromarray(texture(seed, **options)).save(path, compress_level=1)
     return paths
 
 

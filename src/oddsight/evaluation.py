@@ -141,6 +141,14 @@ def evaluate(
 ) -> Evaluation:
     """Score labelled images by the model's own graph and threshold, and compare with the truth.
 
+    Example:
+        >>> model = oddsight.load("parts.onnx")
+        >>> evaluation = oddsight.evaluate(model, normal="test/good", anomalous="test/bad")
+        >>> evaluation.image["auroc"]
+        1.0
+        >>> evaluation.counts["normal"], evaluation.counts["anomalous"]
+        (6, 6)
+
     Args:
         model: As fitted or loaded; nothing about it changes.
         folder: A folder in MVTec AD's layout; or

@@ -89,6 +89,10 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
 ) -> Model:
     """Learn what is normal and return a calibrated model. Same images, settings and seed: same bytes.
 
+    Example:
+        >>> model = oddsight.fit("parts/good", method="knn", size=64, false_alarm_rate=0.05)
+        >>> model.save("parts.onnx")
+
     Args:
         *paths: Files, folders (walked) and globs of normal images.
         method: A name of :data:`oddsight.methods.METHODS`, or a method with settings of its own.

@@ -109,6 +109,11 @@ class Model:
     ) -> Self:
         """The same model with another decision; its graph, and so every score and p-value, stays as it is.
 
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> model.with_decision(false_alarm_rate=0.2).decision.false_alarm_rate
+            0.2
+
         Args:
             false_alarm_rate: At most this share of normal images is flagged.
             threshold: Or: a raw score, set by hand.
@@ -215,6 +220,12 @@ class Model:
     def predict(self, image: Source, *, reading: Reading | None = None, max_pixels: int = MAX_PIXELS) -> Result:
         """Score one image.
 
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> result = model.predict("new/0001.png")
+            >>> result.anomalous, result.p_value
+            (True, 0.04)
+
         Args:
             image: A path, an array or a Pillow image.
             reading: What of a TIFF file to take instead of the bands and the scale that the model was trained on.
@@ -237,6 +248,11 @@ class Model:
         """Score images on every core, in order, with bounded memory; arguments as for :meth:`predict`.
 
         An image that cannot be read or scored yields its error in its place, and the rest go on.
+
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> [result.verdict for result in model.predict_many(["test/good/0000.png", "new/0001.png"])]
+            ['normal', 'anomalous']
         """
         few = isinstance(images, Sequence) and len(images) <= cores()
         attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
@@ -370,5 +386,11 @@ def shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Read a model file; see :meth:`Model.load`."""
+    """Read a model file; see :meth:`Model.load`.
+
+    Example:
+        >>> model = oddsight.load("parts.onnx")
+        >>> model.metadata.method.name
+        'knn'
+    """
     return Model.load(path)

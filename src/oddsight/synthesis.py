@@ -97,6 +97,12 @@ class Kind:
 def synthesize(image: NDArray[Any] | Image.Image, kind: str, severity: float, *, seed: int = 0) -> Synthetic:
     """Put haze, smoke, dust or thin cloud over a clear picture. The same arguments give the same result.
 
+    Example:
+        >>> from PIL import Image
+        >>> hazy = oddsight.synthesize(Image.open("parts/good/0000.png"), "haze", 0.8)
+        >>> hazy.picture.shape, hazy.mask.shape
+        ((96, 96, 3), (96, 96))
+
     Args:
         image: A clear picture in any form that :func:`oddsight.images.as_image` takes, or a Pillow image.
         kind: A name of :data:`KINDS`.

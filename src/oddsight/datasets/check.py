@@ -154,6 +154,11 @@ def check(
 ) -> CheckReport:
     """Look at every image in a folder and report what could spoil learning from it.
 
+    Example:
+        >>> report = oddsight.check("parts")
+        >>> report.images, report.unreadable
+        (24, ())
+
     An image is *blurred* if the variance of its Laplacian, a measure of sharpness, is below a tenth of the median over
     the folder's images. Both are measured on the grey image reduced to at most 256 pixels a side, so that images of
     different resolutions compare and noise counts less; nearly empty images have no say. It is a hint: a plain object

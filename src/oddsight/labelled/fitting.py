@@ -99,6 +99,13 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
 ) -> Model:
     """Learn classes and return a calibrated model that names one, or says that an image belongs to none of them.
 
+    Example:
+        >>> model = oddsight.fit_classes("animals", size=64, false_alarm_rate=0.2)
+        >>> model.classes
+        ('cat', 'dog')
+        >>> model.predict("animals/cat/0000.png").label
+        'cat'
+
     Args:
         data: Labelled images in a form that :func:`oddsight.datasets.classes.read_classes` knows; its training split
             is learnt from, and no other is touched.
