@@ -120,7 +120,7 @@ def test_without_a_home_nothing_is_cached(monkeypatch, fault):
     assert user_folder() is None
     assert default_cache() is None
     assert list(kept_exports()) == []
-    with pytest.raises(OddsightError, match="no home folder .* ODDSIGHT_BACKBONES"):
+    with pytest.raises(OddsightError, match=r"no home folder .* ODDSIGHT_BACKBONES"):
         export_path("resnet50")
     monkeypatch.setenv("ODDSIGHT_CACHE", "/somewhere")
     monkeypatch.setenv("ODDSIGHT_BACKBONES", "/elsewhere")
