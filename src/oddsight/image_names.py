@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 _LONGEST = 220
@@ -18,7 +20,7 @@ _WITHIN_LETTERS = bytes(range(0x80, 0xC0))
 def distinct_names(images: Iterable[Path]) -> dict[str, str]:
     """A name for each image, by its path: that of its file without suffix, or more of its path where several share it.
 
-    All that share it get as many folders as distinguish them, with the suffix if that alone does, so that every name
+    Those that share it get as many folders as distinguish them, with the suffix if that alone does, so that every name
     says whose it is: ``good_000`` and ``bent_000``. A name depends on the images, not on their order, and no two are
     the same to a file system that ignores the case of letters.
 
@@ -32,22 +34,23 @@ def distinct_names(images: Iterable[Path]) -> dict[str, str]:
     taken: set[str] = set()
     # Those that have their name to themselves first: the longer names of others give way.
     for group in sorted(groups.values(), key=len):
-        for image, name in zip(group, _told_apart(group), strict=True):
+        for image, name in zip(group, _short_names(group), strict=True):
             numbered = (f"{name}_{number}" for number in itertools.count(2))
             names[str(image)] = next(one for one in itertools.chain([name], numbered) if _folded(one) not in taken)
             taken.add(_folded(names[str(image)]))
     return names
 
 
-def _told_apart(group: Sequence[Path]) -> list[str]:
-    """The shortest ends of paths, without suffixes or with them, that differ in all of a group."""
-    names: list[str] = []
+def _short_names(group: Sequence[Path]) -> list[str]:
+    """For each path the shortest of its ends, without suffix or with it, that fewest others of a group share."""
+    best = [(len(group) + 1, "")] * len(group)
     for depth in range(1, 1 + max(len(image.parts) for image in group)):
         for suffix in (False, True):
             names = [_name(image, depth, suffix) for image in group]
-            if len({_folded(name) for name in names}) == len(group):
-                return names
-    return names
+            sharing = Counter(map(_folded, names))
+            found = [(sharing[_folded(name)], name) for name in names]
+            best = [min(pair, key=itemgetter(0)) for pair in zip(best, found, strict=True)]
+    return [name for _, name in best]
 
 
 def _name(image: Path, depth: int, suffix: bool) -> str:

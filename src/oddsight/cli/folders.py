@@ -56,12 +56,10 @@ def prepare(
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""
     from oddsight.datasets.download import download_cifar10
-    from oddsight.outputs import check_outputs
     from oddsight.preparation_output import say_prepared
     from oddsight.preparing import prepare as write
     from oddsight.terminal import progress
 
-    check_outputs({}, folders={"arrays": output}, data={"DATA": data})
     with progress(quiet) as report:
         if download:
             download_cifar10(data, progress=report)
