@@ -9,6 +9,7 @@ from oddsight.comparison import Comparison
 from oddsight.comparison.cells import Cell
 from oddsight.comparison.standings import Numbers, Ranking, Standing
 from oddsight.csv_tables import csv_records
+from oddsight.datasets.folder import others_ignored
 from oddsight.files import write_bytes
 from oddsight.report.comparison import duration, p_text, standing_text
 from oddsight.terminal import complain, console, note, percent, shown, table
@@ -25,7 +26,7 @@ def show_comparison(found: Comparison) -> None:
         rows = found.on(trial.name)
         masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.coverage is not None else ""
         images = f"{trial.normal:,} normal and {trial.anomalous:,} anomalous test images"
-        console.print(f"{shown(trial.name)}: {images}{masks}")
+        console.print(f"{shown(trial.name)}: {images}{masks}{others_ignored(trial.ignored)}")
         console.print(_table(rows))
         console.print(shown(standing_text(rows, found.confidence)))
         console.print()

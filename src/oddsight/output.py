@@ -38,6 +38,8 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
     """Say what a fit is about to do, and complain of what it cannot read."""
     for error in plan.collection.errors:
         complain(error)
+    if plan.collection.errors:
+        note(f"{len(plan.collection.errors):,} files could not be read and are left out", quiet=quiet)
     if plan.collection.duplicates:
         note(f"{len(plan.collection.duplicates):,} duplicates are used once", quiet=quiet)
     say_groups(plan.collection.images, quiet, near_copies=plan.near_copies)
@@ -180,7 +182,9 @@ def show_evaluation(found: Evaluation) -> None:
         rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
         rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
     masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
-    console.print(f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images{masks}")
+    console.print(
+        f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images{masks}{others_ignored(counts['ignored'])}"
+    )
     console.print(rows)
     if found.pixel is not None:
         console.print(f"pixel metrics: {_pixel_images(counts)}")
