@@ -274,13 +274,13 @@ def test_pixels_being_decoded_are_bounded(folder, monkeypatch):
     under_way, most, lock = [0], [0], threading.Lock()
     read = module.read_image
 
-    def watched(path):
+    def watched(path, **options):
         with lock:
             under_way[0] += 1
             most[0] = max(most[0], under_way[0])
         try:
             threading.Event().wait(0.01)
-            return read(path)
+            return read(path, **options)
         finally:
             with lock:
                 under_way[0] -= 1

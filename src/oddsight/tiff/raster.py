@@ -29,6 +29,7 @@ NO_DATA = "holds no data: its pixels are marked as empty"
 """What is said of images without any pixel that holds something."""
 
 _ROWS = 64
+_FARTHEST = 2**62
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
 _Part = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -284,7 +285,7 @@ def turn_upright(pixels: NDArray[_Pixel], orientation: int) -> NDArray[_Pixel]:
 
 
 def _read(file: IO[bytes], start: int, length: int) -> bytes:
-    file.seek(start)
+    file.seek(min(start, _FARTHEST))
     content = file.read(length)
     if len(content) < length:
         raise ValueError("it ends too early")
