@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oddsight.errors import ImageError
-from oddsight.images import read_header, read_image, read_image_bytes, read_mask, read_picture
+from oddsight.images import as_image, read_header, read_image, read_image_bytes, read_mask, read_picture
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.scenes.pictures import Picture
 from tiff_files import COLOUR_MAP, EXTRA, FILL_ORDER, NODATA, ORIENTATION, PREDICTOR, SUBFILE, page, write
@@ -137,6 +137,8 @@ def test_near_infrared_is_no_alpha(tmp_path):
     path = write(tmp_path / "a.tif", page(values, RGB))
     np.testing.assert_array_equal(read(path), values[..., :3])
     np.testing.assert_array_equal(read(path, Reading((4, 3, 2))), values[..., [3, 2, 1]])
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(as_image(image), values[..., :3])
     assert read_header(path).mode == "RGB"
 
 
@@ -395,3 +397,54 @@ def test_webp_compression(tmp_path):
 
     one = page(values, RGB, tags={259: (3, [50001])}, encode=encode, rows=8)
     np.testing.assert_array_equal(read(write(tmp_path / "a.tif", one)), values)
+
+
+SMOOTH = np.add.outer(np.arange(32), np.arange(48)).astype(np.uint8)[..., None] * np.uint8([2, 3, 1])
+
+
+def jpeg(pixels: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze()).save(file, "JPEG", quality=95, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("photometric", "options", "tags"),
+    [
+        (YCBCR, {"subsampling": "4:2:0"}, {530: (3, (2, 2))}),
+        (YCBCR, {"subsampling": "4:4:4"}, {530: (3, (1, 1))}),
+        (RGB, {"keep_rgb": True}, {}),
+    ],
+)
+@pytest.mark.parametrize("layout", [{"tile": (16, 16)}, {"rows": 16}])
+def test_jpeg_tiles_and_strips(tmp_path, photometric, options, tags, layout):
+    def encode(raw: bytes) -> bytes:
+        wide = layout["tile"][1] if "tile" in layout else SMOOTH.shape[1]
+        return jpeg(np.frombuffer(raw, np.uint8).reshape(-1, wide, 3), **options)
+
+    one = page(SMOOTH, photometric, tags={259: (3, [7])} | tags, encode=encode, **layout)
+    found = read(write(tmp_path / "a.tif", one))
+    assert np.abs(found.astype(int) - SMOOTH).mean() < 3
+
+
+def test_jpeg_of_separate_samples(tmp_path):
+    one = page(SMOOTH, RGB, planar=True, tags={259: (3, [7])},
+               encode=lambda raw: jpeg(np.frombuffer(raw, np.uint8).reshape(SMOOTH.shape[:2])))  # fmt: skip
+    path = write(tmp_path / "a.tif", one)
+    assert np.abs(read(path).astype(int) - SMOOTH).mean() < 2
+    assert np.abs(read(path, Reading((3,)))[..., 0].astype(int) - SMOOTH[..., 2]).mean() < 2
+
+
+@pytest.mark.parametrize("photometric", [WHITE_IS_ZERO, BLACK_IS_ZERO])
+def test_fax_pages_with_bits_in_reverse_order(tmp_path, photometric):
+    image = Image.fromarray(samples(1, 1)[..., 0] * np.uint8(255)).convert("1")
+    image.save(tmp_path / "a.tif", compression="group4")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        first, tags = tiff.pages[0], tiff.pages[0].tags
+        (strip,) = [tiff.filehandle.seek(first.dataoffsets[0]) and tiff.filehandle.read(first.databytecounts[0])]
+        white = tags[262].value == 0
+    turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in strip)
+    one = page(samples(1, 1), photometric, 1, tags={259: (3, [4]), FILL_ORDER: (3, [2])}, encode=lambda _: turned)
+    expected = np.asarray(image.convert("RGB"))
+    expected = expected if white == (photometric == WHITE_IS_ZERO) else 255 - expected
+    np.testing.assert_array_equal(read(write(tmp_path / "b.tif", one)), expected)

@@ -45,6 +45,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from oddsight.decoding import limited, pixel_limit, reserve, reserve_bytes
 from oddsight.errors import ImageError
@@ -264,7 +265,8 @@ def as_image(picture: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
     if isinstance(picture, Image.Image):
         name = os.fsdecode(getattr(picture, "filename", None) or "image")
         with _failures_named(name, None):
-            return _rgb(picture, name)
+            raster = _unread_tiff(picture, name)
+            return raster.read()[0] if raster is not None else _rgb(picture, name)
     if not isinstance(picture, np.ndarray):
         raise ImageError("image", f"a {type(picture).__name__} is neither a NumPy array nor a Pillow image")
     return _array_as_image(picture)
@@ -422,6 +424,14 @@ def _tiff_of(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) -> Ra
         if is_camera_raw(name):  # of which a page is a TIFF, but a small preview
             raise ImageError(name, str(unread_reason(name)))
         return Raster(path, reading)
+
+
+def _unread_tiff(image: Image.Image, name: str) -> Raster | None:
+    """The file behind a Pillow image that is not decoded yet, which Pillow might take for something else."""
+    if not isinstance(image, TiffImageFile) or not image.tile or image.tell() != 0 or image.fp is None:
+        return None
+    image.fp.seek(0)
+    return Raster(image.fp.read(), name=name)
 
 
 def _read_whole(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:

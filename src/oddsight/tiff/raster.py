@@ -31,6 +31,7 @@ NO_DATA = "holds no data: its pixels are marked as empty"
 _ROWS = 64
 _CONVERTED = 3 * 2 * 8 + 4
 """Bytes a pixel that bringing samples to 8 bits takes."""
+_FARTHEST = 2**62
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
 _Part = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -301,7 +302,7 @@ def turn_upright(pixels: NDArray[_Pixel], orientation: int) -> NDArray[_Pixel]:
 
 
 def _read(file: IO[bytes], start: int, length: int) -> bytes:
-    file.seek(start)
+    file.seek(min(start, _FARTHEST))
     content = file.read(length)
     if len(content) < length:
         raise ValueError("it ends too early")

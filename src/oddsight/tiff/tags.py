@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import IO, Any
 
@@ -30,6 +31,7 @@ _MOST_PAGES = 100
 """Pages that are searched for the first of full resolution."""
 _MOST_ENTRIES = 2**16
 _MOST_BYTES = 2**28
+_FARTHEST = 2**62
 
 
 def is_tiff(start: bytes) -> bool:
@@ -126,10 +128,10 @@ def read_page(file: IO[bytes]) -> Page:
     Raises:
         ValueError: If the tags are damaged.
     """
-    pages = list(islice(_directories(file), _MOST_PAGES))
-    full = next((tags for tags in pages if tags.is_full), None)
+    full = next((tags for tags in islice(_directories(file), _MOST_PAGES) if tags.is_full), None)
     if full is None:  # as in raw files of cameras, whose first page is a preview
-        full = next((tags for tags in pages[0].children() if tags.is_full), pages[0])
+        first = next(_directories(file))
+        full = next((tags for tags in first.children() if tags.is_full), first)
     return _page(full)
 
 
@@ -142,23 +144,29 @@ class _Tags:
     """The tags of one page."""
 
     def __init__(self, file: IO[bytes], order: str, big: bool, start: int) -> None:
-        self._file, self._order, self._big = file, order, big
-        head, size, link = ("Q", 20, "Q") if big else ("H", 12, "I")
-        (count,) = self._unpack(start, head)
-        if count > _MOST_ENTRIES:
+        self._file, self.order, self._big = file, order, big
+        head, self._size, self._link = ("Q", 20, "Q") if big else ("H", 12, "I")
+        (self._count,) = self._unpack(start, head)
+        if self._count > _MOST_ENTRIES:
             raise ValueError("it has more tags than there can be")
-        first = start + struct.calcsize(order + head)
-        self._entries: dict[int, tuple[int, int, int]] = {}
-        table = self._bytes(first, count * size)
-        for at in range(0, len(table), size):
-            code, kind, length = struct.unpack_from(order + "HH" + link, table, at)
-            # Of tags that are there twice the first counts.
-            self._entries.setdefault(code, (kind, length, first + at + size - struct.calcsize(link)))
-        (self.next,) = self._unpack(first + count * size, link)
+        self._first = start + struct.calcsize(order + head)
+        (self.next,) = self._unpack(self._first + self._count * self._size, self._link)
+
+    @cached_property
+    def entries(self) -> dict[int, tuple[int, int, int]]:
+        """Type, count and place of each tag; of tags that are there twice the first counts."""
+        entries: dict[int, tuple[int, int, int]] = {}
+        table = self._bytes(self._first, self._count * self._size)
+        for at in range(0, len(table), self._size):
+            code, kind, length = struct.unpack_from(self.order + "HH" + self._link, table, at)
+            entries.setdefault(code, (kind, length, self._first + at + self._size - struct.calcsize(self._link)))
+        return entries
 
     def _bytes(self, start: int, length: int) -> bytes:
         if length > _MOST_BYTES:
             raise ValueError("a tag is larger than it can be")
+        if start > _FARTHEST:
+            raise ValueError("its tags are beyond its end")
         self._file.seek(start)
         content = self._file.read(length)
         if len(content) < length:
@@ -166,18 +174,17 @@ class _Tags:
         return content
 
     def _unpack(self, start: int, letters: str) -> tuple[int, ...]:
-        return struct.unpack(self._order + letters, self._bytes(start, struct.calcsize(self._order + letters)))
+        return struct.unpack(self.order + letters, self._bytes(start, struct.calcsize(self.order + letters)))
 
     def content(self, code: int) -> bytes:
         """The bytes of a tag; none if it is missing."""
-        if code not in self._entries:
+        if code not in self.entries:
             return b""
-        kind, count, place = self._entries[code]
+        kind, count, place = self.entries[code]
         if kind not in _TYPES:
             raise ValueError(f"tag {code} is of an unknown type")
         length = count * int(_TYPES[kind][1]) * (2 if kind in _RATIONAL else 1)
-        link = "Q" if self._big else "I"
-        start = place if length <= struct.calcsize(link) else self._unpack(place, link)[0]
+        start = place if length <= struct.calcsize(self._link) else self._unpack(place, self._link)[0]
         return self._bytes(start, length)
 
     def array(self, code: int) -> NDArray[Any]:
@@ -185,8 +192,8 @@ class _Tags:
         content = self.content(code)
         if not content:
             return np.zeros(0, np.int64)
-        kind = self._entries[code][0]
-        values = np.frombuffer(content, np.dtype(self._order + _TYPES[kind]))
+        kind = self.entries[code][0]
+        values = np.frombuffer(content, np.dtype(self.order + _TYPES[kind]))
         if kind in _RATIONAL:
             upper, lower = values.reshape(-1, 2).T.astype(np.float64)
             values = np.divide(upper, lower, out=np.zeros_like(upper), where=lower != 0)
@@ -210,9 +217,9 @@ class _Tags:
 
     def place(self, code: int) -> str | tuple[float, ...] | tuple[int, ...] | None:
         """A tag of a GeoTIFF."""
-        if code not in self._entries:
+        if code not in self.entries:
             return None
-        if self._entries[code][0] == _TEXT:
+        if self.entries[code][0] == _TEXT:
             return self.text(code)
         return self.integers(code) if code == 34735 else self.numbers(code)
 
@@ -225,7 +232,7 @@ class _Tags:
     def children(self) -> Iterator[_Tags]:
         """Pages below this one."""
         for start in self.integers(330)[:_MOST_PAGES]:
-            yield _Tags(self._file, self._order, self._big, start)
+            yield _Tags(self._file, self.order, self._big, start)
 
 
 def _directories(file: IO[bytes]) -> Iterator[_Tags]:
@@ -260,7 +267,7 @@ def _page(tags: _Tags) -> Page:
     bits = tags.integers(258, 1)
     bits = bits[:samples] if len(set(bits[:samples])) > 1 else bits[:1]
     kinds = {_KINDS.get(value, "V") for value in tags.integers(339, 1)[:samples]}
-    tiled = 322 in tags._entries
+    tiled = 322 in tags.entries
     if tiled:
         segment = tags.integer(323, 0), tags.integer(322, 0)
     else:
@@ -269,15 +276,15 @@ def _page(tags: _Tags) -> Page:
         raise ValueError("its strips or tiles are empty")
     separate = tags.integer(284, 1) == 2 and samples > 1
     compression = tags.integer(259, 1)
-    offsets = tags.array(324) if 324 in tags._entries else tags.array(273)
-    counts = tags.array(325) if 325 in tags._entries else tags.array(279)
+    offsets = tags.array(324) if 324 in tags.entries else tags.array(273)
+    counts = tags.array(325) if 325 in tags.entries else tags.array(279)
     pieces = -(-height // segment[0]) * -(-width // segment[1]) * (samples if separate else 1)
     if compression == 1 and not tiled and not len(counts):  # old files leave them out
         counts = np.ones(len(offsets), np.int64)
     if min(len(offsets), len(counts)) < pieces:
         raise ValueError("it lacks strips or tiles")
     return Page(
-        order=tags._order,
+        order=tags.order,
         width=width,
         height=height,
         samples=samples,
