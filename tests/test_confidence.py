@@ -94,11 +94,11 @@ def test_what_cannot_be_promised_is_an_error():
         DataError, match=r"0\.05 with a confidence of 0\.95 takes at least 59 calibration images, and there"
     ):
         decide(scores, 0.05, 0.95)
-    with pytest.raises(DataError, match="ask for 0.0504 or more"):
+    with pytest.raises(DataError, match=r"ask for 0\.0504 or more"):
         decide(scores, 0.05, 0.95)
     assert decide(scores, 0.0504, 0.95).threshold == 57
     with pytest.raises(
-        DataError, match="with a confidence of 0.95 takes at least 14 calibration images of each, and 6 "
+        DataError, match=r"with a confidence of 0\.95 takes at least 14 calibration images of each, and 6 "
     ):
         decide_by_class(CALIBRATION, TAKEN, CLASSES, 0.2, 0.95)
     for wrong in (0, 1, -1, 2, float("nan")):
@@ -181,10 +181,10 @@ def test_fit_takes_a_confidence(normal_folder):
     assert model.decision.false_alarm_rate == smallest_rate(60, 0.95)
     assert model.decision.threshold == model.calibration_scores.max()
     with pytest.raises(
-        DataError, match="0.01 with a confidence of 0.95 takes at least 299 calibration images, and there"
+        DataError, match=r"0\.01 with a confidence of 0\.95 takes at least 299 calibration images, and there"
     ):
         oddsight.fit(normal_folder, confidence=0.95, false_alarm_rate=0.01, **common)
-    with pytest.raises(DataError, match="the confidence must lie between 0 and 1, such as 0.95, not 95"):
+    with pytest.raises(DataError, match=r"the confidence must lie between 0 and 1, such as 0\.95, not 95"):
         oddsight.fit(normal_folder, confidence=95, **common)
 
 

@@ -225,7 +225,7 @@ def test_new_parts_are_not_flagged(grouped_model, tmp_path):
 
 
 def test_too_few_groups_are_an_error(bursts, tmp_path):
-    with pytest.raises(DataError, match="0.05 takes at least 19 groups of calibration images, and there are 12: add "):
+    with pytest.raises(DataError, match=r"0\.05 takes at least 19 groups of calibration images, and there are 12"):
         oddsight.fit(bursts, method="knn", size=SIZE, false_alarm_rate=0.05)
     with pytest.raises(DataError, match="48 images form 1 group: without one fold of them 0 images are left"):
         oddsight.fit(bursts, method="knn", size=SIZE, groups=lambda path: "all")
