@@ -24,7 +24,6 @@ from oddsight.datasets.collection import (
     Collection,
     ImageFile,
     Progress,
-    collect,
     folds,
     merged,
     pack,
@@ -32,6 +31,7 @@ from oddsight.datasets.collection import (
     silent,
     split,
 )
+from oddsight.datasets.sources import Sources, collect_sources, described
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
@@ -90,7 +90,7 @@ class FitPlan:
 
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
-    *paths: str | os.PathLike[str],
+    *images: Sources,
     method: str | Method = methods.DEFAULT,
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
@@ -110,7 +110,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     """Learn what is normal and return a calibrated model. Same images, settings and seed: same bytes.
 
     Args:
-        *paths: Files, folders (walked) and globs of normal images.
+        *images: Normal images: files, folders (walked) and globs; arrays (uint8 ``[H, W, 3]``, grey, with alpha, or
+            several as ``[N, H, W, C]``) and Pillow images; or lists and other iterables of these. The same pixels give
+            the same model, wherever they come from.
         method: A name of :data:`oddsight.methods.METHODS`, or a method with settings of its own.
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
@@ -140,6 +142,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         OddsightError: Any setting that cannot work.
     """
     chosen = deepcopy(method) if isinstance(method, Method) else methods.by_name(method)()
+    if not images:
+        raise DataError("there is nothing to learn from: name folders or files, or give arrays or Pillow images")
     workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch)
     if isinstance(chosen, Trained):
         chosen.require_libraries()
@@ -154,8 +158,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
-    collection = collect(*paths, progress=progress)
-    _check_collection(collection, paths)
+    collection = collect_sources(*images, progress=progress)
+    _check_collection(collection, described(images))
     weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
         budget, collection.images, extractor.size, activations=network.activations, weights=weights
@@ -195,8 +199,8 @@ def _check_settings(rate: float | None, fraction: float | None, seed: int) -> No
         raise OddsightError(f"the calibration fraction must be at least 0 and below 1, not {fraction:g}")
 
 
-def _check_collection(collection: Collection, paths: Sequence[str | os.PathLike[str]]) -> None:
-    count, where = len(collection.images), ", ".join(str(path) for path in paths)
+def _check_collection(collection: Collection, where: str) -> None:
+    count = len(collection.images)
     if count == 1 and collection.duplicates:
         raise DataError(f"all {len(collection.duplicates) + 1} images in {where} are identical")
     if count < FEWEST:

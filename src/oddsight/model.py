@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,9 +12,10 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.bounds import check_number
+from oddsight.bounds import check_number, check_whole
 from oddsight.calibration import Decision, decide, decide_by_class
 from oddsight.datasets.collection import unpacked
+from oddsight.datasets.sources import Source, Sources, listed, require_source
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
 from oddsight.graphs.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
@@ -28,9 +29,6 @@ from oddsight.result import VERDICTS, Result, Voice, source_name
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-Source = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
-"""An image: a path, an array uint8 ``[H, W, 3]`` (or grey, or with alpha), or a Pillow image."""
 
 
 class Model:
@@ -181,12 +179,23 @@ class Model:
         return self.score(_pixels(image, max_pixels), source=source_name(image))
 
     def predict_many(
-        self, images: Iterable[Source], *, max_pixels: int = MAX_PIXELS, workers: int | None = None
+        self, images: Sources, *, max_pixels: int = MAX_PIXELS, workers: int | None = None
     ) -> Iterator[Result | ImageError]:
         """Score images on every core, in order, with bounded memory.
 
         An image that cannot be read or scored yields its error in its place, and the rest go on.
+
+        Args:
+            images: Paths, arrays and Pillow images, in a list or any iterable; an array ``[N, H, W, C]``; or one image.
+            max_pixels: Width times height beyond which a file is refused before it is decoded.
+            workers: Images that are scored at once; by default as many as there are processors.
+
+        Raises:
+            OddsightError: If these are no images, or no number of workers.
         """
+        if workers is not None:
+            check_whole(workers, "the number of workers", 1, 1024)
+        images = listed(images)
         few = isinstance(images, Sequence) and len(images) <= cores()
         attempt = partial(self._attempt, max_pixels=max_pixels, one_core=not few)
         return ordered_map(attempt, images, workers=1 if few else workers)
@@ -280,6 +289,7 @@ class Model:
 def _pixels(image: Source, max_pixels: int) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray | Image.Image):
         return as_image(image)
+    require_source(image)
     return read_image(image, max_pixels=max_pixels)
 
 

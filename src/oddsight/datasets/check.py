@@ -19,6 +19,7 @@ from PIL import Image
 
 from oddsight.datasets.folder import Found, find_images
 from oddsight.datasets.hashing import dhash, near_groups
+from oddsight.datasets.sources import as_path
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import MAX_PIXELS, ImageHeader, content_hash, read_header, read_image
 
@@ -172,7 +173,7 @@ def check(
     """
     if not 0 <= near_distance <= 16:
         raise OddsightError(f"near_distance is {near_distance}; it must be from 0 to 16 (bits of 64)")
-    root = Path(folder)
+    root = as_path(folder, "a folder")
     found = _found(root)
     looks: list[_Look] = []
     unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,15 @@ class Collection:
         return hashlib.sha256("".join(image.content for image in self.images).encode()).hexdigest()
 
 
-def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Collection:
+def collect(
+    *paths: str | os.PathLike[str], more: Sequence[ImageFile | ImageError] = (), progress: Progress = silent
+) -> Collection:
     """Find and read every image under the given files, folders and globs once.
+
+    Args:
+        *paths: The files, folders and globs.
+        more: Images that are known already, and those that could not be read, which come first.
+        progress: Called with phase, done and total.
 
     Raises:
         DataError: If there is nothing that can be read.
@@ -85,14 +93,14 @@ def collect(*paths: str | os.PathLike[str], progress: Progress = silent) -> Coll
     errors = list(found.problems)
     images: dict[str, ImageFile] = {}
     duplicates = []
-    for done, image in enumerate(ordered_map(look, found.images), 1):
+    for done, image in enumerate(chain(more, ordered_map(look, found.images)), 1):
         if isinstance(image, ImageError):
             errors.append(image)
         elif image.content in images:
             duplicates.append(image)
         else:
             images[image.content] = image
-        progress("reading", done, len(found.images))
+        progress("reading", done, len(more) + len(found.images))
     if not images:
         raise DataError(_nothing(paths, found.ignored, errors))
     ordered = tuple(sorted(images.values(), key=lambda image: image.content))
@@ -111,7 +119,7 @@ def look(path: Path) -> ImageFile | ImageError:
 
 
 def _nothing(paths: Sequence[str | os.PathLike[str]], ignored: int, errors: Sequence[ImageError]) -> str:
-    where = ", ".join(str(path) for path in paths)
+    where = ", ".join(str(path) for path in paths) or "what was given"
     if len(errors) == 1:
         return f"no images in {where}: {errors[0]}"
     if errors:

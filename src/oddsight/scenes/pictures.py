@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.datasets.sources import Source, require_source
 from oddsight.errors import ImageError
 from oddsight.images import as_image, read_picture
-from oddsight.model import Source
 from oddsight.result import source_name
 from oddsight.scenes.georeference import Georeference
 from oddsight.scenes.rasters import Raster, is_raster
@@ -81,4 +81,5 @@ class Picture:
 def _decoded(source: Source) -> Image.Image:
     if isinstance(source, Image.Image | np.ndarray):
         return Image.fromarray(as_image(source))
+    require_source(source)
     return read_picture(source)
