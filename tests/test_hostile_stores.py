@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -16,12 +17,17 @@ import oddsight
 from class_files import write_class_folders
 from cli_files import assert_failed, run
 from oddsight.backbones.cache import FeatureCache
+from oddsight.backbones.network_file import read_network
 from oddsight.datasets.classes import read_classes
+from oddsight.datasets.collection import unpacked
 from oddsight.datasets.prepared import STATISTICS
-from oddsight.errors import DataError
+from oddsight.errors import DataError, ModelError
+from oddsight.networks.adapting import KEY as ADAPTATION
+from oddsight.networks.adapting import read_adaptation
 from oddsight.preparing import prepare
 from oddsight.records import digest_json
 from textures import texture
+from tiny_model import tiny_proto
 
 MAKER, IMAGE = "a" * 64, "1" * 64
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -259,3 +265,65 @@ def test_any_bytes_in_a_prepared_folder_are_an_error(whole, tmp_path, name, cont
     (folder / name).write_bytes(content)
     with pytest.raises(DataError):
         read_classes(folder)
+
+
+# What the file of a backbone says it was adapted to.
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Any ONNX file, to hold a record."""
+    return tmp_path_factory.mktemp("network") / "own.onnx"
+
+
+def with_record(network, text):
+    proto = tiny_proto()
+    proto.metadata_props.add(key=ADAPTATION, value=text)
+    network.write_bytes(proto.SerializeToString())
+    return network
+
+
+RECORD = {"images_seen": "ERERERERERE=", "epochs": 3}
+
+
+def test_every_character_of_a_record_of_an_adaptation_counts(network):
+    text = json.dumps({**RECORD, "sha256": digest_json(RECORD)})
+    assert read_adaptation(with_record(network, text)) == RECORD
+    for at in range(len(text)):
+        changed = text[:at] + chr(ord(text[at]) ^ 1) + text[at + 1 :]
+        try:
+            found = read_adaptation(with_record(network, changed))
+        except ModelError as error:
+            assert "damaged: adapt the backbone again" in str(error)
+        else:
+            assert {name: found[name] for name in RECORD} == RECORD, changed
+
+
+nested = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(nested.map(json.dumps) | st.text(max_size=30) | nested.map(lambda value: json.dumps({"images_seen": value})))
+@quick
+def test_any_record_of_an_adaptation_is_read_or_refused(network, text):
+    try:
+        found = read_adaptation(with_record(network, text))
+    except ModelError as error:
+        assert len(str(error)) < 1000
+    else:
+        assert isinstance(found["images_seen"], str)
+        unpacked(found["images_seen"])
+
+
+@given(st.binary(max_size=200))
+@quick
+def test_any_bytes_in_the_place_of_a_backbone_are_one_error(network, content):
+    network.write_bytes(content)
+    with pytest.raises(ModelError):
+        read_network(network)
+    # What protobuf takes for an empty message says nothing of an adaptation.
+    with suppress(ModelError):
+        assert read_adaptation(network) is None

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli_files import run
 from oddsight import scores
 from oddsight.bounds import (
     Choice,
@@ -260,3 +261,30 @@ def test_sentences_with_an_article(changes, message):
     with pytest.raises(OddsightError) as error:
         Example(**changes)
     assert str(error.value) == message
+
+
+EMPTY = [
+    ["--method", ""],
+    ["--backbone", ""],
+    ["--layers", ""],
+    ["--memory", ""],
+    ["--labelled", "--score", ""],
+    ["--labelled", "--score", "+"],
+    ["--labelled", "--score", "knn+"],
+    ["--labelled", "--classifier", ""],
+    ["--labelled", "--backbone", ""],
+    ["--labelled", "--memory", ""],
+    ["--set", ""],
+    ["--set", "="],
+    ["--set", "bank_size="],
+]
+
+
+@pytest.mark.parametrize("options", EMPTY, ids=" ".join)
+def test_an_option_that_is_empty_is_an_error_and_not_the_default(options, normal_folder, tmp_path):
+    outcome = run("fit", normal_folder, "-o", tmp_path / "model.onnx", "--quiet", *options)
+    assert outcome.code in (1, 2)
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "model.onnx").exists()
+    if outcome.code == 1:
+        assert len(outcome.err.splitlines()) == 1

@@ -18,7 +18,8 @@ from oddsight.calibration import alarms
 from oddsight.datasets.collection import Progress, seen, silent
 from oddsight.datasets.labelled import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
 from oddsight.datasets.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
-from oddsight.errors import DataError, ImageError
+from oddsight.datasets.sources import as_path
+from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import content_hash, read_mask, read_valid_image
 from oddsight.metadata import Metadata
 from oddsight.model import Model
@@ -167,11 +168,16 @@ def evaluate(
         DataError: Missing images, or images that the model was fitted on, or that are both normal and anomalous; or a
             model with a threshold for each class, of which there is no one curve.
     """
+    if not isinstance(model, Model):
+        raise OddsightError(f"evaluate takes a model, as oddsight.load returns it, not a {type(model).__name__}")
     check_limit(aupro_limit)
     metrics.check_confidence(confidence)
     check_seed(seed)
     if model.metadata.classes is not None and model.metadata.classes.thresholds is not None:
         raise DataError("the model has a threshold for each class: evaluate it with --labelled and --unknown")
+    for given in (folder, normal, anomalous, masks):
+        if given is not None:
+            as_path(given, "a folder")
     if folder is not None and (normal, anomalous, masks) == (None, None, None):
         labelled = from_mvtec(folder)
     elif folder is None and normal is not None and anomalous is not None:

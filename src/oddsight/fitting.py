@@ -24,7 +24,6 @@ from oddsight.datasets.collection import (
     Collection,
     ImageFile,
     Progress,
-    collect,
     folds,
     merged,
     pack,
@@ -33,6 +32,7 @@ from oddsight.datasets.collection import (
 )
 from oddsight.datasets.grouping import AUTO, Groups, group_images
 from oddsight.datasets.labelled import require_normal_folders
+from oddsight.datasets.sources import Sources, collect_sources, described
 from oddsight.decoding import memory_for_images
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied, digest
@@ -66,7 +66,7 @@ _CHECKED = 3
 
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
-    *paths: str | os.PathLike[str],
+    *images: Sources,
     method: str | Method = methods.DEFAULT,
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
@@ -94,7 +94,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         >>> model.save("parts.onnx")
 
     Args:
-        *paths: Files, folders (walked) and globs of normal images.
+        *images: Normal images: files, folders (walked) and globs; arrays (uint8 ``[H, W, 3]``, grey, with alpha, or
+            several as ``[N, H, W, C]``) and Pillow images; or lists and other iterables of these. The same pixels give
+            the same model, wherever they come from.
         method: A name of :data:`oddsight.methods.METHODS`, or a method with settings of its own.
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
@@ -134,6 +136,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         OddsightError: Any setting that cannot work.
     """
     chosen = deepcopy(method) if isinstance(method, Method) else methods.by_name(method)()
+    if not images:
+        raise DataError("there is nothing to learn from: name folders or files, or give arrays or Pillow images")
     workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch)
     if isinstance(chosen, Trained):
         chosen.require_libraries()
@@ -148,11 +152,11 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
-    require_normal_folders(paths)
+    require_normal_folders(images)
     with memory_for_images(budget - RUNNING, final=True) as room:
-        collection = collect(*paths, reading=Reading(bands, scale), progress=progress)
-    _check_collection(collection, paths)
-    grouped = group_images(collection.images, groups, paths=paths, progress=progress)
+        collection, names = collect_sources(*images, reading=Reading(bands, scale), progress=progress)
+    _check_collection(collection, described(images))
+    grouped = group_images(collection.images, groups, names=names, progress=progress)
     collection = replace(collection, images=grouped)
     weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
@@ -203,8 +207,8 @@ def _check_settings(rate: float | None, confidence: float | None, fraction: floa
         raise OddsightError(f"the calibration fraction must be at least 0 and below 1, not {fraction:g}")
 
 
-def _check_collection(collection: Collection, paths: Sequence[str | os.PathLike[str]]) -> None:
-    count, where = len(collection.images), ", ".join(str(path) for path in paths)
+def _check_collection(collection: Collection, where: str) -> None:
+    count = len(collection.images)
     if count == 1 and collection.duplicates:
         raise DataError(f"all {len(collection.duplicates) + 1} images in {where} are identical")
     if count < FEWEST:

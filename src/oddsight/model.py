@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
@@ -13,9 +13,10 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.bounds import check_number
+from oddsight.bounds import check_number, check_whole
 from oddsight.calibration import Decision, decide, decide_by_class, p_values
 from oddsight.datasets.collection import unpacked
+from oddsight.datasets.sources import Source, Sources, listed, require_source
 from oddsight.decoding import image_timeout
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.files import write_bytes
@@ -32,9 +33,6 @@ from oddsight.tiff.raster import NO_DATA
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-Source = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
-"""An image: a path, an array uint8 ``[H, W, 3]`` (or grey, or with alpha), or a Pillow image."""
 
 
 class Model:
@@ -239,7 +237,7 @@ class Model:
 
     def predict_many(
         self,
-        images: Iterable[Source],
+        images: Sources,
         *,
         reading: Reading | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -253,7 +251,19 @@ class Model:
             >>> model = oddsight.load("parts.onnx")
             >>> [result.verdict for result in model.predict_many(["test/good/0000.png", "new/0001.png"])]
             ['normal', 'anomalous']
+
+        Args:
+            images: Paths, arrays and Pillow images, in a list or any iterable; an array ``[N, H, W, C]``; or one image.
+            reading: As for :meth:`predict`.
+            max_pixels: As there.
+            workers: Images that are scored at once; by default as many as there are processors.
+
+        Raises:
+            OddsightError: If these are no images, or no number of workers.
         """
+        if workers is not None:
+            check_whole(workers, "the number of workers", 1, 1024)
+        images = listed(images)
         few = isinstance(images, Sequence) and len(images) <= cores()
         attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
         return ordered_map(attempt, images, workers=1 if few else workers)
@@ -323,6 +333,7 @@ class Model:
         """The pixels of an image, and which of them hold something."""
         if isinstance(image, np.ndarray | Image.Image):
             return as_image(image), None
+        require_source(image)
         return read_valid_image(image, reading=self.reading.override(reading), max_pixels=max_pixels)
 
     def _run(self, pixels: NDArray[np.uint8], name: str, *, one_core: bool) -> dict[str, Any]:

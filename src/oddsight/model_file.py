@@ -82,6 +82,8 @@ def read_content(path: str | os.PathLike[str]) -> bytes:
     Raises:
         ModelError: If it cannot be one, or cannot be read.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ModelError(f"a model file is given as a path, not as a {type(path).__name__}")
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):

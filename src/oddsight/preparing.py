@@ -37,6 +37,7 @@ from oddsight.datasets.classes import form_of, read_classes, stratified
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.parquet_files import can_write_parquet, write_parquet
 from oddsight.datasets.prepared import FORMAT, STATISTICS, digest_of, is_prepared
+from oddsight.datasets.sources import as_path
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.files import atomic_write, make_folder, write_bytes
 from oddsight.images import content_hash
@@ -102,9 +103,9 @@ def prepare(
         DataError: If the images cannot be read, differ in size, or are too few to be divided.
         OddsightError: If a setting cannot work, or the folder holds something else or cannot be written.
     """
-    folder = Path(output)
+    data, folder = as_path(data, "a data set"), as_path(output, "a folder to write to")
     check_seed(seed)
-    _check(folder, Path(data), size, validation)
+    _check(folder, data, size, validation)
     form = form_of(data).name
     splits = read_classes(data, progress=progress)
     errors = tuple(error for split in splits.values() for error in split.errors)
@@ -121,7 +122,7 @@ def prepare(
     mean, std = _statistics(_mapped(folder, "train"))
     written = {STATISTICS}
     for split, images in splits.items():
-        names = [_name(image, Path(data)) for image in images.images]
+        names = [_name(image, data) for image in images.images]
         _write_tables(folder, split, images, names)
         _write_npz(folder / f"{split}.npz", _mapped(folder, split), images)
         if normalised:
@@ -136,7 +137,7 @@ def prepare(
         (folder / stale).unlink(missing_ok=True)
     found = Preparation(folder, form, splits, shape, mean, std, repeated, errors, parquet)
     settings = {"size": size, "validation": validation, "normalised": normalised, "seed": seed}
-    write_record(folder / STATISTICS, {**_described(found, settings, Path(data)), "digests": digests}, indent=2)
+    write_record(folder / STATISTICS, {**_described(found, settings, data), "digests": digests}, indent=2)
     return found
 
 

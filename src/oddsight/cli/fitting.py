@@ -138,7 +138,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             output,
             quiet,
             thumbnails=thumbnails is not False,
-            classifier=classifier or "probe",
+            classifier="probe" if classifier is None else classifier,
             backbone=backbone,
             layers=listed(layers) if layers is not None else None,
             size=size,
@@ -153,8 +153,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             extras=listed(extras) if extras is not None else None,
             mirrored=mirrored,
             work=work,
-            accelerator=accelerator or "auto",
-            memory=memory or "1GB",
+            accelerator="auto" if accelerator is None else accelerator,
+            memory="1GB" if memory is None else memory,
             seed=seed,
         )
         return
@@ -212,7 +212,7 @@ def _fit_normal(
     from oddsight.report.learning_curves import check_curves_path, write_curves
     from oddsight.terminal import complain, note, progress
 
-    chosen = methods.with_settings(method or methods.DEFAULT, settings)
+    chosen = methods.with_settings(methods.DEFAULT if method is None else method, settings)
     given = {"work": work, "accelerator": accelerator, "curves": curves or None}
     alone = [name for name, value in given.items() if value is not None]
     if alone and not chosen.needs:
@@ -238,7 +238,7 @@ def _fit_normal(
             *paths,
             method=chosen,
             work=work,
-            accelerator=accelerator or "auto",
+            accelerator="auto" if accelerator is None else accelerator,
             progress=report,
             on_plan=start,
             on_epoch=lambda row: say_some_epochs(row, quiet),

@@ -17,6 +17,7 @@ from PIL import Image
 
 from oddsight.datasets.folder import Found, empty_folders, find_images, others_ignored
 from oddsight.datasets.hashing import dhash, near_groups
+from oddsight.datasets.sources import as_path
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import ImageHeader, content_hash, read_header, read_image
 from oddsight.parallel import ordered_map
@@ -178,7 +179,7 @@ def check(
     """
     if not 0 <= near_distance <= 16:
         raise OddsightError(f"near_distance is {near_distance}; it must be from 0 to 16 (bits of 64)")
-    root = Path(folder)
+    root = as_path(folder, "a folder")
     found = _found(root)
     looks: list[_Look] = []
     unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]

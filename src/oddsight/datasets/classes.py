@@ -23,6 +23,7 @@ from oddsight.datasets.class_images import ClassImages, stratified
 from oddsight.datasets.collection import Progress, silent
 from oddsight.datasets.parquet_files import is_parquet, read_parquet
 from oddsight.datasets.prepared import is_prepared, read_prepared
+from oddsight.datasets.sources import as_path
 from oddsight.errors import DataError
 
 __all__ = ["FORMS", "ClassImages", "Form", "form_of", "read_classes", "stratified"]
@@ -80,7 +81,7 @@ def form_of(path: str | os.PathLike[str]) -> Form:
     Raises:
         DataError: If there is nothing, or nothing in a known form.
     """
-    where = Path(path)
+    where = as_path(path, "a data set")
     if not where.exists():
         raise DataError(f"{where}: no such file or folder")
     for form in FORMS:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,19 @@ class Collection:
         return hashlib.sha256("".join(image.content for image in self.images).encode()).hexdigest()
 
 
-def collect(*paths: str | os.PathLike[str], reading: Reading = AS_DECLARED, progress: Progress = silent) -> Collection:
+def collect(
+    *paths: str | os.PathLike[str],
+    more: Sequence[ImageFile | ImageError] = (),
+    reading: Reading = AS_DECLARED,
+    progress: Progress = silent,
+) -> Collection:
     """Find and read every image under the given files, folders and globs once.
+
+    Args:
+        *paths: The files, folders and globs.
+        more: Images that are known already, and those that could not be read, which come first.
+        reading: Which bands and values of TIFF files to take.
+        progress: Called with phase, done and total.
 
     Raises:
         DataError: If there is nothing that can be read.
@@ -100,14 +112,14 @@ def collect(*paths: str | os.PathLike[str], reading: Reading = AS_DECLARED, prog
     errors = list(found.problems)
     images: dict[str, ImageFile] = {}
     duplicates = []
-    for done, image in enumerate(ordered_map(partial(look, reading=reading), found.images), 1):
+    for done, image in enumerate(chain(more, ordered_map(partial(look, reading=reading), found.images)), 1):
         if isinstance(image, ImageError):
             errors.append(image)
         elif image.content in images:
             duplicates.append(image)
         else:
             images[image.content] = image
-        progress("reading", done, len(found.images))
+        progress("reading", done, len(more) + len(found.images))
     if not images:
         raise DataError(_nothing(paths, len(found.images), found.ignored, errors))
     ordered = tuple(sorted(images.values(), key=lambda image: image.content))
@@ -126,7 +138,7 @@ def look(path: Path, reading: Reading = AS_DECLARED) -> ImageFile | ImageError:
 
 
 def _nothing(paths: Sequence[str | os.PathLike[str]], found: int, ignored: int, errors: Sequence[ImageError]) -> str:
-    where = ", ".join(str(path) for path in paths)
+    where = ", ".join(str(path) for path in paths) or "what was given"
     if len(paths) > 1 and len(errors) >= len(paths) and not found:
         return f"no images in any of {where}; the first of {len(errors)} problems is {errors[0]}"
     if len(errors) == 1:

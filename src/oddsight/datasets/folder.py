@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oddsight.errors import ImageError
+from oddsight.errors import DataError, ImageError
 from oddsight.images import IMAGE_SUFFIXES
 
 _IGNORED_FOLDERS = frozenset({"__MACOSX"})
@@ -43,6 +43,8 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
     """
     search = _Search()
     for path in paths:
+        if not isinstance(path, str | bytes | os.PathLike):
+            raise DataError(f"images are found by paths, not by a {type(path).__name__}")
         name = os.fsdecode(path)
         search.folders.clear()
         before = search.reached, len(search.ignored), len(search.problems)

@@ -39,7 +39,7 @@ def group_images(
     images: Sequence[_Image],
     groups: Groups = AUTO,
     *,
-    paths: Sequence[str | os.PathLike[str]] = (),
+    names: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[_Image, ...]:
     """The same images, each with its group.
@@ -47,7 +47,7 @@ def group_images(
     Args:
         images: Distinct ones.
         groups: See :data:`Groups`.
-        paths: What a sequence of groups belongs to, one by one.
+        names: Paths, or names of images in memory, that a sequence of groups belongs to, one by one.
         progress: Called with phase, done and total.
 
     Raises:
@@ -57,7 +57,7 @@ def group_images(
         return tuple(replace(image, group="", sketch=b"") for image in images)
     if isinstance(groups, str) and groups == AUTO:
         return _near(images, progress)
-    name_of = _lookup(groups, paths)
+    name_of = _lookup(groups, names)
     return tuple(replace(image, group=_text(name_of(_posix(image.path)), image.path), sketch=b"") for image in images)
 
 
@@ -86,7 +86,7 @@ def _posix(path: str | os.PathLike[str]) -> str:
     return PurePath(path).as_posix()
 
 
-def _lookup(groups: Groups, paths: Sequence[str | os.PathLike[str]]) -> Callable[[str], Hashable]:
+def _lookup(groups: Groups, names: Sequence[str]) -> Callable[[str], Hashable]:
     """From a path with forward slashes to its group, or None."""
     if isinstance(groups, os.PathLike) or (isinstance(groups, str) and groups.lower().endswith(".csv")):
         return _by_ending(_read_csv(Path(groups)), os.fspath(groups))
@@ -98,14 +98,14 @@ def _lookup(groups: Groups, paths: Sequence[str | os.PathLike[str]]) -> Callable
         return groups
     if not isinstance(groups, Sequence):
         raise DataError(f"groups cannot be a {type(groups).__name__}: give a pattern, a mapping, a function or a list")
-    if len(groups) != len(paths) or not all(os.path.isfile(path) for path in paths):  # noqa: PTH113
+    if len(groups) != len(names) or any(map(os.path.isdir, names)):
         raise DataError(
-            f"a list of groups goes with as many paths of files: there are {len(groups):,} groups and {len(paths):,} "
-            "paths"
+            f"a list of groups goes with as many images, not folders: there are {len(groups):,} groups and "
+            f"{len(names):,} images"
         )
     known: dict[str, Hashable] = {}
-    for path, group in zip(paths, groups, strict=True):
-        known.setdefault(_posix(path), group)
+    for name, group in zip(names, groups, strict=True):
+        known.setdefault(_posix(name), group)
     return known.get
 
 

@@ -155,7 +155,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     start: Extractor | ClassifierSettings
     if classifier == PROBE:
         _check_probe(epochs=epochs, loss=loss, extras=extras, mirrored=mirrored, work=work, accelerator=accelerator)
-        start = frozen(backbone or backbones.DEFAULT, layers, size)
+        start = frozen(backbones.DEFAULT if backbone is None else backbone, layers, size)
     else:
         start = _settings(classifier, backbone, layers, size, epochs, loss, extras, mirrored, seed)
     with memory_for_images(budget - RUNNING, final=True):
@@ -223,7 +223,7 @@ def _settings(
         raise OddsightError(f"the classifier {classifier} reads the deepest layer of its network: leave the layers out")
     if size is not None:
         changes |= {"size": size, "first_size": 0}
-    network = backbone or backbones.DEFAULT
+    network = backbones.DEFAULT if backbone is None else backbone
     settings = classifier_settings(network if classifier == FINE_TUNED else classifier, seed=seed, **changes)
     require_training()
     return settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -16,9 +17,11 @@ from oddsight import backbones
 from oddsight.datasets.collection import Progress, pack, silent
 from oddsight.errors import ImageError, ModelError, OddsightError, plain
 from oddsight.files import check_writable, make_folder, write_bytes
+from oddsight.model_file import parse_proto
 from oddsight.networks.libraries import require_training
 from oddsight.networks.settings import DEFAULT_AUGMENT, Epoch, Settings, best
 from oddsight.networks.training_images import TrainingImages, gather, has_class_folders
+from oddsight.records import DIGEST, digest_json, read_regular
 
 if TYPE_CHECKING:
     from oddsight.networks.bookkeeping import Bookkeeping
@@ -268,7 +271,8 @@ def _write(
         exported = Path(folder) / "backbone.onnx"
         export(network.to(memory_format=torch.contiguous_format), exported)
         proto = onnx.load_model_from_string(exported.read_bytes())
-    proto.metadata_props.add(key=KEY, value=json.dumps(record, allow_nan=False))
+    sealed = {**record, DIGEST: digest_json(record)}
+    proto.metadata_props.add(key=KEY, value=json.dumps(sealed, allow_nan=False))
     write_bytes(path, proto.SerializeToString(deterministic=True))
 
 
@@ -278,11 +282,23 @@ def read_adaptation(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises:
         ModelError: If that is damaged.
     """
-    import onnx
-
     try:
-        proto = onnx.load_model_from_string(Path(path).read_bytes())
-        entries = [json.loads(entry.value) for entry in proto.metadata_props if entry.key == KEY]
-    except Exception as error:  # protobuf's exceptions differ from version to version
+        proto = parse_proto(read_regular(Path(path)))
+    except (OSError, ValueError, ModelError) as error:
         raise ModelError(f"{path}: not an ONNX file") from error
-    return entries[0] if entries else None
+    entries = [entry.value for entry in proto.metadata_props if entry.key == KEY]
+    try:
+        return _checked_record(entries[0]) if entries else None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: its record of an adaptation is damaged: adapt the backbone again") from error
+
+
+def _checked_record(text: str) -> dict[str, Any]:
+    record = json.loads(text)
+    if not isinstance(record, dict) or not isinstance(record.get("images_seen"), str):
+        raise ValueError("it is no record")
+    # Files of older versions have no digest.
+    if record.pop(DIGEST, None) not in (None, digest_json(record)):
+        raise ValueError("its digest is another")
+    base64.b64decode(record["images_seen"], validate=True)
+    return record

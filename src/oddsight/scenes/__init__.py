@@ -20,9 +20,10 @@ from PIL import Image
 from oddsight.bounds import LARGEST, check_whole
 from oddsight.calibration import Decision, decide, images_needed, p_values, smallest_rate
 from oddsight.datasets.collection import Progress, silent
+from oddsight.datasets.sources import Source
 from oddsight.errors import ImageError, OddsightError
 from oddsight.files import atomic_write, make_folder
-from oddsight.model import Model, Source, shares
+from oddsight.model import Model, shares
 from oddsight.parallel import ordered_map
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import Result, Tiling
@@ -102,6 +103,8 @@ def score_picture(
     model: Model, image: Source, settings: SceneSettings, *, progress: Progress = silent, one_core: bool = False
 ) -> Result:
     """As :func:`predict_scene`; with ``one_core`` the picture is scored on one, if it is not cut."""
+    if not isinstance(model, Model):
+        raise OddsightError(f"scenes are scored by a model, as oddsight.load returns it, not a {type(model).__name__}")
     if settings.tile is not None:
         require_map(model)
     picture = open_picture(image, settings, model)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.datasets.sources import Source, require_source
 from oddsight.errors import ImageError
 from oddsight.images import as_image, open_raster, read_picture
-from oddsight.model import Source
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.result import source_name
 from oddsight.scenes.georeference import Georeference, georeference
@@ -40,6 +40,7 @@ class Picture:
                 raise ImageError("an array", "bands and a scale are of TIFF files only")
             self._decoded = Image.fromarray(as_image(source))
         else:
+            require_source(source)
             self._raster = open_raster(source, reading)
             if self._raster is None:
                 self._decoded = read_picture(source)
