@@ -84,6 +84,13 @@ class Contest:
     p_value: float | None
     verdict: Verdict
 
+    @property
+    def conclusion(self) -> str:
+        """What follows for the default method, in words."""
+        if self.trivial and self.area > self.own:
+            return "baseline wins" if self.verdict == "worse" else "baseline ahead, not significantly"
+        return self.verdict
+
 
 @dataclass(frozen=True)
 class Found:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.networks.settings import Epoch
+from oddsight.report.image_grids import CaptionedImage
 from oddsight.studies.clouds.isolation import Isolation
 from oddsight.studies.clouds.protocol import Side
 from oddsight.studies.clouds.severity import Severity
-from oddsight.studies.results import Picture
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SceneFacts:
     sizes: Mapping[str, Mapping[tuple[int, int], int]]
     errors: tuple[str, ...]
     limit: int | None
-    examples: tuple[Picture, ...]
+    examples: tuple[CaptionedImage, ...]
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,10 @@ class ShippedScenes:
     normal: NDArray[np.float32]
     anomalous: Mapping[str, NDArray[np.float32]]
     difference: float
-    missed: tuple[Picture, ...]
-    alarms: tuple[Picture, ...]
-    caught: tuple[Picture, ...]
-    passed: tuple[Picture, ...]
+    missed: tuple[CaptionedImage, ...]
+    alarms: tuple[CaptionedImage, ...]
+    caught: tuple[CaptionedImage, ...]
+    passed: tuple[CaptionedImage, ...]
 
 
 @dataclass(frozen=True)

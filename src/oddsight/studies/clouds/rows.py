@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from oddsight.studies.rows import csv_bytes
+from typing import Literal
 
 ALL = "all classes"
 """Stands for the images of all anomalous classes together."""
@@ -152,14 +149,3 @@ class CloudTables:
     splits: tuple[SplitRow, ...]
     curves: tuple[CurveRow, ...]
     confidence: float
-
-    def csv_files(self) -> dict[str, bytes]:
-        """The tables as CSV files, by name."""
-        kinds: dict[str, tuple[type, Sequence[Any]]] = {
-            "scenes": (SceneRow, self.scenes),
-            "baselines": (BaselineRow, self.baselines),
-            "thresholds": (ThresholdRow, self.thresholds),
-            "splits": (SplitRow, self.splits),
-            "curves": (CurveRow, self.curves),
-        }
-        return {f"{name}.csv": csv_bytes(kind, rows) for name, (kind, rows) in kinds.items()}

@@ -24,10 +24,11 @@ from oddsight.metrics import auroc
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
+from oddsight.report.image_grids import CaptionedImage
 from oddsight.result import Result
-from oddsight.studies.known_classes import Sets, Trained, recipes, shipped_model, trained
+from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
+from oddsight.studies.cifar10.training import Sets, Trained, recipes, shipped_model, trained
 from oddsight.studies.machine import machine
-from oddsight.studies.results import DataFacts, Picture, Shipped, Study, Unknowns
 from oddsight.trivial import BASELINES, trivial_scores
 
 DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "longer", "soup")
@@ -83,7 +84,7 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
         output: The folder of the study; ``work`` in it holds what steps leave.
         name: Of the study.
         unknown: Sets of images that belong to none of the classes.
-        recipe_names: Of :data:`oddsight.studies.recipes.RECIPES`, in order.
+        recipe_names: Of :data:`oddsight.studies.cifar10.recipes.RECIPES`, in order.
         seeds: Of each recipe, by name; 0 for those that are not named.
         score_names: See :func:`oddsight.scores.names`; by default all that know classes, and for the shipped recipe
             those of one class as well.
@@ -188,7 +189,7 @@ def _facts(train: ClassImages, sets: Sets, leaks: int, unreadable: int) -> DataF
         total, squares, pixels = total + values.sum(0), squares + np.square(values).sum(0), pixels + len(values)
     mean = total / pixels
     shown = [
-        Picture(parts.training.images[index].read(), name)
+        CaptionedImage(parts.training.images[index].read(), name)
         for label, name in enumerate(test.classes)
         for index in np.flatnonzero(parts.training.labels == label)[:_A_CLASS]
     ]
@@ -221,7 +222,7 @@ def _unknown_facts(
         near=source.near,
         count=len(images),
         shared=shared,
-        examples=tuple(Picture(image.read(), "") for image in images[:: max(1, len(images) // _SHOWN)][:_SHOWN]),
+        examples=tuple(CaptionedImage(image.read(), "") for image in images[:: max(1, len(images) // _SHOWN)][:_SHOWN]),
         baselines={name: max(area, 1 - area) for name, area in zip(BASELINES, areas, strict=True)},
     )
 
@@ -260,7 +261,7 @@ def _judged(model: Model, best: Trained, sets: Sets, score: str, rate: float, pr
         found={one: flagged(said) for one, said in found.unknown.items()},
         milliseconds=_milliseconds(model, sets.test.images[:_TIMED]),
         mistakes=tuple(
-            Picture(
+            CaptionedImage(
                 sets.test.images[index].read(),
                 f"{names[found.labels[index]]}, named {results[index].label} ({probability[index]:.0%})",
             )
@@ -269,15 +270,15 @@ def _judged(model: Model, best: Trained, sets: Sets, score: str, rate: float, pr
         missed=_shown(sorted((p for p in pairs if not p[1].anomalous), key=lambda pair: -pair[1].p_value)),
         caught=_shown(sorted((p for p in pairs if p[1].anomalous), key=lambda pair: -pair[1].score)),
         refused=tuple(
-            Picture(sets.test.images[index].read(), f"{results[index].label}, p {results[index].p_value:.2g}")
+            CaptionedImage(sets.test.images[index].read(), f"{results[index].label}, p {results[index].p_value:.2g}")
             for index in refused
         ),
     )
 
 
-def _shown(pairs: Sequence[tuple[ImageFile, Result]]) -> tuple[Picture, ...]:
+def _shown(pairs: Sequence[tuple[ImageFile, Result]]) -> tuple[CaptionedImage, ...]:
     return tuple(
-        Picture(image.read(), f"{result.label} ({result.label_probability:.0%}), p {result.p_value:.2g}")
+        CaptionedImage(image.read(), f"{result.label} ({result.label_probability:.0%}), p {result.p_value:.2g}")
         for image, result in pairs[:_SHOWN]
     )
 

@@ -6,11 +6,8 @@ file.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Nearness = Literal["near", "far"]
 
@@ -171,9 +168,6 @@ class BaselineRow:
     auroc: float
 
 
-Row = ClassificationRow | PerClassRow | ConfusionRow | CurveRow | OodRow | ShippedRow | BaselineRow
-
-
 @dataclass(frozen=True)
 class Tables:
     """All rows of a study, in the order of its runs, their scores and the sets of unknowns.
@@ -190,43 +184,3 @@ class Tables:
     shipped: tuple[ShippedRow, ...]
     baselines: tuple[BaselineRow, ...]
     confidence: float
-
-    def csv_files(self) -> dict[str, bytes]:
-        """The tables as CSV files, by name; numbers have six digits, a table without rows its heading."""
-        kinds: dict[str, tuple[type, Sequence[Row]]] = {
-            "classification": (ClassificationRow, self.classification),
-            "per_class": (PerClassRow, self.per_class),
-            "confusion": (ConfusionRow, self.confusion),
-            "curves": (CurveRow, self.curves),
-            "ood": (OodRow, self.ood),
-            "shipped": (ShippedRow, self.shipped),
-            "baselines": (BaselineRow, self.baselines),
-        }
-        return {f"{name}.csv": csv_bytes(kind, rows) for name, (kind, rows) in kinds.items()}
-
-
-def csv_bytes(kind: type, rows: Sequence[Any]) -> bytes:
-    """Rows of one kind of dataclass as a CSV file; numbers have six digits, no rows give its heading.
-
-    Args:
-        kind: The dataclass; an underscore behind the name of a field does not appear.
-        rows: Of it.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name.rstrip("_") for field in fields(kind)])
-    writer.writerows([_field(value) for value in astuple(row)] for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
-
-
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows of equal columns by name as a CSV file, written as :func:`csv_bytes` does; nothing of no rows."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0] if rows else ())
-    writer.writerows([_field(value) for value in row.values()] for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
-
-
-def _field(value: Any) -> str:  # noqa: ANN401 - of any row
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

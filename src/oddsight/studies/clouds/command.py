@@ -1,16 +1,20 @@
-"""The command that runs the study of clouds."""
+"""The command that runs the study of clouds, and what it prints."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oddsight.cli.application import EXIT_ERROR, listed, numbers_by_name
-from oddsight.cli.studying import study_app
+from oddsight.studies.application import study_app
+
+if TYPE_CHECKING:
+    from oddsight.studies.clouds.results import CloudStudy, Failed
 
 _NONE = "none"
 
@@ -35,8 +39,8 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     seeds: Annotated[
         str, typer.Option(help="Of splits and of learning, of every method, or also of some: 0,1,2;ganomaly=0.")
     ] = "0,1,2",
-    size: Annotated[int, typer.Option(help="Side in pixels to which every picture is brought.")] = 64,
-    limit: Annotated[int | None, typer.Option(help="Pictures of each class at most, for a short run.")] = None,
+    size: Annotated[int, typer.Option(help="Side in pixels to which every image is resized.")] = 64,
+    limit: Annotated[int | None, typer.Option(help="Images of each class at most, for a short run.")] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Of the model files.")] = 0.01,
     hand_threshold: Annotated[float, typer.Option(help="A threshold set by hand, to compare with others.")] = 0.02,
     threshold_methods: Annotated[
@@ -59,13 +63,12 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
         bool, typer.Option("--quiet", "-q", help="No progress and no notes; results and errors only.")
     ] = False,
 ) -> None:
-    """Tell cloudy from clear scenes by every method, compare, and report. Goes on where it was interrupted."""
+    """Detect cloudy scenes by every method, compare, and report. Continues where it was interrupted."""
     from oddsight.adaptation_output import say_some_epochs
     from oddsight.files import check_writable, make_folder
     from oddsight.methods import METHODS
-    from oddsight.report.clouds import write_clouds
+    from oddsight.studies.clouds.page import write_clouds
     from oddsight.studies.clouds.study import study_clouds
-    from oddsight.study_output import say_clouds, say_failure
     from oddsight.terminal import progress
 
     chosen = listed(methods or "") or list(METHODS)
@@ -94,12 +97,49 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
             command=shlex.join(["oddsight", *sys.argv[1:]]),
             progress=report,
             on_epoch=lambda row: say_some_epochs(row, quiet),
-            on_failure=lambda failed: say_failure(failed, quiet),
+            on_failure=lambda failed: _report_failure(failed, quiet),
         )
     paths = [output / one.file for one in found.shipped]
     for path, one in zip(paths, found.shipped, strict=True):
         models[one.side].save(path)
     written = write_clouds(found, output)
-    say_clouds(found, written, paths, quiet)
+    _print_results(found, written, paths, quiet)
     if found.data.errors:
         raise typer.Exit(EXIT_ERROR)
+
+
+def _report_failure(one: Failed, quiet: bool) -> None:
+    """Say that a method cannot be run, as soon as that is known; the study goes on."""
+    from oddsight.terminal import note
+
+    note(f"{one.method}, {one.side}, seed {one.seed}: not run: {one.reason}", quiet=quiet)
+
+
+def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
+    """Print the results in short, what could not be read, and where the files are."""
+    from oddsight.report.pages import area
+    from oddsight.studies.clouds.conclusions import conclude
+    from oddsight.studies.clouds.tables import cloud_tables
+    from oddsight.terminal import complain, console, note, percent, shown, table
+
+    for error in study.data.errors:
+        complain(error)
+    found = conclude(study, cloud_tables(study))
+    recalls = {rate: f"recall at {rate} %" for rate in (1, 5)}
+    seeds = f"means over {len(study.seeds)} seeds" if len(study.seeds) > 1 else f"seed {study.seeds[0]}"
+    for side in study.sides:
+        rows = table("method", *map(shown, side.anomalous), *recalls.values(), numbers=tuple(recalls.values()))
+        for one in found.standings[side.name]:
+            shares = (one.mean(one.whole, f"recall_{rate}") for rate in recalls)
+            areas = (area(one.mean(name, "auroc") or 0.0) for name in one.classes)
+            rows.add_row(one.method, *areas, *("" if value is None else percent(value) for value in shares))
+        console.print(f"{shown(side.name)} as normal, AUROC by class, {seeds}")
+        console.print(rows)
+    for beaten in found.beaten():
+        note(
+            f"note: {beaten.rival} alone reaches {area(beaten.area)} on {beaten.anomalous} with {beaten.side} as "
+            f"normal, {study.default} {area(beaten.own)}",
+            quiet=quiet,
+        )
+    named = ", ".join(str(path) for path in models)
+    note(f"wrote {named}, and {', '.join(path.name for path in written)} beside", quiet=quiet)

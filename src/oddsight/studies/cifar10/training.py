@@ -35,8 +35,8 @@ from oddsight.networks.classifiers import TrainedClassifier, load_network
 from oddsight.networks.picture_arrays import Arrays
 from oddsight.networks.settings import Epoch
 from oddsight.scores.head import Head
-from oddsight.studies.recipes import PROBE, RECIPES, Recipe
-from oddsight.studies.results import Run, Scored
+from oddsight.studies.cifar10.recipes import PROBE, RECIPES, Recipe
+from oddsight.studies.cifar10.results import Run, Scored
 
 ODIN = "odin"
 
@@ -99,7 +99,7 @@ def trained(
     """Train by a recipe, take the embeddings of all sets once, and fit and apply every score.
 
     Args:
-        recipe: Of :data:`oddsight.studies.recipes.RECIPES`.
+        recipe: Of :data:`oddsight.studies.cifar10.recipes.RECIPES`.
         sets: The images.
         seed: Of the training and of the scores.
         work: The study's folder; the run has one of its own in it.

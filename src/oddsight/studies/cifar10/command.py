@@ -1,24 +1,21 @@
-"""The command that runs reference studies."""
+"""The command that runs the study of CIFAR-10, and what it prints."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import Quiet, app, listed, named, numbers_by_name
-from oddsight.studies.recipes import RECIPES
+from oddsight.cli.application import Quiet, listed, named, numbers_by_name
+from oddsight.studies.application import study_app
+from oddsight.studies.cifar10.recipes import RECIPES
 
-study_app = typer.Typer(no_args_is_help=True, help="Run a reference study: from a raw data set to tables and a report.")
-app.add_typer(study_app, name="study")
-
-
-@study_app.callback()
-def study() -> None:
-    """Run a reference study: from a raw data set to tables and a report."""
+if TYPE_CHECKING:
+    from oddsight.studies.cifar10.results import Study
 
 
 @study_app.command("cifar10")
@@ -53,13 +50,13 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train classifiers, tell what is of none of their classes, and report. Goes on where it was interrupted."""
+    """Train classifiers, detect what is of none of their classes, and report. Continues where it was interrupted."""
     from oddsight import scores
     from oddsight.datasets.download import download_cifar10
     from oddsight.files import check_writable, make_folder
-    from oddsight.labelled_output import say_class_epoch, say_study
-    from oddsight.report.study import write_study
-    from oddsight.studies.cifar10 import DEFAULT_RECIPES, UnknownSource, study_classes
+    from oddsight.labelled_output import say_class_epoch
+    from oddsight.studies.cifar10.page import write_study
+    from oddsight.studies.cifar10.study import DEFAULT_RECIPES, UnknownSource, study_classes
     from oddsight.terminal import progress
 
     chosen = listed(networks) if networks is not None else list(DEFAULT_RECIPES)
@@ -92,4 +89,14 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
         )
     path = output / found.shipped.file
     model.save(path)
-    say_study(found, write_study(found, output), path, quiet)
+    _print_results(found, write_study(found, output), path, quiet)
+
+
+def _print_results(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
+    """Print the accuracy of every run, and where the files are."""
+    from oddsight.terminal import note, percent
+
+    for run in study.runs:
+        right = float((run.logits.argmax(1) == run.labels).mean())
+        note(f"{run.name}, seed {run.seed}: accuracy {percent(right)}", quiet=quiet)
+    note(f"wrote {model} and {', '.join(path.name for path in written)} beside it", quiet=quiet)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from oddsight.errors import DataError
+from oddsight.studies.cifar10.results import Run, Scored, Study
+from oddsight.studies.cifar10.rows import OodRow, Tables
+from oddsight.studies.cifar10.tables import predictions, threshold_for
 from oddsight.studies.promise import Promise, promised
-from oddsight.studies.results import Run, Scored, Study
-from oddsight.studies.rows import OodRow, Tables
-from oddsight.studies.tables import predictions, threshold_for
 from oddsight.trivial import BASELINES
 
 PICTURE_SIZE = BASELINES[-1]
@@ -115,6 +115,11 @@ class Beaten:
         """Whether it beats every score, and not only the shipped one."""
         return self.area > self.best.auroc
 
+    @property
+    def verdict(self) -> str:
+        """What follows, in words."""
+        return "baseline beats every score" if self.by_all else "baseline beats the shipped score"
+
 
 @dataclass(frozen=True)
 class Conclusions:
@@ -175,7 +180,7 @@ def conclude(study: Study, tables: Tables) -> Conclusions:
 
     Args:
         study: What was found.
-        tables: Its numbers, as of :func:`oddsight.studies.tables.study_tables`.
+        tables: Its numbers, as of :func:`oddsight.studies.cifar10.tables.study_tables`.
 
     Raises:
         DataError: If the shipped run or its score is not among those of the study.

@@ -10,19 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.networks.settings import Epoch
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture to show.
-
-    Attributes:
-        pixels: uint8 ``[h, w, 3]``.
-        caption: What is to be said of it.
-    """
-
-    pixels: NDArray[np.uint8]
-    caption: str
+from oddsight.report.image_grids import CaptionedImage
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class DataFacts:
     duplicates: Mapping[str, int]
     leaks: int
     unreadable: int
-    examples: tuple[Picture, ...]
+    examples: tuple[CaptionedImage, ...]
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ class Unknowns:
     near: bool
     count: int
     shared: int
-    examples: tuple[Picture, ...]
+    examples: tuple[CaptionedImage, ...]
     baselines: Mapping[str, float]
 
 
@@ -170,10 +158,10 @@ class Shipped:
     unknown: Mapping[str, NDArray[np.float32]]
     found: Mapping[str, NDArray[np.bool_]]
     milliseconds: float
-    mistakes: tuple[Picture, ...]
-    missed: tuple[Picture, ...]
-    caught: tuple[Picture, ...]
-    refused: tuple[Picture, ...]
+    mistakes: tuple[CaptionedImage, ...]
+    missed: tuple[CaptionedImage, ...]
+    caught: tuple[CaptionedImage, ...]
+    refused: tuple[CaptionedImage, ...]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from oddsight.classification_metrics import (
 from oddsight.errors import DataError
 from oddsight.metrics import binomial_interval
 from oddsight.rejection_metrics import at_threshold, auroc_interval, fpr_interval, ood_numbers, oscr
-from oddsight.studies.recipes import RECIPES
-from oddsight.studies.results import Run, Scored, Shipped, Study
-from oddsight.studies.rows import (
+from oddsight.studies.cifar10.recipes import RECIPES
+from oddsight.studies.cifar10.results import Run, Scored, Shipped, Study
+from oddsight.studies.cifar10.rows import (
     BaselineRow,
     ClassificationRow,
     ConfusionRow,
