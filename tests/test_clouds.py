@@ -141,7 +141,7 @@ def kept(out):
         side, method, seed, _ = path.stem.split("-")
         with np.load(path) as file:
             found[method, side, int(seed)] = {
-                **{name: file[name] for name in file.files if name not in ("key", "record")},
+                **{name: file[name] for name in file.files if name not in ("state", "record")},
                 **json.loads(str(file["record"])),
             }
     return found

@@ -24,8 +24,8 @@ from oddsight.studies.clouds.isolation import Variant, isolate
 from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Mapped
 from oddsight.studies.clouds.isolation_measures import BRIGHT, Group, Tally, areas_of, drawn, overlaps_of
 from oddsight.studies.clouds.isolation_scenes import Scene, brightness, clear_tiles, dealt, whiteness
-from oddsight.studies.clouds.isolation_work import keep, state_of, taken
 from oddsight.studies.clouds.page_parts import isolation_values
+from oddsight.studies.store import keep, state_of, taken
 from textures import texture
 from tiny_model import tiny_model
 

@@ -200,7 +200,7 @@ def test_confidence_widens_every_interval():
     study = made_up_study()
     usual, wide = study_tables(study), study_tables(study, confidence=0.999)
     for narrow, other in ((usual.ood[0], wide.ood[0]), (usual.classification[0], wide.classification[0])):
-        lows = [name for name in vars(narrow) if name.endswith("_low")]
+        lows = [name for name in narrow._fields if name.endswith("_low")]
         assert lows
         for name in lows:
             high = name.replace("_low", "_high")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 
 def csv_files(tables: Any) -> dict[str, bytes]:  # noqa: ANN401 - a dataclass of any study
     """The files of a dataclass whose fields are tables, ``tuple[Row, ...]`` each, by name.
 
-    A row is a flat dataclass; an underscore behind the name of a field does not appear. A table without rows has its
+    A row is a named tuple; an underscore behind the name of a field does not appear. A table without rows has its
     heading.
     """
     hints = get_type_hints(type(tables)).items()
     kinds = {name: get_args(hint)[0] for name, hint in hints if get_origin(hint) is tuple}
     return {
-        f"{name}.csv": _csv((field.name.rstrip("_") for field in fields(kind)), map(astuple, getattr(tables, name)))
+        f"{name}.csv": _csv((field.rstrip("_") for field in kind._fields), getattr(tables, name))
         for name, kind in kinds.items()
     }
 

@@ -23,40 +23,25 @@ RATES = (0.01, 0.02, 0.05, 0.1)
 
 @dataclass(frozen=True)
 class Standing:
-    """The trainings of one recipe.
+    """The trainings of one recipe."""
 
-    Attributes:
-        name: Of the recipe.
-        title: For people.
-        seeds: Of its runs.
-        accuracy: Mean over the seeds.
-        lowest: Of any seed.
-        highest: Of any seed.
-        seconds: To train, with what it starts from; mean over the seeds.
-    """
-
-    name: str
-    title: str
-    seeds: tuple[int, ...]
-    accuracy: float
-    lowest: float
-    highest: float
-    seconds: float
+    name: str  # Of the recipe
+    title: str  # For people
+    seeds: tuple[int, ...]  # Of its runs
+    accuracy: float  # Mean over the seeds
+    lowest: float  # Of any seed
+    highest: float  # Of any seed
+    seconds: float  # To train, with what it starts from; mean over the seeds
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs on the same test images.
+    """Two runs on the same test images."""
 
-    Attributes:
-        only_first: Images that only the first names rightly.
-        only_second: Images that only the second does.
-        p_value: Of McNemar's exact test (Psychometrika 1947): how likely chance is to divide these so unevenly, if
-            both are right equally often; 1 if they differ nowhere.
-    """
-
-    only_first: int
-    only_second: int
+    only_first: int  # Images that only the first names rightly
+    only_second: int  # Images that only the second does
+    # Of McNemar's exact test (Psychometrika 1947): how likely chance is to divide these so unevenly, if both
+    # are right equally often; 1 if they differ nowhere
     p_value: float
 
 
@@ -77,43 +62,28 @@ class Average:
 
 @dataclass(frozen=True)
 class Rate:
-    """What a false-rejection rate costs and gains, by the score of the shipped run and one threshold.
+    """What a false-rejection rate costs and gains, by the score of the shipped run and one threshold."""
 
-    Attributes:
-        rate: Asked for.
-        realised: Share of the test images rejected.
-        near: Share of the near unknowns found, averaged over their sets.
-        far: The same of the far.
-    """
-
-    rate: float
-    realised: float
-    near: float | None
-    far: float | None
+    rate: float  # Asked for
+    realised: float  # Share of the test images rejected
+    near: float | None  # Share of the near unknowns found, averaged over their sets
+    far: float | None  # The same of the far
 
 
 @dataclass(frozen=True)
 class Beaten:
-    """A set of unknowns that a measure which knows nothing tells from the classes better than a score does.
+    """A set of unknowns that a measure which knows nothing tells from the classes better than a score does."""
 
-    Attributes:
-        unknown: The set.
-        baseline: The measure.
-        area: Its AUROC.
-        best: The best score of all runs.
-        shipped: AUROC of the shipped score of the shipped run.
-    """
-
-    unknown: str
-    baseline: str
-    area: float
-    best: OodRow
-    shipped: float
+    unknown: str  # The set
+    baseline: str  # The measure
+    area: float  # Its AUROC
+    best: OodRow  # The best score of all runs
+    shipped: float  # AUROC of the shipped score of the shipped run
 
     @property
     def by_all(self) -> bool:
         """Whether it beats every score, and not only the shipped one."""
-        return self.area > self.best.auroc
+        return bool(self.area > self.best.auroc)
 
     @property
     def verdict(self) -> str:
@@ -123,29 +93,17 @@ class Beaten:
 
 @dataclass(frozen=True)
 class Conclusions:
-    """A study with what follows from it.
+    """A study with what follows from it."""
 
-    Attributes:
-        study: What was found.
-        tables: Its numbers.
-        run: The one that the shipped file holds.
-        scored: Its shipped score.
-        promise: Whether the file keeps it.
-        standings: Of the recipes, in their order.
-        averages: Of every score of every run; empty without unknowns.
-        rates: Those that there are calibration images enough for; empty without unknowns.
-        beaten: Sets on which a trivial measure beats the shipped score.
-    """
-
-    study: Study
-    tables: Tables
-    run: Run
-    scored: Scored
-    promise: Promise
-    standings: tuple[Standing, ...]
-    averages: tuple[Average, ...]
-    rates: tuple[Rate, ...]
-    beaten: tuple[Beaten, ...]
+    study: Study  # What was found
+    tables: Tables  # Its numbers
+    run: Run  # The one that the shipped file holds
+    scored: Scored  # Its shipped score
+    promise: Promise  # Whether the file keeps it
+    standings: tuple[Standing, ...]  # Of the recipes, in their order
+    averages: tuple[Average, ...]  # Of every score of every run; empty without unknowns
+    rates: tuple[Rate, ...]  # Those that there are calibration images enough for; empty without unknowns
+    beaten: tuple[Beaten, ...]  # Sets on which a trivial measure beats the shipped score
 
     @property
     def best(self) -> Standing:

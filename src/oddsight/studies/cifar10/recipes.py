@@ -9,25 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to a classifier.
+    """One way to a classifier."""
 
-    Attributes:
-        name: What users call it.
-        title: For people.
-        description: What it is, in a sentence or two.
-        network: ``probe`` for a head on frozen features, otherwise as in
-            :class:`oddsight.networks.classifier_settings.ClassifierSettings`.
-        changes: To the network's settings.
-        start: The recipe whose trained network this one starts from.
-        members: Recipes, all from one start, whose trained networks this one is the average of; it trains nothing.
-    """
-
-    name: str
-    title: str
-    description: str
+    name: str  # What users call it
+    title: str  # For people
+    description: str  # What it is, in a sentence or two
+    # `probe` for a head on frozen features, otherwise as in
+    # oddsight.networks.classifier_settings.ClassifierSettings
     network: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    start: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)  # To the network's settings
+    start: str | None = None  # The recipe whose trained network this one starts from
+    # Recipes, all from one start, whose trained networks this one is the average of; it trains nothing
     members: tuple[str, ...] = ()
 
     @property

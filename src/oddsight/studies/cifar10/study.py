@@ -42,17 +42,11 @@ _TIMED = 50
 
 @dataclass(frozen=True)
 class UnknownSource:
-    """Where images of none of the classes come from.
+    """Where images of none of the classes come from."""
 
-    Attributes:
-        name: Of the set.
-        path: See :func:`oddsight.datasets.outliers.read_unlabelled`.
-        near: Whether they resemble the classes.
-    """
-
-    name: str
-    path: Path
-    near: bool
+    name: str  # Of the set
+    path: Path  # See oddsight.datasets.outliers.read_unlabelled
+    near: bool  # Whether they resemble the classes
 
 
 def study_classes(  # noqa: PLR0913 - one keyword for each option of the command

@@ -104,29 +104,14 @@ def _classification(study: Study, run: Run, confidence: float) -> Classification
     share, (low, high) = accuracy(run.labels, predictions(run), confidence)
     macro = macro_average(confusion(run.labels, predictions(run), len(study.data.classes)))
     plain, scaled = probabilities(run, scaled=False), probabilities(run, scaled=True)
+    logits = run.logits.astype(np.float64) / run.temperature
     return ClassificationRow(
-        run=run.name,
-        seed=run.seed,
-        title=run.title,
-        size=run.size,
-        parameters=run.parameters,
-        epochs=len(run.curves),
-        train_seconds=run.seconds,
-        seconds_with_start=seconds_with_start(study, run),
-        test_images=len(run.labels),
-        accuracy=share,
-        accuracy_low=low,
-        accuracy_high=high,
-        macro_precision=macro.precision,
-        macro_recall=macro.recall,
-        macro_f1=macro.f1,
-        nll=negative_log_likelihood(run.logits, run.labels),
-        nll_scaled=negative_log_likelihood(run.logits.astype(np.float64) / run.temperature, run.labels),
-        brier=brier(plain, run.labels),
-        brier_scaled=brier(scaled, run.labels),
-        ece=expected_calibration_error(plain, run.labels),
-        ece_scaled=expected_calibration_error(scaled, run.labels),
-        temperature=run.temperature,
+        *(run.name, run.seed, run.title, run.size, run.parameters, len(run.curves), run.seconds),
+        *(seconds_with_start(study, run), len(run.labels), share, low, high, macro.precision, macro.recall, macro.f1),
+        *(negative_log_likelihood(run.logits, run.labels), negative_log_likelihood(logits, run.labels)),
+        *(brier(plain, run.labels), brier(scaled, run.labels)),
+        *(expected_calibration_error(plain, run.labels), expected_calibration_error(scaled, run.labels)),
+        run.temperature,
     )
 
 
@@ -171,23 +156,11 @@ def _ood_row(
     known, unknown = scored.known, scored.unknown[name]
     numbers = ood_numbers(known, unknown)
     return OodRow(
-        run.name,
-        run.seed,
-        scored.name,
-        name,
-        near,
-        known.size,
-        unknown.size,
-        numbers.auroc,
-        *auroc_interval(known, unknown, confidence),
-        numbers.aupr_in,
-        numbers.aupr_out,
-        numbers.fpr95,
-        *fpr_interval(known, unknown, confidence=confidence),
-        numbers.fpr95_id_positive,
-        *fpr_interval(-unknown, -known, confidence=confidence),
-        oscr(known, right, unknown),
-        scored.seconds,
+        *(run.name, run.seed, scored.name, name, near, known.size, unknown.size),
+        *(numbers.auroc, *auroc_interval(known, unknown, confidence), numbers.aupr_in, numbers.aupr_out),
+        *(numbers.fpr95, *fpr_interval(known, unknown, confidence=confidence)),
+        *(numbers.fpr95_id_positive, *fpr_interval(-unknown, -known, confidence=confidence)),
+        *(oscr(known, right, unknown), scored.seconds),
         *((None,) * 10 if threshold is None else _decided(known, unknown, threshold, confidence)),
     )
 

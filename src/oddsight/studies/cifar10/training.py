@@ -22,7 +22,7 @@ from oddsight.classification_metrics import temperature
 from oddsight.datasets.class_images import ClassImages
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, OddsightError
-from oddsight.files import atomic_write, make_folder
+from oddsight.files import make_folder
 from oddsight.graphs.building import chain
 from oddsight.graphs.running import run as run_graph
 from oddsight.graphs.running import session
@@ -37,6 +37,7 @@ from oddsight.networks.settings import Epoch
 from oddsight.scores.head import Head
 from oddsight.studies.cifar10.recipes import PROBE, RECIPES, Recipe
 from oddsight.studies.cifar10.results import Run, Scored
+from oddsight.studies.store import keep, state_of, taken
 
 ODIN = "odin"
 
@@ -46,17 +47,11 @@ _CHUNK = 1000
 
 @dataclass(frozen=True)
 class Sets:
-    """All images of a study.
+    """All images of a study."""
 
-    Attributes:
-        parts: Of the images to learn from.
-        test: Of the same classes.
-        unknown: Images of none of them, by the name of their set.
-    """
-
-    parts: Parts
-    test: ClassImages
-    unknown: Mapping[str, Sequence[ImageFile]]
+    parts: Parts  # Of the images to train on
+    test: ClassImages  # Of the same classes
+    unknown: Mapping[str, Sequence[ImageFile]]  # Images of none of them, by the name of their set
 
     def by_name(self) -> dict[str, Sequence[ImageFile]]:
         """All sets that embeddings are taken of."""
@@ -71,17 +66,11 @@ class Sets:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run with all that the shipped file is made of.
+    """A run with all that the shipped file is made of."""
 
-    Attributes:
-        run: For the report.
-        classifier: The network and its head.
-        embeddings: By the names of :meth:`Sets.by_name`.
-    """
-
-    run: Run
-    classifier: Classifier
-    embeddings: Mapping[str, NDArray[np.float32]]
+    run: Run  # For the report
+    classifier: Classifier  # The network and its head
+    embeddings: Mapping[str, NDArray[np.float32]]  # By the names of Sets.by_name
 
 
 def trained(
@@ -98,16 +87,7 @@ def trained(
 ) -> Trained:
     """Train by a recipe, take the embeddings of all sets once, and fit and apply every score.
 
-    Args:
-        recipe: Of :data:`oddsight.studies.cifar10.recipes.RECIPES`.
-        sets: The images.
-        seed: Of the training and of the scores.
-        work: The study's folder; the run has one of its own in it.
-        score_names: See :func:`oddsight.scores.names`.
-        changes: To the settings of the recipe.
-        accelerator: Lightning's.
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
+    The run has a folder of its own in ``work``; ``changes`` are to the settings of the recipe.
 
     Raises:
         OddsightError: If a training that it needs is not there, and as :func:`train`.
@@ -143,23 +123,14 @@ def trained(
         if found.settings.from_scratch and ODIN in score_names:
             evaluated = (_perturbed(found, sets, folder, progress),)
     head = classifier.head
+    labels = sets.parts.training.labels
     record = Run(
-        name=recipe.name,
-        title=recipe.title,
-        description=recipe.description,
-        seed=seed,
-        settings=settings,
-        curves=curves,
-        seconds=seconds,
-        parameters=_parameters(classifier),
+        *(recipe.name, recipe.title, recipe.description, seed, settings, curves, seconds, _parameters(classifier)),
         size=classifier.extractor.size,
         temperature=temperature(head.logits(known["validation"]), sets.parts.validation.labels),
         labels=sets.test.labels,
         logits=head.logits(known["test"]),
-        scores=(
-            *(_scored(name, head, known, sets.parts.training.labels, seed, folder, progress) for name in score_names),
-            *evaluated,
-        ),
+        scores=(*(_scored(one, head, known, labels, seed, folder, progress) for one in score_names), *evaluated),
     )
     return Trained(record, classifier, known)
 
@@ -167,27 +138,22 @@ def trained(
 def _probed(
     extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages, folder: Path
 ) -> tuple[Classifier, float]:
-    kept = folder / "head.npz"
-    # A head that was learnt from other images, or from other features of them, is not taken.
-    state = np.array(f"{images.fingerprint} {extractor.backbone.sha256} {extractor.size} {extractor.layers}")
-    if kept.exists():
-        with np.load(kept, allow_pickle=False) as file:
-            if file["state"] == state:
-                head, record = Head(file["weights"], file["bias"]), json.loads(str(file["record"]))
-                return Classifier(extractor, head, images.classes, record), float(file["seconds"])
-    started = time.perf_counter()
-    found = probe(extractor, embeddings, images)
-    seconds = time.perf_counter() - started
-    record = {**found.record, "backbone": extractor.backbone.name, "size": extractor.size}
-    _keep(
-        kept,
-        weights=found.head.weights,
-        bias=found.head.bias,
-        seconds=np.array(seconds),
-        state=state,
-        record=np.array(json.dumps(record)),
-    )
-    return Classifier(extractor, found.head, images.classes, record), seconds
+    # A head that was trained on other images, or on other features of them, is not taken.
+    path, state = folder / "head.npz", state_of(images.fingerprint, *_maker(extractor))
+    kept = taken(path, state)
+    if kept is None:
+        started = time.perf_counter()
+        found = probe(extractor, embeddings, images)
+        seconds = np.array(time.perf_counter() - started)
+        record = {**found.record, "backbone": extractor.backbone.name, "size": extractor.size}
+        arrays = {"weights": found.head.weights, "bias": found.head.bias, "seconds": seconds}
+        kept = keep(path, state, arrays | {"record": np.array(json.dumps(record))})
+    head = Head(kept["weights"], kept["bias"])
+    return Classifier(extractor, head, images.classes, json.loads(str(kept["record"]))), float(kept["seconds"])
+
+
+def _maker(extractor: Extractor) -> list[str]:
+    return [extractor.backbone.sha256, str(extractor.size), str(extractor.layers)]
 
 
 def _embeddings(
@@ -196,16 +162,11 @@ def _embeddings(
     """Embeddings of every set, from the folder where they have been taken of these images before."""
     found = {}
     for name, images in names.items():
-        path = folder / f"embeddings-{name}.npz"
-        maker = np.array(f"{extractor.backbone.sha256} {extractor.size} {extractor.layers}")
-        contents = np.array([image.content[:16] for image in images])
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                if file["maker"] == maker and np.array_equal(file["contents"], contents):
-                    found[name] = np.asarray(file["embeddings"], np.float32)
-                    continue
-        found[name] = embedded(extractor, images, None, progress)
-        _keep(path, embeddings=found[name], contents=contents, maker=maker)
+        path, state = folder / f"embeddings-{name}.npz", state_of(*_maker(extractor), [one.content for one in images])
+        kept = taken(path, state)
+        if kept is None:
+            kept = keep(path, state, {"embeddings": embedded(extractor, images, None, progress)})
+        found[name] = np.asarray(kept["embeddings"], np.float32)
     return found
 
 
@@ -221,11 +182,11 @@ def _scored(
     """Fit a score and apply it to all sets but those that were learnt from."""
     path = folder / f"score-{name.replace(':', '-')}.npz"
     wanted = [one for one in known if one not in ("training", "validation")]
-    state = np.array([float(np.sum(known[one], dtype=np.float64)) for one in known])
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if np.array_equal(file["state"], state) and {f"values-{one}" for one in wanted} <= set(file.files):
-                return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, float(file["seconds"]))
+    state = state_of(name, seed, {one: float(np.sum(values, dtype=np.float64)) for one, values in known.items()})
+    kept = taken(path, state)
+    if kept is not None:
+        seconds = float(kept.pop("seconds"))
+        return _as_scored(name, kept, seconds)
     progress(f"scoring by {name}", 0, 1)
     started = time.perf_counter()
     fitted = scores.by_name(name).fit(known["training"], labels, head, seed=seed)
@@ -239,7 +200,7 @@ def _scored(
     progress(f"scoring by {name}", 1, 1)
     if not all(np.isfinite(value).all() for value in values.values()):
         raise DataError(f"{name} gave scores that are not finite")
-    _keep(path, state=state, seconds=np.array(seconds), **{f"values-{one}": value for one, value in values.items()})
+    keep(path, state, {**values, "seconds": np.array(seconds)})
     return _as_scored(name, values, seconds)
 
 
@@ -250,11 +211,11 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
     name = f"{ODIN} with gradient"
     wanted = {one: images for one, images in sets.by_name().items() if one not in ("training", "validation")}
     path = folder / "score-odin-with-gradient.npz"
-    state = np.array([image.content[:16] for images in wanted.values() for image in images])
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if np.array_equal(file["state"], state) and float(file["weights"]) == float(np.abs(found.weights).sum()):
-                return _as_scored(name, {one: file[f"values-{one}"] for one in wanted}, 0.0)
+    contents = [image.content for images in wanted.values() for image in images]
+    state = state_of(name, contents, float(np.abs(found.weights).sum()))
+    kept = taken(path, state)
+    if kept is not None:
+        return _as_scored(name, kept, 0.0)
     # Training has just left its pictures there.
     pictures = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
     training = Arrays(pictures, sets.parts.training.labels, sets.parts.fingerprint)
@@ -262,8 +223,7 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
     values = {
         one: odin_scores(network, images, found.settings.size, progress=progress) for one, images in wanted.items()
     }
-    kept = {f"values-{one}": value for one, value in values.items()}
-    _keep(path, state=state, weights=np.array(float(np.abs(found.weights).sum())), **kept)
+    keep(path, state, dict(values))
     return _as_scored(name, values, 0.0)
 
 
@@ -279,21 +239,8 @@ def _parameters(known: Classifier) -> int:
     return sum(sizes) + known.head.weights.size + known.head.bias.size
 
 
-def _keep(path: Path, **arrays: NDArray[np.generic]) -> None:
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
 def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, per_class: bool) -> Model:
-    """The model file of a run and a score.
-
-    Args:
-        chosen: The run.
-        sets: The images.
-        score_name: Of the score.
-        rate: The false-rejection rate of its decision.
-        per_class: Whether each class gets a threshold of its own.
-    """
+    """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
     known, classifier, seed = chosen.embeddings, chosen.classifier, chosen.run.seed
     fitted = scores.by_name(score_name).fit(known["training"], sets.parts.training.labels, classifier.head, seed=seed)
     return assembled(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,44 +19,31 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.comparison.cells import scores_from_features, whole_file
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.errors import DataError, ModelError
-from oddsight.files import atomic_write
 from oddsight.fitting import FitPlan, fit, versions
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
-
-FORMAT = 1
-"""Of what is kept; another one makes everything anew."""
+from oddsight.studies.store import keep, state_of, taken
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is wanted.
+    """What is wanted."""
 
-    Attributes:
-        method: Its name.
-        split: The images.
-        memory: The budget, such as ``2GB``.
-        accelerator: Lightning's, for methods that are trained by it.
-        training: Whether the images that it learns from are scored, too.
-        kept: Whether the model file is kept.
-    """
-
-    method: str
-    split: Split
-    memory: str
-    accelerator: str = "auto"
-    training: bool = False
-    kept: bool = False
+    method: str  # Its name
+    split: Split  # The images
+    memory: str  # The budget, such as `2GB`
+    accelerator: str = "auto"  # Lightning's, for methods that are trained by it
+    training: bool = False  # Whether the images that it learns from are scored, too
+    kept: bool = False  # Whether the model file is kept
 
     @property
     def key(self) -> dict[str, Any]:
         """Everything that a result depends on, as JSON."""
         method = methods.by_name(self.method)()
         return {
-            "format": FORMAT,
             "versions": {"oddsight": versions()["oddsight"], **versions()["versions"]},
             "split": self.split.fingerprint,
             "method": method.name,
@@ -68,27 +53,24 @@ class Cell:
             "memory": self.memory,
         }
 
+    @property
+    def state(self) -> str:
+        """The same as a digest."""
+        return state_of(self.key)
+
     def path(self, folder: Path) -> Path:
         """Where it is kept."""
-        digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
-        return folder / f"{self.split.side.name[:40]}-{self.method}-{self.split.seed}-{digest[:16]}.npz"
+        return folder / f"{self.split.side.name[:40]}-{self.method}-{self.split.seed}-{self.state[:16]}.npz"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A cell that is there.
+    """A cell that is there."""
 
-    Attributes:
-        measured: What it scored.
-        training: Contents of the images that it learnt from.
-        calibration: Contents of those that it was calibrated on.
-        model: The model file, if it was to be kept.
-    """
-
-    measured: Measured
-    training: tuple[str, ...]
-    calibration: tuple[str, ...]
-    model: Path | None
+    measured: Measured  # What it scored
+    training: tuple[str, ...]  # Contents of the images that it trained on
+    calibration: tuple[str, ...]  # Contents of those that it was calibrated on
+    model: Path | None  # The model file, if it was to be kept
 
 
 def extractor_of(name: str) -> Extractor | None:
@@ -109,12 +91,7 @@ def compute(
 ) -> Found:
     """Learn, score every image that is wanted once, and keep it.
 
-    Args:
-        cell: What is wanted.
-        folder: Where it is kept.
-        cache: Of features.
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves of a method that trains a network.
+    ``on_epoch`` is called with each new row of the learning curves of a method that trains a network.
 
     Raises:
         OddsightError: If it cannot be learnt, or the file does not score as its parts do.
@@ -155,14 +132,11 @@ def compute(
     path = cell.path(folder)
     if cell.kept:
         model.save(path.with_suffix(".onnx"))
-    with atomic_write(path) as file:
-        np.savez(
-            file,
-            key=np.array(json.dumps(cell.key, sort_keys=True)),
-            record=np.array(json.dumps(record)),
-            calibration=model.calibration_scores,
-            **{name: part.astype(np.float32) for name, part in parts.items()},  # type: ignore[arg-type]
-        )
+    arrays = {
+        "calibration": model.calibration_scores,
+        **{name: part.astype(np.float32) for name, part in parts.items()},
+    }
+    keep(path, cell.state, arrays | {"record": np.array(json.dumps(record))})
     # What a training leaves is there for one that is interrupted.
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
     found = stored(cell, folder)
@@ -174,14 +148,12 @@ def compute(
 def stored(cell: Cell, folder: Path) -> Found | None:
     """The cell, if it was computed before with all that is wanted now; a file that is damaged counts as missing."""
     path = cell.path(folder)
+    arrays = taken(path, cell.state)
+    if arrays is None:
+        return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        record = json.loads(str(arrays["record"]))
-        if json.loads(str(arrays["key"])) != json.loads(json.dumps(cell.key)):
-            return None
-        return _found(cell, arrays, record, path.with_suffix(".onnx") if cell.kept else None)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile, ModelError):
+        return _found(cell, arrays, json.loads(str(arrays["record"])), path.with_suffix(".onnx") if cell.kept else None)
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
         return None
 
 
