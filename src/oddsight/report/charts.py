@@ -109,13 +109,20 @@ def chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None]
 
 
 def _smaller(svg: str) -> str:
-    """A chart with coordinates to a hundredth of a point, and its photographs as JPEG."""
+    """A chart with coordinates to a hundredth of a point, without what is not drawn, and with photographs as JPEG."""
 
     def rounded(found: re.Match[str]) -> str:
         numbers = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), found[0])
         return re.sub(r"\s+", " ", numbers)
 
     svg = re.sub(r' (?:d|x|y|points)="[^"]*"', rounded, svg)
+    svg = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL))
+    # The page has fonts of its own, and a file takes any.
+    svg = re.sub(
+        r"font-family: [^;\"]*|(?<=px )'DejaVu Sans'[^;\"]*", lambda f: f[0].partition("'")[0] + "sans-serif", svg
+    )
+    svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg)
+    svg = re.sub(r"<g>(<(?:path|use|image)[^>]*/>)</g>", r"\1", svg)
     return re.sub(r"data:image/png;base64,([^\"]+)", lambda found: _photograph(found[0], found[1]), svg)
 
 
