@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from oddsight.report.image_grids import CaptionedImage
 from oddsight.studies.clouds.protocol import CLEAR, Side
 from oddsight.studies.clouds.results import (
     CloudStudy,
@@ -15,7 +16,6 @@ from oddsight.studies.clouds.results import (
     SplitFacts,
     Trivial,
 )
-from oddsight.studies.results import Picture
 from textures import texture
 
 GROUNDS = {"sand": (190, 160, 110), "sea": (30, 60, 120)}
@@ -103,7 +103,7 @@ def made_up_clouds(
             for name in ("brightness", "saturation"):
                 own = {kind: random.normal(trivial, 1, images) for kind in side.anomalous}
                 trivials.append(Trivial(name, side.name, seed, random.normal(0, 1, images), own))
-    picture = Picture(scene("sand", 0, 8), f"{grounds[0]}\nsaid {clouds}, p 0.5")
+    picture = CaptionedImage(scene("sand", 0, 8), f"{grounds[0]}\nsaid {clouds}, p 0.5")
     own = [next(one for one in measured if (one.side, one.method) == (side.name, default)) for side in sides]
     return CloudStudy(
         data=SceneFacts(
@@ -116,7 +116,7 @@ def made_up_clouds(
             sizes={name: {(64, 64) if name == names[-1] else (256, 256): 603} for name in names},
             errors=tuple(errors),
             limit=limit,
-            examples=tuple(Picture(scene("sea", place, 8), name) for place, name in enumerate(names)),
+            examples=tuple(CaptionedImage(scene("sea", place, 8), name) for place, name in enumerate(names)),
         ),
         sides=sides,
         splits=tuple(splits),

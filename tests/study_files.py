@@ -6,13 +6,14 @@ import numpy as np
 
 from oddsight.calibration import decide
 from oddsight.networks.settings import Epoch
-from oddsight.studies.results import DataFacts, Picture, Run, Scored, Shipped, Study, Unknowns
+from oddsight.report.image_grids import CaptionedImage
+from oddsight.studies.cifar10.results import DataFacts, Run, Scored, Shipped, Study, Unknowns
 
 CALIBRATION = 99
 
 
 def picture(rng, caption, side=8):
-    return Picture(rng.integers(0, 256, (side, side, 3), dtype=np.uint8), caption)
+    return CaptionedImage(rng.integers(0, 256, (side, side, 3), dtype=np.uint8), caption)
 
 
 def made_up_run(name, seed, labels, classes, sets, skill, score_names, *, curves=3):

@@ -141,7 +141,7 @@ def kept(out):
         side, method, seed, _ = path.stem.split("-")
         with np.load(path) as file:
             found[method, side, int(seed)] = {
-                **{name: file[name] for name in file.files if name not in ("key", "record")},
+                **{name: file[name] for name in file.files if name not in ("state", "record")},
                 **json.loads(str(file["record"])),
             }
     return found
@@ -218,7 +218,7 @@ def test_the_files_are_what_was_evaluated(out):
         assert model.metadata.graph_sha256 == left["graph"]
         assert np.array_equal(np.sort(left["calibration"]), model.calibration_scores)
     page = (out / "report.html").read_text()
-    assert "its scores differ from those above by" in page
+    assert "its scores differ from those of the tables by" in page
     assert 'src="http' not in page
 
 
@@ -251,8 +251,8 @@ def test_a_method_that_cannot_be_run_is_a_row_and_the_rest_goes_on(data, tmp_pat
     assert {row["training_images"] for row in rows if row["method"] == "knn"} == {"18"}
     page = (tmp_path / "report.md").read_text()
     assert "| mahalanobis | not run |" in page
-    assert "A short run: at most 30 pictures of each class" in page
-    assert "Give a folder with images and masks" in page
+    assert "at most 30 images of each class" in page
+    assert "Provide a folder with images and masks" in page
     again = run(*common, "--methods", "mahalanobis")
     assert again.code == 1
     assert "mahalanobis is to be shipped for cloudy, but: mahalanobis needs a library" in again.err
@@ -313,7 +313,7 @@ def test_a_method_may_have_fewer_seeds_and_the_shipped_one_other(data, tmp_path)
     rows = rows_of(folder, "scenes.csv")
     assert {(row["method"], row["seed"]) for row in rows} == {("mahalanobis", "0"), ("mahalanobis", "1"), ("knn", "1")}
     report = (folder / "report.md").read_text()
-    assert "by every seed (0 and 1; knn by 1)" in report
+    assert "(seeds 0 and 1; knn by 1)" in report
     assert "test scenes of its split (seed 1)" in report
 
 
@@ -342,5 +342,5 @@ def test_masks_and_severities_become_sections_and_tables(data, tmp_path, monkeyp
     assert {row["method"] for row in rows_of(tmp_path / "out", "isolation.csv")} >= {"patchcore", "brightness"}
     assert {row["kind"] for row in rows_of(tmp_path / "out", "severity.csv")} == {"haze", "smoke", "dust"}
     page = (tmp_path / "out" / "report.md").read_text()
-    assert "These pictures are synthetic" in page
+    assert "These images are synthetic" in page
     assert "Not run" not in page

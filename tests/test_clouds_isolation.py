@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +18,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from oddsight.calibration import smallest_rate
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import read_image, read_mask
-from oddsight.report.clouds_isolation import section, verdicts
-from oddsight.report.documents import Document, figure_files, markdown
-from oddsight.report.pages import template
+from oddsight.report.markdown import fill_template
 from oddsight.studies.clouds import isolation, isolation_maps
 from oddsight.studies.clouds.isolation import Variant, isolate
 from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Mapped
 from oddsight.studies.clouds.isolation_measures import BRIGHT, Group, Tally, areas_of, drawn, overlaps_of
 from oddsight.studies.clouds.isolation_scenes import Scene, brightness, clear_tiles, dealt, whiteness
-from oddsight.studies.clouds.isolation_work import keep, state_of, taken
+from oddsight.studies.clouds.page_parts import isolation_values
+from oddsight.studies.store import keep, state_of, taken
 from textures import texture
 from tiny_model import tiny_model
 
@@ -241,28 +241,33 @@ def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(folder, tmp_p
     assert "not where" in found.failed["knn"]
     assert found.best == "patchcore"
     assert [row["sort"][:8] for row in found.rows()][-2:] == ["not run:", "not run:"]
-    assert "no-such-method" in markdown(page(found), "figures")
+    assert "- no-such-method: " in section(found)[0]
     alone = run(folder, tmp_path, methods=["knn"])
     assert alone.best is None
-    assert next(verdicts(alone)).startswith("No method could be run")
-    markdown(page(alone), "figures")
+    assert "No method could be run." in section(alone)[0]
 
 
-def page(found):
-    return Document("", "", (), (), (), (section(found),), "")
+def section(found):
+    """The section of the report, and its figures."""
+    values, figures = isolation_values(found)
+    return fill_template("oddsight.studies.clouds", "isolation.md.jinja", v=values), figures
 
 
-def test_the_text_says_so_if_brightness_wins(folder, tmp_path, fits):
+def verdicts(found):
+    """The last cell of each row of the verdicts, by group."""
+    rows = [line.strip("| ").split(" | ") for line in isolation_values(found)[0]["verdicts"].splitlines()[2:]]
+    return {row[0]: row[-1] for row in rows}
+
+
+def test_the_verdict_says_so_if_brightness_wins(folder, tmp_path, fits):
     found = run(folder, tmp_path)
     # The method is brightness on a coarse grid: brightness itself cannot be beaten by it.
-    (said,) = verdicts(found)
-    assert "no method beats the best trivial measure" in said
-    assert "1 of 1 methods are surely worse" in said
+    assert verdicts(found) == {"all scenes": "baseline wins"}
     assert found.beaten[0].lost
     assert not found.beaten[0].surely
 
 
-def test_the_text_says_so_if_a_method_wins_on_bright_ground(tmp_path, monkeypatch):
+def test_the_verdict_says_so_if_a_method_wins_on_bright_ground(tmp_path, monkeypatch):
     folder = write_scenes(tmp_path / "scenes", 9, snow=3)
 
     def perfect(variant, job):
@@ -280,10 +285,8 @@ def test_the_text_says_so_if_a_method_wins_on_bright_ground(tmp_path, monkeypatc
     assert [one.bright for one in found.scenes] == [False] * 9 + [True] * 3
     # The bright scenes have no clouds of their own, so nothing is measured of them alone.
     assert [group.name for group in found.groups] == ["all scenes", BRIGHT]
-    whole, hard = verdicts(found)
     # Where few of the scenes drawn are bright, brightness does as well over all of them.
-    assert "does better than the best trivial measure" in whole
-    assert "beats the best trivial measure" in hard
+    assert verdicts(found) == {"all scenes": "better, but not significantly", BRIGHT: "beats the baseline"}
     bright = next(one for one in found.judged if one.name == "brightness").groups[BRIGHT]
     assert bright.auroc < 0.5
     assert bright.aupro is None
@@ -291,13 +294,11 @@ def test_the_text_says_so_if_a_method_wins_on_bright_ground(tmp_path, monkeypatc
 
 def test_the_section_is_a_page_and_markdown(folder, tmp_path, fits):
     found = run(folder, tmp_path)
-    document = page(found)
-    text = markdown(document, "figures")
+    text, figures = section(found)
     assert "Scene by scene" in text
-    assert "oddsight predict \\--regions" in text or "oddsight predict --regions" in text
-    assert {"isolation-all-scenes.svg", "isolation-scenes.svg"} <= set(figure_files(document))
-    html = template("study.html.jinja").render(title="", document=document)
-    assert html.count("<svg") >= 2
+    assert "oddsight predict --regions" in text
+    assert {"isolation-all-scenes", "isolation-scenes"} == set(figures)
+    assert {f"figures/{name}.svg" for name in figures} == set(re.findall(r"\]\((.*?)\)", text))
     assert found.files
     assert all(file.is_file() for file in found.files)
     assert {file.suffix for file in found.files} == {".geojson", ".png"}

@@ -1,18 +1,19 @@
-"""The report of the study of clouds: its sentences follow from its numbers, its page is whole, nothing escapes."""
+"""The report of the study of clouds: its tables follow from its numbers, its page is whole, nothing escapes."""
 
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from markupsafe import Markup
 
 from cloud_files import made_up_clouds
 from oddsight.errors import OddsightError
-from oddsight.report import clouds_thresholds, known_figures
-from oddsight.report.clouds import clouds_document, write_clouds
-from oddsight.report.clouds_judgement import findings, warnings
-from oddsight.report.documents import markdown
+from oddsight.report import known_figures
+from oddsight.report.pages import percent
+from oddsight.studies.clouds import figures
 from oddsight.studies.clouds.conclusions import conclude
+from oddsight.studies.clouds.page import clouds_page, write_clouds
 from oddsight.studies.clouds.tables import cloud_tables
 
 HOSTILE = '</td><script>alert("1")</script>| `a` [x](http://evil.example)'
@@ -24,13 +25,29 @@ def concluded(study):
 
 def said(study):
     """All that a page says in sentences and cells."""
-    return markdown(clouds_document(concluded(study)), "figures").replace("\\", "")
+    return clouds_page(concluded(study))[0].replace("\\", "")
+
+
+def part(text, title):
+    """What stands under a heading."""
+    return re.split(r"\n##+ ", text.partition(f"# {title}\n")[2])[0]
+
+
+def cells_of(text, name):
+    """The cells of the row that starts with a name."""
+    line = next(line for line in text.splitlines() if line.startswith((f"| {name} |", f"| **{name}** |")))
+    return [cell.strip().strip("*") for cell in line.strip("|").split("|")][1:]
+
+
+def contest_of(text, side, kind):
+    """The row of a class in the table of the shipped method against others."""
+    return cells_of(part(text, side).partition("against the best other method")[2], kind)
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
     """No charts, which take most of the time of a page."""
-    for module in (known_figures, clouds_thresholds):
+    for module in (known_figures, figures):
         monkeypatch.setattr(module, "chart", lambda *_: Markup('<svg width="1pt"></svg>'))
 
 
@@ -43,95 +60,98 @@ def test_page_and_markdown_are_whole_and_safe(tmp_path):
     html, text = (tmp_path / "new" / "report.html").read_text(), (tmp_path / "new" / "report.md").read_text()
     assert "<script" not in html
     assert set(re.findall(r'(?:src|href)="(?!#|data:)([^"]*)"', html)) == set()
+    assert html.count("<svg") == len(list((tmp_path / "new" / "figures").iterdir()))
     assert len(set(re.findall(r' id="([^"]*)"', html))) == len(re.findall(r' id="([^"]*)"', html))
     figures = set(re.findall(r"(?<!\\)\]\(([^)]*)\)", text))
     assert {f"figures/{path.name}" for path in (tmp_path / "new" / "figures").iterdir()} == figures
-    assert re.findall(r"<h2>(.*)</h2>", html) == re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert re.findall(r'<h2 id="[^"]*">(.*)</h2>', html) == re.findall(r"^## (.*)$", text, re.MULTILINE)
     again = write_clouds(study, tmp_path / "again")
     for one, other in zip(written, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_trivial_baseline_that_wins_is_said_first_and_in_the_results():
-    lost, won = made_up_clouds(apart=1.5, trivial=6.0), made_up_clouds(apart=6.0, trivial=1.0)
-    first = next(warnings(concluded(lost)))
-    assert re.search(r"(brightness|saturation) alone tells sand better", first)
-    assert "by more than chance explains" in first
-    text = said(lost)
-    assert "A trivial baseline wins on" in text
-    assert "shown nothing that a line of arithmetic could not" in text
-    assert "it is one line of arithmetic" in text
-    assert not [one for one in warnings(concluded(won)) if "alone" in one]
-    text = said(won)
-    assert "wins" not in text
-    assert "auto is above every trivial baseline on every class" in text
+def test_a_trivial_baseline_that_wins_is_a_verdict():
+    lost, won = said(made_up_clouds(apart=1.5, trivial=6.0)), said(made_up_clouds(apart=6.0, trivial=1.0))
+    row = contest_of(lost, "cloudy as normal", "sand")
+    assert row[5] in ("brightness", "saturation")
+    assert float(row[6].strip(">")) > float(row[0])
+    assert row[8] == "baseline wins"
+    assert contest_of(won, "cloudy as normal", "sand")[8] == "better"
+    assert "baseline wins |" not in won
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_another_method_that_is_better_is_recommended_and_chance_is_called_chance():
+def test_another_method_that_is_better_is_a_verdict_and_chance_is_called_chance():
     study = made_up_clouds(apart=2.0, images=300, calibration=400, default="knn", methods=("auto", "knn"))
     text = said(study)
-    assert "auto is better on sand" in text
-    assert "look at auto for sand" in text
-    assert "number 2 of 2 methods" in text
-    equal = said(made_up_clouds(apart=8.0))
-    assert "chance explains the difference" in equal
-    assert "no other method was better on any class by more than chance explains" in equal
+    row = contest_of(text, "cloudy as normal", "sand")
+    assert (row[1], row[4]) == ("auto", "worse")
+    assert float(row[3].strip("<")) < 0.05
+    assert cells_of(text, "cloudy as normal")[1] == "2 of 2"
+    assert contest_of(said(made_up_clouds(apart=8.0)), "cloudy as normal", "sand")[4] == "not distinguishable"
 
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("shift", "held"), [(0.0, True), (2.5, False)])
 def test_the_promise_is_judged_by_what_chance_explains(shift, held):
     text = said(made_up_clouds(shift=shift, apart=6))
-    assert ("did not hold on these scenes" in text) != held
-    assert ("is compatible with the" in text) == held
-    assert ("beyond what chance explains" in text) != held
+    verdict = cells_of(text, "cloudy as normal")[4]
+    assert (verdict == "promise broken: more than chance explains") != held
+    assert verdict in part(text, "cloudy.onnx: cloudy or clear")
+    assert (cells_of(part(text, "auto, cloudy as normal"), "conformal")[-1] == "compatible with the promise") == held
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_goes_wrong_with_thresholds_is_told_from_the_numbers():
-    text = said(made_up_clouds())
-    assert "0.02 lies above 0% of the calibration scores" in text
-    assert "It flags 100% of the normal test scenes" in text
+def test_what_goes_wrong_with_thresholds_follows_from_the_numbers():
+    study = made_up_clouds()
+    text = part(said(study), "auto, cloudy as normal")
+    assert cells_of(text, "by hand")[0] == "0.02"
+    assert cells_of(text, "by hand")[-1] == "flags most normal scenes"
+    assert cells_of(text, "mean + 3 sd")[-1] == "promises no rate"
+    assert "0.02 is above 0% of the calibration scores" in text
     assert "another unit" in text
-    assert re.search(r"whose scores are [\d.]+% lower on average", text)
-    high = said(replace(made_up_clouds(), hand=50.0))
-    assert "lies above 100% of the calibration scores" in high
-    assert "it finds less than the conformal threshold" in high
+    runs = study.of("cloudy", "auto")
+    training, calibration = (
+        np.concatenate(scores).astype(float).mean()
+        for scores in zip(*((one.training, one.calibration) for one in runs), strict=True)
+    )
+    assert f"training scenes are {percent(1 - training / calibration)} lower" in text
+    high = part(said(replace(study, hand=50.0)), "auto, cloudy as normal")
+    assert "50 is above 100% of the calibration scores" in high
+    assert cells_of(high, "by hand")[2:] == ["0%", "0%", "0%", "promises no rate"]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_findings_are_the_numbers_of_the_tables():
+def test_the_summary_has_the_numbers_of_the_tables():
     found = concluded(made_up_clouds())
+    row = cells_of(clouds_page(found)[0], "all but cloudy as normal")
     own = [row for row in found.tables.scenes if (row.method, row.normal, row.anomalous) == ("auto", "clear", "cloudy")]
-    text = " ".join(findings(found))
-    assert f"cloudy ({sum(row.auroc for row in own) / 2:.3f})" in text
+    assert row[0] == f"{sum(row.auroc for row in own) / 2:.3f} (cloudy)"
     file = found.shipped("clear")
-    assert f"({(file.normal > file.threshold).sum()} of {len(file.normal)})" in text
+    assert f"({(file.normal > file.threshold).sum()} of {len(file.normal)})" in row[2]
+    assert row[3] == "5%"
+    assert row[5] == f"{percent(float((file.anomalous['cloudy'] > file.threshold).mean()))} of cloudy"
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_short_runs_files_that_cannot_be_read_and_methods_that_cannot_run_are_named():
     study = made_up_clouds(limit=600, errors=["sea/1.jpg: empty file"], failed=[("gmm", "it needs more")])
     text = said(study)
-    assert "A short run: at most 600 pictures" in text
-    assert "sea/1.jpg: empty file" in text
-    assert "gmm (cloudy, seed 0 and clear, seed 0): it needs more" in text
-    assert "Few test scenes, 60 normal ones" in text
-    assert "classes come in sizes of their own" in text
-    assert "sea came in another size than cloudy" in text
-    assert "sand came in the size of cloudy" in text
+    assert "at most 600 images of each class" in text
+    assert "- sea/1.jpg: empty file" in text
+    assert cells_of(part(text, "Not run"), "gmm") == ["cloudy, seed 0 and clear, seed 0", "it needs more"]
+    assert "fewer than 100 normal ones for cloudy and clear" in text
+    assert "classes come in different sizes (cloudy 256 × 256, sand 256 × 256, sea 64 × 64)" in text  # noqa: RUF001
+    assert "cloudy, sand and sea" not in text
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_methods_with_fewer_seeds_are_named():
     study = made_up_clouds()
     fewer = replace(study, measured=tuple(one for one in study.measured if (one.method, one.seed) != ("knn", 1)))
-    text = said(fewer)
-    assert "by every seed (0 and 1; knn by 0)" in text
-    assert "means over 2 seeds or fewer; best first" in text
-    assert "every seed (0 and 1)," in said(study)
+    assert "(seeds 0 and 1; knn by 0)" in said(fewer)
+    assert "(seeds 0 and 1)." in said(study)
 
 
 def test_a_confidence_that_is_none():

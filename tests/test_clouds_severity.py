@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,8 @@ from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.evaluation import upscaled
 from oddsight.images import read_image
 from oddsight.metrics import binomial_interval
-from oddsight.report.clouds_severity import section, verdicts
-from oddsight.report.documents import Document, figure_files, markdown
-from oddsight.report.pages import template
+from oddsight.report.markdown import fill_template
+from oddsight.studies.clouds.page_parts import severity_values
 from oddsight.studies.clouds.severity import MEASURES, severity_curves
 from oddsight.studies.clouds.severity_curves import first_depth, half_depth, onset
 from oddsight.studies.clouds.severity_scores import Seen
@@ -144,39 +144,45 @@ def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(clear, tmp_pa
     monkeypatch.setattr("oddsight.fit", fit)
     found = run(clear, tmp_path, methods=["knn", "patchcore"])
     assert found.failed == {"knn": "it takes what is not there"}
-    assert "it takes what is not there" in markdown(page(found), "figures")
+    assert "- knn: it takes what is not there." in section(found)[0]
     assert found.rows()[-1]["sort"] == "not run: it takes what is not there"
     bright = run(clear, tmp_path, methods=["patchcore-fine-bright"])
     assert "multiplied by brightness" in bright.failed["patchcore-fine-bright"]
     alone = run(clear, tmp_path, methods=["knn"])
-    assert next(verdicts(alone)) == "Haze: no method could be run."
+    assert verdicts(alone)["haze"][-1] == "no method could be run"
 
 
-def page(found):
-    return Document("", "", (), (), (), (section(found),), "")
+def section(found):
+    """The section of the report, and its figures."""
+    values, figures = severity_values(found)
+    return fill_template("oddsight.studies.clouds", "severity.md.jinja", v=values), figures
+
+
+def verdicts(found):
+    """The cells of each row of the verdicts, by kind."""
+    rows = [line.strip("|").split("|") for line in severity_values(found)[0]["verdicts"].splitlines()[2:]]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
 
 
 def test_the_section_says_that_it_is_synthetic_and_who_needs_least(clear, tmp_path, fits):
     found = run(clear, tmp_path, kinds=["haze", "dust"])
-    document = page(found)
-    text = markdown(document, "figures")
+    text, figures = section(found)
     assert "synthetic" in text
-    assert "none was photographed" in text
-    assert {"severity-haze.svg", "severity-dust.svg", "severity-pixels-haze.svg"} <= set(figure_files(document))
-    assert template("study.html.jinja").render(title="", document=document).count("<svg") == 4
-    assert len(list(verdicts(found))) == 2
+    assert "None was photographed" in text
+    assert set(figures) == {f"severity-{part}{kind}" for part in ("", "pixels-") for kind in ("haze", "dust")}
+    assert {f"figures/{name}.svg" for name in figures} == set(re.findall(r"\]\((.*?)\)", text))
+    assert verdicts(found).keys() == {"haze", "dust"}
     assert str(tmp_path) not in text
 
 
-def test_the_text_says_so_if_nothing_is_seen_and_if_a_trivial_measure_needs_no_more(clear, tmp_path, fits):
+def test_the_verdict_says_so_if_nothing_is_seen_and_if_a_trivial_measure_needs_no_more(clear, tmp_path, fits):
     faint = run(clear, tmp_path / "faint", depths=[0.001])
-    (said,) = verdicts(faint)
-    assert "no method surely sees it, up to an optical depth of 0.001" in said
+    assert verdicts(faint)["haze"][1:3] == ["beyond 0.001", "beyond 0.001"]
+    assert verdicts(faint)["haze"][-1] == "not detected by any method"
     found = run(clear, tmp_path / "all")
-    (said,) = verdicts(found)
     best = min(one.onset.half for one in found.seen if one.trivial and one.onset.half is not None)
     wins = best < found.of("haze")[0].onset.half
-    assert ("needs less than any method" in said) == wins
+    assert verdicts(found)["haze"][-1] == ("baseline needs less" if wins else "method needs less")
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))

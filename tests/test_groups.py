@@ -143,7 +143,7 @@ def test_a_list_goes_with_paths(tmp_path):
     grouped = group_images(named(*reversed(paths)), ["a", "b", "b"], paths=paths)
     assert [image.group for image in grouped] == ["b", "b", "a"]
     for groups, given_paths in ((["a", "b"], paths), (["a"], [tmp_path])):
-        with pytest.raises(DataError, match="a list of groups goes with as many paths of files"):
+        with pytest.raises(DataError, match="a list of groups goes with as many images"):
             group_images(named(*paths), groups, paths=given_paths)
 
 

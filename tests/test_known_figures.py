@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -107,36 +106,6 @@ def test_bars_say_their_values_and_references():
     assert label(svg) == f"AUROC <ID, OOD>: energy 0.954, {HOSTILE} 0.870, _$x_{{&\ufffd 0.410"
     shares = known_figures.bars(["one"], [0.931], [None], axis="accuracy", written=percent)
     assert {"93.1%", "100%"} <= set(texts(shares))
-
-
-class Cards(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.images, self.text = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag == "img":
-            self.images.append(dict(attrs))
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def test_gallery_keeps_small_pictures_exactly_and_large_ones_small():
-    small = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
-    large = np.zeros((900, 1200, 3), np.uint8)
-    cards = Cards(known_figures.gallery([small, large], [f"{HOSTILE}\nscore 1.5", ""]))
-    assert "script" not in cards.tags
-    assert cards.text == [HOSTILE, "score 1.5"]
-    assert [image["alt"] for image in cards.images] == [f"{HOSTILE}, score 1.5", ""]
-    assert [image["style"] for image in cards.images] == ["image-rendering:pixelated", "image-rendering:auto"]
-    shown = [Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))) for image in cards.images]
-    assert (np.asarray(shown[0]) == small).all()
-    assert shown[1].size == (320, 240)
-    with pytest.raises(ValueError, match="zip"):
-        known_figures.gallery([small], [])
 
 
 def test_logarithmic_axes_have_plain_labels():

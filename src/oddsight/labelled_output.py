@@ -1,15 +1,11 @@
-"""What people are told about models that know classes: fits, evaluations and studies."""
+"""What people are told about models that know classes: fits and evaluations."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
 
 from oddsight.labelled.evaluation import ClassEvaluation
 from oddsight.labelled.fitting import LabelledPlan
 from oddsight.networks.settings import Epoch
 from oddsight.output import say_groups
-from oddsight.studies.results import Study
 from oddsight.terminal import complain, console, note, percent, shown, table
 
 _MOST = 6
@@ -79,11 +75,3 @@ def show_class_evaluation(found: ClassEvaluation) -> None:
                 shown(name), f"{row['images']:,}", f"{row['auroc']:.4f}", interval, percent(row["rejected"])
             )
         console.print(unknown)
-
-
-def say_study(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
-    """Say what a study found in short, and where the whole is."""
-    for run in study.runs:
-        right = float((run.logits.argmax(1) == run.labels).mean())
-        note(f"{run.name}, seed {run.seed}: accuracy {percent(right)}", quiet=quiet)
-    note(f"wrote {model} and {', '.join(path.name for path in written)} beside it", quiet=quiet)

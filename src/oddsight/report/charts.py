@@ -6,6 +6,7 @@ drawing). Their ink is a CSS colour of the page, so that they follow its light o
 
 from __future__ import annotations
 
+import base64
 import re
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+from PIL import Image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 INK, FAINT = "#010203", "#040506"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--rule)"}
 NORMAL, ANOMALOUS = "#3a86b4", "#d4552f"
+
+_PIXELATED = 64
+"""An image with sides of up to so many pixels is kept without loss: its pixels can be seen."""
 
 
 def printable(text: object) -> str:
@@ -97,6 +102,37 @@ def chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None]
     # Of the identifiers only those that are referred to (and differ by the salt) may stay: a page has several charts.
     used = set(re.findall(r'#([\w-]+)[")]', svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = _smaller(svg)
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, variable)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # noqa: S704 - names are escaped
+
+
+def _smaller(svg: str) -> str:
+    """A chart with coordinates to a hundredth of a point, without what is not drawn, and with photographs as JPEG."""
+
+    def rounded(found: re.Match[str]) -> str:
+        numbers = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), found[0])
+        return re.sub(r"\s+", " ", numbers)
+
+    svg = re.sub(r' (?:d|x|y|points)="[^"]*"', rounded, svg)
+    svg = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL))
+    # The page has fonts of its own, and a file takes any.
+    svg = re.sub(
+        r"font-family: [^;\"]*|(?<=px )'DejaVu Sans'[^;\"]*", lambda f: f[0].partition("'")[0] + "sans-serif", svg
+    )
+    svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg)
+    svg = re.sub(r"<g>(<(?:path|use|image)[^>]*/>)</g>", r"\1", svg)
+    return re.sub(r"data:image/png;base64,([^\"]+)", lambda found: _photograph(found[0], found[1]), svg)
+
+
+def _photograph(uri: str, content: str) -> str:
+    """The URI of an image that is large and opaque as JPEG, if that is smaller; of another as it is."""
+    data = base64.b64decode(content)
+    image = Image.open(BytesIO(data)).convert("RGBA")
+    file = BytesIO()
+    if max(image.size) <= _PIXELATED or image.getchannel("A").getextrema() != (255, 255):
+        return uri
+    image.convert("RGB").save(file, "JPEG", quality=80, optimize=True)
+    text = base64.b64encode(file.getvalue()).decode()
+    return f"data:image/jpeg;base64,{text}" if len(text) < len(content) else uri

@@ -1,4 +1,4 @@
-"""What the report of a classifier shows: classes confused, probabilities believed, learning curves, bars, pictures.
+"""What the report of a classifier shows: classes confused, probabilities believed, learning curves, bars.
 
 Everything is drawn from plain arrays; a page may hold several charts of a kind if each has a ``name`` of its own, which
 keeps the identifiers in their SVG apart.
@@ -6,20 +6,16 @@ keeps the identifiers in their SVG apart.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
-from PIL import Image
 
 from oddsight.classification_metrics import ReliabilityBin, calibration_gap
 from oddsight.networks.settings import Epoch
 from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, printable, short
-from oddsight.report.figures import THUMBNAIL
 from oddsight.report.pages import area
 
 if TYPE_CHECKING:
@@ -237,40 +233,3 @@ def bars(
 
     said = ", ".join(f"{printable(one)} {written(value)}" for one, value in zip(names, values, strict=True))
     return chart(name, (6.6, 0.7 + 0.24 * (count + 0.75 * len(lines))), draw, escape(f"{axis}: {said}"))
-
-
-def gallery(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> Markup:
-    """Pictures with captions, small ones enlarged so that their pixels can be seen.
-
-    Args:
-        pictures: Uint8 ``[H, W, 3]`` each.
-        captions: One each; of several lines the first stands out.
-    """
-    cards = Markup("").join(_card(picture, text) for picture, text in zip(pictures, captions, strict=True))
-    # Cards of photographs are wider; these hold a lot of small pictures.
-    style = "grid-template-columns:repeat(auto-fill,minmax(7.5rem,1fr))"
-    return Markup('<div class="cards" style="{}">{}</div>').format(style, cards)
-
-
-def _card(picture: NDArray[np.uint8], text: str) -> Markup:
-    lines = [printable(line) for line in text.splitlines()] or [""]
-    rest = Markup("").join(Markup("<br>{}").format(line) for line in lines[1:])
-    return Markup(
-        '<figure class="card"><div class="pair"><img src="{}" alt="{}" style="image-rendering:{}"></div>'
-        "<figcaption><b>{}</b>{}</figcaption></figure>"
-    ).format(
-        _png(picture),
-        ", ".join(lines),
-        "pixelated" if max(picture.shape[:2]) <= THUMBNAIL // 2 else "auto",
-        lines[0],
-        rest,
-    )
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    """Data URI without loss, as JPEG would blur what little a small picture has."""
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    file = BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

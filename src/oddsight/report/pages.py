@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         loader=FunctionLoader(lambda wanted: folder.joinpath(wanted).read_text("utf-8")),
     )
-    environment.filters |= {
-        "area": area,
-        "percent": percent,
-        "printable": printable,
-        "setting": lambda value: printable("none" if value is None else value),
-    }
+    environment.filters |= FILTERS
     return environment.get_template(name)
 
 
@@ -44,3 +40,31 @@ def percent(value: float) -> str:
     if 0.9995 <= value < 1:
         return ">99.9%"
     return f"{value:.1%}".replace(".0%", "%")
+
+
+def signed(value: float) -> str:
+    """Three decimals with their sign."""
+    return f"{value:+.3f}".replace("-", "\u2212")
+
+
+def span(low: float, high: float, written: Callable[[float], str] = area) -> str:
+    """From one value to another; one value if both are written alike."""
+    ends = written(low), written(high)
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]}\u2013{ends[1]}"
+
+
+def quantity(number: int) -> str:
+    """A large number in thousands or millions."""
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k" if number >= 10_000 else f"{number:,}"
+
+
+FILTERS: dict[str, Callable[..., object]] = {
+    "area": area,
+    "percent": percent,
+    "printable": printable,
+    "setting": lambda value: printable("none" if value is None else value),
+    "span": lambda low, high, form="area": span(low, high, percent if form == "percent" else area),
+    "percent_signed": lambda share: ("\u2212" if share < 0 else "") + percent(abs(share)),
+    "comma": lambda number: f"{number:,}",
+}
+"""What templates write numbers and names by."""

@@ -1,4 +1,4 @@
-"""What the promise of a conformal threshold is worth: how many test images it rejects, and how many chance explains."""
+"""What the promise of a conformal threshold is worth: the share of test images it rejects, and what chance explains."""
 
 from __future__ import annotations
 
@@ -10,37 +10,23 @@ from oddsight.metrics import binomial_interval
 
 @dataclass(frozen=True)
 class Promise:
-    """The share of images that a threshold was asked to reject at most, and the share seen on the test images.
+    """The rate that a threshold promises at most, and the share of test images that it rejects."""
 
-    Attributes:
-        rate: Asked for.
-        calibration: Images that the threshold rests upon.
-        images: Of the test.
-        rejected: Of them.
-        low: Interval (Clopper and Pearson) of the rate of this file on images like the test's.
-        high: The same.
-        least: Where chance alone leaves the share of rejected, over draws of both calibration and test images.
-        most: The same.
-        more_by_chance: The chance of as many rejections or more.
-        fewer_by_chance: The chance of as many or fewer.
-        confidence: Of the intervals, and of the verdict.
-    """
-
-    rate: float
-    calibration: int
-    images: int
-    rejected: int
-    low: float
+    rate: float  # asked for
+    calibration: int  # images that the threshold rests on
+    images: int  # of the test
+    rejected: int  # of them
+    low: float  # interval (Clopper and Pearson) of the rate on images like those of the test
     high: float
-    least: float
+    least: float  # range that chance leaves for the share rejected, over draws of calibration and test images
     most: float
-    more_by_chance: float
-    fewer_by_chance: float
-    confidence: float
+    more_by_chance: float  # probability of as many rejections or more
+    fewer_by_chance: float  # probability of as many or fewer
+    confidence: float  # of the intervals and of the verdict
 
     @property
     def share(self) -> float:
-        """Of the test images, rejected."""
+        """Share of the test images that is rejected."""
         return self.rejected / self.images
 
     @property
@@ -53,36 +39,27 @@ class Promise:
         """Whether there are fewer rejections than chance explains."""
         return self.fewer_by_chance < (1 - self.confidence) / 2
 
+    @property
+    def verdict(self) -> str:
+        """What follows, in words."""
+        if self.broken:
+            return "promise broken: more than chance explains"
+        if self.generous:
+            return "promise kept, with fewer than chance explains"
+        return "promise kept" if self.share <= self.rate else "compatible with the promise"
+
 
 def promised(rate: float, calibration: int, images: int, rejected: int, confidence: float) -> Promise:
-    """Compare what was rejected with what was asked for.
+    """Compare what is rejected with what was asked for.
 
     The number of test images beyond a quantile of ``calibration`` scores has a beta-binomial distribution if all are
     drawn alike.
-
-    Args:
-        rate: Asked for.
-        calibration: Images that the threshold rests upon.
-        images: Of the test.
-        rejected: Of them.
-        confidence: Of intervals, between 0 and 1.
     """
     from scipy.stats import betabinom
 
     low, high = binomial_interval(rejected, images, confidence)
     expected = max(1, min(calibration, math.floor(rate * (calibration + 1) * (1 + 1e-9))))
     drawn = betabinom(images, expected, calibration + 1 - expected)
-    least, most = drawn.ppf([(1 - confidence) / 2, (1 + confidence) / 2])
-    return Promise(
-        rate=rate,
-        calibration=calibration,
-        images=images,
-        rejected=rejected,
-        low=low,
-        high=high,
-        least=float(least) / images,
-        most=float(most) / images,
-        more_by_chance=float(drawn.sf(rejected - 1)),
-        fewer_by_chance=float(drawn.cdf(rejected)),
-        confidence=confidence,
-    )
+    least, most = (float(end) / images for end in drawn.ppf([(1 - confidence) / 2, (1 + confidence) / 2]))
+    by_chance = float(drawn.sf(rejected - 1)), float(drawn.cdf(rejected))
+    return Promise(rate, calibration, images, rejected, low, high, least, most, *by_chance, confidence)

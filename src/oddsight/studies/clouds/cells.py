@@ -21,46 +21,32 @@ from oddsight.comparison.cells import scores_from_features, whole_file
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.grouping import NONE
 from oddsight.errors import DataError, ModelError
-from oddsight.files import write_bytes
 from oddsight.fitting import fit, versions
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
 from oddsight.planning import FitPlan
-from oddsight.records import read_arrays, write_arrays
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
-
-FORMAT = 1
-"""Of what is kept; another one makes everything anew."""
+from oddsight.studies.store import keep, state_of, taken
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is wanted.
+    """What is wanted."""
 
-    Attributes:
-        method: Its name.
-        split: The images.
-        memory: The budget, such as ``2GB``.
-        accelerator: Lightning's, for methods that are trained by it.
-        training: Whether the images that it learns from are scored, too.
-        kept: Whether the model file is kept.
-    """
-
-    method: str
-    split: Split
-    memory: str
-    accelerator: str = "auto"
-    training: bool = False
-    kept: bool = False
+    method: str  # Its name
+    split: Split  # The images
+    memory: str  # The budget, such as `2GB`
+    accelerator: str = "auto"  # Lightning's, for methods that are trained by it
+    training: bool = False  # Whether the images that it learns from are scored, too
+    kept: bool = False  # Whether the model file is kept
 
     @property
     def key(self) -> dict[str, Any]:
         """Everything that a result depends on, as JSON."""
         method = methods.by_name(self.method)()
         return {
-            "format": FORMAT,
             "versions": {"oddsight": versions()["oddsight"], **versions()["versions"]},
             "split": self.split.fingerprint,
             "method": method.name,
@@ -70,27 +56,24 @@ class Cell:
             "memory": self.memory,
         }
 
+    @property
+    def state(self) -> str:
+        """The same as a digest."""
+        return state_of(self.key)
+
     def path(self, folder: Path) -> Path:
         """Where it is kept."""
-        digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
-        return folder / f"{self.split.side.name[:40]}-{self.method}-{self.split.seed}-{digest[:16]}.npz"
+        return folder / f"{self.split.side.name[:40]}-{self.method}-{self.split.seed}-{self.state[:16]}.npz"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A cell that is there.
+    """A cell that is there."""
 
-    Attributes:
-        measured: What it scored.
-        training: Contents of the images that it learnt from.
-        calibration: Contents of those that it was calibrated on.
-        model: The model file, if it was to be kept.
-    """
-
-    measured: Measured
-    training: tuple[str, ...]
-    calibration: tuple[str, ...]
-    model: Path | None
+    measured: Measured  # What it scored
+    training: tuple[str, ...]  # Contents of the images that it trained on
+    calibration: tuple[str, ...]  # Contents of those that it was calibrated on
+    model: Path | None  # The model file, if it was to be kept
 
 
 def extractor_of(name: str) -> Extractor | None:
@@ -111,12 +94,7 @@ def compute(
 ) -> Found:
     """Learn, score every image that is wanted once, and keep it.
 
-    Args:
-        cell: What is wanted.
-        folder: Where it is kept.
-        cache: Of features.
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves of a method that trains a network.
+    ``on_epoch`` is called with each new row of the learning curves of a method that trains a network.
 
     Raises:
         OddsightError: If it cannot be learnt, or the file does not score as its parts do.
@@ -160,12 +138,10 @@ def compute(
     if cell.kept:
         write_bytes(path.with_suffix(".onnx"), model.to_bytes(), follow_links=False)
     arrays = {
-        "key": np.array(json.dumps(cell.key, sort_keys=True)),
-        "record": np.array(json.dumps(record)),
         "calibration": model.calibration_scores,
         **{name: part.astype(np.float32) for name, part in parts.items()},
     }
-    write_arrays(path, arrays)
+    keep(path, cell.state, arrays | {"record": np.array(json.dumps(record))})
     # What a training leaves is there for one that is interrupted.
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
     found = stored(cell, folder)
@@ -177,14 +153,11 @@ def compute(
 def stored(cell: Cell, folder: Path) -> Found | None:
     """The cell, if it was computed before with all that is wanted now; what is damaged or edited counts as missing."""
     path = cell.path(folder)
+    arrays = taken(path, cell.state)
+    if arrays is None:
+        return None
     try:
-        arrays = read_arrays(path)
-        if arrays is None:
-            return None
-        record = json.loads(str(arrays["record"]))
-        if json.loads(str(arrays["key"])) != json.loads(json.dumps(cell.key)):
-            return None
-        return _found(cell, arrays, record, path.with_suffix(".onnx") if cell.kept else None)
+        return _found(cell, arrays, json.loads(str(arrays["record"])), path.with_suffix(".onnx") if cell.kept else None)
     except (OSError, ValueError, KeyError, TypeError, ModelError):
         return None
 

@@ -19,18 +19,12 @@ Verdict = Literal["better", "worse", "not distinguishable", "untested"]
 
 @dataclass(frozen=True)
 class Standing:
-    """One method on one side, over its seeds.
+    """One method on one side, over its seeds."""
 
-    Attributes:
-        method: Its name.
-        side: Name of the side.
-        seeds: By which it could be run.
-        rows: Of each anomalous class, and of all where there are several, a row a seed.
-    """
-
-    method: str
-    side: str
-    seeds: tuple[int, ...]
+    method: str  # Its name
+    side: str  # Name of the side
+    seeds: tuple[int, ...]  # By which it could be run
+    # Of each anomalous class, and of all where there are several, a row a seed
     rows: Mapping[str, tuple[SceneRow, ...]]
 
     @property
@@ -61,45 +55,35 @@ class Standing:
 
 @dataclass(frozen=True)
 class Contest:
-    """The default method against another, or against a measure that knows nothing, on one anomalous class.
+    """The default method against another, or against a measure that knows nothing, on one anomalous class."""
 
-    Attributes:
-        side: Name of the side.
-        anomalous: The class.
-        rival: Name of the other.
-        trivial: Whether it is such a measure.
-        own: AUROC of the default method, the mean over seeds.
-        area: AUROC of the other.
-        p_value: Of DeLong's test, over seeds by twice the mean, corrected after Holm over all rivals of its sort; None
-            if there are too few images.
-        verdict: How the default method compares.
-    """
-
-    side: str
-    anomalous: str
-    rival: str
-    trivial: bool
-    own: float
-    area: float
+    side: str  # Name of the side
+    anomalous: str  # The class
+    rival: str  # Name of the other
+    trivial: bool  # Whether it is such a measure
+    own: float  # AUROC of the default method, the mean over seeds
+    area: float  # AUROC of the other
+    # Of DeLong's test, over seeds by twice the mean, corrected after Holm over all rivals of its sort; None
+    # if there are too few images
     p_value: float | None
-    verdict: Verdict
+    verdict: Verdict  # How the default method compares
+
+    @property
+    def conclusion(self) -> str:
+        """What follows for the default method, in words."""
+        if self.trivial and self.area > self.own:
+            return "baseline wins" if self.verdict == "worse" else "baseline ahead, not significantly"
+        return self.verdict
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a report says.
+    """What a report says."""
 
-    Attributes:
-        study: What was found.
-        tables: Its numbers.
-        standings: Of every side, the best method first.
-        contests: Of the default method, on every side and class.
-    """
-
-    study: CloudStudy
-    tables: CloudTables
-    standings: Mapping[str, tuple[Standing, ...]]
-    contests: tuple[Contest, ...]
+    study: CloudStudy  # What was found
+    tables: CloudTables  # Its numbers
+    standings: Mapping[str, tuple[Standing, ...]]  # Of every side, the best method first
+    contests: tuple[Contest, ...]  # Of the default method, on every side and class
 
     def default(self, side: str) -> Standing:
         """How the default method stands."""

@@ -58,52 +58,30 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Judged:
-    """What one method or trivial measure reached.
+    """What one method or trivial measure reached."""
 
-    Attributes:
-        name: Of it.
-        settings: In words; empty for trivial measures.
-        trivial: Whether it is a trivial measure.
-        groups: By name of the group.
-        scenes: In the order of the scenes.
-        rates: For each rule of a rate, the rate that could be kept.
-        training: For each fold, the pixel AUROC on its training scenes.
-        learnt: Clear tiles that a model learnt from, the least and the most.
-    """
-
-    name: str
-    settings: str
-    trivial: bool
-    groups: Mapping[str, Measured]
-    scenes: tuple[SceneMeasured, ...]
-    rates: Mapping[str, float]
-    training: tuple[float, ...]
-    learnt: tuple[int, int]
+    name: str  # Of it
+    settings: str  # In words; empty for trivial measures
+    trivial: bool  # Whether it is a trivial measure
+    groups: Mapping[str, Measured]  # By name of the group
+    scenes: tuple[SceneMeasured, ...]  # In the order of the scenes
+    rates: Mapping[str, float]  # For each rule of a rate, the rate that could be kept
+    training: tuple[float, ...]  # For each fold, the pixel AUROC on its training scenes
+    learnt: tuple[int, int]  # Clear tiles that a model trained on, the least and the most
 
 
 @dataclass(frozen=True)
 class Beaten:
-    """A method beside the best trivial measure of a group, on the same draws of scenes.
+    """A method beside the best trivial measure of a group, on the same draws of scenes."""
 
-    Attributes:
-        group: Its name.
-        method: Its name.
-        trivial: The trivial measure of the highest AUROC in this group.
-        auroc: By how much the method's is higher.
-        auroc_interval: Of it; None if it cannot be told.
-        overlap: The trivial measure of the highest IoU in this group, at thresholds from training masks.
-        iou: By how much the method's is higher.
-        iou_interval: Of it; None if it cannot be told.
-    """
-
-    group: str
-    method: str
-    trivial: str
-    auroc: float
-    auroc_interval: tuple[float, float] | None
-    overlap: str
-    iou: float
-    iou_interval: tuple[float, float] | None
+    group: str  # Its name
+    method: str  # Its name
+    trivial: str  # The trivial measure of the highest AUROC in this group
+    auroc: float  # By how much the method's is higher
+    auroc_interval: tuple[float, float] | None  # Of it; None if it cannot be told
+    overlap: str  # The trivial measure of the highest IoU in this group, at thresholds from training masks
+    iou: float  # By how much the method's is higher
+    iou_interval: tuple[float, float] | None  # Of it; None if it cannot be told
 
     @property
     def surely(self) -> bool:
@@ -118,56 +96,32 @@ class Beaten:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A scene for the report.
+    """A scene for the report."""
 
-    Attributes:
-        scene: Its name.
-        picture: uint8 ``[H, W, 3]``.
-        clouds: Its mask, ``[H, W]``.
-        values: The map, float32 ``[H, W]``.
-        found: What is outlined, ``[H, W]``.
-        threshold: Of the map.
-        iou: Of what is outlined.
-    """
-
-    scene: str
-    picture: NDArray[np.uint8]
-    clouds: NDArray[np.bool_]
-    values: NDArray[np.float32]
-    found: NDArray[np.bool_]
-    threshold: float
-    iou: float
+    scene: str  # Its name
+    picture: NDArray[np.uint8]  # uint8 `[H, W, 3]`
+    clouds: NDArray[np.bool_]  # Its mask, `[H, W]`
+    values: NDArray[np.float32]  # The map, float32 `[H, W]`
+    found: NDArray[np.bool_]  # What is outlined, `[H, W]`
+    threshold: float  # Of the map
+    iou: float  # Of what is outlined
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        scenes: All of them.
-        folds: How many parts they were dealt into.
-        tile: Side in pixels of the tiles of methods that set none of their own.
-        groups: Pixels that were measured together.
-        judged: Trivial measures first, then methods in order.
-        failed: Methods that could not be run, and why.
-        beaten: Each method beside trivial measures, in each group.
-        best: The method of the highest AUROC over all scenes; None if none could be run.
-        shown: Scenes as the best method outlines them.
-        files: Outlines and masks that were written, as ``oddsight predict --regions`` writes them.
-        seed: Of every random choice.
-    """
-
-    scenes: tuple[Scene, ...]
-    folds: int
-    tile: int
-    groups: tuple[Group, ...]
-    judged: tuple[Judged, ...]
-    failed: Mapping[str, str]
-    beaten: tuple[Beaten, ...]
-    best: str | None
-    shown: tuple[Shown, ...]
-    files: tuple[Path, ...]
-    seed: int
+    scenes: tuple[Scene, ...]  # All of them
+    folds: int  # How many parts they were dealt into
+    tile: int  # Side in pixels of the tiles of methods that set none of their own
+    groups: tuple[Group, ...]  # Pixels that were measured together
+    judged: tuple[Judged, ...]  # Trivial measures first, then methods in order
+    failed: Mapping[str, str]  # Methods that could not be run, and why
+    beaten: tuple[Beaten, ...]  # Each method beside trivial measures, in each group
+    best: str | None  # The method of the highest AUROC over all scenes; None if none could be run
+    shown: tuple[Shown, ...]  # Scenes as the best method outlines them
+    files: tuple[Path, ...]  # Outlines and masks that were written, as `oddsight predict --regions` writes them
+    seed: int  # Of every random choice
 
     @property
     def chosen(self) -> tuple[str, ...]:

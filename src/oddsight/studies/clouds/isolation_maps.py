@@ -20,8 +20,8 @@ from oddsight.pixel_metrics import pixel_metrics
 from oddsight.records import Arrays, read_arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place
-from oddsight.studies.clouds.isolation_variants import Variant
-from oddsight.studies.clouds.isolation_work import at_rate, described, keep, learnt, place_of, state_of, taken
+from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, learnt, place_of
+from oddsight.studies.store import keep, state_of, taken
 
 Map = NDArray[np.float32]
 Folds = Sequence[Sequence[int]]
@@ -44,51 +44,33 @@ RULES = (*(rate_rule(rate) for rate in RATES), MASKS)
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """What a method or a trivial measure says of every pixel, each scene by a model that had not seen it.
+    """What a method or a trivial measure says of every pixel, each scene by a model that had not seen it."""
 
-    Attributes:
-        name: Of the method or measure.
-        settings: In words; empty for trivial measures.
-        trivial: Whether it is a trivial measure.
-        read: The map of the scene of an index in pixels, float32 ``[height, width]``.
-        thresholds: For each scene, by rule: pixels above are outlined.
-        rates: For each rule of a rate, the highest rate that a fold could keep: there may be too few clear tiles for
-            the one asked for.
-        training: For each fold, the pixel AUROC on its training scenes, each mapped by a model that had not seen it.
-        learnt: Clear tiles that a model learnt from, the least and the most.
-        model: The one that mapped the scene of an index, as the work folder holds it; None for trivial measures.
-    """
-
-    name: str
-    settings: str
-    trivial: bool
-    read: Callable[[int], Map]
-    thresholds: tuple[Mapping[str, float], ...]
+    name: str  # Of the method or measure
+    settings: str  # In words; empty for trivial measures
+    trivial: bool  # Whether it is a trivial measure
+    read: Callable[[int], Map]  # The map of the scene of an index in pixels, float32 `[height, width]`
+    thresholds: tuple[Mapping[str, float], ...]  # For each scene, by rule: pixels above are outlined
+    # For each rule of a rate, the highest rate that a fold could keep: there may be too few clear tiles for
+    # the one asked for
     rates: Mapping[str, float]
+    # For each fold, the pixel AUROC on its training scenes, each mapped by a model that had not seen it
     training: tuple[float, ...]
-    learnt: tuple[int, int]
+    learnt: tuple[int, int]  # Clear tiles that a model trained on, the least and the most
+    # The one that mapped the scene of an index, as the work folder holds it; None for trivial measures
     model: Callable[[int], Model] | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all steps share.
+    """What all steps share."""
 
-    Attributes:
-        scenes: All of them.
-        folds: Indices of the scenes of each.
-        tiles: Clear tiles of the tile's side of each scene.
-        work: Where steps leave what they made.
-        seed: Of every random choice.
-        progress: Called with phase, done and total.
-    """
-
-    scenes: Sequence[Scene]
-    folds: Folds
-    tiles: Callable[[int], Mapping[int, tuple[Path, ...]]]
-    work: Path
-    seed: int
-    progress: Progress
+    scenes: Sequence[Scene]  # All of them
+    folds: Folds  # Indices of the scenes of each
+    tiles: Callable[[int], Mapping[int, tuple[Path, ...]]]  # Clear tiles of the tile's side of each scene
+    work: Path  # Where steps leave what they made
+    seed: int  # Of every random choice
+    progress: Progress  # Called with phase, done and total
 
     def clear(self, tile: int, out: Sequence[int]) -> tuple[list[Path], list[str]]:
         """Clear tiles of all folds but some, and the contents of their scenes."""
@@ -107,7 +89,7 @@ def mapped(variant: Variant, job: Job) -> Mapped:
         OddsightError: A method that has no map or cannot be fitted, or a measure to multiply by that is none.
     """
     if not methods.by_name(variant.method).localises:
-        raise OddsightError(f"{variant.method} says how anomalous a picture is, not where")
+        raise OddsightError(f"{variant.method} says how anomalous an image is, not where")
     if variant.times is not None and variant.times not in TRIVIAL:
         raise OddsightError(f"maps are multiplied by {' or '.join(TRIVIAL)}, not by {plain(variant.times)}")
     count = len(job.folds)

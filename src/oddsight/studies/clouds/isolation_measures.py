@@ -27,19 +27,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Group:
-    """Pixels that are measured together.
+    """Pixels that are measured together."""
 
-    Attributes:
-        name: Of the group.
-        says: What is in it.
-        ground: Indices of the scenes whose clear pixels count.
-        clouds: Indices of the scenes whose clouds count.
-    """
-
-    name: str
-    says: str
-    ground: tuple[int, ...]
-    clouds: tuple[int, ...]
+    name: str  # Of the group
+    says: str  # What is in it
+    ground: tuple[int, ...]  # Indices of the scenes whose clear pixels count
+    clouds: tuple[int, ...]  # Indices of the scenes whose clouds count
 
 
 ALL, BRIGHT, BRIGHT_ALONE, UNSATURATED = (
@@ -72,72 +65,44 @@ def groups(scenes: Sequence[Scene]) -> tuple[Group, ...]:
 
 @dataclass(frozen=True)
 class Outlined:
-    """What a threshold makes of the pixels of a group; shares from 0 to 1.
+    """What a threshold makes of the pixels of a group; shares from 0 to 1."""
 
-    Attributes:
-        iou: Intersection of what is outlined and what is cloud, over their union.
-        f1: Harmonic mean of precision and recall.
-        recall: Share of the cloud pixels that is outlined; None without any.
-        false_alarms: Share of the clear pixels that is outlined; None without any.
-        iou_interval: Of ``iou``, by drawing scenes anew; None if it cannot be told.
-        f1_interval: Of ``f1``.
-    """
-
-    iou: float
-    f1: float
-    recall: float | None
-    false_alarms: float | None
-    iou_interval: tuple[float, float] | None = None
-    f1_interval: tuple[float, float] | None = None
+    iou: float  # Intersection of what is outlined and what is cloud, over their union
+    f1: float  # Harmonic mean of precision and recall
+    recall: float | None  # Share of the cloud pixels that is outlined; None without any
+    false_alarms: float | None  # Share of the clear pixels that is outlined; None without any
+    iou_interval: tuple[float, float] | None = None  # Of `iou`, by drawing scenes anew; None if it cannot be told
+    f1_interval: tuple[float, float] | None = None  # Of `f1`
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One method or trivial measure on one group.
+    """One method or trivial measure on one group."""
 
-    Attributes:
-        auroc: Chance that a cloud pixel has a higher value than a clear one, ties half.
-        auroc_interval: Of it, by drawing scenes anew; None if it cannot be told.
-        average_precision: Of cloud pixels.
-        aupro: Up to a false-alarm rate of 0.3; None where clouds and ground are of different scenes.
-        outlined: By rule, see :data:`RULES`.
-    """
-
-    auroc: float
-    auroc_interval: tuple[float, float] | None
-    average_precision: float
-    aupro: float | None
-    outlined: Mapping[str, Outlined]
+    auroc: float  # Chance that a cloud pixel has a higher value than a clear one, ties half
+    auroc_interval: tuple[float, float] | None  # Of it, by drawing scenes anew; None if it cannot be told
+    average_precision: float  # Of cloud pixels
+    aupro: float | None  # Up to a false-alarm rate of 0.3; None where clouds and ground are of different scenes
+    outlined: Mapping[str, Outlined]  # By rule, see RULES
 
 
 @dataclass(frozen=True)
 class SceneMeasured:
-    """One method or trivial measure on one scene.
+    """One method or trivial measure on one scene."""
 
-    Attributes:
-        auroc: None if the scene is all clear or all cloud.
-        outlined: By rule; ``iou`` and ``f1`` of a scene without clouds are 1 if nothing is outlined, else 0.
-    """
-
-    auroc: float | None
+    auroc: float | None  # None if the scene is all clear or all cloud
+    # By rule; `iou` and `f1` of a scene without clouds are 1 if nothing is outlined, else 0
     outlined: Mapping[str, Outlined]
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What a resampling of scenes needs of each scene.
+    """What a resampling of scenes needs of each scene."""
 
-    Attributes:
-        clouds: Cloud pixels in each bin of the map's value, ``[scenes, bins]``.
-        ground: Clear pixels likewise.
-        hits: Cloud pixels outlined, ``[scenes, rules]``.
-        alarms: Clear pixels outlined, likewise.
-    """
-
-    clouds: Counts
-    ground: Counts
-    hits: Counts
-    alarms: Counts
+    clouds: Counts  # Cloud pixels in each bin of the map's value, `[scenes, bins]`
+    ground: Counts  # Clear pixels likewise
+    hits: Counts  # Cloud pixels outlined, `[scenes, rules]`
+    alarms: Counts  # Clear pixels outlined, likewise
 
 
 def tally(one: Mapped, scenes: Sequence[Scene]) -> Tally:

@@ -29,31 +29,18 @@ FEWEST = 6
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene and its mask.
+    """A scene and its mask."""
 
-    Attributes:
-        name: Of its file, without ending.
-        path: Of the picture.
-        mask: Of the mask: what it marks is cloud, see :func:`oddsight.images.read_mask`.
-        content: SHA-256 of both, hex.
-        width: In pixels.
-        height: In pixels.
-        cover: Share of the pixels that are cloud, 0..1.
-        ground: Median brightness of the clear pixels, 0..255; None if there are none.
-        saturated: Whether half of the pixels are saturated.
-        turn: The EXIF orientation to apply to the mask, as :func:`oddsight.images.read_mask` takes it.
-    """
-
-    name: str
-    path: Path
-    mask: Path
-    content: str
-    width: int
-    height: int
-    cover: float
-    ground: float | None
-    saturated: bool
-    turn: int = 1
+    name: str  # Of its file, without ending
+    path: Path  # Of the image
+    mask: Path  # Of the mask: anything but black is cloud
+    content: str  # SHA-256 of both, hex
+    width: int  # In pixels
+    height: int  # In pixels
+    cover: float  # Share of the pixels that are cloud, 0..1
+    ground: float | None  # Median brightness of the clear pixels, 0..255; None if there are none
+    saturated: bool  # Whether half of the pixels are saturated
+    turn: int = 1  # The EXIF orientation to apply to the mask
 
     @property
     def bright(self) -> bool:

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import oddsight
+from oddsight.calibration import smallest_rate
+from oddsight.datasets.collection import ImageFile, Progress, look
+from oddsight.datasets.grouping import NONE
 from oddsight.errors import OddsightError, plain
-from oddsight.methods import METHODS
+from oddsight.methods import METHODS, by_name
+from oddsight.model import Model
+from oddsight.parallel import ordered_map
+from oddsight.studies.store import state_of
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method as a study runs it.
+    """A method as a study runs it."""
 
-    Attributes:
-        name: In tables; of letters that a file may be called by.
-        method: A name of :data:`oddsight.methods.METHODS`.
-        tile: Side in pixels of the tiles that are learnt from and that scenes are cut into.
-        overlap: Of neighbouring tiles of a scene, in pixels.
-        backbone: As :func:`oddsight.fit` takes it; its default if None.
-        layers: Likewise.
-        size: Likewise.
-        calibration_fraction: Likewise.
-        times: A trivial measure of each pixel that the map is multiplied by, such as ``brightness``: what is new *and*
-            bright. It is then no longer what the model file alone says.
-    """
-
-    name: str
-    method: str
-    tile: int = 64
-    overlap: int = 32
-    backbone: str | None = None
-    layers: tuple[str, ...] | None = None
-    size: int | None = None
-    calibration_fraction: float | None = None
+    name: str  # In tables; of letters that a file may be called by
+    method: str  # A name of oddsight.METHODS
+    tile: int = 64  # Side in pixels of the tiles that are trained on and that scenes are cut into
+    overlap: int = 32  # Of neighbouring tiles of a scene, in pixels
+    backbone: str | None = None  # As oddsight.fit takes it; its default if None
+    layers: tuple[str, ...] | None = None  # Likewise
+    size: int | None = None  # Likewise
+    calibration_fraction: float | None = None  # Likewise
+    # A trivial measure of each pixel that the map is multiplied by, such as `brightness`: what is new *and*
+    # bright. It is then no longer what the model file alone says
     times: str | None = None
 
     @property
@@ -80,3 +78,51 @@ def as_variant(method: str | Variant, tile: int) -> Variant:
     # Where a network is trained, once and not five times more for the calibration.
     fraction = _TRAINED_FRACTION if method in METHODS and METHODS[method].needs else None
     return Variant(method, method, tile, tile // 2, calibration_fraction=fraction)
+
+
+def described(variant: Variant) -> list[Any]:
+    """What a variant depends on, for :func:`state_of`."""
+    settings = by_name(variant.method)().settings() if variant.method in METHODS else None
+    return [variant.method, settings, variant.fitting, variant.tile, variant.overlap]
+
+
+def place_of(variant: Variant, work: Path) -> Path:
+    """Where a variant leaves what it made; variants that are fitted alike share it."""
+    return work / f"{variant.method}-{state_of(described(variant))[:12]}"
+
+
+def learnt(
+    variant: Variant,
+    images: Sequence[str | os.PathLike[str]],
+    rate: float,
+    seed: int,
+    progress: Progress,
+    *,
+    uncalibrated: bool = False,
+) -> Model:
+    """Fit a method on clear pictures, at a false-alarm rate or the smallest that their number can promise.
+
+    Args:
+        variant: What to fit.
+        images: Files of pictures; the same picture counts once.
+        rate: The false-alarm rate asked for.
+        seed: Of every random choice.
+        progress: Called with phase, done and total.
+        uncalibrated: Whether only its scores matter: then one image is calibrated on, which saves five fits of six.
+
+    Raises:
+        OddsightError: What :func:`oddsight.fit` raises.
+    """
+    options = dict(variant.fitting)
+    if uncalibrated:
+        options["calibration_fraction"] = 0.5 / len(images)
+    elif "calibration_fraction" not in options:
+        # Tiles of one white are the same picture, which a fit counts once.
+        contents = {known.content for known in ordered_map(look, map(Path, images)) if isinstance(known, ImageFile)}
+        options["false_alarm_rate"] = max(rate, smallest_rate(len(contents)))
+    return oddsight.fit(*images, method=variant.method, seed=seed, groups=NONE, progress=progress, **options)
+
+
+def at_rate(model: Model, rate: float) -> Model:
+    """The model at a false-alarm rate, or at the smallest that its calibration can promise."""
+    return model.with_decision(false_alarm_rate=max(rate, smallest_rate(len(model.calibration_scores))))

@@ -30,40 +30,24 @@ _LEAST = 20
 
 @dataclass(frozen=True)
 class Side:
-    """What counts as normal.
+    """What counts as normal."""
 
-    Attributes:
-        name: ``clear``, or the class that is normal.
-        normal: The classes that are normal.
-        anomalous: All others.
-        verdicts: Words for a normal and for an anomalous image.
-    """
-
-    name: str
-    normal: tuple[str, ...]
-    anomalous: tuple[str, ...]
-    verdicts: tuple[str, str]
+    name: str  # `clear`, or the class that is normal
+    normal: tuple[str, ...]  # The classes that are normal
+    anomalous: tuple[str, ...]  # All others
+    verdicts: tuple[str, str]  # Words for a normal and for an anomalous image
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which images of a side serve for what, by a seed.
+    """Which images of a side serve for what, by a seed."""
 
-    Attributes:
-        side: What is normal.
-        seed: Another seed draws other images.
-        learnt: Normal images to learn from and to calibrate on; :func:`oddsight.fit` divides them.
-        calibration: How many of them to calibrate on.
-        normal: Test images of the normal classes.
-        anomalous: Test images of each anomalous class, as many as of ``normal``.
-    """
-
-    side: Side
-    seed: int
-    learnt: tuple[ImageFile, ...]
-    calibration: int
-    normal: tuple[ImageFile, ...]
-    anomalous: Mapping[str, tuple[ImageFile, ...]]
+    side: Side  # What is normal
+    seed: int  # Another seed draws other images
+    learnt: tuple[ImageFile, ...]  # Normal images to train on and to calibrate on; oddsight.fit divides them
+    calibration: int  # How many of them to calibrate on
+    normal: tuple[ImageFile, ...]  # Test images of the normal classes
+    anomalous: Mapping[str, tuple[ImageFile, ...]]  # Test images of each anomalous class, as many as of `normal`
 
     @property
     def test(self) -> tuple[ImageFile, ...]:

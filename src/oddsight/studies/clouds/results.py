@@ -10,206 +10,122 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.networks.settings import Epoch
+from oddsight.report.image_grids import CaptionedImage
 from oddsight.studies.clouds.isolation import Isolation
 from oddsight.studies.clouds.protocol import Side
 from oddsight.studies.clouds.severity import Severity
-from oddsight.studies.results import Picture
 
 
 @dataclass(frozen=True)
 class SceneFacts:
-    """The data set.
+    """The data set."""
 
-    Attributes:
-        classes: Names, and how many distinct pictures each has.
-        clouds: Which of them is that of clouds.
-        size: Side in pixels to which all were brought.
-        found: Pictures of each class that could be read.
-        duplicates: Those that were there already, in the same class.
-        shared: Pictures in several classes, left out of all.
-        sizes: How many pictures of each class had which width and height before.
-        errors: What could not be read, a sentence each.
-        limit: The most pictures of each class, if that was set.
-        examples: Some of each class, captioned by its name.
-    """
-
-    classes: Mapping[str, int]
-    clouds: str
-    size: int
-    found: Mapping[str, int]
-    duplicates: Mapping[str, int]
-    shared: int
+    classes: Mapping[str, int]  # Names, and how many distinct images each has
+    clouds: str  # Which of them is that of clouds
+    size: int  # Side in pixels to which all were brought
+    found: Mapping[str, int]  # Images of each class that could be read
+    duplicates: Mapping[str, int]  # Those that were there already, in the same class
+    shared: int  # Images in several classes, left out of all
+    # How many images of each class had which width and height before
     sizes: Mapping[str, Mapping[tuple[int, int], int]]
-    errors: tuple[str, ...]
-    limit: int | None
-    examples: tuple[Picture, ...]
+    errors: tuple[str, ...]  # What could not be read, a sentence each
+    limit: int | None  # The most images of each class, if that was set
+    examples: tuple[CaptionedImage, ...]  # Some of each class, captioned by its name
 
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """How many images of each class serve for what, on one side by one seed.
+    """How many images of each class serve for what, on one side by one seed."""
 
-    Attributes:
-        side: Name of the side.
-        seed: Of the split.
-        training: Images to learn from, by class.
-        calibration: Images that thresholds come from, by class.
-        normal: Test images of the normal classes.
-        anomalous: Test images of the others.
-    """
-
-    side: str
-    seed: int
-    training: Mapping[str, int]
-    calibration: Mapping[str, int]
-    normal: Mapping[str, int]
-    anomalous: Mapping[str, int]
+    side: str  # Name of the side
+    seed: int  # Of the split
+    training: Mapping[str, int]  # Images to train on, by class
+    calibration: Mapping[str, int]  # Images that thresholds come from, by class
+    normal: Mapping[str, int]  # Test images of the normal classes
+    anomalous: Mapping[str, int]  # Test images of the others
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One method on one side by one seed: learnt once, and what it scored.
+    """One method on one side by one seed: trained once, and what it scored."""
 
-    Attributes:
-        method: Its name.
-        side: Name of the side.
-        seed: Of the split and of all that is random in learning.
-        settings: Of the method.
-        calibration: Scores of the calibration images, float32.
-        training: Scores of the images that it learnt from, where thresholds are compared; else None.
-        normal: Scores of the normal test images.
-        anomalous: Scores of the test images of each anomalous class.
-        seconds: To learn and calibrate, wall-clock time, with features of the backbone at hand.
-        milliseconds: Of one core for one image, by the whole file; median.
-        bytes: Of the model file.
-        curves: Learning curves; empty for what is not trained epoch by epoch.
-    """
-
-    method: str
-    side: str
-    seed: int
-    settings: Mapping[str, Any]
-    calibration: NDArray[np.float32]
+    method: str  # Its name
+    side: str  # Name of the side
+    seed: int  # Of the split and of all that is random in learning
+    settings: Mapping[str, Any]  # Of the method
+    calibration: NDArray[np.float32]  # Scores of the calibration images, float32
+    # Scores of the images that it trained on, where thresholds are compared; else None
     training: NDArray[np.float32] | None
-    normal: NDArray[np.float32]
-    anomalous: Mapping[str, NDArray[np.float32]]
-    seconds: float
-    milliseconds: float
-    bytes: int
-    curves: tuple[Epoch, ...]
+    normal: NDArray[np.float32]  # Scores of the normal test images
+    anomalous: Mapping[str, NDArray[np.float32]]  # Scores of the test images of each anomalous class
+    seconds: float  # To learn and calibrate, wall-clock time, with features of the backbone at hand
+    milliseconds: float  # Of one core for one image, by the whole file; median
+    bytes: int  # Of the model file
+    curves: tuple[Epoch, ...]  # Learning curves; empty for what is not trained epoch by epoch
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A method that could not be run on a side by a seed.
-
-    Attributes:
-        reason: Why, a sentence.
-    """
+    """A method that could not be run on a side by a seed."""
 
     method: str
     side: str
     seed: int
-    reason: str
+    reason: str  # Why, a sentence
 
 
 @dataclass(frozen=True)
 class Trivial:
-    """A measure that knows nothing, of the test images of a side by a seed.
+    """A measure that knows nothing, of the test images of a side by a seed."""
 
-    Attributes:
-        name: Of :data:`oddsight.trivial.BASELINES`.
-        side: Name of the side.
-        seed: Of the split.
-        normal: Of the normal test images.
-        anomalous: Of those of each anomalous class.
-    """
-
-    name: str
-    side: str
-    seed: int
-    normal: NDArray[np.float64]
-    anomalous: Mapping[str, NDArray[np.float64]]
+    name: str  # Of oddsight.trivial.BASELINES
+    side: str  # Name of the side
+    seed: int  # Of the split
+    normal: NDArray[np.float64]  # Of the normal test images
+    anomalous: Mapping[str, NDArray[np.float64]]  # Of those of each anomalous class
 
 
 @dataclass(frozen=True)
 class ShippedScenes:
-    """The model file of one side, and what it said itself: every number here comes from running the file.
+    """The model file of one side, and what it said itself: every number here comes from running the file."""
 
-    Attributes:
-        file: Its name.
-        side: Name of the side.
-        seed: Of the split that it learnt and was tested by.
-        bytes: Its size.
-        rate: The false-alarm rate of its decision.
-        threshold: Above which a score is an alarm.
-        verdicts: Its words for a normal and an anomalous image.
-        calibration: How many images it was calibrated on.
-        normal: Scores of the normal test images.
-        anomalous: Scores of the test images of each anomalous class.
-        difference: The largest difference of any of these to the score in the tables, as a share of their spread.
-        missed: Anomalous images that it passed, the lowest scores first.
-        alarms: Normal images that it flagged, the highest scores first.
-        caught: Anomalous images that it flagged, the highest scores of each class.
-        passed: Normal images that it passed, around the median of their scores.
-    """
-
-    file: str
-    side: str
-    seed: int
-    bytes: int
-    rate: float
-    threshold: float
-    verdicts: tuple[str, str]
-    calibration: int
-    normal: NDArray[np.float32]
-    anomalous: Mapping[str, NDArray[np.float32]]
-    difference: float
-    missed: tuple[Picture, ...]
-    alarms: tuple[Picture, ...]
-    caught: tuple[Picture, ...]
-    passed: tuple[Picture, ...]
+    file: str  # Its name
+    side: str  # Name of the side
+    seed: int  # Of the split that it trained and was tested by
+    bytes: int  # Its size
+    rate: float  # The false-alarm rate of its decision
+    threshold: float  # Above which a score is an alarm
+    verdicts: tuple[str, str]  # Its words for a normal and an anomalous image
+    calibration: int  # How many images it was calibrated on
+    normal: NDArray[np.float32]  # Scores of the normal test images
+    anomalous: Mapping[str, NDArray[np.float32]]  # Scores of the test images of each anomalous class
+    difference: float  # The largest difference of any of these to the score in the tables, as a share of their spread
+    missed: tuple[CaptionedImage, ...]  # Anomalous images that it passed, the lowest scores first
+    alarms: tuple[CaptionedImage, ...]  # Normal images that it flagged, the highest scores first
+    caught: tuple[CaptionedImage, ...]  # Anomalous images that it flagged, the highest scores of each class
+    passed: tuple[CaptionedImage, ...]  # Normal images that it passed, around the median of their scores
 
 
 @dataclass(frozen=True)
 class CloudStudy:
-    """All that a study of clouds found.
+    """All that a study of clouds found."""
 
-    Attributes:
-        data: The scenes.
-        sides: What counted as normal, in order.
-        splits: What served for what.
-        measured: Every method on every side by every seed that could be run.
-        failed: Those that could not.
-        trivial: Every trivial measure on every side by every seed.
-        default: The method that is shipped.
-        compared: Methods whose ways to a threshold are set side by side.
-        hand: The threshold that somebody would set by hand.
-        rate: The false-alarm rate asked for.
-        shipped: A file for each side.
-        command: That makes the study again.
-        machine: Processor, cores, memory, operating system and versions of libraries, by name.
-        seconds: Wall-clock time, by what it was spent on.
-        isolation: Where the cloud is; None without masks.
-        severity: What synthetic haze, smoke and dust change; None if that was not wanted.
-    """
-
-    data: SceneFacts
-    sides: tuple[Side, ...]
-    splits: tuple[SplitFacts, ...]
-    measured: tuple[Measured, ...]
-    failed: tuple[Failed, ...]
-    trivial: tuple[Trivial, ...]
-    default: str
-    compared: tuple[str, ...]
-    hand: float
-    rate: float
-    shipped: tuple[ShippedScenes, ...]
-    command: str
-    machine: Mapping[str, str]
-    seconds: Mapping[str, float]
-    isolation: Isolation | None = None
-    severity: Severity | None = None
+    data: SceneFacts  # The scenes
+    sides: tuple[Side, ...]  # What counted as normal, in order
+    splits: tuple[SplitFacts, ...]  # What served for what
+    measured: tuple[Measured, ...]  # Every method on every side by every seed that could be run
+    failed: tuple[Failed, ...]  # Those that could not
+    trivial: tuple[Trivial, ...]  # Every trivial measure on every side by every seed
+    default: str  # The method that is shipped
+    compared: tuple[str, ...]  # Methods whose ways to a threshold are set side by side
+    hand: float  # The threshold that somebody would set by hand
+    rate: float  # The false-alarm rate asked for
+    shipped: tuple[ShippedScenes, ...]  # A file for each side
+    command: str  # That makes the study again
+    machine: Mapping[str, str]  # Processor, cores, memory, operating system and versions of libraries, by name
+    seconds: Mapping[str, float]  # Wall-clock time, by what it was spent on
+    isolation: Isolation | None = None  # Where the cloud is; None without masks
+    severity: Severity | None = None  # What synthetic haze, smoke and dust change; None if that was not wanted
 
     def of(self, side: str, method: str | None = None) -> list[Measured]:
         """What was measured on a side, of one method or of all, in the order of seeds."""

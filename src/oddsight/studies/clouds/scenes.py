@@ -30,25 +30,15 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Scenes:
-    """Distinct pictures of one size, by class.
+    """Distinct images of one size, by class."""
 
-    Attributes:
-        size: Side in pixels.
-        classes: The pictures of each class, ordered by content.
-        found: How many pictures of each class could be read.
-        duplicates: How many of them were there already, in the same class.
-        shared: How many pictures were in several classes, and so left out of all.
-        sizes: How many pictures of each class had which size before.
-        errors: Files that could not be read.
-    """
-
-    size: int
-    classes: Mapping[str, tuple[ImageFile, ...]]
-    found: Mapping[str, int]
-    duplicates: Mapping[str, int]
-    shared: int
-    sizes: Mapping[str, Mapping[Size, int]]
-    errors: tuple[ImageError, ...]
+    size: int  # Side in pixels
+    classes: Mapping[str, tuple[ImageFile, ...]]  # The images of each class, ordered by content
+    found: Mapping[str, int]  # How many images of each class could be read
+    duplicates: Mapping[str, int]  # How many of them were there already, in the same class
+    shared: int  # How many images were in several classes, and so left out of all
+    sizes: Mapping[str, Mapping[Size, int]]  # How many images of each class had which size before
+    errors: tuple[ImageError, ...]  # Files that could not be read
 
     @property
     def images(self) -> list[ImageFile]:

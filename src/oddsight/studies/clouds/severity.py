@@ -37,52 +37,30 @@ _TEST_SHARE = 0.3
 
 @dataclass(frozen=True)
 class Seeing:
-    """What one method or trivial measure sees of one kind.
+    """What one method or trivial measure sees of one kind."""
 
-    Attributes:
-        name: Of the method or measure.
-        trivial: Whether it is a trivial measure.
-        kind: Of what is in the air.
-        rate: The false-alarm rate that its threshold keeps.
-        clear: What it made of the clear pictures: depth 0.
-        curve: What it made of them at each depth.
-        onset: From which depth on it sees.
-        direction: Of a trivial measure: ``higher`` or ``lower`` values are alarms; else empty.
-    """
-
-    name: str
-    trivial: bool
-    kind: str
-    rate: float
-    clear: Point
-    curve: Curve
-    onset: Onset
-    direction: str = ""
+    name: str  # Of the method or measure
+    trivial: bool  # Whether it is a trivial measure
+    kind: str  # Of what is in the air
+    rate: float  # The false-alarm rate that its threshold keeps
+    clear: Point  # What it made of the clear images: depth 0
+    curve: Curve  # What it made of them at each depth
+    onset: Onset  # From which depth on it sees
+    direction: str = ""  # Of a trivial measure: `higher` or `lower` values are alarms; else empty
 
 
 @dataclass(frozen=True)
 class Severity:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        kinds: Of what is in the air.
-        depths: Mean optical depths in the affected area, ascending.
-        rate: The false-alarm rate asked for.
-        learnt: Clear pictures that were learnt from and calibrated on.
-        tested: Clear pictures that were tested on, clear and at every depth.
-        seen: Each method and trivial measure on each kind: trivial measures last.
-        failed: Methods that could not be run, and why.
-        seed: Of every random choice.
-    """
-
-    kinds: tuple[str, ...]
-    depths: tuple[float, ...]
-    rate: float
-    learnt: int
-    tested: int
-    seen: tuple[Seeing, ...]
-    failed: Mapping[str, str]
-    seed: int
+    kinds: tuple[str, ...]  # Of what is in the air
+    depths: tuple[float, ...]  # Mean optical depths in the affected area, ascending
+    rate: float  # The false-alarm rate asked for
+    learnt: int  # Clear images that were trained on and calibrated on
+    tested: int  # Clear images that were tested on, clear and at every depth
+    seen: tuple[Seeing, ...]  # Each method and trivial measure on each kind: trivial measures last
+    failed: Mapping[str, str]  # Methods that could not be run, and why
+    seed: int  # Of every random choice
 
     def of(self, kind: str) -> list[Seeing]:
         """What was seen of one kind, methods first."""

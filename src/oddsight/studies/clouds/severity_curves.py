@@ -20,25 +20,16 @@ _AUROC_RESAMPLES = 300
 
 @dataclass(frozen=True)
 class Point:
-    """What was seen at one depth; shares and areas from 0 to 1.
+    """What was seen at one depth; shares and areas from 0 to 1."""
 
-    Attributes:
-        images: Pictures.
-        detected: How many of them gave an alarm.
-        interval: Of the share, exact (Clopper and Pearson).
-        auroc: Against the same pictures clear; None of the clear ones.
-        auroc_interval: Of it, by bootstrap.
-        pixel_auroc: Of affected pixels against all others; None without a map, or if no pixel is affected.
-        iou: Of what is outlined with what is affected.
-    """
-
-    images: int
-    detected: int
-    interval: tuple[float, float]
-    auroc: float | None = None
-    auroc_interval: tuple[float, float] | None = None
+    images: int  # Images
+    detected: int  # How many of them gave an alarm
+    interval: tuple[float, float]  # Of the share, exact (Clopper and Pearson)
+    auroc: float | None = None  # Against the same images clear; None of the clear ones
+    auroc_interval: tuple[float, float] | None = None  # Of it, by bootstrap
+    # Of affected pixels against all others; None without a map, or if no pixel is affected
     pixel_auroc: float | None = None
-    iou: float | None = None
+    iou: float | None = None  # Of what is outlined with what is affected
 
     @property
     def share(self) -> float:
@@ -48,35 +39,26 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """What was seen.
+    """What was seen."""
 
-    Attributes:
-        clear: At depth 0, which are false alarms.
-        points: At every depth.
-    """
-
-    clear: Point
-    points: tuple[Point, ...]
+    clear: Point  # At depth 0, which are false alarms
+    points: tuple[Point, ...]  # At every depth
 
 
 @dataclass(frozen=True)
 class Onset:
-    """The optical depth from which on something is seen.
+    """The optical depth from which on something is seen."""
 
-    Attributes:
-        half: At which half of the pictures give an alarm, on straight lines between the measured depths, from the false
-            alarms at 0 on; None if that is never reached.
-        half_interval: Of it, by drawing pictures anew; None for an end beyond the greatest depth.
-        first: The lowest measured depth from which on the share detected is surely above the false alarms: at it and at
-            every greater depth, its interval lies above the rate that was asked for and above the share of false
-            alarms; None if there is none.
-        first_interval: Of it, likewise; ends are measured depths.
-    """
-
+    # At which half of the images give an alarm, on straight lines between the measured depths, from the false
+    # alarms at 0 on; None if that is never reached
     half: float | None
+    # Of it, by drawing images anew; None for an end beyond the greatest depth
     half_interval: tuple[float | None, float | None]
+    # The lowest measured depth from which on the share detected is surely above the false alarms: at it and
+    # at every greater depth, its interval lies above the rate that was asked for and above the share of false
+    # alarms; None if there is none
     first: float | None
-    first_interval: tuple[float | None, float | None]
+    first_interval: tuple[float | None, float | None]  # Of it, likewise; ends are measured depths
 
 
 def curve(one: Seen, *, seed: int) -> Curve:

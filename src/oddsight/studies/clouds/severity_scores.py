@@ -18,8 +18,8 @@ from oddsight.model import Model
 from oddsight.parallel import ordered_map
 from oddsight.pixel_metrics import pixel_metrics
 from oddsight.records import Arrays
-from oddsight.studies.clouds.isolation_variants import Variant
-from oddsight.studies.clouds.isolation_work import at_rate, described, keep, learnt, place_of, state_of, taken
+from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, learnt, place_of
+from oddsight.studies.store import keep, state_of, taken
 from oddsight.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.trivial import BASELINES, trivial_scores
 
@@ -29,27 +29,16 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Job:
-    """What all steps share.
+    """What all steps share."""
 
-    Attributes:
-        training: Clear pictures to learn from and to calibrate on.
-        testing: Clear pictures to test on.
-        kinds: Of what is in the air.
-        depths: Optical depths, ascending.
-        rate: The false-alarm rate asked for.
-        work: Where steps leave what they made.
-        seed: Of every random choice.
-        progress: Called with phase, done and total.
-    """
-
-    training: Sequence[ImageFile]
-    testing: Sequence[ImageFile]
-    kinds: tuple[str, ...]
-    depths: tuple[float, ...]
-    rate: float
-    work: Path
-    seed: int
-    progress: Progress
+    training: Sequence[ImageFile]  # Clear images to train on and to calibrate on
+    testing: Sequence[ImageFile]  # Clear images to test on
+    kinds: tuple[str, ...]  # Of what is in the air
+    depths: tuple[float, ...]  # Optical depths, ascending
+    rate: float  # The false-alarm rate asked for
+    work: Path  # Where steps leave what they made
+    seed: int  # Of every random choice
+    progress: Progress  # Called with phase, done and total
 
     def state(self, *parts: object) -> str:
         """What a step depends on."""
@@ -66,31 +55,18 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What one method or trivial measure gave to the pictures of one kind.
+    """What one method or trivial measure gave to the images of one kind."""
 
-    Attributes:
-        name: Of it.
-        trivial: Whether it is a trivial measure.
-        kind: Of what is in the air.
-        rate: The false-alarm rate that the threshold keeps.
-        threshold: Scores above are alarms.
-        clear: Scores of the clear pictures, ``[n]``.
-        veiled: Of the same at every depth, ``[n, depths]``.
-        pixel_auroc: At every depth; NaN without a map, or where all pixels or none are affected.
-        iou: Of what is outlined and what is affected, at every depth; NaN likewise.
-        direction: Of a trivial measure, ``higher`` or ``lower``.
-    """
-
-    name: str
-    trivial: bool
-    kind: str
-    rate: float
-    threshold: float
-    clear: Scores
-    veiled: Scores
-    pixel_auroc: Scores
-    iou: Scores
-    direction: str = ""
+    name: str  # Of it
+    trivial: bool  # Whether it is a trivial measure
+    kind: str  # Of what is in the air
+    rate: float  # The false-alarm rate that the threshold keeps
+    threshold: float  # Scores above are alarms
+    clear: Scores  # Scores of the clear images, `[n]`
+    veiled: Scores  # Of the same at every depth, `[n, depths]`
+    pixel_auroc: Scores  # At every depth; NaN without a map, or where all pixels or none are affected
+    iou: Scores  # Of what is outlined and what is affected, at every depth; NaN likewise
+    direction: str = ""  # Of a trivial measure, `higher` or `lower`
 
 
 def seen(variant: Variant, job: Job) -> list[Seen]:
@@ -101,7 +77,7 @@ def seen(variant: Variant, job: Job) -> list[Seen]:
     """
     if variant.times is not None:
         raise OddsightError(
-            f"its map is multiplied by {variant.times}, and a score of a whole picture has no such factor"
+            f"its map is multiplied by {variant.times}, and a score of a whole image has no such factor"
         )
     folder, own = place_of(variant, job.work), job.state(described(variant))
     path = folder / "model.npz"

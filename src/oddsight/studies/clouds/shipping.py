@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from oddsight.datasets.collection import ImageFile, Progress
 from oddsight.model import Model
 from oddsight.parallel import ordered_map
+from oddsight.report.image_grids import CaptionedImage
 from oddsight.result import Result
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured, ShippedScenes
 from oddsight.studies.clouds.thresholds import feasible_rate
-from oddsight.studies.results import Picture
 
 SHOWN = 12
 """Pictures of each sort, at most."""
@@ -77,9 +77,9 @@ def _difference(scores: NDArray[np.float32], measured: Measured) -> float:
     return float(np.abs(scores - recorded).max() / (recorded.std() or 1.0))
 
 
-def _pictures(pairs: Sequence[_Pair]) -> tuple[Picture, ...]:
+def _pictures(pairs: Sequence[_Pair]) -> tuple[CaptionedImage, ...]:
     return tuple(
-        Picture(image.read(), f"{name}\nsaid {result.verdict}\np {result.p_value:.2g}")
+        CaptionedImage(image.read(), f"{name}\nsaid {result.verdict}\np {result.p_value:.2g}")
         for image, name, result in pairs[:SHOWN]
     )
 

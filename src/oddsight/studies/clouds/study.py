@@ -24,6 +24,7 @@ from oddsight.memory import parse_bytes
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
 from oddsight.parallel import ordered_map
+from oddsight.report.image_grids import CaptionedImage
 from oddsight.studies.clouds import thresholds
 from oddsight.studies.clouds.cells import Cell, Found, compute, extractor_of, stored
 from oddsight.studies.clouds.isolation import Isolation, isolate
@@ -42,7 +43,6 @@ from oddsight.studies.clouds.scenes import DEFAULT_SIZE, Scenes, class_names, re
 from oddsight.studies.clouds.severity import severity_curves
 from oddsight.studies.clouds.shipping import judged
 from oddsight.studies.machine import machine
-from oddsight.studies.results import Picture
 from oddsight.trivial import BASELINES, trivial_scores
 
 DEFAULT_SEEDS = (0, 1, 2)
@@ -303,7 +303,7 @@ def _shipped(
 
 def _facts(scenes: Scenes, clouds: str, limit: int | None) -> SceneFacts:
     shown = [
-        Picture(image.read(), name)
+        CaptionedImage(image.read(), name)
         for name, images in scenes.classes.items()
         for image in images[:: max(1, len(images) // _EXAMPLES)][:_EXAMPLES]
     ]

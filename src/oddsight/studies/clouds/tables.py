@@ -39,7 +39,7 @@ def cloud_tables(study: CloudStudy, *, confidence: float = 0.95) -> CloudTables:
     """
     if not 0 < confidence < 1:
         raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")
-    failed = (SceneRow(one.method, one.seed, one.side, "", error=one.reason) for one in study.failed)
+    failed = (SceneRow._make([one.method, one.seed, one.side, "", *[None] * 22, one.reason]) for one in study.failed)
     return CloudTables(
         scenes=(*(row for one in study.measured for row in _scenes(study, one, confidence)), *failed),
         baselines=tuple(row for one in study.trivial for row in _baselines(one, confidence)),
@@ -60,41 +60,23 @@ def _scenes(study: CloudStudy, one: Measured, confidence: float) -> Iterator[Sce
     own = next(split for split in study.splits if (split.side, split.seed) == (one.side, one.seed))
     for name, scores in with_all(one.anomalous).items():
         low, high = auroc_interval(one.normal, scores, confidence)
+        parts = (sum(own.training.values()), len(one.calibration), len(one.normal), len(scores))
+        decided = [value for rate in RATES for value in _at(one, scores, rate)]
         yield SceneRow(
-            method=one.method,
-            seed=one.seed,
-            normal=one.side,
-            anomalous=name,
-            training_images=sum(own.training.values()),
-            calibration_images=len(one.calibration),
-            normal_images=len(one.normal),
-            anomalous_images=len(scores),
-            auroc=auroc(one.normal, scores),
-            auroc_low=low,
-            auroc_high=high,
-            **{name: value for rate in RATES for name, value in _at(one, scores, rate).items()},
-            learn_seconds=one.seconds,
-            image_ms=one.milliseconds,
-            file_bytes=one.bytes,
+            *(one.method, one.seed, one.side, name, *parts, auroc(one.normal, scores), low, high),
+            *(*decided, one.seconds, one.milliseconds, one.bytes, ""),
         )
 
 
-def _at(one: Measured, scores: NDArray[np.float32], rate: float) -> dict[str, Any]:
-    """The fields of a row at a false-alarm rate; none if the calibration images are too few for it."""
+def _at(one: Measured, scores: NDArray[np.float32], rate: float) -> tuple[float | None, ...]:
+    """The fields of a row at a false-alarm rate; None if the calibration images are too few for it."""
     try:
         threshold = decide(one.calibration, rate).threshold
     except DataError:
-        return {}
+        return (None,) * 6
     made = decision(one.normal > threshold, scores > threshold)
-    values = {
-        "threshold": threshold,
-        "false_alarm_rate": made.false_alarm_rate,
-        "precision": made.precision,
-        "recall": made.recall,
-        "f1": made.f1,
-        "accuracy": (made.tp + made.tn) / (len(one.normal) + len(scores)),
-    }
-    return {f"{name}_{100 * rate:.0f}": value for name, value in values.items()}
+    accuracy = (made.tp + made.tn) / (len(one.normal) + len(scores))
+    return threshold, made.false_alarm_rate, made.precision, made.recall, made.f1, accuracy
 
 
 def _baselines(one: Trivial, confidence: float) -> Iterator[BaselineRow]:
@@ -102,17 +84,10 @@ def _baselines(one: Trivial, confidence: float) -> Iterator[BaselineRow]:
         # In the measure's favour: what it reaches is no less than it could.
         above = auroc(one.normal, values) >= 0.5
         sign = 1 if above else -1
-        yield BaselineRow(
-            one.name,
-            one.seed,
-            one.side,
-            name,
-            len(one.normal),
-            len(values),
-            auroc(sign * one.normal, sign * values),
-            *auroc_interval(sign * one.normal, sign * values, confidence),
-            "above" if above else "below",
-        )
+        normal, anomalous = sign * one.normal, sign * values
+        areas = (auroc(normal, anomalous), *auroc_interval(normal, anomalous, confidence))
+        counts = (len(normal), len(anomalous))
+        yield BaselineRow(one.name, one.seed, one.side, name, *counts, *areas, "above" if above else "below")
 
 
 def _thresholds(study: CloudStudy, one: Measured, confidence: float) -> Iterator[ThresholdRow]:
@@ -122,21 +97,9 @@ def _thresholds(study: CloudStudy, one: Measured, confidence: float) -> Iterator
         alarms = int((one.normal > threshold.value).sum())
         low, high = binomial_interval(alarms, len(one.normal), confidence)
         for name, scores in one.anomalous.items():
-            yield ThresholdRow(
-                method=one.method,
-                seed=one.seed,
-                normal=one.side,
-                way=threshold.way,
-                threshold=threshold.value,
-                asked=threshold.asked,
-                normal_images=len(one.normal),
-                false_alarm_rate=alarms / len(one.normal),
-                false_alarm_low=low,
-                false_alarm_high=high,
-                anomalous=name,
-                anomalous_images=len(scores),
-                found=float((scores > threshold.value).mean()),
-            )
+            way = (one.method, one.seed, one.side, threshold.way, threshold.value, threshold.asked)
+            seen = (len(one.normal), alarms / len(one.normal), low, high)
+            yield ThresholdRow(*way, *seen, name, len(scores), float((scores > threshold.value).mean()))
 
 
 def _splits(one: SplitFacts) -> Iterator[SplitRow]:

@@ -22,17 +22,11 @@ METHODS = ("autoencoder", "dense-autoencoder", "denoising-autoencoder", "variati
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold.
+    """A threshold."""
 
-    Attributes:
-        way: How it was set.
-        value: A raw score; an image above it is an alarm.
-        asked: The false-alarm rate that it promises, or None.
-    """
-
-    way: Way
-    value: float
-    asked: float | None
+    way: Way  # How it was set
+    value: float  # A raw score; an image above it is an alarm
+    asked: float | None  # The false-alarm rate that it promises, or None
 
 
 def three_ways(

@@ -1,0 +1,105 @@
+"""The command that runs the study of CIFAR-10, and what it prints."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oddsight.cli.application import Quiet, listed, named, numbers_by_name
+from oddsight.studies.application import study_app
+from oddsight.studies.cifar10.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from oddsight.studies.cifar10.results import Study
+
+
+@study_app.command("cifar10")
+def cifar10(  # noqa: PLR0913, PLR0917 - options
+    data: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="CIFAR-10 in any form, or other labelled images with a test split."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for all that it makes.")],
+    near: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Images of none of the classes that resemble them; may be repeated."),
+    ] = None,
+    far: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="Images of none of the classes, of another kind.")
+    ] = None,
+    networks: Annotated[
+        str | None, typer.Option(help=f"Of {', '.join(RECIPES)}; each after those that it is made from.")
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of every network, such as 0,1,2, or also of some: 0;textbook=0,1,2.")
+    ] = "0",
+    score: Annotated[
+        str | None, typer.Option(help="Of the file that is shipped; several joined by + are added up. [default: knn]")
+    ] = None,
+    ship: Annotated[str | None, typer.Option(help="Which network is shipped. [default: the last]")] = None,
+    false_alarm_rate: Annotated[float, typer.Option(help="Share of known images that the file may reject.")] = 0.05,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Promise the rate for each class.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Of every training. [default: each network's own]")] = None,
+    limit: Annotated[int | None, typer.Option(help="Training images of each class at most, for a short run.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="First fetch CIFAR-10 (170 MB) into DIR.")] = False,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train classifiers, detect what is of none of their classes, and report. Continues where it was interrupted."""
+    from oddsight import scores
+    from oddsight.datasets.download import download_cifar10
+    from oddsight.files import check_writable, make_folder, write_bytes
+    from oddsight.labelled_output import say_class_epoch
+    from oddsight.outputs import check_outputs
+    from oddsight.studies.cifar10.page import write_study
+    from oddsight.studies.cifar10.study import DEFAULT_RECIPES, UnknownSource, study_classes
+    from oddsight.terminal import progress
+
+    chosen = listed(networks) if networks is not None else list(DEFAULT_RECIPES)
+    unknown = [
+        UnknownSource(*named(text), near=close) for texts, close in ((near, True), (far, False)) for text in texts or []
+    ]
+    sources = [source.path for source in unknown]
+    check_outputs({}, folders={"results": output}, data={"--data": data, "--near and --far": sources})
+    make_folder(output)
+    check_writable(output / "report.html")
+    with progress(quiet) as report:
+        if download:
+            download_cifar10(data, progress=report)
+        found, model = study_classes(
+            data,
+            output,
+            unknown=unknown,
+            recipe_names=chosen,
+            seeds=numbers_by_name("--seeds", seeds, chosen),
+            ship=(
+                ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
+                scores.DEFAULT if score is None else score,
+            ),
+            rate=false_alarm_rate,
+            per_class=per_class,
+            epochs=epochs,
+            limit=limit,
+            accelerator=accelerator,
+            command=shlex.join(["oddsight", *sys.argv[1:]]),
+            progress=report,
+            on_epoch=lambda row: say_class_epoch(row, quiet),
+        )
+    path = output / found.shipped.file
+    write_bytes(path, model.to_bytes(), follow_links=False)
+    _print_results(found, write_study(found, output), path, quiet)
+
+
+def _print_results(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
+    """Print the accuracy of every run, and where the files are."""
+    from oddsight.terminal import note, percent
+
+    for run in study.runs:
+        right = float((run.logits.argmax(1) == run.labels).mean())
+        note(f"{run.name}, seed {run.seed}: accuracy {percent(right)}", quiet=quiet)
+    note(f"wrote {model} and {', '.join(path.name for path in written)} beside it", quiet=quiet)

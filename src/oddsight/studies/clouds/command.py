@@ -1,0 +1,147 @@
+"""The command that runs the study of clouds, and what it prints."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oddsight.cli.application import EXIT_ERROR, listed, numbers_by_name
+from oddsight.studies.application import study_app
+
+if TYPE_CHECKING:
+    from oddsight.studies.clouds.results import CloudStudy, Failed
+
+_NONE = "none"
+
+
+@study_app.command("clouds")
+def clouds(  # noqa: PLR0913, PLR0917 - options
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Class folders of scenes, such as DIR/cloudy, DIR/desert, DIR/water.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for all that it makes.")],
+    normal: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS",
+            help="What is normal: a class, or 'clear' for all but that of clouds; may be repeated. [default: the "
+            "clouds, then clear]",
+        ),
+    ] = None,
+    clouds: Annotated[str, typer.Option(metavar="CLASS", help="The class of clouds.")] = "cloudy",
+    methods: Annotated[str | None, typer.Option(help="Names of methods. [default: all that can run here]")] = None,
+    ship: Annotated[str | None, typer.Option(help="The method of the model files. [default: auto]")] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Of splits and of learning, of every method, or also of some: 0,1,2;ganomaly=0.")
+    ] = "0,1,2",
+    size: Annotated[int, typer.Option(help="Side in pixels to which every image is resized.")] = 64,
+    limit: Annotated[int | None, typer.Option(help="Images of each class at most, for a short run.")] = None,
+    false_alarm_rate: Annotated[float, typer.Option(help="Of the model files.")] = 0.01,
+    hand_threshold: Annotated[float, typer.Option(help="A threshold set by hand, to compare with others.")] = 0.02,
+    threshold_methods: Annotated[
+        str | None,
+        typer.Option(help="Whose thresholds are compared. [default: an autoencoder among the methods, and --ship]"),
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="DIR/images and DIR/masks: also measure where clouds are found.")
+    ] = None,
+    mask_methods: Annotated[
+        str | None, typer.Option(help="Methods that are measured so. [default: all that have a map]")
+    ] = None,
+    severity_methods: Annotated[
+        str | None,
+        typer.Option(help="Methods that are shown synthetic haze, smoke and dust, or 'none'. [default: a few]"),
+    ] = None,
+    memory: Annotated[str, typer.Option(help="Budget of each fit.")] = "4GB",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...; of methods that train a network.")] = "auto",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no notes; results and errors only.")
+    ] = False,
+) -> None:
+    """Detect cloudy scenes by every method, compare, and report. Continues where it was interrupted."""
+    from oddsight.adaptation_output import say_some_epochs
+    from oddsight.files import check_writable, make_folder, write_bytes
+    from oddsight.methods import METHODS
+    from oddsight.outputs import check_outputs
+    from oddsight.studies.clouds.page import write_clouds
+    from oddsight.studies.clouds.study import study_clouds
+    from oddsight.terminal import progress
+
+    chosen = listed(methods or "") or list(METHODS)
+    shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
+    check_outputs({}, folders={"results": output}, inputs={"--data": data, "--masks": masks})
+    make_folder(output)
+    check_writable(output / "report.html")
+    with progress(quiet) as report:
+        found, models = study_clouds(
+            data,
+            output,
+            normal=normal or (),
+            clouds=clouds,
+            method_names=chosen,
+            ship=ship,
+            seeds=numbers_by_name("--seeds", seeds, chosen),
+            size=size,
+            limit=limit,
+            rate=false_alarm_rate,
+            hand=hand_threshold,
+            threshold_methods=listed(threshold_methods or ""),
+            masks=masks,
+            mask_methods=listed(mask_methods or ""),
+            severity_methods=shown,
+            memory=memory,
+            accelerator=accelerator,
+            command=shlex.join(["oddsight", *sys.argv[1:]]),
+            progress=report,
+            on_epoch=lambda row: say_some_epochs(row, quiet),
+            on_failure=lambda failed: _report_failure(failed, quiet),
+        )
+    paths = [output / one.file for one in found.shipped]
+    for path, one in zip(paths, found.shipped, strict=True):
+        write_bytes(path, models[one.side].to_bytes(), follow_links=False)
+    written = write_clouds(found, output)
+    _print_results(found, written, paths, quiet)
+    if found.data.errors:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _report_failure(one: Failed, quiet: bool) -> None:
+    """Say that a method cannot be run, as soon as that is known; the study goes on."""
+    from oddsight.terminal import note
+
+    note(f"{one.method}, {one.side}, seed {one.seed}: not run: {one.reason}", quiet=quiet)
+
+
+def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
+    """Print the results in short, what could not be read, and where the files are."""
+    from oddsight.report.pages import area
+    from oddsight.studies.clouds.conclusions import conclude
+    from oddsight.studies.clouds.tables import cloud_tables
+    from oddsight.terminal import complain, console, note, percent, shown, table
+
+    for error in study.data.errors:
+        complain(error)
+    found = conclude(study, cloud_tables(study))
+    recalls = {rate: f"recall at {rate} %" for rate in (1, 5)}
+    seeds = f"means over {len(study.seeds)} seeds" if len(study.seeds) > 1 else f"seed {study.seeds[0]}"
+    for side in study.sides:
+        rows = table("method", *map(shown, side.anomalous), *recalls.values(), numbers=tuple(recalls.values()))
+        for one in found.standings[side.name]:
+            shares = (one.mean(one.whole, f"recall_{rate}") for rate in recalls)
+            areas = (area(one.mean(name, "auroc") or 0.0) for name in one.classes)
+            rows.add_row(one.method, *areas, *("" if value is None else percent(value) for value in shares))
+        console.print(f"{shown(side.name)} as normal, AUROC by class, {seeds}")
+        console.print(rows)
+    for beaten in found.beaten():
+        note(
+            f"note: {beaten.rival} alone reaches {area(beaten.area)} on {beaten.anomalous} with {beaten.side} as "
+            f"normal, {study.default} {area(beaten.own)}",
+            quiet=quiet,
+        )
+    named = ", ".join(str(path) for path in models)
+    note(f"wrote {named}, and {', '.join(path.name for path in written)} beside", quiet=quiet)
