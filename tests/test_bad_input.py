@@ -79,12 +79,13 @@ BAD = {
     "floats": (floats, "floating-point"),
     "a dangling link": (lambda path: path.symlink_to("nowhere"), "does not exist"),
     "a link to itself": (lambda path: path.symlink_to(path), "does not exist"),
-    "a pipe": (os.mkfifo, "not a regular file"),
+    "a pipe": (lambda path: os.mkfifo(path), "not a regular file"),  # noqa: PLW0108 - Windows has none
     "a socket": (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), ""),
     "a device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
 }
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("kind", BAD)
 def test_predict_names_a_bad_image_and_goes_on(world, folder, kind, monkeypatch):
     make, reason = BAD[kind]
@@ -114,6 +115,7 @@ def test_predict_names_a_bad_image_and_goes_on(world, folder, kind, monkeypatch)
     assert run("predict", world.model, bad, "--json", "-", "--quiet").lines == failed
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_other_commands_name_a_bad_image_and_go_on(world, folder, tmp_path, kind, monkeypatch):
@@ -145,6 +147,7 @@ def test_other_commands_name_a_bad_image_and_go_on(world, folder, tmp_path, kind
     assert error_lines(outcome) == [f"error: {row['path']}: {row['error']}"]
 
 
+@pytest.mark.posix
 def test_all_bad_images_at_once(world, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     for number, (make, _) in enumerate(BAD.values()):
@@ -203,6 +206,7 @@ def shown_name(name):
     return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("kind", NAMES)
 def test_names_are_shown_as_they_are_but_for_what_harms(world, tmp_path, kind):
     name = NAMES[kind]
@@ -219,6 +223,7 @@ def test_names_are_shown_as_they_are_but_for_what_harms(world, tmp_path, kind):
         assert {**row, "path": 0} == {**expected, "path": 0}
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("kind", NAMES)
 def test_errors_show_names_likewise(world, tmp_path, kind):
     name = NAMES[kind]
@@ -237,6 +242,7 @@ def test_errors_show_names_likewise(world, tmp_path, kind):
         assert "\x1b" not in outcome.err
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["newline", "undecodable", "markup", "backslash", "long", "long and wide", "glob"])
 def test_folders_and_outputs_may_have_such_names(world, tmp_path, kind):
@@ -356,6 +362,7 @@ def test_a_folder_that_holds_itself(world, folder):
     assert run("check", folder, "--json", "-").json["images"] == 8
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_what_may_not_be_read_is_named(world, what):
     with public_folder() as place:
@@ -435,6 +442,7 @@ BAD_MODELS = {
 }
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("kind", BAD_MODELS)
 def test_bad_model_files_are_refused_in_one_line(world, tmp_path, kind):
     path = tmp_path / "bad [b] model.onnx"
@@ -451,6 +459,7 @@ def test_bad_model_files_are_refused_in_one_line(world, tmp_path, kind):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.posix
 def test_a_model_that_may_not_be_read_is_refused(world):
     with public_folder() as place:
         shutil.copy(world.model, place / "m.onnx")
@@ -468,6 +477,7 @@ def test_a_cut_anywhere_is_noticed(world, tmp_path):
         assert_failed(run("info", path), f"error: {path}: ")
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "other ONNX file", "half"])
 def test_a_process_says_the_same(world, tmp_path, kind):
@@ -476,6 +486,7 @@ def test_a_process_says_the_same(world, tmp_path, kind):
     assert spawn("predict", path, world.normal) == run("predict", path, world.normal)
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_a_process_goes_on_after_bad_images(world, folder, tmp_path):
     for kind in ("text", "truncated", "a bomb", "a pipe", "a dangling link"):
@@ -514,6 +525,7 @@ def test_numbers_beyond_reason(world, tmp_path, arguments, word):
     assert len(outcome.err) < 500
 
 
+@pytest.mark.posix
 def test_a_pipe_is_no_model_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     arguments = [sys.executable, "-m", "oddsight.cli", "info", str(tmp_path / "pipe")]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import resource
 import select
 import shutil
 import signal
@@ -250,6 +248,7 @@ def test_outputs_that_cannot_be_written_fail_before_the_work(world, tmp_path, no
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("name", ["fit", "evaluate", "predict", "maps"])
 def test_a_folder_without_permission_fails_before_the_work(world, nothing_is_read, name):
     with public_folder() as folder:
@@ -767,6 +766,8 @@ def test_pipes_get_no_colours_and_no_progress(world, tmp_path, arguments):
 
 def on_terminal(arguments, *, both=True):
     """Run with streams on a pseudo-terminal and return the code and what it showed."""
+    import pty
+
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", AT_ONCE, *map(str, arguments)],
@@ -793,6 +794,7 @@ def on_terminal(arguments, *, both=True):
     return process.wait(60), shown.decode()
 
 
+@pytest.mark.posix
 def test_a_terminal_shows_progress_and_the_time_left(world, tmp_path):
     code, shown = on_terminal(["fit", world.good, "-o", tmp_path / "m.onnx", "--method", "patchcore", "--size", 32])
     assert code == 0
@@ -803,11 +805,13 @@ def test_a_terminal_shows_progress_and_the_time_left(world, tmp_path):
     assert (tmp_path / "m.onnx").read_bytes() == world.model.read_bytes()
 
 
+@pytest.mark.posix
 def test_a_terminal_shows_nothing_when_quiet(world, tmp_path):
     arguments = ["fit", world.good, "-o", tmp_path / "m.onnx", "--size", 32, "--quiet"]
     assert on_terminal(arguments) == (0, "")
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("name", ["predict", "evaluate", "check"])
 def test_progress_of_other_commands(world, tmp_path, name):
     many = many_links(tmp_path / "many", world.normal / "00100.png", 200)
@@ -822,12 +826,14 @@ def test_progress_of_other_commands(world, tmp_path, name):
     assert re.search(r"\d+/20[08]", shown)
 
 
+@pytest.mark.posix
 def test_a_terminal_shows_anomalies_in_colour(world):
     code, shown = on_terminal(["predict", world.model, world.anomalous])
     assert code == 0
     assert re.search("\x1b\\[31m.*anomalous", shown)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     "arguments",
@@ -850,6 +856,7 @@ def test_a_reader_that_has_gone_is_no_error_to_report(world, arguments, unbuffer
     assert outcome == Outcome(1, "", "")
 
 
+@pytest.mark.posix
 def test_head_gets_its_lines(world, tmp_path):
     many = many_links(tmp_path / "many", world.normal / "00100.png", 1000)
     predict = start("predict", world.knn, many, "--json", "-", "--quiet", env=environment(PYTHONUNBUFFERED="1"))
@@ -860,6 +867,7 @@ def test_head_gets_its_lines(world, tmp_path):
     assert predict.wait(60) == 1
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("arguments", ["methods --json", "predict {model} {good} --quiet", "--version"])
 def test_standard_output_that_is_full(world, arguments):
@@ -933,6 +941,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.parametrize("old", [None, b"old"])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -945,6 +954,7 @@ def test_an_interrupted_predict_leaves_no_trace(world, long_work, tmp_path, sign
     assert files_in(tmp_path) == ({"lines": old} if old else {})
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.parametrize("old", [None, b"old"])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -960,6 +970,7 @@ def test_an_interrupted_fit_leaves_no_trace(world, tmp_path, sign, code, old):
     assert files_in(tmp_path) == ({"m.onnx": old} if old else {})
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_an_interrupted_table_ends_quietly(world, long_work):
     process = start("predict", world.model, long_work, env=environment(PYTHONUNBUFFERED="1"))
@@ -970,6 +981,8 @@ def test_an_interrupted_table_ends_quietly(world, long_work):
 
 
 def few_bytes():
+    import resource
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
 
@@ -1001,6 +1014,7 @@ def many(world, tmp_path_factory):
     return many_links(tmp_path_factory.mktemp("links") / "many", world.normal / "00100.png", 500)
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fit", "predict", "threshold", "report"])
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -1014,6 +1028,7 @@ def test_a_file_that_grows_too_large_is_one_error(world, many, tmp_path, name, o
     assert files_in(tmp_path) == ({"new": old} if old else {})
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fit", "predict", "threshold", "report"])
 def test_a_full_disk_is_one_error(world, many, small_disk, name):
@@ -1024,6 +1039,7 @@ def test_a_full_disk_is_one_error(world, many, small_disk, name):
     assert files_in(small_disk) == {"new": b"old"}
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_a_disk_full_of_heat_maps(world, small_disk, tmp_path):
     Image.fromarray(texture(1, 120, 120)).save(tmp_path / "large.png")
@@ -1039,6 +1055,7 @@ def test_a_disk_full_of_heat_maps(world, small_disk, tmp_path):
         assert Image.open(path).convert("RGB").size == (120, 120)
 
 
+@pytest.mark.posix
 def test_pipes_are_written_to_and_not_replaced(world, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -1053,6 +1070,7 @@ def test_pipes_are_written_to_and_not_replaced(world, tmp_path):
     assert len([strict_json(line) for line in received.splitlines()]) == 8
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(not hasattr(os, "mknod") or os.geteuid() != 0, reason="only root can make a device")
 @pytest.mark.parametrize("name", ["fit", "threshold", "check"])
 def test_devices_are_written_to_and_not_replaced(world, tmp_path, name):

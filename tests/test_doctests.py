@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,10 @@ def test_examples_of_docstrings(path):
 
 
 @pytest.mark.slow
-def test_the_example_of_the_readme(folder):
+def test_the_example_of_the_readme(folder, tmp_path):
     write_images(folder / "parts" / "good" / "more", 100, 80)  # for its smallest rate
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = re.search(r"The same in Python:\n\n```python\n(.*?)```", text, re.DOTALL).group(1)
-    exec(compile(code, "README.md", "exec"), {})
+    script = tmp_path / "readme.py"
+    script.write_text(code, encoding="utf-8")
+    runpy.run_path(str(script))

@@ -338,6 +338,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 @pytest.mark.slow
+@pytest.mark.posix
 @pytest.mark.parametrize(("name", "megabytes"), [("tiles.tif", 150), ("rows.tif", 150), ("whole.png", 550)])
 def test_a_picture_of_a_hundred_million_pixels_takes_little_memory(tmp_path, name, megabytes):
     """Decoded it is 300 MB, or 400 MB as Pillow keeps it; as float32 it would be 1,200 MB."""

@@ -362,6 +362,7 @@ def test_nothing_is_written_beside_other_things_or_by_halves(clear, tmp_path, mo
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.posix
 def test_an_empty_folder_is_used_through_a_link_too(clear, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
@@ -373,6 +374,7 @@ def test_an_empty_folder_is_used_through_a_link_too(clear, tmp_path):
     assert (tmp_path / "real").stat().st_mode & 0o777 == 0o777 & ~umask
 
 
+@pytest.mark.posix
 def test_a_folder_that_cannot_be_written_is_one_error(clear, tmp_path):
     tmp_path.chmod(0o500)
     with ordinary_user(), pytest.raises(OddsightError, match=r"cannot write .*set"):
