@@ -55,15 +55,16 @@ def advised_rate(n: int) -> float:
     return math.ceil(smallest_rate(n) * scale / _SLACK) / scale
 
 
-def check_rate(rate: float) -> None:
-    """Refuse rates that are no shares, or that no number of images could promise.
+def check_rate(rate: float) -> float:
+    """The rate as a plain float; refuse what is no share, or what no number of images could promise.
 
     Raises:
         DataError: With the rate in question.
     """
-    check_number(rate, "the false-alarm rate")
+    rate = check_number(rate, "the false-alarm rate")
     if not _SMALLEST <= rate < 1:
         raise DataError(f"the false-alarm rate must lie between 0 and 1 (from {_SMALLEST:g}), not {rate:g}")
+    return rate
 
 
 def decide(scores: NDArray[np.float32], rate: float) -> Decision:
@@ -76,7 +77,7 @@ def decide(scores: NDArray[np.float32], rate: float) -> Decision:
     Raises:
         DataError: If ``rate`` is not between 0 and 1, or takes more calibration images than there are.
     """
-    check_rate(rate)
+    rate = check_rate(rate)
     n = len(scores)
     alarms = min(n, math.floor(rate * (n + 1) * _SLACK))
     if alarms < 1:
@@ -104,7 +105,7 @@ def decide_by_class(
         DataError: If ``rate`` is not between 0 and 1, or takes more calibration images of a class than there are; it
             names the class with the fewest.
     """
-    check_rate(rate)
+    rate = check_rate(rate)
     counts = np.bincount(classes, minlength=len(names))
     fewest = int(counts.argmin())
     if counts[fewest] < images_needed(rate):
