@@ -201,6 +201,15 @@ def test_options_that_cannot_work_are_refused_before_any_image_is_read(name, val
     assert told == [] or name in ("false_alarm_rate", "memory")
 
 
+def test_numbers_of_numpy_are_taken_as_they_are_meant(files, expected):
+    options = {"method": "knn", "size": np.int64(64), "false_alarm_rate": np.float32(0.25), "seed": np.uint8(0)}
+    model = oddsight.fit(files, **options, memory=np.int64(10**9), calibration_fraction=np.float32(0.25))
+    plain = {"method": "knn", "size": 64, "false_alarm_rate": 0.25, "seed": 0, "calibration_fraction": 0.25}
+    assert model.to_bytes() == oddsight.fit(files, **plain).to_bytes()
+    assert model.with_decision(threshold=np.float32(0.5)).decision.threshold == 0.5
+    assert model.with_decision(false_alarm_rate=np.float64(0.25)).to_bytes() == model.to_bytes()
+
+
 @pytest.mark.parametrize(
     "call",
     [

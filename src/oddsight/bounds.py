@@ -199,32 +199,36 @@ def _bound(metadata: Sequence[object]) -> Bound | None:
     return next((one for one in metadata if isinstance(one, Bound)), None)
 
 
-def check_number(value: object, label: str) -> None:
-    """Refuse an argument that is no number, before it is compared with anything.
+def check_number(value: object, label: str) -> float:
+    """The argument as a plain float; refuse what is no number, before it is compared with anything.
 
     Raises:
         OddsightError: Naming the argument and the value.
     """
     if not isinstance(value, RealNumber) or isinstance(value, bool):
         raise refused(label, "a number", value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise refused(label, "a number of common size", value) from None
 
 
-def check_whole(value: object, label: str, least: int = 1, most: int = LARGEST) -> None:
-    """Refuse an argument that is no whole number of a range.
+def check_whole(value: object, label: str, least: int = 1, most: int = LARGEST) -> int:
+    """The argument as a plain int; refuse what is no whole number of a range.
 
     Raises:
         OddsightError: Naming the argument, the value and the range.
     """
-    Whole(least, most, label).read(value, label)
+    return Whole(least, most, label).read(value, label)
 
 
-def check_seed(seed: object) -> None:
-    """Refuse a seed that is no whole number from 0 on.
+def check_seed(seed: object) -> int:
+    """The seed as a plain int; refuse what is no whole number from 0 on.
 
     Raises:
         OddsightError: With the seed in question.
     """
-    check_whole(seed, "the seed", 0, LARGEST_SEED)
+    return check_whole(seed, "the seed", 0, LARGEST_SEED)
 
 
 def refused(label: str, allowed: str, value: object) -> OddsightError:

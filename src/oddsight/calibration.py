@@ -106,25 +106,28 @@ def rate_range(n: int, reached: int, share: float = 0.95) -> tuple[float, float]
     return float(low), float(high)
 
 
-def check_rate(rate: float) -> None:
-    """Refuse rates that are no shares, or that no number of images could promise.
+def check_rate(rate: float) -> float:
+    """The rate as a plain float; refuse what is no share, or what no number of images could promise.
 
     Raises:
         DataError: With the rate in question.
     """
-    check_number(rate, "the false-alarm rate")
+    rate = check_number(rate, "the false-alarm rate")
     if not _SMALLEST <= rate < 1:
         raise DataError(f"the false-alarm rate must lie between 0 and 1 (from {_SMALLEST:g}), not {rate:g}")
+    return rate
 
 
-def check_confidence(confidence: float) -> None:
-    """Refuse a confidence that is no probability.
+def check_confidence(confidence: float) -> float:
+    """The confidence as a plain float; refuse what is no probability.
 
     Raises:
         DataError: With the confidence in question.
     """
+    confidence = check_number(confidence, "the confidence")
     if not 0 < confidence < 1:
         raise DataError(f"the confidence must lie between 0 and 1, such as 0.95, not {confidence:g}")
+    return confidence
 
 
 def describe_rate(rate: float, confidence: float | None) -> str:
@@ -150,9 +153,8 @@ def decide(
         DataError: If ``rate`` or ``confidence`` is not between 0 and 1, or takes more calibration images than there
             are.
     """
-    check_rate(rate)
-    if confidence is not None:
-        check_confidence(confidence)
+    rate = check_rate(rate)
+    confidence = None if confidence is None else check_confidence(confidence)
     n = len(scores)
     reached = alarms(n, rate, confidence)
     if reached < 1:
@@ -188,9 +190,8 @@ def decide_by_class(
         DataError: If ``rate`` or ``confidence`` is not between 0 and 1, or takes more calibration images of a class
             than there are; it names the class with the fewest.
     """
-    check_rate(rate)
-    if confidence is not None:
-        check_confidence(confidence)
+    rate = check_rate(rate)
+    confidence = None if confidence is None else check_confidence(confidence)
     counts = np.bincount(classes, minlength=len(names))
     fewest = int(counts.argmin())
     needed = images_needed(rate, confidence)

@@ -18,7 +18,7 @@ from oddsight import backbones, methods
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.bounds import check_number, check_seed
+from oddsight.bounds import LARGEST, check_number, check_seed, check_whole
 from oddsight.calibration import check_confidence, check_rate, decide
 from oddsight.datasets.collection import (
     Collection,
@@ -143,12 +143,15 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         chosen.require_libraries()
     elif work is not None or accelerator != "auto":
         raise OddsightError(f"{chosen.name} trains no network: leave work and accelerator out")
+    seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", -LARGEST)
+    false_alarm_rate = None if false_alarm_rate is None else check_rate(false_alarm_rate)
+    confidence = None if confidence is None else check_confidence(confidence)
+    _check_fraction(calibration_fraction)
     network = backbones.backbone(backbones.suited(chosen.reads, backbone))
     stages = tuple(network.default_layers(chosen.reads, chosen.stride) if layers is None else layers)
     extractor = Extractor(network, stages, (chosen.size or network.size) if size is None else size, chosen.reads)
     network.check_layers(extractor.layers)
     network.shapes(extractor.stages, extractor.size)
-    _check_settings(false_alarm_rate, confidence, calibration_fraction, seed)
     words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
@@ -195,12 +198,7 @@ def _adapted(network: Backbone) -> str:
     return str((read_adaptation(network.path) or {}).get("images_seen", ""))
 
 
-def _check_settings(rate: float | None, confidence: float | None, fraction: float | None, seed: int) -> None:
-    check_seed(seed)
-    if rate is not None:
-        check_rate(rate)
-    if confidence is not None:
-        check_confidence(confidence)
+def _check_fraction(fraction: float | None) -> None:
     if fraction is not None:
         check_number(fraction, "the calibration fraction")
     if fraction is not None and not 0 <= fraction < 1:
