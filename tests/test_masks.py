@@ -103,7 +103,10 @@ def test_what_is_ambiguous_is_refused_and_both_are_named(images, masks):
 
 
 NAMES = st.lists(
-    st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=6),
+    # A few letters, such as the dotless i, are not the same in upper case to Unicode either.
+    st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=6).filter(
+        lambda name: name.upper().casefold() == name.casefold()
+    ),
     min_size=1,
     max_size=8,
     unique_by=lambda name: unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()),

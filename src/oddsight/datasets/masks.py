@@ -111,7 +111,8 @@ def _composed(name: str) -> str:
 
 
 def _caseless(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    """A canonical caseless form (Unicode, section 3.13, D145)."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 _FORMS: tuple[Callable[[str], str], ...] = (str, _composed, _caseless)
