@@ -103,7 +103,10 @@ def test_what_is_ambiguous_is_refused_and_both_are_named(images, masks):
 
 
 NAMES = st.lists(
-    st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=6),
+    # A few letters, such as the dotless i, are not the same in upper case to Unicode either.
+    st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=6).filter(
+        lambda name: name.upper().casefold() == name.casefold()
+    ),
     min_size=1,
     max_size=8,
     unique_by=lambda name: unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()),
@@ -293,9 +296,9 @@ def test_what_is_suspicious_is_named(tmp_path):
         "without": ["a.png"],
         "unmatched": ["z.png"],
         "empty": ["empty.png"],
-        "full": ["full.png"],
-        "most": ["inverted.png"],
-        "shades": ["grey.jpg"],
+        "covering_all": ["full.png"],
+        "covering_most": ["inverted.png"],
+        "grey": ["grey.jpg"],
         "labels": ["labels.png"],
         "turned": [],
         "unsure": [],

@@ -182,8 +182,8 @@ def show_evaluation(found: Evaluation) -> None:
         rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
         rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
     masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
-    others = others_ignored(counts["ignored"])
-    console.print(f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images{masks}{others}")
+    images = f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images"
+    console.print(f"{images}{masks}{others_ignored(counts['ignored'])}")
     console.print(rows)
     if found.pixel is not None:
         console.print(f"pixel metrics: {_pixel_images(counts)}")

@@ -111,7 +111,8 @@ def _composed(name: str) -> str:
 
 
 def _caseless(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    """A canonical caseless form (Unicode, section 3.13, D145)."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 _FORMS: tuple[Callable[[str], str], ...] = (str, _composed, _caseless)
@@ -200,9 +201,9 @@ class MaskCoverage:
         without: Those of them that no mask matches.
         unmatched: Mask files that belong to no image.
         empty: Masks that mark nothing.
-        full: Masks that mark all of their image.
-        most: Other masks that mark more than half of it.
-        shades: Masks with shades of grey, of which at least half the maximum counts.
+        covering_all: Masks that mark all of their image.
+        covering_most: Other masks that mark more than half of it.
+        grey: Masks with shades of grey, of which at least half the maximum counts.
         labels: Masks with several values, of which all but zero count.
         turned: Masks that were turned as their images are.
         unsure: Masks of turned images of which sizes do not tell whether they are to be turned; they are not.
@@ -213,9 +214,9 @@ class MaskCoverage:
     without: tuple[str, ...]
     unmatched: tuple[str, ...]
     empty: tuple[str, ...]
-    full: tuple[str, ...]
-    most: tuple[str, ...]
-    shades: tuple[str, ...]
+    covering_all: tuple[str, ...]
+    covering_most: tuple[str, ...]
+    grey: tuple[str, ...]
     labels: tuple[str, ...]
     turned: tuple[str, ...]
     unsure: tuple[str, ...]
@@ -230,11 +231,11 @@ class MaskCoverage:
             ),
             ("Mask files that belong to no image", self.unmatched, "compare their names."),
             ("Masks that mark nothing", self.empty, "their images are left out of the pixel metrics."),
-            ("Masks that mark all of the image", self.full, "are they masks?"),
-            ("Masks that mark more than half of the image", self.most, "inverted? White marks the anomaly."),
+            ("Masks that mark all of the image", self.covering_all, "are they masks?"),
+            ("Masks that mark more than half of the image", self.covering_most, "inverted? White marks the anomaly."),
             (
                 "Masks with grey values (JPEG compression, soft edges)",
-                self.shades,
+                self.grey,
                 "pixels of at least half the maximum count as anomalous.",
             ),
             (
@@ -290,9 +291,9 @@ def summarize_masks(
         without=tuple(without),
         unmatched=tuple(map(str, unmatched)),
         empty=those(lambda look: look.share == 0),
-        full=those(lambda look: look.share == 1),
-        most=those(lambda look: 0.5 < look.share < 1),
-        shades=those(lambda look: look.values == "shades"),
+        covering_all=those(lambda look: look.share == 1),
+        covering_most=those(lambda look: 0.5 < look.share < 1),
+        grey=those(lambda look: look.values == "shades"),
         labels=those(lambda look: look.values == "labels"),
         turned=those(lambda look: look.fit == "stored"),
         unsure=those(lambda look: look.fit == "unsure"),

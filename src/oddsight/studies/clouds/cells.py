@@ -21,6 +21,7 @@ from oddsight.comparison.cells import scores_from_features, whole_file
 from oddsight.datasets.collection import ImageFile, Progress, silent
 from oddsight.datasets.grouping import NONE
 from oddsight.errors import DataError, ModelError
+from oddsight.files import write_bytes
 from oddsight.fitting import fit, versions
 from oddsight.model import Model
 from oddsight.networks.settings import Epoch
