@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from oddsight.decoding import limited, pixel_limit, reserve
-from oddsight.errors import ImageError
+from oddsight.errors import ImageError, OddsightError
 
 MAX_PIXELS = 2**27
 """The most pixels a picture may have, unless the caller sets another limit: 134,217,728, or 11,585 x 11,585.
@@ -280,7 +280,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int | None) -> Iterator[Im
 def _failures_named(name: str, max_pixels: int | None) -> Iterator[None]:
     try:
         yield
-    except ImageError:
+    except OddsightError:
         raise
     # Pillow's decoders raise nearly every built-in exception on damaged files.
     except Exception as error:
