@@ -99,7 +99,11 @@ class _Decoder:
                 raise ImageError(*value)
             if kind == "value":
                 return value
-            _take(value, name)
+            try:
+                _take(value, name)
+            except BaseException:  # it waits for an answer
+                self.end()
+                raise
             message, arrays = b"\n", []
 
     def end(self) -> None:

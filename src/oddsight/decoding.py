@@ -30,8 +30,11 @@ Outcome = TypeVar("Outcome")
 IMAGE_TIMEOUT = 30.0
 """Seconds that reading an image may take, and scoring it, unless another limit is set."""
 
-IMAGE_MEMORY = 1_700_000_000
+IMAGE_MEMORY = 1_740_000_000
 """Bytes that images may take together while they are read and in use, unless another limit is set."""
+
+_PROCESS = 40_000_000
+"""Bytes that a process that reads images takes besides these."""
 
 _CHEAP = 0.1
 """The share of the time limit within which a file is trusted to be read without being watched."""
@@ -154,7 +157,7 @@ def set_image_limits(*, timeout: float | None = None, memory: int | None = None)
     Args:
         timeout: Seconds that reading an image may take, and scoring it; 0 for as long as it takes. None leaves the
             limit as it is, which is 30 unless it was set.
-        memory: Bytes that all images being read and in use may take together, 1.7 GB unless it was set.
+        memory: Bytes that all images being read and in use may take together, 1.74 GB unless it was set.
 
     Raises:
         OddsightError: If a limit is negative or no number.
@@ -258,8 +261,7 @@ class _OtherRoom(Room):
         self._ask = ask
 
     def take(self, share: _Share, size: int, name: str) -> None:
-        # There, too, pixels are held, while they come in.
-        self._ask(size + size // 3, name)
+        self._ask(size + _PROCESS, name)
 
 
 _BYTES_PER_PIXEL = {

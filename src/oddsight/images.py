@@ -48,7 +48,7 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from oddsight.decoding import limited, pixel_limit, reserve, reserve_bytes
-from oddsight.errors import ImageError
+from oddsight.errors import ImageError, OddsightError
 from oddsight.mask_values import LOSSY_FORMATS, MaskPixels, MaskValues, marked_pixels, mask_values, strongest
 from oddsight.reading import AS_DECLARED, Reading
 from oddsight.tiff import Raster, is_tiff
@@ -444,7 +444,7 @@ def _read_whole(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDA
 def _failures_named(name: str, max_pixels: int | None) -> Iterator[None]:
     try:
         yield
-    except ImageError:
+    except OddsightError:
         raise
     # Pillow's decoders raise nearly every built-in exception on damaged files.
     except Exception as error:

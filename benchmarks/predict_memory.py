@@ -1,0 +1,71 @@
+"""How much memory ``oddsight predict`` takes by the shape of an image, each in a process of its own.
+
+    python benchmarks/predict_memory.py MODEL.onnx > benchmarks/predict_memory.csv
+
+Images are PNG files of zeros, three of a shape, so that two cores have one each. Peak memory is of the process and
+of those that it starts to read images.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from hostile_files import empty_png
+
+SHAPES = [
+    *((1, 1), (224, 224), (1, 1000), (1000, 1), (1, 65536), (65536, 1), (1, 1_000_000), (1_000_000, 1)),
+    *((16, 65536), (65536, 16), (500, 65536), (65536, 500), (2048, 65536), (65536, 2048)),
+    *((4000, 4000), (8000, 8000), (11_585, 11_585), (12_000, 12_000)),
+]
+COLOURS = {"grey": (0, 8), "RGB": (2, 8), "16-bit RGBA": (6, 16)}
+
+
+def peak_memory(process: subprocess.Popen[bytes]) -> float:
+    """Megabytes that a process and those it starts take at most, each at its own peak."""
+    peaks: dict[int, int] = {}
+    while process.poll() is None:
+        for identity in _family(process.pid):
+            with suppress(OSError, StopIteration):
+                status = Path(f"/proc/{identity}/status").read_text().splitlines()
+                peaks[identity] = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        time.sleep(0.005)
+    return sum(peaks.values()) / 1000
+
+
+def _family(parent: int) -> list[int]:
+    family = [parent]
+    for identity in family:
+        with suppress(OSError):
+            for task in Path(f"/proc/{identity}/task").iterdir():
+                family += map(int, (task / "children").read_text().split())
+    return family
+
+
+def main() -> None:
+    """Write the table to standard output."""
+    table = csv.writer(sys.stdout)
+    table.writerow(["width", "height", "pixels", "scored", "peak_mb"])
+    with tempfile.TemporaryDirectory() as temporary:
+        for width, height in SHAPES:
+            for name, (colour_type, depth) in COLOURS.items():
+                folder = Path(temporary, name, f"{width}x{height}")
+                folder.mkdir(parents=True)
+                for number in range(3):
+                    empty_png(folder / f"{number}.png", width, height, colour_type, depth)
+                command = [sys.executable, "-m", "oddsight", "predict", sys.argv[1], folder, "--json", folder / "lines"]
+                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                peak = peak_memory(process)
+                table.writerow([width, height, name, process.returncode == 0, f"{peak:.0f}"])
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

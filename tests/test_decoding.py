@@ -1,0 +1,318 @@
+"""Limits of reading images: memory that they share, and time that each may take."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hostile_files import empty_png, jpeg_of_exif_blocks, jpeg_of_scans, noise_jpeg, tiff_of_pages
+from oddsight import decoder_process, decoding, images
+from oddsight.decoding import bytes_to_decode, memory_for_images, set_image_limits
+from oddsight.errors import ImageError, MemoryBudgetError, OddsightError
+from oddsight.images import MAX_SIDE, read_header, read_image, read_image_bytes, read_mask, read_picture
+from oddsight.parallel import ordered_map
+from oddsight.structure import seconds_to_read
+from picture_files import RGB, save
+
+
+@pytest.fixture(autouse=True)
+def usual_limits():
+    yield
+    set_image_limits(timeout=decoding.IMAGE_TIMEOUT, memory=decoding.IMAGE_MEMORY)
+
+
+@pytest.fixture
+def all_watched(monkeypatch):
+    """Every image is read by a process of its own."""
+    monkeypatch.setattr(decoding, "_CHEAP", -1.0)
+
+
+def need(path):
+    with Image.open(path) as image:
+        return bytes_to_decode(image)
+
+
+# Memory
+
+
+def test_as_many_images_are_decoded_at_once_as_fit(tmp_path, monkeypatch):
+    paths = [save(RGB, tmp_path / f"{number}.png") for number in range(12)]
+    convert, lock, under_way, most = images._rgb, threading.Lock(), [0], [0]
+
+    def watched(image, name):
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        time.sleep(0.01)
+        with lock:
+            under_way[0] -= 1
+        return convert(image, name)
+
+    monkeypatch.setattr(images, "_rgb", watched)
+    for together in (1, 2, 3):
+        most[0] = 0
+        with memory_for_images(together * need(paths[0])):
+            assert all(
+                np.array_equal(one, RGB) for one in ordered_map(lambda p: read_image(p).copy(), paths, workers=8)
+            )
+        assert most[0] <= together
+
+
+def test_an_image_that_never_fits_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = save(RGB, tmp_path / "a.png")
+    monkeypatch.setattr(images, "_rgb", lambda *_: pytest.fail("it was decoded"))
+    with memory_for_images(need(path) - 1), pytest.raises(ImageError, match="--memory"):
+        read_image(path)
+    with memory_for_images(need(path) - 1, final=True), pytest.raises(MemoryBudgetError, match=r"a\.png.*--memory"):
+        read_image(path)
+
+
+def test_memory_is_held_until_the_pixels_are_gone(tmp_path):
+    path = save(RGB, tmp_path / "a.png")
+    with memory_for_images(10 * need(path)) as room:
+        pixels = read_image(path)
+        assert sum(room._taken.values()) >= pixels.nbytes
+        view = pixels[1:]
+        del pixels
+        assert room._taken
+        del view
+        gc.collect()
+        assert not room._taken
+        with pytest.raises(ImageError):
+            read_image(tmp_path / "missing.png")
+        assert not room._taken
+        assert room.largest == need(path)
+
+
+def test_a_thread_that_keeps_its_pixels_does_not_wait_for_itself(tmp_path):
+    path = save(RGB, tmp_path / "a.png")
+    with memory_for_images(need(path)):
+        kept = [read_image(path) for _ in range(5)]
+        assert len(kept) == 5
+
+
+def test_threads_that_keep_their_pixels_do_not_wait_for_each_other(tmp_path):
+    path = save(RGB, tmp_path / "a.png")
+
+    def two(_):
+        first = read_image(path)
+        return np.array_equal(first, read_image(path))
+
+    with memory_for_images(need(path)), ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(two, range(12)))
+
+
+def test_more_memory_admits_more_pixels(tmp_path, monkeypatch):
+    path = save(RGB, tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 10)
+    with pytest.raises(ImageError, match="more than the limit of 10"):
+        read_image(path, max_pixels=10)
+    with memory_for_images(decoding.IMAGE_MEMORY * 2):
+        assert read_image(path, max_pixels=10).shape == RGB.shape
+        with pytest.raises(ImageError, match="more than the limit of 9"):  # which is the caller's own
+            read_image(path, max_pixels=9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "options", "least"),
+    [
+        ("RGB", "png", {}, 10),
+        ("RGBA", "png", {}, 18),
+        ("P", "png", {"transparency": 1}, 15),
+        ("L", "png", {}, 11),
+        ("I;16", "png", {}, 13.1),
+        ("RGB", "jpg", {}, 10.1),
+        ("RGB", "jpg", {"progressive": True}, 16),
+        ("CMYK", "jpg", {}, 14.1),
+        ("RGB", "webp", {}, 18.1),
+        ("RGBA", "webp", {}, 26.9),
+        ("RGB", "tif", {}, 10),
+        ("RGBA", "tif", {}, 18.1),
+        ("CMYK", "tif", {}, 14.1),
+        ("RGB", "bmp", {}, 10),
+        ("RGB", "ppm", {}, 10),
+        ("P", "gif", {}, 11),
+    ],
+)
+def test_a_format_counts_for_what_was_measured(tmp_path, mode, suffix, options, least):
+    """The numbers are those of benchmarks/decoding_memory.csv."""
+    image = Image.new(mode, (100, 50))
+    image.save(tmp_path / f"a.{suffix}", **options)
+    assert need(tmp_path / f"a.{suffix}") >= 5000 * least
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, MAX_SIDE + 1), (MAX_SIDE + 1, 1)])
+def test_a_long_image_is_refused_and_can_be_cut(tmp_path, width, height):
+    path = empty_png(tmp_path / "long.png", width, height)
+    with pytest.raises(ImageError, match="--tile"):
+        read_image(path)
+    with pytest.raises(ImageError, match="--tile"):
+        read_image_bytes(path.read_bytes(), "long")
+    assert read_picture(path).size == (width, height)
+
+
+_PEAK = """
+import sys
+import numpy as np
+from oddsight.graphs.preprocessing import preprocessing
+from oddsight.graphs.running import run, session
+from oddsight.images import read_image
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+loaded = session(preprocessing(224).SerializeToString(), threads=1)
+run(loaded, {"image": np.zeros((1, 300, 300, 3), np.uint8)}, "warm")
+for path in sys.argv[1:]:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = peak()
+    run(loaded, {"image": read_image(path)[None]}, path)
+    print(1024 * (peak() - before))
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="takes Linux's peak memory")
+def test_reading_and_resizing_takes_no_more_than_was_reserved(tmp_path):
+    shapes = [(1, MAX_SIDE), (MAX_SIDE, 1), (30_000, 3), (1000, 1000), (40, 20_000)]
+    paths = [empty_png(tmp_path / f"{w}x{h}.png", w, h, kind, 8) for w, h in shapes for kind in (2, 6)]
+    done = subprocess.run([sys.executable, "-c", _PEAK, *paths], capture_output=True, text=True, check=True)
+    for path, peak in zip(paths, done.stdout.splitlines(), strict=True):
+        assert int(peak) <= need(path) + 4_000_000, path.name
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    ("make", "read"),
+    [
+        (lambda path: jpeg_of_scans(path, 300_000), read_image),
+        (lambda path: jpeg_of_scans(path, 300_000), read_mask),
+        (lambda path: jpeg_of_scans(path, 300_000), read_picture),
+        (lambda path: jpeg_of_scans(path, 300_000), lambda path: read_image_bytes(path.read_bytes(), str(path))),
+        (lambda path: jpeg_of_exif_blocks(path, 1_500), read_header),
+        (lambda path: tiff_of_pages(path, 600_000), read_header),
+    ],
+    ids=["scans", "mask", "picture", "bytes", "exif", "pages"],
+)
+def test_reading_ends_in_time(tmp_path, make, read):
+    """Each would take minutes or hours."""
+    path = make(tmp_path / "hostile")
+    set_image_limits(timeout=1)
+    with pytest.raises(ImageError, match="more than 1 seconds"):
+        read(path)
+
+
+def test_others_are_read_after_one_was_ended(tmp_path, all_watched):
+    path, good = jpeg_of_scans(tmp_path / "hostile.jpg", 200_000), save(RGB, tmp_path / "good.png")
+    set_image_limits(timeout=1)
+    with pytest.raises(ImageError):
+        read_image(path)
+    set_image_limits(timeout=60)
+    assert np.array_equal(read_image(good), RGB)
+
+
+def test_a_process_reads_as_this_one_does(tmp_path, all_watched):
+    turned = save(RGB, tmp_path / "turned.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0")
+    paths = [save(RGB, tmp_path / "a.png"), turned, save(RGB[..., 0], tmp_path / "é 猫.tif")]
+    set_image_limits(timeout=60)
+    there = [(read_image(p), read_mask(p), read_header(p), np.asarray(read_picture(p))) for p in paths]
+    with pytest.raises(ImageError) as there_missing:
+        read_image(tmp_path / "missing")
+    set_image_limits(timeout=0)
+    for path, (pixels, mask, header, picture) in zip(paths, there, strict=True):
+        assert np.array_equal(pixels, read_image(path))
+        assert pixels.flags.writeable
+        assert np.array_equal(mask, read_mask(path))
+        assert header == read_header(path)
+        assert np.array_equal(picture, pixels)
+    with pytest.raises(ImageError) as here_missing:
+        read_image(tmp_path / "missing")
+    assert str(there_missing.value) == str(here_missing.value)
+
+
+def test_a_process_keeps_the_budget_of_this_one(tmp_path, all_watched):
+    path = save(RGB, tmp_path / "a.png")
+    set_image_limits(timeout=60)
+    with memory_for_images(need(path) // 2), pytest.raises(ImageError, match="--memory"):
+        read_image(path)
+    with memory_for_images(decoding.IMAGE_MEMORY) as room:
+        other = save(RGB[::-1].copy(), tmp_path / "b.png")
+        assert np.array_equal(read_image(other), RGB[::-1])
+        assert room.largest == need(path) + decoding._PROCESS
+
+
+def test_a_process_that_breaks_down_is_one_error(tmp_path, all_watched):
+    path = save(RGB, tmp_path / "a.png")
+    set_image_limits(timeout=60)
+    read_image(path)
+    for decoder in decoder_process._idle:
+        decoder._process.kill()
+        decoder._process.wait()
+    assert np.array_equal(read_image(path), RGB)  # by another one
+
+
+def test_processes_end_with_the_program(tmp_path):
+    path = save(RGB, tmp_path / "a.png")
+    script = (
+        "import sys; from oddsight import decoding, decoder_process; from oddsight.images import read_image; "
+        "decoding._CHEAP = -1.0; read_image(sys.argv[1]); print(decoder_process._idle[0]._process.pid)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_limits_are_numbers(seconds):
+    with pytest.raises(OddsightError):
+        set_image_limits(timeout=seconds)
+    with pytest.raises(OddsightError):
+        set_image_limits(memory=0)
+
+
+# Structure
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "ppm", "webp"])
+def test_usual_files_are_read_without_a_process(tmp_path, suffix):
+    path = save(np.zeros((600, 800, 3), np.uint8), tmp_path / f"a.{suffix}")
+    assert seconds_to_read(path) < 0.5
+    assert seconds_to_read(path.read_bytes()) == seconds_to_read(path)
+
+
+def test_a_photograph_is_read_without_a_process(tmp_path):
+    assert seconds_to_read(noise_jpeg(tmp_path / "a.jpg", 1500)) < decoding.IMAGE_TIMEOUT * decoding._CHEAP
+    assert seconds_to_read(noise_jpeg(tmp_path / "b.jpg", 1000, progressive=True)) < decoding.IMAGE_TIMEOUT / 10
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "ppm", "webp"])
+def test_files_cut_short_anywhere_are_judged(tmp_path, suffix):
+    path = save(RGB, tmp_path / f"a.{suffix}")
+    content = path.read_bytes()
+    for length in range(len(content)):
+        assert seconds_to_read(content[:length]) >= 0
+
+
+def test_a_tiff_whose_pages_go_in_a_circle_is_no_trouble(tmp_path):
+    content = bytearray(tiff_of_pages(tmp_path / "a.tif", 2).read_bytes())
+    page = 2 + 9 * 12 + 4
+    content[12 + 2 * page - 4 : 12 + 2 * page] = (12).to_bytes(4, "little")
+    assert seconds_to_read(bytes(content)) > 0
+
+
+def test_what_is_no_image_takes_no_time(tmp_path):
+    (tmp_path / "text").write_text("hello")
+    for path in (tmp_path, tmp_path / "missing", tmp_path / "text", "a\0b"):
+        assert seconds_to_read(path) == 0
