@@ -175,7 +175,15 @@ class Raster:
 
     def _convert(self, key: tuple[int, int], colours: Colours) -> _Part:
         values = self._piece(*key, colours.samples)
-        return colours.rgb(values), colours.holds_data(values) if self.leaves_out else None
+        pixels = np.empty((*values.shape[:2], 3), np.uint8)
+        valid = np.empty(values.shape[:2], bool) if self.leaves_out else None
+        # Some rows at a time, since what is computed on the way takes several times as much memory.
+        for top in range(0, len(values), _ROWS):
+            block = slice(top, top + _ROWS)
+            pixels[block] = colours.rgb(values[block])
+            if valid is not None:
+                valid[block] = colours.holds_data(values[block])
+        return pixels, valid
 
     def _values(
         self, top: int, bottom: int, samples: Sequence[int]
