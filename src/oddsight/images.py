@@ -218,7 +218,7 @@ def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS)
         if is_tiff(content):
             return _read_raster(Raster(content, name=name), max_pixels)[0]
         image = _identified(io.BytesIO(content), name)
-        _admit(image, max_pixels, name)
+        _admit(image, name, max_pixels)
         return _rgb(image, name)
 
 
@@ -264,7 +264,7 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None)
     """
     raster = _tiff_of(path)
     if raster is not None:
-        _admit(raster, MAX_PIXELS, raster.path)
+        _admit(raster, raster.path, MAX_PIXELS)
         return _of_size(raster.marks(), size, raster.path)
     with _opened(path, MAX_PIXELS) as image:
         _load(image)
@@ -294,9 +294,7 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     raster = _tiff_of(path)
     if raster is not None:
         bits = max(raster.page.bits)
-        return ImageHeader(
-            raster.path, raster.width, raster.height, raster.page.mode, bits, "TIFF", raster.count_pages()
-        )
+        return ImageHeader(raster.path, raster.width, raster.height, raster.mode, bits, "TIFF", raster.count_pages())
     with _opened(path, None) as image:
         # The base class's method, because PNG's own one decodes the picture in search of a late EXIF block.
         orientation = _orientation(lambda: Image.Image.getexif(image))
@@ -332,7 +330,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int | None) -> Iterator[Im
         with Path(name).open("rb") as file:
             image = _identified(file, name)
             if max_pixels is not None:
-                _admit(image, max_pixels, name)
+                _admit(image, name, max_pixels)
             yield image
 
 
@@ -353,7 +351,7 @@ def _unread_tiff(image: Image.Image, name: str) -> Raster | None:
 
 
 def _read_raster(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    _admit(raster, max_pixels, raster.path)
+    _admit(raster, raster.path, max_pixels)
     return raster.read()
 
 
@@ -438,10 +436,11 @@ def _jpeg_xl(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     return image
 
 
-def _admit(image: ImageFile.ImageFile | Raster, max_pixels: int, name: str) -> None:
+def _admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int) -> None:
     """Refuse a picture that is too large to decode."""
-    if image.width * image.height > max_pixels:
-        raise ImageError(name, f"{image.width:,} x {image.height:,} pixels are more than the limit of {max_pixels:,}")
+    width, height = image.width, image.height
+    if width * height > max_pixels:
+        raise ImageError(name, f"{width:,} x {height:,} pixels are more than the limit of {max_pixels:,}")
 
 
 def _rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:

@@ -44,7 +44,11 @@ class Raster:
         reading: How it is read.
         width: In pixels, upright.
         height: In pixels, upright.
+        format: As Pillow's images have it.
+        info: Likewise, and empty.
     """
+
+    format = "TIFF"
 
     def __init__(
         self, source: str | os.PathLike[str] | bytes, reading: Reading = AS_DECLARED, *, name: str | None = None
@@ -74,7 +78,13 @@ class Raster:
         turned = self.page.orientation >= 5
         self.width = self.page.height if turned else self.page.width
         self.height = self.page.width if turned else self.page.height
+        self.info: dict[str, Any] = {}
         self._decoded: dict[tuple[int, int], _Part] = {}
+
+    @property
+    def mode(self) -> str:
+        """What Pillow calls such pixels, see :attr:`Page.mode`."""
+        return self.page.mode
 
     @property
     def leaves_out(self) -> bool:
