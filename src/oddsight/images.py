@@ -222,7 +222,7 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     name = os.fsdecode(path)
     raster = open_raster(path)
     if raster is not None:
-        _admit(raster, max_pixels, name)
+        _admit(raster, name, max_pixels)
         return Image.fromarray(raster.read()[0])
     with _opened(path, max_pixels) as image:
         _load(image)
@@ -245,7 +245,7 @@ def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS)
             return _read_whole(Raster(content, name=name), max_pixels)[0]
         image = _identified(io.BytesIO(content), name)
         check_sides(image.width, image.height, name)
-        _admit(image, max_pixels, name)
+        _admit(image, name, max_pixels)
         return _rgb(image, name)
 
 
@@ -328,7 +328,7 @@ def _mask_part(path: Path, size: tuple[int, int] | None, turn: int) -> MaskPixel
     name = os.fsdecode(path)
     raster = _tiff_of(path)
     if raster is not None:
-        _admit(raster, MAX_PIXELS, name)
+        _admit(raster, name, MAX_PIXELS)
         lossy, orientation = raster.page.lossy, raster.page.orientation
         values = strongest(*raster.read_samples())
     else:
@@ -372,9 +372,7 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     raster = _tiff_of(path)
     if raster is not None:
         bits = max(raster.page.bits)
-        return ImageHeader(
-            raster.path, raster.width, raster.height, raster.page.mode, bits, "TIFF", raster.count_pages()
-        )
+        return ImageHeader(raster.path, raster.width, raster.height, raster.mode, bits, "TIFF", raster.count_pages())
     with _opened(path, None) as image:
         # The base class's method, because PNG's own one decodes the picture in search of a late EXIF block.
         orientation = _orientation(lambda: Image.Image.getexif(image))
@@ -410,7 +408,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int | None) -> Iterator[Im
         with Path(name).open("rb") as file:
             image = _identified(file, name)
             if max_pixels is not None:
-                _admit(image, max_pixels, name)
+                _admit(image, name, max_pixels)
             yield image
 
 
@@ -436,7 +434,7 @@ def _unread_tiff(image: Image.Image, name: str) -> Raster | None:
 
 def _read_whole(raster: Raster, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     check_sides(raster.width, raster.height, raster.path)
-    _admit(raster, max_pixels, raster.path)
+    _admit(raster, raster.path, max_pixels)
     return raster.read()
 
 
@@ -521,7 +519,7 @@ def _jpeg_xl(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     return image
 
 
-def _admit(image: ImageFile.ImageFile | Raster, max_pixels: int, name: str) -> None:
+def _admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int) -> None:
     """Refuse a picture that is too large to decode."""
     max_pixels = pixel_limit(max_pixels, MAX_PIXELS)
     if image.width * image.height > max_pixels:

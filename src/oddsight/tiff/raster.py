@@ -46,7 +46,11 @@ class Raster:
         reading: How it is read.
         width: In pixels, upright.
         height: In pixels, upright.
+        format: As Pillow's images have it.
+        info: Likewise, and empty.
     """
+
+    format = "TIFF"
 
     def __init__(
         self, source: str | os.PathLike[str] | bytes, reading: Reading = AS_DECLARED, *, name: str | None = None
@@ -76,7 +80,13 @@ class Raster:
         turned = self.page.orientation >= 5
         self.width = self.page.height if turned else self.page.width
         self.height = self.page.width if turned else self.page.height
+        self.info: dict[str, Any] = {}
         self._decoded: dict[tuple[int, int], _Part] = {}
+
+    @property
+    def mode(self) -> str:
+        """What Pillow calls such pixels, see :attr:`Page.mode`."""
+        return self.page.mode
 
     @property
     def leaves_out(self) -> bool:
@@ -192,7 +202,15 @@ class Raster:
 
     def _convert(self, key: tuple[int, int], colours: Colours) -> _Part:
         values = self._piece(*key, colours.samples)
-        return colours.rgb(values), colours.holds_data(values) if self.leaves_out else None
+        pixels = np.empty((*values.shape[:2], 3), np.uint8)
+        valid = np.empty(values.shape[:2], bool) if self.leaves_out else None
+        # Some rows at a time, since what is computed on the way takes several times as much memory.
+        for top in range(0, len(values), _ROWS):
+            block = slice(top, top + _ROWS)
+            pixels[block] = colours.rgb(values[block])
+            if valid is not None:
+                valid[block] = colours.holds_data(values[block])
+        return pixels, valid
 
     def _values(
         self, top: int, bottom: int, samples: Sequence[int]
