@@ -4,8 +4,7 @@
 
 For ``n`` calibration images (or groups) and a rate: between which values the true rate lies in 95 of 100 draws of the
 images, without a confidence and with one of 95 %. ``seen`` columns are from 10,000 simulated draws of normal scores:
-the mean of the true rate, and in which share of draws it is above the rate asked for. Empty where it cannot
-be promised.
+the mean of the true rate, and in which share of draws it is above the one asked for. Empty where no threshold can be.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ the distance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,8 +24,14 @@ SEPARATION = 1.5
 """How many times farther than from each other near copies are from any other image."""
 
 _MARGIN = 2
+_INNER = slice(_MARGIN, SIDE - _MARGIN)
+_SHIFTS = [(down, right) for down in range(-3, 4) for right in range(-3, 4)]
+"""In half pixels."""
+
 _NEIGHBOURS = 8
-_WORTH_A_LOOK = 0.5
+_WORTH_A_LOOK, _WORTH_A_CLOSER_LOOK = 0.5, 0.6
+"""Correlations; those of less than 0.775 have no part in a group, nor stand in the way of one."""
+
 _ROWS = 1024
 _PAIRS = 4096
 
@@ -101,42 +107,58 @@ def _pairs_worth_a_look(grey: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 
 def _correlations(grey: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Of each pair, at the best shift of its second image ``[m]``."""
-    inner = slice(_MARGIN, SIDE - _MARGIN)
-    mean = _mean(grey)[inner, inner]
+    """Of each pair, at the best shift of its second image ``[m]``; by half pixels only where whole ones come close."""
+    mean = _mean(grey)[_INNER, _INNER]
     mean = mean - mean.mean()
     best = np.full(len(pairs), -1, np.float32)
     for start in range(0, len(pairs), _PAIRS):
-        first, second = pairs[start : start + _PAIRS].T
-        ones = _standard(grey[first])[:, inner, inner]
-        ones -= ones.mean((1, 2), keepdims=True)
-        ones /= np.maximum(ones.std((1, 2), keepdims=True), 1e-6)
-        ones -= mean
-        ones /= np.maximum(np.sqrt(np.square(ones).sum((1, 2), keepdims=True)), 1e-6)
-        share = np.einsum("nij,ij->n", ones, mean)
-        for others in _shifted(_standard(grey[second])):
-            # The correlation with (others / deviation - mean), of which only products with ``others`` change.
-            count = mean.size
-            centre = others.mean((1, 2))
-            power = np.einsum("nij,nij->n", others, others) / count - centre**2
-            deviation = np.sqrt(np.maximum(power, 1e-12))
-            product = np.einsum("nij,nij->n", ones, others) / deviation - share
-            length = count - 2 * np.einsum("nij,ij->n", others, mean) / deviation + np.square(mean).sum()
-            value = product / np.sqrt(np.maximum(length, 1e-6))
-            np.maximum(best[start : start + _PAIRS], value, out=best[start : start + _PAIRS])
+        some = pairs[start : start + _PAIRS]
+        values = _at_best_shift(grey, some, mean, [shift for shift in _SHIFTS if _is_whole(shift)])
+        close = np.flatnonzero(values >= _WORTH_A_CLOSER_LOOK)
+        halves = [shift for shift in _SHIFTS if not _is_whole(shift)]
+        values[close] = np.maximum(values[close], _at_best_shift(grey, some[close], mean, halves))
+        best[start : start + _PAIRS] = values
     return best
 
 
-def _shifted(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """The inner part at each shift of up to one and a half pixels, in steps of a half."""
+def _is_whole(shift: tuple[int, int]) -> bool:
+    return shift[0] % 2 == shift[1] % 2 == 0
+
+
+def _at_best_shift(
+    grey: NDArray[np.uint8], pairs: NDArray[np.intp], mean: NDArray[np.float32], shifts: Sequence[tuple[int, int]]
+) -> NDArray[np.float32]:
+    """Correlations ``[m]`` of pairs without the mean of all images ``[28, 28]``; shifts are in half pixels."""
+    best = np.full(len(pairs), -1, np.float32)
+    first, second = pairs.T
+    ones = _standard(grey[first])[:, _INNER, _INNER]
+    ones -= ones.mean((1, 2), keepdims=True)
+    ones /= np.maximum(ones.std((1, 2), keepdims=True), 1e-6)
+    ones -= mean
+    ones /= np.maximum(np.sqrt(np.square(ones).sum((1, 2), keepdims=True)), 1e-6)
+    share, count = np.einsum("nij,ij->n", ones, mean), mean.size
+    fine = _finer(_standard(grey[second]))
+    length = 2 * (SIDE - 2 * _MARGIN)
+    for down, right in shifts:
+        top, left = 2 * _MARGIN + down, 2 * _MARGIN + right
+        others = fine[:, top : top + length : 2, left : left + length : 2]
+        # The correlation with (others - centre) / deviation - mean, of which only products with ``others`` change.
+        centre = others.mean((1, 2))
+        power = np.einsum("nij,nij->n", others, others) / count - centre**2
+        deviation = np.sqrt(np.maximum(power, 1e-12))
+        product = np.einsum("nij,nij->n", ones, others) / deviation - share
+        square = count - 2 * np.einsum("nij,ij->n", others, mean) / deviation + np.square(mean).sum()
+        np.maximum(best, product / np.sqrt(np.maximum(square, 1e-6)), out=best)
+    return best
+
+
+def _finer(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With a value between each two neighbours, ``[n, 63, 63]``."""
     fine = np.empty((len(images), 2 * SIDE - 1, 2 * SIDE - 1), np.float32)
     fine[:, ::2, ::2] = images
     fine[:, 1::2, ::2] = (images[:, 1:] + images[:, :-1]) / 2
     fine[:, :, 1::2] = (fine[:, :, 2::2] + fine[:, :, :-2:2]) / 2
-    length = 2 * (SIDE - 2 * _MARGIN)
-    for down in range(1, 8):
-        for right in range(1, 8):
-            yield fine[:, down : down + length : 2, right : right + length : 2]
+    return fine
 
 
 @dataclass

@@ -99,7 +99,9 @@ class Raster:
         pixels, decoded = self.page.width * self.page.height, self._high * self._wide
         sample = sample_type(self.page).itemsize
         copies = 2 if self.page.orientation == 1 else 4
-        return pixels * (3 * copies + self.leaves_out) + decoded * (2 * self.page.samples * sample + _CONVERTED)
+        converted = min(decoded, _ROWS * self._wide)
+        parts = decoded * (2 * self.page.samples * sample + 3) + converted * _CONVERTED
+        return pixels * (3 * copies + self.leaves_out) + parts
 
     def check(self) -> None:
         """Refuse what cannot become RGB by this reading.
