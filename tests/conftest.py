@@ -43,8 +43,6 @@ def normal_folder(tmp_path_factory):
 
 
 def pytest_itemcollected(item):
-    """Skip on Windows what it has not, and keep tests that share a fitted model in one process of pytest-xdist."""
+    """Skip on Windows what it has not."""
     if os.name == "nt" and item.get_closest_marker("posix"):
         item.add_marker(pytest.mark.skip(reason="needs what Windows does not have"))
-    method = item.callspec.params.get("method", "") if hasattr(item, "callspec") else ""
-    item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {method}"))

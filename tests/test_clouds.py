@@ -325,6 +325,7 @@ def test_a_folder_that_holds_no_classes(tmp_path):
         read_scenes(tmp_path / "gone", tmp_path / "work")
 
 
+@pytest.mark.slow
 def test_masks_and_severities_become_sections_and_tables(data, tmp_path, monkeypatch):
     monkeypatch.setattr("oddsight.fit", lambda *_, **__: tiny_model(np.linspace(0, 1, 19, dtype=np.float32), rate=0.05))
     for number in range(8):
