@@ -26,6 +26,9 @@ from oddsight.studies.clouds.scenes import read_scenes
 from oddsight.studies.clouds.thresholds import three_ways
 from tiny_model import tiny_model
 
+pytestmark = pytest.mark.slow
+"""The study runs once for all of them, and that takes longer than the rest of the quick suite."""
+
 COUNTS = {"cloudy": 60, "sand": 50, "sea": 44}
 
 
@@ -325,7 +328,6 @@ def test_a_folder_that_holds_no_classes(tmp_path):
         read_scenes(tmp_path / "gone", tmp_path / "work")
 
 
-@pytest.mark.slow
 def test_masks_and_severities_become_sections_and_tables(data, tmp_path, monkeypatch):
     monkeypatch.setattr("oddsight.fit", lambda *_, **__: tiny_model(np.linspace(0, 1, 19, dtype=np.float32), rate=0.05))
     for number in range(8):
