@@ -2,9 +2,9 @@ PYTHON ?= python3
 # Windows, with GNU make and a shell from Git: where an environment keeps its programs.
 BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# As many processes as there are cores; tests that share a fitted model stay in one of them.
+# As many processes as there are cores; tests of one file, which share fitted models, stay in one of them.
 WORKERS ?= 2
-PYTEST = -m pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST = -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: demo test test-fast test-core test-train lint wheel bench clean
 

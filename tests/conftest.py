@@ -44,11 +44,7 @@ def normal_folder(tmp_path_factory):
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Skip on Windows what it has not, and keep tests that share a fitted model in one process of pytest-xdist."""
-    for item in items:
-        if os.name == "nt" and item.get_closest_marker("posix"):
-            item.add_marker(pytest.mark.skip(reason="needs what Windows does not have"))
-        method = item.callspec.params.get("method", "") if hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {method}"))
+def pytest_itemcollected(item):
+    """Skip on Windows what it has not."""
+    if os.name == "nt" and item.get_closest_marker("posix"):
+        item.add_marker(pytest.mark.skip(reason="needs what Windows does not have"))

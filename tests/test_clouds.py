@@ -26,6 +26,9 @@ from oddsight.studies.clouds.scenes import read_scenes
 from oddsight.studies.clouds.thresholds import three_ways
 from tiny_model import tiny_model
 
+pytestmark = pytest.mark.slow
+"""The study runs once for all of them, and that takes longer than the rest of the quick suite."""
+
 COUNTS = {"cloudy": 60, "sand": 50, "sea": 44}
 
 

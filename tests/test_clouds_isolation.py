@@ -29,6 +29,9 @@ from oddsight.studies.store import keep, state_of, taken
 from textures import texture
 from tiny_model import tiny_model
 
+pytestmark = pytest.mark.slow
+"""The study runs once for all of them, and that takes longer than the rest of the quick suite."""
+
 SIDE = 96
 RATED = dict.fromkeys(RULES, 0.05)
 

@@ -27,6 +27,9 @@ from oddsight.synthesis import synthesize
 from textures import texture
 from tiny_model import tiny_model
 
+pytestmark = pytest.mark.slow
+"""The study runs once for all of them, and that takes longer than the rest of the quick suite."""
+
 DEPTHS = (0.05, 0.4, 3.0)
 
 

@@ -529,6 +529,7 @@ def shallow(fitted):
     return Fitted(fitted.folder, ["stage2"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [*scores.names(), "energy+vim+one-class:knn"])
 def test_every_score_makes_a_working_file(shallow, score, pictures):
     model = shallow.model(score)

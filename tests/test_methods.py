@@ -368,6 +368,7 @@ def test_sampling_takes_the_memory_it_says(images):
     assert peak_of(lambda: sample(features, 1500, 0)) <= sample_bytes((20, 12, 12), images, 1500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*VECTOR_METHODS, *PATCH_METHODS])
 def test_learning_takes_no_more_than_it_says_for_any_number_of_images(name):
     random = np.random.default_rng(0)

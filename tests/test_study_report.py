@@ -91,6 +91,7 @@ def folder(study, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_classification_is_what_the_metrics_say(study, folder):
     rows = table(folder, "classification.csv")
     assert [(row["run"], row["seed"]) for row in rows] == [("textbook", "0"), ("compact", "0"), ("compact", "1")]
@@ -118,6 +119,7 @@ def test_classification_is_what_the_metrics_say(study, folder):
         assert float(row["ece"]) != float(row["ece_scaled"])
 
 
+@pytest.mark.slow
 def test_classes_and_confusions_are_those_of_the_runs(study, folder):
     names, run = study.data.classes, study.runs[-1]
     own = [row for row in table(folder, "per_class.csv") if (row["run"], row["seed"]) == ("compact", "1")]
@@ -138,6 +140,7 @@ def test_classes_and_confusions_are_those_of_the_runs(study, folder):
     }
 
 
+@pytest.mark.slow
 def test_scores_are_what_the_metrics_say(study, folder):
     rows = table(folder, "ood.csv")
     assert len(rows) == 3 * 2 * 2
@@ -251,6 +254,7 @@ def test_markdown_says_the_same_and_refers_to_files_that_are_there(study, folder
     assert all(len(set(each)) == 1 for each in widths)
 
 
+@pytest.mark.slow
 def test_same_study_same_bytes(study, folder, tmp_path):
     write_study(study, tmp_path)
     for path in folder.rglob("*"):
@@ -399,6 +403,7 @@ _NO_UNKNOWNS = {"sets": (), "curves": 1, "runs": (("textbook", 0), ("probe", 0))
 _LEAST = {"sets": (("noise", False, 1),), "names": ("a", "b"), "runs": (("compact", 0),), "curves": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [_NO_UNKNOWNS, _LEAST], ids=["no unknowns", "two classes and one image"])
 def test_small_studies_have_pages_with_charts(changes, tmp_path):
     check_page(made_up_study(**changes), tmp_path)
