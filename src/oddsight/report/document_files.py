@@ -31,7 +31,7 @@ def write_document(document: Document, tables: Mapping[str, bytes], folder: Path
     contents |= tables
     contents["report.md"] = markdown(document, _FIGURES).encode("utf-8", "replace")
     contents["report.html"] = page.encode("utf-8", "replace")
-    make_folder(folder / _FIGURES)
+    make_folder(folder / _FIGURES, follow_links=False)
     for name, content in contents.items():
         write_bytes(folder / name, content, follow_links=False)
     return [folder / name for name in reversed(contents) if not name.startswith(_FIGURES)]
