@@ -15,7 +15,15 @@ import pytest
 from cli_files import command, environment, heed_signals, many_links, run, start, strict_json
 from oddsight import files
 from oddsight.errors import OddsightError
-from oddsight.files import atomic_folder, atomic_write, check_writable, lock_folder, remove_dead_parts, write_bytes
+from oddsight.files import (
+    atomic_folder,
+    atomic_write,
+    check_writable,
+    lock_folder,
+    make_folder,
+    remove_dead_parts,
+    write_bytes,
+)
 from textures import write_textures
 from tiny_model import tiny_model
 
@@ -191,6 +199,16 @@ def test_links_stay_where_a_user_names_them_and_go_in_folders_of_results(tmp_pat
     write_bytes(link, b"own", follow_links=False)
     assert not link.is_symlink()
     assert (link.read_bytes(), target.read_bytes()) == (b"own", b"new")
+
+
+def test_folders_inside_folders_of_results_are_no_links(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "figures").symlink_to(tmp_path / "elsewhere")
+    make_folder(tmp_path / "figures")
+    with pytest.raises(OddsightError, match="it is a link to elsewhere"):
+        make_folder(tmp_path / "figures", follow_links=False)
+    make_folder(tmp_path / "new", follow_links=False)
+    assert (tmp_path / "new").is_dir()
 
 
 def test_an_error_leaves_what_was_there(tmp_path):

@@ -99,12 +99,18 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise OddsightError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, follow_links: bool = True) -> None:
     """Make a folder where there is none.
+
+    Args:
+        folder: The folder.
+        follow_links: Whether it may be a link to one; not inside folders of results.
 
     Raises:
         OddsightError: If it cannot be made.
     """
+    if not follow_links and os.path.islink(folder):  # noqa: PTH114
+        raise OddsightError(f"cannot write into {folder}: it is a link to elsewhere; remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
