@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.bounds import LARGEST, check_number, check_whole
+from oddsight.bounds import check_number, check_whole
 from oddsight.calibration import Decision, decide, images_needed, p_values
 from oddsight.datasets.collection import Progress, silent
 from oddsight.datasets.sources import Source
@@ -48,15 +48,15 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         if self.tile is not None:
-            check_whole(self.tile, "the size of tiles", -LARGEST)
+            check_whole(self.tile, "the size of tiles", None)
         if self.tile is not None and self.tile < SMALLEST_TILE:
             raise OddsightError(f"tiles take at least {SMALLEST_TILE} pixels, not {self.tile}")
         if self.overlap is not None:
-            check_whole(self.overlap, "the overlap of tiles", -LARGEST)
+            check_whole(self.overlap, "the overlap of tiles", None)
         if self.tile is not None and not 0 <= self.shared < self.tile:
             raise OddsightError(f"tiles of {self.tile} pixels overlap by 0 to {self.tile - 1}, not {self.overlap}")
         for band in self.bands or ():
-            check_whole(band, "a band", -LARGEST)
+            check_whole(band, "a band", None)
         if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
             raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
         low, high = self.scale or (0.0, 1.0)
