@@ -21,8 +21,8 @@ from oddsight.errors import ModelError, OddsightError
 from oddsight.graphs.building import pruned
 from oddsight.graphs.features import Shape
 
-MOST_PIXELS = 2**14
-"""Of the side to which images are brought."""
+MOST_PIXELS = 2**20
+"""Of the side to which images are brought; memory allows far fewer."""
 
 
 @dataclass(frozen=True, eq=False)
