@@ -50,21 +50,24 @@ class Bound(ABC):
 
 @dataclass(frozen=True)
 class Whole(Bound):
-    """A whole number from ``least`` to ``most``."""
+    """A whole number from ``least`` to ``most``; without ``least`` a negative one will do."""
 
-    least: int = 1
+    least: int | None = 1
     most: int = LARGEST
     label: str = ""
 
     def read(self, value: object, label: str) -> int:
         """See :meth:`Bound.read`."""
         number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
-        if number is None or number < self.least:
+        if number is None and self.least is None:
+            raise refused(label, "a whole number", value)
+        if number is None or (self.least is not None and number < self.least):
             # What has a label is known to be counted: only where it is no whole number must that be said.
             kind = "a whole number of " if number is None or not self.label else ""
             raise refused(label, f"{kind}{self.least} or more", value)
         if number > self.most:
-            raise refused(label, f"a whole number from {self.least} to {self.most}", value)
+            low = "at most" if self.least is None else f"a whole number from {self.least} to"
+            raise refused(label, f"{low} {self.most}", value)
         return number
 
 
@@ -213,7 +216,7 @@ def check_number(value: object, label: str) -> float:
         raise refused(label, "a number of common size", value) from None
 
 
-def check_whole(value: object, label: str, least: int = 1, most: int = LARGEST) -> int:
+def check_whole(value: object, label: str, least: int | None = 1, most: int = LARGEST) -> int:
     """The argument as a plain int; refuse what is no whole number of a range.
 
     Raises:

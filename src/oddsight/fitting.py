@@ -18,7 +18,7 @@ from oddsight import backbones, methods
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.bounds import LARGEST, check_number, check_seed, check_whole
+from oddsight.bounds import check_number, check_seed, check_whole
 from oddsight.calibration import check_confidence, check_rate, decide
 from oddsight.datasets.collection import (
     Collection,
@@ -143,7 +143,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         chosen.require_libraries()
     elif work is not None or accelerator != "auto":
         raise OddsightError(f"{chosen.name} trains no network: leave work and accelerator out")
-    seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", -LARGEST)
+    seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", None)
     false_alarm_rate = None if false_alarm_rate is None else check_rate(false_alarm_rate)
     confidence = None if confidence is None else check_confidence(confidence)
     _check_fraction(calibration_fraction)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from oddsight.bounds import LARGEST, check_number, check_whole
+from oddsight.bounds import check_number, check_whole
 from oddsight.errors import OddsightError
 
 
@@ -30,7 +30,7 @@ class Reading:
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if value is not None else None)
         for band in self.bands or ():
-            check_whole(band, "a band", -LARGEST)
+            check_whole(band, "a band", None)
         if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
             raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
         low, high = self.scale or (0.0, 1.0)

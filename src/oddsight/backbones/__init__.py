@@ -16,13 +16,13 @@ import onnx
 from oddsight.backbones.exports import exported
 from oddsight.backbones.network_file import LARGEST_SIDE, NetworkFile, adapted, measured_shapes, read_network
 from oddsight.backbones.network_shapes import inferred_shapes
-from oddsight.bounds import LARGEST, check_whole
+from oddsight.bounds import check_whole
 from oddsight.errors import ModelError, OddsightError
 from oddsight.graphs.building import pruned
 from oddsight.graphs.features import Shape
 
-MOST_PIXELS = 2**14
-"""Of the side to which images are brought."""
+MOST_PIXELS = 2**20
+"""Of the side to which images are brought; memory allows far fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Backbone:
         Raises:
             OddsightError: If the size does not suit the network.
         """
-        check_whole(size, f"the size for {self.name}", -LARGEST, MOST_PIXELS)
+        check_whole(size, f"the size for {self.name}", None, MOST_PIXELS)
         if self.fixed and size != self.size:
             raise OddsightError(f"{self.name} takes only pictures of {self.size} pixels a side, not {size}")
         if size < self.multiple or size % self.multiple:

@@ -15,7 +15,7 @@ import numpy as np
 from oddsight import backbones, scores
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor
-from oddsight.bounds import LARGEST, check_seed, check_whole
+from oddsight.bounds import check_seed, check_whole
 from oddsight.calibration import (
     DEFAULT_RATE,
     advised_rate,
@@ -145,7 +145,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     if classifier not in CLASSIFIERS:
         raise OddsightError(f"no classifier {classifier!r}: there are {', '.join(CLASSIFIERS)}")
-    seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", -LARGEST)
+    seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", None)
     false_alarm_rate = None if false_alarm_rate is None else check_rate(false_alarm_rate)
     confidence = None if confidence is None else check_confidence(confidence)
     chosen = scores.by_name(score) if isinstance(score, str) else deepcopy(score)

@@ -250,6 +250,7 @@ def load_network(training: Arrays, classes: int, settings: ClassifierSettings, f
 def _load(network: Network, start: Path) -> None:
     from oddsight.networks.checkpoints import load_weights
 
+    _kept_fingerprint(start)  # which says it if there is nothing
     weights = load_weights(start / "weights.safetensors")
     try:
         network.load_state_dict(weights)

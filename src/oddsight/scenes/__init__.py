@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.bounds import LARGEST, check_whole
+from oddsight.bounds import check_whole
 from oddsight.calibration import Decision, decide, images_needed, p_values, smallest_rate
 from oddsight.datasets.collection import Progress, silent
 from oddsight.datasets.sources import Source
@@ -49,11 +49,11 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         if self.tile is not None:
-            check_whole(self.tile, "the size of tiles", -LARGEST)
+            check_whole(self.tile, "the size of tiles", None)
         if self.tile is not None and self.tile < SMALLEST_TILE:
             raise OddsightError(f"tiles take at least {SMALLEST_TILE} pixels, not {self.tile}")
         if self.overlap is not None:
-            check_whole(self.overlap, "the overlap of tiles", -LARGEST)
+            check_whole(self.overlap, "the overlap of tiles", None)
         if self.tile is not None and not 0 <= self.shared < self.tile:
             raise OddsightError(f"tiles of {self.tile} pixels overlap by 0 to {self.tile - 1}, not {self.overlap}")
 
