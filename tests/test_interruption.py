@@ -131,7 +131,7 @@ except KeyboardInterrupt:
 def test_scoring_that_takes_too_long_is_the_images_error(endless, pictures):
     set_image_limits(timeout=0.5)
     model = oddsight.load(endless)
-    with pytest.raises(ImageError, match="more than 0.5 seconds"):
+    with pytest.raises(ImageError, match=r"more than 0\.5 seconds"):
         model.predict(pictures / "1.png")
     outcomes = list(model.predict_many(pictures.iterdir()))
     assert [type(outcome) for outcome in outcomes] == [ImageError] * 5
