@@ -37,7 +37,7 @@ from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.graphs.running import run, session
-from oddsight.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
+from oddsight.memory import MemoryPlan, parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
     BackboneInfo,
@@ -153,10 +153,11 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     words = checked_verdicts(verdicts) if verdicts is not None else None
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
-    with memory_for_images(budget - RUNNING, final=True) as room:
+    weights = network.memory(extractor.stages)
+    reading = plan_memory(budget, [], extractor.size, activations=network.activations, weights=weights)
+    with memory_for_images(reading.method, final=True) as room:
         collection = collect(*paths, progress=progress)
     _check_collection(collection, paths)
-    weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
         budget,
         collection.images,
