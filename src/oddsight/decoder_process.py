@@ -32,6 +32,8 @@ _START = "from oddsight.decoder_process import serve; serve()"
 _STARTING = 120.0
 """Seconds that a process may take to start."""
 
+_ROWS = 64
+
 
 class NoProcessError(Exception):
     """No process can be started, or not asked for this."""
@@ -234,6 +236,18 @@ def _packed(value: Any, arrays: list[NDArray[np.generic]]) -> Any:  # noqa: ANN4
     raise TypeError(f"a {kind.__name__} cannot be sent")
 
 
+def _picture(value: dict[str, Any], stream: IO[bytes]) -> Any:  # noqa: ANN401
+    """The Pillow image of an array, made some rows at a time, so that it is in memory only once."""
+    from PIL import Image
+
+    height, width, _ = value["shape"]
+    picture = Image.new("RGB", (width, height))
+    for top in range(0, height, _ROWS):
+        rows = {"array": value["array"], "shape": (min(_ROWS, height - top), width, 3)}
+        picture.paste(Image.fromarray(_unpacked(rows, stream)), (0, top))
+    return picture
+
+
 def _unpacked(value: Any, stream: IO[bytes]) -> Any:  # noqa: ANN401, PLR0911
     """What :func:`_packed` made of a value, lists as tuples; arrays come from the stream."""
     if isinstance(value, list):
@@ -250,9 +264,7 @@ def _unpacked(value: Any, stream: IO[bytes]) -> Any:  # noqa: ANN401, PLR0911
             raise EOFError
         return array
     if "picture" in value:
-        from PIL import Image
-
-        return Image.fromarray(_unpacked(value["picture"], stream))
+        return _picture(value["picture"], stream)
     if "options" in value:
         return {name: _unpacked(part, stream) for name, part in value["options"].items()}
     kind = getattr(importlib.import_module(value["module"]), value["name"])

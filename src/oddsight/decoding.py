@@ -268,7 +268,7 @@ _BYTES_PER_PIXEL = {
     "PNG": {"1": 11, "L": 11, "P": 11, "RGB": 10, "I;16": 14, "LA": 18, "RGBA": 18},
     "JPEG": {"L": 12, "RGB": 11, "CMYK": 15},
     "MPO": {"L": 12, "RGB": 11},
-    "WEBP": {"RGB": 19, "RGBA": 27},
+    "WEBP": {"RGB": 21, "RGBA": 30},
     "AVIF": {"RGB": 16, "RGBA": 25},
     "JPEG2000": {"L": 12, "RGB": 20, "RGBA": 26},
     "BMP": {"1": 11, "L": 11, "P": 11, "RGB": 10},
@@ -279,7 +279,7 @@ _BYTES_PER_PIXEL = {
 """What reading takes at its peak, by Pillow's names of format and mode: measured by ``benchmarks/decoding_memory.py``
 and rounded up. A progressive JPEG keeps its coefficients, too."""
 
-_OTHER = 28
+_OTHER = 30
 _TRANSPARENT, _COEFFICIENTS, _ROW = 8, 6, 3 * 1024
 
 

@@ -40,7 +40,7 @@ from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.graphs.outputs import read_score
 from oddsight.graphs.running import run, session
-from oddsight.memory import RUNNING, parse_bytes, plan_memory
+from oddsight.memory import parse_bytes, plan_memory
 from oddsight.metadata import (
     KEY,
     BackboneInfo,
@@ -156,12 +156,13 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     budget = parse_bytes(memory if memory is not None else chosen.budget)
 
     require_normal_folders(images)
-    with memory_for_images(budget - RUNNING, final=True) as room:
+    weights = network.memory(extractor.stages)
+    reading = plan_memory(budget, [], extractor.size, activations=network.activations, weights=weights)
+    with memory_for_images(reading.method, final=True) as room:
         collection, names = collect_sources(*images, reading=Reading(bands, scale), progress=progress)
     _check_collection(collection, described(images))
     grouped = group_images(collection.images, groups, names=names, progress=progress)
     collection = replace(collection, images=grouped)
-    weights = network.memory(extractor.stages)
     memory_plan = plan_memory(
         budget,
         collection.images,

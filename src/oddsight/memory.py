@@ -16,6 +16,9 @@ RUNNING = 260 * 10**6
 _PER_PIXEL = 18
 """Bytes that decoding takes for each pixel of a picture, at its peak, where its format is not known."""
 
+_PER_ROW = 3 * 1024
+"""Bytes that resizing takes for each row."""
+
 _PER_INPUT_PIXEL = 400
 """Bytes that a network's features take for each pixel of its input: EfficientNet-Lite0's first stages, rounded up."""
 
@@ -79,13 +82,13 @@ def plan_memory(
         size: In pixels.
         activations: Bytes that the network takes for each pixel of its input, while it runs.
         weights: Bytes that the network's weights take beyond those of EfficientNet-Lite0.
-        largest: Bytes that decoding the largest picture takes, if that is known.
+        largest: Bytes that decoding the largest picture takes, if that is known to be more than usual.
 
     Raises:
         MemoryBudgetError: If not even the running process and the largest pictures fit.
     """
-    if largest is None:
-        largest = max((image.width * image.height for image in images), default=0) * _PER_PIXEL
+    estimates = (image.width * image.height * _PER_PIXEL + image.height * _PER_ROW for image in images)
+    largest = max(estimates, default=0) if largest is None else max(largest, *estimates, 0)
     running = running_memory(size, activations=activations, weights=weights)
     decoding = min(cores() * largest, max(largest, (budget - running) // 2))
     plan = MemoryPlan(budget, running, decoding)
