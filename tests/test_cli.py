@@ -758,7 +758,7 @@ def test_pipes_get_no_colours_and_no_progress(world, tmp_path, arguments):
         assert control not in out + err
     if arguments.startswith("fit"):
         assert out == ""
-        assert [line.split()[0] for line in err.splitlines()] == ["learning", "memory", "wrote", "flags"]
+        assert [line.split()[0] for line in err.splitlines()] == ["learning", "memory", "wrote", "flags", "the"]
     else:
         assert len(out.splitlines()) == (0 if "--json" in arguments else 33)
         assert re.fullmatch(r"\d+ anomalous, \d+ normal\n", err)
