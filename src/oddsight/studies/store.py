@@ -15,7 +15,7 @@ from oddsight.errors import OddsightError
 from oddsight.files import atomic_write
 from oddsight.fitting import versions
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; another one makes everything anew."""
 
 Arrays = dict[str, NDArray[Any]]
