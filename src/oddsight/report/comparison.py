@@ -161,8 +161,8 @@ def standing_text(rows: Sequence[Standing], confidence: float) -> str:
 
 def _rank_text(ranked: Ranking, confidence: float) -> str:
     if ranked.p_value is None:
-        return "Two data sets are too few to test ranks. Here they are as they are."
-    test = f"Friedman's test over {len(ranked.data)} data sets gives p = {p_text(ranked.p_value)}"
+        return "Two datasets are too few to test ranks. Here they are as they are."
+    test = f"Friedman's test over {len(ranked.data)} datasets gives p = {p_text(ranked.p_value)}"
     if ranked.critical_difference is None:
         return (
             f"{test}: it does not show, with {percent(confidence)} confidence, that the methods differ at all. The "

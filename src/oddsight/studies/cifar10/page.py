@@ -127,11 +127,12 @@ def _summary(found: Conclusions) -> Markup:
             promise.verdict,
         ),
     ]
-    for near, word in ((True, "near"), (False, "far")):
+    for word in ("near", "far"):
         shares = [row.share or 0.0 for row in found.tables.shipped if row.images_of == f"{word} unknowns"]
         if shares:
+            sets = f"{len(shares)} {word} {'set' if len(shares) == 1 else 'sets'}"
             detected = span(min(shares), max(shares), percent)
-            rows.append((f"Unknown images detected, {len(found.sets(near))} {word} set(s)", detected, None, None))
+            rows.append((f"Unknown images detected, {sets}", detected, None, None))
     return table(("Shipped file", "Value", "Interval", "Verdict"), rows, words={3})
 
 
