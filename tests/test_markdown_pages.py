@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -144,3 +145,15 @@ def test_charts_are_small():
     assert "0.123456" in svg
     assert not re.search(r' d="[^"]*\d\.\d{3}', svg)
     ElementTree.fromstring(svg.replace("var(--ink)", "#000"))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "clouds"])
+def test_committed_reports_are_rendered_from_their_markdown(name):
+    """After an edit of ``report.md``: python scripts/render_report.py docs/studies/*."""
+    folder = Path(__file__).parents[1] / "docs" / "studies" / name
+    page = (folder / "report.html").read_text("utf-8")
+    again = render_page((folder / "report.md").read_text("utf-8"), read_figure(folder))
+    assert again.partition("<body")[2] == page.partition("<body")[2]
+    assert not re.findall(r'(?:src|href)="(?!#|data:)([^"]*)"', page)
+    figures = {f"figures/{path.name}" for path in (folder / "figures").iterdir()}
+    assert figures == set(re.findall(r"(?<!\\)\]\(([^)]*)\)", (folder / "report.md").read_text("utf-8")))

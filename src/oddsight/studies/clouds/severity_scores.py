@@ -76,7 +76,7 @@ def seen(variant: Variant, job: Job) -> list[Seen]:
     """
     if variant.times is not None:
         raise OddsightError(
-            f"its map is multiplied by {variant.times}, and a score of a whole image has no such factor"
+            f"its map is multiplied by {variant.times}, and a score of a whole picture has no such factor"
         )
     folder, own = place_of(variant, job.work), job.state(described(variant))
     path = folder / "model.npz"
