@@ -62,6 +62,16 @@ def test_any_name_is_the_same_text_on_the_page(name):
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["1. one", "2)", "- x", "+", "-", "--- -", "===", "12. a - b", "-0.5", "# x", "> x", "1.5"]
+)
+def test_a_name_in_a_list_or_a_paragraph_of_its_own_starts_nothing(name):
+    page = render(f"# T\n\n- {escape(name)}\n\ntext\n\n{escape(name)}\n\ntext\n{escape(name)}\n")
+    assert [tag for tag, _ in page.tags if tag in ("ul", "ol", "li", "hr", "h2", "blockquote")] == ["ul", "li"]
+    assert name in page.text
+    assert f"text\n{name}" in page.text
+
+
 def test_tables_have_numbers_to_the_right_and_named_rows():
     text = table(("Name", "Value", "Word"), [("a|b", 1.5, "w"), ("c", None, "")], words={2}, strong={1})
     lines = text.splitlines()
