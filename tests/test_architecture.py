@@ -36,3 +36,8 @@ def test_imports_point_downwards(path):
     assert room in floor, f"{room} has no floor in docs/architecture.md"
     for other in imported(path):
         assert floor[other] <= floor[room], f"{path.name} on floor {floor[room]} imports {other} on {floor[other]}"
+
+
+def test_only_the_command_line_knows_the_studies():
+    guests = {path.relative_to(SOURCE).parts[0] for path in MODULES if "studies" in imported(path)}
+    assert guests == {"cli", "studies"}

@@ -50,16 +50,16 @@ def test_no_scene_serves_twice_and_counts_are_balanced(counts, seed, backwards):
     classes = {f"class {number}": made_up(number, count) for number, count in enumerate(counts)}
     for side in sides(list(classes), "class 0", ["class 0", "clear", "class 1"]):
         found = split(side, classes, seed)
-        every = [image.content for image in (*found.learnt, *found.test)]
+        every = [image.content for image in (*found.trained, *found.test)]
         assert len(set(every)) == len(every)
         own = {image.content: name for name, images in classes.items() for image in images}
-        assert {own[image.content] for image in (*found.learnt, *found.normal)} == set(side.normal)
-        for part in (found.learnt, found.normal):
+        assert {own[image.content] for image in (*found.trained, *found.normal)} == set(side.normal)
+        for part in (found.trained, found.normal):
             tally = [sum(own[image.content] == name for image in part) for name in side.normal]
             assert len(set(tally)) == 1
         assert {len(images) for images in found.anomalous.values()} == {len(found.normal)}
         assert set(found.anomalous) == set(side.anomalous)
-        assert len(found.learnt) - found.calibration >= 8
+        assert len(found.trained) - found.calibration >= 8
         if backwards:
             turned = {name: images[::-1] for name, images in classes.items()}
             assert split(side, turned, seed).fingerprint == found.fingerprint
@@ -184,12 +184,12 @@ def test_no_content_is_on_two_sides(out, data):
     pictures = read_scenes(data, out / "work", size=24)
     own = {image.content: name for name, images in pictures.classes.items() for image in images}
     for (method, side, seed), left in kept(out).items():
-        learnt, calibration = set(left["training"]), set(left["calibration_contents"])
-        assert not learnt & calibration
+        trained, calibration = set(left["training"]), set(left["calibration_contents"])
+        assert not trained & calibration
         mine = next(one for one in sides(list(pictures.classes), "cloudy", []) if one.name == side)
         tested = {image.content for image in split(mine, pictures.classes, seed).test}
-        assert not tested & (learnt | calibration)
-        for role, contents in (("training", learnt), ("calibration", calibration)):
+        assert not tested & (trained | calibration)
+        for role, contents in (("training", trained), ("calibration", calibration)):
             counted = {row["class"]: int(row["images"]) for row in splits if row["role"] == role and
                        (row["normal"], int(row["seed"])) == (side, seed)}  # fmt: skip
             assert counted == {name: sum(own[one] == name for one in contents) for name in counted}, method
@@ -204,8 +204,8 @@ def test_thresholds_side_by_side(out):
         threshold = float(row["threshold"])
         assert float(row["false_alarm_rate"]) == pytest.approx((left["scores"][:count] > threshold).mean(), rel=1e-4)
         if row["way"] == "mean + 3 sd":
-            learnt = left["training_scores"].astype(float)
-            assert threshold == pytest.approx(learnt.mean() + 3 * learnt.std(), rel=1e-4)
+            trained = left["training_scores"].astype(float)
+            assert threshold == pytest.approx(trained.mean() + 3 * trained.std(), rel=1e-4)
         if row["way"] == "by hand":
             assert threshold == 0.02
         if row["way"] == "conformal":

@@ -20,10 +20,11 @@ from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.images import read_image, read_mask
 from oddsight.report.markdown import fill_template
 from oddsight.studies.clouds import isolation, isolation_maps
-from oddsight.studies.clouds.isolation import Variant, isolate
+from oddsight.studies.clouds.isolation import isolate
 from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Mapped
 from oddsight.studies.clouds.isolation_measures import BRIGHT, Group, Tally, areas_of, drawn, overlaps_of
 from oddsight.studies.clouds.isolation_scenes import Scene, brightness, clear_tiles, dealt, whiteness
+from oddsight.studies.clouds.isolation_variants import Variant
 from oddsight.studies.clouds.page_parts import isolation_values
 from oddsight.studies.store import keep, state_of, taken
 from textures import texture
@@ -146,8 +147,8 @@ def test_numbers_are_those_of_scikit_learn(folder, tmp_path, fits):
     rows = {(row["method"], row["group"], row["scene"]): row for row in found.rows()}
     assert len(rows) == 3 * (len(found.groups) + len(found.scenes))
     flat = rows["patchcore", "all scenes", ""]
-    assert flat["rate_0.01_kept"] == pytest.approx(smallest_rate(found.judged[2].learnt[0]))
-    assert flat["rate_0.05_kept"] == pytest.approx(max(0.05, smallest_rate(found.judged[2].learnt[0])))
+    assert flat["rate_0.01_kept"] == pytest.approx(smallest_rate(found.judged[2].trained[0]))
+    assert flat["rate_0.05_kept"] == pytest.approx(max(0.05, smallest_rate(found.judged[2].trained[0])))
     mixed = rows["brightness", "one scene", "s01"]
     assert mixed["auroc"] == pytest.approx(
         roc_auc_score(masks[1].ravel(), brightness(read_image(found.scenes[1].path)).ravel())
@@ -320,7 +321,7 @@ def test_a_real_method_finds_clouds(folder, tmp_path):
     own = found.judged[-1]
     assert own.groups["all scenes"].auroc > 0.8
     assert "layers stage2" in own.settings
-    assert own.learnt[0] >= 8
+    assert own.trained[0] >= 8
 
 
 def test_tiles_are_whole_clear_and_not_mixed_up(folder, tmp_path, fits):

@@ -68,7 +68,7 @@ def run(clear, work, **options):
 
 def test_more_of_it_is_seen_better(clear, tmp_path, fits):
     found = run(clear, tmp_path)
-    assert (found.learnt, found.tested) == (28, 12)
+    assert (found.trained, found.tested) == (28, 12)
     rows = [row for row in found.rows() if row["method"] == "patchcore"]
     assert [row["depth"] for row in rows] == [0.0, *DEPTHS]
     shares, areas = [row["share"] for row in rows], [row["auroc"] for row in rows[1:]]

@@ -542,11 +542,11 @@ def test_no_winner_is_called_that_the_tests_do_not_support():
     best = named("best", 0.9, "highest")
     clear = standing_text([best, named("b", 0.5, "lower"), named("c", 0.4, "lower")], 0.95)
     assert (
-        clear
-        == "best has the highest AUROC, 0.900, and the tests tell it from every other method (95% confidence for all)."
+        clear == "best has the highest AUROC, 0.900, and the tests distinguish it from every other method "
+        "(95% confidence for all)."
     )
     unclear = standing_text([best, named("b", 0.89, "not distinguishable"), named("c", 0.4, "lower")], 0.95)
-    assert "1 of the 2 others cannot be told from it on these images: b." in unclear
+    assert "1 of the 2 others cannot be distinguished from it on these images: b." in unclear
     assert "support no winner" in standing_text([best, named("b", 0.89, "not distinguishable")], 0.95)
     assert "too few to test" in standing_text([best, named("b", 0.1, "untested")], 0.95)
     assert "no other method" in standing_text([best], 0.95)
@@ -611,7 +611,7 @@ def test_the_page_has_every_part_and_loads_nothing(told):
     html = (told[1] / "page.html").read_text("utf-8")
     page = Page(html)
     assert page.count("svg") == 3 * 3 + 1
-    assert {"data-1", "data-2", "data-3", "ranks", "method", "glossary"} <= set(page.ids)
+    assert {"parts", "b", "c", "over-all-datasets", "how-this-was-done", "glossary"} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
     for tag, attributes in page.tags:
         assert tag not in ("script", "link", "iframe", "object", "c")

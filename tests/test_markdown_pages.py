@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -59,6 +60,16 @@ def test_any_name_is_the_same_text_on_the_page(name):
         *("html", "head", "meta", "title", "style", "body", "header", "main", "h1", "h2", "p", "a"),
         *("table", "thead", "tbody", "tr", "th", "td"),
     }
+
+
+@pytest.mark.parametrize(
+    "name", ["1. one", "2)", "- x", "+", "-", "--- -", "===", "12. a - b", "-0.5", "# x", "> x", "1.5"]
+)
+def test_a_name_in_a_list_or_a_paragraph_of_its_own_starts_nothing(name):
+    page = render(f"# T\n\n- {escape(name)}\n\ntext\n\n{escape(name)}\n\ntext\n{escape(name)}\n")
+    assert [tag for tag, _ in page.tags if tag in ("ul", "ol", "li", "hr", "h2", "blockquote")] == ["ul", "li"]
+    assert name in page.text
+    assert f"text\n{name}" in page.text
 
 
 def test_tables_have_numbers_to_the_right_and_named_rows():
@@ -144,3 +155,15 @@ def test_charts_are_small():
     assert "0.123456" in svg
     assert not re.search(r' d="[^"]*\d\.\d{3}', svg)
     ElementTree.fromstring(svg.replace("var(--ink)", "#000"))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "clouds"])
+def test_committed_reports_are_rendered_from_their_markdown(name):
+    """After an edit of ``report.md``: python scripts/render_report.py docs/studies/*."""
+    folder = Path(__file__).parents[1] / "docs" / "studies" / name
+    page = (folder / "report.html").read_text("utf-8")
+    again = render_page((folder / "report.md").read_text("utf-8"), read_figure(folder))
+    assert again.partition("<body")[2] == page.partition("<body")[2]
+    assert not re.findall(r'(?:src|href)="(?!#|data:)([^"]*)"', page)
+    figures = {f"figures/{path.name}" for path in (folder / "figures").iterdir()}
+    assert figures == set(re.findall(r"(?<!\\)\]\(([^)]*)\)", (folder / "report.md").read_text("utf-8")))

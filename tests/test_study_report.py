@@ -295,7 +295,7 @@ def test_tables_are_the_numbers_of_the_study():
         assert cells[4] == ("no reason to change" if best_score == shipped else f"{best_score} is better")
     assert row_of(text, "Test images rejected, at most 5% asked for")[-1] == found.promise.verdict
     detected = f"{study.shipped.found['cars'].mean():.1%}".replace(".0%", "%")
-    assert row_of(text, "Unknown images detected, 1 near set(s)")[0] == detected
+    assert row_of(text, "Unknown images detected, 1 near set")[0] == detected
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -14,7 +15,8 @@ from oddsight.comparison.standings import Ranking, Standing
 from oddsight.comparison.trials import Trial
 from oddsight.files import write_bytes
 from oddsight.report import standings_figures as figures
-from oddsight.report.pages import area, percent, template
+from oddsight.report.markdown import fill_template, joined, render_page, table
+from oddsight.report.pages import area, percent, span
 
 _ERRORS_LISTED = 50
 
@@ -30,21 +32,26 @@ def write_comparison_report(comparison: Comparison, path: str | os.PathLike[str]
         OddsightError: The page cannot be written.
     """
     errors = [error for trial in comparison.trials for error in trial.errors]
-    page = template("comparison.html.jinja").render(
+    ranked, drawn = comparison.ranking, dict[str, Markup]()
+    sections = [_section(number, trial, comparison, drawn) for number, trial in enumerate(comparison.trials, 1)]
+    if ranked:
+        drawn["ranks"] = figures.critical_differences(ranked)
+    text = fill_template(
+        "oddsight.report",
+        "comparison.md.jinja",
         title=_title(comparison),
         comparison=comparison,
-        sections=[_section(number, trial, comparison) for number, trial in enumerate(comparison.trials, 1)],
-        ranked=comparison.ranking,
-        rank_text=_rank_text(comparison.ranking, comparison.confidence) if comparison.ranking else "",
-        rank_plot=figures.critical_differences(comparison.ranking) if comparison.ranking else None,
+        sections=sections,
+        ranked=ranked,
+        rank_text=_rank_text(ranked, comparison.confidence) if ranked else "",
+        rank_table=_rank_table(ranked) if ranked else None,
         settings=len({cell.setting for cell in comparison.cells}),
         seeds=sorted({cell.seed for cell in comparison.cells}),
         errors=errors[:_ERRORS_LISTED],
         unread=len(errors),
         version=version("oddsight"),
-        p_text=p_text,
-        duration=duration,
     )
+    page = render_page(text, lambda place: drawn[Path(place).stem])
     write_bytes(path, page.encode("utf-8", errors="replace"))
 
 
@@ -60,24 +67,79 @@ class Section:
     trial: Trial
     text: str
     rows: list[Standing]
-    pixels: bool
-    areas: Markup | None
-    roc: Markup | None
-    times: Markup | None
+    table: Markup
+    masks: Markup | None
+    roc: bool
 
 
-def _section(number: int, trial: Trial, comparison: Comparison) -> Section:
+def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str, Markup]) -> Section:
     rows = comparison.on(trial.name)
     found = any(row.setting is not None and row.mean is not None for row in rows)
-    return Section(
-        trial,
-        standing_text(rows, comparison.confidence),
-        rows,
-        any(row.mean is not None and row.mean.pixel_auroc is not None for row in rows),
-        figures.areas(number, rows),
-        figures.roc(number, trial, rows, comparison) if found else None,
-        figures.times(number, rows) if found else None,
-    )
+    drawn[f"areas-{number}"] = figures.areas(number, rows)
+    if found:
+        drawn[f"roc-{number}"] = figures.roc(number, trial, rows, comparison)
+        drawn[f"times-{number}"] = figures.times(number, rows)
+    several = len({cell.seed for cell in comparison.cells}) > 1
+    return Section(trial, standing_text(rows, comparison.confidence), rows, _table(rows, several), _masks(trial), found)
+
+
+def _masks(trial: Trial) -> Markup | None:
+    """What must be known of the masks, if there is anything."""
+    remarks = trial.coverage.remarks() if trial.coverage is not None else []
+    if not remarks:
+        return None
+    rows = [(what, f"{len(paths):,}", joined(paths, len(paths))) for what, paths, _ in remarks]
+    return table(("What", "Number", "Files"), rows, words={0, 2})
+
+
+def _table(rows: Sequence[Standing], several: bool) -> Markup:
+    """Every setting and trivial property; columns that none of them has are left out."""
+    lines = [_cells(row) for row in rows]
+    unused = {head for head in ("Pixel AUROC", "AUPRO") if not any(line[head] for line in lines)}
+    heads = [head for head in lines[0] if head not in unused and (several or head != "Seeds")]
+    best = {index for index, row in enumerate(rows) if row.verdict == "highest"}
+    words = {heads.index("Against the highest")}
+    return table(heads, [[line[head] for head in heads] for line in lines], words=words, strong=best)
+
+
+def _cells(row: Standing) -> dict[str, str | None]:
+    """What a row of the table says, by column."""
+    mean = row.mean
+    label = f"{row.label} (trivial)" if row.setting is None else row.label
+
+    def written(value: float | None, form: Callable[[float], str] = area) -> str | None:
+        return None if value is None else form(value)
+
+    columns = ("AUROC", "Interval", "Seeds", "p", "Against the highest", "AP", "FPR95", "Recall", "False alarms")
+    if mean is None:
+        empty = dict.fromkeys((*columns, "Pixel AUROC", "AUPRO", "Fit", "Answer", "Size"))
+        return {"Method": label, **empty, "Against the highest": "failed"}
+    return {
+        "Method": label,
+        "AUROC": area(mean.auroc),
+        "Interval": span(*mean.auroc_interval),
+        "Seeds": span(*row.spread) if row.spread and len(row.seeds) > 1 else None,
+        "p": written(row.p_value, p_text),
+        "Against the highest": row.verdict,
+        "AP": area(mean.average_precision),
+        "FPR95": area(mean.fpr95),
+        "Recall": written(mean.recall, percent),
+        "False alarms": written(mean.false_alarm_rate, percent),
+        "Pixel AUROC": written(mean.pixel_auroc),
+        "AUPRO": written(mean.aupro),
+        "Fit": written(mean.fit_seconds, duration),
+        "Answer": written(mean.answer_ms, lambda value: f"{value:.3g} ms"),
+        "Size": written(mean.megabytes, lambda value: f"{value:.1f} MB"),
+    }
+
+
+def _rank_table(ranked: Ranking) -> Markup:
+    rows = [
+        (name, *(f"{value:g}" for value in ranks))
+        for name, ranks in zip(ranked.data, ranked.table.tolist(), strict=True)
+    ]
+    mean = ("mean", *(f"{value:.2f}" for value in ranked.mean_ranks.tolist()))
+    return table(("Dataset", *ranked.labels), [*rows, mean], strong={len(rows)})
 
 
 def standing_text(rows: Sequence[Standing], confidence: float) -> str:
@@ -94,20 +156,23 @@ def standing_text(rows: Sequence[Standing], confidence: float) -> str:
     if any(row.verdict == "untested" for row in others):
         return f"{first}. The test images are too few to test whether that is more than chance."
     if not alike:
-        return f"{first}, and the tests tell it from every other method ({percent(confidence)} confidence for all)."
+        return (
+            f"{first}, and the tests distinguish it from every other method ({percent(confidence)} confidence for all)."
+        )
     names = ", ".join(alike[:6]) + (f" and {len(alike) - 6} more" if len(alike) > 6 else "")
     if len(alike) == len(others):
-        return f"{first}, but none of the others can be told from it on these images: the tests support no winner."
+        return f"{first}, but no other can be distinguished from it on these images: the tests support no winner."
+    count = f"{len(alike)} of the {len(others)} others"
     return (
-        f"{first}, but {len(alike)} of the {len(others)} others cannot be told from it on these images: {names}. "
-        "The tests support no winner among these."
+        f"{first}, but {count} cannot be distinguished from it on these images: {names}. The tests support no winner "
+        "among these."
     )
 
 
 def _rank_text(ranked: Ranking, confidence: float) -> str:
     if ranked.p_value is None:
-        return "Two data sets are too few to test ranks. Here they are as they are."
-    test = f"Friedman's test over {len(ranked.data)} data sets gives p = {p_text(ranked.p_value)}"
+        return "Two datasets are too few to test ranks. Here they are as they are."
+    test = f"Friedman's test over {len(ranked.data)} datasets gives p = {p_text(ranked.p_value)}"
     if ranked.critical_difference is None:
         return (
             f"{test}: it does not show, with {percent(confidence)} confidence, that the methods differ at all. The "
@@ -115,7 +180,7 @@ def _rank_text(ranked: Ranking, confidence: float) -> str:
         )
     return (
         f"{test}: the methods do not all rank alike. By Nemenyi's test two of them differ where their mean ranks are "
-        f"more than {ranked.critical_difference:.2f} apart; bars join those that cannot be told apart."
+        f"more than {ranked.critical_difference:.2f} apart; bars join those that cannot be distinguished."
     )
 
 

@@ -57,6 +57,8 @@ def escape(text: object) -> Markup:
     if isinstance(text, Markup):
         return text
     plain = re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", printable(text)).replace("://", "\\://").replace("@", "\\@")
+    # What would start a list, or underline a heading.
+    plain = re.sub(r"^(\d*)([-+.)=])(?=[\s=-]|$)", r"\1\\\2", plain)
     return Markup(plain)  # noqa: S704 - escaped for Markdown, which is escaped for HTML when it is rendered
 
 

@@ -121,7 +121,7 @@ def _plain_ticks(axes: Axes, values: Sequence[float]) -> None:
 
 
 def critical_differences(ranked: Ranking) -> Markup:
-    """Mean ranks on a line, best left, with bars below that join those that cannot be told apart."""
+    """Mean ranks on a line, best left, with bars below that join those that cannot be distinguished."""
     count = len(ranked.labels)
     left = (count + 1) // 2
 

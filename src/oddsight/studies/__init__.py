@@ -1,1 +1,1 @@
-"""Reference studies: from a raw data set to numbers, tables, pictures and a report that anyone can make again."""
+"""Reference studies: from a raw dataset to numbers, tables, images and a report that anyone can make again."""

@@ -12,7 +12,7 @@ from oddsight.files import make_folder
 from oddsight.fitting import versions
 from oddsight.records import Arrays, read_arrays, write_arrays
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; another one makes everything anew."""
 
 

@@ -136,10 +136,6 @@ class Conclusions:
 def conclude(study: Study, tables: Tables) -> Conclusions:
     """Draw what follows from the numbers.
 
-    Args:
-        study: What was found.
-        tables: Its numbers, as of :func:`oddsight.studies.cifar10.tables.study_tables`.
-
     Raises:
         DataError: If the shipped run or its score is not among those of the study.
     """
@@ -219,7 +215,7 @@ def _rates(study: Study, scored: Scored) -> Iterator[Rate]:
 
 
 def _beaten(study: Study, tables: Tables) -> Iterator[Beaten]:
-    """Of what a picture holds, the best measure a set; the size of pictures, which networks do not see, for itself."""
+    """Of what an image holds, the best measure a set; the size of images, which networks do not see, for itself."""
     file = study.shipped
     for one in study.unknowns:
         rows = [row for row in tables.ood if row.unknown == one.name]

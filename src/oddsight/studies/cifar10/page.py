@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,38 +16,24 @@ from oddsight.networks.classifier_settings import NETWORKS
 from oddsight.report.comparison import duration, p_text
 from oddsight.report.image_grids import CaptionedImage, image_grid, rows_of
 from oddsight.report.known_figures import bars, confusion_figure, curves_figure, reliability_figure
-from oddsight.report.markdown import escape, fill_template, joined, table, write_report
-from oddsight.report.pages import area, percent, quantity, signed, span
-from oddsight.report.rejection_figures import oscr_curves, pr_curves, roc_curves, score_histograms
-from oddsight.studies.cifar10.conclusions import PICTURE_SIZE, Average, Conclusions, conclude, paired
+from oddsight.report.markdown import fill_template, table, write_report
+from oddsight.report.pages import area, percent, quantity, span
+from oddsight.studies.cifar10.conclusions import Conclusions, conclude, paired
+from oddsight.studies.cifar10.page_unknowns import (
+    Figures,
+    label_run,
+    shipped_rows,
+    unknown_values,
+    write_interval,
+    write_percent,
+)
 from oddsight.studies.cifar10.results import Run, Study
-from oddsight.studies.cifar10.rows import ClassificationRow, OodRow, ShippedRow
-from oddsight.studies.cifar10.tables import nearness, predictions, probabilities, study_tables, threshold_for
+from oddsight.studies.cifar10.tables import nearness, predictions, probabilities, study_tables
 from oddsight.studies.csv_files import csv_files
 
 _MOST_CLASSES = 20
 _FEW = 10
 _MANY_RUNS = 12
-_BARS = 12
-_MOST_COMPARED = 6
-_SMALL = 0.005
-_COMPARED = ("msp", "energy", "knn", "relative-mahalanobis")
-
-_CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
-
-_PUBLISHED = (
-    ("MSP", "msp", 88.03, 90.73),
-    ("Energy", "energy", 87.58, 91.21),
-    ("Mahalanobis", "mahalanobis", 84.20, 89.72),
-    ("ViM", "vim", 88.68, 93.48),
-    ("RMDS", "relative-mahalanobis", 89.80, 92.20),
-    ("KNN", "knn", 90.64, 92.96),
-    ("LogitNorm (training)", "", 92.33, 96.74),
-    ("RotPred (training)", "", 92.68, 96.62),
-    ("Outlier Exposure (training)", "", 94.82, 96.00),
-)
-
-Figures = dict[str, Markup]
 
 
 def write_study(study: Study, folder: Path, *, confidence: float = 0.95) -> list[Path]:
@@ -99,18 +85,10 @@ def study_page(found: Conclusions) -> tuple[str, Figures]:
         "many": len(study.data.classes) > _MOST_CLASSES,
         "own_row": next(row for row in found.tables.classification if (row.run, row.seed) == (file.run, file.seed)),
         "version": version("oddsight"),
-        **_unknowns(found, figures),
+        **unknown_values(found, figures),
     }
     _draw_examples(study, figures)
     return fill_template("oddsight.studies.cifar10", "page.md.jinja", **values, figures=set(figures)), figures
-
-
-def _interval(row: ShippedRow) -> str | None:
-    return None if row.low is None or row.high is None else span(row.low, row.high, percent)
-
-
-def _percent(value: float | None) -> str | None:
-    return None if value is None else percent(value)
 
 
 def _summary(found: Conclusions) -> Markup:
@@ -118,8 +96,8 @@ def _summary(found: Conclusions) -> Markup:
     right, accepted = found.tables.shipped[:2]
     promise = found.promise
     rows: list[tuple[object, ...]] = [
-        ("Accuracy on all test images", _percent(right.share), _interval(right), None),
-        ("Accuracy on accepted test images", _percent(accepted.share), _interval(accepted), None),
+        ("Accuracy on all test images", write_percent(right.share), write_interval(right), None),
+        ("Accuracy on accepted test images", write_percent(accepted.share), write_interval(accepted), None),
         (
             f"Test images rejected, at most {percent(promise.rate)} asked for",
             percent(promise.share),
@@ -127,11 +105,12 @@ def _summary(found: Conclusions) -> Markup:
             promise.verdict,
         ),
     ]
-    for near, word in ((True, "near"), (False, "far")):
+    for word in ("near", "far"):
         shares = [row.share or 0.0 for row in found.tables.shipped if row.images_of == f"{word} unknowns"]
         if shares:
+            sets = f"{len(shares)} {word} {'set' if len(shares) == 1 else 'sets'}"
             detected = span(min(shares), max(shares), percent)
-            rows.append((f"Unknown images detected, {len(found.sets(near))} {word} set(s)", detected, None, None))
+            rows.append((f"Unknown images detected, {sets}", detected, None, None))
     return table(("Shipped file", "Value", "Interval", "Verdict"), rows, words={3})
 
 
@@ -146,22 +125,11 @@ def _classes(found: Conclusions) -> Markup:
     return table(("Class", *counts), rows, strong={len(rows) - 1})
 
 
-def _label(found: Conclusions, row: ClassificationRow) -> str:
-    """The title of a run, with its seed where the recipe has several."""
-    several = sum(other.run == row.run for other in found.tables.classification) > 1
-    return f"{row.title}, seed {row.seed}" if several else row.title
-
-
-def _shipped_rows(found: Conclusions) -> set[int]:
-    key = (found.run.name, found.run.seed)
-    return {index for index, row in enumerate(found.tables.classification) if (row.run, row.seed) == key}
-
-
 def _runs(found: Conclusions) -> Markup:
     heads = ("Run", "Accuracy", "Interval", "Macro F1", "NLL", "Brier", "ECE", "T", "Side", "Parameters", "Epochs")
     rows = [
         (
-            _label(found, row),
+            label_run(found, row),
             percent(row.accuracy),
             span(row.accuracy_low, row.accuracy_high, percent),
             area(row.macro_f1),
@@ -176,7 +144,7 @@ def _runs(found: Conclusions) -> Markup:
         )
         for row in found.tables.classification
     ]
-    return table((*heads, "Training"), rows, strong=_shipped_rows(found))
+    return table((*heads, "Training"), rows, strong=shipped_rows(found))
 
 
 def _recipes(found: Conclusions) -> Markup:
@@ -234,7 +202,7 @@ def _draw_classification(found: Conclusions, figures: Figures) -> list[tuple[str
     rows = found.tables.classification[:_MANY_RUNS]
     if len(rows) > 1:
         figures["accuracies"] = bars(
-            [_label(found, row) for row in rows],
+            [label_run(found, row) for row in rows],
             [row.accuracy for row in rows],
             [(row.accuracy_low, row.accuracy_high) for row in rows],
             axis="accuracy",
@@ -295,8 +263,8 @@ def _by_class(found: Conclusions) -> Markup:
     lines = []
     for index in order:
         right, accepted, rejected = parts[index]
-        cells = [names[index], f"{rejected.images:,}", _percent(rejected.share), _interval(rejected)]
-        cells += [_percent(right.share), _percent(accepted.share)]
+        cells = [names[index], f"{rejected.images:,}", write_percent(rejected.share), write_interval(rejected)]
+        cells += [write_percent(right.share), write_percent(accepted.share)]
         uneven = "more than asked for" if (rejected.low or 0.0) > file.rate else "compatible"
         lines.append([*cells, *([f"{file.thresholds[index]:.4g}"] if own else []), uneven])
     heads = ("Class", "Images", "Rejected", "Interval", "Accuracy", "Of accepted", *(("Threshold",) if own else ()))
@@ -321,174 +289,3 @@ def _times(found: Conclusions) -> Markup:
 def _pretrained(run: Run) -> bool:
     """Whether a run starts from a network that was trained on other images."""
     return run.settings.get("network", run.settings.get("backbone")) not in (*NETWORKS, None)
-
-
-def _unknowns(found: Conclusions, figures: Figures) -> dict[str, Any]:
-    """Everything about images of none of the classes; empty without such images."""
-    study = found.study
-    if not study.unknowns:
-        return dict.fromkeys(("sets", "by_set", "across", "published", "baselines", "best_scores", "rates"))
-    _draw_unknowns(found, figures)
-    sets = sorted(study.unknowns, key=lambda one: not one.near)
-    rows = {row.name: row for row in found.tables.shipped if row.images_of.endswith("unknowns")}
-    detected = [
-        (one.name, nearness(one.near), f"{one.count:,}", f"{one.shared:,}", f"{rows[one.name].count:,}",
-         _percent(rows[one.name].share), _interval(rows[one.name]))
-        for one in sets
-    ]  # fmt: skip
-    heads = ("Set", "Kind", "Images", "Left out", "Detected", "Share", "Interval")
-    return {
-        "sets": table(heads, detected, words={1}),
-        "by_set": _scores_by_set(found),
-        "across": list(_across_runs(found)),
-        "published": _published(found),
-        "baselines": _baselines(found),
-        "best_scores": _best_scores(found),
-        "rates": _rates(found),
-    }
-
-
-def _rows(found: Conclusions) -> dict[tuple[str, str], OodRow]:
-    """Rows of the shipped run by score and set."""
-    key = (found.run.name, found.run.seed)
-    return {(row.score, row.unknown): row for row in found.tables.ood if (row.run, row.seed) == key}
-
-
-def _scores_by_set(found: Conclusions) -> dict[str, Markup | None]:
-    """A table for each measure: a row for each score of the shipped run, best first; near sets before far ones."""
-    rows, sets = _rows(found), [*found.sets(True), *found.sets(False)]
-    strong = {index for index, one in enumerate(found.own) if one.score == found.scored.name}
-
-    def by_set(
-        cell: Callable[[OodRow], str | None],
-        heads: Sequence[str] = (),
-        first: Callable[[Average], Sequence[str | None]] = lambda one: (),
-    ) -> Markup:
-        lines = [(one.score, *first(one), *(cell(rows[one.score, name]) for name in sets)) for one in found.own]
-        return table(("Score", *heads, *sets), lines, strong=strong)
-
-    means = [f"{word}, mean" for near, word in ((True, "Near"), (False, "Far")) if found.sets(near)]
-    rejected = {row.score: _percent(row.false_rejection_rate) for row in rows.values()}
-    decided = any(row.detection_rate is not None for row in rows.values())
-    return {
-        "auroc": by_set(
-            lambda row: f"{area(row.auroc)} ({span(row.auroc_low, row.auroc_high)})",
-            means,
-            lambda one: [area(value) for value in (one.near, one.far) if value is not None],
-        ),
-        "fpr95": by_set(lambda row: f"{percent(row.fpr95)} ({span(row.fpr95_low, row.fpr95_high, percent)})"),
-        "aupr": by_set(lambda row: f"{area(row.aupr_out)} / {area(row.aupr_in)}"),
-        "oscr": by_set(lambda row: area(row.oscr)),
-        "detected": by_set(
-            lambda row: _percent(row.detection_rate), ("Rejected",), lambda one: (rejected.get(one.score),)
-        )
-        if decided
-        else None,
-    }
-
-
-def _draw_unknowns(found: Conclusions, figures: Figures) -> None:
-    """Bars of all scores; histograms and curves of the shipped one."""
-    for near, word in ((True, "near"), (False, "far")):
-        if len(found.own) > 1 and found.sets(near):
-            ranked = sorted(found.own, key=lambda one: -(one.of(near) or 0.0))[:_BARS]
-            sort = [one.baselines for one in found.study.unknowns if one.near == near and one.baselines]
-            trivial = [max(one.values()) for one in sort]
-            figures[f"scores-{word}"] = bars(
-                [one.score for one in ranked],
-                [one.of(near) or 0.0 for one in ranked],
-                [None] * len(ranked),
-                axis=f"mean AUROC over {word} sets",
-                start=0.5,
-                references={"best trivial baseline": sum(trivial) / len(trivial)} if trivial else {},
-                name=f"scores-{word}",
-            )
-    file, scored = found.study.shipped, found.scored
-    sets = [*found.sets(True), *found.sets(False)]
-    threshold = threshold_for(scored, file.rate) if file.per_class else file.thresholds[0]
-    if threshold is not None:
-        others = {name: file.unknown[name].astype(np.float64) for name in sets}
-        figures["histograms"] = score_histograms(file.known.astype(np.float64), others, threshold)
-    known, right = scored.known.astype(np.float64), predictions(found.run) == found.run.labels
-    pairs = {name: (known, scored.unknown[name].astype(np.float64)) for name in sets}
-    figures["roc"] = roc_curves(pairs)
-    figures["precision-recall"] = pr_curves(pairs)
-    figures["oscr"] = oscr_curves({name: (known, right, unknown) for name, (_, unknown) in pairs.items()})
-
-
-def _across_runs(found: Conclusions) -> Iterator[tuple[str, Markup]]:
-    """A few scores over all runs, on near and on far sets."""
-    everywhere = set.intersection(*({one.name for one in run.scores} for run in found.study.runs))
-    best = [one.score for near in (True, False) if (one := found.best_score(near)) is not None]
-    chosen = [name for name in dict.fromkeys((found.scored.name, *best, *_COMPARED)) if name in everywhere]
-    chosen = chosen[:_MOST_COMPARED]
-    if len(found.study.runs) < 2 or not chosen:
-        return
-    by = {(one.run, one.seed, one.score): one for one in found.averages}
-    for near, word in ((True, "near"), (False, "far")):
-        if found.sets(near):
-            rows = [
-                (
-                    _label(found, row),
-                    percent(row.accuracy),
-                    *(area(by[row.run, row.seed, name].of(near) or 0.0) for name in chosen),
-                )
-                for row in found.tables.classification
-            ]
-            yield word, table(("Run", "Accuracy", *chosen), rows, strong=_shipped_rows(found))
-
-
-def _published(found: Conclusions) -> Markup | None:
-    if found.study.name != "cifar10" or set(found.study.data.classes) != _CIFAR10:
-        return None
-    own = {one.score: one for one in found.own}
-    rows = []
-    for title, name, near, far in _PUBLISHED:
-        values = [own[name].of(side) if name in own else None for side in (True, False)]
-        ours = (None if value is None else f"{100 * value:.2f}" for value in values)
-        rows.append((title, f"{near:.2f}", f"{far:.2f}", *ours))
-    return table(("Method", "Published near", "Published far", "Ours near", "Ours far"), rows)
-
-
-def _baselines(found: Conclusions) -> Markup | None:
-    """Trivial baselines beside the scores, and which of them wins."""
-    sets = [one for near in (True, False) for one in found.study.unknowns if one.near == near and one.baselines]
-    if not sets:
-        return None
-    rows = _rows(found)
-    best = [max(row.auroc for row in found.tables.ood if row.unknown == one.name) for one in sets]
-    lines = [
-        ("the shipped score", *(area(rows[found.scored.name, one.name].auroc) for one in sets)),
-        ("the best score of any run", *map(area, best)),
-    ]
-    for name in dict.fromkeys(name for one in sets for name in one.baselines):
-        lines.append((name, *(area(one.baselines[name]) if name in one.baselines else "" for one in sets)))
-    beaten = {one.unknown: one for one in found.beaten if one.baseline != PICTURE_SIZE}
-    lines.append(("verdict", *(beaten[one.name].verdict if one.name in beaten else "score wins" for one in sets)))
-    return table(("Measure", *(one.name for one in sets)), lines, strong={0})
-
-
-def _best_scores(found: Conclusions) -> Markup:
-    """The best score on near and on far sets against the shipped one, on the shipped run and on any."""
-    own = next(one for one in found.own if one.score == found.scored.name)
-    rows = []
-    for near, word in ((True, "near"), (False, "far")):
-        best = found.best_score(near)
-        if best is None:
-            continue
-        value, ours = best.of(near) or 0.0, own.of(near) or 0.0
-        verdict = f"{best.score} is better" if value - ours >= _SMALL else "no reason to change"
-        top = max(found.averages, key=lambda one: one.of(near) or 0.0)
-        highest = joined([f"{top.score} on {top.run}, seed {top.seed}"]) + escape(f" ({area(top.of(near) or 0.0)})")
-        rows.append((word, area(ours), best.score, area(value), signed(value - ours), verdict, highest))
-    heads = ("Sets", own.score, "Best score", "AUROC", "Difference", "Verdict", "Highest of all runs")
-    return table(heads, rows, words={2, 5, 6})
-
-
-def _rates(found: Conclusions) -> Markup | None:
-    if not found.rates:
-        return None
-    rows = [(percent(one.rate), percent(one.realised), _percent(one.near), _percent(one.far)) for one in found.rates]
-    heads = ("Rate asked for", "Test images rejected", "Near detected", "Far detected")
-    shipped = {index for index, one in enumerate(found.rates) if one.rate == found.study.shipped.rate}
-    return table(heads, rows, strong=shipped)

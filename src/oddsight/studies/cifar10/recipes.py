@@ -44,8 +44,8 @@ RECIPES: dict[str, Recipe] = {
             "compact",
             "Compact network from scratch",
             "Whitened 3 x 3 patches, then three stages of two convolutions each (64, 128 and 256 channels) with batch "
-            "normalisation; AdamW on one cycle, label smoothing, flips, small shifts and cutout, smaller pictures in "
-            "the first half of the epochs, averaged weights; its answers are averaged over a picture and its "
+            "normalisation; AdamW on one cycle, label smoothing, flips, small shifts and cutout, smaller images in "
+            "the first half of the epochs, averaged weights; its answers are averaged over an image and its "
             "mirror image.",
             "compact",
         ),
@@ -76,14 +76,14 @@ RECIPES: dict[str, Recipe] = {
             "fine-tuned",
             "Fine-tuned EfficientNet-Lite0",
             "The same network, fine-tuned with its batch statistics as they are: AdamW on one cycle, flips, shifts and "
-            "cutout, small pictures in the first half of the epochs and larger ones in the last, averaged weights.",
+            "cutout, small images in the first half of the epochs and larger ones in the last, averaged weights.",
             "efficientnet-lite0",
         ),
         Recipe(
             "longer",
             "Fine-tuned for longer",
-            "The fine-tuned network, trained for five more epochs of larger pictures, on a cycle of their own; its "
-            "answers are averaged over a picture and its mirror image.",
+            "The fine-tuned network, trained for five more epochs of larger images, on a cycle of their own; its "
+            "answers are averaged over an image and its mirror image.",
             "efficientnet-lite0",
             {"epochs": 5, "first_size": 0, "learning_rate": 4e-4, "mirrored": True},
             "fine-tuned",
@@ -91,8 +91,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "varied",
             "Fine-tuned on varied pictures",
-            "The fine-tuned network, trained for four more epochs of larger pictures, which are also turned a little "
-            "and changed in colour; its answers are averaged over a picture and its mirror image.",
+            "The fine-tuned network, trained for four more epochs of larger images, which are also turned a little "
+            "and changed in colour; its answers are averaged over an image and its mirror image.",
             "efficientnet-lite0",
             {
                 "epochs": 4,
@@ -107,7 +107,7 @@ RECIPES: dict[str, Recipe] = {
             "outliers",
             "Fine-tuned, then with outliers",
             "The fine-tuned network, trained for one more epoch in which it is also to be undecided about "
-            "pictures that are mixed from training pictures of different classes (outlier exposure with surrogates; no "
+            "images that are mixed from training images of different classes (outlier exposure with surrogates; no "
             "other images are used).",
             "efficientnet-lite0",
             {"extras": ("outliers",), "epochs": 1, "first_size": 0, "learning_rate": 2e-4},
@@ -116,7 +116,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "rotation",
             "Fine-tuned, then with rotations",
-            "The fine-tuned network, trained for one more epoch in which it also learns which way up pictures are.",
+            "The fine-tuned network, trained for one more epoch in which it also learns which way up images are.",
             "efficientnet-lite0",
             {"extras": ("rotation",), "epochs": 1, "first_size": 0, "learning_rate": 2e-4},
             "fine-tuned",
@@ -133,7 +133,7 @@ RECIPES: dict[str, Recipe] = {
             "soup",
             "Average of fine-tuned networks",
             "One network whose weights are the mean of those of the fine-tuned network and of what it became in a "
-            "longer training (a model soup, Wortsman et al., ICML 2022); its answers are averaged over a picture and "
+            "longer training (a model soup, Wortsman et al., ICML 2022); its answers are averaged over an image and "
             "its mirror image.",
             "efficientnet-lite0",
             {"mirrored": True},
@@ -142,7 +142,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "soup-of-three",
             "Average of three fine-tuned networks",
-            "The same, with what the fine-tuned network became on varied pictures as a third.",
+            "The same, with what the fine-tuned network became on varied images as a third.",
             "efficientnet-lite0",
             {"mirrored": True},
             members=("fine-tuned", "longer", "varied"),
@@ -150,8 +150,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "larger",
             "Fine-tuned on larger pictures",
-            "The average of three fine-tuned networks, trained for two more epochs on pictures of 128 pixels; its "
-            "answers are averaged over a picture and its mirror image.",
+            "The average of three fine-tuned networks, trained for two more epochs on images of 128 pixels; its "
+            "answers are averaged over an image and its mirror image.",
             "efficientnet-lite0",
             {"size": 128, "epochs": 2, "first_size": 0, "learning_rate": 3e-4, "mirrored": True},
             "soup-of-three",

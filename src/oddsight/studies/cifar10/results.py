@@ -15,7 +15,7 @@ from oddsight.report.image_grids import CaptionedImage
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The labelled data set."""
+    """The labelled dataset."""
 
     classes: tuple[str, ...]  # Names
     # Images of each class, by the split: `training`, `validation`, `calibration`, `test`
@@ -104,7 +104,7 @@ class Study:
     """All that a study of known classes found."""
 
     name: str  # Such as `cifar10`
-    data: DataFacts  # The labelled data set
+    data: DataFacts  # The labelled dataset
     unknowns: tuple[Unknowns, ...]  # The sets of images that belong to none of its classes
     runs: tuple[Run, ...]  # In the order of the report; several seeds of a recipe follow each other
     shipped: Shipped  # The model file

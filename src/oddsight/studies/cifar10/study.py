@@ -1,4 +1,4 @@
-"""The study of CIFAR-10, or of any other labelled images: from the raw data set to all that a report says."""
+"""The study of CIFAR-10, or of any other labelled images: from the raw dataset to all that a report says."""
 
 from __future__ import annotations
 
@@ -69,33 +69,14 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     progress: Progress = silent,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> tuple[Study, Model]:
-    """Train every recipe, score every set of unknowns by every score, and judge the file that would be shipped.
+    """Train every recipe, score every set of unknown images by every score, and test the file that is shipped.
 
-    What has been done before in the same output folder is taken from there.
-
-    Args:
-        data: Labelled images with a training and a test split, see :func:`oddsight.datasets.classes.read_classes`.
-        output: The folder of the study; ``work`` in it holds what steps leave.
-        name: Of the study.
-        unknown: Sets of images that belong to none of the classes.
-        recipe_names: Of :data:`oddsight.studies.cifar10.recipes.RECIPES`, in order.
-        seeds: Of each recipe, by name; 0 for those that are not named.
-        score_names: See :func:`oddsight.scores.names`; by default all that know classes, and for the shipped recipe
-            those of one class as well.
-        ship: Recipe and score of the file that is shipped; by default the last recipe that is not a probe, and
-            the default score.
-        rate: The false-rejection rate of the file.
-        per_class: Whether the rate holds within each class.
-        calibration_fraction: Share of the training images for calibration, and as many for validation.
-        epochs: Instead of the recipes' own number.
-        limit: The most training images of each class, for a short run; chosen by content.
-        accelerator: Lightning's.
-        command: That makes the study again, for the report.
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
+    What has been done before in the same output folder is taken from there. Keywords are the options of the command,
+    whose help explains them; ``ship`` is a recipe and a score, and ``calibration_fraction`` the share of the training
+    images for calibration, with as many for validation. ``on_epoch`` gets each new row of learning curves.
 
     Raises:
-        DataError: No test split, or unknown images that are also learnt from and no others.
+        DataError: No test split, or unknown images that are also trained on and no others.
         OddsightError: Any setting that cannot work.
     """
     check_rate(rate)
@@ -113,11 +94,11 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
         raise DataError(f"{os.fspath(data)} has {', '.join(splits)}: a study takes a training and a test split")
     train = _limited(splits["train"], limit)
     parts = divided(train, calibration_fraction, 0)
-    learnt = {image.content for image in parts.images}
+    training_contents = {image.content for image in parts.images}
     test = splits["test"]
-    of_classes = learnt | {image.content for image in test.images}
+    of_classes = training_contents | {image.content for image in test.images}
     read = {one.name: _unknown(one, of_classes, progress) for one in unknown}
-    unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in learnt])
+    unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in training_contents])
     sets = Sets(parts, unseen, {name: images for name, (images, _) in read.items()})
     every = [one for one in scores.names() if not one.startswith(scores.PREFIX)]
     runs: list[Trained] = []

@@ -38,10 +38,6 @@ from oddsight.studies.cifar10.rows import (
 def study_tables(study: Study, *, confidence: float = 0.95) -> Tables:
     """Measure everything that a study recorded.
 
-    Args:
-        study: What was found.
-        confidence: Of all intervals, between 0 and 1.
-
     Raises:
         DataError: If the arrays of the study do not fit together.
         OddsightError: If the confidence is not between 0 and 1.

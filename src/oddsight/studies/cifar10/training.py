@@ -179,7 +179,7 @@ def _scored(
     folder: Path,
     progress: Progress,
 ) -> Scored:
-    """Fit a score and apply it to all sets but those that were learnt from."""
+    """Fit a score and apply it to all sets but those that were trained on."""
     path = folder / f"score-{name.replace(':', '-')}.npz"
     wanted = [one for one in known if one not in ("training", "validation")]
     state = state_of(name, seed, {one: float(np.sum(values, dtype=np.float64)) for one, values in known.items()})
@@ -216,7 +216,7 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
     kept = taken(path, state)
     if kept is not None:
         return _as_scored(name, kept, 0.0)
-    # Training has just left its pictures there.
+    # Training has just left its images there.
     pictures = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
     training = Arrays(pictures, sets.parts.training.labels, sets.parts.fingerprint)
     network = load_network(training, len(sets.test.classes), found.settings, folder)

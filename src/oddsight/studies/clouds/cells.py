@@ -1,4 +1,4 @@
-"""One cell of a study: a method learnt on one side by one seed, what it scores, and the file in which that is kept."""
+"""One cell of a study: a method trained on one side by one seed, what it scores, and the file in which that is kept."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def compute(
     ``on_epoch`` is called with each new row of the learning curves of a method that trains a network.
 
     Raises:
-        OddsightError: If it cannot be learnt, or the file does not score as its parts do.
+        OddsightError: If it cannot be trained, or the file does not score as its parts do.
     """
     split, plans = cell.split, list[FitPlan]()
     started = time.perf_counter()
     model = fit(
-        *(image.path for image in split.learnt),
+        *(image.path for image in split.trained),
         method=cell.method,
         calibration_fraction=split.calibration_fraction,
         memory=cell.memory,
@@ -116,8 +116,8 @@ def compute(
         **_training(cell, folder, on_epoch),
     )
     seconds = time.perf_counter() - started
-    learnt = [image for image in plans[0].training if cell.training]
-    images = [*split.test, *learnt]
+    trained = [image for image in plans[0].training if cell.training]
+    images = [*split.test, *trained]
     scores = _scores(model, cell.method, images, cache, _named(progress, cell))
     if not np.isfinite(scores).all():
         raise DataError(f"{cell.method} gave scores that are not finite")

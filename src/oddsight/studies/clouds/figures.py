@@ -31,13 +31,7 @@ _SIDE = 220
 
 
 def threshold_histogram(one: Measured, ways: Sequence[Threshold], name: str) -> Markup:
-    """Scores of training, calibration and anomalous scenes below each other, with the thresholds through all.
-
-    Args:
-        one: A method with the scores of its training scenes.
-        ways: The thresholds.
-        name: Apart from that of other charts on the page.
-    """
+    """Scores of training, calibration and anomalous scenes below each other, with the thresholds through all."""
     assert one.training is not None
     groups = [
         ("training scenes", one.training, FAINT),
@@ -127,15 +121,7 @@ def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def depth_curves(
     shown: Sequence[Seeing], depths: Sequence[float], what: str, value: Callable[[Point], float | None], *, name: str
 ) -> Markup:
-    """Curves over the optical depth, on a logarithmic axis; shares have their intervals and the clear images.
-
-    Args:
-        shown: Methods first, then trivial baselines.
-        depths: Ascending.
-        what: Is measured: ``share detected``, or an area.
-        value: Of a point.
-        name: Apart from that of other charts on the page.
-    """
+    """Curves over the optical depth, on a logarithmic axis; shares have their intervals and the clear images."""
     share = what == "share detected"
     clear = depths[0] / 2  # stands for 0, which a logarithmic axis does not have
 

@@ -24,9 +24,8 @@ from oddsight.scenes import SMALLEST_TILE, predict_scene
 from oddsight.scenes.outlines import mask
 from oddsight.scenes.pictures import Picture
 from oddsight.scenes.region_files import write_regions
-from oddsight.studies.clouds.isolation_maps import MASKS, RATES, RULES, Job, Mapped, mapped, mapped_trivially, rate_rule
+from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Job, Mapped, mapped, mapped_trivially
 from oddsight.studies.clouds.isolation_measures import (
-    CONFIDENCE,
     Group,
     Measured,
     Outlined,
@@ -42,7 +41,6 @@ from oddsight.studies.clouds.isolation_measures import (
     tally,
 )
 from oddsight.studies.clouds.isolation_scenes import (
-    SATURATED,
     TRIVIAL,
     Scene,
     clear_tiles,
@@ -67,7 +65,7 @@ class Judged:
     scenes: tuple[SceneMeasured, ...]  # In the order of the scenes
     rates: Mapping[str, float]  # For each rule of a rate, the rate that could be kept
     training: tuple[float, ...]  # For each fold, the pixel AUROC on its training scenes
-    learnt: tuple[int, int]  # Clear tiles that a model trained on, the least and the most
+    trained: tuple[int, int]  # Clear tiles that a model trained on, the least and the most
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ def isolate(
 ) -> Isolation:
     """Measure how well methods isolate clouds in scenes with masks, each scene by a model that never saw it.
 
-    What has been done before in the same work folder, from the same pictures and settings, is taken from there.
+    What has been done before in the same work folder, from the same images and settings, is taken from there.
 
     Args:
         folder: With ``images`` and ``masks`` of the same names; anything but black in a mask is cloud.
@@ -206,7 +204,7 @@ def isolate(
 
     Raises:
         DataError: Scenes or masks are missing, or too few; see :func:`read_scenes_with_masks`.
-        ImageError: A picture or mask cannot be read.
+        ImageError: An image or mask cannot be read.
         OddsightError: A setting that cannot work. A method that cannot be run is named in the result instead.
     """
     if tile < SMALLEST_TILE:
@@ -264,7 +262,7 @@ def _judged(
         scenes=by_scene(one, counts, scenes),
         rates=one.rates,
         training=one.training,
-        learnt=one.learnt,
+        trained=one.trained,
     )
 
 
@@ -324,19 +322,3 @@ def _chosen(scenes: Sequence[Scene]) -> list[int]:
     bright = [index for index, scene in enumerate(scenes) if scene.bright and index not in picked]
     bright.sort(key=lambda index: (scenes[index].cover in (0.0, 1.0), scenes[index].saturated))
     return picked + bright[:2]
-
-
-__all__ = [
-    "CONFIDENCE",
-    "MASKS",
-    "RATES",
-    "RULES",
-    "SATURATED",
-    "Beaten",
-    "Isolation",
-    "Judged",
-    "Shown",
-    "Variant",
-    "isolate",
-    "rate_rule",
-]

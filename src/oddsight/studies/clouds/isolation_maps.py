@@ -20,7 +20,7 @@ from oddsight.pixel_metrics import pixel_metrics
 from oddsight.records import Arrays, read_arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place
-from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, learnt, place_of
+from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, fit_clear, place_of
 from oddsight.studies.store import keep, state_of, taken
 
 Map = NDArray[np.float32]
@@ -56,7 +56,7 @@ class Mapped:
     rates: Mapping[str, float]
     # For each fold, the pixel AUROC on its training scenes, each mapped by a model that had not seen it
     training: tuple[float, ...]
-    learnt: tuple[int, int]  # Clear tiles that a model trained on, the least and the most
+    trained: tuple[int, int]  # Clear tiles that a model trained on, the least and the most
     # The one that mapped the scene of an index, as the work folder holds it; None for trivial measures
     model: Callable[[int], Model] | None = None
 
@@ -82,14 +82,14 @@ class Job:
 def mapped(variant: Variant, job: Job) -> Mapped:
     """Run a method: for each fold a model of the others, and for each pair of folds one of the rest.
 
-    The second sort finds the threshold of the masks: a training scene's map must not come from a model that has learnt
+    The second sort finds the threshold of the masks: a training scene's map must not come from a model that has trained
     from it, nor the threshold from a scene that it is tested on.
 
     Raises:
         OddsightError: A method that has no map or cannot be fitted, or a measure to multiply by that is none.
     """
     if not methods.by_name(variant.method).localises:
-        raise OddsightError(f"{variant.method} says how anomalous an image is, not where")
+        raise OddsightError(f"{variant.method} says how anomalous a picture is, not where")
     if variant.times is not None and variant.times not in TRIVIAL:
         raise OddsightError(f"maps are multiplied by {' or '.join(TRIVIAL)}, not by {plain(variant.times)}")
     count = len(job.folds)
@@ -112,7 +112,7 @@ def mapped(variant: Variant, job: Job) -> Mapped:
         thresholds.append(by_rule | {MASKS: best})
         rates.append(reached)
         areas.append(area)
-    numbers = [int(part["learnt"]) for part in whole]
+    numbers = [int(part["trained"]) for part in whole]
     return Mapped(
         name=variant.name,
         settings=variant.says,
@@ -121,7 +121,7 @@ def mapped(variant: Variant, job: Job) -> Mapped:
         thresholds=tuple(thresholds[own[index]] for index in range(len(job.scenes))),
         rates={rule: max(reached[rule] for reached in rates) for rule in rates[0]},
         training=tuple(areas),
-        learnt=(min(numbers), max(numbers)),
+        trained=(min(numbers), max(numbers)),
         model=lambda index: _model(variant, job, own[index]),
     )
 
@@ -142,9 +142,9 @@ def _part(variant: Variant, job: Job, out: tuple[int, ...]) -> Arrays:
         job.progress(f"{phase}, {what}", done, total)
 
     if not files:
-        raise DataError(f"no tile of {variant.tile} pixels is clear in the scenes to learn from: make tiles smaller")
-    model = learnt(variant, files, min(RATES), job.seed, told, uncalibrated=len(out) > 1)
-    arrays: Arrays = {"learnt": np.array(len(files))}
+        raise DataError(f"no tile of {variant.tile} pixels is clear in the scenes to train on: make tiles smaller")
+    model = fit_clear(variant, files, min(RATES), job.seed, told, uncalibrated=len(out) > 1)
+    arrays: Arrays = {"trained": np.array(len(files))}
     for done, index in enumerate(tested, 1):
         result = predict_scene(model, job.scenes[index].path, tile=variant.tile, overlap=variant.overlap, per_tile=True)
         if result.map is None:
@@ -180,7 +180,7 @@ def _conformal(model: Model) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _conformal_by_tiles(highest: Map) -> tuple[dict[str, float], dict[str, float]]:
-    """The same from the highest values of clear tiles, none of which was learnt from."""
+    """The same from the highest values of clear tiles, none of which was trained on."""
     reached = {rate_rule(rate): max(rate, smallest_rate(len(highest))) for rate in RATES}
     return {rule: decide(highest, rate).threshold for rule, rate in reached.items()}, reached
 
@@ -192,7 +192,7 @@ def _highest(job: Job, tile: int, indices: Iterable[int], read: Callable[[int], 
         values = read(index)
         found += [values[tile_place(file, tile)].max() for file in job.tiles(tile)[index]]
     if not found:
-        raise DataError(f"no tile of {tile} pixels is clear in the scenes to learn from: make tiles smaller")
+        raise DataError(f"no tile of {tile} pixels is clear in the scenes to train on: make tiles smaller")
     return np.array(found, np.float32)
 
 
@@ -244,5 +244,5 @@ def mapped_trivially(name: str, job: Job, tile: int) -> Mapped:
         thresholds=tuple(thresholds),
         rates={rule: max(one[rule] for one in rates) for rule in rates[0]},
         training=tuple(areas),
-        learnt=(0, 0),
+        trained=(0, 0),
     )

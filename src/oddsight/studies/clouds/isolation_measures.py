@@ -132,15 +132,7 @@ def _edges(one: Mapped, count: int) -> Map:
 
 
 def measured(one: Mapped, counts: Tally, group: Group, scenes: Sequence[Scene], draws: Counts) -> Measured:
-    """Measure a group: areas exactly, their intervals from counts in bins.
-
-    Args:
-        one: The maps and thresholds.
-        counts: Of :func:`tally`.
-        group: What is measured.
-        scenes: All of them.
-        draws: How often each scene is drawn, ``[resamples, scenes]``; see :func:`drawn`.
-    """
+    """Measure a group: areas exactly, their intervals from counts in bins."""
     apart = group.ground != group.clouds
     exact = pixel_metrics(lambda: _pixels(one, group, scenes, apart=apart))
     outlined = {}

@@ -57,8 +57,8 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
 
     Raises:
         DataError: A folder or a mask is missing, there are fewer than six scenes, none has clouds or none is clear
-            anywhere, or two are the same picture.
-        ImageError: A picture or mask cannot be read, or they differ in size.
+            anywhere, or two are the same image.
+        ImageError: An image or mask cannot be read, or they differ in size.
     """
     root = Path(folder)
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
@@ -74,7 +74,7 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
     if len(scenes) < FEWEST:
         raise DataError(f"{root / 'images'} holds {len(scenes)} scenes, and isolating clouds takes at least {FEWEST}")
     if not any(scene.cover > 0 for scene in scenes) or not any(scene.cover < 1 for scene in scenes):
-        raise DataError(f"the masks in {root / 'masks'} are all empty or all full: there is nothing to tell apart")
+        raise DataError(f"the masks in {root / 'masks'} are all empty or all full: there is nothing to distinguish")
     return tuple(scenes)
 
 
@@ -114,14 +114,6 @@ def dealt(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ..
     Scenes are sorted by the brightness of their ground, those without any first, and each next ``count`` of them are
     dealt one to a part, by lot. Lots depend on contents and the seed.
 
-    Args:
-        scenes: To be dealt.
-        count: Of parts, at least 3: one to test on, one to find a threshold on, one to learn from.
-        seed: Of the lots.
-
-    Returns:
-        The indices of the scenes of each part.
-
     Raises:
         OddsightError: Fewer than three parts, or more than a third of the scenes.
     """
@@ -144,21 +136,11 @@ def dealt(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ..
 
 
 def clear_tiles(scenes: Sequence[Scene], tile: int, work: Path, progress: Progress) -> dict[int, tuple[Path, ...]]:
-    """Cut every scene into tiles that do not overlap, and keep those without a cloudy pixel.
-
-    Args:
-        scenes: To be cut.
-        tile: Side of a tile in pixels.
-        work: Where the tiles go.
-        progress: Called with phase, done and total.
-
-    Returns:
-        Files of the clear tiles, by the index of their scene.
-    """
+    """Cut every scene into tiles that do not overlap, and keep those without a cloudy pixel."""
     found = {}
     for index, scene in enumerate(scenes):
         clouds = scene.clouds()
-        # Named by its content, so that tiles of another picture of that name are not among them.
+        # Named by its content, so that tiles of another image of that name are not among them.
         files = write_tiles(scene.path, work / f"tiles-{tile}" / scene.content[:16], tile=tile, overlap=0)
         found[index] = tuple(file for file in files if not clouds[tile_place(file, tile)].any())
         progress("cutting clear tiles", index + 1, len(scenes))

@@ -91,7 +91,7 @@ def place_of(variant: Variant, work: Path) -> Path:
     return work / f"{variant.method}-{state_of(described(variant))[:12]}"
 
 
-def learnt(
+def fit_clear(
     variant: Variant,
     images: Sequence[str | os.PathLike[str]],
     rate: float,
@@ -100,15 +100,7 @@ def learnt(
     *,
     uncalibrated: bool = False,
 ) -> Model:
-    """Fit a method on clear pictures, at a false-alarm rate or the smallest that their number can promise.
-
-    Args:
-        variant: What to fit.
-        images: Files of pictures; the same picture counts once.
-        rate: The false-alarm rate asked for.
-        seed: Of every random choice.
-        progress: Called with phase, done and total.
-        uncalibrated: Whether only its scores matter: then one image is calibrated on, which saves five fits of six.
+    """Fit a method on clear images, at a false-alarm rate or the smallest that their number can promise.
 
     Raises:
         OddsightError: What :func:`oddsight.fit` raises.
@@ -117,7 +109,7 @@ def learnt(
     if uncalibrated:
         options["calibration_fraction"] = 0.5 / len(images)
     elif "calibration_fraction" not in options:
-        # Tiles of one white are the same picture, which a fit counts once.
+        # Tiles of one white are the same image, which a fit counts once.
         contents = {known.content for known in ordered_map(look, map(Path, images)) if isinstance(known, ImageFile)}
         options["false_alarm_rate"] = max(rate, smallest_rate(len(contents)))
     return oddsight.fit(*images, method=variant.method, seed=seed, groups=NONE, progress=progress, **options)

@@ -7,23 +7,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from oddsight.methods import METHODS
 from oddsight.report.comparison import duration, p_text
 from oddsight.report.image_grids import image_grid, rows_of
 from oddsight.report.known_figures import bars, curves_figure
-from oddsight.report.markdown import escape, fill_template, joined, table, write_report
+from oddsight.report.markdown import fill_template, joined, table, write_report
 from oddsight.report.pages import area, percent, span
 from oddsight.studies.clouds.conclusions import Contest, Found, Standing, conclude
-from oddsight.studies.clouds.figures import threshold_histogram
-from oddsight.studies.clouds.page_parts import Figures, isolation_values, severity_values
+from oddsight.studies.clouds.page_parts import Figures, isolation_values, name_side, severity_values, threshold_values
 from oddsight.studies.clouds.protocol import CLEAR, Side
 from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes
-from oddsight.studies.clouds.rows import ALL, RATES, ThresholdRow, Way
+from oddsight.studies.clouds.rows import ALL, RATES
 from oddsight.studies.clouds.tables import cloud_tables
-from oddsight.studies.clouds.thresholds import rule_of_thumb, three_ways
 from oddsight.studies.csv_files import csv_files, csv_of
 from oddsight.studies.promise import Promise, promised
 
@@ -31,7 +28,6 @@ _PACKAGE = "oddsight.studies.clouds"
 _DECIDED = {
     "False alarms": "false_alarm_rate", "Precision": "precision", "Recall": "recall", "F1": "f1", "Accuracy": "accuracy"
 }  # fmt: skip
-_WAYS: tuple[Way, ...] = ("by hand", "mean + 3 sd", "conformal")
 _MOST_BARS = 30
 _FEW = 100
 
@@ -100,7 +96,7 @@ def clouds_page(found: Found) -> tuple[str, Figures]:
         not_run=_not_run(found),
         files=[_file(found, file, number, figures) for number, file in enumerate(study.shipped, 1)],
         thresholds=[
-            _thresholds(found, side, runs, figures)
+            threshold_values(found, side, runs, figures)
             for method in study.compared
             for side in study.sides
             if (runs := [one for one in study.of(side.name, method) if one.training is not None])
@@ -113,11 +109,6 @@ def clouds_page(found: Found) -> tuple[str, Figures]:
         severity=severity,
     )
     return text, figures
-
-
-def name_side(side: Side, clouds: str) -> Markup:
-    """What is normal on a side, in words."""
-    return escape(f"all but {clouds} as normal" if side.name == CLEAR else f"{side.name} as normal")
 
 
 def keep_promise(found: Found, file: ShippedScenes) -> Promise:
@@ -345,74 +336,6 @@ def _file(found: Found, file: ShippedScenes, number: int, figures: Figures) -> d
             (name, int((scores > file.threshold).sum()), len(scores)) for name, scores in file.anomalous.items()
         ],
         "shown": {name for name, images in galleries.items() if images},
-    }
-
-
-def _thresholds(found: Found, side: Side, runs: list[Measured], figures: Figures) -> dict[str, Any]:
-    """Three ways to a threshold for the scores of one method on one side."""
-    study, first = found.study, runs[0]
-    name = f"thresholds-{study.compared.index(first.method) + 1}-{study.sides.index(side) + 1}"
-    training = [one.training for one in runs if one.training is not None]
-    ways = list(three_ways(training[0], first.calibration, study.hand, study.rate))
-    figures[name] = threshold_histogram(first, ways, name)
-    rows = [row for row in found.tables.thresholds if (row.method, row.normal) == (first.method, side.name)]
-    heads = ("Threshold", "Value", "Rate promised", "False alarms", *(f"{kind} detected" for kind in side.anomalous))
-    return {
-        "method": first.method,
-        "side": name_side(side, study.data.clouds),
-        "figure": name,
-        "seed": first.seed,
-        "seeds": len(runs),
-        "pixels": first.method not in METHODS or METHODS[first.method].reads == "pixels",
-        "table": table((*heads, "Verdict"), _by_way(found, side, runs, rows), words={len(heads)}),
-        **_describe_scores(runs, study.hand),
-    }
-
-
-def _by_way(found: Found, side: Side, runs: list[Measured], rows: list[ThresholdRow]) -> Iterator[tuple[object, ...]]:
-    """False alarms, what is detected, and what follows, by way."""
-    for way in _WAYS:
-        own = [row for row in rows if row.way == way]
-        first = [row for row in own if row.anomalous == side.anomalous[0]]
-        asked = first[0].asked
-        alarms = [row.false_alarm_rate for row in first]
-        values = [row.threshold for row in first]
-        verdict = "promises no rate" if np.mean(alarms) <= 0.5 else "flags most normal scenes"
-        if asked is not None:
-            verdict = _verdict(asked, runs, first, found.tables.confidence)
-        shares = [[row.found for row in own if row.anomalous == kind] for kind in side.anomalous]
-        yield (
-            way,
-            span(min(values), max(values), lambda value: f"{value:.4g}"),
-            "none" if asked is None else percent(asked),
-            *(span(min(each), max(each), percent) for each in (alarms, *shares)),
-            verdict,
-        )
-
-
-def _verdict(asked: float, runs: Sequence[Measured], rows: Sequence[ThresholdRow], confidence: float) -> str:
-    counts = [
-        (len(one.calibration), row.normal_images, row.false_alarm_rate) for one, row in zip(runs, rows, strict=True)
-    ]
-    broken = sum(
-        promised(asked, own, images, round(share * images), confidence).broken for own, images, share in counts
-    )
-    return f"promise broken in {broken} of {len(rows)} seeds" if broken else "compatible with the promise"
-
-
-def _describe_scores(runs: list[Measured], hand: float) -> dict[str, float]:
-    """What tells why a rule of thumb fails: where the scores lie, and how crooked they are."""
-    from scipy.stats import skew
-
-    calibration = np.concatenate([one.calibration for one in runs]).astype(np.float64)
-    training = np.concatenate([one.training for one in runs if one.training is not None]).astype(np.float64)
-    own = [(one.normal > rule_of_thumb(one.calibration)).mean() for one in runs]
-    return {
-        "median": float(np.median(calibration)),
-        "below_hand": float((calibration <= hand).mean()),
-        "training_lower": float(1 - training.mean() / calibration.mean()),
-        "rule_on_calibration": float(np.mean(own)),
-        "skewness": float(skew(calibration)),
     }
 
 

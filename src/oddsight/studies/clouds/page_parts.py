@@ -1,4 +1,4 @@
-"""What the report on clouds says of isolating clouds, and of haze, smoke and dust: its tables and figures."""
+"""What the report on clouds says of thresholds, of isolating clouds, and of haze, smoke and dust: tables, figures."""
 
 from __future__ import annotations
 
@@ -6,25 +6,40 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
+from oddsight.methods import METHODS
 from oddsight.report.known_figures import bars
-from oddsight.report.markdown import table
+from oddsight.report.markdown import escape, table
 from oddsight.report.pages import area, percent, signed, span
-from oddsight.studies.clouds.figures import depth_curves, outlined_scenes
+from oddsight.studies.clouds.conclusions import Found
+from oddsight.studies.clouds.figures import depth_curves, outlined_scenes, threshold_histogram
 from oddsight.studies.clouds.isolation import Beaten, Isolation
 from oddsight.studies.clouds.isolation_maps import MASKS, RATES, RULES, rate_rule
 from oddsight.studies.clouds.isolation_measures import ALL, BRIGHT, CONFIDENCE
 from oddsight.studies.clouds.isolation_scenes import BRIGHT as BRIGHTNESS
 from oddsight.studies.clouds.isolation_scenes import SATURATED
 from oddsight.studies.clouds.isolation_variants import VARIANTS
+from oddsight.studies.clouds.protocol import CLEAR, Side
+from oddsight.studies.clouds.results import Measured
+from oddsight.studies.clouds.rows import ThresholdRow, Way
 from oddsight.studies.clouds.severity import Seeing, Severity
 from oddsight.studies.clouds.severity_curves import Point
+from oddsight.studies.clouds.thresholds import rule_of_thumb, three_ways
+from oddsight.studies.promise import promised
 
 _DRAWN = 6
 _RULES = {**{rate_rule(rate): f"{percent(rate)} of tiles" for rate in RATES}, MASKS: "from masks"}
 
+_WAYS: tuple[Way, ...] = ("by hand", "mean + 3 sd", "conformal")
+
 Figures = dict[str, Markup]
+
+
+def name_side(side: Side, clouds: str) -> Markup:
+    """What is normal on a side, in words."""
+    return escape(f"all but {clouds} as normal" if side.name == CLEAR else f"{side.name} as normal")
 
 
 def isolation_values(found: Isolation) -> tuple[dict[str, Any], Figures]:
@@ -245,3 +260,71 @@ def _onsets(ranked: Sequence[Seeing], most: float) -> Markup:
 def _by_depth(ranked: Sequence[Seeing], depths: Sequence[float], cell: Callable[[Point], str | None]) -> Markup:
     rows = [(_title(one), *map(cell, one.curve.points)) for one in ranked]
     return table(("Method", *(f"{depth:g}" for depth in depths)), rows)
+
+
+def threshold_values(found: Found, side: Side, runs: list[Measured], figures: Figures) -> dict[str, Any]:
+    """Three ways to a threshold for the scores of one method on one side."""
+    study, first = found.study, runs[0]
+    name = f"thresholds-{study.compared.index(first.method) + 1}-{study.sides.index(side) + 1}"
+    training = [one.training for one in runs if one.training is not None]
+    ways = list(three_ways(training[0], first.calibration, study.hand, study.rate))
+    figures[name] = threshold_histogram(first, ways, name)
+    rows = [row for row in found.tables.thresholds if (row.method, row.normal) == (first.method, side.name)]
+    heads = ("Threshold", "Value", "Rate promised", "False alarms", *(f"{kind} detected" for kind in side.anomalous))
+    return {
+        "method": first.method,
+        "side": name_side(side, study.data.clouds),
+        "figure": name,
+        "seed": first.seed,
+        "seeds": len(runs),
+        "pixels": first.method not in METHODS or METHODS[first.method].reads == "pixels",
+        "table": table((*heads, "Verdict"), _by_way(found, side, runs, rows), words={len(heads)}),
+        **_describe_scores(runs, study.hand),
+    }
+
+
+def _by_way(found: Found, side: Side, runs: list[Measured], rows: list[ThresholdRow]) -> Iterator[tuple[object, ...]]:
+    """False alarms, what is detected, and what follows, by way."""
+    for way in _WAYS:
+        own = [row for row in rows if row.way == way]
+        first = [row for row in own if row.anomalous == side.anomalous[0]]
+        asked = first[0].asked
+        alarms = [row.false_alarm_rate for row in first]
+        values = [row.threshold for row in first]
+        verdict = "promises no rate" if np.mean(alarms) <= 0.5 else "flags most normal scenes"
+        if asked is not None:
+            verdict = _verdict_of_seeds(asked, runs, first, found.tables.confidence)
+        shares = [[row.found for row in own if row.anomalous == kind] for kind in side.anomalous]
+        yield (
+            way,
+            span(min(values), max(values), lambda value: f"{value:.4g}"),
+            "none" if asked is None else percent(asked),
+            *(span(min(each), max(each), percent) for each in (alarms, *shares)),
+            verdict,
+        )
+
+
+def _verdict_of_seeds(asked: float, runs: Sequence[Measured], rows: Sequence[ThresholdRow], confidence: float) -> str:
+    counts = [
+        (len(one.calibration), row.normal_images, row.false_alarm_rate) for one, row in zip(runs, rows, strict=True)
+    ]
+    broken = sum(
+        promised(asked, own, images, round(share * images), confidence).broken for own, images, share in counts
+    )
+    return f"promise broken in {broken} of {len(rows)} seeds" if broken else "compatible with the promise"
+
+
+def _describe_scores(runs: list[Measured], hand: float) -> dict[str, float]:
+    """What tells why a rule of thumb fails: where the scores lie, and how crooked they are."""
+    from scipy.stats import skew
+
+    calibration = np.concatenate([one.calibration for one in runs]).astype(np.float64)
+    training = np.concatenate([one.training for one in runs if one.training is not None]).astype(np.float64)
+    own = [(one.normal > rule_of_thumb(one.calibration)).mean() for one in runs]
+    return {
+        "median": float(np.median(calibration)),
+        "below_hand": float((calibration <= hand).mean()),
+        "training_lower": float(1 - training.mean() / calibration.mean()),
+        "rule_on_calibration": float(np.mean(own)),
+        "skewness": float(skew(calibration)),
+    }

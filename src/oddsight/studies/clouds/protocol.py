@@ -1,4 +1,4 @@
-"""The protocol of a study: what is normal, and which scenes serve for what. No picture serves twice."""
+"""The protocol of a study: what is normal, and which scenes serve for what. No image serves twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALIBRATION_SHARE = 0.25
 """Of the normal images that are not tested on."""
 
 _LEAST = 20
-"""Images of a normal class with which learning, calibrating and testing can be told apart at all."""
+"""Images of a normal class with which learning, calibrating and testing can be distinguished at all."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Split:
 
     side: Side  # What is normal
     seed: int  # Another seed draws other images
-    learnt: tuple[ImageFile, ...]  # Normal images to train on and to calibrate on; oddsight.fit divides them
+    trained: tuple[ImageFile, ...]  # Normal images to train on and to calibrate on; oddsight.fit divides them
     calibration: int  # How many of them to calibrate on
     normal: tuple[ImageFile, ...]  # Test images of the normal classes
     anomalous: Mapping[str, tuple[ImageFile, ...]]  # Test images of each anomalous class, as many as of `normal`
@@ -57,23 +57,18 @@ class Split:
     @property
     def calibration_fraction(self) -> float:
         """As :func:`oddsight.fit` takes it."""
-        return self.calibration / len(self.learnt)
+        return self.calibration / len(self.trained)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the contents of all images and what they serve for, hex."""
-        parts = [[image.content for image in self.learnt], [image.content for image in self.normal]]
+        parts = [[image.content for image in self.trained], [image.content for image in self.normal]]
         parts += [[name, *(image.content for image in images)] for name, images in self.anomalous.items()]
         return hashlib.sha256(repr((parts, self.calibration)).encode()).hexdigest()
 
 
 def sides(classes: Sequence[str], clouds: str, wanted: Sequence[str]) -> list[Side]:
     """What is to count as normal, each once, in the order asked for.
-
-    Args:
-        classes: All classes.
-        clouds: Which of them is that of clouds.
-        wanted: Names of classes, or ``clear``; empty for the clouds and ``clear``.
 
     Raises:
         DataError: A name that is no class.
@@ -111,11 +106,6 @@ def split(side: Side, classes: Mapping[str, Sequence[ImageFile]], seed: int) -> 
 
     Which images are drawn depends on their contents and the seed, not on names or order.
 
-    Args:
-        side: What is normal.
-        classes: Distinct images of each class.
-        seed: Of the draw.
-
     Raises:
         DataError: A class with too few images.
     """
@@ -128,14 +118,14 @@ def split(side: Side, classes: Mapping[str, Sequence[ImageFile]], seed: int) -> 
     if tested * len(side.normal) < 2:
         raise DataError(f"{plain(rarest)} has {len(classes[rarest])} distinct images: too few to test on")
     drawn = {name: _drawn(classes[name], seed) for name in side.normal}
-    learnt = [image for images in drawn.values() for image in images[tested:each]]
-    calibration = max(1, int(CALIBRATION_SHARE * len(learnt)))
-    if len(learnt) - calibration < FEWEST:
-        raise DataError(f"{plain(side.name)} leaves {len(learnt) - calibration} images to learn from: add images")
+    trained = [image for images in drawn.values() for image in images[tested:each]]
+    calibration = max(1, int(CALIBRATION_SHARE * len(trained)))
+    if len(trained) - calibration < FEWEST:
+        raise DataError(f"{plain(side.name)} leaves {len(trained) - calibration} images to train on: add images")
     return Split(
         side=side,
         seed=seed,
-        learnt=_ordered(learnt),
+        trained=_ordered(trained),
         calibration=calibration,
         normal=_ordered([image for images in drawn.values() for image in images[:tested]]),
         anomalous={name: _ordered(_drawn(classes[name], seed)[: tested * len(side.normal)]) for name in side.anomalous},

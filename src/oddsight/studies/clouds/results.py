@@ -18,7 +18,7 @@ from oddsight.studies.clouds.severity import Severity
 
 @dataclass(frozen=True)
 class SceneFacts:
-    """The data set."""
+    """The dataset."""
 
     classes: Mapping[str, int]  # Names, and how many distinct images each has
     clouds: str  # Which of them is that of clouds

@@ -1,4 +1,4 @@
-"""The scenes of a study: class folders, every picture brought to one size, the same picture never twice."""
+"""The scenes of a study: class folders, every image brought to one size, the same image never twice."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def read_scenes(
     limit: int | None = None,
     progress: Progress = silent,
 ) -> Scenes:
-    """Read ``DATA/CLASS/...`` and keep every picture as an 8-bit RGB square without loss.
+    """Read ``DATA/CLASS/...`` and keep every image as an 8-bit RGB square without loss.
 
-    A class whose pictures were larger, or of another colour model, then cannot be told by that. What is the same
-    picture at this size counts once; in two classes it counts in neither.
+    A class whose images were larger, or of another colour model, then cannot be told by that. What is the same
+    image at this size counts once; in two classes it counts in neither.
 
     Args:
         data: Folder of class folders.
-        work: Where the pictures go; those that are there already are not written again.
+        work: Where the images go; those that are there already are not written again.
         size: Their side in pixels.
-        limit: The most pictures of each class, those whose contents come first.
+        limit: The most images of each class, those whose contents come first.
         progress: Called with phase, done and total.
 
     Raises:
@@ -98,7 +98,7 @@ def read_scenes(
 
 
 def class_names(data: str | os.PathLike[str]) -> list[str]:
-    """The names of the class folders, before any picture is read.
+    """The names of the class folders, before any image is read.
 
     Raises:
         DataError: Fewer than two folders with images.
@@ -119,7 +119,7 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _square(path: Path, size: int, pictures: Path) -> tuple[ImageFile, Size] | ImageError:
-    """A picture brought to its size and kept, and the size that it had."""
+    """An image brought to its size and kept, and the size that it had."""
     try:
         pixels = read_image(path)
     except ImageError as error:
@@ -150,7 +150,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 def _distinct(
     size: int, read: Mapping[str, Sequence[tuple[ImageFile, Size]]], limit: int | None, errors: Sequence[ImageError]
 ) -> Scenes:
-    """Every picture once, and none that is in two classes."""
+    """Every image once, and none that is in two classes."""
     own = {name: {image.content: image for image, _ in pairs} for name, pairs in read.items()}
     times = Counter(content for images in own.values() for content in images)
     shared = {content for content, count in times.items() if count > 1}
@@ -160,7 +160,7 @@ def _distinct(
     }
     for name, images in classes.items():
         if not images:
-            raise DataError(f"every picture of {plain(name)} is also in another class: there is nothing to tell apart")
+            raise DataError(f"every image of {plain(name)} is also in another class: there is nothing to distinguish")
     return Scenes(
         size=size,
         classes=classes,

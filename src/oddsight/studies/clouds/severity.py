@@ -1,6 +1,6 @@
-"""How much haze, smoke or dust a method needs to see it: detection against optical depth, on synthetic pictures.
+"""How much haze, smoke or dust a method needs to see it: detection against optical depth, on synthetic images.
 
-Clear pictures that were not learnt from are shown to a method as they are and with something in the air, put there by
+Clear images that were not trained on are shown to a method as they are and with something in the air, put there by
 :mod:`oddsight.synthesis`: the same pattern at every depth, only scaled. So curves are paired, and nothing but the
 amount differs. All of it is computed, none was photographed.
 """
@@ -27,10 +27,10 @@ DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 DEFAULT_RATE = 0.01
 TESTED = 200
-"""Clear pictures to test on, at most."""
+"""Clear images to test on, at most."""
 
 MEASURES = BASELINES[:-1]
-"""Trivial measures; without the size of a picture, which nothing in the air changes."""
+"""Trivial measures; without the size of an image, which nothing in the air changes."""
 
 _TEST_SHARE = 0.3
 
@@ -56,7 +56,7 @@ class Severity:
     kinds: tuple[str, ...]  # Of what is in the air
     depths: tuple[float, ...]  # Mean optical depths in the affected area, ascending
     rate: float  # The false-alarm rate asked for
-    learnt: int  # Clear images that were trained on and calibrated on
+    trained: int  # Clear images that were trained on and calibrated on
     tested: int  # Clear images that were tested on, clear and at every depth
     seen: tuple[Seeing, ...]  # Each method and trivial measure on each kind: trivial measures last
     failed: Mapping[str, str]  # Methods that could not be run, and why
@@ -115,24 +115,24 @@ def severity_curves(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Severity:
-    """Learn clear pictures, hold false alarms at a rate, and measure what is seen at each optical depth.
+    """Learn clear images, hold false alarms at a rate, and measure what is seen at each optical depth.
 
-    Three pictures in ten, at most 200, are tested on; the others are learnt from and calibrated on. What has been
-    done before in the same work folder, from the same pictures and settings, is taken from there.
+    Three images in ten, at most 200, are tested on; the others are trained on and calibrated on. What has been
+    done before in the same work folder, from the same images and settings, is taken from there.
 
     Args:
-        clear_images: Clear pictures; the same picture counts once.
+        clear_images: Clear images; the same image counts once.
         work: Where steps leave what they made.
         methods: Names of methods, or variants of them with settings of their own.
         kinds: Names of :data:`oddsight.synthesis.KINDS`.
         depths: Mean optical depths in the affected area, above 0.
-        rate: The false-alarm rate; where there are too few pictures for it, the smallest that they can promise.
+        rate: The false-alarm rate; where there are too few images for it, the smallest that they can promise.
         seed: Of every random choice.
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: Too few pictures to learn from and to test on, or a rate that is none.
-        ImageError: A picture that cannot be read.
+        DataError: Too few images to train on and to test on, or a rate that is none.
+        ImageError: An image that cannot be read.
         OddsightError: A setting that cannot work. A method that cannot be run is named in the result instead.
     """
     ordered = _checked(kinds, depths, rate)
@@ -163,7 +163,7 @@ def _checked(kinds: Sequence[str], depths: Sequence[float], rate: float) -> tupl
     for depth in depths:
         check_severity(depth)
         if not depth:
-            raise OddsightError("an optical depth of 0 changes nothing: clear pictures are always measured")
+            raise OddsightError("an optical depth of 0 changes nothing: clear images are always measured")
     return tuple(sorted(depths))
 
 
@@ -174,16 +174,16 @@ def _distinct(images: Sequence[ImageFile | str | os.PathLike[str]], progress: Pr
         if isinstance(known, ImageError):
             raise known
         found.setdefault(known.content, known)
-        progress("reading clear pictures", done, len(images))
+        progress("reading clear images", done, len(images))
     return list(found.values())
 
 
 def _divided(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], list[ImageFile]]:
-    """Pictures to learn from, and those to test on."""
+    """Images to train on, and those to test on."""
     testing = min(int(_TEST_SHARE * len(images)), TESTED)
     if testing < 2 or len(images) - testing < FEWEST:
         raise DataError(
-            f"{len(images)} distinct clear pictures are too few to learn from most of them and to test on the rest: it "
+            f"{len(images)} distinct clear images are too few to train on most of them and to test on the rest: it "
             f"takes at least {FEWEST + 4}"
         )
     # Another lot than that by which a fit divides its images.

@@ -33,7 +33,7 @@ class Point:
 
     @property
     def share(self) -> float:
-        """Of the pictures that gave an alarm."""
+        """Of the images that gave an alarm."""
         return self.detected / self.images
 
 
@@ -100,9 +100,9 @@ def _known(value: float) -> float | None:
 
 
 def onset(one: Seen, depths: Sequence[float], seed: int) -> Onset:
-    """From which depth on something is seen, with intervals over the draw of test pictures.
+    """From which depth on something is seen, with intervals over the draw of test images.
 
-    A picture is drawn with all its depths, as its pattern is the same at each.
+    An image is drawn with all its depths, as its pattern is the same at each.
     """
     flags = np.column_stack([one.clear, one.veiled]) > one.threshold
     rng = np.random.default_rng(seed)
@@ -141,14 +141,7 @@ def half_depth(shares: NDArray[np.float64], depths: Sequence[float]) -> float:
 
 
 def first_depth(counts: NDArray[np.int64], images: int, depths: Sequence[float], rate: float) -> float:
-    """The lowest depth from which on detection is surely above false alarms, see :class:`Onset`; else infinity.
-
-    Args:
-        counts: Alarms at depth 0 and at every depth, ``[1 + depths]``.
-        images: Of which these are.
-        depths: Ascending.
-        rate: The false-alarm rate that the threshold keeps.
-    """
+    """The lowest depth from which on detection is surely above false alarms, see :class:`Onset`; else infinity."""
     floor = max(rate, counts[0] / images)
     found = float(np.inf)
     for depth, count in reversed(list(zip(depths, counts[1:], strict=True))):

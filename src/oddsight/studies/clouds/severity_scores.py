@@ -1,4 +1,4 @@
-"""Scores of clear pictures and of the same with something in the air, by methods and by trivial measures."""
+"""Scores of clear images and of the same with something in the air, by methods and by trivial measures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from oddsight.model import Model
 from oddsight.parallel import ordered_map
 from oddsight.pixel_metrics import pixel_metrics
 from oddsight.records import Arrays
-from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, learnt, place_of
+from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, fit_clear, place_of
 from oddsight.studies.store import keep, state_of, taken
 from oddsight.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.trivial import BASELINES, trivial_scores
@@ -46,7 +46,7 @@ class Job:
         return state_of("severity", contents, self.rate, self.seed, *parts)
 
     def made(self, image: ImageFile, kind: str) -> Iterator[Synthetic]:
-        """A test picture at each depth."""
+        """A test image at each depth."""
         pixels = image.read()
         amounts, colour = pattern(pixels, kind, self.seed), airlight(pixels, kind)
         for depth in self.depths:
@@ -70,14 +70,14 @@ class Seen:
 
 
 def seen(variant: Variant, job: Job) -> list[Seen]:
-    """Learn by a method, and score every picture of every kind.
+    """Learn by a method, and score every image of every kind.
 
     Raises:
         OddsightError: If the method cannot be fitted.
     """
     if variant.times is not None:
         raise OddsightError(
-            f"its map is multiplied by {variant.times}, and a score of a whole image has no such factor"
+            f"its map is multiplied by {variant.times}, and a score of a whole picture has no such factor"
         )
     folder, own = place_of(variant, job.work), job.state(described(variant))
     path = folder / "model.npz"
@@ -87,7 +87,7 @@ def seen(variant: Variant, job: Job) -> list[Seen]:
         def told(phase: str, done: int, total: int) -> None:
             job.progress(f"{variant.name}: {phase}", done, total)
 
-        fitted = learnt(variant, [image.path for image in job.training], job.rate, job.seed, told)
+        fitted = fit_clear(variant, [image.path for image in job.training], job.rate, job.seed, told)
         known = keep(path, own, {"model": np.frombuffer(fitted.to_bytes(), np.uint8)})
     model = at_rate(Model.from_bytes(known["model"].tobytes()), job.rate)
     found = []
@@ -115,7 +115,7 @@ def seen(variant: Variant, job: Job) -> list[Seen]:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """What a model says of one test picture; index 0 of each is the clear one. Masks are packed bits."""
+    """What a model says of one test image; index 0 of each is the clear one. Masks are packed bits."""
 
     scores: list[float]
     maps: list[Map]
@@ -152,7 +152,7 @@ def _scored(name: str, model: Model, kind: str, job: Job) -> Arrays:
 
 
 def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scores, Scores]:
-    """Pixel AUROC and IoU at every depth: affected pixels against all others, those of the clear pictures included."""
+    """Pixel AUROC and IoU at every depth: affected pixels against all others, those of the clear images included."""
     areas, overlaps = np.full(depths, np.nan), np.full(depths, np.nan)
     if not looks[0].maps:
         return areas, overlaps
@@ -178,7 +178,7 @@ def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scor
 
 
 def seen_trivially(measures: Sequence[str], job: Job) -> list[Seen]:
-    """Trivial measures, with conformal thresholds from the pictures that methods learn from.
+    """Trivial measures, with conformal thresholds from the images that methods learn from.
 
     Whether high or low values are alarms is chosen for each kind by the measure's AUROC at the greatest depth: by the
     labels, in the measure's favour.
@@ -216,7 +216,7 @@ def seen_trivially(measures: Sequence[str], job: Job) -> list[Seen]:
 
 
 def _veiled_trivially(kind: str, columns: Sequence[int], job: Job) -> Scores:
-    """Trivial measures of all test pictures, ``[n, depths, measures]``."""
+    """Trivial measures of all test images, ``[n, depths, measures]``."""
     state, path = job.state("trivial", kind, job.depths, list(columns)), job.work / "trivial" / f"{kind}.npz"
     arrays: Mapping[str, NDArray[np.generic]] | None = taken(path, state)
     if arrays is None:

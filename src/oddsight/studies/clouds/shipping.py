@@ -18,7 +18,7 @@ from oddsight.studies.clouds.results import Measured, ShippedScenes
 from oddsight.studies.clouds.thresholds import feasible_rate
 
 SHOWN = 12
-"""Pictures of each sort, at most."""
+"""Images of each sort, at most."""
 
 _Pair = tuple[ImageFile, str, Result]
 
@@ -26,19 +26,7 @@ _Pair = tuple[ImageFile, str, Result]
 def judged(
     model: Model, split: Split, measured: Measured, rate: float, names: Mapping[str, str], progress: Progress
 ) -> tuple[ShippedScenes, Model]:
-    """Run a file on all test images, as a user would.
-
-    Args:
-        model: What was learnt.
-        split: The images.
-        measured: What was recorded when it was learnt.
-        rate: The false-alarm rate asked for; the file has the smallest that it can promise if that is larger.
-        names: Of the class of each image, by its content.
-        progress: Called with phase, done and total.
-
-    Returns:
-        What it said, and the file that said it.
-    """
+    """Run a file on all test images, as a user would."""
     side = split.side
     possible = feasible_rate(rate, len(model.calibration_scores))
     model = model.with_decision(false_alarm_rate=possible).with_verdicts(*side.verdicts)

@@ -54,7 +54,7 @@ SEVERITY_METHODS = ("auto", "mahalanobis", "patchcore", "autoencoder")
 _EXAMPLES = 8
 _FOLDS = 4
 _MEASURES = BASELINES[:-1]
-"""All but the size of the picture, which is one and the same here."""
+"""All but the size of the image, which is one and the same here."""
 
 
 def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
@@ -81,40 +81,11 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
     on_epoch: Callable[[Epoch], None] = lambda row: None,
     on_failure: Callable[[Failed], None] = lambda failed: None,
 ) -> tuple[CloudStudy, dict[str, Model]]:
-    """Learn every method once on every side by every seed, score all classes, and judge the files that are shipped.
+    """Train every method once on every side by every seed, score all classes, and test the files that are shipped.
 
-    What has been done before in the same output folder is taken from there.
-
-    Args:
-        data: Folder of class folders.
-        output: The folder of the study; ``work`` in it holds what steps leave.
-        normal: What is normal: classes, or ``clear`` for all but that of clouds; by default the clouds, and ``clear``.
-        clouds: The class of clouds.
-        method_names: Of :data:`oddsight.methods.METHODS`; by default all.
-        ship: The method of the files; by default ``auto``, or the first if that is not among the methods.
-        seeds: Of splits and of learning; of every method, or by its name, and then :data:`DEFAULT_SEEDS` of those that
-            are not named. The files are of the first of the shipped method's.
-        size: Side in pixels to which every picture is brought.
-        limit: The most pictures of each class, for a short run; chosen by content.
-        rate: The false-alarm rate of the files.
-        hand: The threshold by hand that is set beside others.
-        threshold_methods: Methods whose ways to a threshold are compared; by default the first that scores errors of
-            reconstruction, if there is one, and the shipped one.
-        memory: The budget of a fit.
-        accelerator: Lightning's, for methods that train a network.
-        masks: A folder with ``images`` and ``masks`` of the same names, to measure where clouds are found; see
-            :func:`oddsight.studies.clouds.isolation.isolate`. By default that is not measured.
-        mask_methods: Methods that are measured so, or names of
-            :data:`oddsight.studies.clouds.isolation_variants.VARIANTS`; by default all that have a map, and these.
-        severity_methods: Methods that are shown synthetic haze, smoke and dust; by default :data:`SEVERITY_METHODS`
-            that are among the methods, and the shipped one. Empty: none, and that is not measured.
-        command: That makes the study again, for the report.
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of learning curves.
-        on_failure: Called with each method that cannot be run, as soon as that is known.
-
-    Returns:
-        What was found, and the model of each side, by name.
+    What has been done before in the same output folder is taken from there. Keywords are the options of the command,
+    whose help explains them; ``hand`` is the threshold by hand. ``on_epoch`` gets each new row of learning curves, and
+    ``on_failure`` each method that cannot be run.
 
     Raises:
         DataError: Images that no study can be made of, or a normal class that is none.
@@ -264,7 +235,7 @@ def _features(stack: ExitStack, cells: Sequence[Cell], work: Path, progress: Pro
     needed = [(extractor, one) for extractor, one in extractors if extractor is not None]
     if not needed:
         return None
-    images = [image for _, one in needed for image in (*one.learnt, *one.test)]
+    images = [image for _, one in needed for image in (*one.trained, *one.test)]
     return stack.enter_context(shared_features((extractor for extractor, _ in needed), images, work, progress))
 
 
@@ -322,7 +293,7 @@ def _facts(scenes: Scenes, clouds: str, limit: int | None) -> SceneFacts:
 
 
 def _split_facts(one: Split, found: Mapping[_Key, Found], names: Mapping[str, str]) -> SplitFacts:
-    """What served for what; which images were calibrated on, those say that learnt: all divide them alike."""
+    """What served for what; which images were calibrated on, those say that trained: all divide them alike."""
     first = next((kept for (side, seed, _), kept in found.items() if (side, seed) == (one.side.name, one.seed)), None)
 
     def counts(contents: Iterable[str], classes: Sequence[str]) -> dict[str, int]:

@@ -30,10 +30,6 @@ from oddsight.studies.clouds.thresholds import three_ways
 def cloud_tables(study: CloudStudy, *, confidence: float = 0.95) -> CloudTables:
     """Measure everything that a study recorded.
 
-    Args:
-        study: What was found.
-        confidence: Of all intervals, between 0 and 1.
-
     Raises:
         OddsightError: If the confidence is not between 0 and 1.
     """

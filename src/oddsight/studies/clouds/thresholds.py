@@ -32,14 +32,7 @@ class Threshold:
 def three_ways(
     training: NDArray[np.float32], calibration: NDArray[np.float32], hand: float, rate: float
 ) -> Iterator[Threshold]:
-    """The three thresholds of one method.
-
-    Args:
-        training: Scores of the images that it learnt from, ``[n]``: mean and deviation are taken of these, as is usual.
-        calibration: Scores of normal images that it did not learn from, ``[m]``.
-        hand: Set by hand.
-        rate: The false-alarm rate asked for, or the smallest that so many calibration images can promise.
-    """
+    """The three thresholds of one method."""
     yield Threshold("by hand", hand, None)
     yield Threshold("mean + 3 sd", rule_of_thumb(training), None)
     possible = feasible_rate(rate, len(calibration))
