@@ -273,6 +273,7 @@ def test_a_folder_without_permission_fails_before_the_work(world, nothing_is_rea
 # fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(quick()))
 def test_fit_with_every_option(world, tmp_path, method):
     options = "--backbone efficientnet-lite0 --layers stage2,stage4 --size 64 --false-alarm-rate 0.125"
@@ -743,6 +744,7 @@ def test_methods_and_backbones(world):
 AT_ONCE = "import oddsight.terminal as t; t._PATIENCE = 0; from oddsight.cli import main; main()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     ["fit {good} -o {new} --size 32", "predict {model} {anomalous} {good}", "predict {model} {good} --json {new}"],
@@ -805,12 +807,14 @@ def test_a_terminal_shows_progress_and_the_time_left(world, tmp_path):
     assert (tmp_path / "m.onnx").read_bytes() == world.model.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_terminal_shows_nothing_when_quiet(world, tmp_path):
     arguments = ["fit", world.good, "-o", tmp_path / "m.onnx", "--size", 32, "--quiet"]
     assert on_terminal(arguments) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.parametrize("name", ["predict", "evaluate", "check"])
 def test_progress_of_other_commands(world, tmp_path, name):
@@ -833,6 +837,7 @@ def test_a_terminal_shows_anomalies_in_colour(world):
     assert re.search("\x1b\\[31m.*anomalous", shown)
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(

@@ -122,7 +122,9 @@ def plain_runtime(model):
 # 1. One graph, one score.
 
 
-@pytest.mark.parametrize("order", [1, -1], ids=["in order", "reversed"])
+@pytest.mark.parametrize(
+    "order", [pytest.param(1, marks=pytest.mark.slow, id="in order"), pytest.param(-1, id="reversed")]
+)
 @pytest.mark.parametrize("workers", [None, 1, 3])
 def test_an_image_scores_the_same_among_others(model, alone, order, workers):
     together = list(model.predict_many(PICTURES[::order], workers=workers))
