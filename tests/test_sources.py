@@ -117,7 +117,7 @@ def test_images_that_cannot_be_used_are_counted(pictures, files, tmp_path):
     assert "float64 pixels; pass uint8" in errors[1].reason
 
 
-@pytest.mark.parametrize("what", NO_SOURCES, ids=repr)
+@pytest.mark.parametrize("what", NO_SOURCES, ids=lambda what: type(what).__name__)
 def test_what_is_no_image_is_an_error_of_oddsight(what, pictures, tmp_path):
     model = tiny_model()
     for call in (
@@ -146,7 +146,7 @@ def test_one_image_that_is_none_does_not_stop_the_others(pictures):
         assert "a path, a NumPy array or a Pillow image, not as a" in found[1].reason
 
 
-@pytest.mark.parametrize("what", [(), [[]], [[], ()], [np.zeros((0, 4, 4, 3), np.uint8)], [iter(())]], ids=repr)
+@pytest.mark.parametrize("what", [(), [[]], [[], ()], [np.zeros((0, 4, 4, 3), np.uint8)], [iter(())]], ids=range(5))
 def test_nothing_to_learn_from_is_said(what):
     with pytest.raises(DataError, match=r"nothing to learn from|no images in what was given"):
         oddsight.fit(*what, **OPTIONS)

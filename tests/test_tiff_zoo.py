@@ -213,7 +213,9 @@ def test_cmyk(tmp_path):
     assert "inks" in read(write(tmp_path / "d.tif", page(values, CMYK, tags={332: (3, [2])})))
 
 
-@pytest.mark.parametrize(("subsampling", "compression"), itertools.product([(1, 1), (2, 1), (2, 2), (4, 2)], [1, 8]))
+@pytest.mark.parametrize(
+    ("subsampling", "compression"), list(itertools.product([(1, 1), (2, 1), (2, 2), (4, 2)], [1, 8]))
+)
 def test_ycbcr(tmp_path, subsampling, compression):
     across, down = subsampling
     height, width = 20, 24

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -10,6 +13,8 @@ from safetensors.torch import save_file
 from oddsight.errors import OddsightError
 from oddsight.networks import checkpoints
 from oddsight.networks.settings import Epoch
+
+pytestmark = pytest.mark.train
 
 IDENTITY = {"images": "abc", "epochs": 3}
 CURVES = [Epoch(1, 0.5, 0.25, 0.75, 0.001, 1.5)]
