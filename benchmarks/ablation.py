@@ -19,9 +19,9 @@ from data_sets import cifar10, panel
 from oddsight import backbones, metrics
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.datasets.collection import collect
-from oddsight.graphs.running import session
-from oddsight.methods.auto import Auto
+from oddsight.data.collection import collect
+from oddsight.detectors.auto import Auto
+from oddsight.runtime.sessions import session
 
 HERE = Path(__file__).parent
 BATCH = 32

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import oddsight
 from data_sets import panel
-from oddsight.comparison_output import write_csv
+from oddsight.cli.comparison_output import write_csv
 
 HERE = Path(__file__).parent
 

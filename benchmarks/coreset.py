@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from oddsight.backbones import backbone
 from oddsight.backbones.cache import default_cache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.datasets.collection import ImageFile, collect
-from oddsight.graphs.running import session
-from oddsight.methods.coreset import BLOCK, Coreset, k_center
-from oddsight.methods.patchcore import PatchCore
-from oddsight.metrics import auroc
+from oddsight.data.collection import ImageFile, collect
+from oddsight.detectors.coreset import BLOCK, Coreset, k_center
+from oddsight.detectors.patchcore import PatchCore
+from oddsight.metrics.image import auroc
+from oddsight.runtime.sessions import session
 
 HERE = Path(__file__).parent
 SIZE = 1000

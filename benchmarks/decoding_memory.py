@@ -23,8 +23,8 @@ SIDE = 2000
 
 _CHILD = """
 import sys, time
-from oddsight.decoding import set_image_limits
-from oddsight.images import read_image
+from oddsight.data.decoding import set_image_limits
+from oddsight.data.images import read_image
 set_image_limits(timeout=0, memory=10**11)
 
 def kilobytes():  # not what getrusage says, which starts from the parent's
@@ -97,7 +97,7 @@ def extra_files(folder: Path) -> Iterator[tuple[str, str, Path]]:
 
 def main() -> None:
     """Write the table to standard output."""
-    from oddsight.decoding import bytes_to_decode
+    from oddsight.data.decoding import bytes_to_decode
 
     table = csv.writer(sys.stdout)
     table.writerow(

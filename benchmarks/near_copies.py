@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.datasets.folder import find_images
-from oddsight.datasets.near_copies import near_copies, sketch
+from oddsight.data.folder import find_images
+from oddsight.data.near_copies import near_copies, sketch
 
 FOLDERS = (
     "magnetic-tile/good",

@@ -15,7 +15,7 @@ import sys
 import numpy as np
 from scipy.stats import norm
 
-from oddsight.calibration import alarms, rate_range
+from oddsight.model.calibration import alarms, rate_range
 
 SIZES, RATES, DRAWS = (9, 20, 59, 99, 299, 1000), (0.01, 0.05, 0.1), 10_000
 

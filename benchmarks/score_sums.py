@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.datasets.outliers import read_unlabelled
-from oddsight.scores import SCORES
+from oddsight.data.outliers import read_unlabelled
+from oddsight.detectors.ood import SCORES
 
 SPLITS = 100
 

@@ -24,10 +24,10 @@ import numpy as np
 import oddsight
 from oddsight.backbones import backbone
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.datasets.collection import collect
-from oddsight.graphs.running import session
-from oddsight.methods import METHODS
-from oddsight.parallel import cores
+from oddsight.data.collection import collect
+from oddsight.detectors import METHODS
+from oddsight.runtime.parallel import cores
+from oddsight.runtime.sessions import session
 
 HERE = Path(__file__).parent
 ROUNDS = 5
@@ -176,7 +176,7 @@ def machine() -> str:
             if "model name" in line
         ]
         model = names[0] if names else model
-    from oddsight.graphs.running import import_onnxruntime
+    from oddsight.runtime.sessions import import_onnxruntime
 
     onnxruntime = import_onnxruntime()
     commit = subprocess.run(

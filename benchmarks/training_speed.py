@@ -27,11 +27,11 @@ def rate(name: str, size: int, batch: int, keep: bool) -> float:
     import torch
     from torch.nn import functional
 
-    from oddsight.methods.autoencoders import Autoencoder
-    from oddsight.networks.classifying import Network
-    from oddsight.networks.compact import scratch
-    from oddsight.networks.exporting import torch_backbone
-    from oddsight.networks.trainer import keep_freed_memory
+    from oddsight.backbones.exporting import torch_backbone
+    from oddsight.detectors.autoencoders import Autoencoder
+    from oddsight.training.classifying import Network
+    from oddsight.training.compact import scratch
+    from oddsight.training.trainer import keep_freed_memory
 
     if keep:
         keep_freed_memory()

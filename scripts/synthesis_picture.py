@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from oddsight.images import read_image
-from oddsight.synthesis import KINDS, synthesize
+from oddsight.data.images import read_image
+from oddsight.data.synthesis import KINDS, synthesize
 
 ROOT = Path(__file__).parents[1]
 SCENES = ("train_Wetlands_01_0416", "val_Shrubland_01_0508")

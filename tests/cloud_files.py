@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from oddsight.report.image_grids import CaptionedImage
+from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.studies.clouds.protocol import CLEAR, Side
 from oddsight.studies.clouds.results import (
     CloudStudy,

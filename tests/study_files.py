@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from oddsight.calibration import decide
-from oddsight.networks.settings import Epoch
-from oddsight.report.image_grids import CaptionedImage
+from oddsight.drawing.image_grids import CaptionedImage
+from oddsight.model.calibration import decide
 from oddsight.studies.cifar10.results import DataFacts, Run, Scored, Shipped, Study, Unknowns
+from oddsight.training.settings import Epoch
 
 CALIBRATION = 99
 

@@ -9,13 +9,13 @@ import pytest
 
 import oddsight
 from conftest import SIZE
-from oddsight.calibration import p_values
+from oddsight.detectors import auto
+from oddsight.detectors.auto import Auto
+from oddsight.detectors.knn import KNN
 from oddsight.errors import MemoryBudgetError
 from oddsight.graphs.building import copied, piece, renamed
-from oddsight.graphs.running import session
-from oddsight.methods import auto
-from oddsight.methods.auto import Auto
-from oddsight.methods.knn import KNN
+from oddsight.model.calibration import p_values
+from oddsight.runtime.sessions import session
 from textures import texture
 
 WIDTHS, GRID = (6, 10), (5, 4, 3)

@@ -18,9 +18,9 @@ from oddsight.backbones.description import Description, default_layers, describe
 from oddsight.backbones.exports import export_path, exports_folder, kept_exports
 from oddsight.backbones.network_file import read_network
 from oddsight.backbones.network_shapes import activation_bytes, inferred_shapes
+from oddsight.data.memory import plan_memory
 from oddsight.errors import ModelError, OddsightError
-from oddsight.graphs.running import session
-from oddsight.memory import plan_memory
+from oddsight.runtime.sessions import session
 from textures import texture, write_textures
 
 LITE0 = BACKBONES[DEFAULT]
@@ -99,7 +99,7 @@ def kept(tmp_path, monkeypatch):
 @pytest.fixture
 def without_torch(monkeypatch):
     """As if PyTorch were not installed."""
-    for name in ("torch", "timm", "oddsight.networks.exporting", "oddsight.networks.trunks"):
+    for name in ("torch", "timm", "oddsight.backbones.exporting", "oddsight.backbones.trunks"):
         monkeypatch.setitem(sys.modules, name, None)
 
 

@@ -28,7 +28,7 @@ from cli_files import (
     run,
     spawn,
 )
-from oddsight.images import MAX_PIXELS
+from oddsight.data.images import MAX_PIXELS
 from textures import texture
 
 
@@ -408,7 +408,7 @@ def test_an_image_that_goes_or_changes_during_a_fit(world, tmp_path, monkeypatch
             if change == "changed":
                 shutil.copy(world.normal / "00100.png", victim)
 
-        monkeypatch.setattr("oddsight.output.say_plan", meddle)
+        monkeypatch.setattr("oddsight.cli.output.say_plan", meddle)
         outcome = run("fit", copy, "-o", tmp_path / "m.onnx", "--size", 32)
         assert_failed(outcome, victim, {"gone": "no such file", "changed": "changed while it was in use"}[change])
         assert not (tmp_path / "m.onnx").exists()

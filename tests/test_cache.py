@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from oddsight import backbones
 from oddsight.backbones.cache import DEFAULT_LIMIT, FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.datasets.collection import collect
+from oddsight.data.collection import collect
 from textures import write_textures
 
 MAKER, OTHER = "a" * 64, "b" * 64

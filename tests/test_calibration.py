@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oddsight.calibration import advised_rate, decide, images_needed, p_values, smallest_rate
 from oddsight.errors import DataError
 from oddsight.graphs.calibrating import calibrating, calibration_scores
+from oddsight.model.calibration import advised_rate, decide, images_needed, p_values, smallest_rate
 
 FINITE = st.floats(-1e6, 1e6, width=32)
 # Few distinct values, so that ties are common.

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from oddsight.datasets.check import check
-from oddsight.datasets.hashing import dhash, near_groups
+from oddsight.data.check import check
+from oddsight.data.hashing import dhash, near_groups
 from oddsight.errors import DataError, OddsightError
 
 RANDOM = np.random.default_rng(0)
@@ -262,7 +262,7 @@ def test_the_report_does_not_depend_on_the_number_of_threads(folder, monkeypatch
     folder(*(f"{i}.png" for i in range(20)))
     reports = []
     for threads in (1, 8):
-        monkeypatch.setattr("oddsight.parallel.cores", lambda threads=threads: threads)
+        monkeypatch.setattr("oddsight.runtime.parallel.cores", lambda threads=threads: threads)
         reports.append(check(folder.path))
     assert reports[0] == reports[1]
 
@@ -316,7 +316,7 @@ def test_dhash():
 
 
 def test_near_groups_agree_with_counting_bits(monkeypatch):
-    monkeypatch.setattr("oddsight.datasets.hashing._TILE", 16)  # so that several tiles are needed
+    monkeypatch.setattr("oddsight.data.hashing._TILE", 16)  # so that several tiles are needed
     random = np.random.default_rng(1)
     centres = random.integers(0, 2**63, 12).astype(np.uint64)
     flips = (np.uint64(1) << random.integers(0, 64, (60, 3)).astype(np.uint64)).sum(axis=1, dtype=np.uint64)

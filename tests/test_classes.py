@@ -36,15 +36,15 @@ from class_files import (
     write_kaggle,
     write_parquet_file,
 )
-from oddsight.datasets import cifar_files
-from oddsight.datasets.class_images import ClassImages, repeats
-from oddsight.datasets.classes import FORMS, form_of, read_classes, stratified
-from oddsight.datasets.collection import ImageFile
-from oddsight.datasets.download import download_cifar10
-from oddsight.datasets.outliers import read_unlabelled
-from oddsight.datasets.stored import PixelFile, StoredImage, stored
+from oddsight.data import cifar_files
+from oddsight.data.class_images import ClassImages, repeats
+from oddsight.data.classes import FORMS, form_of, read_classes, stratified
+from oddsight.data.collection import ImageFile
+from oddsight.data.download import download_cifar10
+from oddsight.data.images import content_hash
+from oddsight.data.outliers import read_unlabelled
+from oddsight.data.stored import PixelFile, StoredImage, stored
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.images import content_hash
 
 N = 12  # of which CIFAR-10's forms put the last 2 into the test batch
 IMAGES, LABELS = pictures(N), labels_of(N)

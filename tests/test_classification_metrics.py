@@ -11,7 +11,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, precision_recall_fscore_support
 
-from oddsight.classification_metrics import (
+from oddsight.errors import DataError
+from oddsight.metrics.classification import (
     COLDEST,
     HOTTEST,
     accuracy,
@@ -25,7 +26,6 @@ from oddsight.classification_metrics import (
     reliability,
     temperature,
 )
-from oddsight.errors import DataError
 
 CLASSES = 4
 named = st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(0, CLASSES - 1)), min_size=1, max_size=30).map(

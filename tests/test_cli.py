@@ -37,9 +37,9 @@ from cli_files import (
     start,
     strict_json,
 )
-from oddsight import cli, methods
-from oddsight.calibration import decide, smallest_rate
-from oddsight.methods import METHODS, quick
+from oddsight import cli, detectors
+from oddsight.detectors import METHODS, quick
+from oddsight.model.calibration import decide, smallest_rate
 from textures import texture
 
 COMMANDS = ["check", "prepare", "adapt", "fit", "predict", "evaluate", "compare", "study", "threshold", "info"]
@@ -70,7 +70,7 @@ def nothing_is_read(monkeypatch):
     def refuse(path, limit):
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("oddsight.images._opened", refuse)
+    monkeypatch.setattr("oddsight.data.images._opened", refuse)
 
 
 def names_in(folder):
@@ -301,7 +301,7 @@ def test_fit_says_what_it_does_beside_the_results(world, tmp_path):
     assert "memory budget 1,000 MB" in outcome.err
     assert f"wrote {tmp_path / 'm.onnx'}" in outcome.err
     assert "4 % of normal images" in outcome.err
-    assert oddsight.load(tmp_path / "m.onnx").metadata.method.name == methods.DEFAULT == "auto"
+    assert oddsight.load(tmp_path / "m.onnx").metadata.method.name == detectors.DEFAULT == "auto"
 
 
 def test_another_seed_is_another_split(world, tmp_path):
@@ -741,7 +741,7 @@ def test_methods_and_backbones(world):
 
 
 # Progress is shown after a second: in these tests at once, so that they need not last.
-AT_ONCE = "import oddsight.terminal as t; t._PATIENCE = 0; from oddsight.cli import main; main()"
+AT_ONCE = "import oddsight.sinks.terminal as t; t._PATIENCE = 0; from oddsight.cli import main; main()"
 
 
 @pytest.mark.slow

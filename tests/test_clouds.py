@@ -18,7 +18,7 @@ import oddsight
 from cli_files import run
 from cloud_files import scene, write_scenes
 from oddsight.cli.application import numbers_by_name
-from oddsight.datasets.collection import ImageFile
+from oddsight.data.collection import ImageFile
 from oddsight.errors import DataError, OddsightError
 from oddsight.studies.clouds import cells, study
 from oddsight.studies.clouds.protocol import sides, split

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from oddsight.calibration import smallest_rate
+from oddsight.data.images import read_image, read_mask
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.images import read_image, read_mask
+from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template
 from oddsight.studies.clouds import isolation, isolation_maps
 from oddsight.studies.clouds.isolation import isolate

@@ -8,8 +8,8 @@ import pytest
 from markupsafe import Markup
 
 from cloud_files import made_up_clouds
+from oddsight.drawing import class_figures as known_figures
 from oddsight.errors import OddsightError
-from oddsight.report import known_figures
 from oddsight.report.pages import percent
 from oddsight.studies.clouds import figures
 from oddsight.studies.clouds.conclusions import conclude

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from oddsight.calibration import smallest_rate
-from oddsight.datasets.collection import look
+from oddsight.data.collection import look
+from oddsight.data.images import read_image
+from oddsight.data.synthesis import synthesize
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.evaluation import upscaled
-from oddsight.images import read_image
-from oddsight.metrics import binomial_interval
+from oddsight.evaluation.normal import upscaled
+from oddsight.metrics.image import binomial_interval
+from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template
 from oddsight.studies.clouds.page_parts import severity_values
 from oddsight.studies.clouds.severity import MEASURES, severity_curves
 from oddsight.studies.clouds.severity_curves import first_depth, half_depth, onset
 from oddsight.studies.clouds.severity_scores import Seen
-from oddsight.synthesis import synthesize
 from textures import texture
 from tiny_model import tiny_model
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from oddsight.datasets.collection import ImageFile, collect, folds, pack, seen, split
+from oddsight.data.collection import ImageFile, collect, folds, pack, seen, split
+from oddsight.data.images import content_hash, read_image
 from oddsight.errors import DataError, ImageError
-from oddsight.images import content_hash, read_image
 from textures import texture, write_textures
 
 CONTENTS = st.lists(st.binary(min_size=32, max_size=32).map(bytes.hex), min_size=1, max_size=60, unique=True)

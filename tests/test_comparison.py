@@ -16,20 +16,21 @@ from PIL import Image
 
 import oddsight
 from cli_files import run
-from oddsight import backbones, comparison, methods
+from oddsight import backbones, detectors
 from oddsight.backbones import extraction
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features, extract_together
-from oddsight.comparison import cells, running
-from oddsight.comparison.standings import Numbers, Standing, ranking
-from oddsight.comparison.trials import read_trials
-from oddsight.comparison_output import write_csv
-from oddsight.datasets.collection import collect
+from oddsight.cli.comparison_output import write_csv
+from oddsight.data.collection import collect
+from oddsight.data.memory import RUNNING
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
+from oddsight.evaluation import compare as comparison
+from oddsight.evaluation.compare import cells, running
+from oddsight.evaluation.compare.standings import Numbers, Standing, ranking
+from oddsight.evaluation.compare.trials import read_trials
 from oddsight.graphs.building import digest
-from oddsight.memory import RUNNING
+from oddsight.metrics.significance import Placements
 from oddsight.report.comparison import standing_text, write_comparison_report
-from oddsight.significance import Placements
 from test_report import Page
 from textures import texture, write_textures
 
@@ -76,10 +77,10 @@ def found(data, work):
 @pytest.fixture
 def extra():
     """Registers methods for one test."""
-    before = dict(methods.METHODS)
-    yield methods.method
-    methods.METHODS.clear()
-    methods.METHODS.update(before)
+    before = dict(detectors.METHODS)
+    yield detectors.method
+    detectors.METHODS.clear()
+    detectors.METHODS.update(before)
 
 
 def csv_bytes(found, tmp_path):
@@ -123,7 +124,7 @@ def test_baselines_are_those_of_evaluate(found, data):
 @pytest.mark.parametrize("method", [*LIBRARY, "auto"])
 def test_the_cut_graph_is_the_whole_file_from_the_features_on(data, method, tmp_path):
     model = oddsight.fit(data / "train" / "good", method=method, size=SIZE)
-    cls = methods.METHODS[method]
+    cls = detectors.METHODS[method]
     layers = tuple(model.metadata.backbone.layers)
     extractor = Extractor(backbones.backbone(backbones.DEFAULT), layers, SIZE, cls.reads)
     images = collect(data / "test").images
@@ -330,7 +331,7 @@ def test_a_damaged_cell_is_computed_again(found, data, work, tmp_path, damage):
 
 def failing(error):
     @dataclasses.dataclass
-    class Failing(methods.METHODS["knn"]):
+    class Failing(detectors.METHODS["knn"]):
         name: ClassVar[str] = "failing"
 
         def fit(self, features, *, memory, seed):

@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 import oddsight
 from conftest import SIZE
-from oddsight.calibration import (
+from oddsight.cli import app
+from oddsight.errors import DataError, ModelError
+from oddsight.evaluation.normal import _chance_of_alarms
+from oddsight.model.calibration import (
     advised_rate,
     alarms,
     check_confidence,
@@ -21,11 +24,8 @@ from oddsight.calibration import (
     rate_range,
     smallest_rate,
 )
-from oddsight.cli import app
-from oddsight.errors import DataError, ModelError
-from oddsight.evaluation import _chance_of_alarms
-from oddsight.metadata import KEY
-from oddsight.model import Model
+from oddsight.model.metadata import KEY
+from oddsight.model.model import Model
 from oddsight.scenes import decision_for
 from tiny_model import CALIBRATION, CLASSES, TAKEN, tiny_class_model, tiny_model, tiny_proto
 

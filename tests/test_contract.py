@@ -19,13 +19,13 @@ import oddsight
 from conftest import SIZE
 from oddsight import backbones, metrics
 from oddsight.backbones.extraction import Extractor
-from oddsight.calibration import p_values
-from oddsight.datasets.collection import ImageFile, unpacked
+from oddsight.data.collection import ImageFile, unpacked
+from oddsight.data.images import content_hash, read_image
+from oddsight.data.memory import plan_memory
+from oddsight.detectors import METHODS
 from oddsight.errors import DataError, MemoryBudgetError
-from oddsight.images import content_hash, read_image
-from oddsight.memory import plan_memory
-from oddsight.methods import METHODS
-from oddsight.result import Voice
+from oddsight.model.calibration import p_values
+from oddsight.model.result import Voice
 from picture_files import oriented
 from textures import texture, write_textures
 
@@ -520,7 +520,7 @@ def test_copies_stay_on_one_side(model, method, normal_folder, tmp_path):
 FIT = """
 import json, sys
 import oddsight
-from oddsight.methods import METHODS
+from oddsight.detectors import METHODS
 
 folder, name, settings, size, budget = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), *map(int, sys.argv[4:6])
 plans, method = [], METHODS[name](**settings)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oddsight.methods.coreset import BLOCK, Coreset, k_center
+from oddsight.detectors.coreset import BLOCK, Coreset, k_center
 
 
 def greedy(points, count, first):

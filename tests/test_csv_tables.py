@@ -15,7 +15,7 @@ from PIL import Image
 
 import oddsight
 from cli_files import run
-from oddsight.csv_tables import csv_records, csv_table
+from oddsight.runtime.csv_tables import csv_records, csv_table
 
 SOURCE = Path(oddsight.__file__).parent
 

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from hostile_files import empty_png, jpeg_of_exif_blocks, jpeg_of_scans, noise_jpeg, tiff_of_pages
-from oddsight import decoder_process, decoding, images
-from oddsight.decoding import bytes_to_decode, memory_for_images, set_image_limits
+from oddsight.data import decoder_process, decoding, images
+from oddsight.data.decoding import bytes_to_decode, memory_for_images, set_image_limits
+from oddsight.data.file_structure import seconds_to_read
+from oddsight.data.images import MAX_SIDE, read_header, read_image, read_image_bytes, read_mask, read_picture
 from oddsight.errors import ImageError, MemoryBudgetError, OddsightError
-from oddsight.images import MAX_SIDE, read_header, read_image, read_image_bytes, read_mask, read_picture
-from oddsight.parallel import ordered_map
-from oddsight.structure import seconds_to_read
+from oddsight.runtime.parallel import ordered_map
 from picture_files import RGB, save
 
 
@@ -164,8 +164,8 @@ _PEAK = """
 import sys
 import numpy as np
 from oddsight.graphs.preprocessing import preprocessing
-from oddsight.graphs.running import run, session
-from oddsight.images import read_image
+from oddsight.runtime.sessions import run, session
+from oddsight.data.images import read_image
 
 def peak():
     with open("/proc/self/status") as status:
@@ -266,7 +266,7 @@ def test_a_process_that_breaks_down_is_one_error(tmp_path, all_watched):
 def test_processes_end_with_the_program(tmp_path):
     path = save(RGB, tmp_path / "a.png")
     script = (
-        "import sys; from oddsight import decoding, decoder_process; from oddsight.images import read_image; "
+        "import sys; from oddsight import decoding, decoder_process; from oddsight.data.images import read_image; "
         "decoding._CHEAP = -1.0; read_image(sys.argv[1]); print(decoder_process._idle[0]._process.pid)"
     )
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)

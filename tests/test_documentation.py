@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import oddsight
-from oddsight import methods
+from oddsight import detectors
 from textures import texture
 from tiny_model import tiny_class_model
 
@@ -122,5 +122,5 @@ def test_the_method_of_the_contributing_guide_works(tmp_path, monkeypatch):
         assert model.metadata.method.name == "nearest-mean"
         assert np.isfinite(model.predict(texture(99, 40, 30)).score)
     finally:
-        methods.METHODS.pop("nearest-mean", None)
+        detectors.METHODS.pop("nearest-mean", None)
         sys.modules.pop("nearest_mean", None)

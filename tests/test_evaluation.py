@@ -12,11 +12,11 @@ from PIL import Image
 import oddsight
 from conftest import SIZE
 from oddsight import metrics
-from oddsight.datasets.collection import collect, pack
+from oddsight.data.collection import collect, pack
 from oddsight.errors import DataError, OddsightError
-from oddsight.evaluation import evaluate, upscaled
-from oddsight.pixel_metrics import pixel_metrics
-from oddsight.trivial import BASELINES
+from oddsight.evaluation.normal import evaluate, upscaled
+from oddsight.metrics.pixel import pixel_metrics
+from oddsight.metrics.trivial import BASELINES
 from textures import texture, write_textures
 from tiny_model import tiny_model
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oddsight.graphs.running import session
-from oddsight.methods import evidence
-from oddsight.methods.evidence import Tail, Voice, speaking, voice, weighed
+from oddsight.detectors import evidence
+from oddsight.detectors.evidence import Tail, Voice, speaking, voice, weighed
+from oddsight.runtime.sessions import session
 
 LARGEST = 1e25
 """A score that no detector gives."""

@@ -18,12 +18,12 @@ from PIL import Image
 
 import oddsight
 from cli_files import run
-from oddsight.datasets.collection import collect
+from oddsight.data.collection import collect
+from oddsight.drawing.explanations import PANEL, explanation
 from oddsight.errors import DataError, ImageError
-from oddsight.explanations import PANEL, explanation
-from oddsight.normals import SIDE, NormalImages, normals_path, write_normals
+from oddsight.model.normals import SIDE, NormalImages, normals_path, write_normals
+from oddsight.model.result import Result, Voice
 from oddsight.report import write_report
-from oddsight.result import Result, Voice
 from textures import write_textures
 
 OLD = Path(__file__).parent / "data" / "model-schema-1.onnx"
@@ -114,7 +114,7 @@ def test_the_same_images_give_the_same_bytes(world, images, tmp_path):
 
 
 def test_only_images_that_are_compared_with_have_copies(world, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("oddsight.normals.MOST", 3)
+    monkeypatch.setattr("oddsight.model.normals.MOST", 3)
     write_normals(tmp_path / "few.zip", images)
     assert len(zipfile.ZipFile(tmp_path / "few.zip").namelist()) == 4
 
@@ -261,7 +261,7 @@ def test_without_thumbnails_the_model_is_the_same(world, tmp_path):
 
 def test_where_copies_cannot_be_written_nothing_is_learned(world, tmp_path, monkeypatch):
     (tmp_path / "m.normals.zip").mkdir()
-    monkeypatch.setattr("oddsight.fitting.fit", None)
+    monkeypatch.setattr("oddsight.fitting.normal.fit", None)
     outcome = run("fit", world / "good", "-o", tmp_path / "m.onnx")
     assert outcome.code == 1
     assert outcome.err == f"error: cannot write {tmp_path / 'm.normals.zip'}: it is a folder; name a file\n"

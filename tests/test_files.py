@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from cli_files import command, environment, heed_signals, many_links, run, start, strict_json
-from oddsight import files
 from oddsight.errors import OddsightError
-from oddsight.files import (
+from oddsight.runtime import files
+from oddsight.runtime.files import (
     atomic_folder,
     atomic_write,
     check_writable,
@@ -32,7 +32,7 @@ pytest.importorskip("fcntl")
 WRITER = """
 import sys, time
 from pathlib import Path
-from oddsight.files import atomic_folder, atomic_write
+from oddsight.runtime.files import atomic_folder, atomic_write
 path = Path(sys.argv[2])
 with (atomic_write if sys.argv[1] == "file" else atomic_folder)(path) as place:
     if sys.argv[1] == "file":

@@ -15,8 +15,11 @@ from PIL import Image
 import oddsight
 from cli_files import run
 from oddsight.errors import DataError, ImageError
+from oddsight.evaluation.classes import evaluate_classes
 from oddsight.graphs.building import digest
-from oddsight.graphs.outputs import (
+from oddsight.model.metadata import KEY
+from oddsight.model.model import Model
+from oddsight.model.outputs import (
     read_index,
     read_map,
     read_p_value,
@@ -24,10 +27,7 @@ from oddsight.graphs.outputs import (
     read_score,
     read_voices,
 )
-from oddsight.labelled.evaluation import evaluate_classes
-from oddsight.metadata import KEY
-from oddsight.model import Model
-from oddsight.result import Result
+from oddsight.model.result import Result
 from tiny_model import CALIBRATION, CLASSES, tiny_class_proto, tiny_proto
 
 NAN, INF = float("nan"), float("inf")
@@ -189,8 +189,8 @@ def test_evaluate_counts_it_and_goes_on(images, tmp_path):
 
 
 def test_labelled_evaluation_counts_it_and_goes_on():
-    from oddsight.datasets.class_images import ClassImages
-    from oddsight.datasets.stored import stored
+    from oddsight.data.class_images import ClassImages
+    from oddsight.data.stored import stored
 
     model = where_bright("score", np.float32(NAN), tiny_class_proto())
     # Red, green and blue in turn; the fourth is bright.
@@ -209,8 +209,8 @@ def test_labelled_evaluation_counts_it_and_goes_on():
 
 
 def test_fit_names_the_calibration_image_without_a_score(normal_folder, monkeypatch):
+    from oddsight.detectors.knn import KNN
     from oddsight.graphs.building import piece
-    from oddsight.methods.knn import KNN
 
     one = {"one": np.array(1e6, np.float32)}
     text = """

@@ -12,17 +12,17 @@ from typer.testing import CliRunner
 
 import oddsight
 from conftest import SIZE
-from oddsight.calibration import decide, p_values
 from oddsight.cli import app
-from oddsight.comparison.trials import read_trials
-from oddsight.datasets.class_images import ClassImages, stratified
-from oddsight.datasets.collection import ImageFile, count_groups, folds, one_of_each, split
-from oddsight.datasets.grouping import group_images
+from oddsight.data.class_images import ClassImages, stratified
+from oddsight.data.collection import ImageFile, count_groups, folds, one_of_each, split
+from oddsight.data.grouping import group_images
+from oddsight.detectors.auto import _folds
 from oddsight.errors import DataError, ModelError
-from oddsight.labelled.parts import divided
-from oddsight.metadata import KEY, Metadata
-from oddsight.methods.auto import _folds
-from oddsight.model import Model
+from oddsight.evaluation.compare.trials import read_trials
+from oddsight.fitting.parts import divided
+from oddsight.model.calibration import decide, p_values
+from oddsight.model.metadata import KEY, Metadata
+from oddsight.model.model import Model
 from textures import texture
 from tiny_model import tiny_proto
 

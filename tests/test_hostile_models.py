@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from oddsight.errors import ModelError
-from oddsight.model_file import parse_model, parse_proto
-from oddsight.onnx_structure import MOST_STRUCTURE, check_structure
+from oddsight.model.file import parse_model, parse_proto
+from oddsight.model.onnx_structure import MOST_STRUCTURE, check_structure
 from tiny_model import tiny_proto
 
 
@@ -95,7 +95,7 @@ def test_refusing_a_bomb_takes_little_memory(tmp_path):
     script = """
 import sys
 from oddsight.errors import ModelError
-from oddsight.model_file import read_model_file
+from oddsight.model.file import read_model_file
 try:
     read_model_file(sys.argv[1])
 except ModelError as error:

@@ -18,14 +18,14 @@ from class_files import write_class_folders
 from cli_files import assert_failed, run
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.network_file import read_network
-from oddsight.datasets.classes import read_classes
-from oddsight.datasets.collection import unpacked
-from oddsight.datasets.prepared import STATISTICS
+from oddsight.data.classes import read_classes
+from oddsight.data.collection import unpacked
+from oddsight.data.prepare import prepare
+from oddsight.data.prepared import STATISTICS
 from oddsight.errors import DataError, ModelError
-from oddsight.networks.adapting import KEY as ADAPTATION
-from oddsight.networks.adapting import read_adaptation
-from oddsight.preparing import prepare
-from oddsight.records import digest_json
+from oddsight.runtime.records import digest_json
+from oddsight.training.adapting import KEY as ADAPTATION
+from oddsight.training.adapting import read_adaptation
 from textures import texture
 from tiny_model import tiny_proto
 

@@ -1,4 +1,4 @@
-"""Reading pictures: every rule of oddsight.images, and one clear error for everything else."""
+"""Reading pictures: every rule of oddsight.data.images, and one clear error for everything else."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from oddsight.data.images import as_image, read_header, read_image, read_mask
 from oddsight.errors import ImageError
-from oddsight.images import as_image, read_header, read_image, read_mask
 from picture_files import RANDOM, RGB, one_row, oriented, palette_image, png, save
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
@@ -183,7 +183,7 @@ def test_threads(tmp_path):
 
 
 def test_no_heavy_imports():
-    code = "import sys, oddsight.images; print(*{'torch', 'scipy', 'sklearn', 'onnx'} & set(sys.modules))"
+    code = "import sys, oddsight.data.images; print(*{'torch', 'scipy', 'sklearn', 'onnx'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oddsight.data.images import as_image, read_header, read_image, read_mask, read_picture
 from oddsight.errors import ImageError
-from oddsight.images import as_image, read_header, read_image, read_mask, read_picture
 from oddsight.scenes.pictures import Picture
 from picture_files import RANDOM, RGB, oriented, png
 
@@ -131,7 +131,7 @@ def test_jpeg_xl_is_turned_once(tmp_path):
 
 
 def test_jpeg_xl_names_its_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr("oddsight.images._JPEG_XL", False)
+    monkeypatch.setattr("oddsight.data.images._JPEG_XL", False)
     (tmp_path / "a.jxl").write_bytes(b"\xff\x0a" + bytes(20))
     with pytest.raises(ImageError, match=r"oddsight\[jxl\]"):
         read_image(tmp_path / "a.jxl")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oddsight.data.images import IMAGE_SUFFIXES, as_image, content_hash, read_header, read_image, read_mask
 from oddsight.errors import ImageError
-from oddsight.images import IMAGE_SUFFIXES, as_image, content_hash, read_header, read_image, read_mask
 from picture_files import RANDOM, RGB, one_row, palette_image, png, save
 
 # ---- Arrays ----

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oddsight import images
+from oddsight.data import images
+from oddsight.data.images import FORMATS, read_header, read_image, read_mask
 from oddsight.errors import ImageError
-from oddsight.images import FORMATS, read_header, read_image, read_mask
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 FUZZ = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,13 +14,13 @@ import pytest
 
 import oddsight
 from cli_files import environment, json_lines, run
-from oddsight.decoding import IMAGE_TIMEOUT, set_image_limits
+from oddsight.data.decoding import IMAGE_TIMEOUT, set_image_limits
 from oddsight.errors import ImageError
 from oddsight.graphs.building import chain, renamed
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.preprocessing import preprocessing
-from oddsight.metadata import KEY, DecisionInfo, Metadata
-from oddsight.parallel import busy, ordered_map, stoppable
+from oddsight.model.metadata import KEY, DecisionInfo, Metadata
+from oddsight.runtime.parallel import busy, ordered_map, stoppable
 from picture_files import save
 from tiny_model import CALIBRATION, GRID, _described, _mean, _neighbours, decide
 
@@ -83,8 +83,9 @@ def start_python(script, *args):
 
 _COMMAND = """
 import sys, threading, os
-from oddsight.graphs import running
-from oddsight import cli, parallel
+from oddsight.runtime import sessions as running
+from oddsight import cli
+from oddsight.runtime import parallel
 before = parallel.stoppable
 def told(*args):
     os.write(2, b"running ")

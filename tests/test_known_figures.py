@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oddsight.classification_metrics import reliability
-from oddsight.networks.settings import Epoch
-from oddsight.report import charts, known_figures, rejection_figures
+from oddsight.drawing import charts
+from oddsight.drawing import class_figures as known_figures
+from oddsight.drawing import ood_figures as rejection_figures
+from oddsight.metrics.classification import reliability
 from oddsight.report.pages import percent
+from oddsight.training.settings import Epoch
 
 HOSTILE = '</svg><script>alert("1")</script>'
 AWKWARD = "_$x_{&\x07"

@@ -22,25 +22,25 @@ from scipy.stats import binom
 
 import oddsight
 from labelled_files import CLASSES, SIDE, picture, write_classes
-from oddsight import scores
 from oddsight.backbones.cache import default_cache
-from oddsight.calibration import decide, decide_by_class, images_needed
-from oddsight.classification_metrics import temperature
-from oddsight.datasets.class_images import ClassImages
-from oddsight.datasets.classes import read_classes
-from oddsight.datasets.collection import ImageFile
-from oddsight.datasets.stored import stored
+from oddsight.data.class_images import ClassImages
+from oddsight.data.classes import read_classes
+from oddsight.data.collection import ImageFile
+from oddsight.data.stored import stored
+from oddsight.detectors import ood
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
+from oddsight.evaluation.classes import evaluate_classes
+from oddsight.fitting.assembly import assembled
+from oddsight.fitting.classes import fit_classes
+from oddsight.fitting.classifiers import Embeddings, frozen, probe
+from oddsight.fitting.parts import divided
 from oddsight.graphs.calibrating import calibrating_by_class
-from oddsight.graphs.running import session
-from oddsight.labelled.assembling import assembled
-from oddsight.labelled.classifiers import Embeddings, frozen, probe
-from oddsight.labelled.evaluation import evaluate_classes
-from oddsight.labelled.fitting import fit_classes
-from oddsight.labelled.parts import divided
-from oddsight.metadata import KEY
-from oddsight.model import Model
-from oddsight.result import NONE_OF_THESE
+from oddsight.metrics.classification import temperature
+from oddsight.model.calibration import decide, decide_by_class, images_needed
+from oddsight.model.metadata import KEY
+from oddsight.model.model import Model
+from oddsight.model.result import NONE_OF_THESE
+from oddsight.runtime.sessions import session
 
 RATE, SHARE = 0.2, 0.25
 OPTIONS = {"size": SIDE, "calibration_fraction": SHARE, "false_alarm_rate": RATE}
@@ -61,7 +61,7 @@ class Fitted:
 
     def model(self, score="knn", *, per_class=False, known=None, calibration=None) -> Model:
         """A file; ``calibration`` is another part to calibrate on, by name, and ``known`` another classifier."""
-        fitted = scores.by_name(score).fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
+        fitted = ood.by_name(score).fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
         part = calibration or "calibration"
         parts, rows = replace(self.parts, calibration=getattr(self.parts, part)), getattr(self.found, part)
         options = {"per_class": per_class, "seed": 0}
@@ -103,7 +103,7 @@ def constants(model) -> dict[str, np.ndarray]:
 def test_plain_onnxruntime_says_what_the_model_says(model, pictures):
     loaded = onnxruntime.InferenceSession(model.to_bytes())
     assert [output.name for output in loaded.get_outputs()] == OUTPUTS
-    normals = oddsight.datasets.collection.unpacked(model.metadata.explanation.normals)
+    normals = oddsight.data.collection.unpacked(model.metadata.explanation.normals)
     for image in pictures:
         result = model.predict(image)
         score, p_value, index, probability, nearest = loaded.run(OUTPUTS, {"image": image[None]})
@@ -134,9 +134,9 @@ def test_a_file_says_what_it_is(model, fitted):
     assert said.method.name == "knn"
     assert (said.training.images, said.training.duplicates, said.training.unreadable) == (60, 0, 0)
     assert (said.calibration.kind, said.calibration.images) == ("split", 30)
-    seen = oddsight.datasets.collection.unpacked(said.training.images_seen)
+    seen = oddsight.data.collection.unpacked(said.training.images_seen)
     assert seen == sorted(image.content[:16] for image in fitted.data.images)
-    nearest = oddsight.datasets.collection.unpacked(said.explanation.normals)
+    nearest = oddsight.data.collection.unpacked(said.explanation.normals)
     assert nearest == sorted(image.content[:16] for image in fitted.parts.training.images)
     assert said.training.fingerprint == fitted.data.fingerprint
 
@@ -225,7 +225,7 @@ def test_probabilities_are_of_logits_divided_by_a_temperature_of_validation_imag
 
 
 def test_a_score_with_settings_is_not_changed(fitted):
-    score = scores.by_name("knn")
+    score = ood.by_name("knn")
     before = dict(vars(score))
     fit_classes(fitted.data, score=score, **OPTIONS)
     assert vars(score) == before
@@ -264,7 +264,7 @@ def test_a_model_tells_classes_and_the_unknown_apart(models):
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_read(options, error, message, monkeypatch):
-    monkeypatch.setattr("oddsight.labelled.fitting.read_classes", None)
+    monkeypatch.setattr("oddsight.fitting.classes.read_classes", None)
     with pytest.raises(error, match=message) as raised:
         fit_classes("nowhere", **options)
     assert "\n" not in str(raised.value)
@@ -530,7 +530,7 @@ def shallow(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("score", [*scores.names(), "energy+vim+one-class:knn"])
+@pytest.mark.parametrize("score", [*ood.names(), "energy+vim+one-class:knn"])
 def test_every_score_makes_a_working_file(shallow, score, pictures):
     model = shallow.model(score)
     assert Model.from_bytes(model.to_bytes()).metadata.method.name == score

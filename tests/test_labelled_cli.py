@@ -15,9 +15,9 @@ from PIL import Image
 import oddsight
 from cli_files import Outcome, assert_failed, error_lines, run, strict_json
 from labelled_files import CLASSES, SIDE, picture, write_classes, write_pictures
-from oddsight import scores
-from oddsight.metrics import auroc
-from oddsight.result import NONE_OF_THESE
+from oddsight.detectors import ood
+from oddsight.metrics.image import auroc
+from oddsight.model.result import NONE_OF_THESE
 
 OPTIONS = ("--size", SIDE, "--calibration-fraction", 0.25, "--false-alarm-rate", 0.2)
 
@@ -427,9 +427,9 @@ def test_a_model_that_knows_classes_can_be_evaluated_on_normal_and_anomalous_ima
 
 def test_scores_lists_them_all():
     rows = run("scores", "--json").json
-    assert rows[0]["score"] == scores.DEFAULT
+    assert rows[0]["score"] == ood.DEFAULT
     assert [row["default"] for row in rows].count(True) == 1
-    assert {row["score"] for row in rows} == set(scores.names())
+    assert {row["score"] for row in rows} == set(ood.names())
     assert all(row["what"] and row["paper"] for row in rows)
     shown = run("scores")
     assert shown.code == 0

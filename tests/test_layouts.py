@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddsight.comparison.trials import read_trials
-from oddsight.datasets.check import check
-from oddsight.datasets.class_folders import read_class_folders
-from oddsight.datasets.labelled import from_folders, from_mvtec, require_normal_folders
+from oddsight.data.anomaly_folders import from_folders, from_mvtec, require_normal_folders
+from oddsight.data.check import check
+from oddsight.data.class_folders import read_class_folders
 from oddsight.errors import DataError
-from oddsight.evaluation import evaluate
+from oddsight.evaluation.compare.trials import read_trials
+from oddsight.evaluation.normal import evaluate
 from oddsight.report import write_report
 from tiny_model import tiny_model
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 from PIL import Image
 
-from oddsight.report.charts import chart, printable
-from oddsight.report.image_grids import CaptionedImage, image_grid, rows_of
+from oddsight.drawing.charts import chart, printable
+from oddsight.drawing.image_grids import CaptionedImage, image_grid, rows_of
 from oddsight.report.markdown import code, escape, fill_template, joined, read_figure, render_page, table, write_report
 
 HOSTILE = '</td><script>alert("1")</script>| `a` [x](http://evil.example) *b* ![y](z) {{ 1 }} &amp; 1. #'

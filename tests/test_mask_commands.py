@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from oddsight import comparison_output, output
-from oddsight.comparison import Comparison, _warnings
-from oddsight.comparison.standings import standings_on
-from oddsight.comparison.trials import read_trials
-from oddsight.evaluation import evaluate
+from oddsight.cli import comparison_output, output
+from oddsight.evaluation.compare import Comparison, _warnings
+from oddsight.evaluation.compare.standings import standings_on
+from oddsight.evaluation.compare.trials import read_trials
+from oddsight.evaluation.normal import evaluate
 from oddsight.report.comparison import write_comparison_report
 from tiny_model import tiny_model
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from oddsight.datasets.masks import inspect_mask, match_masks, settle_turns, summarize_masks
+from oddsight.data.images import read_mask, read_mask_pixels
+from oddsight.data.masks import inspect_mask, match_masks, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError
-from oddsight.images import read_mask, read_mask_pixels
 from picture_files import save
 
 SIDE = 48

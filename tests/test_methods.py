@@ -17,14 +17,14 @@ from scipy import stats
 
 from oddsight import backbones
 from oddsight.backbones.extraction import Extractor
+from oddsight.detectors import METHODS, deep_svdd, kde
+from oddsight.detectors.isolation_forest import _expected_path, _rounded_down
+from oddsight.detectors.patchwise import Patchwise
+from oddsight.detectors.sampling import sample, sample_bytes
+from oddsight.detectors.standardising import Standard
 from oddsight.errors import MemoryBudgetError, OddsightError
 from oddsight.graphs.building import chain, copied, piece
-from oddsight.graphs.running import session
-from oddsight.methods import METHODS, deep_svdd, kde
-from oddsight.methods.isolation_forest import _expected_path, _rounded_down
-from oddsight.methods.patchwise import Patchwise
-from oddsight.methods.sampling import sample, sample_bytes
-from oddsight.methods.standardising import Standard
+from oddsight.runtime.sessions import session
 
 SCENES = Path(__file__).parents[1] / "examples" / "landsat-clouds" / "images"
 VECTOR_METHODS = ["feature-autoencoder", "deep-svdd", "gmm", "isolation-forest", "kde", "lof", "one-class-svm", "pca"]

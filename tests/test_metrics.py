@@ -11,7 +11,7 @@ from scipy.stats import beta, norm
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from oddsight.errors import DataError, OddsightError
-from oddsight.metrics import (
+from oddsight.metrics.image import (
     auroc,
     average_precision,
     binomial_interval,
@@ -239,5 +239,5 @@ def test_bad_settings_are_refused():
 
 
 def test_importing_the_metrics_loads_neither_scipy_nor_scikit_learn():
-    code = "import sys, oddsight.metrics, oddsight.pixel_metrics; print({'scipy', 'sklearn'} & set(sys.modules))"
+    code = "import sys, oddsight.metrics.image, oddsight.metrics.pixel; print({'scipy', 'sklearn'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -21,8 +21,8 @@ from oddsight.errors import ImageError, ModelError
 from oddsight.graphs.building import chain, digest, piece
 from oddsight.graphs.calibrating import CLASSES, SCORES, calibrating
 from oddsight.graphs.naming import BIAS
-from oddsight.metadata import KEY
-from oddsight.model import Model
+from oddsight.model.metadata import KEY
+from oddsight.model.model import Model
 from textures import texture
 from tiny_model import CALIBRATION, GRID, NORMALS, TAKEN, tiny_class_model, tiny_class_proto, tiny_model, tiny_proto
 

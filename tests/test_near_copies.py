@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddsight.datasets.near_copies import near_copies, sketch
+from oddsight.data.near_copies import near_copies, sketch
 from textures import MATERIALS, texture
 
 

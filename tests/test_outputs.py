@@ -13,7 +13,7 @@ import typer
 from cli_files import assert_failed, run
 from oddsight.cli import app
 from oddsight.errors import OddsightError
-from oddsight.outputs import check_outputs
+from oddsight.sinks.output_paths import check_outputs
 from textures import write_textures
 from tiny_model import tiny_model
 
@@ -204,7 +204,7 @@ def test_a_file_system_that_ignores_case(tmp_path, monkeypatch):
     image.write_bytes(b"x")
     stat = os.stat
     monkeypatch.setattr(os, "stat", lambda path, **options: stat(os.fspath(path).lower(), **options))
-    monkeypatch.setattr("oddsight.outputs.check_writable", lambda path: None)
+    monkeypatch.setattr("oddsight.sinks.output_paths.check_writable", lambda path: None)
     if str(tmp_path) == str(tmp_path).lower():
         with pytest.raises(OddsightError, match="would replace an input"):
             check_outputs({"--json": tmp_path / "A.PNG"}, inputs={"PATH": str(image)})

@@ -9,10 +9,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import label
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from oddsight import pixel_metrics as module
 from oddsight.errors import DataError, OddsightError
-from oddsight.metrics import f1_max
-from oddsight.pixel_metrics import pixel_metrics
+from oddsight.metrics import pixel as module
+from oddsight.metrics.image import f1_max
+from oddsight.metrics.pixel import pixel_metrics
 
 
 @st.composite

@@ -25,13 +25,13 @@ from class_files import (
     write_files,
 )
 from cli_files import assert_failed, error_lines, run
-from oddsight.datasets.classes import form_of, read_classes
-from oddsight.datasets.outliers import read_unlabelled
-from oddsight.datasets.prepared import STATISTICS, digest_of
+from oddsight.data.classes import form_of, read_classes
+from oddsight.data.images import content_hash
+from oddsight.data.outliers import read_unlabelled
+from oddsight.data.prepare import prepare
+from oddsight.data.prepared import STATISTICS, digest_of
 from oddsight.errors import DataError, OddsightError
-from oddsight.images import content_hash
-from oddsight.preparing import prepare
-from oddsight.records import write_record
+from oddsight.runtime.records import write_record
 
 N = 18
 IMAGES, LABELS = pictures(N), labels_of(N)
@@ -281,7 +281,7 @@ def test_a_prepared_folder_is_replaced_and_its_stale_files_go(tmp_path, data):
 
 
 def test_without_pyarrow(tmp_path, data, monkeypatch):
-    monkeypatch.setattr("oddsight.preparing.can_write_parquet", lambda: False)
+    monkeypatch.setattr("oddsight.data.prepare.can_write_parquet", lambda: False)
     outcome = run("prepare", data, "-o", tmp_path / "out")
     assert outcome.code == 0
     assert "no Parquet files, which need pyarrow: pip install 'oddsight[parquet]'" in outcome.err
@@ -362,7 +362,7 @@ def test_downloading_first(tmp_path, monkeypatch):
         folder.mkdir()
         return write_archive(folder / "cifar-10-python.tar.gz", python_files(IMAGES, LABELS))
 
-    monkeypatch.setattr("oddsight.datasets.download.download_cifar10", fetched)
+    monkeypatch.setattr("oddsight.data.download.download_cifar10", fetched)
     outcome = run("prepare", tmp_path / "new", "-o", tmp_path / "out", "--download")
     assert outcome.code == 0, outcome
     assert "they came as CIFAR-10, Python version" in outcome.err

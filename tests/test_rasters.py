@@ -13,13 +13,13 @@ import tifffile
 from PIL import Image
 
 from cli_files import error_lines, run
+from oddsight.data.images import read_image
+from oddsight.data.reading import Reading
+from oddsight.data.tiff import Raster
 from oddsight.errors import ImageError
-from oddsight.images import read_image
-from oddsight.reading import Reading
 from oddsight.scenes import predict_scene, write_tiles
 from oddsight.scenes.georeference import georeference
 from oddsight.scenes.pictures import Picture
-from oddsight.tiff import Raster
 from tiny_model import tiny_model
 
 KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)

@@ -10,13 +10,13 @@ import pytest
 import oddsight
 from cli_files import error_lines, run
 from conftest import SIZE
-from oddsight.datasets.check import check
+from oddsight.data.check import check
+from oddsight.data.images import content_hash, read_image
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError, OddsightError
-from oddsight.images import content_hash, read_image
-from oddsight.metadata import ReadingInfo
-from oddsight.model import Model
-from oddsight.normals import NormalImages
-from oddsight.reading import AS_DECLARED, Reading
+from oddsight.model.metadata import ReadingInfo
+from oddsight.model.model import Model
+from oddsight.model.normals import NormalImages
 from textures import texture
 from tiff_files import NODATA, page, write
 from tiny_model import tiny_model

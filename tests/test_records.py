@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oddsight.records import DIGEST, read_arrays, read_record, read_regular, write_arrays, write_record
+from oddsight.runtime.records import DIGEST, read_arrays, read_record, read_regular, write_arrays, write_record
 
 CONTENT = {"key": {"seed": 0, "name": "größe"}, "scores": [0.1, -2.5e-07, 3.0], "error": None, "count": 12}
 ARRAYS = {

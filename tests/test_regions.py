@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 import oddsight
 from cli_files import assert_failed, json_lines, run
-from oddsight.result import Result
+from oddsight.model.result import Result
 from oddsight.scenes.outlines import mask, outlines
 from oddsight.scenes.pictures import Picture
 from oddsight.scenes.region_files import geojson

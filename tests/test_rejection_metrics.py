@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
 from oddsight.errors import DataError, OddsightError
-from oddsight.metrics import auroc, bootstrap_interval
-from oddsight.rejection_metrics import (
+from oddsight.metrics.image import auroc, bootstrap_interval
+from oddsight.metrics.ood import (
     at_threshold,
     auroc_interval,
     fpr_interval,

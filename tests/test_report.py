@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 import oddsight
+from oddsight.drawing.overlays import MAX_SIDE, overlay
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.evaluation import Evaluation
-from oddsight.model import Model
-from oddsight.overlays import MAX_SIDE, overlay
+from oddsight.evaluation.normal import Evaluation
+from oddsight.model.model import Model
+from oddsight.model.result import Result
 from oddsight.report import write_report
-from oddsight.result import Result
 
 SIDE = 96
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -244,6 +244,6 @@ def test_without_a_map_it_is_an_error() -> None:
 
 
 def test_overlays_are_quick_to_import() -> None:
-    heavy = "import sys, oddsight.overlays; print({'matplotlib', 'onnx', 'sklearn', 'scipy'} & {*sys.modules})"
+    heavy = "import sys, oddsight.drawing.overlays; print({'matplotlib', 'onnx', 'sklearn', 'scipy'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import false_discovery_control
 
-from oddsight.calibration import p_values
 from oddsight.errors import DataError, ImageError
-from oddsight.result import Result, control_fdr, find_regions, source_name
+from oddsight.model.calibration import p_values
+from oddsight.model.result import Result, control_fdr, find_regions, source_name
 from tiny_model import tiny_model
 
 MAPS = hnp.arrays(

@@ -16,9 +16,9 @@ from PIL import Image
 
 from cli_files import assert_failed, json_lines, run
 from oddsight.errors import OddsightError
-from oddsight.files import lock_folder
-from oddsight.image_names import distinct_names
-from oddsight.result_files import fill_folder, is_result, write_result
+from oddsight.runtime.files import lock_folder
+from oddsight.runtime.result_files import fill_folder, is_result, write_result
+from oddsight.sinks.image_names import distinct_names
 from tiny_model import tiny_model
 
 FOLDERS = ("maps", "why", "found")

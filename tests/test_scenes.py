@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cli_files import assert_failed, environment, json_lines, run
-from oddsight.calibration import Decision, decide, p_values
+from oddsight.data.images import as_image, read_image, read_picture
 from oddsight.errors import ImageError, OddsightError
-from oddsight.images import as_image, read_image, read_picture
+from oddsight.model.calibration import Decision, decide, p_values
 from oddsight.scenes import SceneSettings, decision_for, predict_scene, write_tiles
 from oddsight.scenes.pictures import Picture
 from oddsight.scenes.tiling import Canvas, axis
@@ -326,7 +326,7 @@ sys.path.insert(0, {tests!r})
 import numpy as np
 import tifffile
 from oddsight import predict_scene
-from oddsight.images import read_image
+from oddsight.data.images import read_image
 from tiny_model import tiny_model
 model = tiny_model()
 predict_scene(model, np.zeros((64, 64, 3), np.uint8), tile=32)

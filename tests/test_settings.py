@@ -13,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_files import run
-from oddsight import scores
-from oddsight.bounds import (
+from oddsight.detectors import METHODS, Method, ood, with_settings
+from oddsight.detectors.knn import KNN
+from oddsight.detectors.ood import SCORES
+from oddsight.detectors.ood.energy import Energy
+from oddsight.detectors.ood.one_class import OneClass
+from oddsight.detectors.ood.summing import Sum
+from oddsight.errors import OddsightError
+from oddsight.runtime.bounds import (
     Choice,
     Count,
     Each,
@@ -25,15 +31,8 @@ from oddsight.bounds import (
     bounds_of,
     check_settings,
 )
-from oddsight.errors import OddsightError
-from oddsight.methods import METHODS, Method, with_settings
-from oddsight.methods.knn import KNN
-from oddsight.networks.classifier_settings import ClassifierSettings, classifier_settings
-from oddsight.networks.settings import Settings
-from oddsight.scores import SCORES
-from oddsight.scores.energy import Energy
-from oddsight.scores.one_class import OneClass
-from oddsight.scores.summing import Sum
+from oddsight.training.classifier_settings import ClassifierSettings, classifier_settings
+from oddsight.training.settings import Settings
 
 NAN, INF = math.nan, math.inf
 NEVER = [NAN, INF, -INF, -1, -1e-9, -(10**400), None, [], {}, b"1", object(), np.array([1.0, 2.0]), 1j, True, "", "x"]
@@ -189,7 +188,7 @@ NO_SCORES = ["", "+", "knn+", "+knn", "knn++energy", "knn+knn", " ", "KNN", "one
 @pytest.mark.parametrize("name", NO_SCORES, ids=range(len(NO_SCORES)))
 def test_a_score_that_is_none_is_named(name):
     with pytest.raises(OddsightError) as error:
-        scores.by_name(name)
+        ood.by_name(name)
     assert len(str(error.value)) <= 2000
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from oddsight import metrics
 from oddsight.errors import DataError, OddsightError
-from oddsight.significance import (
+from oddsight.metrics.significance import (
     averaged,
     cliques,
     critical_difference,

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 import oddsight
-from oddsight.datasets.classes import read_classes
-from oddsight.datasets.sources import collect_sources, listed
+from oddsight.data.classes import read_classes
+from oddsight.data.images import read_image
+from oddsight.data.sources import collect_sources, listed
 from oddsight.errors import DataError, ImageError, ModelError, OddsightError
-from oddsight.images import read_image
-from oddsight.normals import NormalImages
-from oddsight.result import Result
+from oddsight.model.normals import NormalImages
+from oddsight.model.result import Result
 from tiny_model import tiny_class_model, tiny_model
 
 OPTIONS = {"method": "knn", "size": 64, "false_alarm_rate": 0.2}

@@ -16,8 +16,9 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
+from oddsight.drawing import class_figures as known_figures
+from oddsight.drawing import ood_figures as rejection_figures
 from oddsight.errors import DataError, OddsightError
-from oddsight.report import known_figures, rejection_figures
 from oddsight.studies.cifar10.conclusions import conclude, paired
 from oddsight.studies.cifar10.page import study_page, write_study
 from oddsight.studies.cifar10.tables import study_tables

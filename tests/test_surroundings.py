@@ -16,7 +16,7 @@ from cli_files import command, environment
 from oddsight.backbones.cache import default_cache, user_folder
 from oddsight.backbones.exports import export_path, kept_exports
 from oddsight.errors import OddsightError
-from oddsight.graphs.running import import_onnxruntime
+from oddsight.runtime.sessions import import_onnxruntime
 from textures import write_textures
 from tiny_model import tiny_model
 

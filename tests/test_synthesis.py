@@ -15,12 +15,12 @@ from PIL import Image
 
 import oddsight
 from cli_files import assert_failed, ordinary_user, run
-from oddsight.comparison.trials import read_trials
-from oddsight.datasets.labelled import from_mvtec
+from oddsight.data.anomaly_folders import from_mvtec
+from oddsight.data.images import read_image, read_mask
+from oddsight.data.synthesis import KINDS, VISIBLE, airlight, pattern, synthesize
+from oddsight.data.synthetic_sets import write_synthetic
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.images import read_image, read_mask
-from oddsight.synthesis import KINDS, VISIBLE, airlight, pattern, synthesize
-from oddsight.synthesizing import write_synthetic
+from oddsight.evaluation.compare.trials import read_trials
 from textures import texture, write_textures
 
 SIZES = st.sampled_from([(1, 1), (1, 2), (2, 1), (1, 700), (700, 1), (3, 90), (33, 31), (64, 64)])
@@ -105,7 +105,7 @@ def test_so_much_that_nothing_else_is_seen_is_the_airlight(kind):
 
 def test_large_pictures_are_made_of_parts_that_fit(monkeypatch):
     """Larger than a pattern's grid, and than the rows that are mixed at a time."""
-    monkeypatch.setattr("oddsight.synthesis._ROWS", 10_000)
+    monkeypatch.setattr("oddsight.data.synthesis._ROWS", 10_000)
     clear = picture((150, 1100))
     found = synthesize(clear, "smoke", 0.7)
     share = np.exp(-found.depth.astype(np.float64))[..., None]
@@ -355,7 +355,7 @@ def test_nothing_is_written_beside_other_things_or_by_halves(clear, tmp_path, mo
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oddsight.synthesizing._write_descriptions", interrupted)
+    monkeypatch.setattr("oddsight.data.synthetic_sets._write_descriptions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_synthetic(clear / "a", output=tmp_path / "set", kinds=["haze"], severities=[1])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here", "mine"]

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from oddsight.data.images import as_image, read_header, read_image, read_image_bytes, read_mask, read_picture
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError
-from oddsight.images import as_image, read_header, read_image, read_image_bytes, read_mask, read_picture
-from oddsight.reading import AS_DECLARED, Reading
 from oddsight.scenes.pictures import Picture
 from tiff_files import COLOUR_MAP, EXTRA, FILL_ORDER, NODATA, ORIENTATION, PREDICTOR, SUBFILE, page, write
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddsight.datasets.check import check
-from oddsight.datasets.collection import collect
-from oddsight.datasets.folder import find_images
+from oddsight.data.check import check
+from oddsight.data.collection import collect
+from oddsight.data.folder import find_images
+from oddsight.data.images import IMAGE_SUFFIXES, read_image
+from oddsight.data.unread_formats import UNREAD_FORMATS
 from oddsight.errors import DataError, ImageError
-from oddsight.evaluation import evaluate
-from oddsight.images import IMAGE_SUFFIXES, read_image
-from oddsight.prediction import predict_paths
-from oddsight.unread_formats import UNREAD_FORMATS
+from oddsight.evaluation.normal import evaluate
+from oddsight.sinks.prediction import predict_paths
 from tiny_model import tiny_model
 
 HEIC = b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(64)

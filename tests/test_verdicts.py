@@ -15,10 +15,10 @@ from PIL import Image
 import oddsight
 from cli_files import Outcome, assert_failed, json_lines, run
 from oddsight.errors import DataError, ModelError
-from oddsight.metadata import KEY, checked_verdicts
-from oddsight.model import Model
+from oddsight.model.metadata import KEY, checked_verdicts
+from oddsight.model.model import Model
+from oddsight.model.result import VERDICTS
 from oddsight.report import write_report
-from oddsight.result import VERDICTS
 from textures import texture, write_textures
 from tiny_model import tiny_class_model, tiny_class_proto, tiny_model, tiny_proto
 

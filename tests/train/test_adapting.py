@@ -12,21 +12,21 @@ from PIL import Image
 
 import oddsight
 from oddsight import backbones
+from oddsight.detectors import METHODS
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain
 from oddsight.graphs.preprocessing import preprocessing
-from oddsight.graphs.running import run, session
-from oddsight.methods import METHODS
+from oddsight.runtime.sessions import run, session
 from textures import texture, write_textures
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from oddsight.networks import adapting  # noqa: E402
-from oddsight.networks.adapting import adapt, read_adaptation  # noqa: E402
-from oddsight.networks.augmentation import Order, Pictures, loader, transform  # noqa: E402
-from oddsight.networks.exporting import torch_backbone  # noqa: E402
-from oddsight.networks.training_images import gather  # noqa: E402
+from oddsight.backbones.exporting import torch_backbone  # noqa: E402
+from oddsight.training import adapting  # noqa: E402
+from oddsight.training.adapting import adapt, read_adaptation  # noqa: E402
+from oddsight.training.augmentation import Order, Pictures, loader, transform  # noqa: E402
+from oddsight.training.training_images import gather  # noqa: E402
 
 SMALL = {"size": 32, "epochs": 2, "batch_size": 8, "seed": 1}
 
@@ -67,14 +67,14 @@ def test_what_is_written_is_a_backbone_that_says_what_it_learnt(adapted, classes
     assert network.stages == backbones.backbone("efficientnet-lite0").stages
     assert "adapted" in network.name and "classes" in network.source
     record = read_adaptation(adapted.path)
-    collection = oddsight.datasets.collection.collect(classes)
+    collection = oddsight.data.collection.collect(classes)
     assert record["backbone"] == "efficientnet-lite0"
     assert record["classes"] == ["bark", "cloth"]
     assert (record["training"], record["validation"]) == (20, 4)
     assert record["settings"]["freeze"] == "stage2" and record["settings"]["objective"] == "classes"
     assert record["epochs"] == len(adapted.curves) == 2
     assert record["best_epoch"] == adapted.best.epoch
-    recognised = oddsight.datasets.collection.seen(record["images_seen"])
+    recognised = oddsight.data.collection.seen(record["images_seen"])
     assert all(recognised(image.content) for image in collection.images)
     assert not recognised(hashlib.sha256(b"another").hexdigest())
     assert read_adaptation(backbones.backbone("efficientnet-lite0").path) is None

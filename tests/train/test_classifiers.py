@@ -16,16 +16,16 @@ from safetensors.torch import load_file
 
 from oddsight import backbones
 from oddsight.backbones.extraction import Extractor
-from oddsight.datasets.collection import ImageFile
+from oddsight.data.collection import ImageFile
 from oddsight.errors import OddsightError
-from oddsight.graphs.running import session
-from oddsight.networks.classifier_settings import AUGMENTATIONS, classifier_settings
-from oddsight.networks.classifiers import average_classifiers, load_network, train_classifier
-from oddsight.networks.classifying import Network
-from oddsight.networks.compact import scratch
-from oddsight.networks.odin import TEMPERATURE, odin_scores
-from oddsight.networks.picture_arrays import Arrays, gathered
-from oddsight.networks.picture_batches import Batches, augmented, brought_to, mixtures, quarter_turns
+from oddsight.runtime.sessions import session
+from oddsight.training.classifier_settings import AUGMENTATIONS, classifier_settings
+from oddsight.training.classifiers import average_classifiers, load_network, train_classifier
+from oddsight.training.classifying import Network
+from oddsight.training.compact import scratch
+from oddsight.training.odin import TEMPERATURE, odin_scores
+from oddsight.training.picture_arrays import Arrays, gathered
+from oddsight.training.picture_batches import Batches, augmented, brought_to, mixtures, quarter_turns
 
 pytestmark = pytest.mark.train
 CLASSES = ("dark", "bright")

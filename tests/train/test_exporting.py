@@ -14,14 +14,14 @@ from cli_files import run
 from oddsight.backbones import BACKBONES, DEFAULT, backbone
 from oddsight.backbones.exports import export_path
 from oddsight.errors import ModelError, OddsightError
-from oddsight.graphs.running import session
+from oddsight.runtime.sessions import session
 from textures import texture, write_textures
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from oddsight.networks import exporting  # noqa: E402
-from oddsight.networks.exporting import TOLERANCE, export, torch_backbone  # noqa: E402
+from oddsight.backbones.exporting import TOLERANCE, export, torch_backbone  # noqa: E402
+from oddsight.training import exporting  # noqa: E402
 
 SMALL = "timm:resnet10t"
 """A network of timm that is quick to export."""

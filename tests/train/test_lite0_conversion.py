@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oddsight.backbones import backbone
-from oddsight.graphs.running import session
+from oddsight.runtime.sessions import session
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="needs the train extra")

@@ -11,12 +11,12 @@ from PIL import Image
 import cli_files
 import oddsight
 from cloud_files import write_scenes
+from oddsight.detectors import METHODS
+from oddsight.detectors.autoencoders import LOSSES, Autoencoder
+from oddsight.detectors.student_teacher import StudentTeacher
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.graphs.maps import scaled_map
-from oddsight.graphs.running import run, session
-from oddsight.methods import METHODS
-from oddsight.methods.autoencoders import LOSSES, Autoencoder
-from oddsight.methods.student_teacher import StudentTeacher
+from oddsight.runtime.sessions import run, session
 from oddsight.scenes import predict_scene
 from textures import texture, write_textures
 
@@ -65,7 +65,7 @@ def put(folder, pictures):
 def test_the_score_is_the_error_that_was_asked_for(tmp_path, loss):
     import torch
 
-    from oddsight.networks.reconstruction import Errors
+    from oddsight.training.reconstruction import Errors
 
     lots = np.random.default_rng(0)
     first, second = (lots.random((1, 3, 9, 9)).astype(np.float32) for _ in range(2))
@@ -119,7 +119,7 @@ def test_too_few_images_are_refused(tmp_path):
 
 
 def test_a_loss_that_diverges_is_an_error_with_advice(folder):
-    from oddsight.methods.gans import FAnoGAN
+    from oddsight.detectors.gans import FAnoGAN
 
     method = FAnoGAN(epochs=40, batch_size=8, learning_rate=1e30, widths=(8, 16), code=8)
     with pytest.raises(OddsightError, match=r"no longer a finite number: choose a learning rate below 1e\+30"):

@@ -16,10 +16,10 @@ import onnx
 from oddsight.backbones.exports import exported
 from oddsight.backbones.network_file import LARGEST_SIDE, NetworkFile, adapted, measured_shapes, read_network
 from oddsight.backbones.network_shapes import inferred_shapes
-from oddsight.bounds import check_whole
 from oddsight.errors import ModelError, OddsightError
 from oddsight.graphs.building import pruned
 from oddsight.graphs.features import Shape
+from oddsight.runtime.bounds import check_whole
 
 MOST_PIXELS = 2**20
 """Of the side to which images are brought; memory allows far fewer."""

@@ -16,8 +16,8 @@ import platformdirs
 from numpy.typing import NDArray
 
 from oddsight.errors import OddsightError
-from oddsight.files import atomic_write
-from oddsight.records import read_regular
+from oddsight.runtime.files import atomic_write
+from oddsight.runtime.records import read_regular
 
 DEFAULT_LIMIT = 4 * 2**30
 

@@ -11,7 +11,7 @@ from oddsight.backbones.cache import user_folder
 from oddsight.backbones.catalogue import offer
 from oddsight.backbones.network_file import NetworkFile, read_network
 from oddsight.errors import ModelError, OddsightError
-from oddsight.files import make_folder
+from oddsight.runtime.files import make_folder
 
 
 def exports_folder() -> Path:
@@ -60,14 +60,14 @@ def make_export(
     Args:
         name: Of the catalogue, or ``timm:NAME``.
         path: Of the file to write; by default the one from which the name is then read.
-        weights: As in :func:`oddsight.networks.exporting.torch_backbone`.
+        weights: As in :func:`oddsight.backbones.exporting.torch_backbone`.
         size: As there.
 
     Raises:
-        OddsightError: Without the ``train`` extra, or as :func:`oddsight.networks.exporting.torch_backbone`.
+        OddsightError: Without the ``train`` extra, or as :func:`oddsight.backbones.exporting.torch_backbone`.
     """
     try:
-        from oddsight.networks.exporting import export, torch_backbone
+        from oddsight.backbones.exporting import export, torch_backbone
 
         network = torch_backbone(name, weights=weights, size=size)
     except ImportError as error:

@@ -18,8 +18,8 @@ from oddsight.backbones.description import Description, default_layers, read_des
 from oddsight.backbones.network_shapes import activation_bytes
 from oddsight.errors import ModelError, plain
 from oddsight.graphs.building import IR_VERSION, OPSET, digest, pruned
-from oddsight.graphs.running import session
-from oddsight.model_file import check_safety, parse_proto, read_content
+from oddsight.model.file import check_safety, parse_proto, read_content
+from oddsight.runtime.sessions import session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -85,7 +85,7 @@ def _drop_output() -> None:
 
 def _end(code: int) -> NoReturn:
     """Exit after an interruption, whatever threads are still at work."""
-    from oddsight.parallel import busy
+    from oddsight.runtime.parallel import busy
 
     if busy():
         # Python would crash if it ended under a library that comes back to it, or wait for it.
@@ -96,7 +96,7 @@ def _end(code: int) -> NoReturn:
 
 
 def _fail(text: object) -> NoReturn:
-    from oddsight.terminal import complain
+    from oddsight.sinks.terminal import complain
 
     complain(text)
     sys.exit(EXIT_ERROR)

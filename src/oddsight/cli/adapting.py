@@ -57,12 +57,12 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a backbone on your own images. Exits with 1 if an image could not be read. Needs PyTorch."""
-    from oddsight.adaptation_output import say_adapted, say_adapting, say_epoch
     from oddsight.backbones import DEFAULT
-    from oddsight.networks.adapting import adapt as learn
-    from oddsight.outputs import check_outputs
-    from oddsight.report.learning_curves import check_curves_path, write_curves
-    from oddsight.terminal import note, progress
+    from oddsight.cli.adaptation_output import say_adapted, say_adapting, say_epoch
+    from oddsight.drawing.learning_curves import check_curves_path, write_curves
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import note, progress
+    from oddsight.training.adapting import adapt as learn
 
     for path in curves or []:
         check_curves_path(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from oddsight.reading import Reading
+    from oddsight.data.reading import Reading
 
 app = typer.Typer(
     help="Find the images that do not belong.",
@@ -27,7 +27,7 @@ JsonFile = Annotated[
 
 
 def _limit_time(seconds: float) -> float:
-    from oddsight.decoding import set_image_limits
+    from oddsight.data.decoding import set_image_limits
 
     set_image_limits(timeout=seconds)
     return seconds
@@ -84,7 +84,7 @@ def listed(names: str) -> list[str]:
 def two_words(verdicts: str) -> tuple[str, str]:
     """The words of ``--verdicts``."""
     from oddsight.errors import DataError
-    from oddsight.metadata import checked_verdicts
+    from oddsight.model.metadata import checked_verdicts
 
     try:
         return checked_verdicts([word.strip() for word in verdicts.split(",")])
@@ -94,7 +94,7 @@ def two_words(verdicts: str) -> tuple[str, str]:
 
 def reading_of(bands: str | None, scale: str | None) -> Reading:
     """What ``--bands`` and ``--scale`` say."""
-    from oddsight.reading import Reading
+    from oddsight.data.reading import Reading
 
     return Reading(
         tuple(numbers("--bands", bands)) if bands is not None else None,

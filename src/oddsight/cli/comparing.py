@@ -67,10 +67,10 @@ def compare(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Compare methods on labelled data, with tests of what differs. Exits with 1 if anything failed."""
     from oddsight.backbones import DEFAULT
-    from oddsight.comparison import compare as judge
-    from oddsight.comparison_output import say_comparison, show_comparison, write_csv
-    from oddsight.outputs import check_outputs
-    from oddsight.terminal import note, progress
+    from oddsight.cli.comparison_output import say_comparison, show_comparison, write_csv
+    from oddsight.evaluation.compare import compare as judge
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import note, progress
 
     names = listed(backbones or DEFAULT)
     check_outputs(

@@ -202,17 +202,17 @@ def _fit_normal(
     accelerator: str | None,
     **options: Any,  # noqa: ANN401 - as the command's
 ) -> None:
-    from oddsight import methods
-    from oddsight.adaptation_output import say_some_epochs
-    from oddsight.fitting import fit as learn
-    from oddsight.normals import normals_path, write_normals
-    from oddsight.output import say_fitted, say_plan
-    from oddsight.outputs import check_outputs
-    from oddsight.planning import FitPlan
-    from oddsight.report.learning_curves import check_curves_path, write_curves
-    from oddsight.terminal import complain, note, progress
+    from oddsight import detectors
+    from oddsight.cli.adaptation_output import say_some_epochs
+    from oddsight.cli.output import say_fitted, say_plan
+    from oddsight.drawing.learning_curves import check_curves_path, write_curves
+    from oddsight.fitting.normal import fit as learn
+    from oddsight.fitting.plan import FitPlan
+    from oddsight.model.normals import normals_path, write_normals
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import complain, note, progress
 
-    chosen = methods.with_settings(methods.DEFAULT if method is None else method, settings)
+    chosen = detectors.with_settings(detectors.DEFAULT if method is None else method, settings)
     given = {"work": work, "accelerator": accelerator, "curves": curves or None}
     alone = [name for name, value in given.items() if value is not None]
     if alone and not chosen.needs:
@@ -265,13 +265,13 @@ def _fit_labelled(
     thumbnails: bool,
     **options: Any,  # noqa: ANN401 - as the command's
 ) -> None:
-    from oddsight import scores
-    from oddsight.labelled.fitting import LabelledPlan, fit_classes
-    from oddsight.labelled_output import say_class_epoch, say_labelled_plan
-    from oddsight.normals import normals_path, write_normals
-    from oddsight.output import say_fitted
-    from oddsight.outputs import check_outputs
-    from oddsight.terminal import complain, progress
+    from oddsight.cli.class_output import say_class_epoch, say_labelled_plan
+    from oddsight.cli.output import say_fitted
+    from oddsight.detectors import ood
+    from oddsight.fitting.classes import LabelledPlan, fit_classes
+    from oddsight.model.normals import normals_path, write_normals
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import complain, progress
 
     copies = normals_path(output) if thumbnails else None
     check_outputs(
@@ -289,7 +289,7 @@ def _fit_labelled(
     with progress(quiet) as report:
         model = fit_classes(
             path,
-            score=scores.DEFAULT if score is None else score,
+            score=ood.DEFAULT if score is None else score,
             progress=report,
             on_plan=start,
             on_epoch=lambda row: say_class_epoch(row, quiet),

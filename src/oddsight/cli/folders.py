@@ -20,10 +20,10 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Look over a folder: counts, sizes, unreadable files, duplicates, empty and blurred images."""
-    from oddsight.datasets.check import check as look
-    from oddsight.output import show_check, write_json
-    from oddsight.outputs import check_outputs
-    from oddsight.terminal import progress
+    from oddsight.cli.output import show_check, write_json
+    from oddsight.data.check import check as look
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import progress
 
     check_outputs({"--json": json}, inputs={"DIR": folder})
     with progress(quiet) as report:
@@ -55,10 +55,10 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""
-    from oddsight.datasets.download import download_cifar10
-    from oddsight.preparation_output import say_prepared
-    from oddsight.preparing import prepare as write
-    from oddsight.terminal import progress
+    from oddsight.cli.preparation_output import say_prepared
+    from oddsight.data.download import download_cifar10
+    from oddsight.data.prepare import prepare as write
+    from oddsight.sinks.terminal import progress
 
     with progress(quiet) as report:
         if download:
@@ -85,10 +85,10 @@ def synthesize(
     quiet: Quiet = False,
 ) -> None:
     """Put haze, smoke or dust over clear pictures, for 'evaluate'. Exits with 1 if a picture could not be read."""
-    from oddsight.outputs import check_outputs
-    from oddsight.synthesis_output import say_synthesized, show_synthesized
-    from oddsight.synthesizing import write_synthetic
-    from oddsight.terminal import progress
+    from oddsight.cli.synthesis_output import say_synthesized, show_synthesized
+    from oddsight.data.synthetic_sets import write_synthetic
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import progress
 
     try:
         depths = [float(number) for number in listed(severities)]

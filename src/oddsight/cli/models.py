@@ -21,9 +21,9 @@ def threshold(
     quiet: Quiet = False,
 ) -> None:
     """Change when a model raises an alarm or how it calls it, and nothing else."""
-    from oddsight.model import load
-    from oddsight.output import say_decision
-    from oddsight.outputs import check_outputs
+    from oddsight.cli.output import say_decision
+    from oddsight.model.model import load
+    from oddsight.sinks.output_paths import check_outputs
 
     given = [option for option in (false_alarm_rate, score) if option is not None]
     if len(given) > 1 or not (given or verdicts is not None):
@@ -44,8 +44,8 @@ def threshold(
 @app.command()
 def info(model: ModelPath, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Say what a model is, how it was made and how it decides. Runs nothing of it."""
-    from oddsight.model_file import read_model_file
-    from oddsight.output import describe_model, show_model, write_json
+    from oddsight.cli.output import describe_model, show_model, write_json
+    from oddsight.model.file import read_model_file
 
     described = describe_model(read_model_file(model))
     if json:

@@ -18,7 +18,7 @@ class _Registry(StrEnum):
 
 
 def _list(registry: _Registry, json: bool) -> None:
-    from oddsight import output
+    from oddsight.cli import output
 
     tables = {
         _Registry.METHODS: output.method_rows,
@@ -72,8 +72,8 @@ def export_backbone(
 ) -> None:
     """Export a network to ONNX with PyTorch, once: fitting and predicting then need no PyTorch."""
     from oddsight.backbones.exports import make_export
-    from oddsight.output import say_exported
-    from oddsight.outputs import check_outputs
+    from oddsight.cli.output import say_exported
+    from oddsight.sinks.output_paths import check_outputs
 
     check_outputs({"--output": output}, inputs={"--weights": weights})
     path, found = make_export(name, output, weights=weights, size=size)

@@ -66,7 +66,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Score images: a table, JSON Lines, heat maps. Exits with 1 if an image could not be read."""
-    from oddsight.prediction import predict_paths
+    from oddsight.sinks.prediction import predict_paths
 
     if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
         raise typer.BadParameter("give only one of --false-alarm-rate, --threshold and --fdr")
@@ -131,12 +131,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Compare a model with labelled images it has never seen."""
-    from oddsight.evaluation import evaluate as judge
-    from oddsight.model import load
-    from oddsight.normals import normals_path
-    from oddsight.output import say_evaluation, show_evaluation, write_json
-    from oddsight.outputs import check_outputs
-    from oddsight.terminal import note, progress
+    from oddsight.cli.output import say_evaluation, show_evaluation, write_json
+    from oddsight.evaluation.normal import evaluate as judge
+    from oddsight.model.model import load
+    from oddsight.model.normals import normals_path
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import note, progress
 
     if labelled is not None:
         if any(given is not None for given in (folder, normal, anomalous, masks, bands, scale, aupro_limit, report)):
@@ -178,8 +178,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
         show_evaluation(found)
     say_evaluation(found, quiet)
     if report is not None:
-        from oddsight.prediction import normals_beside
         from oddsight.report import write_report
+        from oddsight.sinks.prediction import normals_beside
 
         write_report(found, loaded, report, normals=normals_beside(model))
         note(f"The report is {report}", quiet=quiet)
@@ -190,15 +190,15 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
 def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Path | None, quiet: bool) -> None:
     from dataclasses import replace
 
-    from oddsight.datasets.classes import read_classes
-    from oddsight.datasets.outliers import read_unlabelled
+    from oddsight.cli.class_output import show_class_evaluation
+    from oddsight.cli.output import write_json
+    from oddsight.data.classes import read_classes
+    from oddsight.data.outliers import read_unlabelled
     from oddsight.errors import ImageError
-    from oddsight.labelled.evaluation import evaluate_classes
-    from oddsight.labelled_output import show_class_evaluation
-    from oddsight.model import load
-    from oddsight.output import write_json
-    from oddsight.outputs import check_outputs
-    from oddsight.terminal import complain, progress
+    from oddsight.evaluation.classes import evaluate_classes
+    from oddsight.model.model import load
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import complain, progress
 
     folders = dict(map(named, unknown))
     if len(folders) < len(unknown) or "" in folders:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oddsight.calibration import smallest_rate
+from oddsight.drawing import evaluation_figures as figures
 from oddsight.errors import DataError
-from oddsight.evaluation import Evaluation
-from oddsight.files import write_bytes
-from oddsight.metrics import binomial_interval
-from oddsight.model import Model
-from oddsight.normals import NormalImages
-from oddsight.report import figures
+from oddsight.evaluation.normal import Evaluation
+from oddsight.metrics.image import binomial_interval
+from oddsight.model.calibration import smallest_rate
+from oddsight.model.model import Model
+from oddsight.model.normals import NormalImages
+from oddsight.model.result import VERDICTS
 from oddsight.report.pages import percent, template
-from oddsight.result import VERDICTS
+from oddsight.runtime.files import write_bytes
 
 _FEW_OF_A_TYPE = 10
 _RARE = 0.01
@@ -240,7 +240,7 @@ def _galleries(evaluation: Evaluation, model: Model, normals: NormalImages | Non
 
 def _heat_scale() -> str:
     """The colours of heat maps as stops of a CSS gradient."""
-    from oddsight.overlays import SCALE
+    from oddsight.drawing.overlays import SCALE
 
     start, end = SCALE[0][0], SCALE[-1][0]
     stops = (

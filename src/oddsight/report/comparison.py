@@ -10,13 +10,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from oddsight.comparison import Comparison
-from oddsight.comparison.standings import Ranking, Standing
-from oddsight.comparison.trials import Trial
-from oddsight.files import write_bytes
-from oddsight.report import standings_figures as figures
+from oddsight.drawing import comparison_figures as figures
+from oddsight.evaluation.compare import Comparison
+from oddsight.evaluation.compare.standings import Ranking, Standing
+from oddsight.evaluation.compare.trials import Trial
 from oddsight.report.markdown import fill_template, joined, render_page, table
 from oddsight.report.pages import area, percent, span
+from oddsight.runtime.files import write_bytes
 
 _ERRORS_LISTED = 50
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from oddsight.files import make_folder, write_bytes
-from oddsight.report.charts import printable
+from oddsight.drawing.charts import printable
 from oddsight.report.pages import FILTERS, template
+from oddsight.runtime.files import make_folder, write_bytes
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from oddsight.report.charts import printable
+from oddsight.drawing.charts import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -17,19 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.bounds import check_whole
-from oddsight.calibration import Decision, decide, images_needed, p_values, smallest_rate
-from oddsight.datasets.collection import Progress, silent
-from oddsight.datasets.sources import Source
+from oddsight.data.collection import Progress, silent
+from oddsight.data.reading import AS_DECLARED, Reading
+from oddsight.data.sources import Source
+from oddsight.data.tiff.raster import NO_DATA, fill
 from oddsight.errors import ImageError, OddsightError
-from oddsight.files import atomic_write, make_folder
-from oddsight.model import Model, shares
-from oddsight.parallel import ordered_map
-from oddsight.reading import AS_DECLARED, Reading
-from oddsight.result import Result, Tiling
+from oddsight.model.calibration import Decision, decide, images_needed, p_values, smallest_rate
+from oddsight.model.model import Model, shares
+from oddsight.model.result import Result, Tiling
+from oddsight.runtime.bounds import check_whole
+from oddsight.runtime.files import atomic_write, make_folder
+from oddsight.runtime.parallel import ordered_map
 from oddsight.scenes.pictures import Picture
 from oddsight.scenes.tiling import Axis, Canvas, axis
-from oddsight.tiff.raster import NO_DATA, fill
 
 SMALLEST_TILE = 16
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.result import Region, Result, labelled_regions
+from oddsight.model.result import Region, Result, labelled_regions
 
 Ring = NDArray[np.float64]
 """Places ``[n, 2]`` in pixels, x to the right and y down; the last is the first."""

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.datasets.sources import Source, require_source
+from oddsight.data.images import as_image, open_raster, read_picture
+from oddsight.data.reading import AS_DECLARED, Reading
+from oddsight.data.sources import Source, require_source
 from oddsight.errors import ImageError
-from oddsight.images import as_image, open_raster, read_picture
-from oddsight.reading import AS_DECLARED, Reading
-from oddsight.result import source_name
+from oddsight.model.result import source_name
 from oddsight.scenes.georeference import Georeference, georeference
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from oddsight.result import Result
-from oddsight.result_files import write_result
+from oddsight.model.result import Result
+from oddsight.runtime.result_files import write_result
 from oddsight.scenes.georeference import TAGS, TEXTS, Georeference
 from oddsight.scenes.outlines import Outline, Ring, mask, outlines
 from oddsight.scenes.pictures import Picture

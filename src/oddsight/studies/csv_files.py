@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
-from oddsight.csv_tables import csv_table
+from oddsight.runtime.csv_tables import csv_table
 
 
 def csv_files(tables: Any) -> dict[str, bytes]:  # noqa: ANN401 - a dataclass of any study

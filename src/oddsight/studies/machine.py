@@ -6,8 +6,8 @@ import os
 import platform
 from pathlib import Path
 
-from oddsight.fitting import versions
-from oddsight.parallel import cores
+from oddsight.fitting.normal import versions
+from oddsight.runtime.parallel import cores
 
 
 def machine() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from oddsight.metrics import binomial_interval
+from oddsight.metrics.image import binomial_interval
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from oddsight.files import make_folder
-from oddsight.fitting import versions
-from oddsight.records import Arrays, read_arrays, write_arrays
+from oddsight.fitting.normal import versions
+from oddsight.runtime.files import make_folder
+from oddsight.runtime.records import Arrays, read_arrays, write_arrays
 
 FORMAT = 2
 """Of what is kept; another one makes everything anew."""

@@ -51,14 +51,14 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Train classifiers, detect what is of none of their classes, and report. Continues where it was interrupted."""
-    from oddsight import scores
-    from oddsight.datasets.download import download_cifar10
-    from oddsight.files import check_writable, make_folder, write_bytes
-    from oddsight.labelled_output import say_class_epoch
-    from oddsight.outputs import check_outputs
+    from oddsight.cli.class_output import say_class_epoch
+    from oddsight.data.download import download_cifar10
+    from oddsight.detectors import ood
+    from oddsight.runtime.files import check_writable, make_folder, write_bytes
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import progress
     from oddsight.studies.cifar10.page import write_study
     from oddsight.studies.cifar10.study import DEFAULT_RECIPES, UnknownSource, study_classes
-    from oddsight.terminal import progress
 
     chosen = listed(networks) if networks is not None else list(DEFAULT_RECIPES)
     unknown = [
@@ -79,7 +79,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             seeds=numbers_by_name("--seeds", seeds, chosen),
             ship=(
                 ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
-                scores.DEFAULT if score is None else score,
+                ood.DEFAULT if score is None else score,
             ),
             rate=false_alarm_rate,
             per_class=per_class,
@@ -97,7 +97,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
 
 def _print_results(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
     """Print the accuracy of every run, and where the files are."""
-    from oddsight.terminal import note, percent
+    from oddsight.sinks.terminal import note, percent
 
     for run in study.runs:
         right = float((run.logits.argmax(1) == run.labels).mean())

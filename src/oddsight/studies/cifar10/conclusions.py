@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from oddsight.errors import DataError
+from oddsight.metrics.trivial import BASELINES
 from oddsight.studies.cifar10.results import Run, Scored, Study
 from oddsight.studies.cifar10.rows import OodRow, Tables
 from oddsight.studies.cifar10.tables import predictions, threshold_for
 from oddsight.studies.promise import Promise, promised
-from oddsight.trivial import BASELINES
 
 PICTURE_SIZE = BASELINES[-1]
 """The one trivial measure of what networks do not see."""

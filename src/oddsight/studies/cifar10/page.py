@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from oddsight import scores
-from oddsight.classification_metrics import confusion, reliability
-from oddsight.networks.classifier_settings import NETWORKS
+from oddsight.detectors import ood
+from oddsight.drawing.class_figures import bars, confusion_figure, curves_figure, reliability_figure
+from oddsight.drawing.image_grids import CaptionedImage, image_grid, rows_of
+from oddsight.metrics.classification import confusion, reliability
 from oddsight.report.comparison import duration, p_text
-from oddsight.report.image_grids import CaptionedImage, image_grid, rows_of
-from oddsight.report.known_figures import bars, confusion_figure, curves_figure, reliability_figure
 from oddsight.report.markdown import fill_template, table, write_report
 from oddsight.report.pages import area, percent, quantity, span
 from oddsight.studies.cifar10.conclusions import Conclusions, conclude, paired
@@ -30,6 +29,7 @@ from oddsight.studies.cifar10.page_unknowns import (
 from oddsight.studies.cifar10.results import Run, Study
 from oddsight.studies.cifar10.tables import nearness, predictions, probabilities, study_tables
 from oddsight.studies.csv_files import csv_files
+from oddsight.training.classifier_settings import NETWORKS
 
 _MOST_CLASSES = 20
 _FEW = 10
@@ -179,7 +179,7 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _score_names(study: Study) -> Markup | None:
     names = list(dict.fromkeys(scored.name for run in study.runs for scored in run.scores))
-    known = {name: scores.by_name(name) for name in names if name in scores.names() or scores.PLUS in name}
+    known = {name: ood.by_name(name) for name in names if name in ood.names() or ood.PLUS in name}
     rows = [(name, known[name].summary, known[name].paper) if name in known else (name, "", "") for name in names]
     return table(("Score", "What it looks at", "Paper"), rows, words={1, 2}) if rows else None
 

@@ -15,7 +15,7 @@ class Recipe:
     title: str  # For people
     description: str  # What it is, in a sentence or two
     # `probe` for a head on frozen features, otherwise as in
-    # oddsight.networks.classifier_settings.ClassifierSettings
+    # oddsight.training.classifier_settings.ClassifierSettings
     network: str
     changes: Mapping[str, Any] = field(default_factory=dict)  # To the network's settings
     start: str | None = None  # The recipe whose trained network this one starts from

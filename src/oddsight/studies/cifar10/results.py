@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.networks.settings import Epoch
-from oddsight.report.image_grids import CaptionedImage
+from oddsight.drawing.image_grids import CaptionedImage
+from oddsight.training.settings import Epoch
 
 
 @dataclass(frozen=True)

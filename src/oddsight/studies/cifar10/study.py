@@ -11,25 +11,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight import scores
-from oddsight.calibration import check_rate
-from oddsight.datasets.class_images import ClassImages
-from oddsight.datasets.classes import read_classes
-from oddsight.datasets.collection import ImageFile, Progress, silent
-from oddsight.datasets.outliers import read_unlabelled
+from oddsight.data.class_images import ClassImages
+from oddsight.data.classes import read_classes
+from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.outliers import read_unlabelled
+from oddsight.detectors import ood
+from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import DataError, OddsightError
-from oddsight.labelled.evaluation import evaluate_classes, flagged, scored
-from oddsight.labelled.parts import divided
-from oddsight.metrics import auroc
-from oddsight.model import Model
-from oddsight.networks.settings import Epoch
-from oddsight.parallel import ordered_map
-from oddsight.report.image_grids import CaptionedImage
-from oddsight.result import Result
+from oddsight.evaluation.classes import evaluate_classes, flagged, scored
+from oddsight.fitting.parts import divided
+from oddsight.metrics.image import auroc
+from oddsight.metrics.trivial import BASELINES, trivial_scores
+from oddsight.model.calibration import check_rate
+from oddsight.model.model import Model
+from oddsight.model.result import Result
+from oddsight.runtime.parallel import ordered_map
 from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
 from oddsight.studies.cifar10.training import Sets, Trained, recipes, shipped_model, trained
 from oddsight.studies.machine import machine
-from oddsight.trivial import BASELINES, trivial_scores
+from oddsight.training.settings import Epoch
 
 DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "longer", "soup")
 DEFAULT_RATE = 0.05
@@ -45,7 +45,7 @@ class UnknownSource:
     """Where images of none of the classes come from."""
 
     name: str  # Of the set
-    path: Path  # See oddsight.datasets.outliers.read_unlabelled
+    path: Path  # See oddsight.data.outliers.read_unlabelled
     near: bool  # Whether they resemble the classes
 
 
@@ -81,10 +81,10 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     check_rate(rate)
     wanted = recipes(recipe_names)
-    chosen = ship or (wanted[-1].name, scores.DEFAULT)
+    chosen = ship or (wanted[-1].name, ood.DEFAULT)
     if chosen[0] not in recipe_names:
         raise OddsightError(f"the recipe {chosen[0]} is to be shipped, but is not among {', '.join(recipe_names)}")
-    scores.by_name(chosen[1])
+    ood.by_name(chosen[1])
     by_recipe = {recipe.name: tuple((seeds or {}).get(recipe.name, (0,))) for recipe in wanted}
     if not all(own and min(own) >= 0 for own in by_recipe.values()):
         raise OddsightError("name a seed of 0 or more")
@@ -100,10 +100,10 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     read = {one.name: _unknown(one, of_classes, progress) for one in unknown}
     unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in training_contents])
     sets = Sets(parts, unseen, {name: images for name, (images, _) in read.items()})
-    every = [one for one in scores.names() if not one.startswith(scores.PREFIX)]
+    every = [one for one in ood.names() if not one.startswith(ood.PREFIX)]
     runs: list[Trained] = []
     for recipe in wanted:
-        own = score_names or (scores.names() if recipe.name == chosen[0] else every)
+        own = score_names or (ood.names() if recipe.name == chosen[0] else every)
         for seed in by_recipe[recipe.name]:
             runs.append(
                 trained(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.calibration import decide
-from oddsight.classification_metrics import (
+from oddsight.errors import DataError
+from oddsight.metrics.classification import (
     accuracy,
     brier,
     confusion,
@@ -17,9 +17,9 @@ from oddsight.classification_metrics import (
     negative_log_likelihood,
     per_class,
 )
-from oddsight.errors import DataError
-from oddsight.metrics import binomial_interval
-from oddsight.rejection_metrics import at_threshold, auroc_interval, fpr_interval, ood_numbers, oscr
+from oddsight.metrics.image import binomial_interval
+from oddsight.metrics.ood import at_threshold, auroc_interval, fpr_interval, ood_numbers, oscr
+from oddsight.model.calibration import decide
 from oddsight.studies.cifar10.recipes import RECIPES
 from oddsight.studies.cifar10.results import Run, Scored, Shipped, Study
 from oddsight.studies.cifar10.rows import (

@@ -14,30 +14,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight import scores
 from oddsight.backbones import DEFAULT, backbone
 from oddsight.backbones.extraction import Extractor
-from oddsight.classification_metrics import temperature
-from oddsight.datasets.class_images import ClassImages
-from oddsight.datasets.collection import ImageFile, Progress, silent
+from oddsight.data.class_images import ClassImages
+from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.detectors import ood
+from oddsight.detectors.ood.head import Head
 from oddsight.errors import DataError, OddsightError
-from oddsight.files import make_folder
+from oddsight.fitting.assembly import assembled
+from oddsight.fitting.classifiers import Classifier, average, embedded, probe, train
+from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain
-from oddsight.graphs.running import run as run_graph
-from oddsight.graphs.running import session
-from oddsight.labelled.assembling import assembled
-from oddsight.labelled.classifiers import Classifier, average, embedded, probe, train
-from oddsight.labelled.parts import Parts
-from oddsight.model import Model
-from oddsight.networks.classifier_settings import as_json, classifier_settings
-from oddsight.networks.classifiers import TrainedClassifier, load_network
-from oddsight.networks.picture_arrays import Arrays
-from oddsight.networks.settings import Epoch
-from oddsight.parallel import cores
-from oddsight.scores.head import Head
+from oddsight.metrics.classification import temperature
+from oddsight.model.model import Model
+from oddsight.runtime.files import make_folder
+from oddsight.runtime.parallel import cores
+from oddsight.runtime.sessions import run as run_graph
+from oddsight.runtime.sessions import session
 from oddsight.studies.cifar10.recipes import PROBE, RECIPES, Recipe
 from oddsight.studies.cifar10.results import Run, Scored
 from oddsight.studies.store import keep, state_of, taken
+from oddsight.training.classifier_settings import as_json, classifier_settings
+from oddsight.training.classifiers import TrainedClassifier, load_network
+from oddsight.training.picture_arrays import Arrays
+from oddsight.training.settings import Epoch
 
 ODIN = "odin"
 
@@ -189,7 +189,7 @@ def _scored(
         return _as_scored(name, kept, seconds)
     progress(f"scoring by {name}", 0, 1)
     started = time.perf_counter()
-    fitted = scores.by_name(name).fit(known["training"], labels, head, seed=seed)
+    fitted = ood.by_name(name).fit(known["training"], labels, head, seed=seed)
     seconds = time.perf_counter() - started
     loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=cores())
     values = {}
@@ -206,7 +206,7 @@ def _scored(
 
 def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Progress) -> Scored:
     """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
-    from oddsight.networks.odin import odin_scores
+    from oddsight.training.odin import odin_scores
 
     name = f"{ODIN} with gradient"
     wanted = {one: images for one, images in sets.by_name().items() if one not in ("training", "validation")}
@@ -242,7 +242,7 @@ def _parameters(known: Classifier) -> int:
 def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, per_class: bool) -> Model:
     """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
     known, classifier, seed = chosen.embeddings, chosen.classifier, chosen.run.seed
-    fitted = scores.by_name(score_name).fit(known["training"], sets.parts.training.labels, classifier.head, seed=seed)
+    fitted = ood.by_name(score_name).fit(known["training"], sets.parts.training.labels, classifier.head, seed=seed)
     return assembled(
         classifier,
         fitted,

@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight import backbones, methods
+from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor
-from oddsight.comparison.cells import scores_from_features, whole_file
-from oddsight.datasets.collection import ImageFile, Progress, silent
-from oddsight.datasets.grouping import NONE
+from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.grouping import NONE
 from oddsight.errors import DataError, ModelError
-from oddsight.files import write_bytes
-from oddsight.fitting import fit, versions
-from oddsight.model import Model
-from oddsight.networks.settings import Epoch
-from oddsight.parallel import ordered_map
-from oddsight.planning import FitPlan
+from oddsight.evaluation.compare.cells import scores_from_features, whole_file
+from oddsight.fitting.normal import fit, versions
+from oddsight.fitting.plan import FitPlan
+from oddsight.model.model import Model
+from oddsight.runtime.files import write_bytes
+from oddsight.runtime.parallel import ordered_map
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
 from oddsight.studies.store import keep, state_of, taken
+from oddsight.training.settings import Epoch
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Cell:
     @property
     def key(self) -> dict[str, Any]:
         """Everything that a result depends on, as JSON."""
-        method = methods.by_name(self.method)()
+        method = detectors.by_name(self.method)()
         return {
             "versions": {"oddsight": versions()["oddsight"], **versions()["versions"]},
             "split": self.split.fingerprint,
@@ -79,7 +79,7 @@ class Found:
 
 def extractor_of(name: str) -> Extractor | None:
     """What computes the features of a method with its defaults; None for one that reads the pixels themselves."""
-    cls = methods.by_name(name)
+    cls = detectors.by_name(name)
     if cls.reads == "pixels":
         return None
     network = backbones.backbone(backbones.DEFAULT)
@@ -189,7 +189,7 @@ def _found(cell: Cell, arrays: dict[str, NDArray[Any]], record: dict[str, Any], 
 
 def _training(cell: Cell, folder: Path, on_epoch: Callable[[Epoch], None]) -> dict[str, Any]:
     """What :func:`oddsight.fit` takes for methods that train a network, and for no others."""
-    if not methods.by_name(cell.method).needs:
+    if not detectors.by_name(cell.method).needs:
         return {}
     work = cell.path(folder).with_suffix("")
     return {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}

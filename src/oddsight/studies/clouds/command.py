@@ -64,13 +64,13 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     ] = False,
 ) -> None:
     """Detect cloudy scenes by every method, compare, and report. Continues where it was interrupted."""
-    from oddsight.adaptation_output import say_some_epochs
-    from oddsight.files import check_writable, make_folder, write_bytes
-    from oddsight.methods import METHODS
-    from oddsight.outputs import check_outputs
+    from oddsight.cli.adaptation_output import say_some_epochs
+    from oddsight.detectors import METHODS
+    from oddsight.runtime.files import check_writable, make_folder, write_bytes
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import progress
     from oddsight.studies.clouds.page import write_clouds
     from oddsight.studies.clouds.study import study_clouds
-    from oddsight.terminal import progress
 
     chosen = listed(methods or "") or list(METHODS)
     shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
@@ -112,7 +112,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 
 def _report_failure(one: Failed, quiet: bool) -> None:
     """Say that a method cannot be run, as soon as that is known; the study goes on."""
-    from oddsight.terminal import note
+    from oddsight.sinks.terminal import note
 
     note(f"{one.method}, {one.side}, seed {one.seed}: not run: {one.reason}", quiet=quiet)
 
@@ -120,9 +120,9 @@ def _report_failure(one: Failed, quiet: bool) -> None:
 def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
     """Print the results in short, what could not be read, and where the files are."""
     from oddsight.report.pages import area
+    from oddsight.sinks.terminal import complain, console, note, percent, shown, table
     from oddsight.studies.clouds.conclusions import conclude
     from oddsight.studies.clouds.tables import cloud_tables
-    from oddsight.terminal import complain, console, note, percent, shown, table
 
     for error in study.data.errors:
         complain(error)

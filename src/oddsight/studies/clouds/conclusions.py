@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from oddsight.errors import DataError
-from oddsight.significance import Placements, delong, holm, placements
+from oddsight.metrics.significance import Placements, delong, holm, placements
 from oddsight.studies.clouds.protocol import Side
 from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes, Trivial
 from oddsight.studies.clouds.rows import ALL, CloudTables, SceneRow

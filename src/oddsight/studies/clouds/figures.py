@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.report.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, printable, short
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, printable, short
 from oddsight.report.pages import area, percent
 from oddsight.studies.clouds.isolation import Shown
 from oddsight.studies.clouds.results import Measured

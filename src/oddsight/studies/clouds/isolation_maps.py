@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight import methods
-from oddsight.calibration import decide, smallest_rate
-from oddsight.datasets.collection import Progress
+from oddsight import detectors
+from oddsight.data.collection import Progress
+from oddsight.data.images import read_image
 from oddsight.errors import DataError, OddsightError, plain
-from oddsight.evaluation import upscaled
-from oddsight.images import read_image
-from oddsight.model import Model
-from oddsight.pixel_metrics import pixel_metrics
-from oddsight.records import Arrays, read_arrays
+from oddsight.evaluation.normal import upscaled
+from oddsight.metrics.pixel import pixel_metrics
+from oddsight.model.calibration import decide, smallest_rate
+from oddsight.model.model import Model
+from oddsight.runtime.records import Arrays, read_arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place
 from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, fit_clear, place_of
@@ -88,7 +88,7 @@ def mapped(variant: Variant, job: Job) -> Mapped:
     Raises:
         OddsightError: A method that has no map or cannot be fitted, or a measure to multiply by that is none.
     """
-    if not methods.by_name(variant.method).localises:
+    if not detectors.by_name(variant.method).localises:
         raise OddsightError(f"{variant.method} says how anomalous a picture is, not where")
     if variant.times is not None and variant.times not in TRIVIAL:
         raise OddsightError(f"maps are multiplied by {' or '.join(TRIVIAL)}, not by {plain(variant.times)}")

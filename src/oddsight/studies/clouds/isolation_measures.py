@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.pixel_metrics import pixel_metrics
+from oddsight.metrics.pixel import pixel_metrics
 from oddsight.studies.clouds.isolation_maps import RULES, Map, Mapped
 from oddsight.studies.clouds.isolation_scenes import Scene
 

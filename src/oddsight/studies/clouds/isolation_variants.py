@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import oddsight
-from oddsight.calibration import smallest_rate
-from oddsight.datasets.collection import ImageFile, Progress, look
-from oddsight.datasets.grouping import NONE
+from oddsight.data.collection import ImageFile, Progress, look
+from oddsight.data.grouping import NONE
+from oddsight.detectors import METHODS, by_name
 from oddsight.errors import OddsightError, plain
-from oddsight.methods import METHODS, by_name
-from oddsight.model import Model
-from oddsight.parallel import ordered_map
+from oddsight.model.calibration import smallest_rate
+from oddsight.model.model import Model
+from oddsight.runtime.parallel import ordered_map
 from oddsight.studies.store import state_of
 
 

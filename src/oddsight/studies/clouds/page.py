@@ -9,10 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from oddsight.methods import METHODS
+from oddsight.detectors import METHODS
+from oddsight.drawing.class_figures import bars, curves_figure
+from oddsight.drawing.image_grids import image_grid, rows_of
 from oddsight.report.comparison import duration, p_text
-from oddsight.report.image_grids import image_grid, rows_of
-from oddsight.report.known_figures import bars, curves_figure
 from oddsight.report.markdown import fill_template, joined, table, write_report
 from oddsight.report.pages import area, percent, span
 from oddsight.studies.clouds.conclusions import Contest, Found, Standing, conclude

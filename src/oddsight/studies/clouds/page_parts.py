@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from oddsight.methods import METHODS
-from oddsight.report.known_figures import bars
+from oddsight.detectors import METHODS
+from oddsight.drawing.class_figures import bars
 from oddsight.report.markdown import escape, table
 from oddsight.report.pages import area, percent, signed, span
 from oddsight.studies.clouds.conclusions import Found

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from oddsight.datasets.collection import ImageFile
+from oddsight.data.collection import ImageFile
 from oddsight.errors import DataError, plain
-from oddsight.metadata import checked_verdicts
-from oddsight.planning import FEWEST
-from oddsight.result import VERDICTS
+from oddsight.fitting.plan import FEWEST
+from oddsight.model.metadata import checked_verdicts
+from oddsight.model.result import VERDICTS
 
 CLEAR = "clear"
 """The word for all classes but that of clouds, together."""

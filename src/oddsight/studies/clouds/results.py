@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.networks.settings import Epoch
-from oddsight.report.image_grids import CaptionedImage
+from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.studies.clouds.isolation import Isolation
 from oddsight.studies.clouds.protocol import Side
 from oddsight.studies.clouds.severity import Severity
+from oddsight.training.settings import Epoch
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Failed:
 class Trivial:
     """A measure that knows nothing, of the test images of a side by a seed."""
 
-    name: str  # Of oddsight.trivial.BASELINES
+    name: str  # Of oddsight.metrics.trivial.BASELINES
     side: str  # Name of the side
     seed: int  # Of the split
     normal: NDArray[np.float64]  # Of the normal test images

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.datasets.collection import ImageFile, Progress, silent
-from oddsight.datasets.folder import find_images
+from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.folder import find_images
+from oddsight.data.images import content_hash, read_image
 from oddsight.errors import DataError, ImageError, OddsightError, plain
-from oddsight.files import make_folder, write_bytes
-from oddsight.images import content_hash, read_image
-from oddsight.parallel import ordered_map
+from oddsight.runtime.files import make_folder, write_bytes
+from oddsight.runtime.parallel import ordered_map
 
 DEFAULT_SIZE = 64
 

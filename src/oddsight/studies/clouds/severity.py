@@ -1,7 +1,7 @@
 """How much haze, smoke or dust a method needs to see it: detection against optical depth, on synthetic images.
 
 Clear images that were not trained on are shown to a method as they are and with something in the air, put there by
-:mod:`oddsight.synthesis`: the same pattern at every depth, only scaled. So curves are paired, and nothing but the
+:mod:`oddsight.data.synthesis`: the same pattern at every depth, only scaled. So curves are paired, and nothing but the
 amount differs. All of it is computed, none was photographed.
 """
 
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oddsight.calibration import check_rate
-from oddsight.datasets.collection import ImageFile, Progress, look, silent, split
+from oddsight.data.collection import ImageFile, Progress, look, silent, split
+from oddsight.data.synthesis import check_severity, kind_by_name
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.planning import FEWEST
+from oddsight.fitting.plan import FEWEST
+from oddsight.metrics.trivial import BASELINES
+from oddsight.model.calibration import check_rate
 from oddsight.studies.clouds.isolation_variants import Variant, as_variant
 from oddsight.studies.clouds.severity_curves import Curve, Onset, Point, curve, onset
 from oddsight.studies.clouds.severity_scores import Job, Seen, seen, seen_trivially
-from oddsight.synthesis import check_severity, kind_by_name
-from oddsight.trivial import BASELINES
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -124,7 +124,7 @@ def severity_curves(
         clear_images: Clear images; the same image counts once.
         work: Where steps leave what they made.
         methods: Names of methods, or variants of them with settings of their own.
-        kinds: Names of :data:`oddsight.synthesis.KINDS`.
+        kinds: Names of :data:`oddsight.data.synthesis.KINDS`.
         depths: Mean optical depths in the affected area, above 0.
         rate: The false-alarm rate; where there are too few images for it, the smallest that they can promise.
         seed: Of every random choice.

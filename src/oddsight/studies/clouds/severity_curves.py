@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.metrics import auroc, binomial_interval, bootstrap_interval
+from oddsight.metrics.image import auroc, binomial_interval, bootstrap_interval
 from oddsight.studies.clouds.severity_scores import Seen
 
 CONFIDENCE = 0.95

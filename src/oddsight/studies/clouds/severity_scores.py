@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.calibration import decide, smallest_rate
-from oddsight.datasets.collection import ImageFile, Progress
+from oddsight.data.collection import ImageFile, Progress
+from oddsight.data.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.errors import DataError, OddsightError
-from oddsight.evaluation import upscaled
-from oddsight.metrics import auroc
-from oddsight.model import Model
-from oddsight.parallel import ordered_map
-from oddsight.pixel_metrics import pixel_metrics
-from oddsight.records import Arrays
+from oddsight.evaluation.normal import upscaled
+from oddsight.metrics.image import auroc
+from oddsight.metrics.pixel import pixel_metrics
+from oddsight.metrics.trivial import BASELINES, trivial_scores
+from oddsight.model.calibration import decide, smallest_rate
+from oddsight.model.model import Model
+from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.records import Arrays
 from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, fit_clear, place_of
 from oddsight.studies.store import keep, state_of, taken
-from oddsight.synthesis import Synthetic, airlight, pattern, veiled
-from oddsight.trivial import BASELINES, trivial_scores
 
 Scores = NDArray[np.float64]
 Map = NDArray[np.float32]

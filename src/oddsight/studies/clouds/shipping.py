@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.datasets.collection import ImageFile, Progress
-from oddsight.model import Model
-from oddsight.parallel import ordered_map
-from oddsight.report.image_grids import CaptionedImage
-from oddsight.result import Result
+from oddsight.data.collection import ImageFile, Progress
+from oddsight.drawing.image_grids import CaptionedImage
+from oddsight.model.model import Model
+from oddsight.model.result import Result
+from oddsight.runtime.parallel import ordered_map
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured, ShippedScenes
 from oddsight.studies.clouds.thresholds import feasible_rate

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight import methods
+from oddsight import detectors
 from oddsight.backbones.cache import FeatureCache
-from oddsight.calibration import check_rate
-from oddsight.comparison.running import shared_features
-from oddsight.datasets.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.memory import parse_bytes
+from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import OddsightError
-from oddsight.files import make_folder
-from oddsight.memory import parse_bytes
-from oddsight.model import Model
-from oddsight.networks.settings import Epoch
-from oddsight.parallel import ordered_map
-from oddsight.report.image_grids import CaptionedImage
+from oddsight.evaluation.compare.running import shared_features
+from oddsight.metrics.trivial import BASELINES, trivial_scores
+from oddsight.model.calibration import check_rate
+from oddsight.model.model import Model
+from oddsight.runtime.files import make_folder
+from oddsight.runtime.parallel import ordered_map
 from oddsight.studies.clouds import thresholds
 from oddsight.studies.clouds.cells import Cell, Found, compute, extractor_of, stored
 from oddsight.studies.clouds.isolation import Isolation, isolate
@@ -43,7 +43,7 @@ from oddsight.studies.clouds.scenes import DEFAULT_SIZE, Scenes, class_names, re
 from oddsight.studies.clouds.severity import severity_curves
 from oddsight.studies.clouds.shipping import judged
 from oddsight.studies.machine import machine
-from oddsight.trivial import BASELINES, trivial_scores
+from oddsight.training.settings import Epoch
 
 DEFAULT_SEEDS = (0, 1, 2)
 DEFAULT_RATE = 0.01
@@ -92,8 +92,8 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
         OddsightError: Any setting that cannot work; or the method that is to be shipped cannot be run.
     """
     started = time.perf_counter()
-    names = tuple(dict.fromkeys(method_names or methods.METHODS))
-    chosen = ship or (methods.DEFAULT if methods.DEFAULT in names else names[0])
+    names = tuple(dict.fromkeys(method_names or detectors.METHODS))
+    chosen = ship or (detectors.DEFAULT if detectors.DEFAULT in names else names[0])
     compared = _compared(names, chosen, threshold_methods)
     by_method = {name: tuple(_seeds(seeds, name)) for name in names}
     _check(names, chosen, by_method, rate, hand, memory)
@@ -137,7 +137,7 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
         isolation=_isolation(
             masks,
             work,
-            mask_methods or [*(name for name in names if methods.by_name(name).localises), *VARIANTS],
+            mask_methods or [*(name for name in names if detectors.by_name(name).localises), *VARIANTS],
             first,
             progress,
         ),
@@ -178,7 +178,7 @@ def _check(
     names: Sequence[str], ship: str, seeds: Mapping[str, Sequence[int]], rate: float, hand: float, memory: str
 ) -> None:
     for name in names:
-        methods.by_name(name)
+        detectors.by_name(name)
     if ship not in names:
         raise OddsightError(f"the method {ship} is to be shipped, but is not among {', '.join(names)}")
     if not all(own and min(own) >= 0 for own in seeds.values()):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.calibration import decide
 from oddsight.errors import DataError, OddsightError
-from oddsight.metrics import auroc, binomial_interval, decision
-from oddsight.rejection_metrics import auroc_interval
+from oddsight.metrics.image import auroc, binomial_interval, decision
+from oddsight.metrics.ood import auroc_interval
+from oddsight.model.calibration import decide
 from oddsight.studies.clouds.results import CloudStudy, Measured, SplitFacts, Trivial
 from oddsight.studies.clouds.rows import (
     ALL,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.calibration import decide, smallest_rate
+from oddsight.model.calibration import decide, smallest_rate
 from oddsight.studies.clouds.rows import Way
 
 HAND = 0.02

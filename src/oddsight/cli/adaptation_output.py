@@ -1,0 +1,51 @@
+"""What people are told while a backbone is adapted."""
+
+from __future__ import annotations
+
+from oddsight.sinks.terminal import complain, note, percent
+from oddsight.training.adapting import Adaptation
+from oddsight.training.settings import Epoch, Settings
+from oddsight.training.training_images import TrainingImages
+
+_MOST = 6
+"""Names of classes that are shown."""
+
+_EACH = 10
+
+
+def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> None:
+    """Say what is about to be learnt from what, and complain of what cannot be read."""
+    for error in images.errors:
+        complain(error)
+    counts = f"{len(images.training):,} images, {len(images.validation):,} more to validate on"
+    note(f"adapting {settings.backbone} by {settings.objective} to {counts}", quiet=quiet)
+    if images.classes:
+        names = ", ".join(images.classes[:_MOST]) + ", ..." * (len(images.classes) > _MOST)
+        note(f"the folders are {len(images.classes)} classes: {names}", quiet=quiet)
+
+
+def say_epoch(row: Epoch, quiet: bool, epochs: int | None = None) -> None:
+    """Say how an epoch went, of how many if that is known."""
+    accuracy = f", accuracy {percent(row.accuracy)}" if row.accuracy is not None else ""
+    losses = f"training loss {row.train_loss:.4g}, validation loss {row.validation_loss:.4g}{accuracy}"
+    parts = "".join(f", {name} {value:.4g}" for name, value in row.losses.items())
+    of = f" of {epochs}" if epochs is not None else ""
+    note(f"epoch {row.epoch}{of}: {losses}{parts}, {row.seconds:.0f} s", quiet=quiet)
+
+
+def say_some_epochs(row: Epoch, quiet: bool) -> None:
+    """Say how the first ten epochs went, and every tenth of those that follow: small networks have hundreds."""
+    if row.epoch <= _EACH or row.epoch % _EACH == 0:
+        say_epoch(row, quiet)
+
+
+def say_adapted(found: Adaptation, quiet: bool) -> None:
+    """Say what was written, and what speaks against using it."""
+    size = found.path.stat().st_size / 1e6
+    note(f"wrote {found.path} ({size:.1f} MB): epoch {found.best.epoch}, of the least validation loss", quiet=quiet)
+    if found.at_chance:
+        note(
+            "its rotations were hardly told apart: these pictures may have no right way up; try --objective simsiam",
+            quiet=quiet,
+        )
+    note(f"use it with 'oddsight fit --backbone {found.path}'", quiet=quiet)

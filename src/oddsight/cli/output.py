@@ -1,0 +1,340 @@
+"""Results for people: tables and sentences on the terminal, and JSON files."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from oddsight.backbones import Backbone
+from oddsight.backbones.catalogue import Offer
+from oddsight.backbones.description import Description
+from oddsight.data.check import CheckReport
+from oddsight.data.collection import ImageFile, count_groups, unpacked
+from oddsight.data.folder import others_ignored
+from oddsight.evaluation.normal import Evaluation
+from oddsight.fitting.plan import FitPlan
+from oddsight.model.calibration import advised_rate, smallest_rate
+from oddsight.model.file import ModelFile
+from oddsight.model.model import Model
+from oddsight.runtime.files import write_bytes
+from oddsight.sinks.terminal import complain, console, note, percent, shown, table
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
+    """Write JSON to a file, or to standard output for ``-``."""
+    text = jsonlib.dumps(content, indent=2, allow_nan=False) + "\n"
+    if str(path) == "-":
+        console.file.write(text)
+    else:
+        write_bytes(path, text.encode())
+
+
+def say_plan(plan: FitPlan, quiet: bool) -> None:
+    """Say what a fit is about to do, and complain of what it cannot read."""
+    for error in plan.collection.errors:
+        complain(error)
+    if plan.collection.errors:
+        note(f"{len(plan.collection.errors):,} files could not be read and are left out", quiet=quiet)
+    if plan.collection.duplicates:
+        note(f"{len(plan.collection.duplicates):,} duplicates are used once", quiet=quiet)
+    say_groups(plan.collection.images, quiet, near_copies=plan.near_copies)
+    groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
+    if plan.kind == "split":
+        others = f"{groups}{plan.held:,} others"
+        how = f"learning from {len(plan.training):,} images, calibrating on {others}"
+    else:
+        how = f"learning from {len(plan.training):,} images, calibrating on {groups}the same by cross-conformal folds"
+    note(how, quiet=quiet)
+    if plan.adapted:
+        note(
+            f"the backbone was adapted to {plan.adapted:,} of the calibration images, so the false-alarm rate is not "
+            "guaranteed: calibrate on others, or test the rate on new normal images",
+            quiet=quiet,
+        )
+    note(f"memory budget {plan.memory}", quiet=quiet)
+
+
+def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -> None:
+    """Say which images belong together, if any do.
+
+    Args:
+        images: With their groups.
+        quiet: Whether to say nothing.
+        near_copies: Whether these are near copies that were found, rather than named.
+    """
+    sizes = Counter(image.group for image in images if image.group)
+    groups = count_groups(images)
+    if groups == len(images):
+        return
+    if not near_copies:
+        note(f"{len(images):,} images form {groups:,} groups: calibration counts groups", quiet=quiet)
+        return
+    first = next(image for image in images if image.group)
+    second = next(image for image in images if image.group == first.group and image is not first)
+    note(
+        f"{sizes.total():,} of {len(images):,} images are near copies of others, such as {first.path.name} and "
+        f"{second.path.name}: all images form {groups:,} groups, which are not divided, and calibration counts them "
+        "(--group-by names groups, --group-by none counts images)",
+        quiet=quiet,
+    )
+
+
+def say_fitted(model: Model, path: Path, copies: Path | None, quiet: bool) -> None:
+    """Say what was written: the model, and perhaps small copies of normal images."""
+    beside = f" and {copies} ({copies.stat().st_size / 1e6:.1f} MB)" if copies is not None else ""
+    note(f"wrote {path} ({len(model.to_bytes()) / 1e6:.1f} MB){beside}", quiet=quiet)
+    _say_rate(model, quiet)
+
+
+def say_decision(model: Model, path: Path, quiet: bool) -> None:
+    """Say what a changed model does."""
+    note(f"wrote {path}", quiet=quiet)
+    _say_rate(model, quiet)
+
+
+def _say_rate(model: Model, quiet: bool) -> None:
+    decision, known = model.decision, model.metadata.classes
+    verb = "flags" if known is None else "rejects"
+    if decision.false_alarm_rate is None:
+        note(f"{verb} scores above {decision.threshold:.6g}, set by hand", quiet=quiet)
+        return
+    whose = "normal images" if known is None else "images of the known classes"
+    above, images = f"{decision.threshold:.6g}", model.metadata.calibration.what
+    if known is not None and known.thresholds is not None:
+        whose = "the images taken for each class"
+        above = f"{min(known.thresholds):.6g} to {max(known.thresholds):.6g}, by the class"
+        images += " of the rarest class"
+    possible = advised_rate(model.fewest, decision.confidence)
+    least = f"with {model.fewest:,} {images} the smallest possible is {percent(possible)}"
+    rate = f"{verb} at most {percent(decision.false_alarm_rate)} of {whose}"
+    if decision.confidence is not None:
+        rate += f", with a confidence of {percent(decision.confidence)}"
+    note(f"{rate}: scores above {above}; {least}", quiet=quiet)
+    low, high = model.true_rate_range or (0.0, 1.0)
+    note(
+        f"the true rate depends on which {images} there were: it lies between {percent(low)} and {percent(high)} in 95 "
+        "of 100 draws of them",
+        quiet=quiet,
+    )
+
+
+_MOST = 10
+"""Entries of a list shown on the terminal; the JSON has them all."""
+
+
+def show_check(report: CheckReport) -> None:
+    """Show what was found in a folder."""
+    kinds = report.kinds
+    console.print(f"{report.images:,} images in {shown(report.folder)}{others_ignored(report.ignored)}")
+    if kinds.width and kinds.height:
+        console.print(f"width {_spread(kinds.width)}, height {_spread(kinds.height)} pixels")
+    for name, counts in (("modes", kinds.modes), ("bits a channel", kinds.bit_depths), ("formats", kinds.formats)):
+        console.print(f"{name}: {', '.join(f'{shown(value)} ({count:,})' for value, count in counts.items())}")
+    rows = table("folder", "images", "unreadable", "commonest size", numbers=("images", "unreadable"))
+    for folder in report.subfolders:
+        size = next(iter(folder.kinds.sizes), "")
+        rows.add_row(shown(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
+    console.print(rows)
+    _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
+    _show_list("groups of exact duplicates", [" = ".join(group.paths) for group in report.duplicates])
+    _show_list("groups of near duplicates", [" ~ ".join(group.paths) for group in report.near_duplicates])
+    _show_list("nearly empty", report.nearly_empty)
+    _show_list("blurred, compared with the others", report.blurred)
+    for text in report.notes:
+        console.print(Text.assemble(("note:", "yellow"), " ", shown(text)))
+
+
+def _spread(values: tuple[int, float, int]) -> str:
+    least, median, most = values
+    return f"{least:,}" if least == most else f"{least:,} to {most:,} (median {median:,.0f})"
+
+
+def _show_list(what: str, entries: Sequence[str]) -> None:
+    if not entries:
+        return
+    console.print(f"{len(entries):,} {what}", style="bold")
+    for entry in entries[:_MOST]:
+        console.print(f"  {shown(entry[:300])}")
+    if len(entries) > _MOST:
+        console.print(f"  and {len(entries) - _MOST:,} more")
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """Show the numbers of an evaluation."""
+    image, counts = found.image, found.counts
+    rows = table("metric", "value", f"{100 * found.confidence:g} % interval", numbers=("value",))
+    rows.add_row("AUROC", f"{image['auroc']:.4f}", _interval(image["auroc_ci"]))
+    rows.add_row("average precision", f"{image['average_precision']:.4f}")
+    rows.add_row("FPR at 95 % of anomalies found", f"{image['fpr95']:.4f}")
+    rows.add_row("anomalies passed at 95 % of normal passed", f"{image['fpr95_normal_positive']:.4f}")
+    rows.add_row("anomalies found (recall)", f"{image['recall']:.4f}", _interval(image["recall_ci"]))
+    rows.add_row("false-alarm rate", f"{image['false_alarm_rate']:.4f}", _interval(image["false_alarm_rate_ci"]))
+    rows.add_row("precision", f"{image['precision']:.4f}")
+    rows.add_row("F1", f"{image['f1']:.4f}")
+    rows.add_row("F1 at the best threshold (uses the labels)", f"{image['f1_max']:.4f}")
+    if found.pixel is not None:
+        rows.add_row("pixel AUROC", f"{found.pixel['auroc']:.4f}")
+        rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
+        rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
+    masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
+    images = f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images"
+    console.print(f"{images}{masks}{others_ignored(counts['ignored'])}")
+    console.print(rows)
+    if found.pixel is not None:
+        console.print(f"pixel metrics: {_pixel_images(counts)}")
+    types = table("type", "images", "AUROC", "found", numbers=("images", "AUROC", "found"))
+    for kind, values in found.by_type.items():
+        types.add_row(shown(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
+    console.print(types)
+
+
+def _pixel_images(counts: Mapping[str, int]) -> str:
+    used, anomalous, normal = counts["pixel_images"], counts["anomalous"], counts["normal"]
+    return (
+        f"on {used:,} of {anomalous:,} anomalous images, those with a mask that marks anything, and {normal:,} normal"
+    )
+
+
+def say_evaluation(found: Evaluation, quiet: bool) -> None:
+    """Say beside the numbers what a reader must know, and what could not be used."""
+    for warning in found.warnings:
+        note(f"note: {warning}", quiet=quiet)
+    for error in found.errors:
+        complain(error)
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def describe_model(file: ModelFile) -> dict[str, Any]:
+    """Everything a model file says about itself, and its sizes."""
+    content: dict[str, Any] = file.metadata.model_dump(mode="json")
+    scores = file.calibration
+    content["training"]["images_recognised"] = len(unpacked(content["training"].pop("images_seen")))
+    if file.metadata.explanation is not None:
+        packed = content["explanation"].pop("normals")
+        content["explanation"] = {"images": len(unpacked(packed)), **content["explanation"]}
+    content["calibration"] |= {
+        "smallest_rate": smallest_rate(file.fewest, file.metadata.decision.confidence),
+        "scores": {
+            "min": float(scores[0]),
+            "median": float(scores[len(scores) // 2]),
+            "max": float(scores[-1]),
+        },
+    }
+    if file.true_rate_range is not None:
+        content["decision"]["true_rate_range_95"] = list(file.true_rate_range)
+    if file.metadata.verdicts is None:
+        del content["verdicts"]
+    if file.metadata.reading is None:
+        del content["reading"]
+    content["bytes"] = len(file.content)
+    return content
+
+
+def show_model(described: dict[str, Any]) -> None:
+    """Show what :func:`describe_model` returns."""
+    rows = table("", "")
+    rows.show_header = False
+    for name, value in _flat(described):
+        rows.add_row(shown(name), shown(value))
+    console.print(rows)
+
+
+def _flat(content: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in content.items():
+        label = f"{before}{name.replace('_', ' ')}"
+        if isinstance(value, dict):
+            rows += _flat(value, f"{label} / ")
+        else:
+            rows.append((label, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return rows
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """The registry of methods as rows, the default first."""
+    from oddsight.detectors import DEFAULT, METHODS
+
+    return [
+        {
+            "method": name,
+            "reads": cls.reads,
+            "localises": cls.localises,
+            "needs": f"oddsight[{cls.needs}]" if cls.needs else "",
+            "default": name == DEFAULT,
+            "what": cls.summary,
+            "paper": cls.paper,
+        }
+        for name, cls in sorted(METHODS.items(), key=lambda item: (item[0] != DEFAULT, item[0]))
+    ]
+
+
+def score_rows() -> list[dict[str, Any]]:
+    """The registry of scores as rows, the default first."""
+    from oddsight.detectors.ood import DEFAULT, by_name, names
+
+    found = [by_name(name) for name in names()]
+    rows = [
+        {"score": one.name, "default": one.name == DEFAULT, "what": one.summary, "paper": one.paper} for one in found
+    ]
+    return sorted(rows, key=lambda row: not row["default"])
+
+
+def backbone_rows() -> list[dict[str, Any]]:
+    """The backbones as rows: those that ship, those exported here, and those that can be."""
+    from oddsight.backbones import BACKBONES
+    from oddsight.backbones.catalogue import CATALOGUE, TIMM
+    from oddsight.backbones.exports import kept_exports
+
+    unknown = "listed once exported"
+    needs = "exported when first used, which needs: pip install 'oddsight[train]'"
+    exports = {name: found.described for name, found in kept_exports()}
+    rows = [_backbone_row(backbone, "ships with Oddsight") for backbone in BACKBONES.values()]
+    for name, offer in CATALOGUE.items():
+        rows.append(_backbone_row(exports[name], "exported") if name in exports else _backbone_row(offer, needs))
+    rows += [_backbone_row(described, "exported") for name, described in exports.items() if name not in CATALOGUE]
+    any_timm = {"backbone": f"{TIMM}NAME", "status": needs, "size": unknown, "layers": unknown}
+    own = {"backbone": "FILE.onnx", "status": "a file of your own", "size": "its own", "layers": "its outputs"}
+    return [
+        *rows,
+        any_timm | {"what": "any network of timm", "weights": "timm's; licences vary", "paper": "see timm"},
+        own | {"what": "float32 [N, 3, S, S] from 0 to 255, to feature maps", "weights": "yours", "paper": "yours"},
+    ]
+
+
+def _backbone_row(known: Backbone | Description | Offer, status: str) -> dict[str, Any]:
+    stages = getattr(known, "stages", ())
+    layers = "listed once exported"
+    if isinstance(stages, Mapping):
+        layers = ", ".join(f"{name} ({c} channels, stride {s})" for name, (s, c) in stages.items())
+    return {
+        "backbone": known.name,
+        "status": status,
+        "size": getattr(known, "size", layers),
+        "layers": layers,
+        "what": known.summary,
+        "weights": known.source,
+        "paper": known.paper,
+    }
+
+
+def say_exported(path: Path, described: Description, quiet: bool) -> None:
+    """Say what was exported."""
+    note(f"wrote {path}: {described.name} with {', '.join(described.stages)}", quiet=quiet)
+
+
+def show_rows(rows: list[dict[str, Any]]) -> None:
+    """Show rows of a registry, one entry after the other."""
+    for row in rows:
+        title, *fields = row.items()
+        console.print(shown(title[1]), style="bold")
+        for name, value in fields:
+            text = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+            console.print(f"  {name:10} {shown(text)}")

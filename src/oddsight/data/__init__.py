@@ -1,0 +1,1 @@
+"""Reading images and labels, checking, preparing and synthesising them."""

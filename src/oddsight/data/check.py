@@ -1,0 +1,373 @@
+"""Checking a folder of images before anything is learned from it: what is in it, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.data.folder import Found, empty_folders, find_images, others_ignored
+from oddsight.data.hashing import dhash, near_groups
+from oddsight.data.images import ImageHeader, content_hash, read_header, read_image
+from oddsight.data.reading import AS_DECLARED, Reading
+from oddsight.data.sources import as_path
+from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.runtime.parallel import ordered_map
+
+NEAR_DISTANCE = 2
+"""Bits of 64 by which the hashes of near duplicates differ at most."""
+
+EMPTY_DEVIATION = 2.0
+"""The standard deviation of the grey levels 0..255 below which an image is nearly empty."""
+
+BLUR_SIDE = 256
+"""The longer side, in pixels, to which an image is reduced before its sharpness is measured."""
+
+BLUR_FRACTION = 0.1
+"""The fraction of the folder's median sharpness below which an image counts as blurred."""
+
+GIVEAWAY_SHARE = 0.5
+"""The difference between two sub-folders' shares from which a property could give a class away."""
+
+GIVEAWAY_IMAGES = 4
+"""Sub-folders with fewer images than this are not compared."""
+
+_COMMON_SIZES = 5
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that could not be read, or a folder or link that leads nowhere."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Images that are the same, or nearly so, and whether they lie in more than one sub-folder."""
+
+    paths: tuple[str, ...]
+    crosses_subfolders: bool
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What kinds of images there are among those that could be read. Counts go by value, the commonest first.
+
+    Attributes:
+        width: The least, the median and the greatest in pixels; None if there are no images.
+        height: Likewise.
+        sizes: Images by ``width x height``, the five commonest only.
+        modes: Images by Pillow's mode.
+        bit_depths: Images by bits a channel.
+        formats: Images by format.
+    """
+
+    width: tuple[int, float, int] | None
+    height: tuple[int, float, int] | None
+    sizes: dict[str, int]
+    modes: dict[str, int]
+    bit_depths: dict[str, int]
+    formats: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Subfolder:
+    """What one folder holds itself, without its sub-folders: ``images`` files, of which some may be unreadable."""
+
+    path: str
+    images: int
+    unreadable: int
+    kinds: Kinds
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What :func:`check` found. Paths are relative to the folder (which is ``.`` itself), with forward slashes.
+
+    Attributes:
+        folder: The folder, as it was named.
+        images: Files taken for images.
+        ignored: Other files and hidden folders, which were passed over.
+        kinds: Sizes, modes, bit depths and formats over all sub-folders.
+        subfolders: The folders that hold images.
+        unreadable: What could not be read, and why.
+        duplicates: Groups of images with exactly the same pixels.
+        near_duplicates: Groups of images that look nearly the same, by :func:`~oddsight.data.hashing.dhash`: each
+            is near to at least one other of its group. Of exact duplicates only the first is compared, nearly empty
+            images not at all.
+        nearly_empty: Images of next to one grey level: its standard deviation is below :data:`EMPTY_DEVIATION`.
+        blurred: Images far less sharp than is usual in the folder.
+        notes: Warnings in words, above all of what could give a class away without a look at the pixels.
+    """
+
+    folder: str
+    images: int
+    ignored: int
+    kinds: Kinds
+    subfolders: tuple[Subfolder, ...]
+    unreadable: tuple[Unreadable, ...]
+    duplicates: tuple[Alike, ...]
+    near_duplicates: tuple[Alike, ...]
+    nearly_empty: tuple[str, ...]
+    blurred: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as what ``json.dumps`` takes and ``json.loads`` gives back."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is kept of one readable image."""
+
+    path: str
+    subfolder: str
+    header: ImageHeader
+    content: str
+    dhash: int
+    deviation: float
+    sharpness: float  # NaN for images under 3 pixels wide or high
+
+    @property
+    def size(self) -> str:
+        return f"{self.header.width} x {self.header.height}"
+
+
+def check(
+    folder: str | os.PathLike[str],
+    *,
+    near_distance: int = NEAR_DISTANCE,
+    reading: Reading = AS_DECLARED,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Look at every image in a folder and report what could spoil learning from it.
+
+    Example:
+        >>> report = oddsight.check("parts")
+        >>> report.images, report.unreadable
+        (24, ())
+
+    An image is *blurred* if the variance of its Laplacian, a measure of sharpness, is below a tenth of the median over
+    the folder's images. Both are measured on the grey image reduced to at most 256 pixels a side, so that images of
+    different resolutions compare and noise counts less; nearly empty images have no say. It is a hint: a plain object
+    is unsharp by nature.
+
+    Images are read one by one in as many threads as there are processors. Of each only some numbers are kept.
+
+    Args:
+        folder: The folder, searched as by :func:`~oddsight.data.folder.find_images`.
+        near_distance: Bits by which the 64-bit hashes of near duplicates may differ, 0..16.
+        reading: Which bands and values of TIFF files to take.
+        progress: Called in this thread as ``progress(done, total)`` after each image.
+
+    Raises:
+        DataError: If the folder is missing or holds no image.
+        OddsightError: If ``near_distance`` is out of range.
+    """
+    if not 0 <= near_distance <= 16:
+        raise OddsightError(f"near_distance is {near_distance}; it must be from 0 to 16 (bits of 64)")
+    root = as_path(folder, "a folder")
+    found = _found(root)
+    looks: list[_Look] = []
+    unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]
+    for done, outcome in enumerate(ordered_map(partial(_look_at, root=root, reading=reading), found.images), start=1):
+        if isinstance(outcome, _Look):
+            looks.append(outcome)
+        else:
+            unreadable.append(outcome)
+        if progress is not None:
+            progress(done, len(found.images))
+
+    near_duplicates = _near_duplicates(looks, near_distance)
+    return CheckReport(
+        folder=os.fsdecode(folder),
+        images=len(found.images),
+        ignored=found.ignored,
+        kinds=_kinds(looks),
+        subfolders=_subfolders(found.images, looks, root),
+        unreadable=tuple(unreadable),
+        duplicates=_duplicates(looks),
+        near_duplicates=near_duplicates,
+        nearly_empty=tuple(look.path for look in looks if look.deviation < EMPTY_DEVIATION),
+        blurred=_blurred(looks),
+        notes=(*_notes(looks, near_duplicates), *_empty(root)),
+    )
+
+
+def _found(root: Path) -> Found:
+    if os.path.isfile(root):  # noqa: PTH113 - Path's methods raise where the way there is barred
+        raise DataError(f"{root} is a file, not a folder")
+    if not os.path.isdir(root):  # noqa: PTH112
+        raise DataError(f"no such folder: {root}")
+    found = find_images(root)
+    if not found.images:
+        reason = f": {found.problems[0]}" if found.problems else ""
+        raise DataError(f"no images in {root}{others_ignored(found.ignored)}{reason}")
+    return found
+
+
+def _empty(root: Path) -> list[str]:
+    return [f"{_relative(Path(problem.path), root)} is an empty folder" for problem in empty_folders(root)]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _look_at(path: Path, root: Path, reading: Reading) -> _Look | Unreadable:
+    name = _relative(path, root)
+    try:
+        header = read_header(path)
+        image = read_image(path, reading=reading)
+        content = content_hash(image)
+        grey = Image.fromarray(image).convert("L")
+        del image
+        counts, levels = np.array(grey.histogram()), np.arange(256)
+        mean = np.average(levels, weights=counts)
+        deviation = float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
+        hashed = dhash(grey)
+        grey.thumbnail((BLUR_SIDE, BLUR_SIDE))
+        sharpness = _sharpness(np.asarray(grey))
+        return _Look(name, _relative(path.parent, root), header, content, hashed, deviation, sharpness)
+    except ImageError as error:
+        return Unreadable(name, error.reason)
+
+
+def _sharpness(grey: NDArray[np.uint8]) -> float:
+    """The variance of the Laplacian; NaN where there is no inner pixel."""
+    if min(grey.shape) < 3:
+        return float("nan")
+    g = grey.astype(np.float32)
+    laplacian = g[:-2, 1:-1] + g[2:, 1:-1] + g[1:-1, :-2] + g[1:-1, 2:] - 4 * g[1:-1, 1:-1]
+    return float(laplacian.var())
+
+
+def _counts(values: Iterator[str], most: int | None = None) -> dict[str, int]:
+    """How often each value occurs, the commonest first."""
+    return dict(Counter(sorted(values)).most_common(most))
+
+
+def _kinds(looks: Sequence[_Look]) -> Kinds:
+    return Kinds(
+        width=_spread([look.header.width for look in looks]),
+        height=_spread([look.header.height for look in looks]),
+        sizes=_counts((look.size for look in looks), _COMMON_SIZES),
+        modes=_counts(look.header.mode for look in looks),
+        bit_depths=_counts(str(look.header.bit_depth) for look in looks),
+        formats=_counts(look.header.format for look in looks),
+    )
+
+
+def _spread(values: list[int]) -> tuple[int, float, int] | None:
+    return (min(values), float(np.median(values)), max(values)) if values else None
+
+
+def _grouped(looks: Sequence[_Look], key: Callable[[_Look], str]) -> dict[str, list[_Look]]:
+    groups: dict[str, list[_Look]] = {}
+    for look in looks:
+        groups.setdefault(key(look), []).append(look)
+    return groups
+
+
+def _subfolders(paths: Sequence[Path], looks: Sequence[_Look], root: Path) -> tuple[Subfolder, ...]:
+    readable = _grouped(looks, lambda look: look.subfolder)
+    counts = Counter(_relative(path.parent, root) for path in paths)
+    return tuple(
+        Subfolder(name, images, images - len(readable.get(name, [])), _kinds(readable.get(name, [])))
+        for name, images in sorted(counts.items())
+    )
+
+
+def _alike(looks: Sequence[_Look]) -> Alike:
+    return Alike(tuple(look.path for look in looks), len({look.subfolder for look in looks}) > 1)
+
+
+def _duplicates(looks: Sequence[_Look]) -> tuple[Alike, ...]:
+    groups = _grouped(looks, lambda look: look.content).values()
+    return tuple(_alike(group) for group in groups if len(group) > 1)
+
+
+def _near_duplicates(looks: Sequence[_Look], distance: int) -> tuple[Alike, ...]:
+    firsts = [group[0] for group in _grouped(looks, lambda look: look.content).values()]
+    telling = [look for look in firsts if look.deviation >= EMPTY_DEVIATION]
+    hashes = np.array([look.dhash for look in telling], dtype=np.uint64)
+    return tuple(_alike([telling[i] for i in group]) for group in near_groups(hashes, distance))
+
+
+def _blurred(looks: Sequence[_Look]) -> tuple[str, ...]:
+    measured = [look for look in looks if look.deviation >= EMPTY_DEVIATION and not np.isnan(look.sharpness)]
+    if not measured:
+        return ()
+    limit = BLUR_FRACTION * float(np.median([look.sharpness for look in measured]))
+    return tuple(look.path for look in measured if look.sharpness < limit)
+
+
+def _notes(looks: Sequence[_Look], near_duplicates: Sequence[Alike]) -> tuple[str, ...]:
+    subfolders = _grouped(looks, lambda look: look.subfolder)
+    groups = {name: group for name, group in subfolders.items() if len(group) >= GIVEAWAY_IMAGES}
+    notes = [
+        _giveaway("size", groups, lambda look: look.size) or _larger(groups),
+        _giveaway("colour mode", groups, lambda look: look.header.mode),
+        _giveaway("bit depth", groups, lambda look: f"{look.header.bit_depth} bits"),
+        _giveaway("format", groups, lambda look: look.header.format),
+    ]
+    if several := sum(look.header.frames > 1 for look in looks):
+        notes.append(f"{several:,} files have several frames or pages, of which only the first is read")
+    most = max((len(group.paths) for group in near_duplicates), default=0)
+    if most > max(10, len(looks) // 2):
+        notes.append(f"{most:,} of {len(looks):,} images form one group of near duplicates: views too alike to tell")
+    return tuple(note for note in notes if note)
+
+
+def _giveaway(what: str, groups: dict[str, list[_Look]], value_of: Callable[[_Look], str]) -> str | None:
+    """Find the value whose share differs most between two sub-folders, and say so if it could tell them apart."""
+    shares = {
+        name: {value: count / len(group) for value, count in Counter(map(value_of, group)).items()}
+        for name, group in groups.items()
+    }
+    best = (0.0, "", "", "")
+    # Where shares differ by a half, the value is the commonest of one of the two.
+    for value in sorted({max(share, key=share.__getitem__) for share in shares.values()}):
+        most = max(shares, key=lambda name: shares[name].get(value, 0.0))
+        least = min(shares, key=lambda name: shares[name].get(value, 0.0))
+        best = max(best, (shares[most].get(value, 0.0) - shares[least].get(value, 0.0), value, most, least))
+    difference, value, most, least = best
+    if difference < GIVEAWAY_SHARE:
+        return None
+    return (
+        f"the {what} alone could give a sub-folder away: {value} in {shares[most][value]:.0%} of the images of {most}, "
+        f"in {shares[least].get(value, 0.0):.0%} of those of {least}"
+    )
+
+
+def _larger(groups: dict[str, list[_Look]]) -> str | None:
+    """Compare the sub-folders of the smallest and the largest images, where no two sizes need be the same."""
+    pixels = {
+        name: np.sort([look.header.width * look.header.height for look in group]) for name, group in groups.items()
+    }
+    if len(pixels) < 2:
+        return None
+    low = min(pixels, key=lambda name: float(np.median(pixels[name])))
+    high = max(pixels, key=lambda name: float(np.median(pixels[name])))
+    limits = np.concatenate([pixels[low], pixels[high]])
+    shares = [np.searchsorted(pixels[name], limits, side="right") / len(pixels[name]) for name in (low, high)]
+    at = int(np.argmax(shares[0] - shares[1]))
+    if shares[0][at] - shares[1][at] < GIVEAWAY_SHARE:
+        return None
+    return (
+        f"the size alone could give a sub-folder away: at most {limits[at]:,} pixels in {shares[0][at]:.0%} of the "
+        f"images of {low}, in {shares[1][at]:.0%} of those of {high}"
+    )

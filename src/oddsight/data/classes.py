@@ -1,0 +1,112 @@
+"""Reading labelled images, in whatever form they come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from oddsight.data.cifar_files import (
+    is_binary_version,
+    is_python_version,
+    read_binary_version,
+    read_python_version,
+)
+from oddsight.data.class_folders import (
+    is_class_folders,
+    is_labelled_by_table,
+    read_class_folders,
+    read_labelled_by_table,
+)
+from oddsight.data.class_images import ClassImages, stratified
+from oddsight.data.collection import Progress, silent
+from oddsight.data.parquet_files import is_parquet, read_parquet
+from oddsight.data.prepared import is_prepared, read_prepared
+from oddsight.data.sources import as_path
+from oddsight.errors import DataError
+
+__all__ = ["FORMS", "ClassImages", "Form", "form_of", "read_classes", "stratified"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way in which people have labelled images.
+
+    Attributes:
+        name: What it is.
+        layout: What it looks like.
+        fits: Whether a folder or file has this form, at a glance.
+        read: The splits by name: those of ``train``, ``validation`` and ``test`` that are there.
+        packed: Whether its pictures are inside files of its own, rather than in image files.
+    """
+
+    name: str
+    layout: str
+    fits: Callable[[Path], bool]
+    read: Callable[[Path, Progress], dict[str, ClassImages]]
+    packed: bool = True
+
+
+FORMS: tuple[Form, ...] = (
+    Form("prepared", "a folder written by 'oddsight prepare'", is_prepared, read_prepared),
+    Form(
+        "CIFAR-10, Python version",
+        "cifar-10-python.tar.gz or cifar-10-batches-py",
+        is_python_version,
+        read_python_version,
+    ),
+    Form(
+        "CIFAR-10, binary version",
+        "cifar-10-binary.tar.gz or cifar-10-batches-bin",
+        is_binary_version,
+        read_binary_version,
+    ),
+    Form("Parquet", "train-*.parquet and test-*.parquet with image and label columns", is_parquet, read_parquet),
+    Form("Kaggle", "train/ID.png and trainLabels.csv", is_labelled_by_table, read_labelled_by_table, packed=False),
+    Form(
+        "class folders",
+        "CLASS/*.png or train/CLASS/*.png and test/CLASS/*.png",
+        is_class_folders,
+        read_class_folders,
+        packed=False,
+    ),
+)
+"""All forms, in the order in which they are tried."""
+
+
+def form_of(path: str | os.PathLike[str]) -> Form:
+    """The form of labelled images.
+
+    Raises:
+        DataError: If there is nothing, or nothing in a known form.
+    """
+    where = as_path(path, "a data set")
+    if not where.exists():
+        raise DataError(f"{where}: no such file or folder")
+    for form in FORMS:
+        if form.fits(where):
+            return form
+    layouts = "; ".join(form.layout for form in FORMS)
+    raise DataError(f"{where} holds no labelled images in a form that is known: {layouts}")
+
+
+def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, ClassImages]:
+    """Read labelled images in any of the :data:`FORMS`.
+
+    Args:
+        path: A folder, an archive, or a Parquet file.
+        progress: Called with phase, done and total.
+
+    Returns:
+        The splits by name, in the order ``train``, ``validation``, ``test``, with equal classes; ``train`` is always
+        there. Files that cannot be read are errors of their split.
+
+    Raises:
+        DataError: If the form is unknown, something is missing or damaged, or no image can be read.
+        OddsightError: If a form needs a package that is missing.
+    """
+    splits = form_of(path).read(Path(path), progress)
+    if "train" not in splits:
+        raise DataError(f"{path} holds no images to train on, only those of {', '.join(splits)}")
+    return splits

@@ -1,0 +1,105 @@
+"""The memory budget of a fit: what it is made of, said before the start, refused if it cannot hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oddsight.data.collection import ImageFile
+from oddsight.errors import MemoryBudgetError, OddsightError, plain
+from oddsight.runtime.parallel import cores
+
+RUNNING = 260 * 10**6
+"""Python, the libraries and ONNX Runtime with a backbone, in bytes: measured, see ``benchmarks``."""
+
+_PER_PIXEL = 18
+"""Bytes that decoding takes for each pixel of a picture, at its peak, where its format is not known."""
+
+_PER_ROW = 3 * 1024
+"""Bytes that resizing takes for each row."""
+
+_PER_INPUT_PIXEL = 400
+"""Bytes that a network's features take for each pixel of its input: EfficientNet-Lite0's first stages, rounded up."""
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes from ``1GB``, ``512 MiB``, ``800m`` or a plain number.
+
+    Raises:
+        OddsightError: If it is none of these.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(text).lower())
+    if match is None:
+        raise OddsightError(f"{text!r} is no amount of memory: write 1GB, 512MB or a number of bytes")
+    amount = float(match[1]) * _UNITS[match[2] or ""]
+    if amount > _UNITS["ti"] * 1024:
+        raise OddsightError(f"{plain(str(text))[:40]!r} is more memory than any machine has")
+    return int(amount)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a budget is divided, in bytes.
+
+    Attributes:
+        budget: All of it.
+        running: The process itself, and a network at work on every core.
+        images: Pictures being decoded: the largest on every core, or fewer at once in half of what is left.
+        method: What is left for the method.
+    """
+
+    budget: int
+    running: int
+    images: int
+
+    @property
+    def method(self) -> int:
+        """What is left for the method."""
+        return self.budget - self.running - self.images
+
+    def __str__(self) -> str:
+        parts = f"{self.running / 1e6:,.0f} MB to run, {self.images / 1e6:,.0f} MB for pictures being decoded"
+        return f"{self.budget / 1e6:,.0f} MB: {parts}, {self.method / 1e6:,.0f} MB for the method"
+
+
+def plan_memory(
+    budget: int,
+    images: Sequence[ImageFile],
+    size: int,
+    *,
+    activations: int = _PER_INPUT_PIXEL,
+    weights: int = 0,
+    largest: int | None = None,
+) -> MemoryPlan:
+    """Divide a budget for these images, brought to ``size`` pixels a side.
+
+    Args:
+        budget: In bytes.
+        images: All that will be read.
+        size: In pixels.
+        activations: Bytes that the network takes for each pixel of its input, while it runs.
+        weights: Bytes that the network's weights take beyond those of EfficientNet-Lite0.
+        largest: Bytes that decoding the largest picture takes, if that is known to be more than usual.
+
+    Raises:
+        MemoryBudgetError: If not even the running process and the largest pictures fit.
+    """
+    estimates = (image.width * image.height * _PER_PIXEL + image.height * _PER_ROW for image in images)
+    largest = max(estimates, default=0) if largest is None else max(largest, *estimates, 0)
+    running = running_memory(size, activations=activations, weights=weights)
+    decoding = min(cores() * largest, max(largest, (budget - running) // 2))
+    plan = MemoryPlan(budget, running, decoding)
+    if plan.method <= 0:
+        raise MemoryBudgetError(
+            f"a budget of {budget / 1e6:,.0f} MB is too small: running at {size} pixels a side takes "
+            f"{plan.running / 1e6:,.0f} MB and decoding the largest picture takes {largest / 1e6:,.0f} MB"
+        )
+    return plan
+
+
+def running_memory(size: int, *, activations: int = _PER_INPUT_PIXEL, weights: int = 0) -> int:
+    """Bytes of the process itself, and of a network at work on every core; see :func:`plan_memory`."""
+    return RUNNING + weights + cores() * size**2 * activations

@@ -1,0 +1,110 @@
+"""Images without labels: those that belong to none of the known classes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from oddsight.data.classes import FORMS
+from oddsight.data.collection import ImageFile, Progress, look, silent
+from oddsight.data.folder import find_images
+from oddsight.data.stored import stored
+from oddsight.data.zipped import Unzipped
+from oddsight.errors import DataError, ImageError, OddsightError, plain
+from oddsight.runtime.parallel import ordered_map
+
+_UNSIGNED_BYTES = b"\0\0\x08"
+_MOST_BYTES = 2**31
+
+
+def read_unlabelled(
+    path: str | os.PathLike[str],
+    limit: int | None = None,
+    seed: int = 0,
+    *,
+    on_error: Callable[[ImageError], object] = lambda error: None,
+    progress: Progress = silent,
+) -> tuple[ImageFile, ...]:
+    """Read images and leave their labels, if there are any.
+
+    Args:
+        path: An image or a folder of images, however deep; an IDX file of grey images as MNIST has it (``*-ubyte``,
+            gzipped or not); CIFAR-10's files, Parquet files or a prepared folder, of which the test split is taken if
+            there is one and the training split otherwise.
+        limit: The most images to take, chosen by content and seed only. None for all.
+        seed: Of that choice.
+        on_error: Called with each image that cannot be read.
+        progress: Called with phase, done and total.
+
+    Raises:
+        DataError: If there is no image that can be read.
+        OddsightError: If the limit is below 1, or a form needs a package that is missing.
+    """
+    if limit is not None and limit < 1:
+        raise OddsightError(f"the most images to take must be 1 or more, not {limit}")
+    where = Path(path)
+    form = next((form for form in FORMS if form.packed and form.fits(where)), None)
+    if form is not None:
+        splits = form.read(where, progress)
+        data = splits.get("test") or splits.get("train") or next(iter(splits.values()))
+        images, errors = data.images, data.errors
+    elif where.is_file() and _is_idx(where):
+        images, errors = _idx(where), ()
+    else:
+        images, errors = _files(where, progress)
+    for error in errors:
+        on_error(error)
+    if not images:
+        raise DataError(f"no images in {where}" + (f": {errors[0]}" if errors else ""))
+    if limit is None or limit >= len(images):
+        return images
+    lots = {image.content: hashlib.sha256(f"{seed} {image.content}".encode()).digest() for image in images}
+    chosen = sorted(range(len(images)), key=lambda index: lots[images[index].content])[:limit]
+    return tuple(images[index] for index in sorted(chosen))
+
+
+def _files(path: Path, progress: Progress) -> tuple[tuple[ImageFile, ...], tuple[ImageError, ...]]:
+    found = find_images(path)
+    errors = [*found.problems]
+    images = []
+    for done, image in enumerate(ordered_map(look, found.images), 1):
+        if isinstance(image, ImageError):
+            errors.append(image)
+        else:
+            images.append(image)
+        progress("reading", done, len(found.images))
+    return tuple(images), tuple(errors)
+
+
+def _is_idx(path: Path) -> bool:
+    try:
+        with Unzipped(path, 3) as file:
+            return file.read(3) == _UNSIGNED_BYTES
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _idx(path: Path) -> tuple[ImageFile, ...]:
+    """Images of an IDX file of unsigned bytes ``[N, H, W]``; the numbers in its header are big-endian."""
+    try:
+        with Unzipped(path, _MOST_BYTES + 17) as file:
+            dimensions = file.read(4)[3:]
+            if dimensions != b"\x03":
+                raise DataError(f"{path} is an IDX file, but not one of grey images (it may hold their labels)")
+            count, height, width = struct.unpack(">III", file.read(12))
+            size = count * height * width
+            if not 0 < size <= _MOST_BYTES:
+                raise DataError(f"{path} is damaged: it says that it has {count:,} images of {width:,} x {height:,}")
+            content = file.read(size + 1)
+    except (OSError, EOFError, struct.error, zlib.error) as error:
+        raise DataError(f"{path} is truncated or damaged: {plain(str(error))}") from error
+    if len(content) != size:
+        raise DataError(f"{path} is truncated or damaged: it does not hold {count:,} images of {width:,} x {height:,}")
+    grey = np.frombuffer(content, np.uint8).reshape(count, height, width, 1)
+    return tuple(stored(np.repeat(grey, 3, axis=3), (f"{path.name}/{number}" for number in range(count))))

@@ -1,1 +1,0 @@
-"""Which images there are and which split each belongs to."""

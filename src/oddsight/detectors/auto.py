@@ -1,0 +1,249 @@
+"""Auto: several depths of the backbone, and patches; the strongest evidence decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from oddsight.detectors import FeatureStream, Method, Reading, Rows, groups_of, method
+from oddsight.detectors.evidence import Scores, speaking, voice, weighed
+from oddsight.detectors.knn import KNN
+from oddsight.detectors.mahalanobis import Mahalanobis
+from oddsight.detectors.patchcore import PatchCore
+from oddsight.graphs.building import chain, piece, renamed
+from oddsight.runtime.bounds import Count, Sigma, Whole
+from oddsight.runtime.sessions import session
+
+_FOLDS = 5
+_FEWEST = 4
+_WIDE = 1000
+_OWN_SCORES = 500
+_BATCH = 64
+
+
+@method
+@dataclass
+class Auto(Method):
+    """What needs no choice: detectors at several depths and on patches, each heard by how sure it can be.
+
+    At each depth the mean and spread of every channel are scored by Mahalanobis distance and nearest neighbour (where
+    the profile is wide, by nearest neighbour alone), and patches by PatchCore. Scores of normal images by detectors
+    that did not learn from them turn scores into evidence, and weigh it: a depth at which normal images differ much
+    among themselves counts less. The strongest evidence is the score. Nothing is learned from anomalous images.
+
+    Attributes:
+        images: Images whose profiles are learned from, at most; PatchCore's bank is filled from all.
+        bank_size: Patches in the bank, at most.
+        sigma: Smoothing of the map, in grid cells.
+    """
+
+    name: ClassVar[str] = "auto"
+    summary: ClassVar[str] = "the strongest evidence among several depths of the backbone and patches; no tuning"
+    paper: ClassVar[str] = "this project (docs/auto.md); its parts: see mahalanobis, knn and patchcore"
+    reads: ClassVar[Reading] = "levels"
+    localises: ClassVar[bool] = True
+
+    images: Annotated[int, Whole(8)] = 2000
+    bank_size: Count = 1000
+    sigma: Sigma = 1.0
+
+    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
+        """Learn every detector, and what normal images score; see :meth:`Method.fit`."""
+        self.require(memory, features.shape, len(features))
+        self.widths_, self.shape_ = features.shape[:-3], features.shape[-3:]
+        patches = _Patches(features, self.images)
+        bank_memory = PatchCore(self.bank_size).memory_needed(self.shape_, len(features))
+        # Coresets take what they are given; profiles have the rest.
+        spare = max(0, memory - self.memory_needed(features.shape, len(features)))
+        self.patchcore_ = PatchCore(self.bank_size, self.sigma).fit(patches, memory=bank_memory + spare, seed=seed)
+        rng = np.random.default_rng(seed)
+        profiles = patches.profiles
+        units, folds = _folds(patches.groups[: len(profiles)], rng)
+        self.detectors_: list[list[onnx.ModelProto]] = []
+        voices = []
+        for start, width in zip(np.cumsum([0, *self.widths_[:-1]]), self.widths_, strict=True):
+            rows = np.ascontiguousarray(profiles[:, start : start + width])
+            fits = [_fitted(make, seed) for make in _detectors(width)]
+            self.detectors_.append([fit(rows) for fit in fits])
+            voices.append(voice([_held_out(fit, rows, folds) for fit in fits]))
+        self.voices_ = weighed(voices, voice([_own_scores(self.patchcore_, patches)]), units)
+        return self
+
+    def graph(self) -> onnx.ModelProto:
+        """See :meth:`Method.graph`; also ``evidence`` and ``voice_p_values``, see :meth:`Method.voices`."""
+        _, height, width = self.shape_
+        names = [f"level_{number}" for number in range(len(self.widths_))]
+        parts = [_split(names, self.widths_, self.shape_)]
+        for name, detectors, speaker in zip(names, self.detectors_, self.voices_, strict=False):
+            for number, detector in enumerate(detectors):
+                own = f"{name}_{number}"
+                proto = onnx.ModelProto()
+                proto.CopyFrom(detector)
+                parts.append(renamed(proto, f"{own}_detector", {"embedding": name, "score": own}))
+            parts.append(speaking(name, speaker, "N"))
+        grid = f"N, {height}, {width}"
+        local = {"score": "patch_score", "anomaly_map": "patches_0"}
+        parts += [
+            renamed(self.patchcore_.graph(), "patchcore", local),
+            speaking("patches", self.voices_[-1], grid),
+            _deciding(names, grid, [speaker.normal for speaker in self.voices_]),
+        ]
+        return chain(parts, ["score", "anomaly_map", "evidence", "voice_p_values"])
+
+    def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
+        """See :meth:`Method.memory_needed`; stops growing at ``images`` images."""
+        rows, widths = min(self.images, count), shape[:-3]
+        # Profiles, the detectors that hold them, their graphs and the sessions that score with them.
+        profiles = 4 * rows * (3 * sum(widths) + 8 * max(widths)) + 40 * min(max(widths), _WIDE) ** 2
+        return profiles + PatchCore(self.bank_size).memory_needed(shape[-3:], count)
+
+    def voices(self, layers: Sequence[str]) -> list[str]:
+        """See :meth:`Method.voices`: one for each layer, and one for patches."""
+        return [*layers, "patches"]
+
+
+class _Patches:
+    """The patches of levels; profiles of the first images are kept as they pass by."""
+
+    def __init__(self, features: FeatureStream, kept: int) -> None:
+        self.features = features
+        self.shape, self.groups = features.shape[-3:], groups_of(features)
+        self.width = sum(features.shape[:-3])
+        self.profiles = np.empty((min(kept, len(features)), self.width), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for number, array in enumerate(self.features):
+            if number < len(self.profiles):
+                self.profiles[number] = array[: self.width]
+            yield array[self.width :].reshape(self.shape)
+
+
+def _detectors(width: int) -> list[Callable[[], Method]]:
+    """The covariance of a wide profile is more than images can tell."""
+    return [KNN] if width > _WIDE else [Mahalanobis, KNN]
+
+
+def _fitted(make: Callable[[], Method], seed: int) -> Callable[[NDArray[np.float32]], onnx.ModelProto]:
+    def fit(rows: NDArray[np.float32]) -> onnx.ModelProto:
+        detector, stream = make(), Rows(rows)
+        return detector.fit(stream, memory=detector.memory_needed(stream.shape, len(rows)), seed=seed).graph()
+
+    return fit
+
+
+def _folds(groups: NDArray[np.intp], rng: np.random.Generator) -> tuple[int, NDArray[np.intp]]:
+    """How many groups there are, and the fold of each image ``[n]``; images of one group share it.
+
+    Where that would leave a fold next to nothing to learn from, each image counts as a group.
+    """
+    _, unit = np.unique(groups, return_inverse=True)
+    count = int(unit.max()) + 1
+    folds = (rng.permutation(count) % min(_FOLDS, count))[unit]
+    if count < len(unit) and len(unit) - np.bincount(folds).max() < _FEWEST:
+        return _folds(np.arange(len(groups)), rng)
+    return count, folds
+
+
+def _held_out(
+    fit: Callable[[NDArray[np.float32]], onnx.ModelProto], rows: NDArray[np.float32], folds: NDArray[np.intp]
+) -> Scores:
+    """Scores of all rows, each by a detector that learned from other folds."""
+    scores = np.empty(len(rows))
+    for number in range(int(folds.max()) + 1):
+        loaded = session(fit(rows[folds != number]).SerializeToString(), threads=1)
+        own = np.flatnonzero(folds == number)
+        for start in range(0, len(own), _BATCH):
+            some = own[start : start + _BATCH]
+            scores[some] = loaded.run(["score"], {"embedding": rows[some]})[0]
+    return scores
+
+
+def _own_scores(patchcore: PatchCore, patches: _Patches) -> Scores:
+    """Scores of the first images, each without the patches of its group in the bank."""
+    from scipy.ndimage import gaussian_filter
+
+    bank = patchcore.bank_ - patchcore.centre_
+    squares = np.einsum("ij,ij->i", bank, bank)
+    sources = patches.groups[patchcore.sources_]
+    scores = []
+    for number, array in zip(range(_OWN_SCORES), patches, strict=False):
+        others = sources != patches.groups[number]
+        if not others.any():
+            others[:] = True
+        rows = array.reshape(len(array), -1).T - patchcore.centre_
+        nearest = (squares[others] - 2 * rows @ bank[others].T).min(axis=1) + np.einsum("ij,ij->i", rows, rows)
+        distances = np.sqrt(np.maximum(nearest, 0)).reshape(array.shape[1:])
+        scores.append(gaussian_filter(distances, patchcore.sigma, mode="nearest", truncate=3.0).max())
+    return np.array(scores, np.float64)
+
+
+def _split(names: list[str], widths: Sequence[int], shape: Sequence[int]) -> onnx.ModelProto:
+    """``levels`` to a profile for each name, and ``patches``."""
+    channels, height, width = shape
+    sizes = [*widths, math.prod(shape)]
+    outputs = ", ".join(f"float[N, {size}] {name}" for name, size in zip(names, widths, strict=True))
+    return piece(
+        f"""
+        levels (float[N, {sum(sizes)}] levels) => ({outputs}, float[N, {channels}, {height}, {width}] patches)
+        <int64[{len(sizes)}] sizes = {{{", ".join(map(str, sizes))}}},
+         int64[4] grid = {{-1, {channels}, {height}, {width}}}>
+        {{
+            {", ".join(names)}, flat = Split <axis = 1> (levels, sizes)
+            patches = Reshape (flat, grid)
+        }}
+        """
+    )
+
+
+def _deciding(names: list[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
+    """Evidence of each voice, and of patches as a map, to all outputs.
+
+    The map is the patches' evidence, scaled so that its maximum is the strongest evidence of all: the score.
+    """
+    inputs = ", ".join(f"float[N] {name}_evidence" for name in names)
+    columns = ", ".join(f"column_{name}" for name in [*names, "patches"])
+    lines = [f"column_{name} = Unsqueeze ({name}_evidence, last)" for name in names]
+    ranks, weights = [], {}
+    for number, scores in enumerate(normal):
+        name = [*names, "patches"][number]
+        ranks += [
+            f"reached_{name} = GreaterOrEqual (normal_{name}, column_{name})",
+            f"counted_{name} = Cast <to = 1> (reached_{name})",
+            f"number_{name} = ReduceSum (counted_{name}, last)",
+            f"rank_{name} = Add (number_{name}, one)",
+            f"p_{name} = Div (rank_{name}, total_{name})",
+        ]
+        weights[f"normal_{name}"] = scores.astype(np.float32)
+        weights[f"total_{name}"] = np.array(len(scores) + 1, np.float32)
+    return piece(
+        f"""
+        deciding ({inputs}, float[{grid}] patches_evidence)
+        => (float[N] score, float[{grid}] anomaly_map, float[N, {len(normal)}] evidence,
+            float[N, {len(normal)}] voice_p_values)
+        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float tiny = {{1e-30}}>
+        {{
+            {" ".join(lines)}
+            peak = ReduceMax (patches_evidence, places)
+            column_patches = Squeeze (peak, last)
+            evidence = Concat <axis = 1> ({columns})
+            strongest = ReduceMax (evidence, last)
+            wide = Unsqueeze (strongest, last)
+            positive = Max (peak, tiny)
+            scale = Div (wide, positive)
+            anomaly_map = Mul (patches_evidence, scale)
+            score = ReduceMax <keepdims = 0> (anomaly_map, places)
+            {" ".join(ranks)}
+            voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, "patches"])})
+        }}
+        """,
+        weights,
+    )

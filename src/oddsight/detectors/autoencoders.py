@@ -1,0 +1,228 @@
+"""Autoencoders of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+import onnx
+
+from oddsight.detectors import FeatureStream, Rows, method
+from oddsight.detectors.gmm import GMM
+from oddsight.detectors.trained import Trained
+from oddsight.errors import OddsightError
+from oddsight.graphs.building import chain, copied, piece
+from oddsight.graphs.maps import scaled_map
+from oddsight.runtime.bounds import Choice, Count, Each, Positive, Sigma, Whole
+from oddsight.runtime.sessions import run, session
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
+
+LOSSES = ("mse", "l1", "ssim", "mse+ssim")
+
+
+@method
+@dataclass
+class Autoencoder(Trained):
+    """Reconstruction error of the picture itself, brought to 64 pixels a side, by a convolutional autoencoder.
+
+    The score is the mean error over all pixels, with ``mse`` on values from 0 to 1; the map has the errors of the
+    pixels, smoothed, in proportion, so that its maximum is the score.
+
+    Attributes:
+        code: Numbers that the picture is squeezed into.
+        widths: Channels of the layers of the encoder, each of which halves the picture; the decoder has them the other
+            way round.
+        loss: Of :data:`LOSSES`; the error is measured by it, too.
+        sigma: Smoothing of the map, in pixels.
+        epochs: See :class:`oddsight.detectors.trained.Trained`, as for the others.
+    """
+
+    name: ClassVar[str] = "autoencoder"
+    summary: ClassVar[str] = "what a convolutional autoencoder does not reconstruct of the picture's pixels"
+    paper: ClassVar[str] = (
+        "Masci et al., Stacked Convolutional Auto-Encoders for Hierarchical Feature Extraction, ICANN 2011"
+    )
+    localises: ClassVar[bool] = True
+
+    code: Count = 64
+    widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (32, 64, 128, 128)
+    loss: Annotated[str, Choice("loss", LOSSES)] = "mse"
+    sigma: Sigma = 1.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.widths:
+            raise OddsightError(f"{self.name}: widths must name one layer at least")
+
+    def network(self, side: int) -> PixelNetwork:
+        """See :meth:`Trained.network`."""
+        from oddsight.training import reconstruction
+
+        if 2 ** len(self.widths) > side:
+            raise OddsightError(f"{self.name}: {len(self.widths)} widths halve a picture of {side} pixels too often")
+        return self._autoencoder(
+            reconstruction.convolutional_encoder(side, self.widths, self.encoded()),
+            reconstruction.convolutional_decoder(side, self.widths, self.code),
+        )
+
+    def _autoencoder(self, encoder: nn.Module, decoder: nn.Module) -> PixelNetwork:
+        from oddsight.training import reconstruction
+
+        errors = reconstruction.Errors(self.loss)
+        return reconstruction.Autoencoder(
+            encoder,
+            decoder,
+            errors,
+            noise=self.noise_level(),
+            divergence=self.divergence_weight(),
+        )
+
+    def encoded(self) -> int:
+        """Numbers that the encoder gives."""
+        return self.code if self.divergence_weight() is None else 2 * self.code
+
+    def noise_level(self) -> float:
+        """Standard deviation of the noise on pictures to learn from."""
+        return 0.0
+
+    def divergence_weight(self) -> float | None:
+        """Of the codes' divergence from a normal distribution; None if they are plain numbers."""
+        return None
+
+    def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
+        """See :meth:`Trained.scoring`."""
+        return [scaled_map(side, side, self.sigma)]
+
+
+@method
+@dataclass
+class DenseAutoencoder(Autoencoder):
+    """:class:`Autoencoder` whose layers are fully connected: it knows where in the picture things are.
+
+    Attributes:
+        widths: Units of the layers of the encoder; the decoder has them the other way round.
+    """
+
+    name: ClassVar[str] = "dense-autoencoder"
+    summary: ClassVar[str] = "what a fully connected autoencoder does not reconstruct of the picture's pixels"
+    paper: ClassVar[str] = (
+        "Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006"
+    )
+
+    widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (512, 128)
+
+    def network(self, side: int) -> PixelNetwork:
+        """See :meth:`Trained.network`."""
+        from oddsight.training import reconstruction
+
+        return self._autoencoder(
+            reconstruction.dense_encoder(side, self.widths, self.encoded()),
+            reconstruction.dense_decoder(side, self.widths, self.code),
+        )
+
+    def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
+        """See :meth:`Method.memory_needed`."""
+        parameters = 2 * 3 * shape[-1] * shape[-2] * self.widths[0]
+        # Weights, gradients, Adam's two moments, the best so far, and the graph in several forms.
+        return super().memory_needed(shape, count) + 4 * 10 * parameters
+
+
+@method
+@dataclass
+class VariationalAutoencoder(Autoencoder):
+    """:class:`Autoencoder` whose codes are distributions, near a normal one; scored at their means.
+
+    Attributes:
+        beta: Weight of the codes' divergence from a normal distribution beside the error, both per value of a picture.
+    """
+
+    name: ClassVar[str] = "variational-autoencoder"
+    summary: ClassVar[str] = "what a variational autoencoder does not reconstruct of the picture's pixels"
+    paper: ClassVar[str] = "Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014"
+
+    beta: Positive = 0.01
+
+    def divergence_weight(self) -> float:
+        """See :meth:`Autoencoder.divergence_weight`."""
+        return self.beta
+
+
+@method
+@dataclass
+class DenoisingAutoencoder(Autoencoder):
+    """:class:`Autoencoder` that is shown noisy pictures and makes the clean ones; scored on pictures as they are.
+
+    Attributes:
+        noise: Standard deviation of the noise, for values from 0 to 1.
+    """
+
+    name: ClassVar[str] = "denoising-autoencoder"
+    summary: ClassVar[str] = "what an autoencoder that learned to remove noise does not reconstruct"
+    paper: ClassVar[str] = (
+        "Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, ICML 2008"
+    )
+
+    noise: Positive = 0.1
+
+    def noise_level(self) -> float:
+        """See :meth:`Autoencoder.noise_level`."""
+        return self.noise
+
+
+@method
+@dataclass
+class CodeGMM(Autoencoder):
+    """Density of the code of an :class:`Autoencoder` and of its error under a mixture of Gaussians, as :class:`GMM`.
+
+    The error counts by its logarithm, as one more number of the code: what is reconstructed badly need not have an
+    unusual code.
+
+    Attributes:
+        components: See :class:`oddsight.detectors.gmm.GMM`.
+        dimensions: See there.
+    """
+
+    name: ClassVar[str] = "code-gmm"
+    summary: ClassVar[str] = "negative log density of an autoencoder's code and error under a mixture of Gaussians"
+    paper: ClassVar[str] = "Zong et al., Deep Autoencoding Gaussian Mixture Model, ICLR 2018 (here in two steps)"
+    localises: ClassVar[bool] = False
+
+    components: Count = 5
+    dimensions: Count = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.gmm_ = GMM(self.components, self.dimensions, max(2, self.sample_size))
+
+    def look_again(self, found: TrainedPixels, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Fit the mixture to codes and errors of the images; see :meth:`Trained.look_again`."""
+        coder = chain([copied(found.graph), self._described(features.shape[-1])], ["embedding"])
+        loaded = session(coder.SerializeToString(), threads=1)
+        rows = [run(loaded, {"pixels": pixels[None]}, self.name)[0][0] for pixels in features]
+        self.gmm_.fit(Rows(np.stack(rows)), memory=memory, seed=seed)
+
+    def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
+        """See :meth:`Trained.scoring`."""
+        return [self._described(side), self.gmm_.graph()]
+
+    def _described(self, side: int) -> onnx.ModelProto:
+        """Codes and errors to the vectors whose density is estimated."""
+        return piece(
+            f"""
+            described (float[N, {side}, {side}] errors, float[N, {self.code}] code)
+            => (float[N, {self.code + 1}] embedding)
+            <int64[2] grid = {{1, 2}}, int64[1] last = {{1}}, float tiny = {{1e-9}}>
+            {{
+                mean = ReduceMean <keepdims = 0> (errors, grid)
+                above = Add (mean, tiny)
+                log = Log (above)
+                column = Unsqueeze (log, last)
+                embedding = Concat <axis = 1> (code, column)
+            }}
+            """
+        )

@@ -1,0 +1,135 @@
+"""Energy after the embedding or the head has been simplified: ReAct, ASH and DICE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import onnx
+
+from oddsight.detectors.ood import Labels, Score, Vectors, score
+from oddsight.detectors.ood.energy import energy_lines
+from oddsight.detectors.ood.head import Head
+from oddsight.graphs.building import piece
+from oddsight.runtime.bounds import Real, Share
+
+
+def _energy_of(name: str, head: Head, lines: str, constants: str = "") -> onnx.ModelProto:
+    """A piece from ``embedding`` to the energy of the head's logits of ``shaped``, which the lines find."""
+    return piece(
+        f"""
+        {name} (float[N, {head.channels}] embedding) => (float[N] score) <int64[1] last = {{1}}{constants}>
+        {{
+            {lines}
+            logits = Gemm (shaped, weights, bias)
+            {energy_lines()}
+            score = Neg (confidence)
+        }}
+        """,
+        head.constants,
+    )
+
+
+@score
+@dataclass
+class ReAct(Score):
+    """Energy of the logits of an embedding whose values are cut off above.
+
+    Only large values are cut, as in the paper, so values below zero stay as they are.
+
+    Attributes:
+        quantile: Share of the values of all training embeddings, all channels together, that stay as they are. Should
+            that be a value that nothing lies below, such as the zero of an embedding that is mostly zeros, it is the
+            share of the values above it.
+    """
+
+    name = "react"
+    summary = "energy, after large values of the embedding are cut off"
+    paper = "Sun et al., ReAct: Out-of-distribution Detection With Rectified Activations, NeurIPS 2021"
+
+    quantile: Share = 0.9
+
+    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        self.head_ = head
+        self.most_ = float(np.quantile(embeddings, self.quantile))
+        lowest = float(embeddings.min())
+        if self.most_ <= lowest < embeddings.max():
+            self.most_ = float(np.quantile(embeddings[embeddings > lowest], self.quantile))
+
+    def graph(self) -> onnx.ModelProto:
+        """See :meth:`Score.graph`."""
+        return _energy_of("react", self.head_, "shaped = Min (embedding, most)", f", float most = {{{self.most_:.9g}}}")
+
+
+@score
+@dataclass
+class ASH(Score):
+    """Energy of the logits of an embedding of which only the largest values are left, scaled up (ASH-S).
+
+    The factor is the exponential of the sum of all values over the sum of those left. Values below zero count as zero,
+    as after a ReLU: the paper's sums are of such values.
+
+    Attributes:
+        pruned: Share of the channels set to zero; at most 0.95, as the factor grows without bounds beyond.
+    """
+
+    name = "ash"
+    summary = "energy, after all but the largest values of the embedding are dropped and those scaled up"
+    paper = "Djurisic et al., Extremely Simple Activation Shaping for Out-of-Distribution Detection, ICLR 2023"
+
+    pruned: Annotated[float, Real(above=0, most=0.95)] = 0.9
+
+    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        self.head_ = head
+
+    def graph(self) -> onnx.ModelProto:
+        """See :meth:`Score.graph`."""
+        left = self.channels_ - int(self.pruned * self.channels_)
+        return _energy_of(
+            "ash",
+            self.head_,
+            """
+            positive = Relu (embedding)
+            largest, index = TopK <axis = 1> (positive, left)
+            least = ReduceMin (largest, last)
+            is_left = GreaterOrEqual (positive, least)
+            sparse = Where (is_left, positive, zero)
+            sum = ReduceSum (positive, last)
+            sparse_sum = ReduceSum (sparse, last)
+            divisor = Max (sparse_sum, tiny)
+            ratio = Div (sum, divisor)
+            factor = Exp (ratio)
+            shaped = Mul (sparse, factor)
+            """,
+            f", int64[1] left = {{{left}}}, float zero = {{0}}, float tiny = {{1e-12}}",
+        )
+
+
+@score
+@dataclass
+class DICE(Score):
+    """Energy of the logits that a head gives with only those weights that contribute most on average.
+
+    A weight contributes its product with the mean of its channel over the training images. The paper's embeddings
+    follow a ReLU; values below zero are taken as they are.
+
+    Attributes:
+        pruned: Share of the weights set to zero.
+    """
+
+    name = "dice"
+    summary = "energy, with only those weights of the head that contribute most"
+    paper = "Sun and Li, DICE: Leveraging Sparsification for Out-of-Distribution Detection, ECCV 2022"
+
+    pruned: Share = 0.9
+
+    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        contributions = embeddings.mean(axis=0, dtype=np.float64)[:, None] * head.weights
+        kept = contributions > np.quantile(contributions, self.pruned)
+        # Nothing is above the quantile where all contributions are alike, such as 0: no weight matters less.
+        self.head_ = Head(np.where(kept, head.weights, np.float32(0)), head.bias) if kept.any() else head
+
+    def graph(self) -> onnx.ModelProto:
+        """See :meth:`Score.graph`."""
+        return _energy_of("dice", self.head_, "shaped = Identity (embedding)")

@@ -1,0 +1,95 @@
+"""Several scores added up: ``energy+knn``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from oddsight.detectors import Rows
+from oddsight.detectors.ood import Labels, Score, Vectors
+from oddsight.detectors.ood.averaging import blocks
+from oddsight.detectors.ood.head import Head
+from oddsight.detectors.sampling import sample
+from oddsight.errors import OddsightError
+from oddsight.graphs.building import chain, piece, renamed
+from oddsight.runtime.bounds import Count, check_settings
+from oddsight.runtime.sessions import run, session
+
+PLUS = "+"
+
+
+@dataclass
+class Sum(Score):
+    """The sum of scores, each less its mean over training images and divided by its standard deviation there.
+
+    Scores that look at different things make different mistakes, and some of these cancel out.
+
+    Attributes:
+        parts: The scores, at least two, each once; :meth:`fit` fits them itself.
+        rows: Training images that means and deviations are taken over, at most; beyond that, as many drawn at random.
+
+    Raises:
+        OddsightError: If there are fewer than two, or one is there twice.
+    """
+
+    parts: tuple[Score, ...]
+    rows: Count = 10000
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.parts, list | tuple) or not all(isinstance(part, Score) for part in self.parts):
+            raise OddsightError("a sum takes scores, such as those of oddsight.detectors.ood.by_name")
+        self.parts = tuple(self.parts)
+        names = [part.name for part in self.parts]
+        self.name = PLUS.join(names)
+        if len(names) < 2 or len({*names}) < len(names):
+            raise OddsightError(f"a sum takes at least two scores, each once, not {self.name!r}")
+        self.summary = f"sum of {', '.join(names[:-1])} and {names[-1]}, each in units of its spread"
+        self.paper = "; ".join(part.paper for part in self.parts)
+        check_settings(self, owner="sum")
+
+    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        some = sample(Rows(embeddings), self.rows, seed)
+        self.means_, self.spreads_ = [], []
+        for part in self.parts:
+            values = _scores(part.fit(embeddings, labels, head, seed=seed), head, some)
+            spread = float(values.std())
+            self.means_.append(float(values.mean()))
+            # A score that is the same everywhere has nothing to say.
+            self.spreads_.append(spread if spread > 1e-6 * abs(self.means_[-1]) else 1.0)
+
+    def graph(self) -> onnx.ModelProto:
+        """See :meth:`Score.graph`."""
+        numbers = range(len(self.parts))
+        pieces = [renamed(self.parts[n].graph(), f"part{n}", {"score": f"score{n}"}) for n in numbers]
+        inputs = ", ".join(f"float[N] score{n}" for n in numbers)
+        scaled = "\n".join(f"scaled{n} = Div (score{n}, spread{n})" for n in numbers)
+        added = piece(
+            f"""
+            sum ({inputs}) => (float[N] score)
+            {{
+                {scaled}
+                sum = Sum ({", ".join(f"scaled{n}" for n in numbers)})
+                score = Sub (sum, middle)
+            }}
+            """,
+            {
+                **{f"spread{n}": np.array(self.spreads_[n], np.float32) for n in numbers},
+                "middle": np.array(np.divide(self.means_, self.spreads_).sum(), np.float32),
+            },
+        )
+        return renamed(chain([*pieces, added], ["score"]), "sum", {})
+
+    def settings(self) -> dict[str, Any]:
+        """Those of each part by its name, and :attr:`rows`."""
+        return {**{part.name: part.settings() for part in self.parts}, "rows": self.rows}
+
+
+def _scores(part: Score, head: Head, embeddings: Vectors) -> NDArray[np.float64]:
+    """Of embeddings ``[n, C]``, by the score's own graph: ``[n]``."""
+    loaded = session(chain([head.graph(), part.graph()], ["score"]).SerializeToString(), threads=1)
+    found = [run(loaded, {"embedding": embeddings[rows]}, part.name)[0] for rows in blocks(len(embeddings))]
+    return np.concatenate(found).astype(np.float64)

@@ -1,0 +1,226 @@
+"""Methods that train a network of their own on the pixels of normal images, by gradient. Learning takes PyTorch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from oddsight.data.collection import Progress, silent
+from oddsight.detectors import FeatureStream, Method, Reading
+from oddsight.errors import DataError, OddsightError
+from oddsight.graphs.building import chain, copied
+from oddsight.runtime.bounds import Choice, Each, Positive, Whole
+from oddsight.training.libraries import require_training
+from oddsight.training.settings import Epoch
+
+if TYPE_CHECKING:
+    from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
+
+AUGMENTATIONS = ("flip", "crop", "rotation", "colour")
+FEWEST = 16
+"""The fewest images that a network learns from."""
+
+_LIBRARIES = 700 * 10**6
+"""Bytes that PyTorch and Lightning take, measured."""
+
+_STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 600, 20, 200
+_PATIENCE, _PATIENT_STEPS = 5, 100
+"""A training ends when a fifth of its epochs, and so many steps, have brought nothing better."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and on what a network is trained, and who is told; nothing that it learns depends on it.
+
+    Attributes:
+        folder: Where checkpoints are kept; none by default.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
+        progress: Called with phase, done and total.
+        on_epoch: Called with each new row of the learning curves.
+        phase: What the training is called.
+    """
+
+    folder: Path | None = None
+    accelerator: str = "auto"
+    progress: Progress = silent
+    on_epoch: Callable[[Epoch], None] = lambda row: None
+    phase: str = "learning"
+
+    def part(self, phase: str) -> Workplace:
+        """The same for one of several trainings, with a folder of its own."""
+        folder = self.folder / phase.replace(" ", "-") if self.folder is not None else None
+        return replace(self, folder=folder, phase=phase)
+
+
+@dataclass
+class Trained(Method):
+    """A network that is trained on pixels, brought to ``size``. Subclasses say which and what becomes of its outputs.
+
+    A tenth of the images watches: the weights that do best on them are kept, and training ends when they gain no more.
+
+    Attributes:
+        multiple: What the side must be a multiple of.
+        until_the_end: Whether all epochs pass and the last weights are kept, where no loss says which are best.
+        epochs: How often each image is seen, at most; 0 for as many as make 600 steps, from 20 to 200.
+        batch_size: Images a step.
+        learning_rate: Of Adam.
+        augment: Of :data:`AUGMENTATIONS`.
+        sample_size: Images to learn from, at most; beyond that, as many drawn at random.
+    """
+
+    reads: ClassVar[Reading] = "pixels"
+    needs: ClassVar[str] = "train"
+    budget: ClassVar[str] = "3GB"
+    size: ClassVar[int | None] = 64
+    multiple: ClassVar[int] = 16
+    until_the_end: ClassVar[bool] = False
+
+    epochs: Annotated[int, Whole(0)] = 0
+    batch_size: Annotated[int, Whole(2)] = 32
+    learning_rate: Positive = 1e-3
+    augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))] = ()
+    sample_size: Annotated[int, Whole(FEWEST)] = 20000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.workplace = Workplace()
+        self.curves_: tuple[Epoch, ...] = ()
+
+    @abstractmethod
+    def network(self, side: int) -> PixelNetwork:
+        """The network to train, with random weights, for pictures of ``side`` pixels. Called where PyTorch is there."""
+
+    @abstractmethod
+    def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
+        """Pieces from the outputs of the trained network's graph to ``score`` (and ``anomaly_map``)."""
+
+    def require_libraries(self) -> None:
+        """Refuse to learn without what learning takes.
+
+        Raises:
+            OddsightError: Naming what is missing.
+        """
+        instead = ", or choose a method that needs nothing more, such as auto"
+        require_training(f"{self.name} trains a network, which", pixels=True, instead=instead)
+
+    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
+        """Train the network; see :meth:`Method.fit`.
+
+        Raises:
+            DataError: Fewer than 16 images.
+            OddsightError: No PyTorch, a loss that diverged, or a network that says the same of all images.
+        """
+        self.require(memory, features.shape, len(features))
+        self.require_libraries()
+        if len(features) < FEWEST:
+            raise DataError(
+                f"{self.name} trains a network, which takes at least {FEWEST} images to learn from, and there are "
+                f"{len(features)}: add images, or choose a method for few, such as knn"
+            )
+        from oddsight.training.pixel_training import train_pixels
+
+        side = features.shape[-1]
+        found = train_pixels(
+            lambda: self.network(side), self.drawn(features, seed), self.plan(len(features), seed), self.workplace
+        )
+        self.curves_ = found.curves
+        self.look_again(found, features, memory=memory, seed=seed)
+        outputs = ["score", *(["anomaly_map"] if self.localises else [])]
+        self.graph_ = chain([found.graph, *self.scoring(found, side)], outputs)
+        return self
+
+    def look_again(self, found: TrainedPixels, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Learn what scoring takes beside the trained network; see :meth:`Method.fit`."""
+
+    def graph(self) -> onnx.ModelProto:
+        """See :meth:`Method.graph`."""
+        return copied(self.graph_)
+
+    def drawn(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
+        """Pictures of the stream, uint8 ``[n, S, S, 3]``: all, or ``sample_size`` drawn at random."""
+        count = min(len(features), self.sample_size)
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:count])
+        pictures = np.empty((count, *features.shape[1:], 3), np.uint8)
+        at = 0
+        for number, pixels in enumerate(features):
+            if at < count and number == chosen[at]:
+                pictures[at] = pixels.transpose(1, 2, 0)
+                at += 1
+        return pictures
+
+    def plan(self, count: int, seed: int) -> PixelPlan:
+        """How the network is trained on ``count`` images."""
+        steps = max(1, min(count, self.sample_size) * 9 // 10 // self.batch_size)
+        epochs = self.epochs or min(_MOST_EPOCHS, max(_LEAST_EPOCHS, -(-_STEPS // steps)))
+        return PixelPlan(
+            self.name,
+            self.settings(),
+            epochs,
+            epochs if self.until_the_end else max(epochs // _PATIENCE, -(-_PATIENT_STEPS // steps)),
+            self.until_the_end,
+            self.batch_size,
+            self.learning_rate,
+            self.augment,
+            seed,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """The settings by name, as JSON can hold them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def require(self, memory: int, shape: tuple[int, ...], count: int) -> None:
+        """Refuse what would not fit, and a size that the network cannot have; see :meth:`Method.require`.
+
+        Raises:
+            OddsightError: If the size is none.
+        """
+        if shape[-1] % self.multiple or shape[-1] < self.multiple:
+            raise OddsightError(f"the size for {self.name} must be a multiple of {self.multiple}, not {shape[-1]}")
+        super().require(memory, shape, count)
+
+    def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
+        """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
+        pixels = shape[-1] * shape[-2]
+        # The pictures, and again divided into those that are learnt from and those that watch.
+        pictures = 2 * 3 * pixels * min(count, self.sample_size)
+        return _LIBRARIES + pictures + self.batch_size * pixels * self.activations()
+
+    def activations(self) -> int:
+        """Bytes that a step of training takes for each pixel of each image of a batch."""
+        return 2000
+
+
+@dataclass(frozen=True)
+class PixelPlan:
+    """How a network is trained on pixels.
+
+    Attributes:
+        method: What it is for.
+        settings: All of the method's, which a training that goes on must share.
+        epochs: How often each image is seen, at most.
+        patience: Epochs without a gain after which training ends.
+        keep_last: Whether the weights after the last epoch are kept, not those of the best.
+        batch_size: Images a step.
+        learning_rate: Of Adam.
+        augment: Of :data:`AUGMENTATIONS`.
+        seed: Of every random choice.
+        precision: Lightning's name of it.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    epochs: int
+    patience: int
+    keep_last: bool
+    batch_size: int
+    learning_rate: float
+    augment: Sequence[str]
+    seed: int
+    precision: str = "32-true"

@@ -1,0 +1,1 @@
+"""Overlays, explanations and charts."""

@@ -1,0 +1,208 @@
+"""evaluate_classes(): a model that knows classes against labelled images, and against images of none of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.data.class_images import ClassImages
+from oddsight.data.collection import ImageFile, Progress, seen, silent
+from oddsight.errors import DataError, ImageError, plain
+from oddsight.metrics.classification import accuracy, confusion, macro_average, per_class
+from oddsight.metrics.image import binomial_interval
+from oddsight.metrics.ood import ood_numbers, oscr
+from oddsight.model.model import Model
+from oddsight.model.result import Result
+from oddsight.runtime.parallel import ordered_map
+
+
+@dataclass(frozen=True, eq=False)
+class ClassEvaluation:
+    """What a model said of images of its classes, and of images of none of them.
+
+    Attributes:
+        classes: Names.
+        labels: The classes of the test images, int64 ``[n]``.
+        predicted: The classes that it took them for, int64 ``[n]``.
+        known: What it said of the test images, in their order.
+        unknown: What it said of the images of each set of unknowns, by name.
+        rate: The false-rejection rate that it promises, or None if its threshold was set by hand.
+        errors: Images that could not be read or scored.
+    """
+
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    known: tuple[Result, ...]
+    unknown: Mapping[str, tuple[Result, ...]]
+    rate: float | None
+    errors: tuple[ImageError, ...]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which test images are taken for the class that they are of, ``[n]``."""
+        return np.equal(self.predicted, self.labels)
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """Which test images it says are of none of the classes, ``[n]``."""
+        return flagged(self.known)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``evaluate --labelled --json`` writes it; rates and areas in [0, 1], intervals of 95 %."""
+        table = confusion(self.labels, self.predicted, len(self.classes))
+        share, interval = accuracy(self.labels, self.predicted)
+        rejected, total = int(self.rejected.sum()), len(self.labels)
+        accepted = ~self.rejected
+        rows = zip(self.classes, per_class(table), strict=True)
+        scores = scored(self.known)
+        return {
+            "images": total,
+            "accuracy": share,
+            "accuracy_ci": interval,
+            "accuracy_of_accepted": float(self.right[accepted].mean()) if accepted.any() else None,
+            "macro_f1": macro_average(table).f1,
+            "false_rejection_rate": rejected / total,
+            "false_rejection_rate_ci": binomial_interval(rejected, total),
+            "promised_rate": self.rate,
+            "classes": {
+                name: {
+                    "images": row.support,
+                    "precision": row.precision,
+                    "recall": row.recall,
+                    "f1": row.f1,
+                    "rejected": _share(self.rejected[self.labels == index]),
+                }
+                for index, (name, row) in enumerate(rows)
+            },
+            "confusion": table.tolist(),
+            "unknown": {name: self._unknown_json(scores, found) for name, found in self.unknown.items()},
+            "errors": [{"path": error.path, "error": error.reason} for error in self.errors],
+        }
+
+    def _unknown_json(self, known: NDArray[np.float32], found: Sequence[Result]) -> dict[str, Any]:
+        theirs, flags = scored(found), flagged(found)
+        numbers = ood_numbers(known, theirs)
+        return {
+            "images": len(found),
+            "auroc": numbers.auroc,
+            "auroc_ci": numbers.auroc_ci,
+            "aupr_in": numbers.aupr_in,
+            "aupr_out": numbers.aupr_out,
+            "fpr95": numbers.fpr95,
+            "fpr95_id_positive": numbers.fpr95_id_positive,
+            "oscr": oscr(known, self.right, theirs),
+            "rejected": float(flags.mean()),
+            "rejected_ci": binomial_interval(int(flags.sum()), len(flags)),
+        }
+
+
+def evaluate_classes(
+    model: Model,
+    data: ClassImages,
+    unknown: Mapping[str, Sequence[ImageFile]] | None = None,
+    *,
+    progress: Progress = silent,
+) -> ClassEvaluation:
+    """Run the model's own graph on labelled images and on images of none of its classes; its decision stays as it is.
+
+    Args:
+        model: That knows classes.
+        data: Labelled images; their classes must be among the model's, by name.
+        unknown: Sets of images of none of the classes, by name.
+        progress: Called with phase, done and total.
+
+    Raises:
+        DataError: If the model knows no classes or others, a set has no images or none that can be scored, or images
+            were used to fit it.
+    """
+    if not model.classes:
+        raise DataError("the model knows no classes: evaluate it on normal and anomalous images")
+    strange = sorted(set(data.classes) - set(model.classes))
+    if strange:
+        names = plain(", ".join(model.classes))
+        raise DataError(f"the model does not know the class {plain(strange[0])}: it knows {names}")
+    sets = {f"images of {plain(name)}": images for name, images in (unknown or {}).items()}
+    for what, images in {"labelled images": data.images, **sets}.items():
+        _check_images(model, what, images)
+    known_contents = {image.content for image in data.images}
+    for what, images in sets.items():
+        shared = [image for image in images if image.content in known_contents]
+        if shared:
+            raise DataError(
+                f"{len(shared):,} of {len(images):,} {what} are among the labelled images, too, such as "
+                f"{shared[0].path}: an image cannot be both"
+            )
+    outcomes = _score_all(model, data.images, progress)
+    known = _results(outcomes, "labelled images")
+    others = {name: _score_all(model, images, progress) for name, images in (unknown or {}).items()}
+    index = {name: number for number, name in enumerate(model.classes)}
+    labels = [index[data.classes[label]] for label in data.labels]
+    is_scored = [isinstance(outcome, Result) for outcome in outcomes]
+    return ClassEvaluation(
+        classes=model.classes,
+        labels=np.array(labels, np.int64)[is_scored],
+        predicted=np.array([index[str(result.label)] for result in known], np.int64),
+        known=known,
+        unknown={name: _results(them, f"images of {plain(name)}") for name, them in others.items()},
+        rate=model.decision.false_alarm_rate,
+        errors=(*data.errors, *_errors(outcomes), *_errors(chain.from_iterable(others.values()))),
+    )
+
+
+def scored(results: Sequence[Result]) -> NDArray[np.float32]:
+    """Their scores, ``[n]``."""
+    return np.array([result.score for result in results], np.float32)
+
+
+def flagged(results: Sequence[Result]) -> NDArray[np.bool_]:
+    """Which are of none of the classes, ``[n]``."""
+    return np.array([result.anomalous for result in results], np.bool_)
+
+
+def _share(flags: NDArray[np.bool_]) -> float | None:
+    return float(flags.mean()) if len(flags) else None
+
+
+def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
+    if not images:
+        raise DataError(f"there are no {what} to evaluate on")
+    learnt = seen(model.metadata.training.images_seen)
+    leaked = [image for image in images if learnt(image.content)]
+    if leaked:
+        raise DataError(
+            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: take "
+            "them out, numbers on them would mean nothing"
+        )
+
+
+def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:
+    def attempt(image: ImageFile) -> Result | ImageError:
+        try:
+            return model.score(image.read(), source=str(image.path), one_core=True)
+        except ImageError as error:
+            # Without its traceback, which would hold on to the pixels.
+            return ImageError(error.path, error.reason)
+
+    outcomes = []
+    for done, outcome in enumerate(ordered_map(attempt, images), 1):
+        outcomes.append(outcome)
+        progress("scoring", done, len(images))
+    return outcomes
+
+
+def _results(outcomes: Sequence[Result | ImageError], what: str) -> tuple[Result, ...]:
+    """Those that are no errors."""
+    results = tuple(outcome for outcome in outcomes if isinstance(outcome, Result))
+    if not results:
+        raise DataError(f"none of the {what} could be scored; the first is {outcomes[0]}")
+    return results
+
+
+def _errors(outcomes: Iterable[Result | ImageError]) -> Iterator[ImageError]:
+    return (outcome for outcome in outcomes if isinstance(outcome, ImageError))

@@ -1,0 +1,336 @@
+"""One cell of a comparison: a method fitted with its settings on a data set, measured, and kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oddsight import backbones, detectors
+from oddsight.backbones.cache import FeatureCache
+from oddsight.backbones.extraction import Extractor, Features
+from oddsight.data.collection import ImageFile, Progress
+from oddsight.data.images import read_mask
+from oddsight.data.memory import RUNNING, MemoryPlan
+from oddsight.errors import ModelError
+from oddsight.evaluation.compare.trials import Trial
+from oddsight.evaluation.normal import upscaled
+from oddsight.fitting.normal import fit
+from oddsight.graphs.building import cut
+from oddsight.metrics.pixel import PixelScores, pixel_metrics
+from oddsight.model.model import Model
+from oddsight.model.outputs import read_map, read_score
+from oddsight.runtime.records import read_record, write_record
+from oddsight.runtime.sessions import session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+CLOSE = 1e-4
+"""How far a score from cached features may lie from that of the whole file, relative to scores and their spread."""
+
+TIMED = 10
+"""Test images on which the whole file is run, for its time and to compare its scores; at most."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared: a method with its defaults on features.
+
+    Attributes:
+        method: Its name.
+        backbone: The name of the feature network.
+        layers: The stages it reads.
+        size: Side in pixels to which images are brought.
+    """
+
+    method: str
+    backbone: str
+    layers: tuple[str, ...]
+    size: int
+
+    @property
+    def extractor(self) -> Extractor:
+        """What computes its features."""
+        reads = detectors.by_name(self.method).reads
+        return Extractor(backbones.backbone(self.backbone), self.layers, self.size, reads)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to be computed: a setting on a data set with a seed, wanted at a false-alarm rate within some memory."""
+
+    trial: Trial
+    setting: Setting
+    seed: int
+    rate: float | None
+    memory: MemoryPlan
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that a result depends on, as JSON."""
+        method = detectors.by_name(self.setting.method)()
+        return {
+            "format": _FORMAT,
+            "versions": {name: _version(name) for name in ("oddsight", "numpy", "onnxruntime", "scikit-learn")},
+            "data": self.trial.fingerprint,
+            "groups": self.trial.groups_fingerprint,
+            "method": method.name,
+            "settings": method.settings(),
+            "backbone": backbones.backbone(self.setting.backbone).sha256,
+            "layers": list(self.setting.layers),
+            "size": self.setting.size,
+            "seed": self.seed,
+            "false_alarm_rate": self.rate,
+            "memory": self.memory.budget,
+        }
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Measured(BaseModel):
+    """What came of a cell.
+
+    ``scores`` are raw, in the order of the trial's test images. ``fit_seconds`` is wall-clock time with the features at
+    hand, beside other cells; ``answer_ms`` the median processor time of the whole file on one image and one core.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    scores: tuple[_Finite, ...]
+    threshold: _Finite
+    false_alarm_rate: _Finite
+    learnt: int
+    calibration: str
+    graph_sha256: str
+    pixel_auroc: _Finite | None
+    aupro: _Finite | None
+    fit_seconds: _Finite
+    answer_ms: _Finite
+    model_bytes: int
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: dict[str, Any]
+    measured: Measured | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A finished cell: what was measured, or the error in its place."""
+
+    data: str
+    setting: Setting
+    seed: int
+    measured: Measured | None
+    error: str | None
+
+
+def stored(folder: Path, job: Job) -> Cell | None:
+    """The cell, if it was finished before; a file that is damaged or was edited counts as missing."""
+    try:
+        kept = _Kept.model_validate_json(json.dumps(read_record(_file(folder, job.key))))
+    except ValidationError:
+        return None
+    known = kept.measured is not None and len(kept.measured.scores) == len(job.trial.test)
+    if kept.key != job.key or not (known or kept.error):
+        return None
+    return Cell(job.trial.name, job.setting, job.seed, kept.measured, kept.error)
+
+
+def store(folder: Path, job: Job, measured: Measured | None, error: str | None) -> Cell:
+    """Keep what came of a cell."""
+    kept = _Kept(key=job.key, measured=measured, error=error)
+    write_record(_file(folder, job.key), kept.model_dump(mode="json"))
+    return Cell(job.trial.name, job.setting, job.seed, measured, error)
+
+
+def _file(folder: Path, key: Mapping[str, Any]) -> Path:
+    return folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}.json"
+
+
+def memory_for(budget: int, plan: MemoryPlan, setting: Setting, images: int) -> MemoryPlan:
+    """What one cell may take of a budget: a quarter of what the method could have alone, or what it needs at least.
+
+    It depends on the budget and the data only, not on how many cells run side by side: methods may learn a little
+    better with more memory, and the same comparison must give the same table.
+    """
+    if plan.method <= 0:
+        return plan  # fit says what is missing
+    needed = detectors.by_name(setting.method)().memory_needed(setting.extractor.shape, images)
+    granted = max(needed, plan.method // 4)
+    return MemoryPlan(min(plan.running + plan.images + granted, budget), plan.running, plan.images)
+
+
+def room_taken(plan: MemoryPlan) -> int:
+    """Bytes that a cell takes beside the process itself."""
+    return plan.budget - RUNNING
+
+
+def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
+    """Fit as users do, score the test images, and see that the whole file gives the same scores.
+
+    Raises:
+        OddsightError: If it cannot be fitted, or if the file's scores are others.
+    """
+    trial, setting = job.trial, job.setting
+    started = time.perf_counter()
+    model = fit(
+        *trial.paths,
+        method=setting.method,
+        backbone=setting.backbone,
+        layers=setting.layers,
+        size=setting.size,
+        false_alarm_rate=job.rate,
+        memory=job.memory.budget,
+        seed=job.seed,
+        bands=trial.reading.bands,
+        scale=trial.reading.scale,
+        groups=trial.group_of,
+        cache=cache,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - started
+    with tempfile.TemporaryFile() as maps:
+        scores = scores_from_features(
+            model, setting.extractor, [one.image for one in trial.test], cache, progress, maps
+        )
+        pixel = _pixel_scores(model, trial, maps)
+    answer = whole_file(model, [one.image for one in trial.test], scores)
+    metadata = model.metadata
+    assert metadata.decision.false_alarm_rate is not None
+    return Measured(
+        scores=tuple(scores.tolist()),
+        threshold=metadata.decision.threshold,
+        false_alarm_rate=metadata.decision.false_alarm_rate,
+        learnt=metadata.training.images,
+        calibration=f"{metadata.calibration.kind} {metadata.calibration.scores}",
+        graph_sha256=metadata.graph_sha256,
+        pixel_auroc=pixel.auroc if pixel else None,
+        aupro=pixel.aupro if pixel else None,
+        fit_seconds=seconds,
+        answer_ms=answer,
+        model_bytes=len(model.to_bytes()),
+    )
+
+
+def scores_from_features(
+    model: Model,
+    extractor: Extractor,
+    images: Sequence[ImageFile],
+    cache: FeatureCache | None,
+    progress: Progress,
+    maps: IO[bytes] | None = None,
+) -> NDArray[np.float64]:
+    """Scores of images by the model's own graph from the features on, ``[n]``; anomaly maps go to a file, if given.
+
+    Args:
+        model: What scores.
+        extractor: Of its features.
+        images: What is scored.
+        cache: Where features are remembered.
+        progress: Called with phase, done and total.
+        maps: Where the maps of a model that localises go, one after the other.
+
+    Raises:
+        ModelError: If the graph fails on an image.
+        ImageError: If what it gives for one is out of range.
+    """
+    features = Features(extractor, images, cache)
+    loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
+    outputs = ["score", "anomaly_map"] if maps is not None and model.metadata.map_size else ["score"]
+    scores = []
+    for done, array in enumerate(features, 1):
+        score, *more = _run(loaded, outputs, {entry: array[None]}, images[done - 1])
+        name, grid = str(images[done - 1].path), model.metadata.map_size
+        scores.append(read_score(score, name))
+        for values in more:
+            assert maps is not None and grid is not None
+            maps.write(read_map(values, grid, scores[-1], name).tobytes())
+        progress("scoring", done, len(features))
+    return np.array(scores)
+
+
+def reading_on(model: Model, reading: str, shape: tuple[int, ...]) -> tuple[InferenceSession, str]:
+    """The model's own graph from a reading on, loaded, and the name of its input."""
+    graph, entry = cut(onnx.load_model_from_string(model.to_bytes()), reading, shape)
+    return session(graph.SerializeToString(), threads=1), entry
+
+
+def _run(loaded: InferenceSession, outputs: list[str], feed: dict[str, NDArray[np.float32]], what: ImageFile) -> Any:  # noqa: ANN401
+    try:
+        return loaded.run(outputs, feed)
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ModelError(f"the graph failed on {what.path}: {str(error).splitlines()[0][:200]}") from error
+
+
+def _pixel_scores(model: Model, trial: Trial, maps: IO[bytes]) -> PixelScores | None:
+    """Metrics of the maps, or None without maps or masks; anomalous images without a mask are left out."""
+    grid = model.metadata.map_size
+    if grid is None or not trial.masks:
+        return None
+
+    def images() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        maps.seek(0)
+        for one in trial.test:
+            values = np.frombuffer(maps.read(4 * grid[0] * grid[1]), np.float32).reshape(grid)
+            size = (one.image.width, one.image.height)
+            if one.kind is None:
+                yield upscaled(values, size), np.zeros(size[::-1], bool)
+            elif one.marks is not None:
+                yield upscaled(values, size), read_mask(one.marks.path, size, turn=one.marks.turn)
+
+    return pixel_metrics(images)
+
+
+def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.float64]) -> float:
+    """Milliseconds of one core for an image, the median over some.
+
+    Raises:
+        ModelError: If the whole file's scores of these differ from ``scores``, one for each image.
+    """
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(TIMED, len(images))).astype(int))
+    pixels = images[chosen[0]].read()
+    run = partial(_timed, partial(model.score, one_core=True))
+    run(pixels)  # loads the graph
+    answers = []
+    for index in chosen:
+        score, milliseconds = run(images[index].read())
+        answers.append(milliseconds)
+        scale = max(abs(score), float(scores.std()))
+        if abs(score - scores[index]) > CLOSE * scale:
+            raise ModelError(
+                f"the whole file scores {images[index].path} {score:.7g}, and from features at hand it is "
+                f"{scores[index]:.7g}: please report this"
+            )
+    return float(np.median(answers))
+
+
+def _timed(score: Callable[[NDArray[np.uint8]], Any], pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Score and milliseconds of this thread's processor time, which other threads at work do not add to."""
+    started = time.thread_time()
+    result = score(pixels)
+    return result.score, 1000 * (time.thread_time() - started)
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)

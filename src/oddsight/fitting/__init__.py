@@ -1,0 +1,1 @@
+"""From images to a model: reading, splitting, features, fitting, checking, calibrating, assembling."""

@@ -1,0 +1,212 @@
+"""Classifiers: a feature network, frozen or trained, and what is linear on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from oddsight import backbones
+from oddsight.backbones.cache import FeatureCache
+from oddsight.backbones.extraction import Extractor, Features
+from oddsight.data.class_images import ClassImages
+from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.memory import parse_bytes, plan_memory
+from oddsight.detectors.ood.head import Head
+from oddsight.errors import MemoryBudgetError
+from oddsight.fitting.parts import Parts
+from oddsight.runtime.files import make_folder
+from oddsight.training.classifier_settings import ClassifierSettings, as_json
+from oddsight.training.classifiers import TrainedClassifier, average_classifiers, train_classifier
+from oddsight.training.libraries import require_training
+from oddsight.training.picture_arrays import gathered
+from oddsight.training.settings import Epoch
+
+PROBE = "probe"
+"""A classifier that is linear on frozen features."""
+
+_INVERSE_PENALTY = 0.01
+_ITERATIONS = 300
+_COPIES = 4
+"""Of the embeddings, that learning from them takes in memory at most."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A feature network, and what is linear on top of it.
+
+    Attributes:
+        extractor: From an image to its embedding.
+        head: From the embedding to logits.
+        classes: Their names.
+        record: How it came to be, as JSON can hold it.
+    """
+
+    extractor: Extractor
+    head: Head
+    classes: tuple[str, ...]
+    record: Mapping[str, JsonValue]
+
+
+def frozen(name: str, layers: Sequence[str] | None, size: int | None) -> Extractor:
+    """From an image to the average over the deepest stage of a backbone, or over others.
+
+    Args:
+        name: Of the backbone.
+        layers: Other stages.
+        size: Side in pixels to which images are brought; by default the backbone's.
+
+    Raises:
+        OddsightError: If there is no such backbone or stage, or the size does not suit it.
+    """
+    network = backbones.backbone(name)
+    stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
+    network.check_layers(stages)
+    extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
+    network.shapes(extractor.stages, extractor.size)
+    return extractor
+
+
+class Embeddings:
+    """The embeddings of all parts, float32 ``[n, C]`` each.
+
+    Args:
+        extractor: What computes them.
+        parts: Of which images.
+        memory: Budget in bytes, or as text.
+        cache: Where they are remembered, or None.
+        progress: Called with phase, done and total.
+
+    Raises:
+        MemoryBudgetError: If the budget cannot hold them.
+    """
+
+    def __init__(
+        self, extractor: Extractor, parts: Parts, memory: str | int, cache: FeatureCache | None, progress: Progress
+    ) -> None:
+        network, images = extractor.backbone, parts.images
+        plan = plan_memory(
+            parse_bytes(memory),
+            images,
+            extractor.size,
+            activations=network.activations,
+            weights=network.memory(extractor.stages),
+        )
+        needed = _COPIES * 4 * extractor.shape[0] * len(images)
+        if needed > plan.method:
+            raise MemoryBudgetError(
+                f"learning from {len(images):,} embeddings of {extractor.shape[0]:,} numbers takes "
+                f"{needed / 1e6:,.0f} MB, and the budget leaves {plan.method / 1e6:,.0f} MB: raise the memory budget, "
+                "or use fewer images or a network with a smaller embedding"
+            )
+        self.training = embedded(extractor, parts.training.images, cache, progress)
+        self.validation = embedded(extractor, parts.validation.images, cache, progress)
+        self.calibration = embedded(extractor, parts.calibration.images, cache, progress)
+
+
+def embedded(
+    extractor: Extractor, images: Sequence[ImageFile], cache: FeatureCache | None = None, progress: Progress = silent
+) -> NDArray[np.float32]:
+    """Embeddings of images, float32 ``[n, C]``."""
+    rows = np.empty((len(images), *extractor.shape), np.float32)
+    for done, one in enumerate(Features(extractor, images, cache)):
+        rows[done] = one
+        progress("extracting features", done + 1, len(images))
+    return rows
+
+
+def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages) -> Classifier:
+    """A classifier that is linear on frozen features: multinomial logistic regression.
+
+    Args:
+        extractor: Of the features.
+        embeddings: ``[n, C]``.
+        images: With their classes.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    centre = embeddings.mean(axis=0)
+    scale = embeddings.std(axis=0) + 1e-6
+    learnt = LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS, tol=1e-4)
+    learnt.fit((embeddings - centre) / scale, images.labels)
+    rows, shifts = learnt.coef_, learnt.intercept_
+    if len(rows) == 1:
+        # Of two classes scikit-learn gives the difference only.
+        rows, shifts = np.concatenate([-rows, rows]) / 2, np.concatenate([-shifts, shifts]) / 2
+    weights = rows.T / scale[:, None]
+    head = Head(weights.astype(np.float32), (shifts - centre @ weights).astype(np.float32))
+    record: dict[str, JsonValue] = {"classifier": PROBE, "penalty": 1 / _INVERSE_PENALTY, "iterations": _ITERATIONS}
+    return Classifier(extractor, head, images.classes, record)
+
+
+def train(
+    parts: Parts,
+    settings: ClassifierSettings,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    accelerator: str = "auto",
+    progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+) -> tuple[Classifier, TrainedClassifier]:
+    """A classifier whose network is trained, and what became of the training.
+
+    Args:
+        parts: Of the images; those for calibration are not touched.
+        settings: Of the training.
+        folder: See :func:`oddsight.training.classifiers.train_classifier`, as for the other arguments.
+        start: See there.
+        accelerator: See there.
+        progress: Called with phase, done and total.
+        on_epoch: Called with each new row of the learning curves.
+    """
+    require_training()
+    make_folder(folder)
+    training, validation = (
+        gathered(part.images, part.labels, settings.size, file=folder / f"{name}.npy", progress=progress)
+        for name, part in (("training", parts.training), ("validation", parts.validation))
+    )
+    trained = train_classifier(
+        training,
+        validation,
+        parts.training.classes,
+        settings,
+        folder,
+        start=start,
+        accelerator=accelerator,
+        progress=progress,
+        on_epoch=on_epoch,
+    )
+    record: dict[str, JsonValue] = {"classifier": settings.network, "settings": as_json(trained.settings)}
+    return _as_classifier(trained, parts.training.classes, record), trained
+
+
+def average(
+    classes: tuple[str, ...], settings: ClassifierSettings, members: Sequence[Path], folder: Path
+) -> tuple[Classifier, TrainedClassifier]:
+    """A classifier whose network is the average of trained ones, and what became of it.
+
+    Args:
+        classes: Their names.
+        settings: See :func:`oddsight.training.classifiers.average_classifiers`, as for the other arguments.
+        members: See there.
+        folder: See there.
+    """
+    averaged = average_classifiers(classes, settings, members, folder)
+    record: dict[str, JsonValue] = {
+        "network": settings.network,
+        "size": settings.size,
+        "mirrored": settings.mirrored,
+        "average_of": [member.name for member in members],
+    }
+    return _as_classifier(averaged, classes, record), averaged
+
+
+def _as_classifier(trained: TrainedClassifier, classes: tuple[str, ...], record: Mapping[str, JsonValue]) -> Classifier:
+    network = backbones.backbone(trained.backbone)
+    extractor = Extractor(network, (trained.layer,), trained.settings.size, "embedding")
+    return Classifier(extractor, Head(trained.weights, trained.bias), classes, record)

@@ -1,1 +1,0 @@
-"""Models that know classes: what they learn from, how they are made, and how they are judged."""

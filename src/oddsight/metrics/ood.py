@@ -1,0 +1,238 @@
+"""Exact numbers on how well a classifier rejects what belongs to none of its classes.
+
+Images of a known class are in-distribution (ID), all others out-of-distribution (OOD). Everywhere a higher score is
+more anomalous, ID and OOD scores come as two separate 1-d arrays, and an image is rejected if and only if its score is
+above the threshold. Every function raises `DataError` when an array of scores is empty, not 1-d, or not finite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from oddsight import metrics
+from oddsight.errors import DataError, OddsightError
+from oddsight.metrics.significance import placements
+
+Scores = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+_TPR = 0.95
+
+
+@dataclass(frozen=True)
+class OodNumbers:
+    """How well scores tell OOD from ID images, over all thresholds.
+
+    The field has two FPR95, and papers seldom say which they report. OpenOOD changed from one to the other: up to its
+    first version (Yang et al., NeurIPS 2022 Datasets and Benchmarks) ID was positive; since v1.5 (Zhang et al., 2023)
+    OOD is.
+
+    Attributes:
+        auroc: The chance that an OOD image scores higher than an ID one, ties half.
+        auroc_ci: Its 95% interval, as of :func:`auroc_interval`.
+        aupr_out: Average precision with OOD positive. (OpenOOD joins the points of the curve by straight lines
+            instead: the same to four decimals for thousands of distinct scores, and flattering where many tie.)
+        aupr_in: Average precision with ID positive and scores negated.
+        fpr95: Share of the ID images that are rejected when at least 95% of the OOD images are: OpenOOD v1.5.
+        fpr95_ci: Its 95% interval, as of :func:`fpr_interval`.
+        fpr95_id_positive: Share of the OOD images that are accepted when at least 95% of the ID images are: OpenOOD
+            v1, ODIN (Liang et al., ICLR 2018), and what a false-rejection rate of 5% costs.
+        fpr95_id_positive_ci: Its 95% interval, as of :func:`fpr_interval`.
+        id_images: How many ID images there were.
+        ood_images: How many OOD images there were.
+    """
+
+    auroc: float
+    auroc_ci: Interval
+    aupr_out: float
+    aupr_in: float
+    fpr95: float
+    fpr95_ci: Interval
+    fpr95_id_positive: float
+    fpr95_id_positive_ci: Interval
+    id_images: int
+    ood_images: int
+
+
+def ood_numbers(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> OodNumbers:
+    """All that is measured without a threshold; a fraction of a second for 10,000 + 10,000 scores.
+
+    AUPR has no interval here, as it takes a bootstrap: :func:`oddsight.metrics.image.bootstrap_interval` makes one.
+
+    Args:
+        id_scores: ``[n]``.
+        ood_scores: ``[m]``.
+    """
+    known, unknown = np.asarray(id_scores, np.float64), np.asarray(ood_scores, np.float64)
+    return OodNumbers(
+        auroc=metrics.auroc(known, unknown),
+        auroc_ci=auroc_interval(known, unknown),
+        aupr_out=metrics.average_precision(known, unknown),
+        aupr_in=metrics.average_precision(-unknown, -known),
+        fpr95=metrics.fpr_at_tpr(known, unknown, _TPR, positive="anomalous"),
+        fpr95_ci=fpr_interval(known, unknown),
+        fpr95_id_positive=metrics.fpr_at_tpr(known, unknown, _TPR, positive="normal"),
+        fpr95_id_positive_ci=fpr_interval(-unknown, -known),
+        id_images=known.size,
+        ood_images=unknown.size,
+    )
+
+
+def auroc_interval(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, confidence: float = 0.95) -> Interval:
+    """Interval of AUROC from DeLong's variance (Biometrics 1988), on the scale of the logit so that it stays in (0, 1).
+
+    It takes milliseconds for thousands of images. Where that variance is 0 or unknown (perfect separation, all scores
+    equal, a single image of a sort) it says nothing; :func:`oddsight.metrics.image.bootstrap_interval` answers instead.
+
+    Args:
+        id_scores: ``[n]``.
+        ood_scores: ``[m]``.
+        confidence: Between 0 and 1, both excluded.
+    """
+    from scipy.special import expit, logit
+    from scipy.stats import norm
+
+    if not 0 < confidence < 1:
+        raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")
+    placed = placements(id_scores, ood_scores)
+    if min(placed.normal.size, placed.anomalous.size) > 1 and placed.variance > 1e-18:
+        area = placed.auroc
+        reach = norm.ppf((1 + confidence) / 2) * np.sqrt(placed.variance) / (area * (1 - area))
+        return float(expit(logit(area) - reach)), float(expit(logit(area) + reach))
+    return metrics.bootstrap_interval(id_scores, ood_scores, metrics.auroc, confidence=confidence)
+
+
+def fpr_interval(
+    negatives: npt.ArrayLike, positives: npt.ArrayLike, tpr: float = _TPR, confidence: float = 0.95
+) -> Interval:
+    """Interval of the false-positive rate at a true-positive rate; for any distribution, so rather wide.
+
+    The threshold is itself estimated from the positives. Order statistics bound where the true one lies (Conover,
+    Practical Nonparametric Statistics, 1999, section 3.2), and Clopper and Pearson's interval the share of negatives
+    beyond either bound; each of the four bounds may fail with a quarter of ``1 - confidence``.
+
+    Args:
+        negatives: Scores, ``[n]``; with OOD positive those of the ID images, with ID positive the negated OOD ones.
+        positives: Scores, ``[m]``.
+        tpr: The true-positive rate asked for, above 0, below 1.
+        confidence: Between 0 and 1, both excluded.
+    """
+    from scipy.stats import binom
+
+    if not (0 < tpr < 1 and 0 < confidence < 1):
+        raise OddsightError(f"no interval at a true-positive rate of {tpr} and a confidence of {confidence}")
+    low, high = _sorted(negatives), _sorted(positives)
+    tail = (1 - confidence) / 4
+    first = int(binom.ppf(tail, high.size, 1 - tpr))  # so many positives are below the lower bound of the threshold
+    last = int(binom.isf(tail, high.size, 1 - tpr))
+    beyond = [
+        low.size - int(np.searchsorted(low, bound, side="left"))
+        for bound in (
+            high[first - 1] if first else -np.inf,
+            high[last] if last < high.size else np.inf,
+        )
+    ]
+    most, least = (metrics.binomial_interval(count, low.size, 1 - 2 * tail) for count in beyond)
+    return least[0], most[1]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """What one threshold, fixed beforehand, does; OOD is positive.
+
+    Attributes:
+        precision: Share of the rejected images that are OOD; 0 when none is rejected.
+        recall: Share of the OOD images that are rejected, which is the detection rate.
+        recall_ci: Its 95% interval (Clopper and Pearson).
+        f1: Harmonic mean of precision and recall; 0 when both are.
+        false_rejection_rate: Share of the ID images that are rejected.
+        false_rejection_rate_ci: Its 95% interval (Clopper and Pearson).
+    """
+
+    precision: float
+    recall: float
+    recall_ci: Interval
+    f1: float
+    false_rejection_rate: float
+    false_rejection_rate_ci: Interval
+
+
+def at_threshold(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, threshold: float) -> Rejection:
+    """Reject what scores above the threshold, and count.
+
+    Args:
+        id_scores: ``[n]``.
+        ood_scores: ``[m]``.
+        threshold: A raw score.
+    """
+    if np.isnan(threshold):
+        raise OddsightError("the threshold is not a number")
+    known, unknown = _sorted(id_scores), _sorted(ood_scores)
+    made = metrics.decision(known > threshold, unknown > threshold)
+    return Rejection(
+        precision=made.precision,
+        recall=made.recall,
+        recall_ci=metrics.binomial_interval(made.tp, unknown.size),
+        f1=made.f1,
+        false_rejection_rate=made.false_alarm_rate,
+        false_rejection_rate_ci=metrics.binomial_interval(made.fp, known.size),
+    )
+
+
+def oscr_curve(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.ArrayLike) -> tuple[Scores, Scores]:
+    """Correct classification against false positives at every threshold (Dhamija et al., NeurIPS 2018).
+
+    Args:
+        id_scores: ``[n]``.
+        id_correct: Whether the class said of each ID image is right, boolean, ``[n]``.
+        ood_scores: ``[m]``.
+
+    Returns:
+        False-positive rates (the share of OOD images accepted) and correct-classification rates (the share of all ID
+        images that are accepted and named correctly), from ``(0, 0)`` to ``(1, accuracy)``, a point a distinct score.
+    """
+    correct, _, unknown = _correct(id_scores, id_correct, ood_scores)
+    total = np.asarray(id_correct).size
+    steps = np.unique(np.concatenate([correct, unknown]))
+    accepted = np.searchsorted(unknown, steps, side="right") / unknown.size
+    right = np.searchsorted(correct, steps, side="right") / total
+    return np.append(0.0, accepted), np.append(0.0, right)
+
+
+def oscr(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.ArrayLike) -> float:
+    """Area under :func:`oscr_curve`: the chance that an ID image is named correctly and scores below an OOD image.
+
+    Ties count half. So it is the accuracy, times the AUROC of the correctly named ID images against the OOD ones.
+
+    Args:
+        id_scores: ``[n]``.
+        id_correct: Whether the class said of each ID image is right, boolean, ``[n]``.
+        ood_scores: ``[m]``.
+
+    Returns:
+        From 0 to the accuracy.
+    """
+    correct, share, unknown = _correct(id_scores, id_correct, ood_scores)
+    return share * metrics.auroc(correct, unknown) if correct.size else 0.0
+
+
+def _sorted(scores: npt.ArrayLike) -> Scores:
+    values = np.asarray(scores, np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise DataError("rejection is measured on one finite score an image, and on one ID and one OOD image at least")
+    return np.sort(values)
+
+
+def _correct(
+    id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.ArrayLike
+) -> tuple[Scores, float, Scores]:
+    """Sorted scores of the correctly named ID images, their share of all, and sorted scores of the OOD images."""
+    right = np.asarray(id_correct)
+    if right.dtype != np.bool_ or right.shape != np.shape(id_scores):
+        raise DataError("whether an ID image is named correctly must be true or false, one value for each score")
+    unknown = _sorted(ood_scores)
+    _sorted(id_scores)
+    return np.sort(np.asarray(id_scores, np.float64)[right]), float(right.mean()), unknown

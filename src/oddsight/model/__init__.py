@@ -1,0 +1,1 @@
+"""A trained model: its file, its metadata, its calibration, and what it says of an image."""

@@ -1,0 +1,308 @@
+"""What a model file says about itself: JSON under one key of its ``metadata_props``, checked on reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from oddsight.errors import DataError, ModelError, bounded, plain
+
+KEY = "oddsight"
+SCHEMA_VERSION: Literal[2] = 2
+"""Of models that know no classes."""
+
+CLASSES_VERSION: Literal[3] = 3
+"""Of models that do, or that have words of their own for verdicts; they alone have it, so that older versions read all
+others."""
+
+NETWORKS_VERSION: Literal[4] = 4
+"""Of models whose method trained a network, with its learning curves; they alone have it."""
+
+EXTENDED_VERSION: Literal[5] = 5
+"""Of models that say how files were read, in how many groups their calibration images came or with which confidence
+their rate holds; such models may also have what schemas 3 and 4 have."""
+
+_LONGEST_VERDICT = 40
+
+_Count = Annotated[int, Field(ge=0)]
+_Positive = Annotated[int, Field(ge=1)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Text = Annotated[str, Field(max_length=10_000)]
+
+
+def _strict(value: JsonValue) -> JsonValue:
+    """JSON that every reader takes: Python's own would write and read NaN, too."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise ValueError("a number that is not finite, or too many levels") from None
+    return value
+
+
+_Json = Annotated[JsonValue, AfterValidator(_strict)]
+_Packed = Annotated[str, Field(pattern="^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
+"""Base64, as :func:`oddsight.data.collection.pack` writes it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MethodInfo(_Section):
+    """The method and its settings."""
+
+    name: _Text
+    paper: _Text
+    settings: dict[str, _Json]
+
+
+class BackboneInfo(_Section):
+    """The feature network: which, whose weights (SHA-256), which layers, at which input size in pixels."""
+
+    name: _Text
+    sha256: _Digest
+    layers: list[_Text]
+    size: _Positive
+
+
+class CurveInfo(_Section):
+    """One epoch of a training, see :class:`oddsight.training.settings.Epoch`; not how long it took, which differs."""
+
+    epoch: _Positive
+    train_loss: _Finite
+    validation_loss: _Finite
+    accuracy: _Finite | None = None
+    learning_rate: _Finite
+    train_accuracy: _Finite | None = None
+    losses: dict[str, _Finite] = Field(default_factory=dict)
+
+
+class TrainingInfo(_Section):
+    """What it learned from.
+
+    ``fingerprint`` is SHA-256 over the contents of all images; ``images_seen`` recognises each of them (the first 64
+    bits of the SHA-256 of its pixels, sorted, base64), so that evaluating on them can be refused. ``curves``: of the
+    network that the method trained, epoch by epoch; only in schema 4.
+    """
+
+    images: _Count
+    duplicates: _Count
+    unreadable: _Count
+    fingerprint: _Digest
+    images_seen: _Packed
+    seed: int
+    curves: list[CurveInfo] = Field(default_factory=list)
+
+
+class CalibrationInfo(_Section):
+    """How the calibration scores, which are a constant of the graph, were obtained.
+
+    ``split``: from images kept out of training. ``cross``: each image scored by a model that did not see it.
+    ``groups``: how many groups of related images (such as photos of one part) the calibration images came in, where
+    they did, and there is one score for each; only in schema 5.
+    """
+
+    kind: Literal["split", "cross"]
+    images: _Positive
+    folds: _Positive
+    groups: _Positive | None = None
+
+    @property
+    def scores(self) -> int:
+        """How many calibration scores there are: one for each image, or for each group."""
+        return self.images if self.groups is None else self.groups
+
+    @property
+    def what(self) -> str:
+        """What the scores are of."""
+        return "calibration images" if self.groups is None else "groups of calibration images"
+
+
+class DecisionInfo(_Section):
+    """The threshold on the score (anomalous is strictly greater) and the rate it was chosen for, if any.
+
+    ``confidence``: the probability, over draws of the calibration images, with which the true rate is at most
+    ``false_alarm_rate``, if that was asked for; only in schema 5.
+    """
+
+    threshold: _Finite
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None
+    confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+class ReadingInfo(_Section):
+    """How files of many bands or of values without a fixed range became RGB; the same is done when predicting.
+
+    ``bands``: three bands counted from 1, or one that is grey; null if the file's own colours were taken. ``scale``:
+    the values that became black and white; null if the full range of the numbers was taken.
+    """
+
+    bands: list[_Positive] | None = None
+    scale: tuple[_Finite, _Finite] | None = None
+
+
+class ExplanationInfo(_Section):
+    """What the outputs that explain a result refer to.
+
+    ``normals``: the images that ``nearest`` counts, packed as ``images_seen`` is and in that order. ``voices``: names
+    of the columns of ``evidence`` and ``voice_p_values``; empty if there are none.
+    """
+
+    normals: _Packed
+    voices: list[_Text]
+
+
+class ClassesInfo(_Section):
+    """The classes that a model knows.
+
+    ``names``: what ``class_index`` counts. ``head``: how the classifier came to be. ``temperature``: by which logits
+    are divided for ``class_probability``. ``thresholds``: one for each class, by the class that an image is taken for,
+    or null if the decision's threshold holds for all.
+    """
+
+    names: Annotated[list[_Text], Field(min_length=2)]
+    head: dict[str, _Json]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    thresholds: list[_Finite] | None
+
+
+class Metadata(_Section):
+    """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
+
+    schema_version: Literal[1, 2, 3, 4, 5]
+    oddsight: _Text
+    versions: dict[_Text, _Text]
+    graph_sha256: _Digest
+    method: MethodInfo
+    backbone: BackboneInfo
+    map_size: tuple[_Positive, _Positive] | None
+    training: TrainingInfo
+    calibration: CalibrationInfo
+    decision: DecisionInfo
+    explanation: ExplanationInfo | None = None
+    """Never in schema 1, always there later."""
+    classes: ClassesInfo | None = None
+    """Only in schema 3."""
+    verdicts: tuple[_Text, _Text] | None = None
+    """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
+    reading: ReadingInfo | None = None
+    """Only in schema 5."""
+
+    @model_validator(mode="after")
+    def _explains(self) -> Self:
+        if (self.explanation is None) != (self.schema_version == 1):
+            raise ValueError("the explanation and the schema version do not fit together")
+        if self.extended != (self.schema_version == EXTENDED_VERSION):
+            raise ValueError("the reading, groups or confidence and the schema version do not fit together")
+        if self.verdicts is not None:
+            self._check_verdicts()
+        if not self.extended:
+            self._check_version()
+        thresholds = self.classes.thresholds if self.classes is not None else None
+        if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
+            raise ValueError("there are not as many thresholds as classes")
+        if self.classes is not None and len(set(self.classes.names)) != len(self.classes.names):
+            raise ValueError("two classes share a name")
+        return self
+
+    @property
+    def extended(self) -> bool:
+        """Whether it says what only schema 5 can say."""
+        return any(value is not None for value in (self.reading, self.calibration.groups, self.decision.confidence))
+
+    def at_lowest_version(self) -> Metadata:
+        """The same with the lowest schema version that can say it."""
+        return self.model_copy(update={"schema_version": self._lowest_version()})
+
+    @classmethod
+    def create(cls, **fields: Any) -> Metadata:  # noqa: ANN401 - as the sections' types
+        """Metadata of a new model, with the lowest schema version that can say them."""
+        version = cls.model_construct(None, **fields)._lowest_version()
+        return cls(schema_version=version, **fields)
+
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5]:
+        if self.extended:
+            return EXTENDED_VERSION
+        if self.training.curves:
+            return NETWORKS_VERSION
+        if self.classes is not None or self.verdicts is not None:
+            return CLASSES_VERSION
+        return SCHEMA_VERSION if self.explanation is not None else 1
+
+    def _check_version(self) -> None:
+        if bool(self.training.curves) != (self.schema_version == NETWORKS_VERSION):
+            raise ValueError("the learning curves and the schema version do not fit together")
+        if self.verdicts is None and (self.classes is None) != (self.schema_version != CLASSES_VERSION):
+            raise ValueError("the classes and the schema version do not fit together")
+
+    def _check_verdicts(self) -> None:
+        if self.schema_version < CLASSES_VERSION:
+            raise ValueError("the words for verdicts and the schema version do not fit together")
+        if self.classes is not None:
+            raise ValueError("there are words for verdicts beside classes, which are verdicts already")
+        try:
+            checked_verdicts(self.verdicts or ())
+        except DataError as error:
+            raise ValueError(str(error)) from error
+
+    def to_json(self) -> str:
+        """Compact JSON."""
+        later = {name for name in ("explanation", "classes", "verdicts", "reading") if getattr(self, name) is None}
+        excluded: dict[str, Any] = dict.fromkeys(later, True)
+        if not self.training.curves:
+            excluded["training"] = {"curves"}
+        if self.calibration.groups is None:
+            excluded["calibration"] = {"groups"}
+        if self.decision.confidence is None:
+            excluded["decision"] = {"confidence"}
+        return self.model_dump_json(exclude=excluded)
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """Read and check.
+
+        Raises:
+            ModelError: Saying which field is wrong, or that the version is not known.
+        """
+        try:
+            content: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelError("its metadata is not valid JSON") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, bool | float) or version not in range(1, EXTENDED_VERSION + 1):
+            given = bounded(plain(repr(version)), 40)
+            raise ModelError(
+                f"its schema version is {given}, and this Oddsight reads versions 1 to {EXTENDED_VERSION}: "
+                "use the Oddsight that wrote it, or a newer one"
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            reason = plain(first["msg"].removeprefix("Value error, "))
+            raise ModelError(f"its metadata is wrong{f' at {plain(where)}' * bool(where)}: {reason}") from error
+
+
+def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:
+    """The words for a normal and for an anomalous image, if they can be told apart and shown.
+
+    Raises:
+        DataError: If they are not two different words of printable characters.
+    """
+    if isinstance(words, str) or len(words) != 2:
+        raise DataError("verdicts take two words: one for normal images, and then one for anomalous ones")
+    for word in words:
+        if not word.strip() or len(word) > _LONGEST_VERDICT or not word.isprintable():
+            raise DataError(
+                f"{plain(word)[:_LONGEST_VERDICT]!r} is no word for a verdict: it takes 1 to {_LONGEST_VERDICT} "
+                "printable characters"
+            )
+    normal, anomalous = words
+    if normal.strip().casefold() == anomalous.strip().casefold():
+        raise DataError(f"both verdicts are {anomalous!r}: give two different words")
+    return normal, anomalous

@@ -1,0 +1,407 @@
+"""A trained model: one ONNX file, and what can be asked of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.data.collection import unpacked
+from oddsight.data.decoding import image_timeout
+from oddsight.data.images import MAX_PIXELS, as_image, check_sides, read_valid_image
+from oddsight.data.reading import AS_DECLARED, Reading
+from oddsight.data.sources import Source, Sources, listed, require_source
+from oddsight.data.tiff.raster import NO_DATA
+from oddsight.errors import DataError, ImageError, ModelError
+from oddsight.model.calibration import Decision, decide, decide_by_class, p_values
+from oddsight.model.file import ModelFile, parse_model, read_model_file
+from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
+from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
+from oddsight.model.result import VERDICTS, Result, Voice, source_name
+from oddsight.runtime.bounds import check_number, check_whole
+from oddsight.runtime.files import write_bytes
+from oddsight.runtime.parallel import cores, ordered_map
+from oddsight.runtime.sessions import run, session
+from oddsight.training.settings import Epoch
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+class Model:
+    """What was learned, calibrated, and how it decides. Scores come from running the file's own graph.
+
+    Make one with :func:`oddsight.fit` or :func:`oddsight.load`.
+    """
+
+    def __init__(self, file: ModelFile) -> None:
+        self._file = file
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model file.
+
+        Raises:
+            ModelError: If it is not a sound Oddsight model.
+        """
+        return cls(read_model_file(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """As :meth:`load`, from the bytes of a model file."""
+        return cls(parse_model(content))
+
+    def to_bytes(self) -> bytes:
+        """The model file's bytes."""
+        return self._file.content
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model file, all at once or not at all.
+
+        Raises:
+            OddsightError: If it cannot be written.
+        """
+        write_bytes(path, self._file.content)
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the file says about itself."""
+        return self._file.metadata
+
+    @property
+    def reading(self) -> Reading:
+        """How the TIFF files that it was trained on were read, and others are read by default."""
+        info = self.metadata.reading
+        if info is None:
+            return AS_DECLARED
+        return Reading(tuple(info.bands) if info.bands is not None else None, info.scale)
+
+    @property
+    def calibration_scores(self) -> NDArray[np.float32]:
+        """Scores of the calibration images, ascending ``[n]``."""
+        return self._file.calibration
+
+    @property
+    def fewest(self) -> int:
+        """Calibration images, or groups, that a rate rests on: all, or the fewest of a class where each has its own."""
+        return self._file.fewest
+
+    @property
+    def decision(self) -> Decision:
+        """When an image counts as anomalous."""
+        return Decision(**self.metadata.decision.model_dump())
+
+    def with_decision(
+        self,
+        *,
+        false_alarm_rate: float | None = None,
+        threshold: float | None = None,
+        confidence: float | None = None,
+    ) -> Self:
+        """The same model with another decision; its graph, and so every score and p-value, stays as it is.
+
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> model.with_decision(false_alarm_rate=0.2).decision.false_alarm_rate
+            0.2
+
+        Args:
+            false_alarm_rate: At most this share of normal images is flagged.
+            threshold: Or: a raw score, set by hand.
+            confidence: With the rate: the share of draws of calibration images in which the true rate is at most that;
+                see :func:`oddsight.model.calibration.decide`. Without it the new decision has none.
+
+        Raises:
+            DataError: If neither or both are given, a confidence goes with a threshold, or the rate takes more
+                calibration images.
+        """
+        if (false_alarm_rate is None) == (threshold is None):
+            raise DataError("give either a false-alarm rate or a threshold")
+        if threshold is not None:
+            check_number(threshold, "the threshold")
+        if threshold is not None and confidence is not None:
+            raise DataError("a threshold set by hand has no confidence: give a false-alarm rate instead")
+        known = self.metadata.classes
+        # First the classes, which need more images: what they say is enough is enough for all.
+        thresholds = self._class_thresholds(known.names, false_alarm_rate, confidence) if known is not None else None
+        if false_alarm_rate is not None:
+            what = self.metadata.calibration.what
+            decision = decide(self.calibration_scores, false_alarm_rate, confidence, what=what)
+        else:
+            decision = Decision(float(threshold), None)  # type: ignore[arg-type]
+            if not np.isfinite(decision.threshold):
+                raise DataError("the threshold must be a finite number")
+        info = DecisionInfo(**asdict(decision))
+        metadata = self.metadata.model_copy(update={"decision": info})
+        if known is not None:
+            metadata = metadata.model_copy(update={"classes": known.model_copy(update={"thresholds": thresholds})})
+        return self._saying(metadata)
+
+    @property
+    def curves(self) -> tuple[Epoch, ...]:
+        """Learning curves of the network that its method trained, one row an epoch; empty if it trained none."""
+        return tuple(Epoch(**row.model_dump(), seconds=0.0) for row in self.metadata.training.curves)
+
+    @property
+    def verdicts(self) -> tuple[str, str]:
+        """What it calls normal and anomalous images, unless it knows classes."""
+        return self.metadata.verdicts or VERDICTS
+
+    def with_verdicts(self, normal: str, anomalous: str) -> Self:
+        """The same model with other words for normal and anomalous images; nothing else changes.
+
+        Raises:
+            DataError: If these are not two different words of at most 40 printable characters, or if the model knows
+                classes, which are its verdicts, or is of schema 1, which cannot keep words.
+        """
+        words = checked_verdicts((normal, anomalous))
+        if self.metadata.classes is not None:
+            raise DataError("this model knows classes, which are its verdicts: it takes no other words for them")
+        if self.metadata.explanation is None:
+            raise DataError("a model file of schema 1 cannot keep words for verdicts: fit the model again")
+        return self._saying(self.metadata.model_copy(update={"verdicts": words if words != VERDICTS else None}))
+
+    def _saying(self, metadata: Metadata) -> Self:
+        """The same graph with other metadata."""
+        proto = onnx.load_model_from_string(self._file.content)
+        for entry in proto.metadata_props:
+            if entry.key == KEY:
+                entry.value = metadata.at_lowest_version().to_json()
+        return self.from_bytes(proto.SerializeToString(deterministic=True))
+
+    @property
+    def true_rate_range(self) -> tuple[float, float] | None:
+        """Between which values the true false-alarm rate lies in 95 of 100 draws of calibration images.
+
+        The threshold depends on which images it was calibrated on, and so does the rate that it has in truth; see
+        :func:`oddsight.model.calibration.rate_range`. Where each class has a calibration of its own, it is that of the
+        rarest. None for a threshold that was set by hand.
+        """
+        return self._file.true_rate_range
+
+    def _class_thresholds(
+        self, names: Sequence[str], rate: float | None, confidence: float | None
+    ) -> list[float] | None:
+        classes = self._file.calibration_classes
+        if classes is None or rate is None:
+            return None
+        return list(
+            decide_by_class(
+                self.calibration_scores, classes, names, rate, confidence, what=self.metadata.calibration.what
+            )
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it knows; empty if it knows only what is normal."""
+        return tuple(self.metadata.classes.names) if self.metadata.classes is not None else ()
+
+    @property
+    def by_class(self) -> bool:
+        """Whether p-values are among images that are taken for the same class, instead of among all."""
+        return self._file.calibration_classes is not None
+
+    def threshold_for(self, label: int | None) -> float:
+        """Above which score an image that is taken for this class counts as anomalous."""
+        known = self.metadata.classes
+        if known is None or known.thresholds is None or label is None:
+            return self.decision.threshold
+        return known.thresholds[label]
+
+    def predict(self, image: Source, *, reading: Reading | None = None, max_pixels: int = MAX_PIXELS) -> Result:
+        """Score one image.
+
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> result = model.predict("new/0001.png")
+            >>> result.anomalous, result.p_value
+            (True, 0.04)
+
+        Args:
+            image: A path, an array or a Pillow image.
+            reading: What of a TIFF file to take instead of the bands and the scale that the model was trained on.
+            max_pixels: As for :func:`oddsight.data.images.read_image`.
+
+        Raises:
+            ImageError: If it cannot be read, or if what the model gives for it is out of range; see :meth:`score`.
+        """
+        pixels, valid = self._read(image, reading, max_pixels)
+        return self.score(pixels, valid=valid, source=source_name(image))
+
+    def predict_many(
+        self,
+        images: Sources,
+        *,
+        reading: Reading | None = None,
+        max_pixels: int = MAX_PIXELS,
+        workers: int | None = None,
+    ) -> Iterator[Result | ImageError]:
+        """Score images on every core, in order, with bounded memory; arguments as for :meth:`predict`.
+
+        An image that cannot be read or scored yields its error in its place, and the rest go on.
+
+        Example:
+            >>> model = oddsight.load("parts.onnx")
+            >>> [result.verdict for result in model.predict_many(["test/good/0000.png", "new/0001.png"])]
+            ['normal', 'anomalous']
+
+        Args:
+            images: Paths, arrays and Pillow images, in a list or any iterable; an array ``[N, H, W, C]``; or one image.
+            reading: As for :meth:`predict`.
+            max_pixels: As there.
+            workers: Images that are scored at once; by default as many as there are processors.
+
+        Raises:
+            OddsightError: If these are no images, or no number of workers.
+        """
+        if workers is not None:
+            check_whole(workers, "the number of workers", 1, 1024)
+        images = listed(images)
+        few = isinstance(images, Sequence) and len(images) <= cores()
+        attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
+        return ordered_map(attempt, images, workers=1 if few else workers)
+
+    def score(
+        self,
+        pixels: NDArray[np.uint8],
+        *,
+        valid: NDArray[np.bool_] | None = None,
+        source: str | None = None,
+        one_core: bool = False,
+    ) -> Result:
+        """Score an image that is already decoded.
+
+        Args:
+            pixels: uint8 ``[H, W, 3]``, RGB.
+            valid: Which pixels hold something, ``[H, W]``; None if all do. Of a model with a map, the score is the
+                highest value where they do, and the rest of the map is below everything.
+            source: Its path, for the result.
+            one_core: Use one core, which is better where several threads call this at once.
+
+        Raises:
+            ImageError: If a side is too long, if it takes longer than :func:`oddsight.set_image_limits` allows, if the
+                graph fails on it, or if what it gives is out of range: a score that is not one finite
+                number, a p-value that does not follow from it, a map of another size.
+        """
+        name = source or "an array"
+        height, width, _ = pixels.shape
+        check_sides(width, height, name)
+        values = self._run(pixels, name, one_core=one_core)
+        score = read_score(values["score"], name)
+        label = read_index(values["class_index"], len(self.classes), "class", name) if self.classes else None
+        chance = None if label is None else read_probability(values["class_probability"], "class probability", name)
+        grid = self.metadata.map_size
+        result = Result(
+            source=source,
+            width=width,
+            height=height,
+            score=score,
+            p_value=read_p_value(values["p_value"], score, self._calibration_for(label), name),
+            threshold=self.threshold_for(label),
+            false_alarm_rate=self.decision.false_alarm_rate,
+            map=read_map(values["anomaly_map"], grid, score, name) if grid is not None else None,
+            voices=self._voices(values, score, name),
+            nearest=self._nearest(values, name),
+            label=self.classes[label] if label is not None else None,
+            label_probability=chance,
+            verdicts=self.verdicts,
+        )
+        return result if valid is None or valid.all() else self._where_valid(result, valid)
+
+    def _where_valid(self, result: Result, valid: NDArray[np.bool_]) -> Result:
+        """The same of places that hold data, so that no other is ever flagged."""
+        if result.map is None:
+            return result
+        there = shares(valid, result.map.shape) > 0.5
+        if not there.any():
+            raise ImageError(result.source or "an array", NO_DATA)
+        score = float(result.map[there].max())
+        values = np.where(there, result.map, min(float(result.map[there].min()), self.decision.threshold))
+        p_value = float(p_values(self.calibration_scores, np.array([score], np.float32))[0])
+        return replace(result, score=score, p_value=p_value, map=values.astype(np.float32))
+
+    def _read(
+        self, image: Source, reading: Reading | None, max_pixels: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The pixels of an image, and which of them hold something."""
+        if isinstance(image, np.ndarray | Image.Image):
+            return as_image(image), None
+        require_source(image)
+        return read_valid_image(image, reading=self.reading.override(reading), max_pixels=max_pixels)
+
+    def _run(self, pixels: NDArray[np.uint8], name: str, *, one_core: bool) -> dict[str, Any]:
+        """The outputs of the graph by name, as they are."""
+        loaded = self._session_for_many if one_core else self._session
+        names = [output.name for output in loaded.get_outputs()]
+        try:
+            return dict(zip(names, run(loaded, {"image": pixels[None]}, "it", seconds=image_timeout()), strict=True))
+        except ModelError as error:
+            # Without its traceback, which would hold on to the pixels.
+            raise ImageError(name, str(error)) from None
+
+    def _calibration_for(self, label: int | None) -> NDArray[np.float32]:
+        """Scores of the calibration images that an image with this predicted class is compared with."""
+        classes = self._file.calibration_classes
+        return self.calibration_scores if classes is None else self.calibration_scores[classes == label]
+
+    def _voices(self, values: Mapping[str, Any], score: float, name: str) -> tuple[Voice, ...]:
+        explanation = self.metadata.explanation
+        if explanation is None or not explanation.voices:
+            return ()
+        count = len(explanation.voices)
+        evidence, shares = read_voices(values["evidence"], values["voice_p_values"], count, score, name)
+        rows = zip(explanation.voices, evidence.tolist(), shares.tolist(), strict=True)
+        return tuple(sorted((Voice(*row) for row in rows), key=lambda voice: -voice.evidence))
+
+    def _nearest(self, values: Mapping[str, Any], name: str) -> str | None:
+        if not self._normals:
+            return None
+        return self._normals[read_index(values["nearest"], len(self._normals), "nearest normal image", name)]
+
+    @cached_property
+    def _normals(self) -> list[str]:
+        explanation = self.metadata.explanation
+        return unpacked(explanation.normals) if explanation is not None else []
+
+    def _attempt(
+        self, image: Source, *, reading: Reading | None, max_pixels: int, one_core: bool
+    ) -> Result | ImageError:
+        try:
+            pixels, valid = self._read(image, reading, max_pixels)
+            return self.score(pixels, valid=valid, source=source_name(image), one_core=one_core)
+        except ImageError as error:
+            # Without its traceback, which would hold on to the pixels.
+            return ImageError(error.path, error.reason)
+
+    @cached_property
+    def _session(self) -> InferenceSession:
+        return session(self._file.content, threads=cores())
+
+    @cached_property
+    def _session_for_many(self) -> InferenceSession:
+        # One core an image beats every core on one image when there are many.
+        return session(self._file.content, threads=1)
+
+
+def shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Which share of each cell of a grid holds data, ``[h, w]``."""
+    whole = Image.fromarray(valid.astype(np.float32))
+    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model file; see :meth:`Model.load`.
+
+    Example:
+        >>> model = oddsight.load("parts.onnx")
+        >>> model.metadata.method.name
+        'knn'
+    """
+    return Model.load(path)

@@ -1,0 +1,221 @@
+"""What one image got: the one type that everything consumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.errors import DataError, ImageError
+from oddsight.model.calibration import Decision
+from oddsight.runtime.bounds import check_number
+
+NONE_OF_THESE = "none of these"
+"""The verdict on an image that belongs to none of the classes a model knows."""
+
+
+VERDICTS = ("normal", "anomalous")
+"""What images are called unless a model has words of its own."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected area of the anomaly map beyond the threshold.
+
+    Attributes:
+        bbox: ``(left, top, right, bottom)`` in pixels of the image; right and bottom are exclusive.
+        area: In pixels of the image.
+        peak: The map's highest value inside.
+    """
+
+    bbox: tuple[int, int, int, int]
+    area: int
+    peak: float
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What one of the detectors inside a method says about an image.
+
+    Attributes:
+        name: The stage of the backbone that it reads, or ``patches``.
+        evidence: In nats, weighed; the highest of all voices is the score.
+        p_value: Share of normal images expected to get as much evidence from it, in (0, 1]; by images that its
+            detectors did not learn from.
+    """
+
+    name: str
+    evidence: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a scene was cut to be scored.
+
+    Attributes:
+        count: Tiles that were scored.
+        size: Side of a tile in pixels.
+        overlap: Of neighbours, in pixels.
+        per_tile: Whether p-value and false-alarm rate are of a tile; otherwise they are of the scene.
+    """
+
+    count: int
+    size: int
+    overlap: int
+    per_tile: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The score of one image and what follows from it.
+
+    Attributes:
+        source: The image's path, or None for one given as an array.
+        width: Of the image in pixels.
+        height: Of the image in pixels.
+        score: Raw; higher is more anomalous.
+        p_value: Share of normal images expected to score at least as high, in (0, 1].
+        threshold: What the score was compared with, or None if a batch decision flagged nothing.
+        false_alarm_rate: The rate the threshold stands for, or None if it was set by hand (or, of a scene of many
+            tiles, if none can be promised; see ``docs/scenes.md``).
+        map: Float32 ``[h, w]`` on the model's grid, or on as many of them as tiles need; None if the method cannot
+            localise.
+        voices: What the detectors inside the method say, the decisive one first; empty if it decides as one.
+        nearest: The most similar normal image the model learned from: the first 16 hexadecimal digits of the SHA-256 of
+            its content; None for models of schema 1.
+        label: The class it is taken for, if the model knows classes.
+        label_probability: How probable that class is among the known ones, in (0, 1].
+        verdicts: What a normal and an anomalous image are called.
+        tiling: How it was cut, if it was scored in tiles.
+    """
+
+    source: str | None
+    width: int
+    height: int
+    score: float
+    p_value: float
+    threshold: float | None
+    false_alarm_rate: float | None
+    map: NDArray[np.float32] | None
+    voices: tuple[Voice, ...] = ()
+    nearest: str | None = None
+    label: str | None = None
+    label_probability: float | None = None
+    verdicts: tuple[str, str] = VERDICTS
+    tiling: Tiling | None = None
+
+    @property
+    def verdict(self) -> str:
+        """``normal`` or ``anomalous``, or the model's words; the class or ``none of these`` if it knows classes."""
+        if self.label is not None:
+            return NONE_OF_THESE if self.anomalous else self.label
+        normal, anomalous = self.verdicts
+        return anomalous if self.anomalous else normal
+
+    @property
+    def anomalous(self) -> bool:
+        """Whether the score is above the threshold."""
+        return self.threshold is not None and self.score > self.threshold
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The areas of the map beyond the threshold, highest peak first; empty if the image is normal."""
+        if self.map is None or self.threshold is None or not self.anomalous:
+            return ()
+        return find_regions(self.map, self.threshold, self.width, self.height)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``predict --json`` writes it."""
+        regions = [{"bbox": list(r.bbox), "area": r.area, "peak": r.peak} for r in self.regions]
+        known = {} if self.label is None else {"class": self.label, "class_probability": self.label_probability}
+        return {
+            "path": self.source,
+            "verdict": self.verdict,
+            **known,
+            "score": self.score,
+            "p_value": self.p_value,
+            "anomalous": self.anomalous,
+            "threshold": self.threshold,
+            "false_alarm_rate": self.false_alarm_rate,
+            "regions": regions,
+            "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
+            "nearest": self.nearest,
+            **({} if self.tiling is None else {"tiles": asdict(self.tiling)}),
+        }
+
+
+def find_regions(values: NDArray[np.float32], threshold: float, width: int, height: int) -> tuple[Region, ...]:
+    """Connected areas (8 neighbours) of a map ``[h, w]`` above ``threshold``, for an image of that size in pixels."""
+    return tuple(region for region, _ in labelled_regions(values, threshold, width, height)[0])
+
+
+def labelled_regions(
+    values: NDArray[np.float32], threshold: float, width: int, height: int
+) -> tuple[list[tuple[Region, int]], NDArray[np.int32]]:
+    """The same, each with its number on a grid ``[h, w]`` of numbers; 0 is none."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(values > threshold, structure=np.ones((3, 3), bool))
+    rows, columns = values.shape
+    found = []
+    for number, (down, across) in enumerate(ndimage.find_objects(labels), 1):
+        inside = labels[down, across] == number
+        box = (
+            across.start * width // columns,
+            down.start * height // rows,
+            -(-across.stop * width // columns),
+            -(-down.stop * height // rows),
+        )
+        area = max(1, round(int(inside.sum()) * width * height / (rows * columns)))
+        found.append((Region(box, area, float(values[down, across][inside].max())), number))
+    return sorted(found, key=lambda entry: -entry[0].peak), labels
+
+
+def control_fdr(
+    results: Iterable[Result | ImageError], rate: float, calibration: NDArray[np.float32]
+) -> list[Result | ImageError]:
+    """Decide over a whole batch, so that at most a share ``rate`` of the alarms are expected to be false.
+
+    Benjamini and Hochberg's procedure on conformal p-values, which is valid for them (Bates et al., Annals of
+    Statistics 2023).
+
+    Args:
+        results: Of all images of the batch; errors are passed through. Maps of images that cannot be flagged are
+            dropped, so memory does not grow with them.
+        rate: The false discovery rate, between 0 and 1.
+        calibration: The model's calibration scores, ``[n]``, which its p-values are among; so not of a model whose
+            p-values are :attr:`oddsight.Model.by_class`.
+
+    Raises:
+        DataError: If ``rate`` is not between 0 and 1.
+    """
+    from scipy.stats import false_discovery_control
+
+    check_number(rate, "the false discovery rate")
+    if not 0 < rate < 1:
+        raise DataError(f"the false discovery rate must lie between 0 and 1, not {rate:g}")
+    kept = [r if isinstance(r, ImageError) or r.p_value <= rate * (1 + 1e-9) else replace(r, map=None) for r in results]
+    p_values = np.array([r.p_value for r in kept if isinstance(r, Result)])
+    # The slack keeps a p-value that equals its bound from missing it by a rounding.
+    flagged = p_values[false_discovery_control(p_values) <= rate * (1 + 1e-9)] if len(p_values) else p_values
+    if not len(flagged):
+        return [r if isinstance(r, ImageError) else replace(r, threshold=None, false_alarm_rate=None) for r in kept]
+    cut = float(flagged.max())
+    alarms = round(cut * (len(calibration) + 1))
+    decision = Decision(float(np.sort(calibration)[len(calibration) - alarms]), cut)
+    return [
+        r
+        if isinstance(r, ImageError)
+        else replace(r, threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
+        for r in kept
+    ]
+
+
+def source_name(source: object) -> str | None:
+    """The path of a source that has one."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else None

@@ -1,0 +1,1 @@
+"""What every room rests on: threads, atomic files and ONNX Runtime sessions."""

@@ -1,0 +1,106 @@
+"""Finished work on disk, which carries a digest of its content: what was damaged or edited counts as missing.
+
+A record is JSON, or arrays in an ``.npz`` file, with SHA-256 over its content under the name ``sha256``. The digest is
+of what a reader gets, not of the bytes: a file that means the same may be written otherwise. It guards against
+accidents and edits, not against someone who means to deceive and can compute digests, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.runtime.files import atomic_write, write_bytes
+
+DIGEST = "sha256"
+"""The name of the digest in a record."""
+
+_LARGEST = 2**33
+"""Bytes of a record, at most."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_record(path: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:
+    """Write what JSON can hold, all at once or not at all.
+
+    Raises:
+        OddsightError: If it cannot be written.
+        ValueError: If it holds numbers that are not finite.
+    """
+    sealed = {**content, DIGEST: digest_json(content)}
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(sealed, indent=indent, separators=separators, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), follow_links=False)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What :func:`write_record` wrote, or None if that is not there, whatever is there instead."""
+    try:
+        content = json.loads(read_regular(path))
+        return content if isinstance(content, dict) and content.pop(DIGEST) == digest_json(content) else None
+    except (OSError, ValueError, KeyError, RecursionError, MemoryError):
+        return None
+
+
+def digest_json(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what JSON can hold, without its digest, hex."""
+    rest = {name: value for name, value in content.items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name, all at once or not at all.
+
+    Raises:
+        OddsightError: If they cannot be written.
+    """
+    sealed = {**arrays, DIGEST: np.array(digest_arrays(arrays))}
+    with atomic_write(path, follow_links=False) as file:
+        np.savez(file, allow_pickle=False, **sealed)
+
+
+def read_arrays(path: Path) -> Arrays | None:
+    """What :func:`write_arrays` wrote, or None if that is not there, whatever is there instead."""
+    try:
+        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as file:
+            arrays: Arrays = {name: file[name] for name in file.files}
+        return arrays if str(arrays.pop(DIGEST)) == digest_arrays(arrays) else None
+    except Exception:  # zipfile, zlib and NumPy raise what they like on damaged files
+        return None
+
+
+def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, types, shapes and values of arrays, hex."""
+    state = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        state.update(repr((name, array.dtype.str, np.shape(arrays[name]))).encode("utf-8", "surrogatepass"))
+        state.update(array.tobytes() if array.dtype.kind in "US" else array.data.cast("B") if array.size else b"")
+    return state.hexdigest()
+
+
+def read_regular(path: Path, largest: int = _LARGEST) -> bytes:
+    """The bytes of a regular file, or of what a link to one points to. Nothing is waited for, as of a pipe.
+
+    Raises:
+        OSError: If there is none, or it is larger than ``largest`` bytes.
+        ValueError: If the path cannot be one.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is not a regular file")
+        if status.st_size > largest:
+            raise OSError(f"{path} is larger than {largest:,} bytes")
+        return file.read(status.st_size)

@@ -1,0 +1,91 @@
+"""Running graphs in ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.errors import ImageError, ModelError
+from oddsight.runtime.parallel import interruptible, stoppable
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+def import_onnxruntime() -> ModuleType:
+    """ONNX Runtime, without its telemetry unless ``ORT_DISABLE_TELEMETRY`` says so: nothing else here imports it.
+
+    Otherwise some of its builds leave a device id and a queue of events in the user's home.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime  # type: ignore[no-any-return]
+
+
+def session(content: bytes, *, threads: int) -> InferenceSession:
+    """Load a serialised graph for scoring on the CPU. A session may be run from several threads at once.
+
+    Args:
+        content: The model's bytes.
+        threads: Processors that one run uses.
+
+    Raises:
+        ModelError: If ONNX Runtime refuses the graph.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Pictures differ in size from one run to the next: planned and pooled memory would only grow.
+    options.enable_mem_pattern = False
+    try:
+        # Which may compute for long, as constants are folded.
+        return interruptible(lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error
+
+
+def run(
+    loaded: InferenceSession,
+    feed: Mapping[str, NDArray[np.generic]],
+    what: str,
+    outputs: list[str] | None = None,
+    *,
+    seconds: float | None = None,
+) -> list[Any]:
+    """Run a graph on what was made of one picture; Ctrl-C and :func:`oddsight.runtime.parallel.stop_all` end it.
+
+    Args:
+        loaded: The session.
+        feed: Its inputs by name, such as ``image`` uint8 ``[1, H, W, 3]``.
+        what: The picture's name, for the error.
+        outputs: Names of the outputs wanted; all by default.
+        seconds: How long it may take.
+
+    Raises:
+        ImageError: If it takes longer.
+        ModelError: If ONNX Runtime fails, such as for want of memory.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    started = time.monotonic()
+
+    def stop() -> None:
+        options.terminate = True
+
+    try:
+        with stoppable(stop, seconds):
+            return list(interruptible(lambda: loaded.run(outputs, dict(feed), options)))
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        if options.terminate and seconds is not None and time.monotonic() - started > seconds:
+            raise ImageError(what, f"scoring it takes more than {seconds:g} seconds (--image-timeout)") from None
+        raise ModelError(f"the graph failed on {what}: {str(error).splitlines()[0][:200]}") from error

@@ -1,0 +1,1 @@
+"""Where results go: tables, JSON Lines, heat maps, explanations, regions."""

@@ -1,0 +1,80 @@
+"""What ``oddsight predict`` does with scenes, and says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.data.collection import Progress, silent
+from oddsight.drawing.overlays import MAX_SIDE
+from oddsight.errors import ImageError
+from oddsight.model.calibration import images_needed
+from oddsight.model.model import Model
+from oddsight.model.result import Result, Tiling
+from oddsight.runtime.parallel import ordered_map
+from oddsight.scenes import SceneSettings, decision_for, open_picture, score_picture
+
+
+def predict_scenes(
+    model: Model, images: Sequence[Path], settings: SceneSettings, progress: Progress
+) -> Iterator[Result | ImageError]:
+    """Score scenes one by one, the tiles of each on every core; or pictures that are not cut, on one core each.
+
+    Args:
+        model: The model.
+        images: Their paths.
+        settings: How to read and cut them.
+        progress: Told of the tiles of each scene.
+    """
+    if settings.tile is not None:
+        yield from (_attempt(image, model=model, settings=settings, progress=progress) for image in images)
+    else:
+        yield from ordered_map(partial(_attempt, model=model, settings=settings, progress=silent), images)
+
+
+def _attempt(image: Path, *, model: Model, settings: SceneSettings, progress: Progress) -> Result | ImageError:
+    try:
+        return score_picture(model, image, settings, progress=progress, one_core=settings.tile is None)
+    except ImageError as error:
+        # Without its traceback, which would hold on to the pixels.
+        return ImageError(error.path, error.reason)
+
+
+def shown_picture(path: Path, settings: SceneSettings, model: Model) -> NDArray[np.uint8]:
+    """A copy of a scene, as large as heat maps are."""
+    return open_picture(path, settings, model).reduced(MAX_SIDE)
+
+
+def promise(model: Model, tilings: Sequence[Tiling]) -> str | None:
+    """What the false-alarm rate means for these scenes, if that is not what it means for one image.
+
+    Args:
+        model: With the decision that was taken.
+        tilings: Of the scenes that were scored.
+
+    Returns:
+        A sentence, or None if there is nothing to say.
+    """
+    rate, most = model.decision.false_alarm_rate, max((tiling.count for tiling in tilings), default=1)
+    if rate is None or most == 1:
+        return None
+    total = sum(tiling.count for tiling in tilings)
+    if tilings[0].per_tile:
+        return f"The rate is per tile: of {total:,} tiles, up to {rate * total:.3g} are expected to be false alarms"
+    decided = decision_for(model, most)
+    if decided.false_alarm_rate == rate:
+        return None
+    images = len(model.calibration_scores)
+    lacking = (
+        f"A rate of {rate:g} for a scene of {most:,} tiles takes "
+        f"{images_needed(rate / most, model.decision.confidence):,} {model.metadata.calibration.what}, "
+        f"and there are {images:,}: flagged is what is beyond all of them, "
+    )
+    if decided.false_alarm_rate is not None:
+        return lacking + f"which promises a rate of {decided.false_alarm_rate:.3g}; --per-tile decides by tile"
+    expected = f"up to {most / (images + 1):.3g} such tiles are expected where all is normal"
+    return lacking + f"which promises no rate ({expected}); --per-tile decides by tile"

@@ -1,0 +1,284 @@
+"""Train a classifier, and keep what became of it in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.data.collection import Progress, silent
+from oddsight.errors import OddsightError
+from oddsight.runtime.files import check_writable, make_folder, write_bytes
+from oddsight.runtime.records import read_arrays, write_arrays
+from oddsight.training.classifier_settings import ClassifierSettings, as_json
+from oddsight.training.libraries import require_training
+from oddsight.training.picture_arrays import Arrays
+from oddsight.training.settings import Epoch
+
+if TYPE_CHECKING:
+    import torch
+
+    from oddsight.backbones.exporting import TorchBackbone
+    from oddsight.training.classifying import Classifying, Network
+
+_LOOKED_AT = 2000
+"""Pictures from which a network from scratch takes the statistics of its first layer."""
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """What became of a training.
+
+    Attributes:
+        backbone: The file of its feature network, which :func:`oddsight.backbones.backbone` takes.
+        weights: Of the linear head, float32 ``[C, K]``.
+        bias: Of the linear head, float32 ``[K]``.
+        layer: The stage of the backbone whose mean the head reads.
+        settings: How it was trained.
+        curves: What happened, one row an epoch.
+    """
+
+    backbone: Path
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    layer: str
+    settings: ClassifierSettings
+    curves: tuple[Epoch, ...]
+
+
+def train_classifier(
+    training: Arrays,
+    validation: Arrays,
+    classes: Sequence[str],
+    settings: ClassifierSettings,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    accelerator: str = "auto",
+    progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+) -> TrainedClassifier:
+    """Train a classifier, or take what an equal call has left in the folder; one that was interrupted goes on.
+
+    On a processor, the same pictures and settings give the same weights on the same machine. Needs the ``train`` extra.
+
+    Args:
+        training: To learn from.
+        validation: To watch; nothing is chosen by them, the weights after the last epoch are kept.
+        classes: Their names.
+        settings: See :class:`ClassifierSettings`.
+        folder: Where checkpoint, network, head and curves are kept.
+        start: The folder of a finished training of the same network: its weights are where this one begins.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
+        progress: Called with phase, done and total.
+        on_epoch: Called with each new row of the learning curves.
+
+    Raises:
+        MemoryError: Too large a batch for the device.
+        OddsightError: No ``train`` extra, a setting that cannot work, or a loss that diverged.
+    """
+    require_training()
+    make_folder(folder)
+    check_writable(folder / "network.onnx")
+    settings = _resolved(settings)
+    identity = {
+        "images": training.fingerprint,
+        "validation": validation.fingerprint,
+        "classes": list(classes),
+        "start": _kept_fingerprint(start) if start is not None else None,
+        **as_json(settings),
+    }
+    module = _module(training, validation, len(classes), settings, start)
+    from oddsight.training.bookkeeping import Bookkeeping
+    from oddsight.training.trainer import learn
+
+    books = Bookkeeping(settings, folder, identity, progress, on_epoch, phase="training", keep_last=True)
+    books.resume(module)
+    learn(module, books, accelerator=accelerator, clip=None if settings.from_scratch else 1.0)
+    network = module.kept()
+    network.load_state_dict(books.weights)
+    _write(network, books.curves, identity, folder)
+    return TrainedClassifier(
+        folder / "network.onnx",
+        *read_head(folder),
+        network.stage,
+        settings,
+        tuple(books.curves),
+    )
+
+
+def average_classifiers(
+    classes: Sequence[str], settings: ClassifierSettings, members: Sequence[Path], folder: Path
+) -> TrainedClassifier:
+    """A classifier whose weights are the mean of those of fine-tuned ones: a model soup.
+
+    It is one network, and often better than each if all were trained in several ways from the same one (Wortsman et
+    al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
+    time, ICML 2022). Nothing is learnt. Needs the ``train`` extra.
+
+    Args:
+        classes: Their names.
+        settings: Of the network: its name, size and whether it is mirrored; those of a training stay unused.
+        members: Folders of finished trainings of the same network, at least two.
+        folder: Where network, head and record are written.
+
+    Raises:
+        OddsightError: If there are fewer than two, one holds no finished training of that network, or they started
+            from scratch, where each finds weights of its own.
+    """
+    if len(members) < 2:
+        raise OddsightError(f"an average takes at least two trained classifiers, not {len(members)}")
+    if settings.from_scratch:
+        raise OddsightError(f"weights of {settings.network} start at random, so their average means nothing")
+    require_training()
+    make_folder(folder)
+    check_writable(folder / "network.onnx")
+    import torch
+
+    from oddsight.training.classifying import Network
+
+    with torch.random.fork_rng(devices=[]):
+        network = Network(_pretrained(settings), len(classes))
+    total: dict[str, torch.Tensor] = {}
+    for member in members:
+        _load(network, member)
+        for name, value in network.state_dict().items():
+            total[name] = total[name] + value if name in total else value.double()
+    network.load_state_dict({name: value / len(members) for name, value in total.items()})
+    identity = {
+        "classes": list(classes),
+        "network": settings.network,
+        "size": settings.size,
+        "mirrored": settings.mirrored,
+        "members": {member.name: _kept_fingerprint(member) for member in members},
+    }
+    _write(network, (), identity, folder)
+    return TrainedClassifier(folder / "network.onnx", *read_head(folder), network.stage, settings, ())
+
+
+def read_head(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights ``[C, K]`` and bias ``[K]`` of the head of a trained classifier.
+
+    Raises:
+        OddsightError: If they are not there, are damaged or were edited.
+    """
+    arrays = read_arrays(folder / "head.npz")
+    if arrays is None:
+        raise OddsightError(f"{folder / 'head.npz'}: missing, damaged, or written by an older Oddsight: train it again")
+    return np.asarray(arrays["weights"], np.float32), np.asarray(arrays["bias"], np.float32)
+
+
+def _resolved(settings: ClassifierSettings) -> ClassifierSettings:
+    """With a precision that says what it is.
+
+    Half precision more than doubles the speed of plain convolutions where matrix units are built for it; depthwise
+    ones, such as EfficientNet's, lose by it on processors.
+    """
+    import torch
+
+    from oddsight.training.compact import WIDTHS
+
+    if settings.precision != "auto":
+        return settings
+    units = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return replace(settings, precision="bf16-mixed" if units and settings.network in WIDTHS else "32-true")
+
+
+def _module(
+    training: Arrays, validation: Arrays, classes: int, settings: ClassifierSettings, start: Path | None
+) -> Classifying:
+    import torch
+
+    from oddsight.training.classifying import Classifying, Network
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        backbone = _scratch(training, settings) if settings.from_scratch else _pretrained(settings)
+        network = Network(backbone, classes)
+        if start is not None:
+            _load(network, start)
+        return Classifying(network, training, validation, settings)
+
+
+def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:
+    import torch
+
+    from oddsight.training.compact import scratch
+
+    lots = np.random.default_rng(settings.seed)
+    chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
+    pictures = torch.from_numpy(training.pictures[chosen]).permute(0, 3, 1, 2).float()
+    backbone = scratch(settings.network, settings.size, pictures)
+    backbone.mirrored = settings.mirrored
+    return backbone
+
+
+def _pretrained(settings: ClassifierSettings) -> TorchBackbone:
+    from oddsight.backbones.exporting import torch_backbone
+
+    backbone = torch_backbone(settings.network)
+    for size in {settings.size, settings.first_size or settings.size}:
+        if backbone.fixed or size % backbone.multiple:
+            raise OddsightError(
+                f"the size for {settings.network} must be a multiple of {backbone.multiple}, not {size}"
+            )
+    backbone.size, backbone.mirrored = settings.size, settings.mirrored
+    return backbone
+
+
+def load_network(training: Arrays, classes: int, settings: ClassifierSettings, folder: Path) -> Network:
+    """The network that :func:`train_classifier` left in a folder, for PyTorch.
+
+    Args:
+        training: What it learnt from.
+        classes: How many.
+        settings: Of its training.
+        folder: Of its training.
+
+    Raises:
+        OddsightError: If there is no finished training of that network.
+    """
+    network: Network = _module(training, training, classes, settings, folder).network
+    return network
+
+
+def _load(network: Network, start: Path) -> None:
+    from oddsight.training.checkpoints import load_weights
+
+    _kept_fingerprint(start)  # which says it if there is nothing
+    weights = load_weights(start / "weights.safetensors")
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise OddsightError(f"{start} holds no finished training of {network.backbone.name} to start from") from error
+
+
+def _kept_fingerprint(folder: Path) -> str:
+    import hashlib
+
+    try:
+        return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise OddsightError(f"{folder} holds no finished training to start from") from error
+
+
+def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path) -> None:
+    """The feature network as a backbone's file, the head, the weights to start others from, and the record."""
+    import torch
+
+    from oddsight.backbones.exporting import export
+    from oddsight.training.checkpoints import save_weights
+
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_weights(folder / "weights.safetensors", weights)
+    export(network.backbone.to(memory_format=torch.contiguous_format), folder / "network.onnx")
+    head = network.head
+    arrays = {"weights": head.weight.detach().cpu().numpy().T.copy(), "bias": head.bias.detach().cpu().numpy()}
+    write_arrays(folder / "head.npz", arrays)
+    record = {"settings": identity, "curves": [asdict(row) for row in curves]}
+    write_bytes(folder / "training.json", json.dumps(record, indent=1, allow_nan=False).encode(), follow_links=False)

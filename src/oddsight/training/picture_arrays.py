@@ -1,0 +1,83 @@
+"""Labelled pictures in one array, as networks learn from them. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.runtime.parallel import ordered_map
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures with their classes.
+
+    Attributes:
+        pictures: uint8 ``[N, h, w, 3]``, in memory or mapped from a file.
+        labels: Indices of classes, int64 ``[N]``.
+        fingerprint: SHA-256 over the contents of the images and their labels, in order, hex.
+    """
+
+    pictures: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def gathered(
+    images: Sequence[ImageFile],
+    labels: NDArray[np.int64],
+    size: int,
+    *,
+    file: Path | None = None,
+    progress: Progress = silent,
+) -> Arrays:
+    """Read images into one array.
+
+    Pictures that all have one shape no larger than ``size`` keep it, as they are enlarged while a network learns; all
+    others are brought to ``size`` by ``size``.
+
+    Args:
+        images: Which.
+        labels: Of their classes, ``[N]``.
+        size: In pixels.
+        file: Where the array is kept, so that it need not fit into memory; it is overwritten. By default in memory.
+        progress: Called with phase, done and total.
+
+    Raises:
+        ImageError: If an image has gone or changed.
+    """
+    shapes = {(image.height, image.width) for image in images}
+    height, width = shapes.pop() if len(shapes) == 1 else (size, size)
+    if max(height, width) > size:
+        height, width = size, size
+    shape = (len(images), height, width, 3)
+    if file is not None:  # which may be a link, and what that leads to is not ours
+        Path(file).unlink(missing_ok=True)
+    pictures: NDArray[np.uint8] = (
+        np.empty(shape, np.uint8)
+        if file is None
+        else np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    )
+
+    def read(image: ImageFile) -> NDArray[np.uint8]:
+        pixels = image.read()
+        if pixels.shape[:2] != (height, width):
+            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+        return pixels
+
+    for row, pixels in enumerate(ordered_map(read, images)):
+        pictures[row] = pixels
+        progress("reading pictures", row + 1, len(images))
+    state = hashlib.sha256("".join(image.content for image in images).encode())
+    state.update(labels.astype("<i8").tobytes())
+    return Arrays(pictures, labels, state.hexdigest())
