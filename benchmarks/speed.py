@@ -105,7 +105,7 @@ def fits(images: list[Path], folder: Path) -> list[Row]:
 
 def cold(images: list[Path], folder: Path) -> list[Row]:
     """Whole processes from nothing, with their peak memory."""
-    command = [sys.executable, "-m", "oddsight.cli"]
+    command = [sys.executable, "-m", "oddsight"]
     many = [str(image) for image in images[:200]]
     jobs = {
         "oddsight --help": [*command, "--help"],

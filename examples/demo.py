@@ -18,7 +18,7 @@ def run(*command: str | Path) -> None:
     """Show a command as a user would type it, and run it."""
     program, *arguments = map(str, command)
     print("\n$ " + " ".join([program, *arguments]), flush=True)
-    start = {"python": [sys.executable], "oddsight": [sys.executable, "-m", "oddsight.cli"]}[program]
+    start = {"python": [sys.executable], "oddsight": [sys.executable, "-m", "oddsight"]}[program]
     subprocess.run([*start, *arguments], check=True)
 
 

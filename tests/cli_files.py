@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddsight import cli
+from oddsight import __main__ as cli
 from textures import texture, write_textures
 
 SIDE = 48
@@ -90,7 +90,7 @@ def environment(**changes):
 
 
 def command(*args):
-    return [sys.executable, "-m", "oddsight.cli", *map(str, args)]
+    return [sys.executable, "-m", "oddsight", *map(str, args)]
 
 
 def spawn(*args, env=None, **options) -> Outcome:

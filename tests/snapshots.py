@@ -117,7 +117,7 @@ class _Shown:
 
 def helps() -> str:
     """The help of every command, as wide as a small terminal."""
-    from oddsight.cli import app
+    from oddsight.__main__ import app
 
     return "\n".join(_help([], typer.main.get_command(app)))
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.model.calibration import decide
+from oddsight.model.curves import Epoch
 from oddsight.studies.cifar10.results import DataFacts, Run, Scored, Shipped, Study, Unknowns
-from oddsight.training.settings import Epoch
 
 CALIBRATION = 99
 

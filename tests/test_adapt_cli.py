@@ -13,8 +13,9 @@ from PIL import Image
 from cli_files import assert_failed, run
 from oddsight.drawing.learning_curves import write_curves
 from oddsight.errors import DataError, OddsightError
+from oddsight.model.curves import Epoch, best
 from oddsight.training import libraries
-from oddsight.training.settings import Epoch, Settings, best, finished
+from oddsight.training.settings import Settings, finished
 from oddsight.training.training_images import gather, has_class_folders
 from textures import texture, write_textures
 

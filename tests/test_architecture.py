@@ -1,43 +1,73 @@
-"""A module imports only from its own floor or lower ones, as docs/architecture.md draws them."""
+"""The house: rooms on floors, imports that point strictly downwards between rooms, no cycles inside one."""
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "oddsight"
+ENTRANCES = {"__init__", "__main__"}
 
 
 def floors() -> dict[str, int]:
-    """Floor of each room, from the table in the document."""
-    table = re.findall(r"^\| (\d) \| (.+?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
-    return {name: int(floor) for floor, names in table for name in re.findall(r"`(\w+)`", names)}
+    """The floor of each room, from the table in docs/architecture.md."""
+    table = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    return {room: int(floor) for floor, rooms in table for room in re.findall(r"`(\w+)`", rooms)}
 
 
-def imported(path: Path) -> set[str]:
-    """Rooms that a module imports, wherever in it."""
-    found = set()
+def module_name(path: Path) -> str:
+    """``oddsight.data.images`` of its file."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of Oddsight that a file imports, wherever in it."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "oddsight":
-            rooms = [node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names]
-            found.update(rooms)
-    return found
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names if alias.name.split(".")[0] == "oddsight")
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "oddsight":
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            modules.update(name if name in MODULES else node.module for name in names)
+    return modules
 
 
-MODULES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
+def room(module: str) -> str:
+    """The part of a module's name that follows the package's."""
+    return module.split(".")[1]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_point_downwards(path):
+INSIDE = {name: path for name, path in MODULES.items() if name != "oddsight" and room(name) not in ENTRANCES}
+
+
+def test_every_room_has_a_floor_and_every_floor_a_room():
+    assert {room(name) for name in INSIDE} == set(floors())
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_imports_point_to_lower_floors(name):
     floor = floors()
-    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    assert room in floor, f"{room} has no floor in docs/architecture.md"
-    for other in imported(path):
-        assert floor[other] <= floor[room], f"{path.name} on floor {floor[room]} imports {other} on {floor[other]}"
+    for other in imports(INSIDE[name]):
+        assert other != "oddsight", f"{name} imports the package's public names"
+        if room(other) != room(name):
+            assert floor[room(other)] < floor[room(name)], f"{name} imports {other}"
 
 
-def test_only_the_command_line_knows_the_studies():
-    guests = {path.relative_to(SOURCE).parts[0] for path in MODULES if "studies" in imported(path)}
-    assert guests == {"cli", "studies"}
+@pytest.mark.parametrize("own", sorted({room(name) for name in INSIDE}))
+def test_rooms_have_no_cycles(own):
+    graph = {
+        name: {other for other in imports(path) if other in INSIDE and room(other) == own}
+        for name, path in INSIDE.items()
+        if room(name) == own
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

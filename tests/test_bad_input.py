@@ -266,7 +266,7 @@ def test_folders_and_outputs_may_have_such_names(world, tmp_path, kind):
 
 def test_a_name_with_a_leading_dash_after_two_dashes(world, tmp_path):
     shutil.copy(world.normal / "00100.png", tmp_path / "--json.png")
-    arguments = [sys.executable, "-m", "oddsight.cli", "predict", str(world.model), "--quiet", "--", "--json.png"]
+    arguments = [sys.executable, "-m", "oddsight", "predict", str(world.model), "--quiet", "--", "--json.png"]
     done = subprocess.run(arguments, cwd=tmp_path, env=environment(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"  --json.png\n")
@@ -528,6 +528,6 @@ def test_numbers_beyond_reason(world, tmp_path, arguments, word):
 @pytest.mark.posix
 def test_a_pipe_is_no_model_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    arguments = [sys.executable, "-m", "oddsight.cli", "info", str(tmp_path / "pipe")]
+    arguments = [sys.executable, "-m", "oddsight", "info", str(tmp_path / "pipe")]
     done = subprocess.run(arguments, env=environment(), capture_output=True, check=False, timeout=5, text=True)
     assert_failed(Outcome(done.returncode, done.stdout, done.stderr), tmp_path / "pipe")

@@ -37,7 +37,8 @@ from cli_files import (
     start,
     strict_json,
 )
-from oddsight import cli, detectors
+from oddsight import __main__ as cli
+from oddsight import detectors
 from oddsight.detectors import METHODS, quick
 from oddsight.model.calibration import decide, smallest_rate
 from textures import texture
@@ -741,7 +742,8 @@ def test_methods_and_backbones(world):
 
 
 # Progress is shown after a second: in these tests at once, so that they need not last.
-AT_ONCE = "import oddsight.sinks.terminal as t; t._PATIENCE = 0; from oddsight.cli import main; main()"
+MAIN = "from oddsight.__main__ import main; main()"
+AT_ONCE = "import oddsight.sinks.terminal as t; t._PATIENCE = 0; from oddsight.__main__ import main; main()"
 
 
 @pytest.mark.slow
@@ -1109,10 +1111,13 @@ HEAVY = TRAINING | {"onnxruntime", "scipy"}
     ("script", "heavy"),
     [
         ("import oddsight; dir(oddsight)", HEAVY | {"numpy", "onnx", "PIL", "rich"}),
-        ("import sys; sys.argv[1:] = ['--help']; from oddsight.cli import main; main()", HEAVY | {"numpy", "onnx"}),
-        ("import sys; sys.argv[1:] = ['fit', '--help']; from oddsight.cli import main; main()", HEAVY | {"onnx"}),
-        ("import sys; sys.argv[1:] = ['--version']; from oddsight.cli import main; main()", HEAVY | {"onnx"}),
-        ("import sys; sys.argv[1:] = ['methods']; from oddsight.cli import main; main()", TRAINING),
+        (
+            "import sys; sys.argv[1:] = ['--help']; from oddsight.__main__ import main; main()",
+            HEAVY | {"numpy", "onnx"},
+        ),
+        (f"import sys; sys.argv[1:] = ['fit', '--help']; {MAIN}", HEAVY | {"onnx"}),
+        (f"import sys; sys.argv[1:] = ['--version']; {MAIN}", HEAVY | {"onnx"}),
+        (f"import sys; sys.argv[1:] = ['methods']; {MAIN}", TRAINING),
     ],
 )
 def test_the_start_is_fast_and_loads_nothing_heavy(script, heavy):

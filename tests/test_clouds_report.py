@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from cloud_files import made_up_clouds
 from oddsight.drawing import class_figures as known_figures
+from oddsight.drawing.numbers import percent
 from oddsight.errors import OddsightError
-from oddsight.report.pages import percent
 from oddsight.studies.clouds import figures
 from oddsight.studies.clouds.conclusions import conclude
 from oddsight.studies.clouds.page import clouds_page, write_clouds

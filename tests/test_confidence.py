@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import oddsight
 from conftest import SIZE
-from oddsight.cli import app
+from oddsight.__main__ import app
 from oddsight.errors import DataError, ModelError
 from oddsight.evaluation.normal import _chance_of_alarms
 from oddsight.model.calibration import (

@@ -266,7 +266,7 @@ def test_a_process_that_breaks_down_is_one_error(tmp_path, all_watched):
 def test_processes_end_with_the_program(tmp_path):
     path = save(RGB, tmp_path / "a.png")
     script = (
-        "import sys; from oddsight import decoding, decoder_process; from oddsight.data.images import read_image; "
+        "import sys; from oddsight.data import decoding, decoder_process; from oddsight.data.images import read_image; "
         "decoding._CHEAP = -1.0; read_image(sys.argv[1]); print(decoder_process._idle[0]._process.pid)"
     )
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)

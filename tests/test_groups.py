@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import oddsight
 from conftest import SIZE
-from oddsight.cli import app
+from oddsight.__main__ import app
 from oddsight.data.class_images import ClassImages, stratified
 from oddsight.data.collection import ImageFile, count_groups, folds, one_of_each, split
 from oddsight.data.grouping import group_images

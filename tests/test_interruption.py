@@ -84,7 +84,7 @@ def start_python(script, *args):
 _COMMAND = """
 import sys, threading, os
 from oddsight.runtime import sessions as running
-from oddsight import cli
+from oddsight import __main__ as cli
 from oddsight.runtime import parallel
 before = parallel.stoppable
 def told(*args):

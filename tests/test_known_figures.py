@@ -15,9 +15,9 @@ from PIL import Image
 from oddsight.drawing import charts
 from oddsight.drawing import class_figures as known_figures
 from oddsight.drawing import ood_figures as rejection_figures
+from oddsight.drawing.numbers import percent
 from oddsight.metrics.classification import reliability
-from oddsight.report.pages import percent
-from oddsight.training.settings import Epoch
+from oddsight.model.curves import Epoch
 
 HOSTILE = '</svg><script>alert("1")</script>'
 AWKWARD = "_$x_{&\x07"

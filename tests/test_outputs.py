@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from cli_files import assert_failed, run
-from oddsight.cli import app
+from oddsight.__main__ import app
 from oddsight.errors import OddsightError
 from oddsight.sinks.output_paths import check_outputs
 from textures import write_textures

@@ -28,7 +28,7 @@ def unknown(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = unknown
 sys.argv[0] = "oddsight"
-from oddsight.cli import main
+from oddsight.__main__ import main
 main()
 """
 """The command as a user whose number no system knows, as in a container."""

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from oddsight.errors import OddsightError
+from oddsight.model.curves import Epoch
 from oddsight.training import checkpoints
-from oddsight.training.settings import Epoch
 
 pytestmark = pytest.mark.train
 

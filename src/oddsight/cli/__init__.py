@@ -23,8 +23,6 @@ from oddsight.cli import fitting as fitting
 from oddsight.cli import scoring as scoring
 from oddsight.cli import comparing as comparing
 from oddsight.cli import adapting as adapting
-from oddsight.studies.cifar10 import command as study_cifar10  # noqa: F401
-from oddsight.studies.clouds import command as study_clouds  # noqa: F401
 from oddsight.cli import models as models
 from oddsight.cli import registries as registries
 # isort: on

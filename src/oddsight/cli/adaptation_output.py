@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from oddsight.model.curves import Epoch
 from oddsight.sinks.terminal import complain, note, percent
 from oddsight.training.adapting import Adaptation
-from oddsight.training.settings import Epoch, Settings
+from oddsight.training.settings import Settings
 from oddsight.training.training_images import TrainingImages
 
 _MOST = 6

@@ -5,8 +5,8 @@ from __future__ import annotations
 from oddsight.cli.output import say_groups
 from oddsight.evaluation.classes import ClassEvaluation
 from oddsight.fitting.classes import LabelledPlan
+from oddsight.model.curves import Epoch
 from oddsight.sinks.terminal import complain, console, note, percent, shown, table
-from oddsight.training.settings import Epoch
 
 _MOST = 6
 """Names of classes that are shown."""

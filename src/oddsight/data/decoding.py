@@ -222,7 +222,7 @@ def _read_in_time(read: Callable[..., Outcome], args: tuple[Any, ...], options: 
     from oddsight.data import decoder_process
 
     try:
-        return decoder_process.read(read.__name__, args, options, seconds)  # type: ignore[no-any-return]
+        return decoder_process.read(read.__name__, args, options, seconds, reserve_bytes)  # type: ignore[no-any-return]
     except decoder_process.NoProcessError:
         return read(*args, **options)
 

@@ -35,9 +35,9 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
 
     Each path may be a file, which counts as an image whatever its suffix; a folder, which is searched with all its
     sub-folders for the suffixes in :data:`~oddsight.data.images.IMAGE_SUFFIXES`; or, if no file or folder has exactly
-    that name, a glob pattern, in which ``**`` stands for any number of folders. Links are followed. A file that is named
-    twice and a folder that can be reached twice count once; within a folder that is searched, by the real name rather
-    than a link's.
+    that name, a glob pattern, in which ``**`` stands for any number of folders. Links are followed. A file that is
+    named twice and a folder that can be reached twice count once; within a folder that is searched, by the real
+    name rather than a link's.
 
     Files are not opened. Nothing is raised for what cannot be found: it is listed in :attr:`Found.problems`.
     """

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.data.collection import Progress, silent
 from oddsight.detectors import FeatureStream, Method, Reading
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied
+from oddsight.model.curves import Epoch
 from oddsight.runtime.bounds import Choice, Each, Positive, Whole
 from oddsight.training.libraries import require_training
-from oddsight.training.settings import Epoch
+from oddsight.training.workplace import PixelPlan, Workplace
 
 if TYPE_CHECKING:
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
@@ -33,30 +31,6 @@ _LIBRARIES = 700 * 10**6
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 600, 20, 200
 _PATIENCE, _PATIENT_STEPS = 5, 100
 """A training ends when a fifth of its epochs, and so many steps, have brought nothing better."""
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Where and on what a network is trained, and who is told; nothing that it learns depends on it.
-
-    Attributes:
-        folder: Where checkpoints are kept; none by default.
-        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
-        phase: What the training is called.
-    """
-
-    folder: Path | None = None
-    accelerator: str = "auto"
-    progress: Progress = silent
-    on_epoch: Callable[[Epoch], None] = lambda row: None
-    phase: str = "learning"
-
-    def part(self, phase: str) -> Workplace:
-        """The same for one of several trainings, with a folder of its own."""
-        folder = self.folder / phase.replace(" ", "-") if self.folder is not None else None
-        return replace(self, folder=folder, phase=phase)
 
 
 @dataclass
@@ -195,32 +169,3 @@ class Trained(Method):
     def activations(self) -> int:
         """Bytes that a step of training takes for each pixel of each image of a batch."""
         return 2000
-
-
-@dataclass(frozen=True)
-class PixelPlan:
-    """How a network is trained on pixels.
-
-    Attributes:
-        method: What it is for.
-        settings: All of the method's, which a training that goes on must share.
-        epochs: How often each image is seen, at most.
-        patience: Epochs without a gain after which training ends.
-        keep_last: Whether the weights after the last epoch are kept, not those of the best.
-        batch_size: Images a step.
-        learning_rate: Of Adam.
-        augment: Of :data:`AUGMENTATIONS`.
-        seed: Of every random choice.
-        precision: Lightning's name of it.
-    """
-
-    method: str
-    settings: dict[str, Any]
-    epochs: int
-    patience: int
-    keep_last: bool
-    batch_size: int
-    learning_rate: float
-    augment: Sequence[str]
-    seed: int
-    precision: str = "32-true"

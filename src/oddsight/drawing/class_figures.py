@@ -14,9 +14,9 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, printable, short
+from oddsight.drawing.numbers import area
 from oddsight.metrics.classification import ReliabilityBin, calibration_gap
-from oddsight.report.pages import area
-from oddsight.training.settings import Epoch
+from oddsight.model.curves import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from oddsight.drawing.charts import ANOMALOUS, NORMAL
 from oddsight.errors import OddsightError
+from oddsight.model.curves import Epoch, best
 from oddsight.runtime.csv_tables import csv_records
 from oddsight.runtime.files import check_writable, write_bytes
-from oddsight.training.settings import Epoch, best
 
 _SUFFIXES = (".csv", ".png")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from oddsight import metrics
 from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, printable, short, square
+from oddsight.drawing.numbers import area, percent
 from oddsight.metrics.ood import oscr, oscr_curve
-from oddsight.report.pages import area, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -37,11 +37,11 @@ from oddsight.model.calibration import (
     images_needed,
     smallest_rate,
 )
+from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.bounds import check_seed, check_whole
 from oddsight.training.classifier_settings import NETWORKS, ClassifierSettings, classifier_settings
 from oddsight.training.libraries import require_training
-from oddsight.training.settings import Epoch
 
 FINE_TUNED = "fine-tuned"
 """A classifier whose backbone learns, too."""

@@ -19,12 +19,12 @@ from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.detectors.ood.head import Head
 from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
+from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
 from oddsight.training.classifier_settings import ClassifierSettings, as_json
 from oddsight.training.classifiers import TrainedClassifier, average_classifiers, train_classifier
 from oddsight.training.libraries import require_training
 from oddsight.training.picture_arrays import gathered
-from oddsight.training.settings import Epoch
 
 PROBE = "probe"
 """A classifier that is linear on frozen features."""

@@ -35,13 +35,14 @@ from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.data.reading import Reading
 from oddsight.data.sources import Sources, collect_sources, described
 from oddsight.detectors import Method
-from oddsight.detectors.trained import Trained, Workplace
+from oddsight.detectors.trained import Trained
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, make_plan
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.model.calibration import check_confidence, check_rate, decide
+from oddsight.model.curves import Epoch
 from oddsight.model.metadata import (
     KEY,
     BackboneInfo,
@@ -60,7 +61,7 @@ from oddsight.model.outputs import read_score
 from oddsight.runtime.bounds import check_number, check_seed, check_whole
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.sessions import run, session
-from oddsight.training.settings import Epoch
+from oddsight.training.workplace import Workplace
 
 _CHECKED = 3
 

@@ -70,7 +70,7 @@ class BackboneInfo(_Section):
 
 
 class CurveInfo(_Section):
-    """One epoch of a training, see :class:`oddsight.training.settings.Epoch`; not how long it took, which differs."""
+    """One epoch of a training, see :class:`oddsight.model.curves.Epoch`; not how long it took, which differs."""
 
     epoch: _Positive
     train_loss: _Finite

@@ -21,6 +21,7 @@ from oddsight.data.sources import Source, Sources, listed, require_source
 from oddsight.data.tiff.raster import NO_DATA
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.model.calibration import Decision, decide, decide_by_class, p_values
+from oddsight.model.curves import Epoch
 from oddsight.model.file import ModelFile, parse_model, read_model_file
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
@@ -29,7 +30,6 @@ from oddsight.runtime.bounds import check_number, check_whole
 from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import cores, ordered_map
 from oddsight.runtime.sessions import run, session
-from oddsight.training.settings import Epoch
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

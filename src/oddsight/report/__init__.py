@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oddsight.drawing import evaluation_figures as figures
+from oddsight.drawing.numbers import percent
 from oddsight.errors import DataError
 from oddsight.evaluation.normal import Evaluation
 from oddsight.metrics.image import binomial_interval
@@ -20,7 +21,7 @@ from oddsight.model.calibration import smallest_rate
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 from oddsight.model.result import VERDICTS
-from oddsight.report.pages import percent, template
+from oddsight.report.pages import template
 from oddsight.runtime.files import write_bytes
 
 _FEW_OF_A_TYPE = 10

@@ -11,11 +11,11 @@ from pathlib import Path
 from markupsafe import Markup
 
 from oddsight.drawing import comparison_figures as figures
+from oddsight.drawing.numbers import area, percent, span
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial
 from oddsight.report.markdown import fill_template, joined, render_page, table
-from oddsight.report.pages import area, percent, span
 from oddsight.runtime.files import write_bytes
 
 _ERRORS_LISTED = 50

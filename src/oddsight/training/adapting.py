@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from oddsight import backbones
 from oddsight.data.collection import Progress, pack, silent
 from oddsight.errors import ImageError, ModelError, OddsightError, plain
+from oddsight.model.curves import Epoch, best
 from oddsight.model.file import parse_proto
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
 from oddsight.runtime.records import DIGEST, digest_json, read_regular
 from oddsight.training.libraries import require_training
-from oddsight.training.settings import DEFAULT_AUGMENT, Epoch, Settings, best
+from oddsight.training.settings import DEFAULT_AUGMENT, Settings
 from oddsight.training.training_images import TrainingImages, gather, has_class_folders
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from torch import nn
 
 from oddsight.data.collection import Progress
 from oddsight.errors import OddsightError
+from oddsight.model.curves import Epoch, best
 from oddsight.training import checkpoints
-from oddsight.training.settings import Bounds, Epoch, best, finished
+from oddsight.training.settings import Bounds, finished
 
 _COLLAPSED = 0.1
 _OWN = ("loss", "accuracy", "spread", "count")

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from oddsight.errors import OddsightError
+from oddsight.model.curves import Epoch
 from oddsight.runtime.files import write_bytes
 from oddsight.runtime.records import DIGEST, digest_arrays
-from oddsight.training.settings import Epoch
 
 FILE = "checkpoint.safetensors"
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import Progress, silent
 from oddsight.errors import OddsightError
+from oddsight.model.curves import Epoch
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
 from oddsight.runtime.records import read_arrays, write_arrays
 from oddsight.training.classifier_settings import ClassifierSettings, as_json
 from oddsight.training.libraries import require_training
 from oddsight.training.picture_arrays import Arrays
-from oddsight.training.settings import Epoch
 
 if TYPE_CHECKING:
     import torch

@@ -18,16 +18,16 @@ from torch.nn import functional
 
 from oddsight.backbones.exporting import graph_of
 from oddsight.errors import OddsightError
+from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
 from oddsight.training import checkpoints
 from oddsight.training.bookkeeping import Bookkeeping, Learner, diverged, restore
 from oddsight.training.picture_arrays import Arrays
 from oddsight.training.picture_batches import Batch, Batches, augmented
-from oddsight.training.settings import Epoch
 from oddsight.training.trainer import learn
 
 if TYPE_CHECKING:
-    from oddsight.detectors.trained import PixelPlan, Workplace
+    from oddsight.training.workplace import PixelPlan, Workplace
 
 _WATCHING = 10
 """Every tenth image watches a training."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from oddsight.detectors.ood import Labels, Score, Vectors, score
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors, score
 from oddsight.graphs.building import piece
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from oddsight.detectors.ood import Labels, Score, Vectors, score
 from oddsight.detectors.ood.averaging import spread
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors, score
 from oddsight.graphs.building import piece
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import onnx
 
 from oddsight.detectors import Method, Rows
-from oddsight.detectors.ood import Labels, Score, Vectors
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors
 from oddsight.detectors.sampling import sample
 from oddsight.errors import DataError, OddsightError
 from oddsight.runtime.bounds import Count

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors.ood import Labels, Score, Vectors, score
 from oddsight.detectors.ood.averaging import blocks, class_means
 from oddsight.detectors.ood.energy import energy_lines
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors, score
 from oddsight.detectors.ood.templates import typical
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Whole

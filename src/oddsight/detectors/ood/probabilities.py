@@ -7,8 +7,8 @@ from typing import Annotated
 
 import onnx
 
-from oddsight.detectors.ood import Labels, Score, Vectors, score
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors, score
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Positive, Share, Whole
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 import onnx
 
-from oddsight.detectors.ood import Labels, Score, Vectors, score
 from oddsight.detectors.ood.energy import energy_lines
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors, score
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Real, Share
 

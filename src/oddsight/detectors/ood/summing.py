@@ -10,9 +10,9 @@ import onnx
 from numpy.typing import NDArray
 
 from oddsight.detectors import Rows
-from oddsight.detectors.ood import Labels, Score, Vectors
 from oddsight.detectors.ood.averaging import blocks
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors
 from oddsight.detectors.sampling import sample
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece, renamed

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors.ood import Labels, Score, Vectors, score
 from oddsight.detectors.ood.averaging import blocks, class_means, class_sums
 from oddsight.detectors.ood.head import Head
+from oddsight.detectors.ood.score import Labels, Score, Vectors, score
 from oddsight.graphs.building import piece
 
 _LEAST = 1e-12

@@ -9,9 +9,9 @@ import numpy as np
 from markupsafe import Markup
 
 from oddsight.drawing.class_figures import bars
+from oddsight.drawing.numbers import area, percent, signed, span
 from oddsight.drawing.ood_figures import oscr_curves, pr_curves, roc_curves, score_histograms
 from oddsight.report.markdown import escape, joined, table
-from oddsight.report.pages import area, percent, signed, span
 from oddsight.studies.cifar10.conclusions import PICTURE_SIZE, Average, Conclusions
 from oddsight.studies.cifar10.rows import ClassificationRow, OodRow, ShippedRow
 from oddsight.studies.cifar10.tables import nearness, predictions, threshold_for

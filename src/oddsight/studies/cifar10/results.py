@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.drawing.image_grids import CaptionedImage
-from oddsight.training.settings import Epoch
+from oddsight.model.curves import Epoch
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from oddsight.fitting.parts import divided
 from oddsight.metrics.image import auroc
 from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import check_rate
+from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.parallel import ordered_map
 from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
 from oddsight.studies.cifar10.training import Sets, Trained, recipes, shipped_model, trained
 from oddsight.studies.machine import machine
-from oddsight.training.settings import Epoch
 
 DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "longer", "soup")
 DEFAULT_RATE = 0.05

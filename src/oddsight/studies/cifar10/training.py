@@ -26,6 +26,7 @@ from oddsight.fitting.classifiers import Classifier, average, embedded, probe, t
 from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain
 from oddsight.metrics.classification import temperature
+from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import cores
@@ -37,7 +38,6 @@ from oddsight.studies.store import keep, state_of, taken
 from oddsight.training.classifier_settings import as_json, classifier_settings
 from oddsight.training.classifiers import TrainedClassifier, load_network
 from oddsight.training.picture_arrays import Arrays
-from oddsight.training.settings import Epoch
 
 ODIN = "odin"
 

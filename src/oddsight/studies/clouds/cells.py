@@ -23,13 +23,13 @@ from oddsight.errors import DataError, ModelError
 from oddsight.evaluation.compare.cells import scores_from_features, whole_file
 from oddsight.fitting.normal import fit, versions
 from oddsight.fitting.plan import FitPlan
+from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import ordered_map
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
 from oddsight.studies.store import keep, state_of, taken
-from oddsight.training.settings import Epoch
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, printable, short
-from oddsight.report.pages import area, percent
+from oddsight.drawing.numbers import area, percent
 from oddsight.studies.clouds.isolation import Shown
 from oddsight.studies.clouds.results import Measured
 from oddsight.studies.clouds.severity import Seeing

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import oddsight
 from oddsight.data.collection import ImageFile, Progress, look
 from oddsight.data.grouping import NONE
 from oddsight.detectors import METHODS, by_name
 from oddsight.errors import OddsightError, plain
+from oddsight.fitting.normal import fit
 from oddsight.model.calibration import smallest_rate
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
@@ -112,7 +112,7 @@ def fit_clear(
         # Tiles of one white are the same image, which a fit counts once.
         contents = {known.content for known in ordered_map(look, map(Path, images)) if isinstance(known, ImageFile)}
         options["false_alarm_rate"] = max(rate, smallest_rate(len(contents)))
-    return oddsight.fit(*images, method=variant.method, seed=seed, groups=NONE, progress=progress, **options)
+    return fit(*images, method=variant.method, seed=seed, groups=NONE, progress=progress, **options)
 
 
 def at_rate(model: Model, rate: float) -> Model:

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars
+from oddsight.drawing.numbers import area, percent, signed, span
 from oddsight.report.markdown import escape, table
-from oddsight.report.pages import area, percent, signed, span
 from oddsight.studies.clouds.conclusions import Found
 from oddsight.studies.clouds.figures import depth_curves, outlined_scenes, threshold_histogram
 from oddsight.studies.clouds.isolation import Beaten, Isolation

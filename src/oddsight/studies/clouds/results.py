@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.drawing.image_grids import CaptionedImage
+from oddsight.model.curves import Epoch
 from oddsight.studies.clouds.isolation import Isolation
 from oddsight.studies.clouds.protocol import Side
 from oddsight.studies.clouds.severity import Severity
-from oddsight.training.settings import Epoch
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from oddsight.errors import OddsightError
 from oddsight.evaluation.compare.running import shared_features
 from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import check_rate
+from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import ordered_map
@@ -43,7 +44,6 @@ from oddsight.studies.clouds.scenes import DEFAULT_SIZE, Scenes, class_names, re
 from oddsight.studies.clouds.severity import severity_curves
 from oddsight.studies.clouds.shipping import judged
 from oddsight.studies.machine import machine
-from oddsight.training.settings import Epoch
 
 DEFAULT_SEEDS = (0, 1, 2)
 DEFAULT_RATE = 0.01
