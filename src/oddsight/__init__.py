@@ -12,6 +12,9 @@ The public names are listed in ``__init__.pyi``, the one table of them, and impo
 
 import lazy_loader
 
+from oddsight.runtime.moved import keep_old_names
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+keep_old_names()
