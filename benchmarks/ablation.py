@@ -92,7 +92,7 @@ def measured(folder: Path, cache: FeatureCache) -> Iterator[dict[str, object]]:
         yield {
             "data": folder.name,
             "variant": name,
-            "learnt": images,
+            "learned": images,
             "normal": len(normal),
             "anomalous": len(anomalous),
             "auroc": round(metrics.auroc(low, high), 4),

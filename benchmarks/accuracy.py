@@ -1,4 +1,4 @@
-"""Compare every method on real data sets: python benchmarks/accuracy.py DATA WORK. Writes accuracy.csv.
+"""Compare every method on real datasets: python benchmarks/accuracy.py DATA WORK. Writes accuracy.csv.
 
 :mod:`data_sets` says what DATA holds; CIFAR-10 is left to ``ablation.py``. WORK keeps what is finished, to go on from
 after an interruption. Every method is used with its defaults.

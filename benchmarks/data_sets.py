@@ -1,4 +1,4 @@
-"""Lay real data sets out as MVTec AD does, by links: train/good, test/good, test/TYPE, ground_truth/TYPE.
+"""Lay real datasets out as MVTec AD does, by links: train/good, test/good, test/TYPE, ground_truth/TYPE.
 
 DATA holds any of these folders; those that are missing are left out:
 
@@ -109,7 +109,7 @@ def cifar10(data: Path, work: Path) -> Iterator[Path]:
 
 
 def panel(data: Path, work: Path) -> list[Path]:
-    """Every data set that is there but CIFAR-10."""
+    """Every dataset that is there but CIFAR-10."""
     found = list(landsat(work))
     if (data / "bottle").is_dir():
         found.append(data / "bottle")

@@ -86,7 +86,7 @@ def sample(mode: str) -> Image.Image:
 def extra_files(folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Kinds that Pillow does not write."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    from picture_files import png
+    from image_files import png
 
     for kind, mode, samples in ((0, "16-bit grey", 1), (2, "16-bit RGB", 3), (6, "16-bit RGBA", 4)):
         row = np.linspace(0, 65535, SIDE * samples).astype(">u2").tobytes()

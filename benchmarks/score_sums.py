@@ -1,10 +1,10 @@
-"""How well sums of scores tell near pictures, chosen on some of their classes and judged on the others.
+"""How well sums of scores tell near images, chosen on some of their classes and judged on the others.
 
     python benchmarks/score_sums.py OUT/work/RUN --near cifar100=DIR -o benchmarks/score_sums.csv
 
-OUT is what `oddsight study cifar10` wrote. DIR holds pictures called CLASS-NAME.png or the like. For each of a number
+OUT is what `oddsight study cifar10` wrote. DIR holds images called CLASS-NAME.png or the like. For each of a number
 of random halves of these classes, the score, the pair and the three scores with the highest AUROC on the one half are
-looked for, and judged on the other half. Each score is divided by its standard deviation over the calibration pictures.
+looked for, and judged on the other half. Each score is divided by its standard deviation over the calibration images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPLITS = 100
 
 
 def above(known: NDArray[np.floating], unknown: NDArray[np.floating]) -> NDArray[np.float64]:
-    """For each unknown picture, the share of known ones that score lower; ties count half."""
+    """For each unknown image, the share of known ones that score lower; ties count half."""
     known = np.sort(known)
     return (np.searchsorted(known, unknown, "left") + np.searchsorted(known, unknown, "right")) / 2 / len(known)
 

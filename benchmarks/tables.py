@@ -46,7 +46,7 @@ def markdown(header: list[str], body: list[list[str]]) -> str:
 
 
 def by_data(rows: list[Row], key: str) -> tuple[list[str], dict[str, dict[str, float]]]:
-    """Data sets, and AUROC by what ``key`` names and by data set."""
+    """Datasets, and AUROC by what ``key`` names and by dataset."""
     values: dict[str, dict[str, float]] = defaultdict(dict)
     for row in rows:
         if row["auroc"]:
@@ -55,7 +55,7 @@ def by_data(rows: list[Row], key: str) -> tuple[list[str], dict[str, dict[str, f
 
 
 def lines(values: dict[str, dict[str, float]], names: Iterable[str], sets: list[str]) -> list[list[str]]:
-    """A line for each name: AUROC on each data set, and the mean."""
+    """A line for each name: AUROC on each dataset, and the mean."""
     body = []
     for name in names:
         own = [values[name].get(data) for data in sets]
@@ -66,7 +66,7 @@ def lines(values: dict[str, dict[str, float]], names: Iterable[str], sets: list[
 
 
 def highest(values: dict[str, dict[str, float]], names: Iterable[str], sets: list[str]) -> list[str]:
-    """The highest value on each data set, and whose it is."""
+    """The highest value on each dataset, and whose it is."""
     best = [max((name for name in names if data in values[name]), key=lambda n: values[n][data]) for data in sets]
     chosen = [values[name][data] for name, data in zip(best, sets, strict=True)]
     cells = [f"{value:.3f} ({name})" for value, name in zip(chosen, best, strict=True)]
@@ -88,15 +88,15 @@ def accuracy(rows: list[Row], only: Iterable[str] | None = None) -> str:
 
 
 def details(rows: list[Row]) -> str:
-    """Everything about each method on each data set."""
-    columns = ["learnt", "calibration", "auroc", "auroc_low", "auroc_high", "fpr95", "asked_rate", "false_alarm_rate"]
+    """Everything about each method on each dataset."""
+    columns = ["learned", "calibration", "auroc", "auroc_low", "auroc_high", "fpr95", "asked_rate", "false_alarm_rate"]
     columns += ["recall", "pixel_auroc", "aupro", "megabytes"]
     body = []
     for row in rows:
         if row["kind"] == "method":
             values = [row[name] for name in columns]
             body.append([row["data"], row["method"], *(f"{float(v):.3f}" if "." in v else v for v in values)])
-    header = ["data", "method", "learnt", "calibration", "AUROC", "from", "to", "FPR95", "rate asked", "rate seen"]
+    header = ["data", "method", "learned", "calibration", "AUROC", "from", "to", "FPR95", "rate asked", "rate seen"]
     return markdown([*header, "recall", "pixel AUROC", "AUPRO", "MB"], body)
 
 
@@ -229,7 +229,7 @@ def with_interval(row: Row, column: str) -> str:
 
 
 def depths(rows: list[Row]) -> str:
-    """The optical depth at which half of the pictures are detected, by method and kind, or none."""
+    """The optical depth at which half of the images are detected, by method and kind, or none."""
     kinds = [kind for (kind,) in grouped(rows, "kind")]
     body = []
     for (method, sort), own in grouped(rows, "method", "sort").items():

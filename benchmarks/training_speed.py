@@ -36,21 +36,21 @@ def rate(name: str, size: int, batch: int, keep: bool) -> float:
     if keep:
         keep_freed_memory()
     lots = torch.Generator().manual_seed(0)
-    pictures = torch.randint(256, (batch, 3, size, size), generator=lots).float()
+    images = torch.randint(256, (batch, 3, size, size), generator=lots).float()
     labels = torch.randint(10, (batch,), generator=lots)
     if name == "autoencoder":
         network = Autoencoder().network(size)
     else:
-        network = Network(scratch(name, size, pictures) if name == "compact" else torch_backbone(name), 10)
+        network = Network(scratch(name, size, images) if name == "compact" else torch_backbone(name), 10)
     network.train(name == "compact")
     optimizer = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], 1e-4)
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()
         if name == "autoencoder":
-            loss = network.losses(pictures / 255, lots)["loss"]
+            loss = network.losses(images / 255, lots)["loss"]
         else:
-            loss = functional.cross_entropy(network(pictures), labels)
+            loss = functional.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,7 +1,7 @@
 """The main job from beginning to end, on the Landsat scenes that ship with Oddsight: python examples/demo.py OUT.
 
 Learns clear ground from tiles without clouds, scores tiles it has never seen, measures itself against the cloud masks,
-and writes reports with pictures. The commands are the ones a user would type.
+and writes reports with images. The commands are the ones a user would type.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def main() -> None:
     shallow = ["--method", "patchcore", "--layers", "stage2,stage3"]
     run("oddsight", "fit", large / "train" / "good", "-o", where, *shallow)
     run("oddsight", "evaluate", where, large, "--report", out / "where.html")
-    pictures = ["--maps", out / "maps", "--explain", out / "explained"]
-    run("oddsight", "predict", where, large / "partly", *pictures, "--json", out / "where.jsonl")
+    images = ["--maps", out / "maps", "--explain", out / "explained"]
+    run("oddsight", "predict", where, large / "partly", *images, "--json", out / "where.jsonl")
     print(f"\nThe reports:      {out / 'report.html'} and {out / 'where.html'}\nThe heat maps:    {out / 'maps'}")
     print(f"The explanations: {out / 'explained'}")
 

@@ -188,11 +188,11 @@ def make_world(root: Path) -> World:
     return world
 
 
-def many_links(folder: Path, picture: Path, count: int) -> Path:
+def many_links(folder: Path, image: Path, count: int) -> Path:
     """A folder of many images that takes little space."""
     folder.mkdir()
     for number in range(count):
-        (folder / f"{number:05d}.png").symlink_to(picture)
+        (folder / f"{number:05d}.png").symlink_to(image)
     return folder
 
 

@@ -33,7 +33,7 @@ def scene(kind, seed, side=24):
 
 
 def write_scenes(folder, counts, side=24):
-    """Class folders: ``counts`` pictures each, PNG."""
+    """Class folders: ``counts`` images each, PNG."""
     for kind, count in counts.items():
         (folder / kind).mkdir(parents=True)
         for seed in range(count):
@@ -103,7 +103,7 @@ def made_up_clouds(
             for name in ("brightness", "saturation"):
                 own = {kind: random.normal(trivial, 1, images) for kind in side.anomalous}
                 trivials.append(Trivial(name, side.name, seed, random.normal(0, 1, images), own))
-    picture = CaptionedImage(scene("sand", 0, 8), f"{grounds[0]}\nsaid {clouds}, p 0.5")
+    image = CaptionedImage(scene("sand", 0, 8), f"{grounds[0]}\nsaid {clouds}, p 0.5")
     own = [next(one for one in measured if (one.side, one.method) == (side.name, default)) for side in sides]
     return CloudStudy(
         data=SceneFacts(
@@ -140,10 +140,10 @@ def made_up_clouds(
                 normal=one.normal,
                 anomalous=one.anomalous,
                 difference=0.0,
-                missed=(picture,),
+                missed=(image,),
                 alarms=(),
-                caught=(picture, picture),
-                passed=(picture,),
+                caught=(image, image),
+                passed=(image,),
             )
             for one, side in zip(own, sides, strict=True)
         ),

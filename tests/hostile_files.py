@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from picture_files import png_of
+from image_files import png_of
 
 
 def jpeg_of_scans(path: Path, scans: int, side: int = 2048) -> Path:

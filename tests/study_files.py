@@ -12,7 +12,7 @@ from oddsight.studies.cifar10.results import DataFacts, Run, Scored, Shipped, St
 CALIBRATION = 99
 
 
-def picture(rng, caption, side=8):
+def image(rng, caption, side=8):
     return CaptionedImage(rng.integers(0, 256, (side, side, 3), dtype=np.uint8), caption)
 
 
@@ -84,7 +84,7 @@ def made_up_study(
             duplicates={"train": 2, "test": 0},
             leaks=3,
             unreadable=1,
-            examples=tuple(picture(rng, name) for name in names for _ in range(2)),
+            examples=tuple(image(rng, name) for name in names for _ in range(2)),
         ),
         unknowns=tuple(
             Unknowns(
@@ -92,8 +92,8 @@ def made_up_study(
                 near=near,
                 count=count,
                 shared=0,
-                examples=tuple(picture(rng, "") for _ in range(3)),
-                baselines={"brightness": baseline, "picture size": 0.5},
+                examples=tuple(image(rng, "") for _ in range(3)),
+                baselines={"brightness": baseline, "image size": 0.5},
             )
             for name, near, count in sets
         ),
@@ -115,10 +115,10 @@ def made_up_study(
             unknown=scored.unknown,
             found={name: values > threshold for name, values in scored.unknown.items()},
             milliseconds=12.5,
-            mistakes=tuple(picture(rng, f"{names[0]}, named {names[-1]} (97%)") for _ in range(2)),
-            missed=tuple(picture(rng, f"{names[0]} (88%), p 0.9") for _ in range(2 if sets else 0)),
-            caught=tuple(picture(rng, f"{names[0]} (40%), p 0.01") for _ in range(2 if sets else 0)),
-            refused=tuple(picture(rng, f"{names[0]}, p 0.01") for _ in range(2)),
+            mistakes=tuple(image(rng, f"{names[0]}, named {names[-1]} (97%)") for _ in range(2)),
+            missed=tuple(image(rng, f"{names[0]} (88%), p 0.9") for _ in range(2 if sets else 0)),
+            caught=tuple(image(rng, f"{names[0]} (40%), p 0.01") for _ in range(2 if sets else 0)),
+            refused=tuple(image(rng, f"{names[0]}, p 0.01") for _ in range(2)),
         ),
         command="oddsight study cifar10 --data DIR -o OUT",
         machine={"processor": "a processor", "cores": "2", "memory": "8 GiB", "versions": "numpy 2"},

@@ -148,11 +148,11 @@ def test_too_few(classes, tmp_path):
         gather([classes], labelled=True, validation=0.99, seed=0)
 
 
-def test_one_picture_in_two_classes(classes, tmp_path):
+def test_one_image_in_two_classes(classes, tmp_path):
     shutil.copytree(classes, tmp_path / "both")
     shutil.copy(classes / "bark" / "00003.png", tmp_path / "both" / "cloth" / "copy.png")
-    with pytest.raises(DataError, match=r"bark.00003.png and .*copy.png are the same picture in different classes|"
-                                        r"copy.png and .*00003.png are the same picture"):  # fmt: skip
+    with pytest.raises(DataError, match=r"bark.00003.png and .*copy.png are the same image in different classes|"
+                                        r"copy.png and .*00003.png are the same image"):  # fmt: skip
         gather([tmp_path / "both"], labelled=True, validation=0.1, seed=0)
 
 
@@ -165,7 +165,7 @@ def test_the_best_epoch_and_the_end():
     assert not finished(CURVES, replace(KNOWN, epochs=9, patience=2))
 
 
-def test_curves_as_numbers_and_as_a_picture(tmp_path):
+def test_curves_as_numbers_and_as_a_image(tmp_path):
     write_curves(tmp_path / "curves.csv", CURVES)
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -184,7 +184,7 @@ def test_curves_as_numbers_and_as_a_picture(tmp_path):
     assert (tmp_path / "one.csv").read_text().splitlines()[1] == "1,-0.1,-0.2,,0.0001,1.0,"
     for name, curves in (("curves", CURVES), ("one", no_accuracy)):
         write_curves(tmp_path / f"{name}.png", curves)
-        picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"), float)
+        image = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"), float)
         # The curve, in its own blue.
-        assert (np.abs(picture - (0x3A, 0x86, 0xB4)).max(2) < 8).sum() > 20
+        assert (np.abs(image - (0x3A, 0x86, 0xB4)).max(2) < 8).sum() > 20
     assert Image.open(tmp_path / "curves.png").height > Image.open(tmp_path / "one.png").height

@@ -281,10 +281,10 @@ def tinted(seed):
 
 
 def spotted(seed):
-    """A spot of another material, a fiftieth of the picture."""
-    picture, other = texture(seed), texture(seed, material="bark")
-    picture[40:54, 30:44] = other[40:54, 30:44]
-    return picture
+    """A spot of another material, a fiftieth of the image."""
+    image, other = texture(seed), texture(seed, material="bark")
+    image[40:54, 30:44] = other[40:54, 30:44]
+    return image
 
 
 def test_a_tint_is_told_by_a_shallow_stage_and_a_spot_by_patches(model):

@@ -107,7 +107,7 @@ def outputs_of(model: onnx.ModelProto, pixels: np.ndarray) -> list[np.ndarray]:
     return session(model.SerializeToString(), threads=1).run(None, {model.graph.input[0].name: pixels})
 
 
-def pictures(count: int, side: int) -> np.ndarray:
+def images(count: int, side: int) -> np.ndarray:
     return np.stack([texture(seed, side, side).transpose(2, 0, 1) for seed in range(count)]).astype(np.float32)
 
 
@@ -187,7 +187,7 @@ def test_a_network_of_ones_own_becomes_one_model_file(tmp_path):
 def test_the_adapted_network_computes_the_same(tmp_path, opset, source):
     original = network(source, opset=opset)
     found = backbone(saved(original, tmp_path / "own.onnx"))
-    pixels = pictures(3, 64)
+    pixels = images(3, 64)
     expected = [np.concatenate(rows) for rows in zip(*(outputs_of(original, p[None]) for p in pixels), strict=True)]
     adapted = found.graph(("coarse", "fine"))
     assert [entry.version for entry in adapted.opset_import] == [18]
@@ -201,11 +201,11 @@ def test_the_adapted_network_computes_the_same(tmp_path, opset, source):
 def test_shapes_are_those_of_a_run(tmp_path, size):
     found = backbone(saved(network(), tmp_path / "own.onnx"))
     shapes = found.shapes(("fine", "coarse"), size)
-    assert list(shapes.values()) == [o.shape[1:] for o in outputs_of(network(), pictures(1, size))]
+    assert list(shapes.values()) == [o.shape[1:] for o in outputs_of(network(), images(1, size))]
 
 
 def test_shapes_that_cannot_be_inferred_are_measured(tmp_path):
-    # A crop to 40 pixels by an end that is known only when the picture is there.
+    # A crop to 40 pixels by an end that is known only when the image is there.
     body = """
         scaled = Mul (pixels, scale)
         total = ReduceSum <keepdims = 0> (scaled)
@@ -238,7 +238,7 @@ def test_enormous_sizes_cost_nothing_to_refuse(tmp_path):
 @pytest.mark.parametrize(("size", "layer"), [(4, "fine"), (8, "coarse"), (9, "coarse")])
 def test_sizes_too_small_for_the_network_are_refused(tmp_path, size, layer):
     found = backbone(saved(network(), tmp_path / "own.onnx"))
-    with pytest.raises(OddsightError, match=f"does not take pictures of {size} pixels a side"):
+    with pytest.raises(OddsightError, match=f"does not take images of {size} pixels a side"):
         found.shapes((layer,), size)
 
 
@@ -246,7 +246,7 @@ def test_a_network_of_one_size_says_so(tmp_path):
     found = backbone(saved(network("float[N, 3, 64, 64] x"), tmp_path / "own.onnx"))
     assert found.size == 64
     for size in (32, 128, 65):
-        with pytest.raises(OddsightError, match=f"own takes only pictures of 64 pixels a side, not {size}"):
+        with pytest.raises(OddsightError, match=f"own takes only images of 64 pixels a side, not {size}"):
             found.shapes(("fine",), size)
 
 
@@ -339,8 +339,8 @@ WRONG = {
     "too new": (lambda: network(opset=99), "not a valid ONNX graph|cannot be brought to 18"),
     "not finite": (lambda: changed(not_a_number), "coarse is not finite"),
     "other weights": (lambda: changed(other_weights), "not a valid ONNX graph|ONNX Runtime refuses|cannot be run"),
-    "neighbours": (lambda: network(before=ACROSS), "depends on more than the picture"),
-    "random": (lambda: network(before=NOISE), "depends on more than the picture"),
+    "neighbours": (lambda: network(before=ACROSS), "depends on more than the image"),
+    "random": (lambda: network(before=NOISE), "depends on more than the image"),
 }
 
 
@@ -358,7 +358,7 @@ def test_files_that_are_no_feature_network_are_refused(tmp_path, kind):
 def test_one_at_a_time_is_refused(tmp_path):
     model = network("float[1, 3, 64, 64] pixels", before="s = Mul (pixels, scale) scaled = Reshape (s, one)")
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 3, 64, 64]), "one"))
-    with pytest.raises(ModelError, match="two pictures at once; export it with a dynamic batch axis"):
+    with pytest.raises(ModelError, match="two images at once; export it with a dynamic batch axis"):
         backbone(saved(model, tmp_path / "own.onnx"))
 
 
@@ -409,7 +409,7 @@ def test_an_export_describes_itself(tmp_path):
     with pytest.raises(OddsightError, match="no layer 'head': resnet50 has fine, coarse"):
         found.graph(("head",))
     fixed = backbone(exported(tmp_path / "fixed.onnx", "resnet50", fixed=True))
-    with pytest.raises(OddsightError, match="only pictures of 64 pixels"):
+    with pytest.raises(OddsightError, match="only images of 64 pixels"):
         fixed.shapes(("fine",), 128)
 
 

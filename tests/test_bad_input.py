@@ -57,7 +57,7 @@ def floats(path):
 
 BAD = {
     "zero bytes": (lambda path: path.write_bytes(b""), "empty"),
-    "text": (lambda path: path.write_text("Hello, I am no picture.\n"), "not an image"),
+    "text": (lambda path: path.write_text("Hello, I am no image.\n"), "not an image"),
     "HTML": (lambda path: path.write_text("<html><body>404 Not Found</body></html>"), "not an image"),
     "SVG": (lambda path: path.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>'), "not an image"),
     "zeros": (lambda path: path.write_bytes(bytes(5000)), "not an image"),
@@ -427,7 +427,7 @@ BAD_MODELS = {
     "empty": lambda path, good: path.write_bytes(b""),
     "text": lambda path, good: path.write_text("I am no model.\n" * 100),
     "zeros": lambda path, good: path.write_bytes(bytes(10_000)),
-    "picture": lambda path, good: Image.new("RGB", (9, 9)).save(path, "PNG"),
+    "image": lambda path, good: Image.new("RGB", (9, 9)).save(path, "PNG"),
     "pickle": lambda path, good: path.write_bytes(b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07builtins\x94."),
     "a folder": lambda path, good: path.mkdir(),
     "a dangling link": lambda path, good: path.symlink_to("nowhere"),

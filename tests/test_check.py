@@ -20,7 +20,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def scene(seed: int, width: int = 64, height: int = 48) -> Image.Image:
-    """A picture with structure large and small, unlike that of any other seed."""
+    """An image with structure large and small, unlike that of any other seed."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((width, height))
     noise = random.integers(-20, 21, (height, width, 3))
@@ -29,7 +29,7 @@ def scene(seed: int, width: int = 64, height: int = 48) -> Image.Image:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder into which a call ``folder("a/b.png", image)`` puts a picture, a new one by default."""
+    """A folder into which a call ``folder("a/b.png", image)`` puts an image, a new one by default."""
     seeds = itertools.count()
 
     class Folder:
@@ -79,7 +79,7 @@ def test_only_the_commonest_sizes_are_listed(folder):
 def test_unreadable_files_are_listed_with_their_reasons(folder):
     folder("a.png", "cut.png")
     (folder.path / "empty.png").touch()
-    (folder.path / "text.jpg").write_text("no picture")
+    (folder.path / "text.jpg").write_text("no image")
     (folder.path / "cut.png").write_bytes((folder.path / "cut.png").read_bytes()[:200])
     (folder.path / "sub").mkdir()
     (folder.path / "sub" / "gone.png").symlink_to("nowhere.png")
@@ -114,10 +114,10 @@ def test_exact_duplicates_in_any_format(folder):
 
 
 def test_near_duplicates(folder):
-    picture = scene(2000, 640, 480)
-    folder("a/original.png", "a/same.bmp", image=picture)
-    folder("a/recompressed.jpg", image=picture, quality=60)
-    folder("b/smaller.png", image=picture.resize((320, 240)))
+    image = scene(2000, 640, 480)
+    folder("a/original.png", "a/same.bmp", image=image)
+    folder("a/recompressed.jpg", image=image, quality=60)
+    folder("b/smaller.png", image=image.resize((320, 240)))
     folder(*(f"b/{i}.png" for i in range(10)))
     report = check(folder.path)
     assert [(group.paths, group.crosses_subfolders) for group in report.near_duplicates] == [

@@ -1,4 +1,4 @@
-"""Labelled images in every form: the same pictures and labels, and one clear error for what is damaged or hostile."""
+"""Labelled images in every form: the same images and labels, and one clear error for what is damaged or hostile."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_official_forms_of_cifar_10(tmp_path, form):
     assert [entry.name for entry in tmp_path.rglob("*_batch*") if "archive" in form] == []
 
 
-def test_the_first_picture_of_a_record_is_red_then_green_then_blue(tmp_path):
+def test_the_first_image_of_a_record_is_red_then_green_then_blue(tmp_path):
     record = np.zeros((3, 32, 32), np.uint8)
     record[0], record[1, 0], record[2, :, 5] = 10, 20, 30  # all red, the top row green, the sixth column blue
     files = binary_files(IMAGES, LABELS) | {"test_batch.bin": b"\x01" + record.tobytes()}
@@ -384,7 +384,7 @@ def test_kaggle(tmp_path):
     assert sorted(rows(splits["train"])) == sorted(wanted(IMAGES, LABELS))
     Image.fromarray(IMAGES[0]).save(path / "train" / "extra.png")
     (path / "train" / "2.png").unlink()
-    (path / "train" / "3.png").write_bytes(b"no picture")
+    (path / "train" / "3.png").write_bytes(b"no image")
     train = read_classes(path)["train"]
     assert len(train) == N - 2
     assert {Path(error.path).name: error.reason.split(" (")[0] for error in train.errors} == {
@@ -504,7 +504,7 @@ def test_parquet(tmp_path, metadata, image, label):
     )
 
 
-def test_parquet_with_pictures_of_many_sizes_some_of_them_broken(tmp_path):
+def test_parquet_with_images_of_many_sizes_some_of_them_broken(tmp_path):
     pytest.importorskip("pyarrow")
     images = [pictures(1, side=side)[0] for side in (3, 40, 17)]
     contents = [png(images[0]), b"broken", png(images[1]), None, png(images[2])]
@@ -513,7 +513,7 @@ def test_parquet_with_pictures_of_many_sizes_some_of_them_broken(tmp_path):
     assert rows(train) == wanted(images, [0, 2, 1])
     assert [error.reason.split(" (")[0] for error in train.errors] == [
         "not an image that can be read",
-        "the picture itself is not in the file",
+        "the image itself is not in the file",
     ]
     assert [error.path.rpartition("/")[2] for error in train.errors] == ["train.parquet, row 1", "train.parquet, row 3"]
 
@@ -544,10 +544,10 @@ def test_parquet_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="is no index of a class"):
         read_classes(tmp_path)
     write_parquet_file(path, IMAGES[:3], LABELS[:3], label="target")
-    with pytest.raises(DataError, match="needs a column of pictures"):
+    with pytest.raises(DataError, match="needs a column of images"):
         read_classes(tmp_path)
     write_table(pyarrow.table({"img": ["a"], "label": ["cat"]}), path)
-    with pytest.raises(DataError, match="needs a column of pictures"):
+    with pytest.raises(DataError, match="needs a column of images"):
         read_classes(tmp_path)
     write_parquet_file(path, None, [0], contents=[b"broken"])
     with pytest.raises(DataError, match=r"no image of train that can be read: .*row 0"):
@@ -631,7 +631,7 @@ def test_a_division_is_by_content_and_keeps_copies_together(rows_, fraction, see
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.floats(0, 0.99), st.integers(0, 5))
-def test_distinct_pictures_are_divided_by_the_exact_share(labels, fraction, seed):
+def test_distinct_images_are_divided_by_the_exact_share(labels, fraction, seed):
     data = files([f"{number:064x}" for number in range(len(labels))], labels)
     kept, held = stratified(data, fraction, seed)
     for name, count in data.counts().items():
@@ -663,7 +663,7 @@ def test_class_images_check_themselves():
     assert len(data.subset([])) == 0
 
 
-def test_the_fingerprint_is_of_pictures_labels_and_classes():
+def test_the_fingerprint_is_of_images_labels_and_classes():
     data = files(["0" * 64, "1" * 64, "1" * 64], [0, 1, 1])
     assert data.subset([2, 0, 1]).fingerprint == data.fingerprint
     others = [
@@ -675,7 +675,7 @@ def test_the_fingerprint_is_of_pictures_labels_and_classes():
     assert len({data.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
-def test_repeated_pictures_are_found():
+def test_repeated_images_are_found():
     train = files(["a" * 64, "b" * 64, "a" * 64, "c" * 64], [0, 1, 0, 1])
     test = files(["b" * 64, "c" * 64, "d" * 64], [1, 2, 2])
     found = {repeat.content[0]: repeat for repeat in repeats({"train": train, "test": test})}

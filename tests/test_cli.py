@@ -591,14 +591,14 @@ def test_evaluate_of_two_images_is_valid_json(world, tmp_path):
 
 def test_evaluate_refuses_what_the_model_has_seen(world, tmp_path):
     shutil.copytree(world.normal, tmp_path / "normal")
-    # Under another name and in another format, it is the same picture.
+    # Under another name and in another format, it is the same image.
     Image.open(world.good / "00003.png").save(tmp_path / "normal" / "new.tif")
     arguments = ["--normal", tmp_path / "normal", "--anomalous", world.anomalous, "--json", tmp_path / "json"]
     assert_failed(run("evaluate", world.model, *arguments), "1 of 17", tmp_path / "normal" / "new.tif")
     assert not (tmp_path / "json").exists()
 
 
-def test_evaluate_refuses_a_picture_of_both_kinds(world, tmp_path):
+def test_evaluate_refuses_a_image_of_both_kinds(world, tmp_path):
     shutil.copytree(world.anomalous, tmp_path / "anomalous")
     shutil.copy(world.normal / "00101.png", tmp_path / "anomalous" / "bark" / "a.png")
     outcome = run("evaluate", world.model, "--normal", world.normal, "--anomalous", tmp_path / "anomalous")

@@ -79,7 +79,7 @@ def test_sides(asked, expected):
     assert all({*one.normal, *one.anomalous} == {"cloudy", "sand", "sea"} for one in found)
 
 
-def test_scenes_come_in_one_size_and_every_picture_once(tmp_path):
+def test_scenes_come_in_one_size_and_every_image_once(tmp_path):
     data = write_scenes(tmp_path / "data", {"cloudy": 3, "sand": 3, "sea": 3})
     pixels = scene("cloudy", 0)
     Image.fromarray(pixels).save(data / "cloudy" / "again.bmp")  # the same in another format

@@ -339,7 +339,7 @@ def test_tiles_are_whole_clear_and_not_mixed_up(folder, tmp_path, fits):
         (lambda root: [(root / "images" / f"s0{n}.png").unlink() for n in range(3)], DataError, "holds 4 scenes"),
         (lambda root: (root / "masks").rename(root / "other"), DataError, "no folders images and masks"),
         (lambda root: Image.new("L", (5, 5)).save(root / "masks" / "s01.png"), ImageError, "5"),
-        (lambda root: (root / "images" / "s01.png").write_bytes(b"no picture"), ImageError, "s01.png"),
+        (lambda root: (root / "images" / "s01.png").write_bytes(b"no image"), ImageError, "s01.png"),
         (
             lambda root: [Image.new("L", (SIDE, SIDE)).save(root / "masks" / f"s0{n}.png") for n in range(7)],
             DataError,

@@ -35,7 +35,7 @@ DEPTHS = (0.05, 0.4, 3.0)
 
 @pytest.fixture(scope="module")
 def clear(tmp_path_factory):
-    """40 dark pictures."""
+    """40 dark images."""
     folder = tmp_path_factory.mktemp("clear")
     for seed in range(40):
         Image.fromarray(texture(seed, 32, 32) // 2).save(folder / f"{seed:02d}.png")
@@ -74,7 +74,7 @@ def test_more_of_it_is_seen_better(clear, tmp_path, fits):
     shares, areas = [row["share"] for row in rows], [row["auroc"] for row in rows[1:]]
     assert shares == sorted(shares)
     assert areas == sorted(areas)
-    # Haze is brighter than anything in these pictures.
+    # Haze is brighter than anything in these images.
     assert (shares[-1], areas[-1]) == (1, 1)
     assert rows[0]["auroc"] is None
     assert all(row["rate"] == pytest.approx(smallest_rate(28)) for row in rows)
@@ -86,7 +86,7 @@ def test_more_of_it_is_seen_better(clear, tmp_path, fits):
     assert own.first in DEPTHS
 
 
-def test_pictures_are_paired_and_numbers_are_those_of_scikit_learn(clear, tmp_path, fits):
+def test_images_are_paired_and_numbers_are_those_of_scikit_learn(clear, tmp_path, fits):
     found = run(clear, tmp_path, kinds=["smoke"])
     ((_, files, options),) = fits.calls
     assert options == {"false_alarm_rate": pytest.approx(smallest_rate(28))}
@@ -97,7 +97,7 @@ def test_pictures_are_paired_and_numbers_are_those_of_scikit_learn(clear, tmp_pa
     before = [model.score(pixels) for pixels in tested]
     for depth, point in zip(DEPTHS, found.of("smoke")[0].curve.points, strict=True):
         made = [synthesize(pixels, "smoke", depth) for pixels in tested]
-        after = [model.score(one.picture) for one in made]
+        after = [model.score(one.image) for one in made]
         assert point.detected == sum(result.anomalous for result in after)
         truth = [0] * len(before) + [1] * len(after)
         assert point.auroc == pytest.approx(roc_auc_score(truth, [result.score for result in (*before, *after)]))
@@ -129,7 +129,7 @@ def test_a_rerun_is_taken_from_the_work_folder(clear, tmp_path, fits):
     again = run([look(path) for path in clear], tmp_path)
     assert len(fits.calls) == 1
     assert again.rows() == first.rows()
-    # Another kind takes the same model; other pictures do not.
+    # Another kind takes the same model; other images do not.
     run(clear, tmp_path, kinds=["haze", "dust"])
     assert len(fits.calls) == 1
     run(clear[:-1], tmp_path)
@@ -235,9 +235,9 @@ def test_settings_that_cannot_work(clear, tmp_path, options, words):
         run(clear, tmp_path, **options)
 
 
-def test_pictures_that_are_too_few_or_cannot_be_read(clear, tmp_path):
+def test_images_that_are_too_few_or_cannot_be_read(clear, tmp_path):
     with pytest.raises(DataError, match="too few"):
         run([*clear[:5], *clear[:5]], tmp_path)
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"broken\.png"):
         run([*clear, tmp_path / "broken.png"], tmp_path)

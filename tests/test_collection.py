@@ -93,7 +93,7 @@ def test_packed_images_are_recognised(inside, outside):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Three pictures, copies of two of them, a broken one, one that is no image, and one linked to nowhere."""
+    """Three images, copies of two of them, a broken one, one that is no image, and one linked to nowhere."""
     write_textures(tmp_path, range(3))
     (tmp_path / "sub").mkdir()
     shutil.copy(tmp_path / "00000.png", tmp_path / "sub" / "copy.png")
@@ -118,7 +118,7 @@ def test_collecting_sorts_out(mixed):
         assert np.array_equal(image.read(), read_image(image.path))
 
 
-def test_the_fingerprint_is_of_the_pictures(mixed, tmp_path_factory):
+def test_the_fingerprint_is_of_the_images(mixed, tmp_path_factory):
     found = collect(mixed)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for seed, name in ((2, "a.bmp"), (0, "b.tif"), (1, "c.png")):
@@ -129,7 +129,7 @@ def test_the_fingerprint_is_of_the_pictures(mixed, tmp_path_factory):
     assert collect(elsewhere).fingerprint != found.fingerprint
 
 
-def test_a_picture_that_changes_while_in_use_is_an_error(tmp_path):
+def test_a_image_that_changes_while_in_use_is_an_error(tmp_path):
     [path] = write_textures(tmp_path, range(1))
     [image] = collect(tmp_path).images
     Image.fromarray(texture(5)).save(path)

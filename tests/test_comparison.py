@@ -39,17 +39,17 @@ LIBRARY = ["knn", "patchcore"]
 
 
 def make_set(folder, first, *, train=14, normal=8, anomalous=8):
-    """A data set in MVTec AD's layout; anomalies are squares of another material, more or less clear."""
+    """A dataset in MVTec AD's layout; anomalies are squares of another material, more or less clear."""
     write_textures(folder / "train" / "good", range(first, first + train), width=48, height=48)
     write_textures(folder / "test" / "good", range(first + 500, first + 500 + normal), width=48, height=48)
     random = np.random.default_rng(first)
     for number in range(anomalous):
-        picture, other = (texture(first + 700 + number, 48, 48, material=name) for name in ("cloth", "bark"))
+        image, other = (texture(first + 700 + number, 48, 48, material=name) for name in ("cloth", "bark"))
         side, share = random.integers(8, 24), random.uniform(0.1, 0.9)
         mask = np.zeros((48, 48), np.uint8)
         mask[5 : 5 + side, 12 : 12 + side] = 255
-        picture = np.where(mask[..., None], (1 - share) * picture + share * other, picture).astype(np.uint8)
-        for place, array in (("test", picture), ("ground_truth", mask)):
+        image = np.where(mask[..., None], (1 - share) * image + share * other, image).astype(np.uint8)
+        for place, array in (("test", image), ("ground_truth", mask)):
             (folder / place / "square").mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(folder / place / "square" / f"{number}.png")
     return folder
@@ -413,7 +413,7 @@ def test_cells_run_side_by_side_only_as_far_as_memory_allows(data, tmp_path, mon
     assert [most_at_once(room) for room in (taken // 2, taken, 2 * taken, 9 * taken)] == [1, 1, 2, 3]
 
 
-# Data sets.
+# Datasets.
 
 
 @pytest.fixture(scope="module")
@@ -428,8 +428,8 @@ def classes(tmp_path_factory):
 def test_folders_of_classes_are_divided_by_content(classes, tmp_path):
     [trial] = read_trials([f"stuff={classes}"], "cloth", 0.4, 0)
     assert (trial.name, len(trial.training), trial.normal, trial.anomalous) == ("stuff", 18, 12, 11)
-    learnt = {image.content for image in trial.training}
-    assert not learnt & {one.image.content for one in trial.test}
+    learned = {image.content for image in trial.training}
+    assert not learned & {one.image.content for one in trial.test}
     assert {one.kind for one in trial.test} == {None, "bark", "spots"}
     shutil.copytree(classes, tmp_path / "copy")
     for number, path in enumerate(sorted((tmp_path / "copy" / "cloth").iterdir())):
@@ -437,7 +437,7 @@ def test_folders_of_classes_are_divided_by_content(classes, tmp_path):
     assert read_trials([tmp_path / "copy"], "cloth", 0.4, 0)[0].fingerprint == trial.fingerprint
     assert read_trials([classes], "cloth", 0.4, 1)[0].fingerprint != trial.fingerprint
     found = compared(classes, work=tmp_path / "work", normal="cloth", methods=["knn"])
-    assert found.cells[0].measured.learnt == 15
+    assert found.cells[0].measured.learned == 15
 
 
 def test_data_sets_that_cannot_serve_are_refused(data, classes, tmp_path):
@@ -445,11 +445,11 @@ def test_data_sets_that_cannot_serve_are_refused(data, classes, tmp_path):
         with pytest.raises(OddsightError, match=match):
             compared(*folders, work=tmp_path / "work", **options)
 
-    refused("name a data set")
+    refused("name a dataset")
     refused("is no folder", tmp_path / "nothing")
     refused("say which is normal with --normal .bark, cloth, spots.", classes)
     refused("no class 'silk': it has bark, cloth, spots", classes, normal="silk")
-    refused("two data sets are called 'parts'", data, f"parts={classes}", normal="cloth")
+    refused("two datasets are called 'parts'", data, f"parts={classes}", normal="cloth")
     refused("test share must lie between 0 and 1", data, test_share=1.0)
     shutil.copytree(classes / "cloth", tmp_path / "one" / "cloth")
     refused("nothing anomalous", tmp_path / "one", normal="cloth")
@@ -460,7 +460,7 @@ def test_data_sets_that_cannot_serve_are_refused(data, classes, tmp_path):
     refused("has no train/good", tmp_path / "leak")
     shutil.copytree(data, tmp_path / "twin")
     shutil.copy(data / "test" / "good" / "00500.png", tmp_path / "twin" / "test" / "square" / "twin.png")
-    refused("same picture as .*counts as normal", tmp_path / "twin")
+    refused("same image as .*counts as normal", tmp_path / "twin")
 
 
 def test_settings_that_cannot_work_are_refused_at_once(data, tmp_path):
@@ -488,7 +488,7 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_goes_on(data, tmp_path
     shutil.copytree(data, tmp_path / "data")
     for place in ("train/good", "test/good", "test/square"):
         (tmp_path / "data" / place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (tmp_path / "data" / "ground_truth" / "square" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "data" / "ground_truth" / "square" / "0.png").write_bytes(b"no image")
     found = compared(tmp_path / "data", work=tmp_path / "work", methods=["knn"])
     assert len(found.trials[0].errors) == 4
     assert (len(found.trials[0].test), found.trials[0].masks) == (16, 7)

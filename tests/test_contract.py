@@ -17,6 +17,7 @@ from scipy import stats
 
 import oddsight
 from conftest import SIZE
+from image_files import oriented
 from oddsight import backbones, metrics
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.collection import ImageFile, unpacked
@@ -26,7 +27,6 @@ from oddsight.detectors import METHODS
 from oddsight.errors import DataError, MemoryBudgetError
 from oddsight.model.calibration import p_values
 from oddsight.model.result import Voice
-from picture_files import oriented
 from textures import texture, write_textures
 
 RATE = 0.05
@@ -60,7 +60,7 @@ READINGS = {"auto", "mahalanobis", "patchcore", "autoencoder"}
 """One method for each reading: where features come from is nothing that a method knows of."""
 
 SIZES = [(96, 96), (37, 211), (1, 300), (301, 2), (640, 480), (1, 1)]
-PICTURES = [texture(1000 + n, *size) for n, size in enumerate(SIZES)] + [
+IMAGES = [texture(1000 + n, *size) for n, size in enumerate(SIZES)] + [
     texture(1100, material="bark"),
     texture(1101, blot=True),
     texture(0),  # which is among the training images
@@ -87,8 +87,8 @@ def model(method, normal_folder):
 
 @pytest.fixture(scope="session")
 def alone(model):
-    """Each of PICTURES, scored alone."""
-    return [model.predict(picture) for picture in PICTURES]
+    """Each of IMAGES, scored alone."""
+    return [model.predict(picture) for picture in IMAGES]
 
 
 @pytest.fixture(scope="session")
@@ -127,18 +127,18 @@ def plain_runtime(model):
 )
 @pytest.mark.parametrize("workers", [None, 1, 3])
 def test_an_image_scores_the_same_among_others(model, alone, order, workers):
-    together = list(model.predict_many(PICTURES[::order], workers=workers))
+    together = list(model.predict_many(IMAGES[::order], workers=workers))
     assert len(together) == len(alone)
     for result, expected in zip(together, alone[::order], strict=True):
         assert_same(result, expected)
 
 
 def test_few_images_score_the_same(model, alone):
-    assert_same(next(iter(model.predict_many(PICTURES[:1]))), alone[0])
+    assert_same(next(iter(model.predict_many(IMAGES[:1]))), alone[0])
 
 
 def test_an_image_scores_the_same_from_anywhere(model, alone, tmp_path):
-    for picture, expected in zip(PICTURES, alone, strict=True):
+    for picture, expected in zip(IMAGES, alone, strict=True):
         image = Image.fromarray(picture)
         image.save(tmp_path / "a.png")
         image.save(tmp_path / "a.tif")
@@ -151,7 +151,7 @@ def test_an_image_scores_the_same_after_save_and_load(model, alone, tmp_path):
     loaded = oddsight.load(tmp_path / "model.onnx")
     assert loaded.to_bytes() == model.to_bytes()
     assert loaded.metadata == model.metadata
-    for picture, expected in zip(PICTURES, alone, strict=True):
+    for picture, expected in zip(IMAGES, alone, strict=True):
         assert_same(loaded.predict(picture), expected, 0)
 
 
@@ -191,7 +191,7 @@ def test_plain_onnxruntime_gives_the_documented_outputs(model, alone):
         "evidence": (np.float32, (1, voices)),
         "voice_p_values": (np.float32, (1, voices)),
     }
-    for picture, result in zip(PICTURES, alone, strict=True):
+    for picture, result in zip(IMAGES, alone, strict=True):
         values = dict(zip(outputs(model), run.run(None, {"image": picture[None]}), strict=True))
         assert {name: (array.dtype, array.shape) for name, array in values.items()} == {
             name: documented[name] for name in values
@@ -281,22 +281,22 @@ def test_another_seed_changes_only_what_is_random(model, alone, method, normal_f
     assert other.metadata.training.model_copy(update=same) == model.metadata.training
     assert not np.array_equal(other.calibration_scores, model.calibration_scores)
     if method in RESCALED:
-        pictures = [*PICTURES[:-1], *(texture(seed) for seed in range(2000, 2020))]
-        scores, others = ([result.score for result in each.predict_many(pictures)] for each in (model, other))
+        images = [*IMAGES[:-1], *(texture(seed) for seed in range(2000, 2020))]
+        scores, others = ([result.score for result in each.predict_many(images)] for each in (model, other))
         # What stays is the order of images; unrelated orders of 28 would reach 0.8 once in millions, and 0.6, which is
         # asked of networks that were trained for some steps only, once in thousands.
         assert stats.spearmanr(scores, others).statistic > (0.6 if method in TRAINED else 0.8)
         return
     # Other folds, and for some methods another start: calibration moves a little, scores hardly.
     np.testing.assert_allclose(np.median(other.calibration_scores), np.median(model.calibration_scores), rtol=0.1)
-    for picture, result in zip(PICTURES[:-1], alone, strict=False):
+    for picture, result in zip(IMAGES[:-1], alone, strict=False):
         assert other.predict(picture).score == pytest.approx(result.score, rel=0.05)
 
 
 def test_another_decision_changes_no_score(model, alone):
     assert model.with_decision(false_alarm_rate=RATE).to_bytes() == model.to_bytes()
     always = model.with_decision(threshold=0.99 * min(result.score for result in alone))
-    for picture, result in zip(PICTURES, alone, strict=True):
+    for picture, result in zip(IMAGES, alone, strict=True):
         moved = always.predict(picture)
         assert (moved.score, moved.p_value, moved.false_alarm_rate) == (result.score, result.p_value, None)
         assert moved.anomalous
@@ -368,11 +368,11 @@ def test_a_blot_is_found(model, normal_scores):
 
 
 def test_flagged_images_have_regions_and_normal_ones_none(model):
-    pictures = [*PICTURES, *(texture(seed, 120, 80, blot=True) for seed in range(10))]
+    images = [*IMAGES, *(texture(seed, 120, 80, blot=True) for seed in range(10))]
     # Half of them, whatever the method thinks of blots: that is asked elsewhere.
-    model = model.with_decision(threshold=float(np.median([model.predict(picture).score for picture in pictures])))
+    model = model.with_decision(threshold=float(np.median([model.predict(picture).score for picture in images])))
     flagged = 0
-    for picture in pictures:
+    for picture in images:
         result = model.predict(picture)
         flagged += result.anomalous
         assert bool(result.regions) == (result.anomalous and METHODS[model.metadata.method.name].localises)
@@ -384,10 +384,10 @@ def test_flagged_images_have_regions_and_normal_ones_none(model):
             assert model.decision.threshold < region.peak <= result.score
         if result.regions:
             assert result.regions[0].peak == pytest.approx(result.score, rel=1e-6)
-    assert flagged == len(pictures) // 2
+    assert flagged == len(images) // 2
 
 
-# 5. Any picture.
+# 5. Any image.
 
 ONE = texture(8000, 60, 40)
 GREY = ONE[..., 0]
@@ -428,9 +428,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_picture_scores_as_its_rgb_pixels(model, tmp_path, kind):
+def test_any_image_scores_as_its_rgb_pixels(model, tmp_path, kind):
     picture, suffix, options, pixels = KINDS[kind]
-    path = tmp_path / f"picture{suffix}"
+    path = tmp_path / f"image{suffix}"
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path, **options)
     result = model.predict(path)
     assert np.isfinite(result.score)
@@ -579,7 +579,7 @@ def test_memory_stays_within_the_budget_however_many_images(method, many_folders
     # Networks take long with many pixels; and what a step frees is kept, in pieces that may not fit the next.
     size, whims = (128, 250e6) if method in TRAINED else (256, 20e6)
     peaks, budgets = {}, {}
-    # What 120 more embeddings or small pictures take is less than the allocator's whims: one count says all.
+    # What 120 more embeddings or small images take is less than the allocator's whims: one count says all.
     counts = [160] if METHODS[method].reads in {"embedding", "pixels"} else [40, 160]
     for count in counts:
         folder = many_folders[count]

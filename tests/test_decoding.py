@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from hostile_files import empty_png, jpeg_of_exif_blocks, jpeg_of_scans, noise_jpeg, tiff_of_pages
+from image_files import RGB, save
 from oddsight.data import decoder_process, decoding, images
 from oddsight.data.decoding import bytes_to_decode, memory_for_images, set_image_limits
 from oddsight.data.file_structure import seconds_to_read
-from oddsight.data.images import MAX_SIDE, read_header, read_image, read_image_bytes, read_mask, read_picture
+from oddsight.data.images import MAX_SIDE, decode_image, read_header, read_image, read_image_bytes, read_mask
 from oddsight.errors import ImageError, MemoryBudgetError, OddsightError
 from oddsight.runtime.parallel import ordered_map
-from picture_files import RGB, save
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +157,7 @@ def test_a_long_image_is_refused_and_can_be_cut(tmp_path, width, height):
         read_image(path)
     with pytest.raises(ImageError, match="--tile"):
         read_image_bytes(path.read_bytes(), "long")
-    assert read_picture(path).size == (width, height)
+    assert decode_image(path).size == (width, height)
 
 
 _PEAK = """
@@ -199,12 +199,12 @@ def test_reading_and_resizing_takes_no_more_than_was_reserved(tmp_path):
     [
         (lambda path: jpeg_of_scans(path, 300_000), read_image),
         (lambda path: jpeg_of_scans(path, 300_000), read_mask),
-        (lambda path: jpeg_of_scans(path, 300_000), read_picture),
+        (lambda path: jpeg_of_scans(path, 300_000), decode_image),
         (lambda path: jpeg_of_scans(path, 300_000), lambda path: read_image_bytes(path.read_bytes(), str(path))),
         (lambda path: jpeg_of_exif_blocks(path, 1_500), read_header),
         (lambda path: tiff_of_pages(path, 600_000), read_header),
     ],
-    ids=["scans", "mask", "picture", "bytes", "exif", "pages"],
+    ids=["scans", "mask", "image", "bytes", "exif", "pages"],
 )
 def test_reading_ends_in_time(tmp_path, make, read):
     """Each would take minutes or hours."""
@@ -227,16 +227,16 @@ def test_a_process_reads_as_this_one_does(tmp_path, all_watched):
     turned = save(RGB, tmp_path / "turned.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0")
     paths = [save(RGB, tmp_path / "a.png"), turned, save(RGB[..., 0], tmp_path / "é 猫.tif")]
     set_image_limits(timeout=60)
-    there = [(read_image(p), read_mask(p), read_header(p), np.asarray(read_picture(p))) for p in paths]
+    there = [(read_image(p), read_mask(p), read_header(p), np.asarray(decode_image(p))) for p in paths]
     with pytest.raises(ImageError) as there_missing:
         read_image(tmp_path / "missing")
     set_image_limits(timeout=0)
-    for path, (pixels, mask, header, picture) in zip(paths, there, strict=True):
+    for path, (pixels, mask, header, image) in zip(paths, there, strict=True):
         assert np.array_equal(pixels, read_image(path))
         assert pixels.flags.writeable
         assert np.array_equal(mask, read_mask(path))
         assert header == read_header(path)
-        assert np.array_equal(picture, pixels)
+        assert np.array_equal(image, pixels)
     with pytest.raises(ImageError) as here_missing:
         read_image(tmp_path / "missing")
     assert str(there_missing.value) == str(here_missing.value)

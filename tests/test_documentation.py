@@ -37,7 +37,7 @@ def model(request, tmp_path_factory):
     return path
 
 
-def pictures(tmp_path):
+def images(tmp_path):
     for number, (height, width) in enumerate([(48, 80), (131, 57), (1, 1)]):
         path = tmp_path / f"{number}.png"
         Image.fromarray(texture(100 + number, max(height, 2), max(width, 2))[:height, :width]).save(path)
@@ -47,9 +47,9 @@ def pictures(tmp_path):
 def test_python_without_oddsight(model, tmp_path):
     script = tmp_path / "score.py"
     script.write_text(example("docs/model-format.md", "python"))
-    for picture in pictures(tmp_path):
-        told = json.loads(subprocess.check_output([sys.executable, script, model, picture], timeout=60))
-        result = oddsight.load(model).predict(picture)
+    for image in images(tmp_path):
+        told = json.loads(subprocess.check_output([sys.executable, script, model, image], timeout=60))
+        result = oddsight.load(model).predict(image)
         assert told["score"] == pytest.approx(result.score, rel=1e-5)
         assert told["p_value"] == pytest.approx(result.p_value, rel=1e-6)
         assert told["anomalous"] == result.anomalous
@@ -62,9 +62,9 @@ def test_python_without_oddsight_on_a_file_of_schema_1(tmp_path):
     script = tmp_path / "score.py"
     script.write_text(example("docs/model-format.md", "python"))
     kept = Path(__file__).parent / "data" / "model-schema-1.onnx"
-    picture = next(pictures(tmp_path))
-    told = json.loads(subprocess.check_output([sys.executable, script, kept, picture], timeout=60))
-    result = oddsight.load(kept).predict(picture)
+    image = next(images(tmp_path))
+    told = json.loads(subprocess.check_output([sys.executable, script, kept, image], timeout=60))
+    result = oddsight.load(kept).predict(image)
     assert told == {"score": pytest.approx(result.score), "p_value": pytest.approx(result.p_value), "anomalous": False}
     assert not result.anomalous
 
@@ -77,12 +77,10 @@ def test_python_without_oddsight_on_a_model_that_knows_classes(by_class, tmp_pat
     script.write_text(example("docs/model-format.md", "python"))
     # The second is above the threshold for all, and not above that of its class.
     for number, colour in enumerate([(255, 0, 240), (100, 90, 245)]):
-        picture = tmp_path / f"{number}.png"
-        Image.new("RGB", (4, 4), colour).save(picture)
-        told = json.loads(
-            subprocess.check_output([sys.executable, script, tmp_path / "model.onnx", picture], timeout=60)
-        )
-        result = model.predict(picture)
+        image = tmp_path / f"{number}.png"
+        Image.new("RGB", (4, 4), colour).save(image)
+        told = json.loads(subprocess.check_output([sys.executable, script, tmp_path / "model.onnx", image], timeout=60))
+        result = model.predict(image)
         assert told["score"] == pytest.approx(result.score, rel=1e-5)
         assert told["p_value"] == pytest.approx(result.p_value, rel=1e-6)
         assert (told["class"], told["anomalous"], told["nearest"]) == (result.label, result.anomalous, result.nearest)
@@ -96,13 +94,13 @@ def test_javascript(model, tmp_path):
     script = NODE / "node_modules" / "example.mjs"
     script.write_text(example("docs/model-format.md", "javascript"))
     # Not all: starting WebAssembly takes seconds.
-    for picture in list(pictures(tmp_path))[1:]:
-        pixels = np.asarray(Image.open(picture).convert("RGB"))
+    for image in list(images(tmp_path))[1:]:
+        pixels = np.asarray(Image.open(image).convert("RGB"))
         raw = tmp_path / "pixels.rgb"
         raw.write_bytes(pixels.tobytes())
         command = ["node", script, model, raw, str(pixels.shape[0]), str(pixels.shape[1])]
         told = json.loads(subprocess.check_output(command, timeout=60))
-        result = oddsight.load(model).predict(picture)
+        result = oddsight.load(model).predict(image)
         assert told["score"] == pytest.approx(result.score, rel=1e-5)
         assert told["p_value"] == pytest.approx(result.p_value, rel=1e-6)
 

@@ -22,7 +22,7 @@ from tiny_model import tiny_model
 
 
 def flat(level, seed, width=24, height=16):
-    """A picture of about one brightness, different for each seed."""
+    """An image of about one brightness, different for each seed."""
     noise = np.random.default_rng([level, seed]).integers(-3, 4, (height, width, 3))
     return np.clip(level + noise, 0, 255).astype(np.uint8)
 
@@ -186,9 +186,9 @@ def test_a_leak_on_either_side_is_refused(two_folders, kind):
         evaluate(model, **two_folders)
 
 
-def test_a_picture_that_is_normal_and_anomalous_is_refused(mvtec):
+def test_a_image_that_is_normal_and_anomalous_is_refused(mvtec):
     Image.open(mvtec / "test" / "good" / "3.png").save(mvtec / "test" / "bright" / "x.tif")
-    with pytest.raises(DataError, match=r"x.tif is the same picture as .*3.png, which counts as normal"):
+    with pytest.raises(DataError, match=r"x.tif is the same image as .*3.png, which counts as normal"):
         evaluate(tiny_model(), mvtec)
 
 

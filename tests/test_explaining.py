@@ -1,4 +1,4 @@
-"""What explains a result: small copies of normal images beside a model, what spoke, and pictures of both."""
+"""What explains a result: small copies of normal images beside a model, what spoke, and images of both."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_an_index_that_unfolds_without_end_is_refused(tmp_path):
         NormalImages(tmp_path / "a.zip")
 
 
-def test_pictures_that_are_not_small_copies_are_one_error_each(tmp_path):
+def test_images_that_are_not_small_copies_are_one_error_each(tmp_path):
     png = io.BytesIO()
     Image.new("RGB", (8, 8)).save(png, "PNG")
     bad = [jpeg(SIDE + 1, 3), png.getvalue(), jpeg()[:-300], b"", jpeg() + b"\0" * 2**18]
@@ -356,7 +356,7 @@ def test_models_of_schema_1_have_nothing_to_explain_and_work(world, tmp_path):
     assert 'id="voices"' not in (tmp_path / "page.html").read_text("utf-8")
 
 
-# Pictures
+# Images
 
 
 def result(**changes):

@@ -195,17 +195,15 @@ def test_labelled_evaluation_counts_it_and_goes_on():
     model = where_bright("score", np.float32(NAN), tiny_class_proto())
     # Red, green and blue in turn; the fourth is bright.
     colours = np.array([(90, 0, 0), (0, 90, 0), (0, 0, 90), (250, 0, 0)], np.uint8)
-    pictures = stored(np.tile(colours[:, None, None], (1, 3, 3, 1)), "abcd")
-    data = ClassImages(tuple(pictures), np.array([0, 1, 0, 0]), ("red", "green", "blue"))
+    images = stored(np.tile(colours[:, None, None], (1, 3, 3, 1)), "abcd")
+    data = ClassImages(tuple(images), np.array([0, 1, 0, 0]), ("red", "green", "blue"))
     found = evaluate_classes(model, data)
     assert [error.path for error in found.errors] == ["d"]
     assert found.labels.tolist() == [0, 1, 0]
     assert found.predicted.tolist() == [0, 1, 2]
     assert found.to_json()["images"] == 3
     with pytest.raises(DataError, match="none of the images of odd could be scored; the first is d: the model gave"):
-        evaluate_classes(
-            model, ClassImages(tuple(pictures[:3]), np.array([0, 1, 2]), data.classes), {"odd": pictures[3:]}
-        )
+        evaluate_classes(model, ClassImages(tuple(images[:3]), np.array([0, 1, 2]), data.classes), {"odd": images[3:]})
 
 
 def test_fit_names_the_calibration_image_without_a_score(normal_folder, monkeypatch):

@@ -1,4 +1,4 @@
-"""Reading pictures: every rule of oddsight.data.images, and one clear error for everything else."""
+"""Reading images: every rule of oddsight.data.images, and one clear error for everything else."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from image_files import RANDOM, RGB, one_row, oriented, palette_image, png, save
 from oddsight.data.images import as_image, read_header, read_image, read_mask
 from oddsight.errors import ImageError
-from picture_files import RANDOM, RGB, one_row, oriented, palette_image, png, save
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
 
@@ -65,7 +65,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("suffix", "made", "expected"), [kind[1:] for kind in KINDS], ids=[kind[0] for kind in KINDS])
-def test_every_kind_of_picture_becomes_rgb(tmp_path, suffix, made, expected):
+def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, made, expected):
     image, options = made if isinstance(made, tuple) else (made, {})
     path = save(image, tmp_path / f"image{suffix}", **options)
     pixels = read_image(path)
@@ -221,7 +221,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpa
     ],
     ids=range(11),
 )
-def test_files_that_are_no_pictures(tmp_path, content, reason):
+def test_files_that_are_no_images(tmp_path, content, reason):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     assert failure(path).startswith(reason)
@@ -242,7 +242,7 @@ def test_pixels_without_a_fixed_range_are_refused(tmp_path, compression):
         assert "32-bit pixels have no fixed range" in failure(wide)
 
 
-def test_places_that_hold_no_picture(tmp_path):
+def test_places_that_hold_no_image(tmp_path):
     assert failure(tmp_path / "missing.png") == "no such file"
     assert failure(tmp_path) == "is a folder, not an image"
     assert failure(save(RGB, tmp_path / "a.png") / "below.png") == "cannot be read: Not a directory"

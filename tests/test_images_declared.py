@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddsight.data.images import as_image, read_header, read_image, read_mask, read_picture
+from image_files import RANDOM, RGB, oriented, png
+from oddsight.data.images import as_image, decode_image, read_header, read_image, read_mask
 from oddsight.errors import ImageError
-from oddsight.scenes.pictures import Picture
-from picture_files import RANDOM, RGB, oriented, png
+from oddsight.scenes.scene_image import SceneImage
 
 WHITE = [255, 255, 255]
 
@@ -54,8 +54,8 @@ def test_transparent_colours_of_png_at_every_depth(tmp_path, content, expected):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     assert read_image(path)[0].tolist() == expected
-    assert Picture(path).rows(0, 1)[0][0].tolist() == expected
-    assert as_image(read_picture(path))[0].tolist() == expected
+    assert SceneImage(path).rows(0, 1)[0][0].tolist() == expected
+    assert as_image(decode_image(path))[0].tolist() == expected
     with Image.open(path) as image:
         assert as_image(image)[0].tolist() == expected
 
@@ -109,7 +109,7 @@ def test_jpeg_xl(tmp_path):
         path.write_bytes(pylibjxl.encode(np.ascontiguousarray(pixels), **whole))
         expected = as_image(np.ascontiguousarray(pixels))
         assert np.array_equal(read_image(path), expected)
-        assert np.array_equal(Picture(path).rows(0, len(RGB))[0], expected)
+        assert np.array_equal(SceneImage(path).rows(0, len(RGB))[0], expected)
     assert np.array_equal(read_mask(tmp_path / "grey.jxl"), RGB[..., 0] != 0)
     plain = jpeg()
     turned = pylibjxl.jpeg_to_jxl(jpeg(exif=oriented(6)))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from image_files import RANDOM, RGB, one_row, palette_image, png, save
 from oddsight.data.images import IMAGE_SUFFIXES, as_image, content_hash, read_header, read_image, read_mask
 from oddsight.errors import ImageError
-from picture_files import RANDOM, RGB, one_row, palette_image, png, save
 
 # ---- Arrays ----
 
@@ -44,7 +44,7 @@ def test_arrays_need_not_be_contiguous():
 
 
 @pytest.mark.parametrize(
-    ("picture", "reason"),
+    ("image", "reason"),
     [
         (np.zeros((2, 2, 3)), "float64 pixels; pass uint8 values 0..255"),
         (np.zeros((2, 2, 3), np.float32), "float32 pixels; pass uint8"),
@@ -60,9 +60,9 @@ def test_arrays_need_not_be_contiguous():
         (Image.new("I", (1, 1), 70000), "32-bit"),
     ],
 )
-def test_what_is_no_image(picture, reason):
+def test_what_is_no_image(image, reason):
     with pytest.raises(ImageError, match=reason):
-        as_image(picture)
+        as_image(image)
 
 
 def test_damage_that_shows_only_when_a_pillow_image_is_decoded(tmp_path):
@@ -171,12 +171,12 @@ def test_headers_are_read_without_decoding(tmp_path, monkeypatch, suffix):
     assert (header.width, header.height, header.frames) == (7, 5, 1)
 
 
-def test_header_of_a_picture_too_large_to_read(tmp_path):
+def test_header_of_a_image_too_large_to_read(tmp_path):
     (tmp_path / "a.png").write_bytes(png(200_000, 100_000, 8, 2, []))
     assert read_header(tmp_path / "a.png").width == 200_000
 
 
-def test_header_of_what_is_no_picture(tmp_path):
+def test_header_of_what_is_no_image(tmp_path):
     with pytest.raises(ImageError, match="is a folder"):
         read_header(tmp_path)
 

@@ -1,4 +1,4 @@
-"""No file can hurt: damaged, hostile and random bytes give a picture or an ImageError, and nothing else."""
+"""No file can hurt: damaged, hostile and random bytes give an image or an ImageError, and nothing else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def path() -> Iterator[Path]:
 
 
 def read_all_ways(path: Path, content: bytes) -> str | None:
-    """Read as picture, header and mask; return why it is no picture."""
+    """Read as image, header and mask; return why it is no image."""
     path.write_bytes(content)
     with suppress(ImageError):
         read_header(path)

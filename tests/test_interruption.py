@@ -14,6 +14,7 @@ import pytest
 
 import oddsight
 from cli_files import environment, json_lines, run
+from image_files import save
 from oddsight.data.decoding import IMAGE_TIMEOUT, set_image_limits
 from oddsight.errors import ImageError
 from oddsight.graphs.building import chain, renamed
@@ -21,7 +22,6 @@ from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata
 from oddsight.runtime.parallel import busy, ordered_map, stoppable
-from picture_files import save
 from tiny_model import CALIBRATION, GRID, _described, _mean, _neighbours, decide
 
 _LOOP = """
@@ -59,8 +59,8 @@ def endless(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(5):
         save(np.full((20, 30, 3), 20 * number, np.uint8), folder / f"{number}.png")
@@ -97,8 +97,8 @@ cli.main()
 
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_command_ends_while_a_graph_runs(endless, pictures, tmp_path, sign, code, many):
-    path = pictures if many else pictures / "1.png"
+def test_a_command_ends_while_a_graph_runs(endless, images, tmp_path, sign, code, many):
+    path = images if many else images / "1.png"
     lines = tmp_path / "out" / "lines"
     lines.parent.mkdir()
     process = start_python(_COMMAND, "predict", endless, path, "--json", lines, "--image-timeout", "0")
@@ -111,7 +111,7 @@ def test_a_command_ends_while_a_graph_runs(endless, pictures, tmp_path, sign, co
 
 
 @pytest.mark.parametrize("call", ["predict(sys.argv[2])", "predict_many(list(sys.argv[2:]) * 100).__next__()"])
-def test_ctrl_c_reaches_python_while_a_graph_runs(endless, pictures, call):
+def test_ctrl_c_reaches_python_while_a_graph_runs(endless, images, call):
     script = f"""
 import os, sys, threading
 import oddsight
@@ -124,22 +124,22 @@ try:
 except KeyboardInterrupt:
     sys.exit(42)
 """
-    process = start_python(script, endless, pictures / "1.png")
+    process = start_python(script, endless, images / "1.png")
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (42, b"")
 
 
-def test_scoring_that_takes_too_long_is_the_images_error(endless, pictures):
+def test_scoring_that_takes_too_long_is_the_images_error(endless, images):
     set_image_limits(timeout=0.5)
     model = oddsight.load(endless)
     with pytest.raises(ImageError, match=r"more than 0\.5 seconds"):
-        model.predict(pictures / "1.png")
-    outcomes = list(model.predict_many(pictures.iterdir()))
+        model.predict(images / "1.png")
+    outcomes = list(model.predict_many(images.iterdir()))
     assert [type(outcome) for outcome in outcomes] == [ImageError] * 5
 
 
-def test_the_command_goes_on_after_each_image(endless, pictures, tmp_path):
-    outcome = run("predict", endless, pictures, "--json", tmp_path / "lines", "--image-timeout", "0.5")
+def test_the_command_goes_on_after_each_image(endless, images, tmp_path):
+    outcome = run("predict", endless, images, "--json", tmp_path / "lines", "--image-timeout", "0.5")
     assert outcome.code == 1
     assert ["--image-timeout" in line["error"] for line in json_lines(tmp_path / "lines")] == [True] * 5
 

@@ -21,7 +21,7 @@ from scipy.special import softmax
 from scipy.stats import binom
 
 import oddsight
-from labelled_files import CLASSES, SIDE, picture, write_classes
+from labelled_files import CLASSES, SIDE, draw_image, write_classes
 from oddsight.backbones.cache import default_cache
 from oddsight.data.class_images import ClassImages
 from oddsight.data.classes import read_classes
@@ -88,8 +88,8 @@ def model(request, models):
 @pytest.fixture(scope="session")
 def pictures():
     """Of the three classes, of none of them, and of any size."""
-    kinds = [picture(kind, seed) for kind in (*CLASSES, "moss") for seed in range(5000, 5006)]
-    return [*kinds, picture("bark", 1, 150)[:40], np.zeros((1, 1, 3), np.uint8), np.full((90, 30, 3), 255, np.uint8)]
+    kinds = [draw_image(kind, seed) for kind in (*CLASSES, "moss") for seed in range(5000, 5006)]
+    return [*kinds, draw_image("bark", 1, 150)[:40], np.zeros((1, 1, 3), np.uint8), np.full((90, 30, 3), 255, np.uint8)]
 
 
 def constants(model) -> dict[str, np.ndarray]:
@@ -141,7 +141,7 @@ def test_a_file_says_what_it_is(model, fitted):
     assert said.training.fingerprint == fitted.data.fingerprint
 
 
-def test_the_nearest_image_of_one_that_was_learnt_from_is_itself(model, fitted):
+def test_the_nearest_image_of_one_that_was_learned_from_is_itself(model, fitted):
     for image in fitted.parts.training.images[::7]:
         assert model.predict(image.read()).nearest == image.content[:16]
 
@@ -154,7 +154,7 @@ def test_models_without_classes_stay_in_schema_2(fitted):
     assert '"schema_version":2' in text
     assert '"classes"' not in text
     assert (model.classes, model.by_class, model.fewest) == ((), False, len(model.calibration_scores))
-    result = model.predict(picture("cloth", 1))
+    result = model.predict(draw_image("cloth", 1))
     assert (result.label, result.verdict) == (None, "anomalous" if result.anomalous else "normal")
     assert "class" not in result.to_json()
 
@@ -234,9 +234,9 @@ def test_a_score_with_settings_is_not_changed(fitted):
 def test_a_model_tells_classes_and_the_unknown_apart(models):
     for model in models.values():
         for kind in CLASSES:
-            labels = [model.predict(picture(kind, seed)).label for seed in range(6000, 6010)]
+            labels = [model.predict(draw_image(kind, seed)).label for seed in range(6000, 6010)]
             assert labels == [kind] * 10
-        verdicts = [model.predict(picture("moss", seed)).verdict for seed in range(6000, 6010)]
+        verdicts = [model.predict(draw_image("moss", seed)).verdict for seed in range(6000, 6010)]
         assert verdicts.count(NONE_OF_THESE) >= 9
 
 
@@ -346,7 +346,7 @@ NINE = [0, 1, 2] * 3
 @pytest.mark.parametrize(
     ("labels", "contents", "names", "message"),
     [
-        ([*NINE, 1], [*range(9), 0], CLASSES, "0.png and 0.png are the same picture in different classes"),
+        ([*NINE, 1], [*range(9), 0], CLASSES, "0.png and 0.png are the same image in different classes"),
         ([0, 1, 2] * 2 + [0, 1], None, CLASSES, "rust has fewer than 3 distinct images"),
         ([*NINE[:-1], 1, 2], [*range(8), 9, 2], CLASSES, "rust has fewer than 3 distinct images"),
         ([0] * 9, None, CLASSES[:1], "there is only one class"),
@@ -359,7 +359,7 @@ NINE = [0, 1, 2] * 3
         ([0, 1] * 3 + [2], None, ("a", "b", "c\nd"), "class c\N{REPLACEMENT CHARACTER}d has fewer"),
     ],
 )
-def test_images_that_cannot_be_learnt_from_are_refused(labels, contents, names, message):
+def test_images_that_cannot_be_learned_from_are_refused(labels, contents, names, message):
     with pytest.raises(DataError, match=message) as error:
         divided(images_of(labels, contents, names), 0.1, 0)
     assert str(error.value).isprintable()
@@ -370,7 +370,7 @@ def test_names_of_classes_are_kept_as_they_are(fitted, name):
     names = (name, *CLASSES[1:])
     model = fitted.model("msp", known=replace(fitted.known, classes=names))
     assert Model.from_bytes(model.to_bytes()).classes == names
-    result = model.predict(picture("bark", 5000))
+    result = model.predict(draw_image("bark", 5000))
     assert result.label == name
     assert result.to_json()["class"] == name
 
@@ -555,9 +555,9 @@ def test_a_method_for_one_class_says_how_many_images_it_takes(fitted, score):
 
 def test_evaluating_takes_images(fitted, models):
     labels = np.array([0, 1, 2])
-    test = [stored(picture(kind, 7000)[None], ["one"])[0] for kind in CLASSES]
+    test = [stored(draw_image(kind, 7000)[None], ["one"])[0] for kind in CLASSES]
     data = ClassImages(tuple(test), labels, CLASSES)
-    others = [stored(picture(kind, 8000)[None], ["one"])[0] for kind in CLASSES]
+    others = [stored(draw_image(kind, 8000)[None], ["one"])[0] for kind in CLASSES]
     found = evaluate_classes(models[True], data, {"": others[:1], "labelled images": others[1:]})
     assert (found.predicted.tolist(), found.labels.tolist()) == ([0, 1, 2], [0, 1, 2])
     assert [len(results) for results in found.unknown.values()] == [1, 2]

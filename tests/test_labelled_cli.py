@@ -14,7 +14,7 @@ from PIL import Image
 
 import oddsight
 from cli_files import Outcome, assert_failed, error_lines, run, strict_json
-from labelled_files import CLASSES, SIDE, picture, write_classes, write_pictures
+from labelled_files import CLASSES, SIDE, draw_image, write_classes, write_images
 from oddsight.detectors import ood
 from oddsight.metrics.image import auroc
 from oddsight.model.result import NONE_OF_THESE
@@ -24,7 +24,7 @@ OPTIONS = ("--size", SIDE, "--calibration-fraction", 0.25, "--false-alarm-rate",
 
 @dataclass(frozen=True)
 class World:
-    """Folders of pictures and models fitted on them, made once."""
+    """Folders of images and models fitted on them, made once."""
 
     root: Path
 
@@ -57,7 +57,7 @@ def world(tmp_path_factory):
     world = World(tmp_path_factory.mktemp("world"))
     write_classes(world.train, range(40))
     write_classes(world.test, range(5000, 5006))
-    write_pictures(world.moss, "moss", range(5000, 5006))
+    write_images(world.moss, "moss", range(5000, 5006))
     for path, options in ((world.model, ()), (world.by_class, ("--per-class",))):
         outcome = run("fit", "--labelled", world.train, "-o", path, *OPTIONS, *options, "--quiet")
         assert outcome == Outcome(0, "", ""), outcome
@@ -129,10 +129,10 @@ def test_an_image_that_cannot_be_read_is_said_and_the_file_is_written(world, tmp
     assert model.metadata.graph_sha256 == oddsight.load(world.model).metadata.graph_sha256
 
 
-def test_pictures_of_every_kind_and_size_can_be_learnt_from(tmp_path):
+def test_images_of_every_kind_and_size_can_be_learned_from(tmp_path):
     for number, kind in enumerate(CLASSES[:2]):
-        folder = write_pictures(tmp_path / "in" / kind, kind, range(6))
-        plain = [picture(kind, seed) for seed in range(10, 15)]
+        folder = write_images(tmp_path / "in" / kind, kind, range(6))
+        plain = [draw_image(kind, seed) for seed in range(10, 15)]
         Image.fromarray(plain[0][..., 0]).save(folder / "grey.png")
         Image.fromarray(plain[1][..., 0].astype(np.uint16) * 250).save(folder / "deep.png")
         Image.fromarray(np.dstack([plain[2], plain[3][..., 0]])).save(folder / "alpha.png")
@@ -146,7 +146,7 @@ def test_pictures_of_every_kind_and_size_can_be_learnt_from(tmp_path):
 def test_classes_with_odd_names(tmp_path):
     names = ["a\nb", "日本語", "[red]x", "x" * 200]
     for number, name in enumerate(names):
-        write_pictures(tmp_path / "in" / name, CLASSES[number % 3], range(100 * number, 100 * number + 3))
+        write_images(tmp_path / "in" / name, CLASSES[number % 3], range(100 * number, 100 * number + 3))
     outcome = run("fit", "--labelled", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE)
     assert outcome.code == 0
     assert "[red]x, a\N{REPLACEMENT CHARACTER}b, " in outcome.err
@@ -159,8 +159,8 @@ def test_classes_with_odd_names(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="names of files are text here")
 def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
-    write_pictures(tmp_path / "in" / os.fsdecode(b"caf\xe9"), "bark", range(3))
-    write_pictures(tmp_path / "in" / "cloth", "cloth", range(3))
+    write_images(tmp_path / "in" / os.fsdecode(b"caf\xe9"), "bark", range(3))
+    write_images(tmp_path / "in" / "cloth", "cloth", range(3))
     outcome = run("fit", "--labelled", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE)
     assert_failed(outcome, "name of a class", "no text: rename it")
 
@@ -230,17 +230,17 @@ def test_what_is_no_folder_of_classes_is_refused(world, tmp_path):
         (world.moss / "5000.png", "no labelled images in a form that is known"),
     ):
         assert_failed(run("fit", "--labelled", path, "-o", tmp_path / "new"), words)
-    write_pictures(tmp_path / "few" / "bark", "bark", range(2))
-    write_pictures(tmp_path / "few" / "cloth", "cloth", range(3))
+    write_images(tmp_path / "few" / "bark", "bark", range(2))
+    write_images(tmp_path / "few" / "cloth", "cloth", range(3))
     assert_failed(run("fit", "--labelled", tmp_path / "few", "-o", tmp_path / "new"), "bark has fewer than 3")
-    write_pictures(tmp_path / "few" / "bark", "cloth", range(1, 2))
-    assert_failed(run("fit", "--labelled", tmp_path / "few", "-o", tmp_path / "new"), "the same picture in different")
+    write_images(tmp_path / "few" / "bark", "cloth", range(1, 2))
+    assert_failed(run("fit", "--labelled", tmp_path / "few", "-o", tmp_path / "new"), "the same image in different")
 
 
 # predict
 
 
-def test_what_is_none_of_the_classes_is_explained_by_the_most_similar_picture(world, tmp_path):
+def test_what_is_none_of_the_classes_is_explained_by_the_most_similar_image(world, tmp_path):
     rows = predicted(world.model, world.moss, "--explain", tmp_path)
     rejected = {Path(row["path"]).stem for row in rows if row["verdict"] == "none of these"}
     assert rejected
@@ -393,7 +393,7 @@ def test_evaluate_refuses_images_that_the_model_was_fitted_on(world, tmp_path):
     )
     leaked = ("--labelled", world.test, "--unknown", f"odd={world.train / 'rust'}")
     assert_failed(run("evaluate", world.model, *leaked), "40 of 40 images of odd were used to fit this model")
-    # Calibration images, too: whatever part a picture was in, and whatever it is called.
+    # Calibration images, too: whatever part an image was in, and whatever it is called.
     shutil.copytree(world.test, tmp_path / "test")
     for number, path in enumerate(sorted((world.train / "bark").iterdir())[:40:4]):
         shutil.copy(path, tmp_path / "test" / "bark" / f"new {number}.png")

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 # What is not written, what is written instead, and how often it is still there: a number that only goes down.
 WORDS = {
-    r"pictures?": ("image", 978),
-    r"learnt": ("learned", 119),
+    r"pictures?": ("image", 0),
+    r"learnt": ("learned", 0),
     r"taken for|(?:take|takes|took) (?:it|them) for": ("predicted as", 40),
     r"(?:told|tells?|telling) (?:\w+ )?apart": ("distinguish", 19),
     r"(?:people are|who is) told": ("say who reads it", 7),
-    r"data sets?": ("dataset", 81),
+    r"data sets?": ("dataset", 0),
 }
 
 

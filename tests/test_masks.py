@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from image_files import save
 from oddsight.data.images import read_mask, read_mask_pixels
 from oddsight.data.masks import inspect_mask, match_masks, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError
-from picture_files import save
 
 SIDE = 48
 DISC = np.hypot(*(np.mgrid[:SIDE, :SIDE] - np.array([18, 27])[:, None, None])) < 9
@@ -128,7 +128,7 @@ def test_names_match_however_they_are_written(names, data):
 
 
 def shrunk(mask):
-    """A mask with the soft edge of a picture four times as large that was made smaller."""
+    """A mask with the soft edge of an image four times as large that was made smaller."""
     large = Image.fromarray(np.kron(mask, np.ones((4, 4), bool)).astype(np.uint8) * 255)
     return large.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 

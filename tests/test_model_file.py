@@ -28,7 +28,7 @@ from tiny_model import CALIBRATION, GRID, NORMALS, TAKEN, tiny_class_model, tiny
 
 DATA = Path(__file__).parent / "data"
 OLD, KEPT, KEPT_CLASSES = (DATA / f"model-schema-{number}.onnx" for number in (1, 2, 3))
-PICTURE = texture(1, 31, 17)
+IMAGE = texture(1, 31, 17)
 
 
 def make_kept_files():
@@ -50,14 +50,14 @@ RECORDED = [
     (np.full((1, 1, 3), 255, np.uint8), 255.0, 0.05, True, None),
     (np.arange(3, 8 * 8 * 3 + 3, dtype=np.uint8).reshape(8, 8, 3), 193.0, 0.05, True, 2),
 ]
-"""Pictures, what they scored when the files were written, and which normal image schema 2 calls nearest, if one is."""
+"""Images, what they scored when the files were written, and which normal image schema 2 calls nearest, if one is."""
 
 
 @pytest.mark.parametrize("path", [OLD, KEPT], ids=["schema 1", "schema 2"])
-@pytest.mark.parametrize(("picture", "score", "p_value", "anomalous", "nearest"), RECORDED)
-def test_kept_files_give_the_recorded_scores(path, picture, score, p_value, anomalous, nearest):
+@pytest.mark.parametrize(("image", "score", "p_value", "anomalous", "nearest"), RECORDED)
+def test_kept_files_give_the_recorded_scores(path, image, score, p_value, anomalous, nearest):
     model = oddsight.load(path)
-    result = model.predict(picture)
+    result = model.predict(image)
     assert result.score == pytest.approx(score, rel=1e-5)
     assert result.p_value == pytest.approx(p_value, rel=1e-6)
     assert result.anomalous == anomalous
@@ -564,7 +564,7 @@ def test_a_graph_that_onnxruntime_refuses_is_an_error_when_it_is_run(tmp_path):
     hostile(unknown_operator)(proto)
     model = Model.from_bytes(proto.SerializeToString())
     with pytest.raises(ModelError, match="ONNX Runtime refuses the graph"):
-        model.predict(PICTURE)
+        model.predict(IMAGE)
 
 
 def test_a_nearest_image_that_is_not_there_is_an_error():
@@ -595,7 +595,7 @@ def test_a_threshold_set_by_hand_needs_no_calibration_behind_it():
 
 
 def behaviour(model):
-    result = model.predict(PICTURE)
+    result = model.predict(IMAGE)
     # Names are what the metadata say, which nothing else in the file could tell from other names.
     label = result.label and (model.classes.index(result.label), result.label_probability)
     scored = result.score, result.p_value, result.threshold, label

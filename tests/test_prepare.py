@@ -1,4 +1,4 @@
-"""What prepare writes: the same pictures and labels in every file, honest statistics, nothing overwritten."""
+"""What prepare writes: the same images and labels in every file, honest statistics, nothing overwritten."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_other_sides_than_squares_are_kept(tmp_path):
 
 @pytest.fixture
 def leaky(tmp_path):
-    """A picture in both splits, one of these in two classes, one twice in a split, and a file that is none."""
+    """An image in both splits, one of these in two classes, one twice in a split, and a file that is none."""
     data = tmp_path / "leaky"
     write_class_folders(data / "train", IMAGES[:6], LABELS[:6])
     write_class_folders(data / "test", IMAGES[6:12], LABELS[6:12])
@@ -234,11 +234,11 @@ def test_leaks_and_errors_are_reported(tmp_path, leaky):
     assert "broken.png: not an image" in error
     warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 3
-    assert "2 pictures are in more than one split" in warnings[0]
+    assert "2 images are in more than one split" in warnings[0]
     assert "same.bmp" in warnings[0]
-    assert "1 picture is in more than one class" in warnings[1]
+    assert "1 image is in more than one class" in warnings[1]
     assert "other class.png (truck)" in warnings[1]
-    assert "1 picture is more than once in a split" in warnings[2]
+    assert "1 image is more than once in a split" in warnings[2]
     said = json.loads((tmp_path / "out" / STATISTICS).read_text())
     found = {
         kind: [sorted((place["split"], place["name"], place["class"]) for place in places) for places in repeated]
@@ -370,7 +370,7 @@ def test_downloading_first(tmp_path, monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path):
-    """Pictures on disk are copied some at a time."""
+    """Images on disk are copied some at a time."""
     source = tmp_path / "source"
     prepare(write_class_folders(tmp_path / "data", pictures(4), [0, 1, 0, 1]), source)
     count, side = 300, 232

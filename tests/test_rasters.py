@@ -19,7 +19,7 @@ from oddsight.data.tiff import Raster
 from oddsight.errors import ImageError
 from oddsight.scenes import predict_scene, write_tiles
 from oddsight.scenes.georeference import georeference
-from oddsight.scenes.pictures import Picture
+from oddsight.scenes.scene_image import SceneImage
 from tiny_model import tiny_model
 
 KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
@@ -108,7 +108,7 @@ def test_defaults_are_what_is_read_for_fitting(tmp_path, mode):
     )
     image.save(tmp_path / "a.tif")
     whole = read_image(tmp_path / "a.tif")
-    np.testing.assert_array_equal(Picture(tmp_path / "a.tif").rows(0, 90)[0], whole)
+    np.testing.assert_array_equal(SceneImage(tmp_path / "a.tif").rows(0, 90)[0], whole)
     model = tiny_model()
     assert predict_scene(model, tmp_path / "a.tif").to_json() | {"tiles": 0} == model.predict(
         tmp_path / "a.tif"
@@ -117,13 +117,13 @@ def test_defaults_are_what_is_read_for_fitting(tmp_path, mode):
 
 def test_colour_of_16_bits_is_what_is_read_for_fitting(tmp_path):
     geotiff(tmp_path / "a.tif", bands("uint16", 3, 65536), photometric="rgb")
-    np.testing.assert_array_equal(Picture(tmp_path / "a.tif").rows(0, 90)[0], read_image(tmp_path / "a.tif"))
+    np.testing.assert_array_equal(SceneImage(tmp_path / "a.tif").rows(0, 90)[0], read_image(tmp_path / "a.tif"))
 
 
-def test_more_bands_than_a_picture_has(tmp_path):
+def test_more_bands_than_a_image_has(tmp_path):
     values = bands("uint8", 7)
     path = geotiff(tmp_path / "a.tif", values, planarconfig="contig")
-    np.testing.assert_array_equal(Picture(path).rows(0, 90)[0], values[..., :3])
+    np.testing.assert_array_equal(SceneImage(path).rows(0, 90)[0], values[..., :3])
 
 
 @pytest.mark.parametrize(
@@ -162,15 +162,15 @@ def test_damaged_files_are_one_error_each(tmp_path):
         path = tmp_path / "b.tif"
         path.write_bytes(content)
         try:
-            picture = Picture(path, Reading((1, 2, 3), (0, 4000)))
-            if picture.width * picture.height < 10**6:
-                picture.rows(0, picture.height)
+            image = SceneImage(path, Reading((1, 2, 3), (0, 4000)))
+            if image.width * image.height < 10**6:
+                image.rows(0, image.height)
         except ImageError as error:
             failures += 1
             assert "\n" not in str(error)
     assert failures > 100
     with pytest.raises(ImageError, match="no such file"):
-        Picture(tmp_path / "none.tif")
+        SceneImage(tmp_path / "none.tif")
 
 
 def test_bands_of_a_turned_image(tmp_path):

@@ -16,8 +16,8 @@ import oddsight
 from cli_files import assert_failed, json_lines, run
 from oddsight.model.result import Result
 from oddsight.scenes.outlines import mask, outlines
-from oddsight.scenes.pictures import Picture
 from oddsight.scenes.region_files import geojson
+from oddsight.scenes.scene_image import SceneImage
 from test_rasters import KEYS, PLACED, geotiff
 from tiny_model import tiny_model
 
@@ -50,15 +50,15 @@ def crosses(ring):
 
 def painted(features, width, height, fine=4):
     """Pixels that polygons cover, by drawing them enlarged."""
-    picture = Image.new("L", (width * fine, height * fine))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("L", (width * fine, height * fine))
+    draw = ImageDraw.Draw(image)
     for feature in features:
         geometry = feature["geometry"]
         polygons = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
         for polygon in polygons:
             for number, ring in enumerate(polygon):
                 draw.polygon([(fine * x, fine * y) for x, y in ring], fill=0 if number else 1)
-    return np.asarray(picture)[fine // 2 :: fine, fine // 2 :: fine] > 0
+    return np.asarray(image)[fine // 2 :: fine, fine // 2 :: fine] > 0
 
 
 maps = st.tuples(st.integers(1, 7), st.integers(1, 7)).flatmap(
@@ -91,7 +91,7 @@ def test_outlines_are_sound_and_agree_with_the_regions_and_the_mask(values, widt
                 assert (shoelace(ring) > 0) == (number == 0)
                 assert not crosses(ring)
                 x, y = np.asarray(ring).T
-                # Within a cell of the box of the region's cells, and in the picture.
+                # Within a cell of the box of the region's cells, and in the image.
                 across, down = width / one.map.shape[1], height / one.map.shape[0]
                 assert max(0, region.bbox[0] - across) - 1e-9 <= x.min()
                 assert x.max() <= min(width, region.bbox[2] + across) + 1e-9
@@ -193,7 +193,7 @@ def test_masks_leave_out_what_is_missing(tmp_path):
     tiny_model().with_decision(threshold=100).save(tmp_path / "tiny.onnx")
     assert run("predict", tmp_path / "tiny.onnx", path, "--regions", tmp_path / "new", "--quiet").code == 0
     pixels = np.asarray(Image.open(tmp_path / "new" / "a-mask.png"))
-    valid = Picture(path).rows(0, 64)[1]
+    valid = SceneImage(path).rows(0, 64)[1]
     assert not pixels[~valid].any()
     assert pixels[valid].mean() > 230
 

@@ -25,7 +25,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = "<script>alert(1)<script>.png"
 
 
-def picture(rng: np.random.Generator, spot: int = 0) -> Image.Image:
+def image(rng: np.random.Generator, spot: int = 0) -> Image.Image:
     """Soft stripes with a little noise, and a bright square of ``spot`` pixels if it is odd."""
     wave = 110 + 40 * np.sin(np.arange(SIDE) / 6 + rng.uniform(0, 0.4))
     pixels = np.repeat(np.repeat(wave[None], SIDE, 0)[..., None], 3, 2) + rng.normal(0, 4, (SIDE, SIDE, 3))
@@ -40,12 +40,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("train", "test/good", "test/spot", "test/$tiny_{", "ground_truth/spot"):
         (root / folder).mkdir(parents=True)
     for index in range(20):
-        picture(rng).save(root / "train" / f"{index}.png")
+        image(rng).save(root / "train" / f"{index}.png")
     for index in range(5):
-        picture(rng).save(root / "test" / "good" / f"{index}.png")
-        picture(rng, 2).save(root / "test" / "$tiny_{" / f"{index}.png")
+        image(rng).save(root / "test" / "good" / f"{index}.png")
+        image(rng, 2).save(root / "test" / "$tiny_{" / f"{index}.png")
         name = HOSTILE if index == 0 else f"{index}.png"
-        picture(rng, 26).save(root / "test" / "spot" / name.replace("/", "_"))
+        image(rng, 26).save(root / "test" / "spot" / name.replace("/", "_"))
         mask = np.zeros((SIDE, SIDE), np.uint8)
         mask[30:56, 40:66] = 255
         Image.fromarray(mask).save(root / "ground_truth" / "spot" / name)
@@ -114,7 +114,7 @@ def test_page_loads_nothing(page: str) -> None:
 def test_page_has_every_part(page: str, evaluation: Evaluation) -> None:
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert {"histogram", "roc", "precision-recall", "p-values", "baselines", "pictures", "limits"} <= set(parsed.ids)
+    assert {"histogram", "roc", "precision-recall", "p-values", "baselines", "images", "limits"} <= set(parsed.ids)
     assert parsed.count("svg") == 4
     found = evaluation.counts["flagged_anomalous"]
     assert parsed.count("img") == 2 * (min(8, found) + min(8, 10 - found) + 5)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cli_files import assert_failed, environment, json_lines, run
-from oddsight.data.images import as_image, read_image, read_picture
+from image_files import oriented, png_of
+from oddsight.data.images import as_image, decode_image, read_image
 from oddsight.errors import ImageError, OddsightError
 from oddsight.model.calibration import Decision, decide, p_values
 from oddsight.scenes import SceneSettings, decision_for, predict_scene, write_tiles
-from oddsight.scenes.pictures import Picture
+from oddsight.scenes.scene_image import SceneImage
 from oddsight.scenes.tiling import Canvas, axis
-from picture_files import oriented, png_of
 from tiny_model import GRID, tiny_class_model, tiny_model
 
 CUTS = st.tuples(st.integers(1, 400), st.integers(16, 120), st.integers(0, 119), st.integers(1, 20)).filter(
@@ -107,7 +107,7 @@ def test_no_place_exceeds_the_tiles_and_lone_ones_keep_their_value(data):
 
 
 @pytest.mark.parametrize("tile", [210, 5000, None])
-def test_a_tile_that_covers_the_picture_gives_what_no_tiles_give(model, tile):
+def test_a_tile_that_covers_the_image_gives_what_no_tiles_give(model, tile):
     plain, tiled = model.predict(scene()), predict_scene(model, scene(), tile=tile)
     np.testing.assert_array_equal(tiled.map, plain.map)
     told = tiled.to_json()
@@ -219,12 +219,12 @@ def test_bands_of_what_has_none(model):
         predict_scene(model, scene(), bands=(1,))
 
 
-def test_rows_of_any_picture_are_rows_of_what_is_read(tmp_path):
+def test_rows_of_any_image_are_rows_of_what_is_read(tmp_path):
     grey = Image.fromarray(scene(30, 20)[..., 0])
     rgb = Image.fromarray(scene(30, 20))
     transparent = Image.merge("RGBA", (*rgb.split(), grey))
     deep = Image.fromarray(np.random.default_rng(0).integers(0, 65536, (30, 20), dtype=np.uint16))
-    pictures = {
+    images = {
         "grey.png": grey,
         "rgb.png": rgb,
         "clear.png": transparent,
@@ -235,22 +235,22 @@ def test_rows_of_any_picture_are_rows_of_what_is_read(tmp_path):
         "la.png": transparent.convert("LA"),
         "colour.jpg": rgb.convert("CMYK"),
     }
-    for name, picture in pictures.items():
-        picture.save(tmp_path / name)
+    for name, image in images.items():
+        image.save(tmp_path / name)
     rgb.save(tmp_path / "turned.jpg", exif=oriented(6))
     for path in sorted(tmp_path.iterdir()):
-        whole, picture = read_image(path), Picture(path)
-        assert (picture.height, picture.width) == whole.shape[:2]
-        parts = [picture.rows(0, 7)[0], picture.rows(7, picture.height)[0]]
+        whole, image = read_image(path), SceneImage(path)
+        assert (image.height, image.width) == whole.shape[:2]
+        parts = [image.rows(0, 7)[0], image.rows(7, image.height)[0]]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
-        np.testing.assert_array_equal(as_image(read_picture(path)), whole)
-        np.testing.assert_array_equal(picture.reduced(30), whole)
+        np.testing.assert_array_equal(as_image(decode_image(path)), whole)
+        np.testing.assert_array_equal(image.reduced(30), whole)
 
 
 def test_a_reduced_copy_is_an_average(tmp_path):
     pixels = scene(301, 200)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    copy = Picture(tmp_path / "a.png").reduced(60)
+    copy = SceneImage(tmp_path / "a.png").reduced(60)
     assert copy.shape == (60, 40, 3)
     assert abs(copy.mean() - pixels.mean()) < 1
 
@@ -340,7 +340,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.parametrize(("name", "megabytes"), [("tiles.tif", 150), ("rows.tif", 150), ("whole.png", 550)])
-def test_a_picture_of_a_hundred_million_pixels_takes_little_memory(tmp_path, name, megabytes):
+def test_a_image_of_a_hundred_million_pixels_takes_little_memory(tmp_path, name, megabytes):
     """Decoded it is 300 MB, or 400 MB as Pillow keeps it; as float32 it would be 1,200 MB."""
     path = tmp_path / name
     side, part = 10_000, 1_000

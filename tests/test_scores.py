@@ -469,8 +469,8 @@ def test_a_sum_adds_scores_in_units_of_their_spread(names_, toy):
     expected = np.zeros(len(toy.test))
     for one in names_.split("+"):
         part = by_name(one).fit(toy.train, toy.labels, toy.head, seed=0)
-        learnt = scores(part, toy.train, toy.head).astype(np.float64)
-        expected += (scores(part, toy.test, toy.head) - learnt.mean()) / learnt.std()
+        learned = scores(part, toy.train, toy.head).astype(np.float64)
+        expected += (scores(part, toy.test, toy.head) - learned.mean()) / learned.std()
     found = scores(added, toy.test, toy.head)
     assert (found.shape, found.dtype) == ((200,), np.float32)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

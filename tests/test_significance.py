@@ -172,7 +172,7 @@ def test_critical_differences_are_those_of_demsars_table(methods, quantile):
 
 
 def test_demsars_example():
-    """Four classifiers on 14 data sets: mean ranks 3.143, 2.000, 2.893, 1.964 (Demsar, JMLR 2006, section 3.2.2)."""
+    """Four classifiers on 14 datasets: mean ranks 3.143, 2.000, 2.893, 1.964 (Demsar, JMLR 2006, section 3.2.2)."""
     assert critical_difference(4, 14, 0.90) == pytest.approx(1.12, abs=0.005)
     assert cliques([1.964, 2.000, 2.893, 3.143], 1.25) == [(0, 3)]
     assert cliques([1.964, 2.000, 2.893, 3.143], 1.118) == [(0, 2), (2, 3)]

@@ -74,7 +74,7 @@ def test_the_same_pixels_give_the_same_model(form, files, pictures, expected, tm
     assert oddsight.fit(*FORMS[form](files, pictures, tmp_path), **OPTIONS).to_bytes() == expected
 
 
-def test_the_same_picture_counts_once_however_it_is_given(files, pictures):
+def test_the_same_image_counts_once_however_it_is_given(files, pictures):
     plans = []
     model = oddsight.fit(files, pictures[:5], on_plan=plans.append, **OPTIONS)
     assert len(plans[0].collection.images) == 16

@@ -308,9 +308,9 @@ def test_a_trivial_baseline_that_wins_is_above_all_else_and_in_its_table(baselin
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_picture_size_is_no_evidence_against_a_score():
+def test_image_size_is_no_evidence_against_a_score():
     study = made_up_study()
-    sizes = tuple(replace(one, baselines={"brightness": 0.6, "picture size": 1.0}) for one in study.unknowns)
+    sizes = tuple(replace(one, baselines={"brightness": 0.6, "image size": 1.0}) for one in study.unknowns)
     study = replace(study, unknowns=sizes)
     assert "Image size gives cars away" in headline(study)
     assert "A trivial baseline wins" not in headline(study)

@@ -1,4 +1,4 @@
-"""Haze, smoke, dust and cloud over clear pictures: the physics, the paired patterns, and the data set on disk."""
+"""Haze, smoke, dust and cloud over clear images: the physics, the paired patterns, and the dataset on disk."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_so_much_that_nothing_else_is_seen_is_the_airlight(kind):
     assert (found.picture[found.depth == 0] == clear[found.depth == 0]).all()
 
 
-def test_large_pictures_are_made_of_parts_that_fit(monkeypatch):
+def test_large_images_are_made_of_parts_that_fit(monkeypatch):
     """Larger than a pattern's grid, and than the rows that are mixed at a time."""
     monkeypatch.setattr("oddsight.data.synthesis._ROWS", 10_000)
     clear = picture((150, 1100))
@@ -161,10 +161,10 @@ def test_the_same_arguments_give_the_same(kind):
     assert len(set(kinds)) == len(KINDS)
 
 
-# forms of pictures
+# forms of images
 
 
-def test_grey_pictures_stay_grey():
+def test_grey_images_stay_grey():
     grey = picture((20, 30))[..., 0]
     for given_as in (grey, grey[..., None], Image.fromarray(grey), np.repeat(grey[..., None], 3, axis=2)):
         found = synthesize(given_as, "dust", 0.5)
@@ -202,12 +202,12 @@ def test_what_cannot_be_is_refused(arguments, error, words):
         synthesize(picture((4, 4)), "haze", 0.1, seed=-1)
 
 
-# the data set
+# the dataset
 
 
 @pytest.fixture(scope="module")
 def clear(tmp_path_factory):
-    """12 pictures in several formats, one of them twice, and one that is damaged."""
+    """12 images in several formats, one of them twice, and one that is damaged."""
     folder = tmp_path_factory.mktemp("clear")
     write_textures(folder / "a", range(10), width=40, height=32)
     (folder / "b").mkdir()
@@ -228,7 +228,7 @@ def files(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_every_picture_is_there_with_its_mask_and_its_row(clear, made):
+def test_every_image_is_there_with_its_mask_and_its_row(clear, made):
     folder = made.folder
     assert (made.clear, made.training, made.duplicates, len(made.errors)) == (12, 0, 1, 1)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -259,10 +259,10 @@ def test_the_folder_says_that_it_is_synthetic_and_nothing_of_this_machine(clear,
     told = json.loads((made.folder / "synthesis.json").read_text())
     assert told["synthetic"] is True
     assert (told["seed"], told["severities"], list(told["kinds"])) == (3, [0.1, 1.6], ["haze", "smoke"])
-    assert told["pictures"] == {"clear": 12, "training": 0, "synthetic": 48}
+    assert told["images"] == {"clear": 12, "training": 0, "synthetic": 48}
     assert told["unreadable"][0]["name"] == "b/broken.png"
     readme = (made.folder / "README.txt").read_text()
-    assert readme.startswith("These pictures are synthetic.")
+    assert readme.startswith("These images are synthetic.")
     assert "above 0.05" in readme
     for path in ("README.txt", "synthesis.json", "synthesis.csv"):
         assert str(clear.parent) not in (made.folder / path).read_text()
@@ -290,7 +290,7 @@ def test_evaluate_measures_on_it(clear, tmp_path):
     assert found["by_type"]["haze-3"]["auroc"] > 0.9
 
 
-def test_the_same_pictures_give_the_same_set_whatever_their_names(clear, made, tmp_path):
+def test_the_same_images_give_the_same_set_whatever_their_names(clear, made, tmp_path):
     options = {"kinds": ["haze", "smoke"], "severities": [0.1, 1.6], "seed": 3}
     again = write_synthetic(clear, output=tmp_path / "again", **options)
     assert files(again.folder) == files(made.folder)
@@ -298,8 +298,8 @@ def test_the_same_pictures_give_the_same_set_whatever_their_names(clear, made, t
     for number, path in enumerate(sorted((clear / "a").iterdir(), reverse=True)):
         Image.open(path).save(tmp_path / "renamed" / f"{number}.bmp")
     other = write_synthetic(tmp_path / "renamed", output=tmp_path / "other", **options)
-    pictures = {content for name, content in files(other.folder).items() if name.startswith("test/")}
-    assert pictures < {content for name, content in files(made.folder).items() if name.startswith("test/")}
+    images = {content for name, content in files(other.folder).items() if name.startswith("test/")}
+    assert images < {content for name, content in files(made.folder).items() if name.startswith("test/")}
 
 
 def test_the_limit_and_the_share_choose_by_content(clear, tmp_path):
@@ -315,7 +315,7 @@ def test_the_limit_and_the_share_choose_by_content(clear, tmp_path):
     training, testing = chosen("both", limit=7, train_share=0.5)
     assert training | testing == seven
     assert (len(training), len(testing)) == (4, 3)
-    with pytest.raises(DataError, match=r"share of 0.99 leaves none of 10 pictures"):
+    with pytest.raises(DataError, match=r"share of 0.99 leaves none of 10 images"):
         chosen("none", train_share=0.99)
     assert not (tmp_path / "none").exists()
 
@@ -389,7 +389,7 @@ def test_the_command_says_what_it_did_and_could_not_read(clear, tmp_path):
     )
     assert outcome.code == 1
     assert outcome.err.startswith(f"error: {clear}/b/broken.png: ")
-    assert "12 synthetic pictures of 3 clear ones; README.txt" in outcome.err
+    assert "12 synthetic images of 3 clear ones; README.txt" in outcome.err
     header, *lines = outcome.out.splitlines()
     assert header.split() == ["type", "mean", "depth", "pixels", "marked"]
     assert [line.split()[:2] for line in lines] == [

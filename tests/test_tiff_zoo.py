@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oddsight.data.images import as_image, read_header, read_image, read_image_bytes, read_mask, read_picture
+from oddsight.data.images import as_image, decode_image, read_header, read_image, read_image_bytes, read_mask
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError
-from oddsight.scenes.pictures import Picture
+from oddsight.scenes.scene_image import SceneImage
 from tiff_files import COLOUR_MAP, EXTRA, FILL_ORDER, NODATA, ORIENTATION, PREDICTOR, SUBFILE, page, write
 
 RNG = np.random.default_rng(0)
@@ -40,17 +40,17 @@ def read(path: Path, reading: Reading = AS_DECLARED) -> np.ndarray | str:
         plain = read_image(path, reading=reading)
     except ImageError as error:
         with pytest.raises(ImageError) as other:
-            picture = Picture(path, reading)
-            picture.rows(0, picture.height)
+            image = SceneImage(path, reading)
+            image.rows(0, image.height)
         assert other.value.reason == error.reason
         return error.reason
-    picture = Picture(path, reading)
-    assert (picture.height, picture.width) == plain.shape[:2]
-    cuts = [0, picture.height // 3, picture.height - 2, picture.height]
-    rows = [picture.rows(top, bottom)[0] for top, bottom in itertools.pairwise(cuts)]
+    image = SceneImage(path, reading)
+    assert (image.height, image.width) == plain.shape[:2]
+    cuts = [0, image.height // 3, image.height - 2, image.height]
+    rows = [image.rows(top, bottom)[0] for top, bottom in itertools.pairwise(cuts)]
     np.testing.assert_array_equal(np.concatenate(rows), plain)
     if not reading.chosen:
-        np.testing.assert_array_equal(np.asarray(read_picture(path)), plain)
+        np.testing.assert_array_equal(np.asarray(decode_image(path)), plain)
         np.testing.assert_array_equal(read_image_bytes(path.read_bytes(), "x"), plain)
     header = read_header(path)
     assert (header.height, header.width, header.format) == (*plain.shape[:2], "TIFF")
@@ -309,7 +309,7 @@ def test_pixels_without_data_get_the_mean_colour_of_the_others(tmp_path):
     values = samples(3)
     values[:5] = 7
     path = write(tmp_path / "a.tif", page(values, RGB, tags={NODATA: (2, b"7\0")}))
-    found, (pixels, valid) = read_image(path), Picture(path).rows(0, HEIGHT)
+    found, (pixels, valid) = read_image(path), SceneImage(path).rows(0, HEIGHT)
     np.testing.assert_array_equal(found[5:], values[5:])
     assert (found[:5] == np.rint(values[5:].reshape(-1, 3).mean(axis=0))).all()
     np.testing.assert_array_equal(pixels, values)
@@ -347,11 +347,11 @@ def test_the_content_decides_what_a_file_is(tmp_path):
     Image.fromarray(values).save(tmp_path / "jpeg.tiff", "JPEG", quality=95)
     write(tmp_path / "tiff.png", page(values, RGB))
     write(tmp_path / "tiff", page(samples(4), RGB))
-    np.testing.assert_array_equal(Picture(tmp_path / "png.tif").rows(0, HEIGHT)[0], values)
+    np.testing.assert_array_equal(SceneImage(tmp_path / "png.tif").rows(0, HEIGHT)[0], values)
     np.testing.assert_array_equal(read(tmp_path / "tiff.png", Reading((2,))), grey(values[..., 1]))
     for name in ("png.tif", "jpeg.tiff"):
         plain = read_image(tmp_path / name)
-        np.testing.assert_array_equal(Picture(tmp_path / name).rows(0, HEIGHT)[0], plain)
+        np.testing.assert_array_equal(SceneImage(tmp_path / name).rows(0, HEIGHT)[0], plain)
         reason = read(tmp_path / name, Reading((1, 2, 3)))
         assert reason == "bands and a scale are of TIFF files only, and it is none"
     (tmp_path / "text.tif").write_bytes(b"no image")

@@ -23,7 +23,7 @@ from tiny_model import tiny_model
 HEIC = b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(64)
 
 
-def picture(path: Path, level: int) -> Path:
+def image(path: Path, level: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(level).integers(0, 9, (12, 12, 3)) + level
     Image.fromarray(pixels.astype(np.uint8)).save(path, format="PNG")
@@ -59,13 +59,13 @@ def test_the_preview_inside_camera_raw_is_not_taken_for_the_image(tmp_path, suff
 
 def test_what_a_file_is_its_content_says(tmp_path):
     """Phones and converters leave JPEG and PNG files under such names."""
-    path = picture(tmp_path / "a.png", 90)
+    path = image(tmp_path / "a.png", 90)
     renamed = path.rename(tmp_path / "a.heic")
     assert read_image(renamed).shape == (12, 12, 3)
 
 
 def test_predict_names_each_in_its_lines(tmp_path, model):
-    picture(tmp_path / "new" / "1.png", 100)
+    image(tmp_path / "new" / "1.png", 100)
     for name in ("IMG_0.HEIC", "IMG_1.heic"):
         (tmp_path / "new" / name).write_bytes(HEIC)
     totals = predict_paths(model, [str(tmp_path / "new")], json=tmp_path / "found.jsonl", quiet=True)
@@ -79,8 +79,8 @@ def test_predict_names_each_in_its_lines(tmp_path, model):
 
 def test_fit_evaluate_and_check_count_them(tmp_path):
     for level in range(3):
-        picture(tmp_path / "good" / f"{level}.png", 60 + level)
-        picture(tmp_path / "bad" / f"{level}.png", 200 + level)
+        image(tmp_path / "good" / f"{level}.png", 60 + level)
+        image(tmp_path / "bad" / f"{level}.png", 200 + level)
     for place in ("good", "bad"):
         (tmp_path / place / "x.HEIC").write_bytes(HEIC)
     assert [Path(error.path).name for error in collect(tmp_path / "good").errors] == ["x.HEIC"]
@@ -96,7 +96,7 @@ def test_fit_evaluate_and_check_count_them(tmp_path):
 
 
 def test_of_several_paths_each_that_leads_to_no_image_is_a_problem(tmp_path):
-    good = picture(tmp_path / "good.png", 90)
+    good = image(tmp_path / "good.png", 90)
     for name in ("empty", "texts"):
         (tmp_path / name).mkdir()
     (tmp_path / "texts" / "a.txt").touch()
@@ -110,7 +110,7 @@ def test_of_several_paths_each_that_leads_to_no_image_is_a_problem(tmp_path):
 
 
 def test_a_path_whose_images_another_has_named_is_none(tmp_path):
-    picture(tmp_path / "a" / "b" / "1.png", 90)
+    image(tmp_path / "a" / "b" / "1.png", 90)
     (tmp_path / "link").symlink_to(tmp_path / "a")
     paths = [
         tmp_path / "a",
@@ -125,7 +125,7 @@ def test_a_path_whose_images_another_has_named_is_none(tmp_path):
 
 
 def test_predict_says_which_folder_was_empty(tmp_path, model, capfd):
-    good = picture(tmp_path / "good.png", 90)
+    good = image(tmp_path / "good.png", 90)
     (tmp_path / "empty").mkdir()
     totals = predict_paths(model, [str(tmp_path / "empty"), str(good)])
     assert (totals.normal + totals.anomalous, totals.errors) == (1, 1)

@@ -42,7 +42,7 @@ BAD = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder ``images`` of one dark picture and two bright ones, a model, and the same with words of its own."""
+    """A folder ``images`` of one dark image and two bright ones, a model, and the same with words of its own."""
     root = tmp_path_factory.mktemp("verdicts")
     (root / "images").mkdir()
     for name, pixels in (("dark", DARK), ("bright", BRIGHT), ("brighter", BRIGHT + 1)):
@@ -234,8 +234,8 @@ def test_the_report_says_them(tmp_path):
     for number in range(2):
         for kind, level in (("good", 0), ("bad", 120)):
             (tmp_path / "test" / kind).mkdir(parents=True, exist_ok=True)
-            picture = texture(number, 16, 16) // 3 + level
-            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "test" / kind / f"{number}.png")
+            image = texture(number, 16, 16) // 3 + level
+            Image.fromarray(image.astype(np.uint8)).save(tmp_path / "test" / kind / f"{number}.png")
     model = tiny_model().with_verdicts(*words)
     found = oddsight.evaluate(model, tmp_path)
     write_report(found, model, tmp_path / "own.html", title="t")

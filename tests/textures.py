@@ -16,11 +16,11 @@ MATERIALS = {
 
 
 LARGE = 128 * 128
-"""Pixels beyond which a picture is drawn anew each time, as many would fill the memory."""
+"""Pixels beyond which an image is drawn anew each time, as many would fill the memory."""
 
 
 def texture(seed: int, width: int = 96, height: int = 96, *, material: str = "cloth", blot: bool = False) -> np.ndarray:
-    """A picture uint8 ``[height, width, 3]``, the same for the same arguments.
+    """An image uint8 ``[height, width, 3]``, the same for the same arguments.
 
     Args:
         seed: Of everything random in it, so that another seed is another piece of the same material.
@@ -47,12 +47,12 @@ def _texture(seed: int, width: int, height: int, material: str, blot: bool) -> n
     light = random.uniform(0, 20) * (np.cos(angle) * x / width + np.sin(angle) * y / height)
     grain += stripes * np.sin(x / 3 + turn)[:, :, None]
     values = np.array(colour) + np.array(spread) * grain + light[:, :, None] + random.normal(0, 3, (height, width, 3))
-    picture = np.clip(values, 0, 255).astype(np.uint8)
+    image = np.clip(values, 0, 255).astype(np.uint8)
     if blot:
         top, left = int(random.uniform(0, 2 / 3) * height), int(random.uniform(0, 2 / 3) * width)
         inside = (slice(top, top + max(1, height // 3)), slice(left, left + max(1, width // 3)))
-        picture[inside] = texture(seed, width, height, material="bark")[inside]
-    return picture
+        image[inside] = texture(seed, width, height, material="bark")[inside]
+    return image
 
 
 _small_texture = lru_cache(2048)(_texture)

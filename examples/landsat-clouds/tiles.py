@@ -66,10 +66,10 @@ def boxes(scene: str, size: tuple[int, int], side: int) -> Iterator[tuple[str, t
             yield f"{scene}_{top:03d}_{left:03d}.png", (left, top, left + side, top + side)
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Save a picture, making its folder."""
+def save(image: Image.Image, path: Path) -> None:
+    """Save an image, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    image.save(path)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from oddsight.backbones.exporting import torch_backbone  # noqa: E402
 from oddsight.training import adapting  # noqa: E402
 from oddsight.training.adapting import adapt, read_adaptation  # noqa: E402
-from oddsight.training.augmentation import Order, Pictures, loader, transform  # noqa: E402
+from oddsight.training.augmentation import Images, Order, loader, transform  # noqa: E402
 from oddsight.training.training_images import gather  # noqa: E402
 
 SMALL = {"size": 32, "epochs": 2, "batch_size": 8, "seed": 1}
@@ -50,18 +50,18 @@ def classes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapted(classes, tmp_path_factory):
-    """A backbone that has learnt the two classes."""
+    """A backbone that has learned the two classes."""
     path = tmp_path_factory.mktemp("adapted") / "own.onnx"
     return adapt(classes, output=path, freeze="stage2", **SMALL)
 
 
 def stages(backbone, names):
-    """What stages of a backbone give for one picture."""
+    """What stages of a backbone give for one image."""
     proto = chain([preprocessing(64), backbones.backbone(backbone).graph(tuple(names))], names)
     return run(session(proto.SerializeToString(), threads=1), {"image": texture(77, 64, 64)[None]}, "a texture")
 
 
-def test_what_is_written_is_a_backbone_that_says_what_it_learnt(adapted, classes):
+def test_what_is_written_is_a_backbone_that_says_what_it_learned(adapted, classes):
     network = backbones.backbone(adapted.path)
     assert network.size == 32
     assert network.stages == backbones.backbone("efficientnet-lite0").stages
@@ -116,7 +116,7 @@ def test_methods_take_it(method, adapted, tmp_path):
 
 
 def test_the_same_bytes_twice_and_after_an_interruption(classes, tmp_path):
-    """SimSiam, whose head has most that could be lost: statistics, and randomness in each picture."""
+    """SimSiam, whose head has most that could be lost: statistics, and randomness in each image."""
 
     def learn(name, **options):
         folder = classes / "cloth"
@@ -138,14 +138,14 @@ def test_the_same_bytes_twice_and_after_an_interruption(classes, tmp_path):
     assert [row.train_loss for row in halves.curves] == [row.train_loss for row in whole.curves]
     assert (tmp_path / "halves.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
     # Once more: nothing is left to do, and the same comes out.
-    learn("again.onnx", work=tmp_path / "work", on_epoch=lambda row: pytest.fail("learnt again"))
+    learn("again.onnx", work=tmp_path / "work", on_epoch=lambda row: pytest.fail("learned again"))
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
     other = learn("other.onnx", seed=2, epochs=1)
     assert other.curves[0].train_loss != whole.curves[0].train_loss
 
 
-def test_rotations_are_learnt_where_there_is_a_right_way_up(tmp_path):
-    """Pictures that are brighter above than below, and pictures of one grey."""
+def test_rotations_are_learned_where_there_is_a_right_way_up(tmp_path):
+    """Images that are brighter above than below, and images of one grey."""
     for number in range(16):
         slope = np.linspace(200, 40, 40)[:, None, None] + np.random.default_rng(number).normal(0, 5, (40, 40, 3))
         grey = np.full((40, 40, 3), 100 + number)
@@ -216,7 +216,7 @@ def test_a_loss_that_diverges(classes, tmp_path):
 
 
 def test_outputs_that_collapse(tmp_path):
-    """Pictures of one colour, a pixel of which differs: two versions of any are the same as of any other."""
+    """Images of one colour, a pixel of which differs: two versions of any are the same as of any other."""
     for number in range(12):
         pixels = np.full((40, 40, 3), 128, np.uint8)
         pixels[number, 0] = 127
@@ -265,7 +265,7 @@ def test_an_image_that_changed_meanwhile(classes, tmp_path, monkeypatch):
     assert images.classes
 
 
-def test_pictures_are_brought_to_size_as_in_a_model():
+def test_images_are_brought_to_size_as_in_a_model():
     pixels = texture(5, 150, 97)
     ours = transform(64, ())(torch.from_numpy(pixels).permute(2, 0, 1)).numpy()
     proto = preprocessing(64)
@@ -274,26 +274,26 @@ def test_pictures_are_brought_to_size_as_in_a_model():
 
 
 def batches(images, workers, epoch=3):
-    pictures = Pictures(images, transform(32, ("crop", "rotation", "flip", "colour")), 2, seed=7)
+    pictures = Images(images, transform(32, ("crop", "rotation", "flip", "colour")), 2, seed=7)
     order = Order(pictures, first=0, shuffle=True, processes=1, rank=0)
     order.set_epoch(epoch)
     return list(loader(order, pictures, 8, workers=workers))
 
 
-def test_pictures_do_not_depend_on_who_reads_them(classes):
+def test_images_do_not_depend_on_who_reads_them(classes):
     images = gather([classes], labelled=True, validation=0.1, seed=0).training
     here, there, later = batches(images, 0), batches(images, 1), batches(images, 0, epoch=4)
     assert [len(labels) for _, labels in here] == [6, 6, 6]
     for (one, labels), (other, others) in zip(here, there, strict=True):
         assert torch.equal(one, other) and torch.equal(labels, others)
-        # Two views of a picture differ.
+        # Two views of an image differ.
         assert not torch.equal(one[:, 0], one[:, 1])
     assert not torch.equal(here[0][0], later[0][0])
 
 
-def test_processes_share_the_pictures(classes):
+def test_processes_share_the_images(classes):
     images = gather([classes], labelled=True, validation=0.1, seed=0).training
-    pictures = Pictures(images, transform(32, ()), 1, seed=7)
+    pictures = Images(images, transform(32, ()), 1, seed=7)
     orders = [Order(pictures, first=2, shuffle=True, processes=2, rank=rank) for rank in range(2)]
     shares = [[index for _, index in order] for order in orders]
     assert sorted(shares[0] + shares[1]) == list(range(len(images)))
@@ -304,7 +304,7 @@ def test_the_command(classes, tmp_path):
     from cli_files import run as command
 
     out, table = tmp_path / "own.onnx", tmp_path / "curves.csv"
-    (classes / "bark" / "broken.png").write_bytes(b"no picture")
+    (classes / "bark" / "broken.png").write_bytes(b"no image")
     try:
         outcome = command(
             "adapt", classes, "-o", out, "--size", 32, "--epochs", 1, "--batch-size", 8, "--freeze", "stage5",

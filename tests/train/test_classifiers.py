@@ -23,16 +23,16 @@ from oddsight.training.classifier_settings import AUGMENTATIONS, classifier_sett
 from oddsight.training.classifiers import average_classifiers, load_network, train_classifier
 from oddsight.training.classifying import Network
 from oddsight.training.compact import scratch
+from oddsight.training.image_arrays import Arrays, gathered
+from oddsight.training.image_batches import Batches, augmented, brought_to, mixtures, quarter_turns
 from oddsight.training.odin import TEMPERATURE, odin_scores
-from oddsight.training.picture_arrays import Arrays, gathered
-from oddsight.training.picture_batches import Batches, augmented, brought_to, mixtures, quarter_turns
 
 pytestmark = pytest.mark.train
 CLASSES = ("dark", "bright")
 
 
 def arrays(count: int, seed: int, side: int = 32) -> Arrays:
-    """Noise, darker in the first class: learnt in a few steps."""
+    """Noise, darker in the first class: learned in a few steps."""
     lots = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     pictures = lots.integers(0, 120, (count, side, side, 3)) + 120 * labels[:, None, None, None]
@@ -102,10 +102,10 @@ def test_mirrored_answers_are_the_mean_of_two(network, tmp_path):
         for one in (plain, both)
     ]
     alone, mirrored = (session(graph, threads=1) for graph in stages)
-    for picture in VALIDATION.pictures[:4]:
-        answers = [alone.run(None, {"image": one[None]})[0] for one in (picture, picture[:, ::-1].copy())]
+    for image in VALIDATION.pictures[:4]:
+        answers = [alone.run(None, {"image": one[None]})[0] for one in (image, image[:, ::-1].copy())]
         assert not np.allclose(*answers, rtol=1e-3)
-        found = mirrored.run(None, {"image": picture[None]})[0]
+        found = mirrored.run(None, {"image": image[None]})[0]
         assert np.allclose(found, np.mean(answers, axis=0), rtol=1e-3, atol=1e-4 * np.abs(found).max())
 
 
@@ -212,7 +212,7 @@ def test_a_size_that_the_backbone_does_not_take(tmp_path):
         trained(tmp_path, "efficientnet-lite0", size=40, first_size=0)
 
 
-def test_the_first_half_of_the_epochs_has_small_pictures():
+def test_the_first_half_of_the_epochs_has_small_images():
     settings = classifier_settings("efficientnet-lite0", epochs=4)
     assert [settings.size_in(epoch) for epoch in range(4)] == [64, 64, 96, 96]
     assert [replace(settings, epochs=3).size_in(epoch) for epoch in range(3)] == [64, 96, 96]
@@ -252,7 +252,7 @@ def test_quarter_turns_say_how_far():
         assert torch.equal(torch.rot90(one, -turn, (1, 2)), before)
 
 
-def test_mixtures_are_of_two_classes_and_of_no_picture():
+def test_mixtures_are_of_two_classes_and_of_no_image():
     pixels = 255 * torch.rand(64, 3, 16, 16)
     labels = torch.arange(64) % 4
     mixed = mixtures(pixels, labels, torch.Generator().manual_seed(0))
@@ -263,7 +263,7 @@ def test_mixtures_are_of_two_classes_and_of_no_picture():
     assert not len(mixtures(pixels, torch.zeros(64), torch.Generator().manual_seed(0)))
 
 
-def test_batches_are_all_pictures_in_another_order_each_epoch():
+def test_batches_are_all_images_in_another_order_each_epoch():
     batches = Batches(arrays(20, 0, 4), 5, shuffle=True, seed=3)
     epochs = []
     for batches.epoch in (0, 1, 0):
@@ -278,7 +278,7 @@ def test_batches_are_all_pictures_in_another_order_each_epoch():
     assert rows[0] == rows[1]
 
 
-def test_a_training_shows_its_pictures_differently_in_each_epoch(tmp_path, monkeypatch):
+def test_a_training_shows_its_images_differently_in_each_epoch(tmp_path, monkeypatch):
     shown = []
     original = Batches.__iter__
 
@@ -295,13 +295,13 @@ def test_a_training_shows_its_pictures_differently_in_each_epoch(tmp_path, monke
 
 
 class Shown(ImageFile):
-    """A picture of the validation images."""
+    """An image of the validation images."""
 
     def read(self):
         return VALIDATION.pictures[int(self.path.name)]
 
 
-def test_odin_moves_pictures_towards_what_the_network_is_sure_of(compact):
+def test_odin_moves_images_towards_what_the_network_is_sure_of(compact):
     folder, found = compact
     network = load_network(TRAINING, 2, found.settings, folder)
     images = [Shown(Path(str(number)), f"{number:064d}", 32, 32) for number in range(len(VALIDATION))]
@@ -322,12 +322,12 @@ def test_resizing_is_that_of_the_graph():
         graph = session(preprocessing(size).SerializeToString(), threads=1)
         expected = graph.run(None, {"image": pictures})[0]
         found = brought_to(torch.from_numpy(pictures).permute(0, 3, 1, 2), size).numpy()
-        # Where it makes pictures smaller, the graph rounds after each of the two directions.
+        # Where it makes images smaller, the graph rounds after each of the two directions.
         assert np.abs(found - expected).max() <= (1 if size > side else 4)
         assert np.abs(found - expected).mean() < 1
 
 
-def test_pictures_of_one_small_size_are_gathered_as_they_are_and_others_are_resized(tmp_path):
+def test_images_of_one_small_size_are_gathered_as_they_are_and_others_are_resized(tmp_path):
     class Drawn(ImageFile):
         def read(self):
             return np.full((self.height, self.width, 3), 7, np.uint8)
@@ -336,10 +336,10 @@ def test_pictures_of_one_small_size_are_gathered_as_they_are_and_others_are_resi
     small = [Drawn(tmp_path / str(n), f"{n:064d}", 20, 10) for n in range(2)]
     assert gathered(small, labels, 32).pictures.shape == (2, 10, 20, 3)
     mixed = [small[0], Drawn(tmp_path / "x", "f" * 64, 40, 40)]
-    found = gathered(mixed, labels, 32, file=tmp_path / "pictures.npy")
+    found = gathered(mixed, labels, 32, file=tmp_path / "images.npy")
     assert found.pictures.shape == (2, 32, 32, 3)
     assert (found.pictures == 7).all()
-    assert np.load(tmp_path / "pictures.npy", mmap_mode="r").shape == (2, 32, 32, 3)
+    assert np.load(tmp_path / "images.npy", mmap_mode="r").shape == (2, 32, 32, 3)
 
 
 TINY = {"network": "efficientnet-lite0", "size": 32, "first_size": 0, "epochs": 1}
@@ -361,10 +361,10 @@ def test_an_average_answers_with_the_mean_of_the_weights(tmp_path):
     network = load_network(TRAINING, 2, settings, tmp_path / "average").eval()
     extractor = Extractor(backbones.backbone(average.backbone), (average.layer,), 32, "embedding")
     loaded = session(extractor.graph.SerializeToString(), threads=1)
-    picture = VALIDATION.pictures[0]
+    image = VALIDATION.pictures[0]
     with torch.inference_mode():
-        expected = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0].numpy()
-    logits = loaded.run(None, {"image": picture[None]})[0][0] @ average.weights + average.bias
+        expected = network(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0].numpy()
+    logits = loaded.run(None, {"image": image[None]})[0][0] @ average.weights + average.bias
     assert np.allclose(logits, expected, atol=1e-3)
     again = average_classifiers(CLASSES, settings, members, tmp_path / "again")
     assert again.backbone.read_bytes() == average.backbone.read_bytes()

@@ -49,15 +49,15 @@ def random_network(name, **options):
     return torch_backbone(name, pretrained=False, **options)
 
 
-def pictures(side):
+def images(side):
     return np.stack([texture(seed, side, side).transpose(2, 0, 1) for seed in range(3)]).astype(np.float32)
 
 
 def assert_same(network, path, side):
-    """The file gives what the network gives, for several pictures at once and for each alone, in shapes it knows."""
+    """The file gives what the network gives, for several images at once and for each alone, in shapes it knows."""
     found = backbone(path)
     layers = tuple(network.stages)
-    graph, pixels = session(found.graph(layers).SerializeToString(), threads=1), pictures(side)
+    graph, pixels = session(found.graph(layers).SerializeToString(), threads=1), images(side)
     with torch.no_grad():
         expected = network(torch.from_numpy(pixels))
     shapes = found.shapes(layers, side)
@@ -116,7 +116,7 @@ def test_a_transformer_gives_grids_of_tokens(tmp_path):
     assert_same(network, tmp_path / "vit.onnx", 64)
 
 
-def test_a_grid_of_tokens_lies_as_the_picture(tmp_path):
+def test_a_grid_of_tokens_lies_as_the_image(tmp_path):
     network = random_network("timm:vit_tiny_patch16_224", size=64)
     pixels = np.zeros((1, 3, 64, 64), np.float32)
     with torch.no_grad():
@@ -293,7 +293,7 @@ def test_unknown_networks_are_refused(kept, no_network, name, message):
 
 
 def test_a_size_is_for_networks_of_one_size(kept):
-    with pytest.raises(OddsightError, match="takes pictures of many sizes"):
+    with pytest.raises(OddsightError, match="takes images of many sizes"):
         random_network(SMALL, size=64)
 
 

@@ -26,8 +26,8 @@ def data(tmp_path_factory) -> Path:
         for material in ("cloth", "bark"):
             (folder / "known" / split / material).mkdir(parents=True)
             for seed in seeds:
-                picture = Image.fromarray(texture(seed, 32, 32, material=material))
-                picture.save(folder / "known" / split / material / f"{seed}.png")
+                image = Image.fromarray(texture(seed, 32, 32, material=material))
+                image.save(folder / "known" / split / material / f"{seed}.png")
     (folder / "noise").mkdir()
     lots = np.random.default_rng(0)
     for number in range(12):
@@ -125,7 +125,7 @@ def test_what_cannot_work_is_one_sentence(options, said, data, tmp_path):
     assert "Traceback" not in done.err
 
 
-def test_pictures_of_the_classes_are_no_unknown_ones(data, tmp_path):
+def test_images_of_the_classes_are_no_unknown_ones(data, tmp_path):
     options = ("study", "cifar10", "--data", data / "known", "-o", tmp_path, "--networks", "probe")
     done = run(*options, "--near", f"same={data / 'known' / 'test'}")
     assert done.code == 1

@@ -38,27 +38,27 @@ def fitted(folder, method=None, **options):
 
 
 def colours(value, noise, count=40):
-    """Pictures of one colour with some noise, ``[n, 32, 32, 3]``."""
+    """Images of one colour with some noise, ``[n, 32, 32, 3]``."""
     lots = np.random.default_rng(value)
     return np.clip(value + noise * lots.standard_normal((count, 32, 32, 3)), 0, 255).astype(np.uint8)
 
 
 def waves(seed):
-    """A smooth picture, ``[32, 32, 3]``, of which structure can be learnt."""
+    """A smooth image, ``[32, 32, 3]``, of which structure can be learned."""
     lots = np.random.default_rng(seed)
     rows, columns = np.mgrid[:32, :32] / 32
     height = np.sin(6 * (rows + lots.random())) * np.cos(6 * (columns + lots.random()))
     return (127 + 90 * height[..., None] * lots.uniform(0.5, 1, 3)).astype(np.uint8)
 
 
-def put(folder, pictures):
+def put(folder, images):
     folder.mkdir()
-    for number, pixels in enumerate(pictures):
+    for number, pixels in enumerate(images):
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return folder
 
 
-# Errors of pictures, and what the file makes of them.
+# Errors of images, and what the file makes of them.
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -76,11 +76,11 @@ def test_the_score_is_the_error_that_was_asked_for(tmp_path, loss):
         return
     same = Errors(loss)(torch.from_numpy(first), torch.from_numpy(first)).numpy()
     assert np.abs(same).max() < 1e-6
-    # In flat pictures only the means differ, and the definition is short.
+    # In flat images only the means differ, and the definition is short.
     flat = [torch.full((1, 3, 9, 9), value) for value in (0.2, 0.7)]
     expected = (1 - (2 * 0.2 * 0.7 + 1e-4) / (0.2**2 + 0.7**2 + 1e-4)) / 2 + (0.25 if loss == "mse+ssim" else 0)
     np.testing.assert_allclose(Errors(loss)(*flat).numpy(), expected, rtol=1e-4)
-    # A picture and its negative have a covariance of minus the variance.
+    # An image and its negative have a covariance of minus the variance.
     assert Errors("ssim")(torch.from_numpy(first), 1 - torch.from_numpy(first)).mean() > 0.5
     folder = put(tmp_path / "waves", map(waves, range(60)))
     model = fitted(folder, Autoencoder(**{**BRIEF, "epochs": 60}, loss=loss))
@@ -101,7 +101,7 @@ def test_a_scaled_map_has_the_mean_error_as_its_maximum():
 
 
 def test_the_mean_squared_error_is_that_of_pixels_from_0_to_1(tmp_path):
-    """A network that has learnt one grey errs by the square of the distance from it."""
+    """A network that has learned one grey errs by the square of the distance from it."""
     normal = put(tmp_path / "grey", colours(100, 6))
     model = fitted(normal, Autoencoder(**{**BRIEF, "epochs": 60}))
     dark = model.predict(np.full((32, 32, 3), 20, np.uint8)).score
@@ -170,8 +170,8 @@ def test_settings_that_cannot_work_are_refused(name, settings, message):
         METHODS[name](**settings)
 
 
-def test_a_picture_that_is_halved_too_often_is_refused(folder):
-    with pytest.raises(OddsightError, match="6 widths halve a picture of 32 pixels too often"):
+def test_a_image_that_is_halved_too_often_is_refused(folder):
+    with pytest.raises(OddsightError, match="6 widths halve an image of 32 pixels too often"):
         fitted(folder, Autoencoder(epochs=1, widths=(4,) * 6))
 
 
@@ -235,12 +235,12 @@ def test_models_of_networks_keep_words_and_decisions(folder):
 
 
 def test_the_command_sets_shows_and_keeps(folder, tmp_path):
-    model, table, picture = tmp_path / "m.onnx", tmp_path / "curves.csv", tmp_path / "curves.png"
+    model, table, image = tmp_path / "m.onnx", tmp_path / "curves.csv", tmp_path / "curves.png"
     settings = ["epochs=5", "widths=8,16", "code=8", "loss=l1", "augment=flip,crop", "learning_rate=0.003"]
     chosen = [word for setting in settings for word in ("--set", setting)]
     options = ["--false-alarm-rate", "0.1", "--calibration-fraction", "0.3", "--work", tmp_path / "work"]
     command = ["fit", folder, "-o", model, "--method", "autoencoder", "--size", "32", *chosen, *options]
-    outcome = cli_files.run(*command, "--curves", table, "--curves", picture)
+    outcome = cli_files.run(*command, "--curves", table, "--curves", image)
     assert outcome.code == 0, outcome.err
     assert "epoch 1: training loss" in outcome.err
     kept = oddsight.load(model)
@@ -249,7 +249,7 @@ def test_the_command_sets_shows_and_keeps(folder, tmp_path):
     rows = list(csv.DictReader(table.open()))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
     assert float(rows[2]["train_loss"]) == kept.curves[2].train_loss
-    assert Image.open(picture).format == "PNG"
+    assert Image.open(image).format == "PNG"
     assert cli_files.run("predict", model, folder, "--quiet").code in (0, 3)
 
 

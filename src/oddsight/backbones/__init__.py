@@ -86,7 +86,7 @@ class Backbone:
         """
         check_whole(size, f"the size for {self.name}", None, MOST_PIXELS)
         if self.fixed and size != self.size:
-            raise OddsightError(f"{self.name} takes only pictures of {self.size} pixels a side, not {size}")
+            raise OddsightError(f"{self.name} takes only images of {self.size} pixels a side, not {size}")
         if size < self.multiple or size % self.multiple:
             raise OddsightError(f"the size for {self.name} must be a positive multiple of {self.multiple}, not {size}")
         self.check_layers(layers)
@@ -158,7 +158,7 @@ _LITE0 = Backbone(
 PIXELS = Backbone(
     name="pixels",
     summary="no network: the colours of the pixels themselves, for methods that learn a network of their own",
-    source="nothing is learnt",
+    source="nothing is learned",
     paper="none",
     path=Path(__file__).parent / "weights" / "pixels.onnx",
     sha256="b913fa857c41f25f932374f5f8e18233f92c61dedda91caa0745b4d22e421254",
@@ -249,7 +249,7 @@ def _shapes(network: Backbone, layers: tuple[str, ...], size: int) -> Mapping[st
         try:
             known = measured_shapes(proto, size)
         except ModelError as error:
-            raise OddsightError(f"{network.name} does not take pictures of {size} pixels a side: {error}") from error
+            raise OddsightError(f"{network.name} does not take images of {size} pixels a side: {error}") from error
     shapes = {}
     for name in layers:
         if len(known[name]) != 4 or known[name][1] != network.stages[name][1]:

@@ -44,7 +44,7 @@ class TorchBackbone(nn.Module):
         size: The default side of its input in pixels.
         multiple: What a side must be a multiple of.
         fixed: Whether it takes only ``size``.
-        mirrored: Whether its answers, but not what it gives while it learns, are the mean of those to a picture and to
+        mirrored: Whether its answers, but not what it gives while it learns, are the mean of those to an image and to
             its mirror image, which takes twice as long.
     """
 
@@ -69,10 +69,10 @@ class TorchBackbone(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Outputs of the stages by name, from shallow to deep: float32 ``[N, C, h, w]`` each."""
-        pictures = (pixels - self.mean) / self.std
-        outputs = self.trunk(pictures)
+        images = (pixels - self.mean) / self.std
+        outputs = self.trunk(images)
         if self.mirrored and not self.training:
-            others = self.trunk(pictures.flip(3))
+            others = self.trunk(images.flip(3))
             outputs = [(one + other.flip(3)) / 2 for one, other in zip(outputs, others, strict=True)]
         return dict(zip(self._names, outputs, strict=True))
 
@@ -147,7 +147,7 @@ def torch_backbone(
         fetched = pretrained and weights is None
         trunk = timm_trunk(offered.timm, pretrained=fetched, size=size, names=offered.stages)
     if size is not None and not trunk.fixed:
-        raise OddsightError(f"{name} takes pictures of many sizes: give the size to 'fit'")
+        raise OddsightError(f"{name} takes images of many sizes: give the size to 'fit'")
     source = _source(offered, trunk, weights, pretrained)
     network = TorchBackbone(trunk, name=name, summary=offered.summary, source=source, paper=offered.paper)
     if trunk_weights is not None:
@@ -204,7 +204,7 @@ def export(network: TorchBackbone, path: Path) -> None:
 
     Its input is ``pixels`` float32 ``[N, 3, S, S]``, 0 to 255; its outputs are the stages. ``N`` is dynamic, and so is
     ``S`` unless the network is ``fixed`` or turns out to have its size built in. The file is compared with the network
-    on noise and on a smooth picture, and is not kept if a stage differs by more than :data:`TOLERANCE` of its maximum.
+    on noise and on a smooth image, and is not kept if a stage differs by more than :data:`TOLERANCE` of its maximum.
 
     Raises:
         ModelError: If it cannot be exported, or the export disagrees.
@@ -345,7 +345,7 @@ def _converted(network: TorchBackbone, *, fixed: bool) -> onnx.ModelProto:
 
 def _difference(network: TorchBackbone, proto: onnx.ModelProto, size: int) -> float:
     """The largest difference between a network and its export, as a share of a stage's largest value."""
-    pixels = _pictures(size)
+    pixels = _images(size)
     try:
         outputs = session(proto.SerializeToString(), threads=1).run(None, {"pixels": pixels})
     except Exception:  # ONNX Runtime's exceptions share no public base class
@@ -360,8 +360,8 @@ def _difference(network: TorchBackbone, proto: onnx.ModelProto, size: int) -> fl
     return float("inf") if np.isnan(worst) else worst
 
 
-def _pictures(size: int) -> NDArray[np.float32]:
-    """Noise, and a smooth picture with an edge, float32 ``[2, 3, size, size]``."""
+def _images(size: int) -> NDArray[np.float32]:
+    """Noise, and a smooth image with an edge, float32 ``[2, 3, size, size]``."""
     noise = np.random.default_rng(0).integers(0, 256, (3, size, size))
     y, x = np.mgrid[:size, :size] / size
     waves = [127 + 100 * np.sin(9 * x + turn) * np.cos(7 * y) + 25 * (x > 0.6) for turn in range(3)]

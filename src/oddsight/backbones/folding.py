@@ -47,7 +47,7 @@ def fold_constants(proto: onnx.ModelProto) -> None:
 def share_weights(proto: onnx.ModelProto) -> None:
     """Keep weights that are the same once, in place.
 
-    A network that runs twice, as for a picture and its mirror image, has weights of its own for each run where
+    A network that runs twice, as for an image and its mirror image, has weights of its own for each run where
     PyTorch's exporter merges batch normalisation into convolutions.
     """
     graph = proto.graph

@@ -52,7 +52,7 @@ class NetworkFile:
 
 
 def read_network(path: Path) -> NetworkFile:
-    """Read and check the file of a feature network. A plain one is run on two small pictures to learn its stages.
+    """Read and check the file of a feature network. A plain one is run on two small images to learn its stages.
 
     Raises:
         ModelError: In one sentence that names the file and what is wrong with it.
@@ -95,7 +95,7 @@ def _check_exported(proto: onnx.ModelProto) -> None:
 
 
 def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A plain network in the form that is chained: ``pixels`` to stages by name, for any number of pictures.
+    """A plain network in the form that is chained: ``pixels`` to stages by name, for any number of images.
 
     Args:
         proto: The network; is used up.
@@ -177,22 +177,22 @@ def _stage_names(outputs: list[str]) -> list[str]:
 
 
 def _found_out(proto: onnx.ModelProto, path: Path) -> Description:
-    """Run a plain network to learn its stages, and to see that its results depend on the picture alone."""
+    """Run a plain network to learn its stages, and to see that its results depend on the image alone."""
     side = proto.graph.input[0].type.tensor_type.shape.dim[2].dim_value
     size = side or _SIDE
-    loaded, pictures = session(proto.SerializeToString(), threads=1), _pictures(size)
-    alone = [_run(loaded, pictures[i : i + 1], f"a picture of {size} x {size} pixels") for i in (0, 1)]
+    loaded, images = session(proto.SerializeToString(), threads=1), _images(size)
+    alone = [_run(loaded, images[i : i + 1], f"an image of {size} x {size} pixels") for i in (0, 1)]
     names = [value.name for value in proto.graph.output]
     maps = {name: output for name, output in zip(names, alone[0], strict=True) if np.ndim(output) == 4}
     if len(maps) < len(names):
         raise ModelError("some of its outputs are said to be feature maps [N, C, h, w], and are not")
-    together = _run(loaded, pictures, "two pictures at once; export it with a dynamic batch axis")
+    together = _run(loaded, images, "two images at once; export it with a dynamic batch axis")
     for name, first, second, both in zip(names, *alone, together, strict=True):
         if not np.isfinite(both).all():
             raise ModelError(f"its output {name} is not finite")
         apart = np.concatenate([first, second])
         if apart.shape != both.shape or np.abs(apart - both).max() > 1e-4 * max(np.abs(apart).max(), 1e-12):
-            raise ModelError(f"its output {name} for a picture depends on more than the picture")
+            raise ModelError(f"its output {name} for an image depends on more than the image")
     stages = {name: (max(1, round(size / output.shape[2])), output.shape[1]) for name, output in maps.items()}
     ordered = dict(sorted(stages.items(), key=lambda stage: stage[1][0]))
     return Description(
@@ -211,13 +211,13 @@ def _found_out(proto: onnx.ModelProto, path: Path) -> Description:
 
 
 def measured_shapes(proto: onnx.ModelProto, size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the stages for one picture of ``size`` pixels a side, by running the network.
+    """Shapes of the stages for one image of ``size`` pixels a side, by running the network.
 
     Raises:
-        ModelError: If it cannot be run on such a picture.
+        ModelError: If it cannot be run on such an image.
     """
     loaded = session(proto.SerializeToString(), threads=1)
-    outputs = _run(loaded, _pictures(size)[:1], f"a picture of {size} x {size} pixels")
+    outputs = _run(loaded, _images(size)[:1], f"an image of {size} x {size} pixels")
     names = [value.name for value in proto.graph.output]
     return {name: output.shape for name, output in zip(names, outputs, strict=True)}
 
@@ -229,8 +229,8 @@ def _run(loaded: InferenceSession, pixels: NDArray[np.float32], what: str) -> li
         raise ModelError(f"it cannot be run on {what}: {_first_line(error)}") from error
 
 
-def _pictures(size: int) -> NDArray[np.float32]:
-    """Two pictures of noise, float32 ``[2, 3, size, size]``."""
+def _images(size: int) -> NDArray[np.float32]:
+    """Two images of noise, float32 ``[2, 3, size, size]``."""
     return np.random.default_rng(0).integers(0, 256, (2, 3, size, size)).astype(np.float32)
 
 

@@ -12,7 +12,7 @@ _SMALL = 1024
 
 
 def inferred_shapes(proto: onnx.ModelProto, size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the values in a graph for one picture of ``size`` pixels a side, as far as ONNX can infer them.
+    """Shapes of the values in a graph for one image of ``size`` pixels a side, as far as ONNX can infer them.
 
     Weights are not copied and nothing is computed, so that it costs little at any size.
     """

@@ -123,7 +123,7 @@ def timm_trunk(name: str, *, pretrained: bool, size: int | None, names: Sequence
         what = plain((str(error).splitlines() or [type(error).__name__])[0])[:200]
         raise OddsightError(f"timm cannot make {name}{' with its weights' * pretrained}: {what}") from error
     if not hasattr(network, "forward_intermediates") or known.input_size[0] != 3:
-        raise OddsightError(f"timm's {name} gives no feature maps of RGB pictures, so it cannot be a backbone")
+        raise OddsightError(f"timm's {name} gives no feature maps of RGB images, so it cannot be a backbone")
     info = list(network.feature_info)
     return Trunk(
         _TimmStages(network),

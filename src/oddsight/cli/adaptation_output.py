@@ -15,7 +15,7 @@ _EACH = 10
 
 
 def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> None:
-    """Say what is about to be learnt from what, and complain of what cannot be read."""
+    """Say what is about to be learned from what, and complain of what cannot be read."""
     for error in images.errors:
         complain(error)
     counts = f"{len(images.training):,} images, {len(images.validation):,} more to validate on"
@@ -46,7 +46,7 @@ def say_adapted(found: Adaptation, quiet: bool) -> None:
     note(f"wrote {found.path} ({size:.1f} MB): epoch {found.best.epoch}, of the least validation loss", quiet=quiet)
     if found.at_chance:
         note(
-            "its rotations were hardly told apart: these pictures may have no right way up; try --objective simsiam",
+            "its rotations were hardly told apart: these images may have no right way up; try --objective simsiam",
             quiet=quiet,
         )
     note(f"use it with 'oddsight fit --backbone {found.path}'", quiet=quiet)

@@ -45,7 +45,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     precision: Annotated[str, typer.Option(help="32-true, 16-mixed or bf16-mixed.")] = "32-true",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another of Lightning's.")] = "auto",
     devices: Annotated[str, typer.Option(help="How many, or which (such as 0,1), or auto.")] = "1",
-    workers: Annotated[int, typer.Option(help="Processes that read pictures; 0 reads in this one.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that read images; 0 reads in this one.")] = 0,
     work: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keeps a checkpoint, from which the same command goes on.")
     ] = None,

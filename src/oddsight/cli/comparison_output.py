@@ -21,7 +21,7 @@ CHOICE = (
 
 
 def show_comparison(found: Comparison) -> None:
-    """Show a table for each data set, and the ranks over several."""
+    """Show a table for each dataset, and the ranks over several."""
     for trial in found.trials:
         rows = found.on(trial.name)
         masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.coverage is not None else ""
@@ -105,7 +105,7 @@ _NUMBERS = (
 _COLUMNS = (
     *(
         "data",
-        "learnt",
+        "learned",
         "normal",
         "anomalous",
         "masks",
@@ -131,7 +131,7 @@ def write_csv(path: Path, found: Comparison) -> None:
     for trial in found.trials:
         data = {
             "data": trial.name,
-            "learnt": len(trial.training),
+            "learned": len(trial.training),
             "normal": trial.normal,
             "anomalous": trial.anomalous,
             "masks": trial.masks,
@@ -156,7 +156,7 @@ def _cell_row(cell: Cell, row: Standing) -> dict[str, Any]:
     }
     if cell.measured is None:
         return content | {"error": cell.error}
-    details = {name: getattr(cell.measured, name) for name in ("learnt", "threshold", "calibration", "graph_sha256")}
+    details = {name: getattr(cell.measured, name) for name in ("learned", "threshold", "calibration", "graph_sha256")}
     return content | details | _verdict(row) | _columns(row.each[row.seeds.index(cell.seed)])
 
 

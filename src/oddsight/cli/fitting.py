@@ -95,7 +95,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     epochs: Annotated[int | None, typer.Option(help="With --labelled: of training a network.")] = None,
     loss: Annotated[str | None, typer.Option(help="With --labelled: cross-entropy or logitnorm.")] = None,
     extras: Annotated[
-        str | None, typer.Option(help="With --labelled: what is learnt besides: rotation, outliers, or both.")
+        str | None, typer.Option(help="With --labelled: what is learned besides: rotation, outliers, or both.")
     ] = None,
     mirrored: Annotated[
         bool | None,

@@ -71,20 +71,20 @@ def prepare(
 
 @app.command()
 def synthesize(
-    clear: Annotated[list[str], typer.Argument(metavar="CLEAR...", help="Clear pictures: folders, files or globs.")],
+    clear: Annotated[list[str], typer.Argument(metavar="CLEAR...", help="Clear images: folders, files or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new or an empty folder.")],
     kinds: Annotated[str, typer.Option(help="Of haze, smoke, dust and cloud.")] = "haze,smoke,dust",
     severities: Annotated[
         str, typer.Option(help="Mean optical depths inside the affected area.")
     ] = "0.1,0.2,0.4,0.8,1.6",
-    limit: Annotated[int | None, typer.Option(help="The most clear pictures to use. [default: all]")] = None,
+    limit: Annotated[int | None, typer.Option(help="The most clear images to use. [default: all]")] = None,
     train_share: Annotated[
         float, typer.Option(help="Share of them to set aside in train/good, for 'compare' to learn from.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Put haze, smoke or dust over clear pictures, for 'evaluate'. Exits with 1 if a picture could not be read."""
+    """Put haze, smoke or dust over clear images, for 'evaluate'. Exits with 1 if an image could not be read."""
     from oddsight.cli.synthesis_output import say_synthesized, show_synthesized
     from oddsight.data.synthetic_sets import write_synthetic
     from oddsight.sinks.output_paths import check_outputs

@@ -7,7 +7,7 @@ from oddsight.errors import plain
 from oddsight.sinks.terminal import complain, note
 
 _MOST = 3
-"""Pictures that are named."""
+"""Images that are named."""
 
 
 def say_prepared(found: Preparation, quiet: bool) -> None:
@@ -31,7 +31,7 @@ def _warn(found: Preparation, quiet: bool) -> None:
     between = [repeat for repeat in found.repeats if repeat.leaks]
     disputed = [repeat for repeat in found.repeats if repeat.contradicts]
     for repeated, what in (
-        (between, "in more than one split: a result on these says nothing of new pictures"),
+        (between, "in more than one split: a result on these says nothing of new images"),
         (disputed, "in more than one class"),
         (within, "more than once in a split"),
     ):
@@ -43,7 +43,7 @@ def _warn(found: Preparation, quiet: bool) -> None:
                 for repeat in repeated[:_MOST]
             )
             more = "; ..." if len(repeated) > _MOST else ""
-            pictures = "picture is" if len(repeated) == 1 else "pictures are"
-            note(f"warning: {len(repeated):,} {pictures} {what}: {some}{more}", quiet=quiet)
+            images = "image is" if len(repeated) == 1 else "images are"
+            note(f"warning: {len(repeated):,} {images} {what}: {some}{more}", quiet=quiet)
     if found.repeats:
         note(f"all of them are in {found.folder / 'statistics.json'}", quiet=quiet)

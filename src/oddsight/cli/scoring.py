@@ -37,7 +37,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a picture of why and where each anomalous image is one there, as PNG."),
+        typer.Option(metavar="DIR", help="Write an image of why and where each anomalous image is one there, as PNG."),
     ] = None,
     regions: Annotated[
         Path | None,
@@ -124,9 +124,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     bands: Bands = None,
     scale: Scale = None,
     json: JsonFile = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures there.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a report with images there.")] = None,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:

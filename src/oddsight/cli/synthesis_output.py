@@ -1,4 +1,4 @@
-"""What people are told when haze, smoke or dust was put over clear pictures."""
+"""What people are told when haze, smoke or dust was put over clear images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def say_synthesized(found: SyntheticSet, quiet: bool) -> None:
         note(f"{found.duplicates:,} duplicates are used once", quiet=quiet)
     training = f", {found.training:,} others to learn from" * bool(found.training)
     note(
-        f"wrote {found.folder}: {len(found.rows):,} synthetic pictures of {found.clear:,} clear ones{training}; "
+        f"wrote {found.folder}: {len(found.rows):,} synthetic images of {found.clear:,} clear ones{training}; "
         "README.txt there says what they can tell and what not",
         quiet=quiet,
     )
 
 
 def show_synthesized(found: SyntheticSet) -> None:
-    """Show how much of the pictures each kind affects at each severity."""
+    """Show how much of the images each kind affects at each severity."""
     rows = table("type", "mean depth", "pixels marked", numbers=("mean depth", "pixels marked"))
     for kind, severity in dict.fromkeys((row.kind, row.severity) for row in found.rows):
         own = [row for row in found.rows if (row.kind, row.severity) == (kind, severity)]

@@ -28,7 +28,7 @@ from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, plain
 
 SIDE = 32
-"""Of the pictures, in pixels."""
+"""Of the images, in pixels."""
 
 _VALUES = 3 * SIDE * SIDE
 _TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))

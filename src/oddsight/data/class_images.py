@@ -1,4 +1,4 @@
-"""Labelled images of one split, how they are divided, and which pictures are in them more than once."""
+"""Labelled images of one split, how they are divided, and which images are in them more than once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oddsight.errors import DataError, ImageError, OddsightError, plain
 
 @dataclass(frozen=True, eq=False)
 class ClassImages:
-    """Labelled images of one split, in the order of their source. The same picture may be there more than once.
+    """Labelled images of one split, in the order of their source. The same image may be there more than once.
 
     Attributes:
         images: Each can be read as uint8 ``[H, W, 3]``; sizes may differ.
@@ -61,7 +61,7 @@ class ClassImages:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over classes, contents and labels, hex: the same for the same pictures in any order or form."""
+        """SHA-256 over classes, contents and labels, hex: the same for the same images in any order or form."""
         rows = sorted(f"{image.content} {label}" for image, label in zip(self.images, self.labels, strict=True))
         state = repr((self.classes, rows))
         return hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
@@ -108,7 +108,7 @@ def stratified(data: ClassImages, fraction: float, seed: int) -> tuple[ClassImag
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture is: its split, its index and name there, and the name of its class."""
+    """Where an image is: its split, its index and name there, and the name of its class."""
 
     split: str
     index: int
@@ -118,7 +118,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Repeat:
-    """One picture that is there more than once.
+    """One image that is there more than once.
 
     Attributes:
         content: SHA-256 of its pixels, hex.
@@ -140,9 +140,9 @@ class Repeat:
 
 
 def repeats(splits: Mapping[str, ClassImages]) -> list[Repeat]:
-    """The pictures that are more than once in these splits, in the order of their first places.
+    """The images that are more than once in these splits, in the order of their first places.
 
-    Only pictures equal to the last bit count; ``oddsight check`` looks for near duplicates in a folder.
+    Only images equal to the last bit count; ``oddsight check`` looks for near duplicates in a folder.
     """
     places: dict[str, list[Place]] = defaultdict(list)
     for split, data in splits.items():

@@ -38,7 +38,7 @@ class Form:
         layout: What it looks like.
         fits: Whether a folder or file has this form, at a glance.
         read: The splits by name: those of ``train``, ``validation`` and ``test`` that are there.
-        packed: Whether its pictures are inside files of its own, rather than in image files.
+        packed: Whether its images are inside files of its own, rather than in image files.
     """
 
     name: str
@@ -81,7 +81,7 @@ def form_of(path: str | os.PathLike[str]) -> Form:
     Raises:
         DataError: If there is nothing, or nothing in a known form.
     """
-    where = as_path(path, "a data set")
+    where = as_path(path, "a dataset")
     if not where.exists():
         raise DataError(f"{where}: no such file or folder")
     for form in FORMS:

@@ -35,7 +35,7 @@ class ImageFile:
 
     Attributes:
         path: Where it is.
-        content: SHA-256 of its pixels, hex: the same picture in another format has the same.
+        content: SHA-256 of its pixels, hex: the same image in another format has the same.
         width: In pixels, as shown.
         height: In pixels, as shown.
         reading: How it was read.
@@ -74,8 +74,8 @@ class Collection:
     """Distinct images in a stable order, and what was left out.
 
     Attributes:
-        images: One for each distinct picture, ordered by content.
-        duplicates: Readable files whose picture is already among ``images``.
+        images: One for each distinct image, ordered by content.
+        duplicates: Readable files whose image is already among ``images``.
         errors: Files that could not be read.
         ignored: Files that are no images by their names.
     """
@@ -87,7 +87,7 @@ class Collection:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the contents of all images, hex: the same pictures have the same, wherever they lie."""
+        """SHA-256 over the contents of all images, hex: the same images have the same, wherever they lie."""
         return hashlib.sha256("".join(image.content for image in self.images).encode()).hexdigest()
 
 

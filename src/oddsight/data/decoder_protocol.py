@@ -45,7 +45,7 @@ def pack(value: Any, arrays: list[NDArray[np.generic]]) -> Any:  # noqa: ANN401,
         arrays.append(np.ascontiguousarray(value))
         return {"array": value.dtype.str, "shape": value.shape}
     if hasattr(value, "getpixel"):  # a Pillow image, in RGB
-        return {"picture": pack(np.asarray(value), arrays)}
+        return {"image": pack(np.asarray(value), arrays)}
     if isinstance(value, dict):
         return {"options": {name: pack(part, arrays) for name, part in value.items()}}
     if isinstance(value, tuple | list):
@@ -57,16 +57,16 @@ def pack(value: Any, arrays: list[NDArray[np.generic]]) -> Any:  # noqa: ANN401,
     raise TypeError(f"a {kind.__name__} cannot be sent")
 
 
-def _picture(value: dict[str, Any], stream: IO[bytes]) -> Any:  # noqa: ANN401
+def _image(value: dict[str, Any], stream: IO[bytes]) -> Any:  # noqa: ANN401
     """The Pillow image of an array, made some rows at a time, so that it is in memory only once."""
     from PIL import Image
 
     height, width, _ = value["shape"]
-    picture = Image.new("RGB", (width, height))
+    image = Image.new("RGB", (width, height))
     for top in range(0, height, _ROWS):
         rows = {"array": value["array"], "shape": (min(_ROWS, height - top), width, 3)}
-        picture.paste(Image.fromarray(unpack(rows, stream)), (0, top))
-    return picture
+        image.paste(Image.fromarray(unpack(rows, stream)), (0, top))
+    return image
 
 
 def unpack(value: Any, stream: IO[bytes]) -> Any:  # noqa: ANN401, PLR0911
@@ -84,8 +84,8 @@ def unpack(value: Any, stream: IO[bytes]) -> Any:  # noqa: ANN401, PLR0911
         if stream.readinto(array.reshape(-1).view(np.uint8).data) < array.nbytes:  # type: ignore[attr-defined]
             raise EOFError
         return array
-    if "picture" in value:
-        return _picture(value["picture"], stream)
+    if "image" in value:
+        return _image(value["image"], stream)
     if "options" in value:
         return {name: unpack(part, stream) for name, part in value["options"].items()}
     kind = getattr(importlib.import_module(value["module"]), value["name"])

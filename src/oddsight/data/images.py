@@ -58,12 +58,12 @@ from oddsight.data.unread_formats import UNREAD_FORMATS, is_camera_raw, unread_r
 from oddsight.errors import ImageError, OddsightError
 
 MAX_PIXELS = 2**27
-"""The most pixels a picture may have, unless the caller sets another limit: 134,217,728, or 11,585 x 11,585.
+"""The most pixels an image may have, unless the caller sets another limit: 134,217,728, or 11,585 x 11,585.
 Decoding takes ten bytes of memory a pixel and more, so 1.3 GB for that many; see :mod:`oddsight.data.decoding`."""
 
 MAX_SIDE = 2**16
-"""The most pixels that a side may have where the whole picture is scored: on its way to the model's size, a column of
-that many pixels takes as much memory as a picture of as many rows."""
+"""The most pixels that a side may have where the whole image is scored: on its way to the model's size, a column of
+that many pixels takes as much memory as an image of as many rows."""
 
 _PLUGINS = {
     "PNG": "PngImagePlugin",
@@ -122,7 +122,7 @@ _KNOWN_STARTS = {
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says of its picture before any pixel is decoded.
+    """What a file says of its image before any pixel is decoded.
 
     Attributes:
         path: The file.
@@ -149,20 +149,20 @@ class ImageHeader:
 def read_image(
     path: str | os.PathLike[str], *, reading: Reading = AS_DECLARED, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """Read the picture in a file.
+    """Read the image in a file.
 
     Safe to call from several threads at once.
 
     Args:
         path: The file.
         reading: Which bands and values of a TIFF file to take.
-        max_pixels: Width times height beyond which the picture is refused before it is decoded.
+        max_pixels: Width times height beyond which the image is refused before it is decoded.
 
     Returns:
         RGB values 0..255, C-contiguous, ``[H, W, 3]``; see the module for the rules.
 
     Raises:
-        ImageError: If the file is missing or unreadable, or is no picture, a damaged one or one too large.
+        ImageError: If the file is missing or unreadable, or is no image, a damaged one or one too large.
     """
     raster = open_raster(path, reading)
     if raster is not None:
@@ -210,15 +210,15 @@ def check_sides(width: int, height: int, name: str) -> None:
 
 
 @limited
-def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode a picture for :func:`as_image` to convert part by part, where all of it at once takes too much memory.
+def decode_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image for :func:`as_image` to convert part by part, where all of it at once takes too much memory.
 
     Args:
         path: The file.
         max_pixels: As for :func:`read_image`, whose errors it raises.
 
     Returns:
-        The picture as Pillow decodes it, upright. ``as_image`` of its parts are parts of what ``read_image`` returns.
+        The image as Pillow decodes it, upright. ``as_image`` of its parts are parts of what ``read_image`` returns.
     """
     name = os.fsdecode(path)
     raster = open_raster(path)
@@ -232,7 +232,7 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
 
 @limited
 def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Read the picture in a file's content, as :func:`read_image` does.
+    """Read the image in a file's content, as :func:`read_image` does.
 
     Args:
         content: Of the file.
@@ -250,11 +250,11 @@ def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS)
         return _rgb(image, name)
 
 
-def as_image(picture: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
+def as_image(image: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
     """Bring an array or a Pillow image to the form that :func:`read_image` returns, by the same rules.
 
     Args:
-        picture: A Pillow image, or an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA) of
+        image: A Pillow image, or an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA) of
             uint8 (0..255), uint16 (0..65535) or bool.
 
     Returns:
@@ -263,14 +263,14 @@ def as_image(picture: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
     Raises:
         ImageError: If the array is empty or has another type or shape, or the Pillow image cannot be decoded.
     """
-    if isinstance(picture, Image.Image):
-        name = os.fsdecode(getattr(picture, "filename", None) or "image")
+    if isinstance(image, Image.Image):
+        name = os.fsdecode(getattr(image, "filename", None) or "image")
         with _failures_named(name, None):
-            raster = _unread_tiff(picture, name)
-            return raster.read()[0] if raster is not None else _rgb(picture, name)
-    if not isinstance(picture, np.ndarray):
-        raise ImageError("image", f"a {type(picture).__name__} is neither a NumPy array nor a Pillow image")
-    return _array_as_image(picture)
+            raster = _unread_tiff(image, name)
+            return raster.read()[0] if raster is not None else _rgb(image, name)
+    if not isinstance(image, np.ndarray):
+        raise ImageError("image", f"a {type(image).__name__} is neither a NumPy array nor a Pillow image")
+    return _array_as_image(image)
 
 
 def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None, *, turn: int = 1) -> NDArray[np.bool_]:
@@ -353,7 +353,7 @@ def read_orientation(path: str | os.PathLike[str]) -> int:
         path: The file, or a folder with parts of one mask, of which the first counts.
 
     Raises:
-        ImageError: If the file is missing, unreadable, or no picture.
+        ImageError: If the file is missing, unreadable, or no image.
     """
     part = _mask_parts(Path(path))[0]
     raster = _tiff_of(part)
@@ -365,17 +365,17 @@ def read_orientation(path: str | os.PathLike[str]) -> int:
 
 @limited
 def read_header(path: str | os.PathLike[str]) -> ImageHeader:
-    """Read what a file says of its picture, without decoding pixels.
+    """Read what a file says of its image, without decoding pixels.
 
     Raises:
-        ImageError: If the file is missing, unreadable, or no picture. Damage to the pixels goes unnoticed.
+        ImageError: If the file is missing, unreadable, or no image. Damage to the pixels goes unnoticed.
     """
     raster = _tiff_of(path)
     if raster is not None:
         bits = max(raster.page.bits)
         return ImageHeader(raster.path, raster.width, raster.height, raster.mode, bits, "TIFF", raster.count_pages())
     with _opened(path, None) as image:
-        # The base class's method, because PNG's own one decodes the picture in search of a late EXIF block.
+        # The base class's method, because PNG's own one decodes the image in search of a late EXIF block.
         orientation = _orientation(lambda: Image.Image.getexif(image))
         width, height = image.size
         if orientation >= 5:
@@ -388,7 +388,7 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
 
 
 def content_hash(image: NDArray[np.uint8]) -> str:
-    """The SHA-256, in hexadecimal, of an image's shape and pixels: equal for the same picture in any lossless format.
+    """The SHA-256, in hexadecimal, of an image's shape and pixels: equal for the same image in any lossless format.
 
     Args:
         image: RGB values, ``[H, W, 3]``.
@@ -400,7 +400,7 @@ def content_hash(image: NDArray[np.uint8]) -> str:
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], max_pixels: int | None) -> Iterator[ImageFile.ImageFile]:
-    """Open a picture, which is decoded in the block if there is a limit. Whatever fails leaves as ImageError."""
+    """Open an image, which is decoded in the block if there is a limit. Whatever fails leaves as ImageError."""
     name = os.fsdecode(path)
     with _failures_named(name, max_pixels):
         _require_file(name)
@@ -481,9 +481,9 @@ def _require_file(name: str) -> None:
 
 
 def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
-    """Open a picture in one of the allowed formats.
+    """Open an image in one of the allowed formats.
 
-    Image.open would do, were it not for its own limit: it warns of pictures that are within ours, and warnings can
+    Image.open would do, were it not for its own limit: it warns of images that are within ours, and warnings can
     neither be silenced for one thread nor the limit be changed for one call.
     """
     head = file.read(16)
@@ -521,7 +521,7 @@ def _jpeg_xl(file: IO[bytes], name: str) -> ImageFile.ImageFile:
 
 
 def _admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int) -> None:
-    """Refuse a picture that is too large to decode."""
+    """Refuse an image that is too large to decode."""
     max_pixels = pixel_limit(max_pixels, MAX_PIXELS)
     if image.width * image.height > max_pixels:
         raise ImageError(name, f"{image.width:,} x {image.height:,} pixels are more than the limit of {max_pixels:,}")

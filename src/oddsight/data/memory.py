@@ -14,7 +14,7 @@ RUNNING = 260 * 10**6
 """Python, the libraries and ONNX Runtime with a backbone, in bytes: measured, see ``benchmarks``."""
 
 _PER_PIXEL = 18
-"""Bytes that decoding takes for each pixel of a picture, at its peak, where its format is not known."""
+"""Bytes that decoding takes for each pixel of an image, at its peak, where its format is not known."""
 
 _PER_ROW = 3 * 1024
 """Bytes that resizing takes for each row."""
@@ -47,7 +47,7 @@ class MemoryPlan:
     Attributes:
         budget: All of it.
         running: The process itself, and a network at work on every core.
-        images: Pictures being decoded: the largest on every core, or fewer at once in half of what is left.
+        images: Images being decoded: the largest on every core, or fewer at once in half of what is left.
         method: What is left for the method.
     """
 
@@ -61,7 +61,7 @@ class MemoryPlan:
         return self.budget - self.running - self.images
 
     def __str__(self) -> str:
-        parts = f"{self.running / 1e6:,.0f} MB to run, {self.images / 1e6:,.0f} MB for pictures being decoded"
+        parts = f"{self.running / 1e6:,.0f} MB to run, {self.images / 1e6:,.0f} MB for images being decoded"
         return f"{self.budget / 1e6:,.0f} MB: {parts}, {self.method / 1e6:,.0f} MB for the method"
 
 
@@ -82,10 +82,10 @@ def plan_memory(
         size: In pixels.
         activations: Bytes that the network takes for each pixel of its input, while it runs.
         weights: Bytes that the network's weights take beyond those of EfficientNet-Lite0.
-        largest: Bytes that decoding the largest picture takes, if that is known to be more than usual.
+        largest: Bytes that decoding the largest image takes, if that is known to be more than usual.
 
     Raises:
-        MemoryBudgetError: If not even the running process and the largest pictures fit.
+        MemoryBudgetError: If not even the running process and the largest images fit.
     """
     estimates = (image.width * image.height * _PER_PIXEL + image.height * _PER_ROW for image in images)
     largest = max(estimates, default=0) if largest is None else max(largest, *estimates, 0)
@@ -95,7 +95,7 @@ def plan_memory(
     if plan.method <= 0:
         raise MemoryBudgetError(
             f"a budget of {budget / 1e6:,.0f} MB is too small: running at {size} pixels a side takes "
-            f"{plan.running / 1e6:,.0f} MB and decoding the largest picture takes {largest / 1e6:,.0f} MB"
+            f"{plan.running / 1e6:,.0f} MB and decoding the largest image takes {largest / 1e6:,.0f} MB"
         )
     return plan
 

@@ -30,7 +30,7 @@ IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 _LARGEST_LABEL = 2**16  # where each number up to it may have to be a class
-_ROWS = 256  # whose encoded pictures are in memory at a time
+_ROWS = 256  # whose encoded images are in memory at a time
 _GROUP = 1024  # rows that are written together
 
 
@@ -42,8 +42,8 @@ def is_parquet(path: Path) -> bool:
 def read_parquet(path: Path, progress: Progress) -> dict[str, ClassImages]:
     """Read splits from files called ``train.parquet`` or ``train-00000-of-00002.parquet``, and so on.
 
-    The image column is a structure of ``bytes`` (a picture's file) and ``path``; the label column holds whole numbers.
-    Names of classes come from the metadata; without it they are numbers. Pictures are decoded once, a few rows at a
+    The image column is a structure of ``bytes`` (an image's file) and ``path``; the label column holds whole numbers.
+    Names of classes come from the metadata; without it they are numbers. Images are decoded once, a few rows at a
     time, into a temporary file.
 
     Raises:
@@ -83,22 +83,22 @@ class _Table:
         labels = [name for name in LABEL_COLUMNS if re.fullmatch(r"u?int\d+", types.get(name, ""))]
         if not images or not labels:
             raise DataError(
-                f"{path} needs a column of pictures ({' or '.join(IMAGE_COLUMNS)}: a structure of bytes and path) "
+                f"{path} needs a column of images ({' or '.join(IMAGE_COLUMNS)}: a structure of bytes and path) "
                 f"and one of whole numbers ({', '.join(LABEL_COLUMNS)})"
             )
         self.image, self.label = images[0], labels[0]
         self.names = _class_names(schema.metadata or {}, self.label)
 
     def rows(self) -> Iterator[tuple[dict[str, Any] | None, int]]:
-        """Each picture, as ``bytes`` and ``path``, and its label."""
+        """Each image, as ``bytes`` and ``path``, and its label."""
         for batch in self.file.iter_batches(_ROWS, columns=[self.image, self.label]):
             columns = batch.to_pydict()
-            for picture, label in zip(columns[self.image], columns[self.label], strict=True):
+            for cell, label in zip(columns[self.image], columns[self.label], strict=True):
                 if label is None:
-                    raise DataError(f"{self.path} has a picture without a label")
+                    raise DataError(f"{self.path} has an image without a label")
                 if abs(label) > _LARGEST_LABEL:
                     raise DataError(f"{self.path} has the label {label}, which is no index of a class")
-                yield picture, label
+                yield cell, label
 
 
 def _places(path: Path) -> list[Path]:
@@ -153,7 +153,7 @@ def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...]:
 def _read(
     split: str, tables: list[_Table], progress: Progress
 ) -> tuple[PixelFile, NDArray[np.int64], list[str], list[ImageError]]:
-    """Pictures, their labels and names, and what could not be read."""
+    """Images, their labels and names, and what could not be read."""
     import pyarrow
 
     total = sum(table.file.metadata.num_rows for table in tables)
@@ -176,11 +176,11 @@ def _read(
 
 
 def _decoded(row: tuple[dict[str, Any] | None, int]) -> tuple[NDArray[np.uint8] | ImageError, int]:
-    picture, label = row
-    content = (picture or {}).get("bytes")
+    cell, label = row
+    content = (cell or {}).get("bytes")
     try:
         if content is None:
-            raise ImageError("", "the picture itself is not in the file")
+            raise ImageError("", "the image itself is not in the file")
         return read_image_bytes(content, ""), label
     except ImageError as error:
         return ImageError("", error.reason), label
@@ -198,7 +198,7 @@ def can_write_parquet() -> bool:
 def write_parquet(
     file: IO[bytes], images: Iterable[NDArray[np.uint8]], names: Sequence[str], data: ClassImages
 ) -> None:
-    """Write pictures as PNG beside their labels, as :func:`read_parquet` and the datasets library read them.
+    """Write images as PNG beside their labels, as :func:`read_parquet` and the datasets library read them.
 
     Args:
         file: Where to.
@@ -221,8 +221,8 @@ def write_parquet(
     with ParquetWriter(file, schema, compression="none", use_dictionary=False) as writer:
         rows = zip(ordered_map(_as_png, images), names, data.labels.tolist(), strict=True)
         while group := list(islice(rows, _GROUP)):
-            pictures = [{"bytes": png, "path": name} for png, name, _ in group]
-            columns = {"image": pictures, "label": [label for _, _, label in group]}
+            cells = [{"bytes": png, "path": name} for png, name, _ in group]
+            columns = {"image": cells, "label": [label for _, _, label in group]}
             writer.write_table(pyarrow.Table.from_pydict(columns, schema))
 
 

@@ -45,7 +45,7 @@ from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.records import write_record
 
 _PARTS = ("-images.npy", "-normalised.npy", "-labels.npy", "-one-hot.npy", ".npz", ".csv", ".parquet")
-_BLOCK = 2**24  # bytes of pictures that are normalised or copied at a time
+_BLOCK = 2**24  # bytes of images that are normalised or copied at a time
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Preparation:
         size: Height and width of all of them, in pixels.
         mean: Of each channel of the training images, 0..1.
         std: Their standard deviation, likewise.
-        repeats: Pictures that are there more than once.
+        repeats: Images that are there more than once.
         errors: Images that could not be read.
         parquet: Whether Parquet files were written, which takes pyarrow.
     """
@@ -103,7 +103,7 @@ def prepare(
         DataError: If the images cannot be read, differ in size, or are too few to be divided.
         OddsightError: If a setting cannot work, or the folder holds something else or cannot be written.
     """
-    data, folder = as_path(data, "a data set"), as_path(output, "a folder to write to")
+    data, folder = as_path(data, "a dataset"), as_path(output, "a folder to write to")
     check_seed(seed)
     _check(folder, data, size, validation)
     form = form_of(data).name

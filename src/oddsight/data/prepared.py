@@ -47,7 +47,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def read_prepared(path: Path, progress: Progress) -> dict[str, ClassImages]:
-    """Read the splits of a prepared folder. Their pictures stay on disk, mapped into memory.
+    """Read the splits of a prepared folder. Their images stay on disk, mapped into memory.
 
     Raises:
         DataError: If the folder is not whole.

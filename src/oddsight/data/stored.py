@@ -47,7 +47,7 @@ def stored(images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]], names: Itera
 
 
 class PixelFile:
-    """Decoded pictures of any sizes in a nameless temporary file: their number is not bounded by memory."""
+    """Decoded images of any sizes in a nameless temporary file: their number is not bounded by memory."""
 
     def __init__(self) -> None:
         self._shapes: list[tuple[int, int, int]] = []
@@ -55,7 +55,7 @@ class PixelFile:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
 
     def add(self, image: NDArray[np.uint8]) -> None:
-        """Append a picture, uint8 ``[H, W, 3]``.
+        """Append an image, uint8 ``[H, W, 3]``.
 
         Raises:
             OddsightError: If the disk is full.
@@ -66,7 +66,7 @@ class PixelFile:
         self._shapes.append((height, width, channels))
 
     def arrays(self) -> list[NDArray[np.uint8]]:
-        """All pictures, mapped from the file, which stays until none of them is in use. To be called once."""
+        """All images, mapped from the file, which stays until none of them is in use. To be called once."""
         if not self._shapes:
             return []
         with _room(), self._file as file:
@@ -83,6 +83,6 @@ def _room() -> Iterator[None]:
         yield
     except OSError as error:
         raise OddsightError(
-            f"cannot keep pictures in the folder for temporary files, {tempfile.gettempdir()}: "
+            f"cannot keep images in the folder for temporary files, {tempfile.gettempdir()}: "
             f"{error.strerror or error}; set TMPDIR to a folder with more space"
         ) from error

@@ -1,16 +1,16 @@
-"""Haze, smoke, dust and thin cloud put over clear pictures, by the physics of light in air.
+"""Haze, smoke, dust and thin cloud put over clear images, by the physics of light in air.
 
-A pixel of a picture that is taken through air with particles is
+A pixel of an image that is taken through air with particles is
 
     I = J t + A (1 - t),    t = exp(-tau)
 
 (Koschmieder 1924; in this form He, Sun & Tang, CVPR 2009): of the ground's light ``J`` the share ``t`` arrives, and the
 rest is replaced by ``A``, the light that the particles themselves send. ``tau``, the optical depth, says how much is in
-the way. Light adds up, and the numbers in a file are not light but its sRGB code: a picture is decoded, mixed and coded
+the way. Light adds up, and the numbers in a file are not light but its sRGB code: an image is decoded, mixed and coded
 again. All three channels have one ``tau``; what is coloured is ``A``.
 
 Where there is how much is a pattern of gradient noise (Perlin, SIGGRAPH 1985), fixed by the kind, the seed and the
-picture's content. Severity only scales it, so that pictures of one source differ in nothing else.
+image's content. Severity only scales it, so that images of one source differ in nothing else.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ _ROWS = 2**20  # values that are mixed at a time
 
 
 class Synthetic(NamedTuple):
-    """A picture with something in the air, and the truth about it.
+    """An image with something in the air, and the truth about it.
 
     Attributes:
-        picture: uint8 ``[H, W, 3]``.
+        image: uint8 ``[H, W, 3]``.
         depth: Its optical depth, float32 ``[H, W]``, 0 or more.
         mask: uint8 ``[H, W]``: 255 where the depth is above :data:`VISIBLE`, else 0.
     """
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     depth: NDArray[np.float32]
     mask: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Ground:
-    """The places of a picture, for a pattern to be drawn on.
+    """The places of an image, for a pattern to be drawn on.
 
     Attributes:
         x: To the right, ``[h, w]``, from the middle, in units of the longer side.
@@ -95,23 +95,23 @@ class Kind:
 
 
 def synthesize(image: NDArray[Any] | Image.Image, kind: str, severity: float, *, seed: int = 0) -> Synthetic:
-    """Put haze, smoke, dust or thin cloud over a clear picture. The same arguments give the same result.
+    """Put haze, smoke, dust or thin cloud over a clear image. The same arguments give the same result.
 
     Example:
         >>> from PIL import Image
         >>> hazy = oddsight.synthesize(Image.open("parts/good/0000.png"), "haze", 0.8)
-        >>> hazy.picture.shape, hazy.mask.shape
+        >>> hazy.image.shape, hazy.mask.shape
         ((96, 96, 3), (96, 96))
 
     Args:
-        image: A clear picture in any form that :func:`oddsight.data.images.as_image` takes, or a Pillow image.
+        image: A clear image in any form that :func:`oddsight.data.images.as_image` takes, or a Pillow image.
         kind: A name of :data:`KINDS`.
         severity: The mean optical depth inside the affected area, which is the same at every severity. 0 changes
             nothing; where the depth is 0.1 a tenth of the light is replaced, at 1.6 four fifths.
-        seed: Of the pattern, with the picture's content.
+        seed: Of the pattern, with the image's content.
 
     Raises:
-        ImageError: If it is no picture.
+        ImageError: If it is no image.
         OddsightError: If the kind is not known, the severity no finite number of 0 or more, or the seed below 0.
     """
     check_severity(severity)
@@ -166,9 +166,9 @@ def pattern(image: NDArray[np.uint8], kind: str, seed: int) -> NDArray[np.float3
 
 
 def airlight(image: NDArray[np.uint8], kind: str) -> tuple[int, int, int]:
-    """The kind's own colour as 8-bit sRGB; grey of the same luminance over a picture that is grey everywhere.
+    """The kind's own colour as 8-bit sRGB; grey of the same luminance over an image that is grey everywhere.
 
-    Otherwise any colour at all would tell a changed grey picture from a clear one.
+    Otherwise any colour at all would tell a changed grey image from a clear one.
     """
     red, green, blue = kind_by_name(kind).airlight
     if (image[..., :2] != image[..., 1:]).any():
@@ -180,16 +180,16 @@ def airlight(image: NDArray[np.uint8], kind: str) -> tuple[int, int, int]:
 def veiled(
     image: NDArray[np.uint8], amounts: NDArray[np.float32], severity: float, colour: tuple[int, int, int]
 ) -> Synthetic:
-    """A picture through particles of a colour, spread as :func:`pattern` says and scaled to a severity."""
+    """An image through particles of a colour, spread as :func:`pattern` says and scaled to a severity."""
     depth = amounts * np.float32(severity)
     light = _LINEAR[list(colour)]
-    picture = np.empty_like(image)
+    changed = np.empty_like(image)
     step = max(1, _ROWS // max(1, image.shape[1]))
     for top in range(0, len(image), step):
         rows = slice(top, top + step)
         share = np.exp(-depth[rows])[..., None]
-        picture[rows] = _coded(_LINEAR[image[rows]] * share + light * (1 - share))
-    return Synthetic(picture, depth, np.where(depth > VISIBLE, 255, 0).astype(np.uint8))
+        changed[rows] = _coded(_LINEAR[image[rows]] * share + light * (1 - share))
+    return Synthetic(changed, depth, np.where(depth > VISIBLE, 255, 0).astype(np.uint8))
 
 
 def _decoded(code: _Values) -> _Values:
@@ -252,7 +252,7 @@ def _fractal(
 
 
 def _step(values: _Values) -> _Values:
-    """From 0 to 1, smoothly; never quite 0, so that some of every pattern lies on every picture."""
+    """From 0 to 1, smoothly; never quite 0, so that some of every pattern lies on every image."""
     return np.asarray(1 / (1 + np.exp(np.clip(-values, -50, 50))))
 
 
@@ -269,7 +269,7 @@ def _smoke(ground: Ground, rng: np.random.Generator) -> _Values:
     swirl = 0.030 * _fractal(wind, rng, 6, 4, gain=0.6)
     total = np.zeros_like(ground.x)
     for _ in range(rng.integers(1, 4)):
-        # Upwind of the middle, so that the plume lies over the picture.
+        # Upwind of the middle, so that the plume lies over the image.
         along, across = wind.x + rng.uniform(0.05, 0.4), wind.y + rng.uniform(-0.3, 0.3)
         far = np.maximum(along, 0)
         width = 0.012 + 0.16 * far**0.85
@@ -305,4 +305,4 @@ KINDS: dict[str, Kind] = {
         Kind("cloud", "white, thin, in patches", (244, 246, 248), _cloud),
     )
 }
-"""What can be put over a picture, by name."""
+"""What can be put over an image, by name."""

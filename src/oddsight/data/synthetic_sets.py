@@ -1,12 +1,12 @@
-"""A data set of clear pictures and of the same with haze, smoke or dust, to measure what a model sees of how much.
+"""A dataset of clear images and of the same with haze, smoke or dust, to measure what a model sees of how much.
 
 ``write_synthetic`` writes a folder in MVTec AD's layout:
 
-- ``test/good/NAME.png``: the clear pictures, decoded as every reader of Oddsight does.
+- ``test/good/NAME.png``: the clear images, decoded as every reader of Oddsight does.
 - ``test/KIND-SEVERITY/NAME.png``: the same with something in the air, see :mod:`oddsight.data.synthesis`.
 - ``ground_truth/KIND-SEVERITY/NAME_mask.png``: where it is; exact.
-- ``train/good/NAME.png``: other clear pictures, if a share is asked for.
-- ``synthesis.csv``: what each picture is and how much there is of it; ``synthesis.json``: how all was made;
+- ``train/good/NAME.png``: other clear images, if a share is asked for.
+- ``synthesis.csv``: what each image is and how much there is of it; ``synthesis.json``: how all was made;
   ``README.txt``: that it is synthetic.
 """
 
@@ -38,20 +38,20 @@ DEFAULT_SEVERITIES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 _LONGEST = 100  # letters of a name, so that it fits wherever the source's did
 
-_README = """These pictures are synthetic.
+_README = """These images are synthetic.
 
-test/good holds clear pictures as they were. Every other folder in test holds the same pictures with haze, smoke, dust
+test/good holds clear images as they were. Every other folder in test holds the same images with haze, smoke, dust
 or thin cloud that was computed, not photographed: KIND-SEVERITY, where the severity is the mean optical depth inside
 the affected area. ground_truth holds the exact masks: where the optical depth is above {visible}.
 
 A pixel is I = J t + A (1 - t) in linear light, with t = exp(-tau) (Koschmieder 1924; He, Sun & Tang, CVPR 2009).
-tau is gradient noise, which is the same at every severity and only scaled. synthesis.csv says what each picture is,
+tau is gradient noise, which is the same at every severity and only scaled. synthesis.csv says what each image is,
 synthesis.json how all was made.
 
 A model that finds this finds what was computed. That tells how much of it a model needs to see, and which of two models
 needs less. It is no measurement of real haze, smoke or dust: there are no shadows, no scattered light from beside, no
 dependence on wavelength but for the colour, no sensor and no compression, and the colours were chosen by eye.
-All pictures of one source show the same ground, so they are not independent of each other: compare folders with
+All images of one source show the same ground, so they are not independent of each other: compare folders with
 test/good one by one, and do not read an interval over all of them.
 Made by Oddsight {oddsight}.
 """
@@ -59,14 +59,14 @@ Made by Oddsight {oddsight}.
 
 @dataclass(frozen=True)
 class Row:
-    """One picture that was made.
+    """One image that was made.
 
     Attributes:
         file: In the folder, with forward slashes.
-        source: The clear picture.
+        source: The clear image.
         kind: A name of :data:`oddsight.data.synthesis.KINDS`.
         severity: The mean optical depth that was asked for.
-        depth: The mean optical depth over the affected area, of the picture that was made.
+        depth: The mean optical depth over the affected area, of the image that was made.
         share: Of the pixels that the mask marks, 0..1.
         airlight: 8-bit sRGB, hexadecimal.
         seed: Of the pattern.
@@ -88,11 +88,11 @@ class SyntheticSet:
 
     Attributes:
         folder: Where it is.
-        rows: One for each synthetic picture.
-        clear: How many clear pictures are to be tested on.
+        rows: One for each synthetic image.
+        clear: How many clear images are to be tested on.
         training: How many others are there to learn from.
-        duplicates: Pictures that were there more than once, and are used once.
-        errors: Pictures that could not be read.
+        duplicates: Images that were there more than once, and are used once.
+        errors: Images that could not be read.
     """
 
     folder: Path
@@ -113,23 +113,23 @@ def write_synthetic(
     seed: int = 0,
     progress: Progress = silent,
 ) -> SyntheticSet:
-    """Put haze, smoke, dust or thin cloud over clear pictures and write a data set, whole or not at all.
+    """Put haze, smoke, dust or thin cloud over clear images and write a dataset, whole or not at all.
 
-    The same pictures, settings and seed give the same pictures, whatever their names and formats.
+    The same images, settings and seed give the same images, whatever their names and formats.
 
     Args:
-        *clear: Files, folders (walked) and globs of clear pictures.
+        *clear: Files, folders (walked) and globs of clear images.
         output: A new or an empty folder.
         kinds: Names of :data:`oddsight.data.synthesis.KINDS`.
         severities: Mean optical depths inside the affected area, above 0.
-        limit: The most clear pictures to use, chosen by content and seed.
-        train_share: Share of the clear pictures that is set aside to learn from, 0 or more and below 1, chosen by
+        limit: The most clear images to use, chosen by content and seed.
+        train_share: Share of the clear images that is set aside to learn from, 0 or more and below 1, chosen by
             content and seed.
         seed: Of every random choice.
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: If no picture can be read, or the share leaves none to test on.
+        DataError: If no image can be read, or the share leaves none to test on.
         OddsightError: If a setting cannot work, or the folder holds something or cannot be written.
     """
     folder = Path(os.path.realpath(output))
@@ -142,7 +142,7 @@ def write_synthetic(
             chosen = split(chosen, limit / len(chosen), seed)[1]
         testing, training = split(chosen, train_share, seed) if train_share else (chosen, [])
         if not testing:
-            raise DataError(f"a training share of {train_share:g} leaves none of {len(chosen)} pictures to test on")
+            raise DataError(f"a training share of {train_share:g} leaves none of {len(chosen)} images to test on")
         roots = [Path(path) for path in clear]
         names = _names(chosen)
         for part, images in (("train", training), ("test", testing)):
@@ -151,7 +151,7 @@ def write_synthetic(
         settings = {"severities": list(severities), "limit": limit, "train_share": train_share, "seed": seed}
         counts = {"clear": len(testing), "training": len(training), "synthetic": len(rows)}
         unreadable = [{"name": _source(Path(one.path), roots), "reason": one.reason} for one in collection.errors]
-        described = settings | {"kinds": _described(kinds), "pictures": counts, "unreadable": unreadable}
+        described = settings | {"kinds": _described(kinds), "images": counts, "unreadable": unreadable}
         _write_descriptions(temporary, rows, described)
     return SyntheticSet(
         Path(output), tuple(rows), len(testing), len(training), len(collection.duplicates), collection.errors
@@ -168,7 +168,7 @@ def _check_settings(
     for severity in severities:
         check_severity(severity)
         if not severity:
-            raise OddsightError("a severity of 0 changes nothing: the clear pictures are in test/good anyway")
+            raise OddsightError("a severity of 0 changes nothing: the clear images are in test/good anyway")
     if len({f"{severity:g}" for severity in severities}) < len(severities) or len(set(kinds)) < len(kinds):
         raise OddsightError("a kind or a severity is named twice")
     if limit is not None:
@@ -205,13 +205,13 @@ def _names(images: Sequence[ImageFile]) -> dict[str, str]:
 
 
 def _shortened(name: str) -> str:
-    """A name that is neither hidden, nor too long with another before it, nor that of another picture's mask."""
-    short = os.fsdecode(os.fsencode(name)[:_LONGEST]).lstrip(".") or "picture"
+    """A name that is neither hidden, nor too long with another before it, nor that of another image's mask."""
+    short = os.fsdecode(os.fsencode(name)[:_LONGEST]).lstrip(".") or "image"
     return f"{short}_" if short.endswith("_mask") else short
 
 
 def _source(path: Path, roots: Sequence[Path]) -> str:
-    """Where a picture comes from, without the folders above what was named, which are of one machine."""
+    """Where an image comes from, without the folders above what was named, which are of one machine."""
     root = next((root for root in roots if path != root and path.is_relative_to(root)), path.parent)
     return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
 
@@ -239,7 +239,7 @@ def _write_veiled(
     seed: int,
     progress: Progress,
 ) -> list[Row]:
-    """Write every picture in every kind and severity, with its mask."""
+    """Write every image in every kind and severity, with its mask."""
     types = [(kind, severity, f"{kind}-{severity:g}") for kind in kinds for severity in severities]
     for _, _, name in types:
         for part in ("test", "ground_truth"):
@@ -252,7 +252,7 @@ def _write_veiled(
         for kind, severity, folder_name in types:
             colour = airlight(pixels, kind)
             made = veiled(pixels, patterns[kind], severity, colour)
-            Image.fromarray(made.picture).save(folder / "test" / folder_name / f"{name}.png")
+            Image.fromarray(made.image).save(folder / "test" / folder_name / f"{name}.png")
             Image.fromarray(made.mask).save(folder / "ground_truth" / folder_name / f"{name}_mask.png")
             depth = float(made.depth[made.depth > 0].mean(dtype=np.float64))
             share = float((made.mask > 0).mean())

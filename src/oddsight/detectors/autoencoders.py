@@ -28,14 +28,14 @@ LOSSES = ("mse", "l1", "ssim", "mse+ssim")
 @method
 @dataclass
 class Autoencoder(Trained):
-    """Reconstruction error of the picture itself, brought to 64 pixels a side, by a convolutional autoencoder.
+    """Reconstruction error of the image itself, brought to 64 pixels a side, by a convolutional autoencoder.
 
     The score is the mean error over all pixels, with ``mse`` on values from 0 to 1; the map has the errors of the
     pixels, smoothed, in proportion, so that its maximum is the score.
 
     Attributes:
-        code: Numbers that the picture is squeezed into.
-        widths: Channels of the layers of the encoder, each of which halves the picture; the decoder has them the other
+        code: Numbers that the image is squeezed into.
+        widths: Channels of the layers of the encoder, each of which halves the image; the decoder has them the other
             way round.
         loss: Of :data:`LOSSES`; the error is measured by it, too.
         sigma: Smoothing of the map, in pixels.
@@ -43,7 +43,7 @@ class Autoencoder(Trained):
     """
 
     name: ClassVar[str] = "autoencoder"
-    summary: ClassVar[str] = "what a convolutional autoencoder does not reconstruct of the picture's pixels"
+    summary: ClassVar[str] = "what a convolutional autoencoder does not reconstruct of the image's pixels"
     paper: ClassVar[str] = (
         "Masci et al., Stacked Convolutional Auto-Encoders for Hierarchical Feature Extraction, ICANN 2011"
     )
@@ -64,7 +64,7 @@ class Autoencoder(Trained):
         from oddsight.training import reconstruction
 
         if 2 ** len(self.widths) > side:
-            raise OddsightError(f"{self.name}: {len(self.widths)} widths halve a picture of {side} pixels too often")
+            raise OddsightError(f"{self.name}: {len(self.widths)} widths halve an image of {side} pixels too often")
         return self._autoencoder(
             reconstruction.convolutional_encoder(side, self.widths, self.encoded()),
             reconstruction.convolutional_decoder(side, self.widths, self.code),
@@ -87,7 +87,7 @@ class Autoencoder(Trained):
         return self.code if self.divergence_weight() is None else 2 * self.code
 
     def noise_level(self) -> float:
-        """Standard deviation of the noise on pictures to learn from."""
+        """Standard deviation of the noise on images to learn from."""
         return 0.0
 
     def divergence_weight(self) -> float | None:
@@ -102,14 +102,14 @@ class Autoencoder(Trained):
 @method
 @dataclass
 class DenseAutoencoder(Autoencoder):
-    """:class:`Autoencoder` whose layers are fully connected: it knows where in the picture things are.
+    """:class:`Autoencoder` whose layers are fully connected: it knows where in the image things are.
 
     Attributes:
         widths: Units of the layers of the encoder; the decoder has them the other way round.
     """
 
     name: ClassVar[str] = "dense-autoencoder"
-    summary: ClassVar[str] = "what a fully connected autoencoder does not reconstruct of the picture's pixels"
+    summary: ClassVar[str] = "what a fully connected autoencoder does not reconstruct of the image's pixels"
     paper: ClassVar[str] = (
         "Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006"
     )
@@ -138,11 +138,11 @@ class VariationalAutoencoder(Autoencoder):
     """:class:`Autoencoder` whose codes are distributions, near a normal one; scored at their means.
 
     Attributes:
-        beta: Weight of the codes' divergence from a normal distribution beside the error, both per value of a picture.
+        beta: Weight of the codes' divergence from a normal distribution beside the error, both per value of an image.
     """
 
     name: ClassVar[str] = "variational-autoencoder"
-    summary: ClassVar[str] = "what a variational autoencoder does not reconstruct of the picture's pixels"
+    summary: ClassVar[str] = "what a variational autoencoder does not reconstruct of the image's pixels"
     paper: ClassVar[str] = "Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014"
 
     beta: Positive = 0.01
@@ -155,7 +155,7 @@ class VariationalAutoencoder(Autoencoder):
 @method
 @dataclass
 class DenoisingAutoencoder(Autoencoder):
-    """:class:`Autoencoder` that is shown noisy pictures and makes the clean ones; scored on pictures as they are.
+    """:class:`Autoencoder` that is shown noisy images and makes the clean ones; scored on images as they are.
 
     Attributes:
         noise: Standard deviation of the noise, for values from 0 to 1.

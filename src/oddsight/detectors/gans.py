@@ -22,8 +22,8 @@ class _Adversarial(Trained):
     """What the two have in common: layers, and a map of errors at pixels in proportion to the score.
 
     Attributes:
-        code: Numbers that a picture is squeezed into.
-        widths: Channels of the layers, each of which halves the picture.
+        code: Numbers that an image is squeezed into.
+        widths: Channels of the layers, each of which halves the image.
         sigma: Smoothing of the map, in pixels.
     """
 
@@ -55,21 +55,21 @@ class _Adversarial(Trained):
 @method
 @dataclass
 class Ganomaly(_Adversarial):
-    """How far what is made of a picture lies from the picture itself: in its pixels, and in the codes of both.
+    """How far what is made of an image lies from the image itself: in its pixels, and in the codes of both.
 
-    An autoencoder makes the picture again, and a second encoder looks at what it made; while they learn, a critic keeps
-    that like real pictures. The first paper's score is the distance of the codes alone; here the error of the pixels
+    An autoencoder makes the image again, and a second encoder looks at what it made; while they learn, a critic keeps
+    that like real images. The first paper's score is the distance of the codes alone; here the error of the pixels
     joins it, as in the second. The map has that error in proportion.
 
     Attributes:
         share: Of the pixels' error in the score; the rest is of the codes' distance.
         adversarial: Weight of what the critic says.
-        contextual: Weight of the error of the picture.
+        contextual: Weight of the error of the image.
         latent: Weight of the distance of the codes.
     """
 
     name: ClassVar[str] = "ganomaly"
-    summary: ClassVar[str] = "how far the picture and its reconstruction by a GAN lie apart, and their codes"
+    summary: ClassVar[str] = "how far the image and its reconstruction by a GAN lie apart, and their codes"
     paper: ClassVar[str] = (
         "Akcay et al., GANomaly: Semi-Supervised Anomaly Detection via Adversarial Training, ACCV 2018; "
         "Akçay et al., Skip-GANomaly, IJCNN 2019 (its score)"
@@ -91,20 +91,20 @@ class Ganomaly(_Adversarial):
 @method
 @dataclass
 class FAnoGAN(_Adversarial):
-    """Residual between the picture and the nearest that a generator of normal pictures makes: pixels, and features.
+    """Residual between the image and the nearest that a generator of normal images makes: pixels, and features.
 
-    A Wasserstein GAN learns to make normal pictures, and, beside it, an encoder to find the code of a picture, by which
+    A Wasserstein GAN learns to make normal images, and, beside it, an encoder to find the code of an image, by which
     the generator learns, too; the features are the critic's. The map has the errors of the pixels in proportion.
 
     Attributes:
         kappa: Weight of the features beside the pixels.
-        adversarial: Weight of what the critic says of the generator. The critic's slope is about 1 for a whole picture,
+        adversarial: Weight of what the critic says of the generator. The critic's slope is about 1 for a whole image,
             and that of a mean squared error some hundredths of that or less: with equal weights the generator ends at
-            one picture for all codes.
+            one image for all codes.
     """
 
     name: ClassVar[str] = "f-anogan"
-    summary: ClassVar[str] = "how far the picture is from what a GAN of normal pictures makes of its code"
+    summary: ClassVar[str] = "how far the image is from what a GAN of normal images makes of its code"
     paper: ClassVar[str] = (
         "Schlegl et al., f-AnoGAN: Fast unsupervised anomaly detection with generative adversarial networks, "
         "Medical Image Analysis 2019 (here generator and encoder learn together)"

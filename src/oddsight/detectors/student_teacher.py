@@ -1,4 +1,4 @@
-"""A student that imitates a pretrained network on normal pictures, and fails on others."""
+"""A student that imitates a pretrained network on normal images, and fails on others."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 class StudentTeacher(Trained):
     """Squared error with which a small network imitates the patches of a pretrained one: the smoothed map's largest.
 
-    The student sees normal pictures only; on others it does not know what the teacher sees. It learns from the largest
+    The student sees normal images only; on others it does not know what the teacher sees. It learns from the largest
     of its errors, so that it does not waste itself on what it knows.
 
     Attributes:
         teacher: The name of a backbone.
-        widths: Channels of the student's three layers that halve the picture.
-        hard: Share of the errors that is learnt from: the largest.
+        widths: Channels of the student's three layers that halve the image.
+        hard: Share of the errors that is learned from: the largest.
         sigma: Smoothing of the map, in grid cells.
     """
 
     name: ClassVar[str] = "student-teacher"
-    summary: ClassVar[str] = "where a small network that imitates a pretrained one on normal pictures fails to"
+    summary: ClassVar[str] = "where a small network that imitates a pretrained one on normal images fails to"
     paper: ClassVar[str] = (
         "Batzner et al., EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies, WACV 2024 "
         "(its student and hard feature loss); Wang et al., Student-Teacher Feature Pyramid Matching, BMVC 2021"

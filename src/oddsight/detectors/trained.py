@@ -69,7 +69,7 @@ class Trained(Method):
 
     @abstractmethod
     def network(self, side: int) -> PixelNetwork:
-        """The network to train, with random weights, for pictures of ``side`` pixels. Called where PyTorch is there."""
+        """The network to train, with random weights, for images of ``side`` pixels. Called where PyTorch is there."""
 
     @abstractmethod
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
@@ -118,16 +118,16 @@ class Trained(Method):
         return copied(self.graph_)
 
     def drawn(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
-        """Pictures of the stream, uint8 ``[n, S, S, 3]``: all, or ``sample_size`` drawn at random."""
+        """Images of the stream, uint8 ``[n, S, S, 3]``: all, or ``sample_size`` drawn at random."""
         count = min(len(features), self.sample_size)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:count])
-        pictures = np.empty((count, *features.shape[1:], 3), np.uint8)
+        images = np.empty((count, *features.shape[1:], 3), np.uint8)
         at = 0
         for number, pixels in enumerate(features):
             if at < count and number == chosen[at]:
-                pictures[at] = pixels.transpose(1, 2, 0)
+                images[at] = pixels.transpose(1, 2, 0)
                 at += 1
-        return pictures
+        return images
 
     def plan(self, count: int, seed: int) -> PixelPlan:
         """How the network is trained on ``count`` images."""
@@ -162,9 +162,9 @@ class Trained(Method):
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
         pixels = shape[-1] * shape[-2]
-        # The pictures, and again divided into those that are learnt from and those that watch.
-        pictures = 2 * 3 * pixels * min(count, self.sample_size)
-        return _LIBRARIES + pictures + self.batch_size * pixels * self.activations()
+        # The images, and again divided into those that are learned from and those that watch.
+        images = 2 * 3 * pixels * min(count, self.sample_size)
+        return _LIBRARIES + images + self.batch_size * pixels * self.activations()
 
     def activations(self) -> int:
         """Bytes that a step of training takes for each pixel of each image of a batch."""

@@ -1,4 +1,4 @@
-"""What the report of an evaluation shows: charts as inline SVG, and example pictures as JPEG data URIs."""
+"""What the report of an evaluation shows: charts as inline SVG, and example images as JPEG data URIs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ TYPES_APART = 6
 """Up to this many types of anomaly have a histogram each."""
 
 EXAMPLES = 8
-"""Pictures of each sort, at most."""
+"""Images of each sort, at most."""
 
 THUMBNAIL = 320
-"""Pixels on the longer side of a picture, at most."""
+"""Pixels on the longer side of an image, at most."""
 
 _OUTLINE = (0, 229, 255)
 _BINS = 40
@@ -45,15 +45,15 @@ class Example:
 
     Attributes:
         judged: The image and what the model said.
-        picture: Data URI, with the outline of its mask where there is one; None if it could not be read again.
+        image: Data URI, with the outline of its mask where there is one; None if it could not be read again.
         heat: Data URI with the heat map, or None.
-        outlined: Whether the picture carries the outline of a mask.
+        outlined: Whether the image carries the outline of a mask.
         nearest: Data URI of the most similar normal image, or None.
         nearest_path: Where that image was found, or None.
     """
 
     judged: Judged
-    picture: str | None
+    image: str | None
     heat: str | None
     outlined: bool
     nearest: str | None
@@ -214,7 +214,7 @@ def _ranked(evaluation: Evaluation, wanted: Callable[[Judged], bool]) -> list[Ju
 
 
 def examples(model: Model, chosen: Sequence[Judged], normals: NormalImages | None, reading: Reading) -> list[Example]:
-    """The pictures of test images, with heat maps if the model localises, and the normal images that they resemble."""
+    """The images of test images, with heat maps if the model localises, and the normal images that they resemble."""
     return [_example(model, judged, normals, reading) for judged in chosen]
 
 
@@ -224,19 +224,19 @@ def _example(model: Model, judged: Judged, normals: NormalImages | None, reading
         pixels, valid = read_valid_image(judged.path, reading=reading)
     except ImageError:
         return Example(judged, None, None, False, *nearest)
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    small = np.array(picture)
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    small = np.array(image)
     heat = None
     if model.metadata.map_size is not None:
         heat = _data_uri(overlay(small, model.score(pixels, valid=valid, source=judged.path)))
     outlined = _outlined(small, judged, (pixels.shape[1], pixels.shape[0]))
-    picture_uri = _data_uri(small if outlined is None else outlined)
-    return Example(judged, picture_uri, heat, outlined is not None, *nearest)
+    image_uri = _data_uri(small if outlined is None else outlined)
+    return Example(judged, image_uri, heat, outlined is not None, *nearest)
 
 
 def _nearest(judged: Judged, normals: NormalImages | None) -> tuple[str | None, str | None]:
-    """The picture and the path of the normal image that a test image resembles most, as far as they are known."""
+    """The image and the path of the normal image that a test image resembles most, as far as they are known."""
     if normals is None or judged.nearest is None:
         return None, None
     path = normals.path(judged.nearest)

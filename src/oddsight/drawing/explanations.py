@@ -1,4 +1,4 @@
-"""One picture that explains an alarm: the image, where it is anomalous, and what it should have looked like."""
+"""One image that explains an alarm: the image, where it is anomalous, and what it should have looked like."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from oddsight.model.normals import NormalImages
 
 PANEL = 384
-"""Side of each picture in pixels."""
+"""Side of each image in pixels."""
 
 _GAP, _LINE, _FONT, _LETTERS = 12, 22, 15, 200
 _PAPER, _INK, _SOFT, _EMPTY = (253, 252, 250), (29, 33, 38), (93, 100, 109), (228, 227, 223)
@@ -27,12 +27,12 @@ def explanation(image: NDArray[np.uint8], result: Result, normals: NormalImages 
     """Panels side by side: the image, its heat map if there is one, and the most similar normal image if it is known.
 
     Args:
-        image: The picture that was scored, uint8 ``[H, W, 3]``.
+        image: The image that was scored, uint8 ``[H, W, 3]``.
         result: What it got.
         normals: Small copies of normal images, see :meth:`oddsight.NormalImages.beside`.
 
     Returns:
-        uint8 ``[h, w, 3]``; each picture is brought to fit :data:`PANEL`.
+        uint8 ``[h, w, 3]``; each image is brought to fit :data:`PANEL`.
     """
     fitted = _fitted(Image.fromarray(image))
     limit = "a batch decision" if result.threshold is None else f"threshold {result.threshold:.5g}"
@@ -69,22 +69,22 @@ def _nearest(content: str, normals: NormalImages | None) -> Image.Image:
     return _panel(None if small is None else _fitted(small), [title, path or f"content {content}"], missing)
 
 
-def _fitted(picture: Image.Image) -> Image.Image:
+def _fitted(image: Image.Image) -> Image.Image:
     """Brought to the size of a panel, small ones enlarged: a tile of 32 pixels could not be judged as it is."""
-    scale = PANEL / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2)
+    scale = PANEL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2)
 
 
-def _panel(picture: Image.Image | None, lines: Sequence[str], missing: str = "") -> Image.Image:
-    """A picture over three lines of text, the first of them a title."""
+def _panel(image: Image.Image | None, lines: Sequence[str], missing: str = "") -> Image.Image:
+    """An image over three lines of text, the first of them a title."""
     panel = Image.new("RGB", (PANEL + 2 * _GAP, PANEL + 2 * _GAP + 3 * _LINE + _GAP // 2), _PAPER)
     draw, font = ImageDraw.Draw(panel), ImageFont.load_default(_FONT)
-    if picture is None:
+    if image is None:
         draw.rectangle((_GAP, _GAP, _GAP + PANEL - 1, _GAP + PANEL - 1), fill=_EMPTY)
         draw.text((_GAP + PANEL / 2, _GAP + PANEL / 2), missing, _SOFT, font, anchor="mm")
     else:
-        panel.paste(picture, (_GAP + (PANEL - picture.width) // 2, _GAP + (PANEL - picture.height) // 2))
+        panel.paste(image, (_GAP + (PANEL - image.width) // 2, _GAP + (PANEL - image.height) // 2))
     for number, line in enumerate(lines):
         place = (_GAP, PANEL + 2 * _GAP + number * _LINE)
         draw.text(place, _short(line, font), _INK if number == 0 else _SOFT, font)
@@ -92,7 +92,7 @@ def _panel(picture: Image.Image | None, lines: Sequence[str], missing: str = "")
 
 
 def _short(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Text that fits under a picture, of which the end says most; letters that the font lacks are marked as such."""
+    """Text that fits under an image, of which the end says most; letters that the font lacks are marked as such."""
     known = text[-_LETTERS:].encode("latin-1", "replace").decode("latin-1")
     text = "".join(letter if letter.isprintable() else "?" for letter in known)
     if font.getlength(text) <= PANEL:

@@ -34,7 +34,7 @@ def write_curves(path: Path, curves: Sequence[Epoch]) -> None:
         OddsightError: As :func:`check_curves_path`.
     """
     check_curves_path(path)
-    write_bytes(path, _table(curves) if path.suffix.lower() == ".csv" else _picture(curves))
+    write_bytes(path, _table(curves) if path.suffix.lower() == ".csv" else _image(curves))
 
 
 def _table(curves: Sequence[Epoch]) -> bytes:
@@ -44,7 +44,7 @@ def _table(curves: Sequence[Epoch]) -> bytes:
     return csv_records([*names, *parts], ({**asdict(row), **row.losses} for row in curves))
 
 
-def _picture(curves: Sequence[Epoch]) -> bytes:
+def _image(curves: Sequence[Epoch]) -> bytes:
     """Losses, with the epoch that was kept, and the accuracy below them if there is one."""
     from matplotlib.figure import Figure
 

@@ -1,13 +1,13 @@
-"""Showing where a picture is anomalous: the anomaly map as a heat map over it, in colours tied to the threshold.
+"""Showing where an image is anomalous: the anomaly map as a heat map over it, in colours tied to the threshold.
 
-A colour means the same on every picture that is judged by one threshold. Below three quarters of the threshold a
-picture shows as it is; from there it turns yellow up to the threshold, orange and red beyond it, and crimson from
-twice the threshold on. (:data:`SCALE` has the numbers.) A picture is flagged if and only if its highest value is
-beyond the threshold, so no picture that passed shows any red.
+A colour means the same on every image that is judged by one threshold. Below three quarters of the threshold a
+image shows as it is; from there it turns yellow up to the threshold, orange and red beyond it, and crimson from
+twice the threshold on. (:data:`SCALE` has the numbers.) An image is flagged if and only if its highest value is
+beyond the threshold, so no image that passed shows any red.
 
 Without a threshold (a decision over a batch that flagged nothing), or with one of exactly zero, there is no such
 scale. The map is then stretched from its own minimum to its own maximum, in shades of blue, so that it cannot be
-taken for the other: blue tells where the picture is least normal, and nothing about how much.
+taken for the other: blue tells where the image is least normal, and nothing about how much.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from oddsight.errors import OddsightError
 from oddsight.model.result import Result
 
 MAX_SIDE = 1600
-"""Larger pictures are reduced to this many pixels on the longer side."""
+"""Larger images are reduced to this many pixels on the longer side."""
 
 Colour = tuple[int, int, int]
 
@@ -41,10 +41,10 @@ _STEPS = 1024
 
 
 def overlay(image: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
-    """The picture with its anomaly map as a heat map over it, and a box around each region; see the module.
+    """The image with its anomaly map as a heat map over it, and a box around each region; see the module.
 
     Args:
-        image: The picture that was scored, uint8 ``[H, W, 3]``, or a smaller copy of it.
+        image: The image that was scored, uint8 ``[H, W, 3]``, or a smaller copy of it.
         result: What it got.
 
     Returns:
@@ -56,14 +56,14 @@ def overlay(image: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
     if result.map is None:
         name = result.source or "this image"
         raise OddsightError(f"{name} has no anomaly map to show: the method says how anomalous, not where")
-    picture = Image.fromarray(image)
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
-    tinted = _tinted(np.asarray(picture), result.map, result.threshold)
+    canvas = Image.fromarray(image)
+    canvas.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
+    tinted = _tinted(np.asarray(canvas), result.map, result.threshold)
     return _with_boxes(tinted, result)
 
 
 def _tinted(pixels: NDArray[np.uint8], values: NDArray[np.float32], threshold: float | None) -> NDArray[np.uint8]:
-    """Blend the colours of a map over a picture."""
+    """Blend the colours of a map over an image."""
     height, width, _ = pixels.shape
     smooth = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
     levels = np.asarray(smooth, np.float64)
@@ -95,8 +95,8 @@ def _with_boxes(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     across, down = width / result.width, height / result.height
     line = max(1, round(max(width, height) / 160))
-    picture = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(canvas)
     for region in result.regions:
         left, top, right, bottom = region.bbox
         # Pillow's corners are inclusive, the region's right and bottom exclusive.
@@ -110,4 +110,4 @@ def _with_boxes(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
         inner = (box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1)
         if inner[0] <= inner[2] and inner[1] <= inner[3]:
             draw.rectangle(inner, outline=(255, 255, 255), width=line)
-    return np.array(picture)
+    return np.array(canvas)

@@ -172,8 +172,8 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
 def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
     if not images:
         raise DataError(f"there are no {what} to evaluate on")
-    learnt = seen(model.metadata.training.images_seen)
-    leaked = [image for image in images if learnt(image.content)]
+    learned = seen(model.metadata.training.images_seen)
+    leaked = [image for image in images if learned(image.content)]
     if leaked:
         raise DataError(
             f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: take "

@@ -256,9 +256,7 @@ def _check_leaks(looks: Sequence[_Look], model: Model) -> None:
     normal = {look.content: look.labelled.path for look in looks if look.labelled.kind is None}
     for look in looks:
         if look.labelled.kind is not None and look.content in normal:
-            raise DataError(
-                f"{look.labelled.path} is the same picture as {normal[look.content]}, which counts as normal"
-            )
+            raise DataError(f"{look.labelled.path} is the same image as {normal[look.content]}, which counts as normal")
 
 
 def _pixel_scores(

@@ -109,7 +109,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
 
     Args:
         data: Labelled images in a form that :func:`oddsight.data.classes.read_classes` knows; its training split
-            is learnt from, and no other is touched.
+            is learned from, and no other is touched.
         classifier: ``probe`` (linear on frozen features; needs no PyTorch), ``fine-tuned`` (the backbone learns,
             too), ``compact``, ``wide`` or ``textbook`` (networks that start from scratch).
         backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` a name that PyTorch can learn; by
@@ -132,7 +132,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         mirrored: See there.
         work: A folder where training leaves its state, so that an interrupted one goes on.
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        memory: The budget of what is learnt from embeddings, and all that runs then; training a network takes more.
+        memory: The budget of what is learned from embeddings, and all that runs then; training a network takes more.
         seed: Of every random choice.
         cache: Where features are remembered; by default the user's.
         progress: Called with phase, done and total.
@@ -140,7 +140,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         on_epoch: Called with each new row of the learning curves of a training.
 
     Raises:
-        DataError: Too few images or classes, one picture in two classes, or too few images for the rate.
+        DataError: Too few images or classes, one image in two classes, or too few images for the rate.
         MemoryBudgetError: The budget cannot hold the work.
         OddsightError: Any setting that cannot work.
     """

@@ -23,8 +23,8 @@ from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
 from oddsight.training.classifier_settings import ClassifierSettings, as_json
 from oddsight.training.classifiers import TrainedClassifier, average_classifiers, train_classifier
+from oddsight.training.image_arrays import gathered
 from oddsight.training.libraries import require_training
-from oddsight.training.picture_arrays import gathered
 
 PROBE = "probe"
 """A classifier that is linear on frozen features."""
@@ -131,9 +131,9 @@ def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassIm
 
     centre = embeddings.mean(axis=0)
     scale = embeddings.std(axis=0) + 1e-6
-    learnt = LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS, tol=1e-4)
-    learnt.fit((embeddings - centre) / scale, images.labels)
-    rows, shifts = learnt.coef_, learnt.intercept_
+    learned = LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS, tol=1e-4)
+    learned.fit((embeddings - centre) / scale, images.labels)
+    rows, shifts = learned.coef_, learned.intercept_
     if len(rows) == 1:
         # Of two classes scikit-learn gives the difference only.
         rows, shifts = np.concatenate([-rows, rows]) / 2, np.concatenate([-shifts, shifts]) / 2

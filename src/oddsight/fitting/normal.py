@@ -241,7 +241,7 @@ class _Job:
         return features
 
     def whole(self, method: Method) -> onnx.ModelProto:
-        """Fit on all training images, and return the graph from picture to score."""
+        """Fit on all training images, and return the graph from image to score."""
         features = self.learned(method, self.plan.training, "learning", MOST)
         neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(features.summaries))
         return chain([copied(self.extractor.graph), neighbours, method.graph()], [*_outputs(method), "nearest"])

@@ -22,10 +22,10 @@ class Parts:
     """Labelled images, divided class by class; each part is ordered by content.
 
     Attributes:
-        training: Learnt from.
+        training: Learned from.
         validation: To watch a training by, and to fit the temperature of the probabilities.
         calibration: For thresholds and p-values, and nothing else: one image of each group that was kept out for that.
-        duplicates: Pictures that occurred again and were left out.
+        duplicates: Images that occurred again and were left out.
         held: How many images these groups hold, ``calibration`` among them.
     """
 
@@ -58,7 +58,7 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
     Images of one group are not divided, and calibration takes one of each group.
 
     Raises:
-        DataError: Too few images or classes for that, or one picture in two classes.
+        DataError: Too few images or classes for that, or one image in two classes.
     """
     check_number(fraction, "the calibration fraction")
     if not 0 < fraction < 0.5:
@@ -67,7 +67,7 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
     for repeat in repeats({"train": data}):
         if repeat.contradicts:
             where = " and ".join(place.name for place in repeat.places[:2])
-            raise DataError(f"{where} are the same picture in different classes")
+            raise DataError(f"{where} are the same image in different classes")
     firsts = {image.content: index for index, image in reversed(list(enumerate(data.images)))}
     distinct = data.subset([firsts[content] for content in sorted(firsts)])
     few = [name for name, count in distinct.counts().items() if count < 3]

@@ -42,7 +42,7 @@ def scaled_map(height: int, width: int, sigma: float, by: str = "") -> onnx.Mode
     """``errors`` float32 ``[N, h, w]``, none negative, to ``score`` and ``anomaly_map``.
 
     The score is the mean error, or what is given. The map has the errors, Gaussian-smoothed, in proportion so that its
-    maximum is the score: where the whole picture tells how much, and its places where, an image is still flagged
+    maximum is the score: where the whole image tells how much, and its places where, an image is still flagged
     exactly when some place of its map is beyond the threshold.
 
     Args:

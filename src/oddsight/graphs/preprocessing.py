@@ -1,4 +1,4 @@
-"""From a picture of any size to what a backbone reads."""
+"""From an image of any size to what a backbone reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oddsight.graphs.building import piece
 def preprocessing(size: int) -> onnx.ModelProto:
     """``image`` uint8 ``[N, H, W, 3]`` to ``pixels`` float32 ``[N, 3, size, size]`` with values 0 to 255.
 
-    Bilinear resizing with antialiasing, on 8-bit values as Pillow does it: large pictures are never held as floats.
+    Bilinear resizing with antialiasing, on 8-bit values as Pillow does it: large images are never held as floats.
     """
     return piece(
         f"""

@@ -3,7 +3,7 @@
 On one test set the AUROCs of two methods are correlated, as both score the same images; the test of DeLong, DeLong and
 Clarke-Pearson (Biometrics 1988) takes that into account, here by midranks as in Sun and Xu (IEEE Signal Processing
 Letters 2014). Several methods against one are corrected after Holm (Scandinavian Journal of Statistics 1979). Over
-several data sets methods are compared by their ranks (Friedman, JASA 1937; Nemenyi 1963; Demsar, JMLR 2006).
+several datasets methods are compared by their ranks (Friedman, JASA 1937; Nemenyi 1963; Demsar, JMLR 2006).
 """
 
 from __future__ import annotations
@@ -127,39 +127,39 @@ def holm(p_values: npt.ArrayLike) -> Values:
 
 
 def ranks(values: npt.ArrayLike) -> Values:
-    """Ranks of methods on each data set, 1 for the highest value, ties shared.
+    """Ranks of methods on each dataset, 1 for the highest value, ties shared.
 
     Args:
-        values: ``[data sets, methods]``.
+        values: ``[datasets, methods]``.
     """
     from scipy.stats import rankdata
 
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or min(table.shape, default=0) < 1 or not np.isfinite(table).all():
-        raise DataError("ranks take a table of finite values, data sets by methods")
+        raise DataError("ranks take a table of finite values, datasets by methods")
     return np.asarray(rankdata(-table, axis=1), np.float64)
 
 
 def friedman(table: npt.ArrayLike) -> tuple[float, float]:
     """Friedman's test that all methods rank alike, corrected for ties: its statistic and p-value.
 
-    The p-value is of the chi-squared distribution, an approximation that is rough for fewer than about 10 data sets.
+    The p-value is of the chi-squared distribution, an approximation that is rough for fewer than about 10 datasets.
 
     Args:
-        table: Ranks as of :func:`ranks`, ``[data sets, methods]``.
+        table: Ranks as of :func:`ranks`, ``[datasets, methods]``.
 
     Raises:
-        DataError: Fewer than two data sets or methods.
+        DataError: Fewer than two datasets or methods.
     """
     from scipy.stats import chi2
 
     own = np.asarray(table, np.float64)
     if own.ndim != 2 or min(own.shape) < 2:
-        raise DataError("Friedman's test takes two data sets and two methods at least")
+        raise DataError("Friedman's test takes two datasets and two methods at least")
     count, methods = own.shape
     middle = (methods + 1) / 2
     spread = float(np.square(own - middle).sum())
-    if spread == 0:  # every method ties with every other on all data sets
+    if spread == 0:  # every method ties with every other on all datasets
         return 0.0, 1.0
     between = float(np.square(own.sum(axis=0) - count * middle).sum())
     statistic = (methods - 1) * between / spread
@@ -171,13 +171,13 @@ def critical_difference(methods: int, count: int, confidence: float = 0.95) -> f
 
     Args:
         methods: How many are compared, at least 2.
-        count: Data sets, at least 1.
+        count: Datasets, at least 1.
         confidence: Between 0 and 1, both excluded, for all pairs together.
     """
     from scipy.stats import studentized_range
 
     if methods < 2 or count < 1 or not 0 < confidence < 1:
-        raise OddsightError(f"no critical difference for {methods} methods on {count} data sets at {confidence:g}")
+        raise OddsightError(f"no critical difference for {methods} methods on {count} datasets at {confidence:g}")
     quantile = float(studentized_range.ppf(confidence, methods, np.inf)) / np.sqrt(2)
     return float(quantile * np.sqrt(methods * (methods + 1) / (6 * count)))
 

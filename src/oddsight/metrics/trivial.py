@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-BASELINES = ("brightness", "contrast", "saturation", "gradient energy", "picture size")
+BASELINES = ("brightness", "contrast", "saturation", "gradient energy", "image size")
 """Names of what :func:`trivial_scores` returns."""
 
 _SIDE = 256

@@ -1,7 +1,7 @@
 """Small copies of the normal images that a model compares with: a ZIP beside the model file, which works without it.
 
 ``parts.onnx`` has ``parts.normals.zip``. In it are ``index.json``, from the content of each image to the path at which
-it was found, and one JPEG for each, named by its content: ``0123456789abcdef.jpg``. So the pictures of another model
+it was found, and one JPEG for each, named by its content: ``0123456789abcdef.jpg``. So the images of another model
 can lie there without harm: what is not known by its content is not shown.
 """
 
@@ -37,7 +37,7 @@ _NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}\.jpg")
 _THEN = (1980, 1, 1, 0, 0, 0)
 
 # What is read, at most: larger files were not written by us, or are damaged.
-_MOST_PICTURE = 2**18
+_MOST_IMAGE = 2**18
 _MOST_INDEX = 2**25
 _MOST_DIRECTORY = 2**20
 # What the ZIP module raises on files that are damaged or ask for what it does not do.
@@ -102,13 +102,13 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 def _small_copy(image: ImageFile) -> bytes | ImageError:
     try:
-        picture = Image.fromarray(image.read())
+        copy = Image.fromarray(image.read())
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
+    copy.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    copy.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
@@ -135,7 +135,7 @@ class NormalImages:
             ) from error
         except (DataError, *_DAMAGE) as error:
             raise DataError(f"{path}: damaged, or not a file of small copies of normal images: {error}") from error
-        self._pictures = {name.removesuffix(".jpg"): entry for name, entry in entries.items()}
+        self._images = {name.removesuffix(".jpg"): entry for name, entry in entries.items()}
 
     @classmethod
     def beside(cls, model: str | os.PathLike[str]) -> Self | None:
@@ -164,15 +164,15 @@ class NormalImages:
         Raises:
             ImageError: It is damaged.
         """
-        entry = self._pictures.get(content)
+        entry = self._images.get(content)
         if entry is None:
             return None
         name = f"{self.source}/{entry.filename}"
         try:
-            picture = Image.open(io.BytesIO(self._read(entry, _MOST_PICTURE)), formats=("JPEG",))
-            if max(picture.size) > SIDE:
-                raise DataError(f"{picture.width:,} x {picture.height:,} pixels are more than a small copy has")
-            return Image.fromarray(as_image(picture))
+            copy = Image.open(io.BytesIO(self._read(entry, _MOST_IMAGE)), formats=("JPEG",))
+            if max(copy.size) > SIDE:
+                raise DataError(f"{copy.width:,} x {copy.height:,} pixels are more than a small copy has")
+            return Image.fromarray(as_image(copy))
         except (DataError, ImageError, OSError, Image.DecompressionBombError, *_DAMAGE) as error:
             raise ImageError(name, f"damaged: {getattr(error, 'reason', error)}") from error
 
@@ -199,7 +199,7 @@ def _check_directory(path: Path) -> None:
         raise DataError("its end is not that of such a file")
     entries, directory = struct.unpack("<HI", end[10:16])
     if entries > MOST + 1 or directory > _MOST_DIRECTORY:
-        raise DataError(f"it has more than {MOST:,} pictures")
+        raise DataError(f"it has more than {MOST:,} images")
 
 
 def _index(content: bytes) -> dict[str, str]:

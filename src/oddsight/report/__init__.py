@@ -1,6 +1,6 @@
 """An evaluation as one self-contained HTML page: what was found, how sure that is, and what it does not say.
 
-The page loads nothing from anywhere: charts are inline SVG, pictures are small JPEGs inside it. It reads well on a
+The page loads nothing from anywhere: charts are inline SVG, images are small JPEGs inside it. It reads well on a
 phone, in print, and in the dark.
 """
 
@@ -39,7 +39,7 @@ def write_report(
 ) -> None:
     """Write an evaluation as an HTML page, all at once or not at all.
 
-    A few of the test images are read and scored again for their pictures and heat maps; one that is gone by now is
+    A few of the test images are read and scored again for their images and heat maps; one that is gone by now is
     said to be.
 
     Args:
@@ -102,7 +102,7 @@ def _common_folder(evaluation: Evaluation) -> str:
 
 
 def _folder_name(root: str) -> str:
-    """The name of the folder of test images, or of the data set where that is just ``test``."""
+    """The name of the folder of test images, or of the dataset where that is just ``test``."""
     folder = Path(root)
     return (folder.parent.name if folder.name == "test" else folder.name) or "test images"
 
@@ -199,7 +199,7 @@ def _type_rows(evaluation: Evaluation) -> Iterator[TypeRow]:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one sort, or what to say when there are none."""
+    """Images of one sort, or what to say when there are none."""
 
     heading: str
     note: str

@@ -57,12 +57,12 @@ def write_comparison_report(comparison: Comparison, path: str | os.PathLike[str]
 
 def _title(comparison: Comparison) -> str:
     names = [trial.name for trial in comparison.trials]
-    return "Methods compared on " + (", ".join(names) if len(names) <= 3 else f"{len(names)} data sets")
+    return "Methods compared on " + (", ".join(names) if len(names) <= 3 else f"{len(names)} datasets")
 
 
 @dataclass(frozen=True)
 class Section:
-    """One data set on the page."""
+    """One dataset on the page."""
 
     trial: Trial
     text: str
@@ -143,7 +143,7 @@ def _rank_table(ranked: Ranking) -> Markup:
 
 
 def standing_text(rows: Sequence[Standing], confidence: float) -> str:
-    """What the tests on one data set support, in a sentence or two."""
+    """What the tests on one dataset support, in a sentence or two."""
     best = next((row for row in rows if row.verdict == "highest"), None)
     if best is None:
         return "No method could be fitted."

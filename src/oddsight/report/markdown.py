@@ -145,7 +145,7 @@ def _standing_alone(chart: Markup) -> bytes:
 
 
 def read_figure(folder: Path) -> Callable[[str], Markup]:
-    """What reads the figures of a report that was written before: SVG, or a picture as a data URI."""
+    """What reads the figures of a report that was written before: SVG, or an image as a data URI."""
 
     def read(place: str) -> Markup:
         content = (folder / place).read_bytes()

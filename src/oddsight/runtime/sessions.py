@@ -44,7 +44,7 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Pictures differ in size from one run to the next: planned and pooled memory would only grow.
+    # Images differ in size from one run to the next: planned and pooled memory would only grow.
     options.enable_mem_pattern = False
     try:
         # Which may compute for long, as constants are folded.
@@ -61,12 +61,12 @@ def run(
     *,
     seconds: float | None = None,
 ) -> list[Any]:
-    """Run a graph on what was made of one picture; Ctrl-C and :func:`oddsight.runtime.parallel.stop_all` end it.
+    """Run a graph on what was made of one image; Ctrl-C and :func:`oddsight.runtime.parallel.stop_all` end it.
 
     Args:
         loaded: The session.
         feed: Its inputs by name, such as ``image`` uint8 ``[1, H, W, 3]``.
-        what: The picture's name, for the error.
+        what: The image's name, for the error.
         outputs: Names of the outputs wanted; all by default.
         seconds: How long it may take.
 

@@ -1,6 +1,6 @@
-"""Scenes: pictures that are larger than what a model was trained on, scored in tiles; and bands of GeoTIFFs.
+"""Scenes: images that are larger than what a model was trained on, scored in tiles; and bands of GeoTIFFs.
 
-A model is calibrated for one picture like those it learned from. A scene of n tiles has n chances of a false alarm, so
+A model is calibrated for one image like those it learned from. A scene of n tiles has n chances of a false alarm, so
 its p-value is n times that of the map's highest value (Bonferroni's bound, which holds whatever tiles have to do with
 each other). The threshold is that of the rate divided by n, so that a scene is flagged exactly when some place of its
 map is beyond the threshold, as any image is. ``docs/scenes.md`` says what that promises.
@@ -28,7 +28,7 @@ from oddsight.model.result import Result, Tiling
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.files import atomic_write, make_folder
 from oddsight.runtime.parallel import ordered_map
-from oddsight.scenes.pictures import Picture
+from oddsight.scenes.scene_image import SceneImage
 from oddsight.scenes.tiling import Axis, Canvas, axis
 
 SMALLEST_TILE = 16
@@ -74,15 +74,15 @@ def predict_scene(
     scale: tuple[float, float] | None = None,
     progress: Progress = silent,
 ) -> Result:
-    """Score a picture in tiles, on every core; its map is that of the tiles, blended.
+    """Score an image in tiles, on every core; its map is that of the tiles, blended.
 
     The order of tiles changes nothing. Memory does not grow with a TIFF file whose strips or tiles are small; other
-    pictures are decoded whole. Pixels without data (of TIFF files that mark them, or not finite) are never flagged.
+    images are decoded whole. Pixels without data (of TIFF files that mark them, or not finite) are never flagged.
 
     Args:
         model: A model with a map, unless ``tile`` is None.
         image: A path, an array or a Pillow image, as for :meth:`oddsight.Model.predict`.
-        tile: Pixels of a tile; None for the whole picture as one. A side that is shorter is cut no further.
+        tile: Pixels of a tile; None for the whole image as one. A side that is shorter is cut no further.
         overlap: Of neighbouring tiles in pixels, within which one map fades into the next; by default an eighth of the
             tile.
         per_tile: Let the false-alarm rate and the p-value be of a tile instead of the scene.
@@ -92,49 +92,49 @@ def predict_scene(
         progress: Called with phase, done and total tiles.
 
     Raises:
-        ImageError: If the picture cannot be read.
+        ImageError: If the image cannot be read.
         OddsightError: If settings cannot work, or the model cannot say where.
     """
     settings = SceneSettings(tile, overlap, per_tile, Reading(bands, scale))
-    return score_picture(model, image, settings, progress=progress)
+    return score_image(model, image, settings, progress=progress)
 
 
-def score_picture(
+def score_image(
     model: Model, image: Source, settings: SceneSettings, *, progress: Progress = silent, one_core: bool = False
 ) -> Result:
-    """As :func:`predict_scene`; with ``one_core`` the picture is scored on one, if it is not cut."""
+    """As :func:`predict_scene`; with ``one_core`` the image is scored on one, if it is not cut."""
     if not isinstance(model, Model):
         raise OddsightError(f"scenes are scored by a model, as oddsight.load returns it, not a {type(model).__name__}")
     if settings.tile is not None:
         require_map(model)
-    picture = open_picture(image, settings, model)
-    side = settings.tile or max(picture.width, picture.height)
+    scene = open_image(image, settings, model)
+    side = settings.tile or max(scene.width, scene.height)
     rows, columns = model.metadata.map_size or (1, 1)
-    down = axis(picture.height, side, settings.shared, rows)
-    across = axis(picture.width, side, settings.shared, columns)
+    down = axis(scene.height, side, settings.shared, rows)
+    across = axis(scene.width, side, settings.shared, columns)
     count = len(down.starts) * len(across.starts)
-    blend = _Blend(picture, down, across)
+    blend = _Blend(scene, down, across)
 
     def score(tile: _Tile) -> tuple[_Tile, Result | None]:
         if tile.valid is not None and not tile.valid.any():
             return tile, None
         pixels = tile.pixels if tile.valid is None else fill(tile.pixels, tile.valid)
-        return tile, model.score(pixels, source=picture.source, one_core=one_core or count > 1)
+        return tile, model.score(pixels, source=scene.source, one_core=one_core or count > 1)
 
-    tiles = _tiles(picture, down, across)
+    tiles = _tiles(scene, down, across)
     outcomes = map(score, tiles) if count == 1 else ordered_map(score, tiles)
     for done, (tile, result) in enumerate(outcomes, 1):
         blend.add(tile, result)
-        progress(f"tiles of {picture.source or 'a scene'}", done, count)
+        progress(f"tiles of {scene.source or 'a scene'}", done, count)
     return blend.result(model, settings)
 
 
-def open_picture(image: Source, settings: SceneSettings, model: Model) -> Picture:
-    """Open a picture as the model was trained on such, where settings say nothing else."""
+def open_image(image: Source, settings: SceneSettings, model: Model) -> SceneImage:
+    """Open an image as the model was trained on such, where settings say nothing else."""
     given = settings.reading or AS_DECLARED
     if isinstance(image, Image.Image | np.ndarray):  # whose pixels are RGB already
-        return Picture(image, given)
-    return Picture(image, model.reading.override(given))
+        return SceneImage(image, given)
+    return SceneImage(image, model.reading.override(given))
 
 
 def require_map(model: Model) -> None:
@@ -171,9 +171,9 @@ def write_tiles(
     bands: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
 ) -> list[Path]:
-    """Cut a picture into PNG files for :func:`oddsight.fit` to learn from, as :func:`predict_scene` would cut it.
+    """Cut an image into PNG files for :func:`oddsight.fit` to learn from, as :func:`predict_scene` would cut it.
 
-    Tiles with pixels without data are left out. Files are named after the picture, the row and the column.
+    Tiles with pixels without data are left out. Files are named after the image, the row and the column.
 
     Args:
         image: A path, an array or a Pillow image.
@@ -187,16 +187,16 @@ def write_tiles(
         The files.
 
     Raises:
-        ImageError: If the picture cannot be read.
+        ImageError: If the image cannot be read.
         OddsightError: If settings cannot work, or a file cannot be written.
     """
     SceneSettings(tile, overlap)
-    picture = Picture(image, Reading(bands, scale))
+    scene = SceneImage(image, Reading(bands, scale))
     make_folder(Path(folder))
-    stem = Path(picture.source or "scene").stem
+    stem = Path(scene.source or "scene").stem
     written = []
-    down, across = axis(picture.height, tile, overlap, 1), axis(picture.width, tile, overlap, 1)
-    for one in _tiles(picture, down, across):
+    down, across = axis(scene.height, tile, overlap, 1), axis(scene.width, tile, overlap, 1)
+    for one in _tiles(scene, down, across):
         if one.valid is None or one.valid.all():
             path = Path(folder) / f"{stem}_{down.starts[one.row]:05d}_{across.starts[one.column]:05d}.png"
             with atomic_write(path, follow_links=False) as file:
@@ -213,9 +213,9 @@ class _Tile:
     valid: NDArray[np.bool_] | None
 
 
-def _tiles(picture: Picture, down: Axis, across: Axis) -> Iterator[_Tile]:
+def _tiles(scene: SceneImage, down: Axis, across: Axis) -> Iterator[_Tile]:
     for row, top in enumerate(down.starts):
-        pixels, valid = picture.rows(top, top + down.tile)
+        pixels, valid = scene.rows(top, top + down.tile)
         for column, left in enumerate(across.starts):
             place = (slice(None), slice(left, left + across.tile))
             own = None if valid is None else valid[place]
@@ -225,12 +225,12 @@ def _tiles(picture: Picture, down: Axis, across: Axis) -> Iterator[_Tile]:
 class _Blend:
     """Makes one result of those of all tiles."""
 
-    def __init__(self, picture: Picture, down: Axis, across: Axis) -> None:
-        self.picture, self.down, self.across = picture, down, across
+    def __init__(self, scene: SceneImage, down: Axis, across: Axis) -> None:
+        self.scene, self.down, self.across = scene, down, across
         self.values = Canvas(down, across)
         # Where data may be missing: which share of each cell is there, and by which weight it was scored.
-        self.present = Canvas(down, across) if picture.leaves_out else None
-        self.scored = Canvas(down, across) if picture.leaves_out else None
+        self.present = Canvas(down, across) if scene.leaves_out else None
+        self.scored = Canvas(down, across) if scene.leaves_out else None
         self.highest: Result | None = None
         self.count = 0
         self.whole = True
@@ -252,7 +252,7 @@ class _Blend:
 
     def result(self, model: Model, settings: SceneSettings) -> Result:
         """What the scene got."""
-        nothing = ImageError(self.picture.source or "the scene", NO_DATA)
+        nothing = ImageError(self.scene.source or "the scene", NO_DATA)
         if self.highest is None:
             raise nothing
         tiling = None
@@ -271,8 +271,8 @@ class _Blend:
         p_value = float(p_values(model.calibration_scores, np.array([score], np.float32))[0])
         return replace(
             self.highest,
-            width=self.picture.width,
-            height=self.picture.height,
+            width=self.scene.width,
+            height=self.scene.height,
             score=score,
             p_value=p_value if settings.per_tile else min(1.0, self.count * p_value),
             threshold=decision.threshold,

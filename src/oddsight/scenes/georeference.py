@@ -23,7 +23,7 @@ class Georeference:
     """How pixels lie on Earth.
 
     Attributes:
-        matrix: Float64 ``[2, 3]``: times ``(x, y, 1)`` of pixels, from the upper left corner of the picture (so that
+        matrix: Float64 ``[2, 3]``: times ``(x, y, 1)`` of pixels, from the upper left corner of the image (so that
             the centre of the first pixel is at one half), it is ``(x, y)`` in the reference system.
         crs: Its name as a URN if it is one of EPSG's, else what the file calls it, or None.
         metres: Whether it is projected and its unit is the metre.

@@ -46,7 +46,7 @@ def outlines(result: Result) -> list[Outline]:
     from scipy import ndimage
 
     boxes = ndimage.find_objects(labels)
-    # The grid of centres has one more on each side, at the picture's edge.
+    # The grid of centres has one more on each side, at the image's edge.
     heights = np.pad(values.astype(np.float64) - threshold, 1, mode="edge")
     numbers = np.pad(labels, 1, mode="edge")
     down, across = _centres(values.shape[0], result.height), _centres(values.shape[1], result.width)
@@ -59,7 +59,7 @@ def outlines(result: Result) -> list[Outline]:
 
 
 def mask(result: Result, top: int, bottom: int) -> NDArray[np.bool_]:
-    """Rows of the picture: where the map is beyond the threshold, ``[n, width]``.
+    """Rows of the image: where the map is beyond the threshold, ``[n, width]``.
 
     The pixels at the centres of cells that are beyond are always among them, however small the rest.
     """

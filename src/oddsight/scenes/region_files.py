@@ -16,18 +16,18 @@ from oddsight.model.result import Result
 from oddsight.runtime.result_files import write_result
 from oddsight.scenes.georeference import TAGS, TEXTS, Georeference
 from oddsight.scenes.outlines import Outline, Ring, mask, outlines
-from oddsight.scenes.pictures import Picture
+from oddsight.scenes.scene_image import SceneImage
 
 _ROWS = 64
 _ROWS_PER_STRIP = 278
 
 
-def write_regions(result: Result, picture: Picture, folder: Path, name: str) -> list[Path]:
+def write_regions(result: Result, image: SceneImage, folder: Path, name: str) -> list[Path]:
     """Write the regions of a result as ``NAME.geojson``, ``NAME-mask.png`` and, if it lies on Earth, ``NAME-mask.tif``.
 
     Args:
         result: With a map.
-        picture: What was scored.
+        image: What was scored.
         folder: Where the files go.
         name: Of the files.
 
@@ -35,12 +35,12 @@ def write_regions(result: Result, picture: Picture, folder: Path, name: str) -> 
         The files.
 
     Raises:
-        OddsightError: If they cannot be written, or the picture cannot be read again.
+        OddsightError: If they cannot be written, or the image cannot be read again.
     """
-    place = picture.georeference
+    place = image.georeference
     written = [folder / f"{name}.geojson", folder / f"{name}-mask.png"]
     write_result(written[0], json.dumps(geojson(outlines(result), place), allow_nan=False).encode() + b"\n")
-    pixels = _mask(result, picture)
+    pixels = _mask(result, image)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
     write_result(written[1], file.getvalue())
@@ -58,7 +58,7 @@ def geojson(found: list[Outline], place: Georeference | None) -> dict[str, Any]:
 
     Args:
         found: The regions.
-        place: Where the picture lies on Earth, or None.
+        place: Where the image lies on Earth, or None.
     """
     features = []
     for outline in found:
@@ -89,13 +89,13 @@ def _ring(ring: Ring, place: Georeference | None, *, outer: bool) -> list[list[f
     return [[float(x), float(y)] for x, y in (points if counterclockwise == outer else points[::-1])]
 
 
-def _mask(result: Result, picture: Picture) -> NDArray[np.uint8]:
+def _mask(result: Result, image: SceneImage) -> NDArray[np.uint8]:
     pixels = np.empty((result.height, result.width), np.uint8)
     for top in range(0, result.height, _ROWS):
         bottom = min(top + _ROWS, result.height)
         found = mask(result, top, bottom)
-        if picture.leaves_out and found.any():
-            valid = picture.rows(top, bottom)[1]
+        if image.leaves_out and found.any():
+            valid = image.rows(top, bottom)[1]
             found &= True if valid is None else valid
         pixels[top:bottom] = np.where(found, np.uint8(255), np.uint8(0))
     return pixels

@@ -31,11 +31,11 @@ from oddsight.model.normals import NormalImages, normals_path
 from oddsight.model.result import NONE_OF_THESE, Result, Tiling, control_fdr
 from oddsight.runtime.files import atomic_write
 from oddsight.runtime.result_files import fill_folder, write_result
-from oddsight.scenes import SceneSettings, open_picture, require_map
+from oddsight.scenes import SceneSettings, open_image, require_map
 from oddsight.scenes.region_files import write_regions
 from oddsight.sinks.image_names import distinct_names
 from oddsight.sinks.output_paths import check_outputs
-from oddsight.sinks.scenes import predict_scenes, promise, shown_picture
+from oddsight.sinks.scenes import predict_scenes, promise, shown_image
 from oddsight.sinks.terminal import complain, console, note, progress, shown
 
 
@@ -192,10 +192,10 @@ class _Sinks:
         if scene is None:
             read: Callable[[Path], NDArray[np.uint8]] = partial(read_image, reading=reading)
         else:
-            read = partial(shown_picture, settings=scene, model=model)
+            read = partial(shown_image, settings=scene, model=model)
         self.normals, self.lines, self.to_stdout = normals, lines, to_stdout
-        self.maps = _Pictures(maps, overlay, read, names) if maps is not None else None
-        self.explanations = _Pictures(explain, self._explained, read, names) if explain is not None else None
+        self.maps = _Images(maps, overlay, read, names) if maps is not None else None
+        self.explanations = _Images(explain, self._explained, read, names) if explain is not None else None
         self.regions = _Regions(regions, scene, model, names) if regions is not None and scene is not None else None
         self.table = lines is None and not to_stdout
         described = model.metadata.explanation
@@ -287,7 +287,7 @@ def _detail(outcome: Result) -> str:
 
 
 def _prepare_folders(folders: Mapping[str, Path | None], images: Sequence[Path]) -> None:
-    """Make the folders of pictures and regions, each its own, so that none replaces another's files."""
+    """Make the folders of images and regions, each its own, so that none replaces another's files."""
     named = [(what, folder) for what, folder in folders.items() if folder is not None]
     for what, folder in named:
         _prepare_folder(folder, what, images)
@@ -311,8 +311,8 @@ def _prepare_folder(folder: Path, what: str, images: Sequence[Path]) -> None:
         raise OddsightError(f"cannot write {what} into {folder}: they could replace the images there")
 
 
-class _Pictures:
-    """A folder of pictures that are drawn of results, named after their images."""
+class _Images:
+    """A folder of images that are drawn of results, named after their images."""
 
     def __init__(
         self,
@@ -343,5 +343,5 @@ class _Regions:
     def write(self, result: Result) -> list[Path]:
         """Read of the image what its result lacks, and write what is beyond the threshold."""
         source = result.source or "image"
-        picture = open_picture(Path(source), self.scene, self.model)
-        return write_regions(result, picture, self.folder, self.names[source])
+        image = open_image(Path(source), self.scene, self.model)
+        return write_regions(result, image, self.folder, self.names[source])

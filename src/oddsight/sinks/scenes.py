@@ -16,13 +16,13 @@ from oddsight.model.calibration import images_needed
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Tiling
 from oddsight.runtime.parallel import ordered_map
-from oddsight.scenes import SceneSettings, decision_for, open_picture, score_picture
+from oddsight.scenes import SceneSettings, decision_for, open_image, score_image
 
 
 def predict_scenes(
     model: Model, images: Sequence[Path], settings: SceneSettings, progress: Progress
 ) -> Iterator[Result | ImageError]:
-    """Score scenes one by one, the tiles of each on every core; or pictures that are not cut, on one core each.
+    """Score scenes one by one, the tiles of each on every core; or images that are not cut, on one core each.
 
     Args:
         model: The model.
@@ -38,15 +38,15 @@ def predict_scenes(
 
 def _attempt(image: Path, *, model: Model, settings: SceneSettings, progress: Progress) -> Result | ImageError:
     try:
-        return score_picture(model, image, settings, progress=progress, one_core=settings.tile is None)
+        return score_image(model, image, settings, progress=progress, one_core=settings.tile is None)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
 
 
-def shown_picture(path: Path, settings: SceneSettings, model: Model) -> NDArray[np.uint8]:
+def shown_image(path: Path, settings: SceneSettings, model: Model) -> NDArray[np.uint8]:
     """A copy of a scene, as large as heat maps are."""
-    return open_picture(path, settings, model).reduced(MAX_SIDE)
+    return open_image(path, settings, model).reduced(MAX_SIDE)
 
 
 def promise(model: Model, tilings: Sequence[Tiling]) -> str | None:

@@ -33,7 +33,7 @@ KEY = "oddsight.adaptation"
 """Where an adapted backbone's file says what it was adapted to."""
 
 CHANCE = 0.35
-"""The accuracy on rotations below which nothing was learnt: guessing among four gives 0.25."""
+"""The accuracy on rotations below which nothing was learned: guessing among four gives 0.25."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Adaptation:
         settings: How it was adapted.
         curves: What happened, one row an epoch.
         best: The row whose weights were kept.
-        training: How many images it learnt from.
+        training: How many images it learned from.
         validation: How many it was validated on.
         classes: Their names; empty if the images had none.
         errors: Files that could not be read.
@@ -62,7 +62,7 @@ class Adaptation:
 
     @property
     def at_chance(self) -> bool:
-        """Whether the objective was rotation and was not learnt, so that the file is hardly worth using."""
+        """Whether the objective was rotation and was not learned, so that the file is hardly worth using."""
         return self.settings.objective == "rotation" and (self.best.accuracy or 0.0) < CHANCE
 
 
@@ -103,7 +103,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         weights: A file of weights for it, ``.safetensors`` or ``.pth``.
         labelled: Whether folders are classes; by default they are if there are several.
         objective: ``classes`` (cross-entropy; needs labels), ``rotation`` (which way up? Gidaris et al., ICLR 2018) or
-            ``simsiam`` (what do two versions of a picture share? Chen and He, CVPR 2021). By default ``classes`` for
+            ``simsiam`` (what do two versions of an image share? Chen and He, CVPR 2021). By default ``classes`` for
             labelled images and ``simsiam`` for others.
         epochs: How often each image is seen, at most.
         learning_rate: The largest that the backbone gets; the head on it gets ten times as much.
@@ -117,7 +117,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
         devices: How many, or which (``0,1``), or ``auto``. Several learn together, one process each; all but the
             first of these processes end here.
-        workers: Processes that read and augment pictures; 0 reads in this one. A script that calls this with more must
+        workers: Processes that read and augment images; 0 reads in this one. A script that calls this with more must
             be guarded by ``if __name__ == "__main__"``.
         work: A folder for checkpoints. The same call goes on where it was interrupted, at the last finished epoch.
         seed: Of every random choice.

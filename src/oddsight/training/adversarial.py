@@ -1,4 +1,4 @@
-"""Networks that learn to make pictures against a network that learns to tell them from real ones.
+"""Networks that learn to make images against a network that learns to tell them from real ones.
 
 Both learn in the same step by one optimiser: each loss sees the other network's weights as constants.
 """
@@ -21,7 +21,7 @@ _PENALTY = 10.0
 
 
 class _Critic(nn.Module):
-    """Pictures to the features of its last maps, and one number each."""
+    """Images to the features of its last maps, and one number each."""
 
     def __init__(self, side: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -44,11 +44,11 @@ def _held(module: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
 
 
 class Ganomaly(PixelNetwork):
-    """An autoencoder and an encoder of what it makes; a critic keeps what it makes like real pictures.
+    """An autoencoder and an encoder of what it makes; a critic keeps what it makes like real images.
 
     Args:
-        side: Of pictures, in pixels.
-        code: Numbers that a picture is squeezed into.
+        side: Of images, in pixels.
+        code: Numbers that an image is squeezed into.
         widths: Channels of the layers.
         weights: Of the adversarial, the contextual and the latent loss.
         share: Of the pixels' error beside the codes' distance.
@@ -107,14 +107,14 @@ class Ganomaly(PixelNetwork):
 
 
 class FAnoGan(PixelNetwork):
-    """A Wasserstein GAN, and an encoder from pictures to the codes of which it makes them.
+    """A Wasserstein GAN, and an encoder from images to the codes of which it makes them.
 
-    The generator learns by the encoder's residuals, too: from some hundred pictures, by the critic alone it learns to
+    The generator learns by the encoder's residuals, too: from some hundred images, by the critic alone it learns to
     make one and the same of all codes.
 
     Args:
-        side: Of pictures, in pixels.
-        code: Numbers that a picture is made of.
+        side: Of images, in pixels.
+        code: Numbers that an image is made of.
         widths: Channels of the layers.
         kappa: Weight of the critic's features beside the pixels.
         adversarial: Weight of what the critic says of the generator beside the residuals.
@@ -154,17 +154,17 @@ class FAnoGan(PixelNetwork):
         return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
     def _residual(self, pixels: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
-        """Of each picture, ``[N]``; gradients pass through the critic, and none stay in it."""
+        """Of each image, ``[N]``; gradients pass through the critic, and none stay in it."""
         seen, made = _held(self.critic, pixels)[0], _held(self.critic, again)[0]
         features = (seen.detach() - made).square().flatten(1).mean(1)
         return (pixels - again).square().flatten(1).mean(1) + self.kappa * features
 
     def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`: how well pictures are made from their codes."""
+        """See :meth:`PixelNetwork.watched`: how well images are made from their codes."""
         return (pixels - self.likeness(pixels)).square().mean()
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the generator makes of the codes of pictures."""
+        """What the generator makes of the codes of images."""
         made: torch.Tensor = self.generator(self.encoder(pixels))
         return made
 

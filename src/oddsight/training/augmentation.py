@@ -1,4 +1,4 @@
-"""Pictures as a network learns from them: read one by one, brought to size, changed at random, in a random order."""
+"""Images as a network learns from them: read one by one, brought to size, changed at random, in a random order."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from oddsight.errors import ImageError
 from oddsight.training.training_images import Labelled
 
 Key = tuple[int, int]
-"""An epoch and the index of an image: all that the randomness of a picture depends on, beside the seed."""
+"""An epoch and the index of an image: all that the randomness of an image depends on, beside the seed."""
 
 Batch = tuple[torch.Tensor, torch.Tensor] | str
-"""Pictures uint8 ``[N, views, 3, S, S]`` and classes ``[N]``; or what went wrong while they were read."""
+"""Images uint8 ``[N, views, 3, S, S]`` and classes ``[N]``; or what went wrong while they were read."""
 
 
 class QuarterTurn(torch.nn.Module):
-    """Turns a picture by 0, 90, 180 or 270 degrees: no borders to fill, nothing interpolated."""
+    """Turns an image by 0, 90, 180 or 270 degrees: no borders to fill, nothing interpolated."""
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        """A picture ``[3, S, S]``, turned."""
-        return torch.rot90(picture, int(torch.randint(4, ())), (-2, -1))
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """An image ``[3, S, S]``, turned."""
+        return torch.rot90(image, int(torch.randint(4, ())), (-2, -1))
 
 
 def transform(size: int, augment: Sequence[str]) -> v2.Compose:
-    """From a picture uint8 ``[3, H, W]`` to ``[3, size, size]``.
+    """From an image uint8 ``[3, H, W]`` to ``[3, size, size]``.
 
     Resizing is bilinear with antialiasing on 8-bit values, as it is in a model's graph.
 
@@ -51,13 +51,13 @@ def transform(size: int, augment: Sequence[str]) -> v2.Compose:
     return v2.Compose(steps)
 
 
-class Pictures(Dataset[tuple[torch.Tensor, int] | str]):
-    """Pictures by :data:`Key`: the same key gives the same pixels, whichever process asks and whatever came before.
+class Images(Dataset[tuple[torch.Tensor, int] | str]):
+    """Images by :data:`Key`: the same key gives the same pixels, whichever process asks and whatever came before.
 
     Args:
         images: With their classes.
         transform: See :func:`transform`.
-        views: How many versions of each picture.
+        views: How many versions of each image.
         seed: Of the randomness.
     """
 
@@ -82,13 +82,13 @@ class Pictures(Dataset[tuple[torch.Tensor, int] | str]):
 
 
 class Order(DistributedSampler[Key]):
-    """Keys of all pictures in the order of an epoch; each process gets its share.
+    """Keys of all images in the order of an epoch; each process gets its share.
 
     The trainer counts its epochs from 0; ``first`` is how many had passed before it started.
     """
 
-    def __init__(self, pictures: Pictures, *, first: int, shuffle: bool, processes: int, rank: int) -> None:
-        super().__init__(pictures, processes, rank, shuffle=shuffle, seed=pictures.seed)
+    def __init__(self, images: Images, *, first: int, shuffle: bool, processes: int, rank: int) -> None:
+        super().__init__(images, processes, rank, shuffle=shuffle, seed=images.seed)
         self.first, self.epoch = first, first
 
     def set_epoch(self, epoch: int) -> None:
@@ -100,12 +100,12 @@ class Order(DistributedSampler[Key]):
         return ((epoch, int(index)) for index in super().__iter__())
 
 
-def loader(order: Order, pictures: Pictures, batch: int, *, workers: int) -> DataLoader[Batch]:
-    """Batches of pictures.
+def loader(order: Order, images: Images, batch: int, *, workers: int) -> DataLoader[Batch]:
+    """Batches of images.
 
     Args:
-        order: Of the pictures.
-        pictures: Of which pictures.
+        order: Of the images.
+        images: Of which images.
         batch: How many a batch, at most. The batches are of one size, so a remainder smaller than the number of
             batches is left out while learning; the next epoch leaves out others.
         workers: Processes that read; 0 reads in this one.
@@ -113,7 +113,7 @@ def loader(order: Order, pictures: Pictures, batch: int, *, workers: int) -> Dat
     count = len(order)
     even = count // -(-count // batch) if order.shuffle else batch
     return DataLoader(
-        pictures,
+        images,
         even,
         sampler=order,
         num_workers=workers,
@@ -129,5 +129,5 @@ def _collate(items: Sequence[tuple[torch.Tensor, int] | str]) -> Batch:
     for item in items:
         if isinstance(item, str):
             return item
-    pictures, labels = zip(*items, strict=True)
-    return torch.stack(pictures), torch.tensor(labels)
+    images, labels = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(labels)

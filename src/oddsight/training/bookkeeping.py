@@ -147,8 +147,8 @@ class Bookkeeping(lightning.Callback):
             raise OddsightError(diverged(self.settings))
         if means.get("train spread", 1.0) < _COLLAPSED:
             raise OddsightError(
-                f"simsiam collapsed: in epoch {row.epoch} it gave nearly the same for every picture; use stronger "
-                "augmentation (crop,colour), a lower learning rate, more varied pictures, or another objective"
+                f"simsiam collapsed: in epoch {row.epoch} it gave nearly the same for every image; use stronger "
+                "augmentation (crop,colour), a lower learning rate, more varied images, or another objective"
             )
         self.curves.append(row)
         if self.keep_last or best(self.curves) is row:

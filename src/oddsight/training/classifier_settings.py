@@ -23,7 +23,7 @@ NETWORKS = ("compact", "wide", "textbook")
 
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
 SHIFT = 0.125
-"""By how much ``crop`` moves a picture at most where nothing else is said, as a share of its side."""
+"""By how much ``crop`` moves an image at most where nothing else is said, as a share of its side."""
 
 MOST_PIXELS = 4096
 """Of the side of what a classifier reads."""
@@ -50,16 +50,16 @@ class ClassifierSettings:
         weight_decay: Of the matrices; scales, shifts and biases have none.
         label_smoothing: From 0 to below 1.
         augment: Of :data:`AUGMENTATIONS`.
-        shift: By how much ``crop`` moves a picture at most, as a share of its side: above 0, at most 0.5.
+        shift: By how much ``crop`` moves an image at most, as a share of its side: above 0, at most 0.5.
         averaging: Decay of the moving average of weights, which is what is kept; 0 keeps the last weights.
         loss: ``cross-entropy``, or ``logitnorm`` (Wei et al., Mitigating neural network overconfidence with logit
             normalization, ICML 2022).
-        extras: What is learnt besides. ``rotation``: which way up a picture is (Hendrycks et al., Using self-supervised
+        extras: What is learned besides. ``rotation``: which way up an image is (Hendrycks et al., Using self-supervised
             learning can improve model robustness and uncertainty, NeurIPS 2019). ``outliers``: to be undecided about
-            pictures mixed from several classes (outlier exposure, Hendrycks et al., ICLR 2019, with surrogates that
-            are made of the training pictures, as none but them is needed).
+            images mixed from several classes (outlier exposure, Hendrycks et al., ICLR 2019, with surrogates that
+            are made of the training images, as none but them is needed).
         extra_weight: Of the losses of the extras.
-        mirrored: Whether answers are the mean of those to a picture and to its mirror image; this takes twice as long.
+        mirrored: Whether answers are the mean of those to an image and to its mirror image; this takes twice as long.
         precision: ``auto`` is half precision where the device has units for it and the network gains by it.
         seed: Of every random choice.
 

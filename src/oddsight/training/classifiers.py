@@ -17,8 +17,8 @@ from oddsight.model.curves import Epoch
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
 from oddsight.runtime.records import read_arrays, write_arrays
 from oddsight.training.classifier_settings import ClassifierSettings, as_json
+from oddsight.training.image_arrays import Arrays
 from oddsight.training.libraries import require_training
-from oddsight.training.picture_arrays import Arrays
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from oddsight.training.classifying import Classifying, Network
 
 _LOOKED_AT = 2000
-"""Pictures from which a network from scratch takes the statistics of its first layer."""
+"""Images from which a network from scratch takes the statistics of its first layer."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def train_classifier(
 ) -> TrainedClassifier:
     """Train a classifier, or take what an equal call has left in the folder; one that was interrupted goes on.
 
-    On a processor, the same pictures and settings give the same weights on the same machine. Needs the ``train`` extra.
+    On a processor, the same images and settings give the same weights on the same machine. Needs the ``train`` extra.
 
     Args:
         training: To learn from.
@@ -119,7 +119,7 @@ def average_classifiers(
 
     It is one network, and often better than each if all were trained in several ways from the same one (Wortsman et
     al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
-    time, ICML 2022). Nothing is learnt. Needs the ``train`` extra.
+    time, ICML 2022). Nothing is learned. Needs the ``train`` extra.
 
     Args:
         classes: Their names.
@@ -212,8 +212,8 @@ def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:
 
     lots = np.random.default_rng(settings.seed)
     chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
-    pictures = torch.from_numpy(training.pictures[chosen]).permute(0, 3, 1, 2).float()
-    backbone = scratch(settings.network, settings.size, pictures)
+    images = torch.from_numpy(training.images[chosen]).permute(0, 3, 1, 2).float()
+    backbone = scratch(settings.network, settings.size, images)
     backbone.mirrored = settings.mirrored
     return backbone
 
@@ -235,7 +235,7 @@ def load_network(training: Arrays, classes: int, settings: ClassifierSettings, f
     """The network that :func:`train_classifier` left in a folder, for PyTorch.
 
     Args:
-        training: What it learnt from.
+        training: What it learned from.
         classes: How many.
         settings: Of its training.
         folder: Of its training.

@@ -18,8 +18,8 @@ from oddsight.errors import OddsightError
 from oddsight.training import checkpoints
 from oddsight.training.bookkeeping import Learner, diverged, restore
 from oddsight.training.classifier_settings import ClassifierSettings
-from oddsight.training.picture_arrays import Arrays
-from oddsight.training.picture_batches import (
+from oddsight.training.image_arrays import Arrays
+from oddsight.training.image_batches import (
     Batch,
     Batches,
     augmented,
@@ -90,9 +90,9 @@ class Classifying(Learner):
         Raises:
             OddsightError: If it is not finite.
         """
-        pictures, labels, seed = batch
+        images, labels, seed = batch
         lots = torch.Generator().manual_seed(seed)
-        pixels = augmented(pictures.float(), self.settings.augment, lots, shift=self.settings.shift)
+        pixels = augmented(images.float(), self.settings.augment, lots, shift=self.settings.shift)
         pixels = brought_to(pixels, self._size())
         extra, counts = self._extra_pixels(pixels, labels, lots)
         embeddings = self.network.embed(torch.cat([pixels, *extra]) if extra else pixels)
@@ -116,7 +116,7 @@ class Classifying(Learner):
     def _extra_pixels(
         self, pixels: torch.Tensor, labels: torch.Tensor, lots: torch.Generator
     ) -> tuple[list[torch.Tensor], dict[str, int]]:
-        """More pictures to learn from, half as many as the batch has at most, and how many for which extra."""
+        """More images to learn from, half as many as the batch has at most, and how many for which extra."""
         half, extra, counts = len(pixels) // 2, [], {}
         if "rotation" in self.settings.extras:
             turned, self._turns = quarter_turns(pixels[:half], lots)
@@ -135,9 +135,9 @@ class Classifying(Learner):
         return functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
 
     def validation_step(self, batch: Batch, index: int) -> dict[str, torch.Tensor]:
-        """Loss of a batch by what would be kept; nothing is learnt from it."""
-        pictures, labels, _ = batch
-        logits = self.kept()(brought_to(pictures, self._size())).float()
+        """Loss of a batch by what would be kept; nothing is learned from it."""
+        images, labels, _ = batch
+        logits = self.kept()(brought_to(images, self._size())).float()
         return _row(self._loss(logits, labels), logits, labels)
 
     def _size(self) -> int:

@@ -18,7 +18,7 @@ _MOMENTUM = 0.1
 
 
 class _Block(nn.Module):
-    """Two convolutions; the first halves the picture."""
+    """Two convolutions; the first halves the image."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class _Compact(nn.Module):
             outputs.append(x)
         return outputs
 
-    def look_at(self, pictures: torch.Tensor) -> None:
-        """Make the stem whiten the patches of pictures like these, normalised ``[N, 3, h, w]``, for good.
+    def look_at(self, images: torch.Tensor) -> None:
+        """Make the stem whiten the patches of images like these, normalised ``[N, 3, h, w]``, for good.
 
         Directions of little variance then count as much as others from the start, which saves many epochs.
         """
-        patches = nn.functional.unfold(pictures, 3).transpose(1, 2).reshape(-1, 27)
+        patches = nn.functional.unfold(images, 3).transpose(1, 2).reshape(-1, 27)
         values, vectors = torch.linalg.eigh(torch.cov(patches.T.double()))
         directions = (vectors / (values + 5e-4).sqrt()).T.float()[-_DIRECTIONS:]
         with torch.no_grad():
@@ -93,22 +93,22 @@ def _normalised(width: int) -> tuple[nn.Module, nn.Module]:
     return nn.BatchNorm2d(width, momentum=_MOMENTUM), nn.GELU()
 
 
-def scratch(name: str, size: int, pictures: torch.Tensor) -> TorchBackbone:
+def scratch(name: str, size: int, images: torch.Tensor) -> TorchBackbone:
     """A network that knows nothing yet.
 
     Args:
         name: ``compact`` or ``wide`` (whitened patches, then stages of :data:`WIDTHS` channels), or ``textbook``.
         size: Side of its input in pixels; the textbook's dense layer takes no other.
-        pictures: Some that it is going to learn from, float32 ``[N, 3, h, w]`` with values 0 to 255, for the
+        images: Some that it is going to learn from, float32 ``[N, 3, h, w]`` with values 0 to 255, for the
             statistics of its first layer.
     """
-    mean, std = pictures.mean((0, 2, 3)), pictures.std((0, 2, 3)).clamp_min(1)
+    mean, std = images.mean((0, 2, 3)), images.std((0, 2, 3)).clamp_min(1)
     names: tuple[str, ...]
     strides: tuple[int, ...]
     module: _Compact | _Textbook
     if name in WIDTHS:
         module = _Compact(WIDTHS[name])
-        module.look_at((pictures - mean[:, None, None]) / std[:, None, None])
+        module.look_at((images - mean[:, None, None]) / std[:, None, None])
         names, strides = ("stage1", "stage2", "stage3"), (2, 4, 8)
     else:
         module = _Textbook(size)

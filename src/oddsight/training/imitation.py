@@ -1,4 +1,4 @@
-"""A small network that learns to give, from normal pictures, what a pretrained network gives."""
+"""A small network that learns to give, from normal images, what a pretrained network gives."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _AT_ONCE = 16
 
 
 class Student(PixelNetwork):
-    """Four convolutions of 3x3, of which three halve the picture, and one of 1x1: a cell sees 43 pixels.
+    """Four convolutions of 3x3, of which three halve the image, and one of 1x1: a cell sees 43 pixels.
 
     Args:
         teacher: From ``pixels`` 0 to 255 to ``patches`` ``[N, C, S / 8, S / 8]``.
         channels: Of the patches.
         widths: Channels of the three layers that halve.
-        hard: Share of the errors that is learnt from: the largest.
+        hard: Share of the errors that is learned from: the largest.
     """
 
     outputs = ("imitation",)
@@ -43,12 +43,12 @@ class Student(PixelNetwork):
             nn.LeakyReLU(_SLOPE),
             nn.Conv2d(widths[-1], channels, 1),
         )
-        # Those of the patches of normal pictures.
+        # Those of the patches of normal images.
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
 
     def prepared(self, pixels: torch.Tensor) -> None:
-        """Take mean and spread of the teacher's channels from some pictures."""
+        """Take mean and spread of the teacher's channels from some images."""
         patches = torch.cat([self._patches(some) for some in pixels.split(_AT_ONCE)])
         self.mean.copy_(patches.mean((0, 2, 3), keepdim=True))
         self.scale.copy_(1 / (patches.std((0, 2, 3), keepdim=True) + 1e-6))

@@ -1,4 +1,4 @@
-"""What a backbone is adapted by: classes, rotations, or the sameness of two views of a picture."""
+"""What a backbone is adapted by: classes, rotations, or the sameness of two views of an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 Embed = Callable[[torch.Tensor], torch.Tensor]
-"""From pictures uint8 ``[N, 3, S, S]`` to embeddings ``[N, C]``."""
+"""From images uint8 ``[N, 3, S, S]`` to embeddings ``[N, C]``."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Objective(nn.Module, ABC):
     Attributes:
         name: What users call it.
         paper: Authors, title, venue and year.
-        views: How many random versions of each picture it reads.
+        views: How many random versions of each image it reads.
     """
 
     name: ClassVar[str]
@@ -44,12 +44,12 @@ class Objective(nn.Module, ABC):
     views: ClassVar[int] = 1
 
     @abstractmethod
-    def outcome(self, embed: Embed, pictures: torch.Tensor, labels: torch.Tensor) -> Outcome:
+    def outcome(self, embed: Embed, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
         """The loss of a batch.
 
         Args:
             embed: The backbone.
-            pictures: uint8 ``[N, views, 3, S, S]``.
+            images: uint8 ``[N, views, 3, S, S]``.
             labels: Indices of classes, ``[N]``.
         """
 
@@ -64,13 +64,13 @@ class Classes(Objective):
         super().__init__()
         self.head = nn.Linear(channels, classes)
 
-    def outcome(self, embed: Embed, pictures: torch.Tensor, labels: torch.Tensor) -> Outcome:
+    def outcome(self, embed: Embed, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
         """See :meth:`Objective.outcome`."""
-        return _classified(self.head(embed(pictures[:, 0])), labels, smoothing=0.1)
+        return _classified(self.head(embed(images[:, 0])), labels, smoothing=0.1)
 
 
 class Rotation(Objective):
-    """Says by how many quarter turns a picture was turned. Each picture is shown in all four positions at once."""
+    """Says by how many quarter turns an image was turned. Each image is shown in all four positions at once."""
 
     name = "rotation"
     paper = "Gidaris, Singh and Komodakis, Unsupervised representation learning by predicting rotations, ICLR 2018"
@@ -79,15 +79,15 @@ class Rotation(Objective):
         super().__init__()
         self.head = nn.Linear(channels, 4)
 
-    def outcome(self, embed: Embed, pictures: torch.Tensor, labels: torch.Tensor) -> Outcome:
+    def outcome(self, embed: Embed, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
         """See :meth:`Objective.outcome`."""
-        turned = torch.cat([torch.rot90(pictures[:, 0], turns, (-2, -1)) for turns in range(4)])
+        turned = torch.cat([torch.rot90(images[:, 0], turns, (-2, -1)) for turns in range(4)])
         turns = torch.arange(4, device=labels.device).repeat_interleave(len(labels))
         return _classified(self.head(embed(turned)), turns, smoothing=0.0)
 
 
 class SimSiam(Objective):
-    """Foretells the projection of one view of a picture from that of another; gradients flow on one side only.
+    """Foretells the projection of one view of an image from that of another; gradients flow on one side only.
 
     The head is lighter than the paper's, as the backbone is trained already.
     """
@@ -112,9 +112,9 @@ class SimSiam(Objective):
             nn.Linear(width // 4, width),
         )
 
-    def outcome(self, embed: Embed, pictures: torch.Tensor, labels: torch.Tensor) -> Outcome:
+    def outcome(self, embed: Embed, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
         """See :meth:`Objective.outcome`."""
-        first, second = (self.projector(embed(pictures[:, view])) for view in range(2))
+        first, second = (self.projector(embed(images[:, view])) for view in range(2))
         forth = functional.cosine_similarity(self.predictor(first), second.detach()).mean()
         back = functional.cosine_similarity(self.predictor(second), first.detach()).mean()
         # Outputs in random directions of d dimensions have a standard deviation of 1 / sqrt(d) each.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile, Progress, silent
 from oddsight.training.classifying import Network
-from oddsight.training.picture_arrays import gathered
-from oddsight.training.picture_batches import brought_to
+from oddsight.training.image_arrays import gathered
+from oddsight.training.image_batches import brought_to
 
 TEMPERATURE = 1000.0
 STEP = 0.0014
@@ -49,12 +49,12 @@ def odin_scores(
             confidence = logits.log_softmax(1).amax(1) + np.log(logits.shape[1])
         found.append((-TEMPERATURE * confidence).float().numpy())
         done += len(pixels)
-        progress("perturbing pictures", done, len(images))
+        progress("perturbing images", done, len(images))
     return np.concatenate(found)
 
 
 def _batches(images: Sequence[ImageFile], size: int) -> Iterator[torch.Tensor]:
     for at in range(0, len(images), _BATCH):
         some = images[at : at + _BATCH]
-        pictures = gathered(some, np.zeros(len(some), np.int64), size).pictures
-        yield brought_to(torch.from_numpy(pictures).permute(0, 3, 1, 2), size)
+        array = gathered(some, np.zeros(len(some), np.int64), size).images
+        yield brought_to(torch.from_numpy(array).permute(0, 3, 1, 2), size)

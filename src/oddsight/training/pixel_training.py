@@ -22,8 +22,8 @@ from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
 from oddsight.training import checkpoints
 from oddsight.training.bookkeeping import Bookkeeping, Learner, diverged, restore
-from oddsight.training.picture_arrays import Arrays
-from oddsight.training.picture_batches import Batch, Batches, augmented
+from oddsight.training.image_arrays import Arrays
+from oddsight.training.image_batches import Batch, Batches, augmented
 from oddsight.training.trainer import learn
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _WATCHING = 10
 
 _CONSTANT = 0.02
 _COMPARED, _COARSE = 64, 16
-"""Pictures from which it is told whether a network takes all for the same, and the side to which they are reduced."""
+"""Images from which it is told whether a network takes all for the same, and the side to which they are reduced."""
 
 _ONE_AT_A_TIME = threading.Lock()
 """PyTorch's random numbers belong to the process."""
@@ -62,18 +62,18 @@ class PixelNetwork(nn.Module, ABC):
 
     @abstractmethod
     def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The loss on images that are not learnt from, a scalar: the weights of the least are kept."""
+        """The loss on images that are not learned from, a scalar: the weights of the least are kept."""
 
     @abstractmethod
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What scoring reads, from pixels 0 to 255."""
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor | None:
-        """What it takes pictures for, if it should be as varied as they are; compared after training."""
+        """What it takes images for, if it should be as varied as they are; compared after training."""
         return None
 
     def prepared(self, pixels: torch.Tensor) -> None:
-        """Look at some pictures before training."""
+        """Look at some images before training."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ class _Learning(Learner):
         Raises:
             OddsightError: If it is not finite.
         """
-        pictures, _, seed = batch
+        images, _, seed = batch
         lots = torch.Generator().manual_seed(seed)
-        pixels = augmented(pictures.float(), self.plan.augment, lots) / 255
+        pixels = augmented(images.float(), self.plan.augment, lots) / 255
         found = self.network.losses(pixels, lots)
         if not torch.isfinite(found["loss"]):
             raise OddsightError(diverged(self.plan))
         return {**found, "count": _count(pixels)}
 
     def validation_step(self, batch: Batch, index: int) -> dict[str, torch.Tensor]:
-        """Loss of a batch; nothing is learnt from it."""
+        """Loss of a batch; nothing is learned from it."""
         pixels = batch[0].float() / 255
         return {"loss": self.network.watched(pixels), "count": _count(pixels)}
 
@@ -151,30 +151,30 @@ def _count(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def train_pixels(
-    make: Callable[[], PixelNetwork], pictures: NDArray[np.uint8], plan: PixelPlan, workplace: Workplace
+    make: Callable[[], PixelNetwork], images: NDArray[np.uint8], plan: PixelPlan, workplace: Workplace
 ) -> TrainedPixels:
     """Train a network, or go on with a training that was interrupted.
 
-    On a processor, the same pictures and settings give the same weights on the same machine.
+    On a processor, the same images and settings give the same weights on the same machine.
 
     Args:
         make: Makes the network, with random weights.
-        pictures: Of normal images, uint8 ``[n, S, S, 3]``.
+        images: Of normal images, uint8 ``[n, S, S, 3]``.
         plan: How.
         workplace: Where and on what.
 
     Raises:
         OddsightError: A loss that diverged, a network that says the same of all images, or no such accelerator.
     """
-    watched = np.arange(len(pictures)) % _WATCHING == _WATCHING // 2
-    training, watching = _arrays(pictures[~watched]), _arrays(pictures[watched])
+    watched = np.arange(len(images)) % _WATCHING == _WATCHING // 2
+    training, watching = _arrays(images[~watched]), _arrays(images[watched])
     identity = {"images": training.fingerprint, "validation": watching.fingerprint, **_identity(plan)}
     if workplace.folder is not None:
         make_folder(workplace.folder)
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         network = make()
-        network.prepared(_tensor(pictures[:_COMPARED]))
+        network.prepared(_tensor(images[:_COMPARED]))
         module = _Learning(network, training, watching, plan)
         books = Bookkeeping(
             plan,
@@ -189,8 +189,8 @@ def train_pixels(
         learn(module, books, accelerator=workplace.accelerator)
         network.load_state_dict(books.weights)
         network.eval().requires_grad_(False)
-        _check_varied(network, _tensor(pictures[:_COMPARED]), plan)
-        graph = graph_of(network, "network", {"pixels": (3, *pictures.shape[1:3])}, network.outputs)
+        _check_varied(network, _tensor(images[:_COMPARED]), plan)
+        graph = graph_of(network, "network", {"pixels": (3, *images.shape[1:3])}, network.outputs)
     return TrainedPixels(network, graph, tuple(books.curves))
 
 
@@ -199,16 +199,16 @@ def _identity(plan: PixelPlan) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
 
-def _arrays(pictures: NDArray[np.uint8]) -> Arrays:
-    return Arrays(pictures, np.zeros(len(pictures), np.int64), hashlib.sha256(pictures.tobytes()).hexdigest())
+def _arrays(images: NDArray[np.uint8]) -> Arrays:
+    return Arrays(images, np.zeros(len(images), np.int64), hashlib.sha256(images.tobytes()).hexdigest())
 
 
-def _tensor(pictures: NDArray[np.uint8]) -> torch.Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+def _tensor(images: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
 def _check_varied(network: PixelNetwork, pixels: torch.Tensor, plan: PixelPlan) -> None:
-    """Refuse a network that takes all pictures for nearly the same: its error is then their distance from a mean.
+    """Refuse a network that takes all images for nearly the same: its error is then their distance from a mean.
 
     Raises:
         OddsightError: With advice.
@@ -223,7 +223,7 @@ def _check_varied(network: PixelNetwork, pixels: torch.Tensor, plan: PixelPlan) 
     varied, ours = (float(torch.cat(values).std(0).mean()) for values in zip(*pairs, strict=True))
     if ours < _CONSTANT * varied:
         raise OddsightError(
-            f"{plan.method} collapsed: it gives nearly the same picture for every image ({ours / varied:.1%} of their "
+            f"{plan.method} collapsed: it gives nearly the same image for every image ({ours / varied:.1%} of their "
             f"variation): train for more epochs, choose a learning rate below {plan.learning_rate:g}, a larger code, "
             "or another method"
         )

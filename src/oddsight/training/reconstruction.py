@@ -1,4 +1,4 @@
-"""Networks that squeeze pictures through a few numbers and make them again, and how far off what they make is."""
+"""Networks that squeeze images through a few numbers and make them again, and how far off what they make is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Centred(nn.Module):
 
 
 def convolutional_encoder(side: int, widths: Sequence[int], code: int) -> nn.Sequential:
-    """Pictures ``[N, 3, S, S]`` to codes ``[N, code]``: each width halves the picture."""
+    """Images ``[N, 3, S, S]`` to codes ``[N, code]``: each width halves the image."""
     layers: list[nn.Module] = [Centred()]
     for before, width in zip((3, *widths), widths, strict=False):
         layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(_SLOPE)]
@@ -34,7 +34,7 @@ def convolutional_encoder(side: int, widths: Sequence[int], code: int) -> nn.Seq
 
 
 def convolutional_decoder(side: int, widths: Sequence[int], code: int) -> nn.Sequential:
-    """Codes ``[N, code]`` to pictures ``[N, 3, S, S]`` from 0 to 1: the encoder's widths the other way round."""
+    """Codes ``[N, code]`` to images ``[N, 3, S, S]`` from 0 to 1: the encoder's widths the other way round."""
     least = smallest(side, widths)
     layers: list[nn.Module] = [nn.Linear(code, widths[-1] * least**2), nn.Unflatten(1, (widths[-1], least, least))]
     for width, after in zip(reversed(widths), (*reversed(widths[:-1]), 3), strict=True):
@@ -43,7 +43,7 @@ def convolutional_decoder(side: int, widths: Sequence[int], code: int) -> nn.Seq
 
 
 def dense_encoder(side: int, widths: Sequence[int], code: int) -> nn.Sequential:
-    """Pictures ``[N, 3, S, S]`` to codes ``[N, code]``, fully connected."""
+    """Images ``[N, 3, S, S]`` to codes ``[N, code]``, fully connected."""
     layers: list[nn.Module] = [Centred(), nn.Flatten()]
     for before, width in zip((3 * side**2, *widths), widths, strict=False):
         layers += [nn.Linear(before, width), nn.LeakyReLU(_SLOPE)]
@@ -51,7 +51,7 @@ def dense_encoder(side: int, widths: Sequence[int], code: int) -> nn.Sequential:
 
 
 def dense_decoder(side: int, widths: Sequence[int], code: int) -> nn.Sequential:
-    """Codes ``[N, code]`` to pictures ``[N, 3, S, S]`` from 0 to 1, fully connected."""
+    """Codes ``[N, code]`` to images ``[N, 3, S, S]`` from 0 to 1, fully connected."""
     layers: list[nn.Module] = []
     for before, width in zip((code, *reversed(widths)), reversed(widths), strict=False):
         layers += [nn.Linear(before, width), nn.LeakyReLU(_SLOPE)]
@@ -76,7 +76,7 @@ class Errors(nn.Module):
         self.kind = kind
 
     def forward(self, pixels: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """Of pictures ``[N, 3, S, S]``, 0 to 1, and what was made of them."""
+        """Of images ``[N, 3, S, S]``, 0 to 1, and what was made of them."""
         if self.kind == "l1":
             error = (pixels - made).abs()
         elif self.kind == "mse":
@@ -89,7 +89,7 @@ class Errors(nn.Module):
 
 
 def _similarity(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The structural similarity of two pictures at each pixel and channel, at most 1."""
+    """The structural similarity of two images at each pixel and channel, at most 1."""
 
     def mean(values: torch.Tensor) -> torch.Tensor:
         return functional.avg_pool2d(values, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
@@ -103,13 +103,13 @@ def _similarity(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 class Autoencoder(PixelNetwork):
-    """A picture is made again from a few numbers.
+    """An image is made again from a few numbers.
 
     Args:
-        encoder: Pictures to codes; of twice the length for ``variational``: means, and logarithms of variances.
-        decoder: Codes to pictures.
+        encoder: Images to codes; of twice the length for ``variational``: means, and logarithms of variances.
+        decoder: Codes to images.
         errors: What is made small.
-        noise: Standard deviation of what is added to pictures while it learns.
+        noise: Standard deviation of what is added to images while it learns.
         divergence: Weight of the divergence of codes from a normal distribution, if they are variational; else None.
     """
 

@@ -19,7 +19,7 @@ DEFAULT_AUGMENT = ("flip", "crop", "colour")
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides what is learnt, beside the images; see :func:`oddsight.training.adapting.adapt`.
+    """All that decides what is learned, beside the images; see :func:`oddsight.training.adapting.adapt`.
 
     Raises:
         OddsightError: If a setting cannot work.
@@ -45,11 +45,11 @@ class Settings:
     def _check_objective(self) -> None:
         if self.objective == "rotation" and "rotation" in self.augment:
             raise OddsightError(
-                "pictures that are turned at random cannot teach rotation: leave rotation out of the augmentation, or "
+                "images that are turned at random cannot teach rotation: leave rotation out of the augmentation, or "
                 "choose another objective"
             )
         if self.objective == "simsiam" and not {"crop", "colour"} & set(self.augment):
-            raise OddsightError("simsiam compares two versions of a picture: its augmentation needs crop or colour")
+            raise OddsightError("simsiam compares two versions of an image: its augmentation needs crop or colour")
         if self.objective == "simsiam" and self.batch_size < 2:
             raise OddsightError("simsiam takes a batch size of 2 or more")
 

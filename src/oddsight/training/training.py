@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from oddsight.backbones.exporting import TorchBackbone
 from oddsight.errors import DataError, OddsightError
 from oddsight.training import checkpoints
-from oddsight.training.augmentation import Batch, Order, Pictures, loader, transform
+from oddsight.training.augmentation import Batch, Images, Order, loader, transform
 from oddsight.training.bookkeeping import Learner, diverged, restore
 from oddsight.training.objectives import Objective
 from oddsight.training.settings import Settings
@@ -29,7 +29,7 @@ class Adapting(Learner):
     """A backbone, the objective on its deepest stage, and how both learn.
 
     The backbone stays in evaluation mode. The statistics of its batch normalisation are those of the millions of
-    pictures that it was trained on, which some hundred cannot better; their scales and shifts do learn. So what is
+    images that it was trained on, which some hundred cannot better; their scales and shifts do learn. So what is
     trained is also, bit for bit, the function that is exported.
     """
 
@@ -55,9 +55,9 @@ class Adapting(Learner):
         network: TorchBackbone = self.network
         return network
 
-    def embed(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures uint8 ``[N, 3, S, S]`` to means over the deepest stage ``[N, C]``."""
-        pixels = pictures.float().contiguous(memory_format=torch.channels_last)
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Images uint8 ``[N, 3, S, S]`` to means over the deepest stage ``[N, C]``."""
+        pixels = images.float().contiguous(memory_format=torch.channels_last)
         embeddings: torch.Tensor = self.network(pixels)[self._stage].mean((2, 3))
         return embeddings
 
@@ -73,7 +73,7 @@ class Adapting(Learner):
         return found
 
     def validation_step(self, batch: Batch, index: int) -> dict[str, torch.Tensor]:
-        """Loss of a batch; nothing is learnt from it."""
+        """Loss of a batch; nothing is learned from it."""
         return self._outcome(batch)
 
     def _outcome(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -104,21 +104,19 @@ class Adapting(Learner):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches to learn from."""
-        pictures = transform(self.settings.size, self.settings.augment)
-        return self._loader(Pictures(self.images.training, pictures, self.objective.views, self.settings.seed), True)
+        change = transform(self.settings.size, self.settings.augment)
+        return self._loader(Images(self.images.training, change, self.objective.views, self.settings.seed), True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches to validate on: the same in each epoch, and unchanged unless the objective compares versions."""
         augment = self.settings.augment if self.objective.views > 1 else ()
-        pictures = transform(self.settings.size, augment)
-        return self._loader(Pictures(self.images.validation, pictures, self.objective.views, self.settings.seed), False)
+        change = transform(self.settings.size, augment)
+        return self._loader(Images(self.images.validation, change, self.objective.views, self.settings.seed), False)
 
-    def _loader(self, pictures: Pictures, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(self, images: Images, shuffle: bool) -> DataLoader[Batch]:
         trainer = self.trainer
-        order = Order(
-            pictures, first=self.first, shuffle=shuffle, processes=trainer.world_size, rank=trainer.global_rank
-        )
-        return loader(order, pictures, self.settings.batch_size, workers=self.workers)
+        order = Order(images, first=self.first, shuffle=shuffle, processes=trainer.world_size, rank=trainer.global_rank)
+        return loader(order, images, self.settings.batch_size, workers=self.workers)
 
 
 def _rate(step: int, total: int) -> float:

@@ -25,7 +25,7 @@ class TrainingImages:
     """Images to learn from and to validate on.
 
     Attributes:
-        training: Learnt from.
+        training: Learned from.
         validation: Kept out; part of each class where there are classes.
         classes: Their names; empty where the images have none.
         fingerprint: SHA-256 over the contents of all images and their classes, hex.
@@ -66,7 +66,7 @@ def gather(
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: Too few images or classes, one picture in two classes, or folders that mix training and test images.
+        DataError: Too few images or classes, one image in two classes, or folders that mix training and test images.
     """
     _refuse_test_images(paths)
     collection = collect(*paths, progress=progress)
@@ -97,7 +97,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _refuse_test_images(paths: Sequence[Folder]) -> None:
-    """What a backbone has learnt from cannot judge it, and a folder of a benchmark holds both sorts."""
+    """What a backbone has learned from cannot judge it, and a folder of a benchmark holds both sorts."""
     for root in map(Path, paths):
         if (root / "train").is_dir() and (root / "test").is_dir():
             raise DataError(f"{root} holds training and test images: name {root / 'train'} or a folder in it")
@@ -110,7 +110,7 @@ def _class_names(paths: Sequence[Folder], collection: Collection) -> dict[str, s
     for image in (*collection.images, *collection.duplicates):
         name = _class_of(image.path, paths)
         if names.setdefault(image.content, name) != name:
-            raise DataError(f"{seen[image.content]} and {image.path} are the same picture in different classes")
+            raise DataError(f"{seen[image.content]} and {image.path} are the same image in different classes")
         seen.setdefault(image.content, image.path)
     return names
 

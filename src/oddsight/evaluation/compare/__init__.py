@@ -51,10 +51,10 @@ class Comparison:
     """What :func:`compare` found.
 
     Attributes:
-        trials: The data sets.
-        cells: Every data set, setting and seed, in the order asked for.
-        standings: Every data set and setting over its seeds, and the trivial baselines, best first in each data set.
-        ranking: Over several data sets.
+        trials: The datasets.
+        cells: Every dataset, setting and seed, in the order asked for.
+        standings: Every dataset and setting over its seeds, and the trivial baselines, best first in each dataset.
+        ranking: Over several datasets.
         confidence: Of intervals and tests.
         computed: How many cells were computed now; the others were there from before.
         warnings: What a reader must know, one sentence each.
@@ -69,11 +69,11 @@ class Comparison:
     warnings: tuple[str, ...]
 
     def on(self, data: str) -> list[Standing]:
-        """The standings on one data set."""
+        """The standings on one dataset."""
         return [one for one in self.standings if one.data == data]
 
     def highest(self, data: str) -> Standing | None:
-        """The setting of the highest mean AUROC on a data set; whether that means anything, the verdicts say."""
+        """The setting of the highest mean AUROC on a dataset; whether that means anything, the verdicts say."""
         return next((one for one in self.on(data) if one.verdict == "highest"), None)
 
 
@@ -97,7 +97,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     confidence: float = 0.95,
     progress: Progress = silent,
 ) -> Comparison:
-    """Fit and test every method with its defaults on every data set.
+    """Fit and test every method with its defaults on every dataset.
 
     A cell that cannot be computed (too few images, too little memory) becomes a row with its error. Finished cells are
     kept in the work folder, by the content of the data and all settings, and not computed again.
@@ -124,7 +124,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
 
     Raises:
         OddsightError: Any setting that cannot work.
-        DataError: A data set that cannot be tested on.
+        DataError: A dataset that cannot be tested on.
     """
     settings = _settings(methods, backbones, layers, sizes)
     chosen = tuple(dict.fromkeys(seeds))
@@ -266,4 +266,4 @@ def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking
     if failed:
         yield f"{failed} of {sum(one.setting is not None for one in rows)} rows have errors."
     if ranked is not None and ranked.p_value is None:
-        yield f"With fewer than {LEAST_DATA_SETS} data sets the mean ranks are shown and not tested."
+        yield f"With fewer than {LEAST_DATA_SETS} datasets the mean ranks are shown and not tested."

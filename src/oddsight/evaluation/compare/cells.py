@@ -1,4 +1,4 @@
-"""One cell of a comparison: a method fitted with its settings on a data set, measured, and kept in a file."""
+"""One cell of a comparison: a method fitted with its settings on a dataset, measured, and kept in a file."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to be computed: a setting on a data set with a seed, wanted at a false-alarm rate within some memory."""
+    """A cell to be computed: a setting on a dataset with a seed, wanted at a false-alarm rate within some memory."""
 
     trial: Trial
     setting: Setting
@@ -114,7 +114,7 @@ class Measured(BaseModel):
     scores: tuple[_Finite, ...]
     threshold: _Finite
     false_alarm_rate: _Finite
-    learnt: int
+    learned: int
     calibration: str
     graph_sha256: str
     pixel_auroc: _Finite | None
@@ -220,7 +220,7 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
         scores=tuple(scores.tolist()),
         threshold=metadata.decision.threshold,
         false_alarm_rate=metadata.decision.false_alarm_rate,
-        learnt=metadata.training.images,
+        learned=metadata.training.images,
         calibration=f"{metadata.calibration.kind} {metadata.calibration.scores}",
         graph_sha256=metadata.graph_sha256,
         pixel_auroc=pixel.auroc if pixel else None,

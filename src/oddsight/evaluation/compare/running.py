@@ -50,7 +50,7 @@ def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress:
 
 @contextmanager
 def _features(jobs: Sequence[Job], work: Path, progress: Progress) -> Iterator[FeatureCache]:
-    """A cache with all features that jobs on one data set with one backbone and size need."""
+    """A cache with all features that jobs on one dataset with one backbone and size need."""
     trial = jobs[0].trial
     images = (*trial.training, *(one.image for one in trial.test))
     with shared_features((job.setting.extractor for job in jobs), images, work, progress) as cache:

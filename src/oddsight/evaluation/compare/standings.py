@@ -1,4 +1,4 @@
-"""How settings stand to each other: on one data set by paired tests, over several by ranks."""
+"""How settings stand to each other: on one dataset by paired tests, over several by ranks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from oddsight.metrics.trivial import BASELINES
 Verdict = Literal["highest", "not distinguishable", "lower", "higher", "untested"]
 
 LEAST_DATA_SETS = 3
-"""So many data sets it takes to test ranks."""
+"""So many datasets it takes to test ranks."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Standing:
-    """One setting, or one trivial baseline, on one data set, over all seeds.
+    """One setting, or one trivial baseline, on one dataset, over all seeds.
 
     Attributes:
-        data: The data set.
+        data: The dataset.
         label: What tells it from the other settings.
         setting: None for a baseline.
         seeds: Those that could be computed.
@@ -87,15 +87,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods over several data sets. Lower ranks are better.
+    """Methods over several datasets. Lower ranks are better.
 
     Attributes:
-        data: Names of the data sets, ``[n]``.
+        data: Names of the datasets, ``[n]``.
         labels: Settings by ascending mean rank, ``[k]``.
         table: Ranks by mean AUROC, ``[n, k]``.
         mean_ranks: ``[k]``.
-        left_out: Settings that failed on some data set.
-        statistic: Friedman's, or None with fewer than 3 data sets or 2 settings.
+        left_out: Settings that failed on some dataset.
+        statistic: Friedman's, or None with fewer than 3 datasets or 2 settings.
         p_value: Of it.
         critical_difference: Nemenyi's; None where Friedman's test finds no difference.
         groups: Runs of settings that cannot be told apart, as index of first and last.
@@ -145,11 +145,11 @@ def _ranked(
 
 
 def standings_on(trial: Trial, cells: Sequence[Cell], labels: dict[Setting, str], confidence: float) -> list[Standing]:
-    """Every setting and every baseline on one data set, highest mean AUROC first, failed ones last.
+    """Every setting and every baseline on one dataset, highest mean AUROC first, failed ones last.
 
     Args:
-        trial: The data set.
-        cells: Of this data set.
+        trial: The dataset.
+        cells: Of this dataset.
         labels: Of the settings, in the order asked for.
         confidence: Of intervals and tests.
     """
@@ -241,10 +241,10 @@ def _tested(rows: Sequence[Standing], best: Standing, confidence: float) -> list
 
 
 def ranking(data: Sequence[str], rows: Sequence[Standing], confidence: float) -> Ranking | None:
-    """Rank the settings over data sets, and test whether they differ where there are enough; None for one data set.
+    """Rank the settings over datasets, and test whether they differ where there are enough; None for one dataset.
 
     Args:
-        data: Names of the data sets.
+        data: Names of the datasets.
         rows: Of all of them.
         confidence: Of the tests.
     """

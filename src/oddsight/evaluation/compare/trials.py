@@ -1,4 +1,4 @@
-"""The data sets of a comparison: which images to learn from, and which to test on, with the truth about them."""
+"""The datasets of a comparison: which images to learn from, and which to test on, with the truth about them."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class TrialImage:
 
 @dataclass(frozen=True)
 class Trial:
-    """One data set: normal images to learn from and labelled ones to test on, which never mix.
+    """One dataset: normal images to learn from and labelled ones to test on, which never mix.
 
     Attributes:
-        name: Of the data set.
+        name: Of the dataset.
         place: Its folder.
         paths: What to learn from, as :func:`oddsight.fit` takes it.
         training: The distinct images there.
@@ -122,7 +122,7 @@ def read_trials(
     *,
     reading: Reading = AS_DECLARED,
 ) -> list[Trial]:
-    """Read data sets.
+    """Read datasets.
 
     Args:
         sources: Each a folder, or ``NAME=FOLDER``. A folder with ``test/good`` is laid out as MVTec AD
@@ -137,11 +137,11 @@ def read_trials(
         reading: Which bands and values of TIFF files to take.
 
     Raises:
-        DataError: A folder that is missing, laid out otherwise or without images of a sort; two data sets of one name;
+        DataError: A folder that is missing, laid out otherwise or without images of a sort; two datasets of one name;
             test images to learn from.
     """
     if not sources:
-        raise OddsightError("name a data set to compare on")
+        raise OddsightError("name a dataset to compare on")
     check_seed(split_seed)
     check_number(test_share, "the test share")
     if not 0 < test_share < 1:
@@ -150,7 +150,7 @@ def read_trials(
     names = [name for name, _ in named]
     for name in names:
         if names.count(name) > 1:
-            raise DataError(f"two data sets are called {name!r}: name them, as in {name}-2=FOLDER")
+            raise DataError(f"two datasets are called {name!r}: name them, as in {name}-2=FOLDER")
     for _, folder in named:
         _check_layout(folder, normal)
     return [_trial(name, folder, normal, test_share, split_seed, groups, reading, progress) for name, folder in named]
@@ -279,8 +279,8 @@ def _check(trial: Trial) -> None:
         if not count:
             reason = f"; the first error is {trial.errors[0]}" if trial.errors else ""
             raise DataError(f"{trial.name} has no {what} test images that can be read{reason}")
-    learnt = {image.content for image in trial.training}
-    leaked = [one for one in trial.test if one.image.content in learnt]
+    learned = {image.content for image in trial.training}
+    leaked = [one for one in trial.test if one.image.content in learned]
     if leaked:
         raise DataError(
             f"{len(leaked)} of {len(trial.test)} test images of {trial.name} are among those to learn from, such as "
@@ -290,5 +290,5 @@ def _check(trial: Trial) -> None:
     for one in trial.test:
         if one.kind is not None and one.image.content in normal:
             raise DataError(
-                f"{one.image.path} is the same picture as {normal[one.image.content]}, which counts as normal"
+                f"{one.image.path} is the same image as {normal[one.image.content]}, which counts as normal"
             )

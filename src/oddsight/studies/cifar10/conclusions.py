@@ -14,7 +14,7 @@ from oddsight.studies.cifar10.rows import OodRow, Tables
 from oddsight.studies.cifar10.tables import predictions, threshold_for
 from oddsight.studies.promise import Promise, promised
 
-PICTURE_SIZE = BASELINES[-1]
+IMAGE_SIZE = BASELINES[-1]
 """The one trivial measure of what networks do not see."""
 
 RATES = (0.01, 0.02, 0.05, 0.1)
@@ -221,8 +221,8 @@ def _beaten(study: Study, tables: Tables) -> Iterator[Beaten]:
         rows = [row for row in tables.ood if row.unknown == one.name]
         own = next(row for row in rows if (row.run, row.seed, row.score) == (file.run, file.seed, file.score))
         best = max(rows, key=lambda row: row.auroc)
-        content = {name: value for name, value in one.baselines.items() if name != PICTURE_SIZE}
-        size = {name: value for name, value in one.baselines.items() if name == PICTURE_SIZE}
+        content = {name: value for name, value in one.baselines.items() if name != IMAGE_SIZE}
+        size = {name: value for name, value in one.baselines.items() if name == IMAGE_SIZE}
         for measures in (content, size):
             baseline = max(measures, key=lambda name: measures[name], default=None)
             if baseline is not None and measures[baseline] > own.auroc:

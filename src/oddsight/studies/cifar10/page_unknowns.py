@@ -12,7 +12,7 @@ from oddsight.drawing.class_figures import bars
 from oddsight.drawing.numbers import area, percent, signed, span
 from oddsight.drawing.ood_figures import oscr_curves, pr_curves, roc_curves, score_histograms
 from oddsight.report.markdown import escape, joined, table
-from oddsight.studies.cifar10.conclusions import PICTURE_SIZE, Average, Conclusions
+from oddsight.studies.cifar10.conclusions import IMAGE_SIZE, Average, Conclusions
 from oddsight.studies.cifar10.rows import ClassificationRow, OodRow, ShippedRow
 from oddsight.studies.cifar10.tables import nearness, predictions, threshold_for
 
@@ -200,7 +200,7 @@ def _baselines(found: Conclusions) -> Markup | None:
     ]
     for name in dict.fromkeys(name for one in sets for name in one.baselines):
         lines.append((name, *(area(one.baselines[name]) if name in one.baselines else "" for one in sets)))
-    beaten = {one.unknown: one for one in found.beaten if one.baseline != PICTURE_SIZE}
+    beaten = {one.unknown: one for one in found.beaten if one.baseline != IMAGE_SIZE}
     lines.append(("verdict", *(beaten[one.name].verdict if one.name in beaten else "score wins" for one in sets)))
     return table(("Measure", *(one.name for one in sets)), lines, strong={0})
 

@@ -90,7 +90,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "varied",
-            "Fine-tuned on varied pictures",
+            "Fine-tuned on varied images",
             "The fine-tuned network, trained for four more epochs of larger images, which are also turned a little "
             "and changed in colour; its answers are averaged over an image and its mirror image.",
             "efficientnet-lite0",
@@ -149,7 +149,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "larger",
-            "Fine-tuned on larger pictures",
+            "Fine-tuned on larger images",
             "The average of three fine-tuned networks, trained for two more epochs on images of 128 pixels; its "
             "answers are averaged over an image and its mirror image.",
             "efficientnet-lite0",

@@ -37,7 +37,7 @@ from oddsight.studies.cifar10.results import Run, Scored
 from oddsight.studies.store import keep, state_of, taken
 from oddsight.training.classifier_settings import as_json, classifier_settings
 from oddsight.training.classifiers import TrainedClassifier, load_network
-from oddsight.training.picture_arrays import Arrays
+from oddsight.training.image_arrays import Arrays
 
 ODIN = "odin"
 
@@ -217,8 +217,8 @@ def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Pro
     if kept is not None:
         return _as_scored(name, kept, 0.0)
     # Training has just left its images there.
-    pictures = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
-    training = Arrays(pictures, sets.parts.training.labels, sets.parts.fingerprint)
+    array = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
+    training = Arrays(array, sets.parts.training.labels, sets.parts.fingerprint)
     network = load_network(training, len(sets.test.classes), found.settings, folder)
     values = {
         one: odin_scores(network, images, found.settings.size, progress=progress) for one, images in wanted.items()

@@ -74,7 +74,7 @@ def outlined_scenes(shown: Sequence[Shown], *, name: str = "isolation-scenes") -
     def draw(figure: Figure) -> None:
         rows = figure.subplots(len(shown), 3, squeeze=False)
         for (left, middle, right), one in zip(rows, shown, strict=True):
-            left.imshow(_reduced(one.picture), interpolation="none")
+            left.imshow(_reduced(one.image), interpolation="none")
             mask = np.where(one.clouds, 255, 0).astype(np.uint8)
             middle.imshow(_reduced(np.repeat(mask[..., None], 3, axis=2)), interpolation="none")
             _draw_map(right, one)

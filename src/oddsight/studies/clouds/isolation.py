@@ -22,8 +22,8 @@ from oddsight.errors import OddsightError
 from oddsight.runtime.files import make_folder
 from oddsight.scenes import SMALLEST_TILE, predict_scene
 from oddsight.scenes.outlines import mask
-from oddsight.scenes.pictures import Picture
 from oddsight.scenes.region_files import write_regions
+from oddsight.scenes.scene_image import SceneImage
 from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Job, Mapped, mapped, mapped_trivially
 from oddsight.studies.clouds.isolation_measures import (
     Group,
@@ -97,7 +97,7 @@ class Shown:
     """A scene for the report."""
 
     scene: str  # Its name
-    picture: NDArray[np.uint8]  # uint8 `[H, W, 3]`
+    image: NDArray[np.uint8]  # uint8 `[H, W, 3]`
     clouds: NDArray[np.bool_]  # Its mask, `[H, W]`
     values: NDArray[np.float32]  # The map, float32 `[H, W]`
     found: NDArray[np.bool_]  # What is outlined, `[H, W]`
@@ -309,7 +309,7 @@ def _shown(
         union = int((found | clouds).sum())
         iou = int((found & clouds).sum()) / union if union else 1.0
         shown.append(Shown(scene.name, read_image(scene.path), clouds, one.read(index), found, threshold, iou))
-        files += write_regions(result, Picture(scene.path), folder, scene.name)
+        files += write_regions(result, SceneImage(scene.path), folder, scene.name)
     return tuple(shown), tuple(files)
 
 

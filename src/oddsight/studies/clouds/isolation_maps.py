@@ -89,7 +89,7 @@ def mapped(variant: Variant, job: Job) -> Mapped:
         OddsightError: A method that has no map or cannot be fitted, or a measure to multiply by that is none.
     """
     if not detectors.by_name(variant.method).localises:
-        raise OddsightError(f"{variant.method} says how anomalous a picture is, not where")
+        raise OddsightError(f"{variant.method} says how anomalous an image is, not where")
     if variant.times is not None and variant.times not in TRIVIAL:
         raise OddsightError(f"maps are multiplied by {' or '.join(TRIVIAL)}, not by {plain(variant.times)}")
     count = len(job.folds)

@@ -94,7 +94,7 @@ def _scene(path: Path, mask_path: Path) -> Scene:
         name=path.stem,
         path=path,
         mask=mask_path,
-        content=hashlib.sha256(f"{image.content} {content_hash(_as_picture(mask))}".encode()).hexdigest(),
+        content=hashlib.sha256(f"{image.content} {content_hash(_as_image(mask))}".encode()).hexdigest(),
         width=image.width,
         height=image.height,
         cover=float(mask.mean()),
@@ -104,7 +104,7 @@ def _scene(path: Path, mask_path: Path) -> Scene:
     )
 
 
-def _as_picture(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _as_image(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
 
 

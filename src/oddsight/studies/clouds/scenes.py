@@ -76,15 +76,15 @@ def read_scenes(
     if limit is not None and limit < 1:
         raise OddsightError(f"the limit must be 1 image of a class or more, not {limit}")
     folders = _class_folders(root)
-    pictures = work / f"pictures-{size}"
-    make_folder(pictures)
+    copies = work / f"images-{size}"
+    make_folder(copies)
     read: dict[str, list[tuple[ImageFile, Size]]] = {}
     errors: list[ImageError] = []
     for folder in folders:
         found = find_images(folder)
         errors += found.problems
         read[folder.name] = []
-        looks = ordered_map(lambda path: _square(path, size, pictures), found.images)
+        looks = ordered_map(lambda path: _square(path, size, copies), found.images)
         for done, outcome in enumerate(looks, 1):
             if isinstance(outcome, ImageError):
                 errors.append(outcome)
@@ -118,7 +118,7 @@ def _class_folders(root: Path) -> list[Path]:
     return kept
 
 
-def _square(path: Path, size: int, pictures: Path) -> tuple[ImageFile, Size] | ImageError:
+def _square(path: Path, size: int, copies: Path) -> tuple[ImageFile, Size] | ImageError:
     """An image brought to its size and kept, and the size that it had."""
     try:
         pixels = read_image(path)
@@ -128,11 +128,11 @@ def _square(path: Path, size: int, pictures: Path) -> tuple[ImageFile, Size] | I
     height, width, _ = pixels.shape
     if (width, height) != (size, size):
         # Each pixel the mean of those it stands for, as a coarser sensor would see it.
-        picture = Image.fromarray(pixels)
+        image = Image.fromarray(pixels)
         shrinks = width >= size and height >= size
-        pixels = np.asarray(picture.resize((size, size), _BOX if shrinks else _BILINEAR))
+        pixels = np.asarray(image.resize((size, size), _BOX if shrinks else _BILINEAR))
     content = content_hash(pixels)
-    place = pictures / f"{content[:32]}.png"
+    place = copies / f"{content[:32]}.png"
     if not place.exists():
         write_bytes(place, _png(pixels), follow_links=False)
     return ImageFile(place, content, size, size), (width, height)

@@ -77,7 +77,7 @@ def seen(variant: Variant, job: Job) -> list[Seen]:
     """
     if variant.times is not None:
         raise OddsightError(
-            f"its map is multiplied by {variant.times}, and a score of a whole picture has no such factor"
+            f"its map is multiplied by {variant.times}, and a score of a whole image has no such factor"
         )
     folder, own = place_of(variant, job.work), job.state(described(variant))
     path = folder / "model.npz"
@@ -132,10 +132,10 @@ class _Look:
 def _scored(name: str, model: Model, kind: str, job: Job) -> Arrays:
     def look(image: ImageFile) -> _Look:
         clear = image.read()
-        pictures = [Synthetic(clear, np.empty((0, 0), np.float32), np.zeros(clear.shape[:2], np.uint8))]
+        images = [Synthetic(clear, np.empty((0, 0), np.float32), np.zeros(clear.shape[:2], np.uint8))]
         found = _Look([], [], [], (image.width, image.height))
-        for made in (*pictures, *job.made(image, kind)):
-            result = model.score(made.picture, source=str(image.path), one_core=True)
+        for made in (*images, *job.made(image, kind)):
+            result = model.score(made.image, source=str(image.path), one_core=True)
             found.scores.append(result.score)
             if result.map is not None:
                 found.maps.append(result.map)
@@ -222,7 +222,7 @@ def _veiled_trivially(kind: str, columns: Sequence[int], job: Job) -> Scores:
     if arrays is None:
 
         def measured(image: ImageFile) -> list[tuple[float, ...]]:
-            return [trivial_scores(made.picture) for made in job.made(image, kind)]
+            return [trivial_scores(made.image) for made in job.made(image, kind)]
 
         rows = []
         for done, row in enumerate(ordered_map(measured, job.testing), 1):

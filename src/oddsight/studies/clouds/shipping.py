@@ -51,10 +51,10 @@ def judged(
         normal=normal,
         anomalous=dict(zip(split.anomalous, others, strict=True)),
         difference=_difference(scores, measured),
-        missed=_pictures(_by_score(pair for pair in pairs[count:] if not pair[2].anomalous)),
-        alarms=_pictures(_by_score(pair for pair in pairs[:count] if pair[2].anomalous)[::-1]),
-        caught=_pictures(_in_turn([pair for pair in pairs[count:] if pair[2].anomalous])),
-        passed=_pictures(_middle([pair for pair in pairs[:count] if not pair[2].anomalous])),
+        missed=_images(_by_score(pair for pair in pairs[count:] if not pair[2].anomalous)),
+        alarms=_images(_by_score(pair for pair in pairs[:count] if pair[2].anomalous)[::-1]),
+        caught=_images(_in_turn([pair for pair in pairs[count:] if pair[2].anomalous])),
+        passed=_images(_middle([pair for pair in pairs[:count] if not pair[2].anomalous])),
     )
     return file, model
 
@@ -65,7 +65,7 @@ def _difference(scores: NDArray[np.float32], measured: Measured) -> float:
     return float(np.abs(scores - recorded).max() / (recorded.std() or 1.0))
 
 
-def _pictures(pairs: Sequence[_Pair]) -> tuple[CaptionedImage, ...]:
+def _images(pairs: Sequence[_Pair]) -> tuple[CaptionedImage, ...]:
     return tuple(
         CaptionedImage(image.read(), f"{name}\nsaid {result.verdict}\np {result.p_value:.2g}")
         for image, name, result in pairs[:SHOWN]

@@ -1,4 +1,4 @@
-"""Batches of labelled pictures from arrays, changed at random as a whole: quick enough for one process."""
+"""Batches of labelled images from arrays, changed at random as a whole: quick enough for one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from oddsight.training.classifier_settings import SHIFT
-from oddsight.training.picture_arrays import Arrays
+from oddsight.training.image_arrays import Arrays
 
 _CUTOUT = 4
 """A quarter of its side is covered."""
@@ -22,15 +22,15 @@ _COLOUR = 0.3
 
 
 Batch = tuple[torch.Tensor, torch.Tensor, int]
-"""Pictures uint8 ``[N, 3, h, w]``, indices of classes ``[N]``, and a seed for what is random about the batch."""
+"""Images uint8 ``[N, 3, h, w]``, indices of classes ``[N]``, and a seed for what is random about the batch."""
 
 
 class Batches:
     """Batches of an epoch, in an order that depends on the seed and the number of the epoch only.
 
     Args:
-        arrays: Of the pictures.
-        size: Pictures a batch.
+        arrays: Of the images.
+        size: Images a batch.
         shuffle: Whether in random order; a remainder is then left out, and the next epoch leaves out others.
         seed: Of the order and of what is random about the batches.
 
@@ -52,13 +52,13 @@ class Batches:
         for number in range(len(self)):
             # Mapped files are read in order.
             rows = np.sort(order[number * self.size : (number + 1) * self.size])
-            pictures = torch.from_numpy(self.arrays.pictures[rows]).permute(0, 3, 1, 2)
-            yield pictures, torch.from_numpy(self.arrays.labels[rows]), int(lots.integers(2**31))
+            images = torch.from_numpy(self.arrays.images[rows]).permute(0, 3, 1, 2)
+            yield images, torch.from_numpy(self.arrays.labels[rows]), int(lots.integers(2**31))
 
 
-def brought_to(pictures: torch.Tensor, size: int) -> torch.Tensor:
-    """Pictures ``[N, 3, h, w]`` as float32 ``[N, 3, size, size]``, resized as a model's graph does it."""
-    pixels = pictures.float()
+def brought_to(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images ``[N, 3, h, w]`` as float32 ``[N, 3, size, size]``, resized as a model's graph does it."""
+    pixels = images.float()
     if pixels.shape[-2:] != (size, size):
         pixels = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True).round()
     return pixels
@@ -67,13 +67,13 @@ def brought_to(pictures: torch.Tensor, size: int) -> torch.Tensor:
 def augmented(
     pixels: torch.Tensor, augment: Sequence[str], lots: torch.Generator, *, shift: float = SHIFT
 ) -> torch.Tensor:
-    """Pictures float32 ``[N, 3, h, w]``, each changed at random.
+    """Images float32 ``[N, 3, h, w]``, each changed at random.
 
     Args:
         pixels: Values 0 to 255.
         augment: Of :data:`oddsight.training.classifier_settings.AUGMENTATIONS`.
         lots: Where randomness comes from.
-        shift: By how much ``crop`` moves a picture at most, as a share of its side; by a pixel at least.
+        shift: By how much ``crop`` moves an image at most, as a share of its side; by a pixel at least.
     """
     for name in ("colour", "rotation", "flip", "crop", "cutout"):
         if name in augment:
@@ -87,7 +87,7 @@ def _flipped(pixels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
 
 
 def _shifted(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch.Tensor:
-    """Cut out of the picture with mirrored borders, at a random place."""
+    """Cut out of the image with mirrored borders, at a random place."""
     count, _, height, width = pixels.shape
     margin = max(1, int(height * shift)), max(1, int(width * shift))
     padded = functional.pad(pixels, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
@@ -102,7 +102,7 @@ def _shifted(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch
 
 
 def _covered(pixels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
-    """A grey square over each picture (DeVries and Taylor, Cutout, 2017)."""
+    """A grey square over each image (DeVries and Taylor, Cutout, 2017)."""
     count, _, height, width = pixels.shape
     side = max(1, min(height, width) // _CUTOUT)
     middle = (_uniform((2, count, 1), lots) * torch.tensor([height, width])[:, None, None]).to(pixels.device)
@@ -140,7 +140,7 @@ def _uniform(shape: int | tuple[int, ...], lots: torch.Generator) -> torch.Tenso
 
 
 def quarter_turns(pixels: torch.Tensor, lots: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Square pictures turned by 0 to 3 right angles, and by how many, int64 ``[N]``."""
+    """Square images turned by 0 to 3 right angles, and by how many, int64 ``[N]``."""
     turns = torch.randint(4, (len(pixels),), generator=lots).to(pixels.device)
     turned = pixels.clone()
     for turn in range(1, 4):
@@ -149,10 +149,10 @@ def quarter_turns(pixels: torch.Tensor, lots: torch.Generator) -> tuple[torch.Te
 
 
 def mixtures(pixels: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
-    """Pictures that belong to no class: each is mixed from pictures of two or more classes.
+    """Images that belong to no class: each is mixed from images of two or more classes.
 
     A third are averages, a third have the textures of one and the outlines of another, a third are put together from
-    quarters of different pictures (after Zhang et al., Mixture Outlier Exposure, WACV 2023, and Hendrycks et al.,
+    quarters of different images (after Zhang et al., Mixture Outlier Exposure, WACV 2023, and Hendrycks et al.,
     PixMix, CVPR 2022).
 
     Args:

@@ -1,4 +1,4 @@
-"""Any picture, a few rows at a time."""
+"""Any image, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.images import as_image, open_raster, read_picture
+from oddsight.data.images import as_image, decode_image, open_raster
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.sources import Source, require_source
 from oddsight.errors import ImageError
@@ -16,8 +16,8 @@ from oddsight.model.result import source_name
 from oddsight.scenes.georeference import Georeference, georeference
 
 
-class Picture:
-    """A picture to be read by rows: TIFF files from the file, others once they are decoded.
+class SceneImage:
+    """An image to be read by rows: TIFF files from the file, others once they are decoded.
 
     Attributes:
         source: Its path, or None.
@@ -27,7 +27,7 @@ class Picture:
     """
 
     def __init__(self, source: Source, reading: Reading = AS_DECLARED) -> None:
-        """Open a picture; see :func:`oddsight.predict_scene`.
+        """Open an image; see :func:`oddsight.predict_scene`.
 
         Raises:
             ImageError: If it cannot be read, or not so.
@@ -43,7 +43,7 @@ class Picture:
             require_source(source)
             self._raster = open_raster(source, reading)
             if self._raster is None:
-                self._decoded = read_picture(source)
+                self._decoded = decode_image(source)
         if self._raster is None:
             self.width, self.height = self._decoded.size
             return
@@ -58,19 +58,19 @@ class Picture:
         return self._raster is not None and self._raster.leaves_out
 
     def rows(self, top: int, bottom: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-        """Rows of the picture, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None."""
+        """Rows of the image, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None."""
         if self._raster is not None:
             return self._raster.rows(top, bottom)
         return as_image(self._decoded.crop((0, top, self.width, bottom))), None
 
     def reduced(self, side: int) -> NDArray[np.uint8]:
-        """A copy of at most that many pixels on each side, uint8 ``[h, w, 3]``, averaged from the picture."""
+        """A copy of at most that many pixels on each side, uint8 ``[h, w, 3]``, averaged from the image."""
         if max(self.width, self.height) <= side:
             return self.rows(0, self.height)[0]
         scale = side / max(self.width, self.height)
         width, height = max(1, round(self.width * scale)), max(1, round(self.height * scale))
         copy = np.empty((height, width, 3), np.uint8)
-        # A row at a time, so that the picture is never whole in memory.
+        # A row at a time, so that the image is never whole in memory.
         for row in range(height):
             top, bottom = row * self.height // height, -(-(row + 1) * self.height // height)
             band = Image.fromarray(self.rows(top, bottom)[0])

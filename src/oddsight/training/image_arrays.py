@@ -1,4 +1,4 @@
-"""Labelled pictures in one array, as networks learn from them. Needs no PyTorch."""
+"""Labelled images in one array, as networks learn from them. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from oddsight.runtime.parallel import ordered_map
 
 @dataclass(frozen=True)
 class Arrays:
-    """Pictures with their classes.
+    """Images with their classes.
 
     Attributes:
-        pictures: uint8 ``[N, h, w, 3]``, in memory or mapped from a file.
+        images: uint8 ``[N, h, w, 3]``, in memory or mapped from a file.
         labels: Indices of classes, int64 ``[N]``.
         fingerprint: SHA-256 over the contents of the images and their labels, in order, hex.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     fingerprint: str
 
@@ -43,7 +43,7 @@ def gathered(
 ) -> Arrays:
     """Read images into one array.
 
-    Pictures that all have one shape no larger than ``size`` keep it, as they are enlarged while a network learns; all
+    Images that all have one shape no larger than ``size`` keep it, as they are enlarged while a network learns; all
     others are brought to ``size`` by ``size``.
 
     Args:
@@ -63,7 +63,7 @@ def gathered(
     shape = (len(images), height, width, 3)
     if file is not None:  # which may be a link, and what that leads to is not ours
         Path(file).unlink(missing_ok=True)
-    pictures: NDArray[np.uint8] = (
+    array: NDArray[np.uint8] = (
         np.empty(shape, np.uint8)
         if file is None
         else np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
@@ -76,8 +76,8 @@ def gathered(
         return pixels
 
     for row, pixels in enumerate(ordered_map(read, images)):
-        pictures[row] = pixels
-        progress("reading pictures", row + 1, len(images))
+        array[row] = pixels
+        progress("reading images", row + 1, len(images))
     state = hashlib.sha256("".join(image.content for image in images).encode())
     state.update(labels.astype("<i8").tobytes())
-    return Arrays(pictures, labels, state.hexdigest())
+    return Arrays(array, labels, state.hexdigest())

@@ -1,4 +1,4 @@
-"""Make docs/images/clouds.png from the output of ``make demo``: python scripts/readme_picture.py demo-output.
+"""Make docs/images/clouds.png from the output of ``make demo``: python scripts/readme_image.py demo-output.
 
 Every sixth of the partly cloudy tiles in the order of their names: chosen before anyone looked at the maps.
 """
@@ -23,8 +23,8 @@ def main() -> None:
     sheet = Image.new("RGB", (ACROSS * (pair + 2 * GAP) - 2 * GAP, DOWN * (SIDE + 2 * GAP) - 2 * GAP), "white")
     for number, tile in enumerate(tiles):
         left, top = number % ACROSS * (pair + 2 * GAP), number // ACROSS * (SIDE + 2 * GAP)
-        for picture, offset in ((tile, 0), (demo / "maps" / tile.name, SIDE + GAP)):
-            enlarged = Image.open(picture).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        for image, offset in ((tile, 0), (demo / "maps" / tile.name, SIDE + GAP)):
+            enlarged = Image.open(image).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
             sheet.paste(enlarged, (left + offset, top))
     output = Path(__file__).parents[1] / "docs" / "images" / "clouds.png"
     output.parent.mkdir(parents=True, exist_ok=True)

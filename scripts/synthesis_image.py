@@ -1,4 +1,4 @@
-"""Make docs/images/synthesis.jpg from a scene that ships with Oddsight: python scripts/synthesis_picture.py.
+"""Make docs/images/synthesis.jpg from a scene that ships with Oddsight: python scripts/synthesis_image.py.
 
 A row for each kind: the clear scene, and the same with more and more in the air. Seeds 0 to 3, chosen before anyone
 looked.
@@ -20,12 +20,12 @@ SIDE, GAP = 150, 4
 
 
 def main() -> None:
-    """Paste the pictures side by side."""
+    """Paste the images side by side."""
     step = SIDE + GAP
     sheet = Image.new("RGB", ((len(SEVERITIES) + 1) * step - GAP, len(KINDS) * step - GAP), "white")
     for row, kind in enumerate(KINDS):
         clear = read_image(ROOT / "examples" / "landsat-clouds" / "images" / f"{SCENES[row % len(SCENES)]}.png")
-        veiled = [synthesize(clear, kind, severity, seed=row).picture for severity in SEVERITIES]
+        veiled = [synthesize(clear, kind, severity, seed=row).image for severity in SEVERITIES]
         for column, pixels in enumerate([clear, *veiled]):
             reduced = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             sheet.paste(reduced, (column * step, row * step))

@@ -1,4 +1,4 @@
-"""Making picture files for tests."""
+"""Making image files for tests."""
 
 from __future__ import annotations
 
