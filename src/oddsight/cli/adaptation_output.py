@@ -1,4 +1,4 @@
-"""What people are told while a backbone is adapted."""
+"""Output of the command that adapts backbones."""
 
 from __future__ import annotations
 

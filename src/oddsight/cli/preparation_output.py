@@ -1,4 +1,4 @@
-"""What people are told when labelled images are prepared."""
+"""Output of the command that prepares labelled images."""
 
 from __future__ import annotations
 
