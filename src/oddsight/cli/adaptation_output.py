@@ -1,4 +1,4 @@
-"""What people are told while a backbone is adapted."""
+"""Notes and warnings while a backbone is adapted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def say_adapted(found: Adaptation, quiet: bool) -> None:
     note(f"wrote {found.path} ({size:.1f} MB): epoch {found.best.epoch}, of the least validation loss", quiet=quiet)
     if found.at_chance:
         note(
-            "its rotations were hardly told apart: these images may have no right way up; try --objective simsiam",
+            "the rotations were hardly distinguished: these images may have no right way up; try --objective simsiam",
             quiet=quiet,
         )
     note(f"use it with 'oddsight fit --backbone {found.path}'", quiet=quiet)
