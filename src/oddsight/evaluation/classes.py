@@ -28,7 +28,7 @@ class ClassEvaluation:
     Attributes:
         classes: Names.
         labels: The classes of the test images, int64 ``[n]``.
-        predicted: The classes that it took them for, int64 ``[n]``.
+        predicted: The predicted classes, int64 ``[n]``.
         known: What it said of the test images, in their order.
         unknown: What it said of the images of each set of unknowns, by name.
         rate: The false-rejection rate that it promises, or None if its threshold was set by hand.
@@ -45,7 +45,7 @@ class ClassEvaluation:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which test images are taken for the class that they are of, ``[n]``."""
+        """Which test images are predicted as their own class, ``[n]``."""
         return np.equal(self.predicted, self.labels)
 
     @property
@@ -176,8 +176,8 @@ def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
     leaked = [image for image in images if learned(image.content)]
     if leaked:
         raise DataError(
-            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: take "
-            "them out, numbers on them would mean nothing"
+            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: "
+            "remove them, as results on them mean nothing"
         )
 
 

@@ -251,7 +251,7 @@ def _check_leaks(looks: Sequence[_Look], model: Model) -> None:
     if leaked:
         raise DataError(
             f"{len(leaked)} of {len(looks)} test images were used to fit this model, such as "
-            f"{leaked[0].labelled.path}: take them out, numbers on them would mean nothing"
+            f"{leaked[0].labelled.path}: remove them, as results on them mean nothing"
         )
     normal = {look.content: look.labelled.path for look in looks if look.labelled.kind is None}
     for look in looks:

@@ -205,11 +205,11 @@ class Model:
 
     @property
     def by_class(self) -> bool:
-        """Whether p-values are among images that are taken for the same class, instead of among all."""
+        """Whether p-values are among images of the same predicted class, instead of among all."""
         return self._file.calibration_classes is not None
 
     def threshold_for(self, label: int | None) -> float:
-        """Above which score an image that is taken for this class counts as anomalous."""
+        """Above which score an image that is predicted as this class counts as anomalous."""
         known = self.metadata.classes
         if known is None or known.thresholds is None or label is None:
             return self.decision.threshold

@@ -189,7 +189,7 @@ def _network(
     from oddsight.training.training import freeze
 
     if name.endswith(".onnx"):
-        raise OddsightError(f"{plain(name)}: an exported network cannot learn: name the backbone that it comes from")
+        raise OddsightError(f"{plain(name)}: an exported network cannot be trained: name the backbone it comes from")
     file = Path(weights) if weights is not None else None
     network = torch_backbone(name, weights=file)
     if size is not None and size != network.size:
@@ -297,7 +297,7 @@ def read_adaptation(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 def _checked_record(text: str) -> dict[str, Any]:
     record = json.loads(text)
     if not isinstance(record, dict) or not isinstance(record.get("images_seen"), str):
-        raise ValueError("it is no record")
+        raise ValueError("it is not a record")
     # Files of older versions have no digest.
     if record.pop(DIGEST, None) not in (None, digest_json(record)):
         raise ValueError("its digest is another")

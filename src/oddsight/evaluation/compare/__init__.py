@@ -166,7 +166,7 @@ def _settings(
     """Every setting once, in the order asked for."""
     every = detectors.quick() if names == "all" else [names] if isinstance(names, str) else list(names)
     if not every or not networks or not layers:
-        raise OddsightError("name a method, a backbone and a choice of layers at least, or leave them out")
+        raise OddsightError("give at least one method, backbone and choice of layers, or leave them out")
     found: dict[Setting, None] = {}
     for name, network_name in product(every, networks):
         cls = detectors.by_name(name)
@@ -266,4 +266,4 @@ def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking
     if failed:
         yield f"{failed} of {sum(one.setting is not None for one in rows)} rows have errors."
     if ranked is not None and ranked.p_value is None:
-        yield f"With fewer than {LEAST_DATA_SETS} datasets the mean ranks are shown and not tested."
+        yield f"With fewer than {LEAST_DATA_SETS} datasets the mean ranks are shown but not tested."
