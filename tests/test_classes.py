@@ -25,9 +25,9 @@ from class_files import (
     CLASSES,
     binary_files,
     labels_of,
-    pictures,
     png,
     python_files,
+    random_images,
     rows_of,
     write_archive,
     write_class_folders,
@@ -47,7 +47,7 @@ from oddsight.data.stored import PixelFile, StoredImage, stored
 from oddsight.errors import DataError, ImageError, OddsightError
 
 N = 12  # of which CIFAR-10's forms put the last 2 into the test batch
-IMAGES, LABELS = pictures(N), labels_of(N)
+IMAGES, LABELS = random_images(N), labels_of(N)
 
 
 def content(images) -> list[str]:
@@ -506,7 +506,7 @@ def test_parquet(tmp_path, metadata, image, label):
 
 def test_parquet_with_images_of_many_sizes_some_of_them_broken(tmp_path):
     pytest.importorskip("pyarrow")
-    images = [pictures(1, side=side)[0] for side in (3, 40, 17)]
+    images = [random_images(1, side=side)[0] for side in (3, 40, 17)]
     contents = [png(images[0]), b"broken", png(images[1]), None, png(images[2])]
     write_parquet_file(tmp_path / "train.parquet", None, [0, 1, 2, 0, 1], contents=contents)
     train = read_classes(tmp_path)["train"]
@@ -587,7 +587,7 @@ def test_anything_else_is_refused_with_the_forms(tmp_path):
 @given(seed=st.integers(0, 10**6), count=st.integers(6, 20), classes=st.integers(2, 5))
 def test_all_forms_say_the_same(tmp_path_factory, seed, count, classes):
     names = tuple(f"class {number}" for number in range(classes))
-    images = pictures(count, seed=seed)
+    images = random_images(count, seed=seed)
     labels = np.random.default_rng(seed).integers(0, classes, count).tolist()
     labels[:classes] = range(classes)
     folder = tmp_path_factory.mktemp("forms")
@@ -691,7 +691,7 @@ def test_repeated_images_are_found():
 
 
 def test_stored_images_are_copies_of_their_rows():
-    array = pictures(3, side=5)
+    array = random_images(3, side=5)
     images = stored(array, ["a/0", "a/1", "a/2"])
     assert content(array) == [image.content for image in images]
     assert all(isinstance(image, StoredImage) for image in images)

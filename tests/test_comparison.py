@@ -473,7 +473,7 @@ def test_settings_that_cannot_work_are_refused_at_once(data, tmp_path):
         ("name a seed", {"seeds": []}),
         ("give at least one method", {"methods": []}),
         ("false-alarm rate", {"false_alarm_rate": 2.0}),
-        ("at least 1 job", {"jobs": 0}),
+        ("number of jobs must be 1 or more", {"jobs": 0}),
         ("confidence", {"confidence": 1.0}),
         ("not an amount of memory", {"memory": "much"}),
     ):

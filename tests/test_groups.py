@@ -140,11 +140,12 @@ def test_a_list_goes_with_paths(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for path in paths:
         path.touch()
-    grouped = group_images(named(*reversed(paths)), ["a", "b", "b"], paths=paths)
+    names = list(map(str, paths))
+    grouped = group_images(named(*reversed(paths)), ["a", "b", "b"], names=names)
     assert [image.group for image in grouped] == ["b", "b", "a"]
-    for groups, given_paths in ((["a", "b"], paths), (["a"], [tmp_path])):
+    for groups, called in ((["a", "b"], names), (["a"], [str(tmp_path)])):
         with pytest.raises(DataError, match="a list of groups goes with as many images"):
-            group_images(named(*paths), groups, paths=given_paths)
+            group_images(named(*paths), groups, names=called)
 
 
 @pytest.mark.parametrize("head", ["path,group", "file,group", "n,group,path"])

@@ -88,7 +88,7 @@ _JPEG_XL = importlib.util.find_spec("pylibjxl") is not None
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jxl"}
     | UNREAD_FORMATS.keys()
 )
 """The suffixes, in lower case, by which a file in a folder counts as an image. What it really is, its content says:

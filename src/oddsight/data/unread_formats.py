@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -10,7 +11,6 @@ _DEVELOP = "develop it to TIFF, PNG or JPEG"
 
 _FORMATS = {
     "HEIC": ((".heic", ".heif", ".heics", ".heifs", ".hif"), _CONVERT),
-    "JPEG XL": ((".jxl",), "pip install 'oddsight[jxl]', or " + _CONVERT),
     "JPEG XR": ((".jxr", ".wdp", ".hdp"), _CONVERT),
     "JPEG-LS": ((".jls",), _CONVERT),
     "AVIF sequences": ((".avifs",), _CONVERT),
@@ -53,6 +53,9 @@ UNREAD_FORMATS: dict[str, str] = {
     **dict.fromkeys(sorted(_CAMERA_RAW), f"camera raw is not read: {_DEVELOP}"),
 }
 """Suffixes, in lower case, by which a file is known to be an image that is not read, and what to say of it."""
+
+if importlib.util.find_spec("pylibjxl") is None:
+    UNREAD_FORMATS[".jxl"] = f"JPEG XL is not read: pip install 'oddsight[jxl]', or {_CONVERT}"
 
 
 def unread_reason(name: str) -> str | None:

@@ -162,8 +162,6 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     with memory_for_images(reading.method, final=True) as room:
         collection, names = collect_sources(*images, reading=Reading(bands, scale), progress=progress)
     _check_collection(collection, described(images))
-    grouped = group_images(collection.images, groups, names=names, progress=progress)
-    collection = replace(collection, images=grouped)
     memory_plan = plan_memory(
         budget,
         collection.images,
@@ -173,6 +171,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         largest=room.largest,
     )
     chosen.require(memory_plan.method, extractor.shape, len(collection.images))
+    grouped = group_images(collection.images, groups, names=names, progress=progress)
+    collection = replace(collection, images=grouped)
     near_copies = isinstance(groups, str) and groups == AUTO
     asked = (false_alarm_rate, confidence)
     plan = make_plan(collection, asked, calibration_fraction, memory_plan, seed, near_copies=near_copies)
