@@ -402,8 +402,8 @@ def test_kaggle(tmp_path):
         ("id,label\n1,cat\n2\n", "line 3: an id or a label is missing"),
         ("id,label\n1,cat\n1,dog\n", "gives 1 two labels"),
         ("id,label\n1,cat\n2,cat\n", "fewer than two classes"),
-        ('id,label\n1,"cat\n', "no table of comma-separated values"),
-        (b"id,label\n1,\xff\n", "no table of comma-separated values"),
+        ('id,label\n1,"cat\n', "not a table of comma-separated values"),
+        (b"id,label\n1,\xff\n", "not a table of comma-separated values"),
         ("id,label\n8,cat\n9,dog\n", "none of the images in .* can be read; the first of "),
     ],
 )
@@ -526,7 +526,7 @@ def test_parquet_that_cannot_be_read(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"no Parquet", whole[:-10], whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match="no Parquet file, or a damaged one"):
+        with pytest.raises(DataError, match="not a Parquet file, or is damaged"):
             read_classes(tmp_path)
     for labels, message in (
         ([0, 1, 7], "a label is 7"),
@@ -538,10 +538,10 @@ def test_parquet_that_cannot_be_read(tmp_path):
             read_classes(tmp_path)
     for label in (2**40, 10**6):
         write_parquet_file(path, IMAGES[:3], [0, 1, label], metadata=None)
-        with pytest.raises(DataError, match=f"has the label {label}, which is no index of a class"):
+        with pytest.raises(DataError, match=f"has the label {label}, which is not the index of a class"):
             read_classes(tmp_path)
     write_parquet_file(path, IMAGES[:3], pyarrow.array([0, 1, 2**63 + 5], pyarrow.uint64()))
-    with pytest.raises(DataError, match="is no index of a class"):
+    with pytest.raises(DataError, match="is not the index of a class"):
         read_classes(tmp_path)
     write_parquet_file(path, IMAGES[:3], LABELS[:3], label="target")
     with pytest.raises(DataError, match="needs a column of images"):
@@ -576,7 +576,7 @@ def test_anything_else_is_refused_with_the_forms(tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
     for path in (tmp_path, tmp_path / "notes.txt", tmp_path / "a.png"):
-        with pytest.raises(DataError, match="in a form that is known") as error:
+        with pytest.raises(DataError, match="in a known layout") as error:
             read_classes(path)
         assert all(form.layout in str(error.value) for form in FORMS)
     with pytest.raises(DataError, match="no such file or folder"):

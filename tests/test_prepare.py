@@ -190,7 +190,7 @@ def test_images_of_different_sizes(tmp_path):
     write_class_folders(data, random_images(2, side=20), [0, 1])
     wide = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     Image.fromarray(wide).save(data / "cat" / "wide.png")
-    with pytest.raises(DataError, match=r"images differ in size \(.*\): choose the side .*--size 64"):
+    with pytest.raises(DataError, match=r"images differ in size \(.*\): choose one size .*--size 64"):
         prepare(data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     found = prepare(data, tmp_path / "out", size=16)
@@ -336,7 +336,7 @@ def test_damaged_prepared_folders(tmp_path, data):
         ((out / "train-images.npy").unlink, "missing or damaged"),
         (lambda: (out / "train-images.npy").write_bytes(b"\x93NUMPY\x01\x00"), "missing or damaged"),
         (lambda: (out / "train-images.npy").write_bytes((whole / "train-images.npy").read_bytes()[:-9]), "damaged"),
-        (lambda: (out / "train-images.npy").write_bytes((whole / "test.npz").read_bytes()), "no single array"),
+        (lambda: (out / "train-images.npy").write_bytes((whole / "test.npz").read_bytes()), "not hold a single array"),
         (lambda: save(np.array([{}], object), "train-labels.npy"), "missing or damaged"),
         (lambda: save(np.zeros((15, 3, 4, 4), np.uint8)), r"uint8 \[N, H, W, 3\]"),
         (lambda: save(np.zeros((15, 4, 4, 3), np.float32)), r"uint8 \[N, H, W, 3\]"),

@@ -359,7 +359,7 @@ def test_the_content_decides_what_a_file_is(tmp_path):
         plain = read_image(tmp_path / name)
         np.testing.assert_array_equal(SceneImage(tmp_path / name).rows(0, HEIGHT)[0], plain)
         reason = read(tmp_path / name, Reading((1, 2, 3)))
-        assert reason == "bands and a scale are of TIFF files only, and it is none"
+        assert reason == "bands and a scale are only for TIFF files"
     (tmp_path / "text.tif").write_bytes(b"no image")
     assert read(tmp_path / "text.tif").startswith("not an image that can be read")
 
