@@ -222,7 +222,7 @@ def test_a_hostile_prepared_folder_is_one_clear_error(prepared, kind):
 @pytest.mark.parametrize("kind", ["no pixels", "10^12 rows of nothing", "images in a pipe", "statistics in a pipe"])
 def test_commands_say_it_in_one_line(prepared, tmp_path, kind):
     HOSTILE[kind][0](prepared)
-    outcome = run("fit", "--labelled", prepared, "-o", tmp_path / "model.onnx", "--quiet")
+    outcome = run("fit-classes", prepared, "-o", tmp_path / "model.onnx", "--quiet")
     assert_failed(outcome, "error: ")
     assert len(outcome.err.splitlines()) == 1
 

@@ -59,7 +59,7 @@ def world(tmp_path_factory):
     write_classes(world.test, range(5000, 5006))
     write_images(world.moss, "moss", range(5000, 5006))
     for path, options in ((world.model, ()), (world.by_class, ("--per-class",))):
-        outcome = run("fit", "--labelled", world.train, "-o", path, *OPTIONS, *options, "--quiet")
+        outcome = run("fit-classes", world.train, "-o", path, *OPTIONS, *options, "--quiet")
         assert outcome == Outcome(0, "", ""), outcome
     return world
 
@@ -69,7 +69,7 @@ def nothing_is_read(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("something was read")
 
-    for name in ("labelled.fitting.read_classes", "datasets.classes.read_classes", "datasets.collection.read_image"):
+    for name in ("fitting.classes.read_classes", "data.classes.read_classes", "data.collection.read_image"):
         monkeypatch.setattr(f"oddsight.{name}", refuse)
 
 
@@ -83,7 +83,7 @@ def predicted(*args):
 
 
 def test_fit_says_what_it_does(world, tmp_path):
-    outcome = run("fit", "--labelled", world.train, "-o", tmp_path / "m.onnx", *OPTIONS)
+    outcome = run("fit-classes", world.train, "-o", tmp_path / "m.onnx", *OPTIONS)
     assert (outcome.code, outcome.out) == (0, "")
     assert (tmp_path / "m.onnx").read_bytes() == world.model.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.normals.zip", "m.onnx"]
@@ -119,7 +119,7 @@ def test_what_a_file_promises_is_said_by_class(world, tmp_path):
 def test_an_image_that_cannot_be_read_is_said_and_the_file_is_written(world, tmp_path):
     shutil.copytree(world.train, tmp_path / "in")
     (tmp_path / "in" / "rust" / "broken.png").write_text("no image")
-    outcome = run("fit", "--labelled", tmp_path / "in", "-o", tmp_path / "m.onnx", *OPTIONS, "--quiet")
+    outcome = run("fit-classes", tmp_path / "in", "-o", tmp_path / "m.onnx", *OPTIONS, "--quiet")
     assert outcome.code == 1
     [line] = error_lines(outcome)
     assert "broken.png" in line
@@ -137,7 +137,7 @@ def test_images_of_every_kind_and_size_can_be_learned_from(tmp_path):
         Image.fromarray(np.dstack([plain[2], plain[3][..., 0]])).save(folder / "alpha.png")
         Image.fromarray(plain[4][:3, :50]).save(folder / "wide.webp")
         Image.fromarray(np.full((1, 1, 3), 100 * number, np.uint8)).save(folder / "one.bmp")
-    outcome = run("fit", "--labelled", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE, "--quiet")
+    outcome = run("fit-classes", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE, "--quiet")
     assert outcome == Outcome(0, "", "")
     assert len(predicted(tmp_path / "m.onnx", tmp_path / "in")) == 22
 
@@ -146,7 +146,7 @@ def test_classes_with_odd_names(tmp_path):
     names = ["a\nb", "日本語", "[red]x", "x" * 200]
     for number, name in enumerate(names):
         write_images(tmp_path / "in" / name, CLASSES[number % 3], range(100 * number, 100 * number + 3))
-    outcome = run("fit", "--labelled", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE)
+    outcome = run("fit-classes", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE)
     assert outcome.code == 0
     assert "[red]x, a\N{REPLACEMENT CHARACTER}b, " in outcome.err
     rows = predicted(tmp_path / "m.onnx", tmp_path / "in")
@@ -160,27 +160,20 @@ def test_classes_with_odd_names(tmp_path):
 def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
     write_images(tmp_path / "in" / os.fsdecode(b"caf\xe9"), "bark", range(3))
     write_images(tmp_path / "in" / "cloth", "cloth", range(3))
-    outcome = run("fit", "--labelled", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE)
+    outcome = run("fit-classes", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE)
     assert_failed(outcome, "name of a class", "not text: rename it")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("fit --labelled {train} {test} -o {new}", "--labelled takes one folder"),
-        ("fit --labelled {train} -o {new} --method knn", "and no --method"),
-        ("fit {train} -o {new} --classifier probe", "--classifier is for --labelled"),
-        ("fit {train} -o {new} --score knn", "--score is for --labelled"),
-        ("fit {train} -o {new} --per-class", "--per-class is for --labelled"),
-        ("fit {train} -o {new} --epochs 3", "--epochs is for --labelled"),
-        ("fit {train} -o {new} --loss logitnorm", "--loss is for --labelled"),
-        ("fit {train} -o {new} --extras rotation", "--extras is for --labelled"),
-        ("fit {train} -o {new} --not-mirrored", "--mirrored is for --labelled"),
-        ("fit {train} -o {new} --work {new}", "--work is for --labelled images and methods that train a network"),
-        ("fit {train} -o {new} --accelerator cpu", "--accelerator is for --labelled images and methods that train"),
-        ("fit {train} -o {new} --curves {new}", "--curves is for --labelled images and methods that train"),
-        ("fit --labelled {train} -o {new} --set epochs=3", "--set is for --method"),
-        ("fit --labelled {train} -o {new} --curves {new}", "--curves is for --method"),
+        ("fit-classes {train} {test} -o {new}", "unexpected extra argument"),
+        ("fit-classes {train} -o {new} --method knn", "No such option"),
+        ("fit-classes {train} -o {new} --set epochs=3", "No such option"),
+        ("fit {train} -o {new} --classifier probe", "No such option"),
+        ("fit {train} -o {new} --work {new}", "--work is for methods that train a network"),
+        ("fit {train} -o {new} --accelerator cpu", "--accelerator is for methods that train a network"),
+        ("fit {train} -o {new} --curves {new}", "--curves is for methods that train a network"),
         ("evaluate {model} --labelled {test} --normal {moss}", "--labelled goes with --unknown and --json only"),
         ("evaluate {model} {test} --labelled {test}", "--labelled goes with --unknown and --json only"),
         ("evaluate {model} --labelled {test} --report {new}", "--labelled goes with --unknown and --json only"),
@@ -216,7 +209,7 @@ def test_options_that_do_not_go_together(world, tmp_path, nothing_is_read, optio
     ],
 )
 def test_settings_that_cannot_work_fail_before_the_work(world, tmp_path, nothing_is_read, options, words):
-    outcome = run("fit", "--labelled", world.train, "-o", tmp_path / "new", *options.split())
+    outcome = run("fit-classes", world.train, "-o", tmp_path / "new", *options.split())
     assert_failed(outcome, words)
     assert list(tmp_path.iterdir()) == []
 
@@ -228,12 +221,12 @@ def test_what_is_no_folder_of_classes_is_refused(world, tmp_path):
         (tmp_path / "empty", "no labelled images in a known layout"),
         (world.moss / "5000.png", "no labelled images in a known layout"),
     ):
-        assert_failed(run("fit", "--labelled", path, "-o", tmp_path / "new"), words)
+        assert_failed(run("fit-classes", path, "-o", tmp_path / "new"), words)
     write_images(tmp_path / "few" / "bark", "bark", range(2))
     write_images(tmp_path / "few" / "cloth", "cloth", range(3))
-    assert_failed(run("fit", "--labelled", tmp_path / "few", "-o", tmp_path / "new"), "bark has fewer than 3")
+    assert_failed(run("fit-classes", tmp_path / "few", "-o", tmp_path / "new"), "bark has fewer than 3")
     write_images(tmp_path / "few" / "bark", "cloth", range(1, 2))
-    assert_failed(run("fit", "--labelled", tmp_path / "few", "-o", tmp_path / "new"), "the same image in different")
+    assert_failed(run("fit-classes", tmp_path / "few", "-o", tmp_path / "new"), "the same image in different")
 
 
 # predict
@@ -433,3 +426,10 @@ def test_scores_lists_them_all():
     shown = run("scores")
     assert shown.code == 0
     assert [line for line in shown.out.splitlines() if not line.startswith(" ")] == [row["score"] for row in rows]
+
+
+def test_the_old_command_points_to_the_new_one(world, tmp_path):
+    outcome = run("fit", "--labelled", world.train, "-o", tmp_path / "m.onnx", "--classifier", "tree")
+    note, error = outcome.err.splitlines()
+    assert note == "note: 'fit --labelled' is now 'fit-classes'"
+    assert "no classifier 'tree'" in error

@@ -27,6 +27,7 @@ READ = {
 FILES = {
     "check --json": "check {images} --json {output}",
     "fit --output": "fit {images} --output {output}",
+    "fit-classes --output": "fit-classes {images} --output {output}",
     "fit --curves": "fit {images} -o {new}.onnx --method autoencoder --curves {output}",
     "predict --json": "predict {model} {images} --json {output}",
     "evaluate --json": "evaluate {model} --normal {images} --anomalous {images} --masks {images} --json {output}",
@@ -45,6 +46,7 @@ FOLDERS = {
     "predict --explain": "predict {model} {images} --explain {output}",
     "predict --regions": "predict {model} {images} --regions {output}",
     "fit --work": "fit {images} -o {new} --method autoencoder --work {output}",
+    "fit-classes --work": "fit-classes {images} -o {new} --work {output}",
     "prepare --output": "prepare {images} --output {output}",
     "synthesize --output": "synthesize {images} --output {output}",
     "compare --work": "compare {images} --work {output}",

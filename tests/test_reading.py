@@ -143,8 +143,9 @@ def test_check_and_compare_take_bands(scenes, tmp_path):
 
 
 def test_bands_are_not_for_labelled_images(scenes, tmp_path):
-    outcome = run("fit", scenes, "--labelled", "-o", tmp_path / "a.onnx", "--bands", "1")
-    assert outcome.code == 2 and "--labelled" in outcome.err
+    outcome = run("fit-classes", scenes, "-o", tmp_path / "a.onnx", "--bands", "1")
+    assert outcome.code == 2
+    assert "No such option" in outcome.err
 
 
 @pytest.mark.parametrize(

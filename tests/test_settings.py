@@ -194,7 +194,7 @@ def test_a_score_that_is_none_is_named(name):
 
 @pytest.mark.parametrize("parts", [(), (Energy(),), ("knn", "energy"), None, 5, (Energy(), None)])
 def test_a_sum_takes_scores(parts):
-    with pytest.raises(OddsightError, match="a sum takes"):
+    with pytest.raises(OddsightError, match="a sum needs"):
         Sum(parts)
     with pytest.raises(OddsightError, match="takes a method"):
         OneClass(parts)
@@ -263,25 +263,26 @@ def test_sentences_with_an_article(changes, message):
 
 
 EMPTY = [
-    ["--method", ""],
-    ["--backbone", ""],
-    ["--layers", ""],
-    ["--memory", ""],
-    ["--labelled", "--score", ""],
-    ["--labelled", "--score", "+"],
-    ["--labelled", "--score", "knn+"],
-    ["--labelled", "--classifier", ""],
-    ["--labelled", "--backbone", ""],
-    ["--labelled", "--memory", ""],
-    ["--set", ""],
-    ["--set", "="],
-    ["--set", "bank_size="],
+    ["fit", "--method", ""],
+    ["fit", "--backbone", ""],
+    ["fit", "--layers", ""],
+    ["fit", "--memory", ""],
+    ["fit", "--set", ""],
+    ["fit", "--set", "="],
+    ["fit", "--set", "bank_size="],
+    ["fit-classes", "--score", ""],
+    ["fit-classes", "--score", "+"],
+    ["fit-classes", "--score", "knn+"],
+    ["fit-classes", "--classifier", ""],
+    ["fit-classes", "--backbone", ""],
+    ["fit-classes", "--memory", ""],
 ]
 
 
-@pytest.mark.parametrize("options", EMPTY, ids=" ".join)
-def test_an_option_that_is_empty_is_an_error_and_not_the_default(options, normal_folder, tmp_path):
-    outcome = run("fit", normal_folder, "-o", tmp_path / "model.onnx", "--quiet", *options)
+@pytest.mark.parametrize("words", EMPTY, ids=" ".join)
+def test_an_option_that_is_empty_is_an_error_and_not_the_default(words, normal_folder, tmp_path):
+    command, *options = words
+    outcome = run(command, normal_folder, "-o", tmp_path / "model.onnx", "--quiet", *options)
     assert outcome.code in (1, 2)
     assert "Traceback" not in outcome.err
     assert not (tmp_path / "model.onnx").exists()

@@ -31,11 +31,11 @@ BAD = [
     ("ab", "two words"),
     (("clear", "clear"), "two different words"),
     (("Clear", "clear "), "two different words"),
-    (("", "cloudy"), "no word"),
-    (("clear", "  "), "no word"),
-    (("clear", "a\nb"), "no word"),
-    (("clear", "\x1b[31m"), "no word"),
-    (("clear", "\udcff"), "no word"),
+    (("", "cloudy"), "not a word"),
+    (("clear", "  "), "not a word"),
+    (("clear", "a\nb"), "not a word"),
+    (("clear", "\x1b[31m"), "not a word"),
+    (("clear", "\udcff"), "not a word"),
     (("c" * 41, "cloudy"), "1 to 40"),
 ]
 
@@ -135,7 +135,7 @@ def edited(proto, **changes):
         (tiny_proto, {"schema_version": 3, "verdicts": ["a", "a"]}, "two different words"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a"]}, "wrong at verdicts"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a", "b", "c"]}, "wrong at verdicts"),
-        (tiny_proto, {"schema_version": 3, "verdicts": ["a", "\u001b[2J"]}, "no word"),
+        (tiny_proto, {"schema_version": 3, "verdicts": ["a", "\u001b[2J"]}, "not a word"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a", 1]}, "wrong at verdicts"),
         (tiny_proto, {"schema_version": 3, "verdicts": None}, "the classes and the schema version do not fit"),
     ],
@@ -170,9 +170,9 @@ def test_fit_looks_at_the_words_first(tmp_path):
         assert outcome.code == 2
         assert "--verdicts NORMAL,ANOMALOUS" in outcome.err
         assert "Traceback" not in outcome.err
-    outcome = run("fit", tmp_path, "-o", tmp_path / "m.onnx", "--labelled", "--verdicts", "a,b")
+    outcome = run("fit-classes", tmp_path, "-o", tmp_path / "m.onnx", "--verdicts", "a,b")
     assert outcome.code == 2
-    assert "classes are the verdicts" in outcome.err
+    assert "No such option" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from oddsight.data.reading import Reading
 
+
+class Commands(TyperGroup):
+    """The commands, and one that was called otherwise before."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - of Typer's own copy of Click
+        """Take ``fit --labelled`` as ``fit-classes``."""
+        if args[:1] == ["fit"] and "--labelled" in args:
+            typer.echo("note: 'fit --labelled' is now 'fit-classes'", err=True)
+            args = ["fit-classes", *(arg for arg in args[1:] if arg != "--labelled")]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Find the images that do not belong.",
     no_args_is_help=True,
     add_completion=False,
@@ -20,7 +34,7 @@ app = typer.Typer(
 )
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A model file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show only results and errors, no progress and no notes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only results and errors, no progress and no notes.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write JSON to this file ('-' for standard output).")
 ]
@@ -49,6 +63,24 @@ Verdicts = Annotated[
     ),
 ]
 
+ModelOutput = Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Model file to write.")]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0, or none]"
+    ),
+]
+Layers = Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")]
+Size = Annotated[
+    int | None,
+    typer.Option(help="Side in pixels to which images are resized. [default: that of the backbone or the method]"),
+]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Thumbnails = Annotated[bool, typer.Option(help="Write thumbnails of normal images beside the model, for explanations.")]
+Work = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to resume from.")
+]
+Accelerator = Annotated[str | None, typer.Option(help="When a network is trained: auto, cpu, gpu, ... [default: auto]")]
 GroupBy = Annotated[
     str,
     typer.Option(

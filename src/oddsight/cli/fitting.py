@@ -1,21 +1,30 @@
-"""The command that trains models."""
+"""The commands that train models."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oddsight.cli.application import (
     EXIT_ERROR,
+    Accelerator,
+    Backbone,
     Bands,
     Confidence,
     GroupBy,
     ImageTimeout,
+    Layers,
+    ModelOutput,
     Quiet,
     Scale,
+    Seed,
+    Size,
+    Thumbnails,
     Verdicts,
+    Work,
     app,
     existing_file,
     listed,
@@ -23,23 +32,19 @@ from oddsight.cli.application import (
     two_words,
 )
 
+if TYPE_CHECKING:
+    from oddsight.data.collection import ImageFile, Progress
+    from oddsight.model.model import Model
+
 
 @app.command()
 def fit(  # noqa: PLR0913, PLR0917 - options
     paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="Normal images: folders, files or globs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Model file to write.")],
+    output: ModelOutput,
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0, or none]"
-        ),
-    ] = None,
-    layers: Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(help="Side in pixels to which images are resized. [default: the backbone's or the method's]"),
-    ] = None,
+    backbone: Backbone = None,
+    layers: Layers = None,
+    size: Size = None,
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
@@ -64,57 +69,13 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             help="A setting of the method, such as epochs=50. May be repeated.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     bands: Bands = None,
     scale: Scale = None,
-    thumbnails: Annotated[
-        bool | None,
-        typer.Option(
-            help="Write thumbnails of normal images beside the model, for explanations. [default: thumbnails]"
-        ),
-    ] = None,
+    thumbnails: Thumbnails = True,
     verdicts: Verdicts = None,
-    labelled: Annotated[
-        bool, typer.Option("--labelled", help="Learn the classes in DIR/CLASS/..., and to answer 'none of these'.")
-    ] = False,
-    classifier: Annotated[
-        str | None, typer.Option(help="With --labelled: probe, fine-tuned, compact, wide or textbook. [default: probe]")
-    ] = None,
-    score: Annotated[
-        str | None,
-        typer.Option(
-            help="With --labelled: a name from 'oddsight scores', or a sum such as energy+knn. [default: knn]"
-        ),
-    ] = None,
-    per_class: Annotated[
-        bool,
-        typer.Option(
-            "--per-class",
-            help="With --labelled: guarantee the rate for each predicted class. If the default rate needs more "
-            "images, about twice the smallest possible rate is used.",
-        ),
-    ] = False,
-    epochs: Annotated[int | None, typer.Option(help="With --labelled: epochs to train a network for.")] = None,
-    loss: Annotated[str | None, typer.Option(help="With --labelled: the loss, cross-entropy or logitnorm.")] = None,
-    extras: Annotated[
-        str | None, typer.Option(help="With --labelled: additional training tasks: rotation, outliers, or both.")
-    ] = None,
-    mirrored: Annotated[
-        bool | None,
-        typer.Option(
-            "--mirrored/--not-mirrored",
-            help="With --labelled, when a network is trained: average outputs over an image and its mirror image, at "
-            "twice the time. [default: mirrored for compact and wide]",
-            show_default=False,
-        ),
-    ] = None,
-    work: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to resume from."),
-    ] = None,
-    accelerator: Annotated[
-        str | None, typer.Option(help="When a network is trained: auto, cpu, gpu, ... [default: auto]")
-    ] = None,
+    work: Work = None,
+    accelerator: Accelerator = None,
     curves: Annotated[
         list[Path] | None,
         typer.Option(
@@ -126,108 +87,27 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
-    if labelled:
-        if settings or curves:
-            raise typer.BadParameter(f"--{'set' if settings else 'curves'} is for --method, not for --labelled images")
-        if method is not None or len(paths) != 1:
-            raise typer.BadParameter("--labelled takes one folder or file of labelled images, and no --method")
-        if bands is not None or scale is not None:
-            raise typer.BadParameter("--bands and --scale are not for --labelled images")
-        if verdicts is not None:
-            raise typer.BadParameter("--verdicts are not for --labelled images, whose classes are the verdicts")
-        _fit_labelled(
-            paths[0],
-            output,
-            quiet,
-            thumbnails=thumbnails is not False,
-            classifier="probe" if classifier is None else classifier,
-            backbone=backbone,
-            layers=listed(layers) if layers is not None else None,
-            size=size,
-            score=score,
-            false_alarm_rate=false_alarm_rate,
-            confidence=confidence,
-            groups=group_by,
-            per_class=per_class,
-            calibration_fraction=calibration_fraction,
-            epochs=epochs,
-            loss=loss,
-            extras=listed(extras) if extras is not None else None,
-            mirrored=mirrored,
-            work=work,
-            accelerator="auto" if accelerator is None else accelerator,
-            memory="1GB" if memory is None else memory,
-            seed=seed,
-        )
-        return
-    given = {"classifier": classifier, "score": score, "epochs": epochs, "loss": loss, "extras": extras}
-    given |= {"per-class": per_class or None, "mirrored": mirrored}
-    alone = [name for name, value in given.items() if value is not None]
-    if alone:
-        raise typer.BadParameter(f"--{alone[0]} is for --labelled images")
-    reading = reading_of(bands, scale)
-    _fit_normal(
-        paths,
-        output,
-        quiet,
-        thumbnails=thumbnails is not False,
-        settings=settings or [],
-        curves=curves or [],
-        method=method,
-        backbone=backbone,
-        layers=listed(layers) if layers is not None else None,
-        size=size,
-        false_alarm_rate=false_alarm_rate,
-        confidence=confidence,
-        groups=group_by,
-        calibration_fraction=calibration_fraction,
-        memory=memory,
-        seed=seed,
-        bands=reading.bands,
-        scale=reading.scale,
-        verdicts=two_words(verdicts) if verdicts is not None else None,
-        work=work,
-        accelerator=accelerator,
-    )
-
-
-def _fit_normal(
-    paths: list[str],
-    output: Path,
-    quiet: bool,
-    *,
-    thumbnails: bool,
-    settings: list[str],
-    curves: list[Path],
-    method: str | None,
-    work: Path | None,
-    accelerator: str | None,
-    **options: Any,  # noqa: ANN401 - as the command's
-) -> None:
     from oddsight import detectors
     from oddsight.cli.adaptation_output import say_some_epochs
     from oddsight.cli.output import say_fitted, say_plan
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
-    from oddsight.fitting.normal import fit as learn
+    from oddsight.fitting.normal import fit as fit_model
     from oddsight.fitting.plan import FitPlan
-    from oddsight.model.normals import normals_path, write_normals
     from oddsight.sinks.output_paths import check_outputs
-    from oddsight.sinks.terminal import complain, note, progress
+    from oddsight.sinks.terminal import note, progress
 
-    chosen = detectors.with_settings(detectors.DEFAULT if method is None else method, settings)
-    given = {"work": work, "accelerator": accelerator, "curves": curves or None}
-    alone = [name for name, value in given.items() if value is not None]
-    if alone and not chosen.needs:
-        raise typer.BadParameter(
-            f"--{alone[0]} is for --labelled images and methods that train a network, and {chosen.name} trains none"
-        )
+    reading = reading_of(bands, scale)
+    words = two_words(verdicts) if verdicts is not None else None
+    chosen = detectors.with_settings(detectors.DEFAULT if method is None else method, settings or [])
+    _require_training(chosen.name, chosen.needs, work=work, accelerator=accelerator, curves=curves or None)
+    curves = curves or []
     for path in curves:
         check_curves_path(path)
-    copies = normals_path(output) if thumbnails else None
+    copies = _copies_of(output, thumbnails)
     check_outputs(
         {"--output": output, "--curves": curves, "the small copies of normal images": copies},
         folders={"checkpoints": work},
-        inputs={"DIR": paths, "--backbone": existing_file(options.get("backbone"))},
+        inputs={"DIR": paths, "--backbone": existing_file(backbone)},
     )
     plans: list[FitPlan] = []
 
@@ -236,20 +116,28 @@ def _fit_normal(
         plans.append(plan)
 
     with progress(quiet) as report:
-        model = learn(
+        model = fit_model(
             *paths,
             method=chosen,
+            backbone=backbone,
+            layers=listed(layers) if layers is not None else None,
+            size=size,
+            false_alarm_rate=false_alarm_rate,
+            confidence=confidence,
+            groups=group_by,
+            calibration_fraction=calibration_fraction,
+            memory=memory,
+            seed=seed,
+            bands=reading.bands,
+            scale=reading.scale,
+            verdicts=words,
             work=work,
             accelerator="auto" if accelerator is None else accelerator,
             progress=report,
             on_plan=start,
             on_epoch=lambda row: say_some_epochs(row, quiet),
-            **options,
         )
-        model.save(output)
-        missing = write_normals(copies, plans[0].training, progress=report) if copies is not None else []
-    for error in missing:
-        complain(error)
+        _write(model, output, copies, plans[0].training, report)
     for path in curves:
         write_curves(path, model.curves)
         note(f"wrote {path}", quiet=quiet)
@@ -258,29 +146,74 @@ def _fit_normal(
         raise typer.Exit(EXIT_ERROR)
 
 
-def _fit_labelled(
-    path: str,
-    output: Path,
-    quiet: bool,
-    *,
-    score: str | None,
-    thumbnails: bool,
-    **options: Any,  # noqa: ANN401 - as the command's
+@app.command("fit-classes")
+def fit_classes(  # noqa: PLR0913, PLR0917 - options
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Labelled images: DATA/CLASS/..., or a form that 'prepare' reads.")
+    ],
+    output: ModelOutput,
+    classifier: Annotated[str, typer.Option(help="probe, fine-tuned, compact, wide or textbook.")] = "probe",
+    backbone: Backbone = None,
+    layers: Layers = None,
+    size: Size = None,
+    score: Annotated[
+        str | None, typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: knn]")
+    ] = None,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of images of the known classes that may be rejected. [default: 0.01, or the smallest possible]"
+        ),
+    ] = None,
+    confidence: Confidence = None,
+    per_class: Annotated[
+        bool,
+        typer.Option(
+            "--per-class",
+            help="Guarantee the rate for each predicted class. If the default rate needs more images, about twice the "
+            "smallest possible rate is used.",
+        ),
+    ] = False,
+    group_by: GroupBy = "auto",
+    calibration_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of images of each class to hold out for calibration. [default: 0.1]"),
+    ] = None,
+    memory: Annotated[str, typer.Option(help="Memory budget for what is learned from embeddings.")] = "1GB",
+    epochs: Annotated[int | None, typer.Option(help="Epochs to train a network for. [default: its own]")] = None,
+    loss: Annotated[str | None, typer.Option(help="The loss: cross-entropy or logitnorm.")] = None,
+    extras: Annotated[str | None, typer.Option(help="Additional training tasks: rotation, outliers, or both.")] = None,
+    mirrored: Annotated[
+        bool | None,
+        typer.Option(
+            "--mirrored/--not-mirrored",
+            help="When a network is trained: average outputs over an image and its mirror image, at twice the time. "
+            "[default: mirrored for compact and wide]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Seed = 0,
+    thumbnails: Thumbnails = True,
+    work: Work = None,
+    accelerator: Accelerator = None,
+    image_timeout: ImageTimeout = 30.0,
+    quiet: Quiet = False,
 ) -> None:
+    """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
     from oddsight.cli.class_output import say_class_epoch, say_labelled_plan
     from oddsight.cli.output import say_fitted
     from oddsight.detectors import ood
-    from oddsight.fitting.classes import LabelledPlan, fit_classes
-    from oddsight.model.normals import normals_path, write_normals
+    from oddsight.fitting.classes import LabelledPlan
+    from oddsight.fitting.classes import fit_classes as fit_model
     from oddsight.sinks.output_paths import check_outputs
-    from oddsight.sinks.terminal import complain, progress
+    from oddsight.sinks.terminal import progress
 
-    copies = normals_path(output) if thumbnails else None
+    copies = _copies_of(output, thumbnails)
     check_outputs(
         {"--output": output, "the small copies of normal images": copies},
-        folders={"checkpoints": options.get("work")},
-        inputs={"--backbone": existing_file(options.get("backbone"))},
-        data={"DIR": path},
+        folders={"checkpoints": work},
+        inputs={"--backbone": existing_file(backbone)},
+        data={"DATA": data},
     )
     plans: list[LabelledPlan] = []
 
@@ -289,18 +222,55 @@ def _fit_labelled(
         plans.append(plan)
 
     with progress(quiet) as report:
-        model = fit_classes(
-            path,
+        model = fit_model(
+            data,
+            classifier=classifier,
+            backbone=backbone,
+            layers=listed(layers) if layers is not None else None,
+            size=size,
             score=ood.DEFAULT if score is None else score,
+            false_alarm_rate=false_alarm_rate,
+            confidence=confidence,
+            per_class=per_class,
+            groups=group_by,
+            calibration_fraction=calibration_fraction,
+            epochs=epochs,
+            loss=loss,
+            extras=listed(extras) if extras is not None else None,
+            mirrored=mirrored,
+            work=work,
+            accelerator="auto" if accelerator is None else accelerator,
+            memory=memory,
+            seed=seed,
             progress=report,
             on_plan=start,
             on_epoch=lambda row: say_class_epoch(row, quiet),
-            **options,
         )
-        model.save(output)
-        missing = write_normals(copies, plans[0].parts.training.images, progress=report) if copies is not None else []
-    for error in missing:
-        complain(error)
+        _write(model, output, copies, plans[0].parts.training.images, report)
     say_fitted(model, output, copies, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
+
+
+def _require_training(method: str, needs: str, **options: object) -> None:
+    """Refuse options of training for a method that trains no network."""
+    given = [name for name, value in options.items() if value is not None]
+    if given and not needs:
+        raise typer.BadParameter(f"--{given[0]} is for methods that train a network, and {method} trains none")
+
+
+def _copies_of(output: Path, thumbnails: bool) -> Path | None:
+    """Where small copies of normal images go, if they are to be written."""
+    from oddsight.model.normals import normals_path
+
+    return normals_path(output) if thumbnails else None
+
+
+def _write(model: Model, output: Path, copies: Path | None, images: Sequence[ImageFile], report: Progress) -> None:
+    """Write a model, and small copies of the images that it was trained on beside it."""
+    from oddsight.model.normals import write_normals
+    from oddsight.sinks.terminal import complain
+
+    model.save(output)
+    for error in write_normals(copies, images, progress=report) if copies is not None else []:
+        complain(error)
