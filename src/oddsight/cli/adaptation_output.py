@@ -1,4 +1,4 @@
-"""Notes and warnings while a backbone is adapted."""
+"""Output of the command that adapts backbones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes and tables about models that know classes: fits and evaluations."""
+"""Output about models that know classes: fits and evaluations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes and warnings when labelled images are prepared."""
+"""Output of the command that prepares labelled images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes when haze, smoke or dust was put over clear images."""
+"""Output of the command that adds haze, smoke or dust to clear images."""
 
 from __future__ import annotations
 
