@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +120,8 @@ def documentation(value: Any) -> str:  # noqa: ANN401
     blocks = re.split(r"^(Args|Attributes|Raises|Returns|Yields|Example):\n", inspect.getdoc(value) or "", flags=re.M)
     parts = [paragraph(blocks[0])]
     for title, body in zip(blocks[1::2], blocks[2::2], strict=True):
-        text = inspect.cleandoc(body)
+        section, *after = re.split(r"\n\n(?=\S)", body, maxsplit=1)
+        text = textwrap.dedent(section).strip()
         if title == "Example":
             parts.append(f"```pycon\n{text}\n```")
         elif title in SECTIONS:
@@ -128,6 +130,7 @@ def documentation(value: Any) -> str:  # noqa: ANN401
             parts.append(f"{SECTIONS[title]}:\n\n{listed}")
         else:
             parts.append(f"{title}: {paragraph(text)}")
+        parts += map(paragraph, after)
     return "\n\n".join(parts) + "\n"
 
 

@@ -306,7 +306,7 @@ def test_a_missing_batch_is_named(tmp_path, make):
         ({"test_batch.bin": b"\x03" + bytes(3072)}, "a label is 3, but the 3 classes count from 0"),
         ({"batches.meta.txt": b"only\n"}, "fewer than two classes"),
         ({"batches.meta.txt": b"a\na\nb\n"}, "two classes are called 'a'"),
-        ({"batches.meta.txt": b"\xff\xfe\n\n"}, "no text"),
+        ({"batches.meta.txt": b"\xff\xfe\n\n"}, "not text"),
     ],
 )
 def test_damaged_binary_files(tmp_path, change, message):
@@ -830,7 +830,7 @@ def test_downloading(tmp_path, server):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_download_goes_on_where_it_ended(tmp_path, server, ranges):
     server.cut = 300_000
-    with pytest.raises(OddsightError, match="the same command goes on"):
+    with pytest.raises(OddsightError, match="the same command continues"):
         fetch(tmp_path, server)
     part = tmp_path / "cifar-10-python.tar.gz.part"
     assert part.read_bytes() == ARCHIVE[:300_000]

@@ -78,8 +78,8 @@ BAD_OUTPUTS = {
     "p-value between": ("p_value", np.float32(0.0526), "p-value of 0.0526, but its"),
     "map NaN": ("anomaly_map", np.float32(NAN), "an anomaly map with values that are not finite"),
     "map of another score": ("anomaly_map", np.float32(3), "highest value of the model's anomaly map is 3, and its"),
-    "nearest out of range": ("nearest", np.int64(3), "nearest normal image 3, and there are 3"),
-    "nearest negative": ("nearest", np.int64(-1), "nearest normal image -1, and there are 3"),
+    "nearest out of range": ("nearest", np.int64(3), "nearest normal image 3, but there are 3"),
+    "nearest negative": ("nearest", np.int64(-1), "nearest normal image -1, but there are 3"),
 }
 
 
@@ -114,8 +114,8 @@ BAD_CLASSES = {
     "class NaN probability": ("class_probability", np.float32(NAN), "class probability that is not a finite"),
     "class probability above 1": ("class_probability", np.float32(1.5), "class probability of 1.5"),
     "class probability 0": ("class_probability", np.float32(0), "class probability of 0"),
-    "class out of range": ("class_index", np.int64(3), "class 3, and there are 3"),
-    "class negative": ("class_index", np.int64(-1), "class -1, and there are 3"),
+    "class out of range": ("class_index", np.int64(3), "class 3, but there are 3"),
+    "class negative": ("class_index", np.int64(-1), "class -1, but there are 3"),
 }
 
 
@@ -245,7 +245,7 @@ def test_voices_are_as_many_as_named_and_the_highest_is_the_score():
     said, given = read_voices(evidence, shares, 2, 2.5, "x")
     assert (said.tolist(), given.tolist()) == ([2.5, 0.5], [np.float32(0.1), 1.0])
     for spoiled_evidence, spoiled_shares, score, reason in [
-        (evidence, shares, 2.0, "evidence of at most 2.5, and its score is 2"),
+        (evidence, shares, 2.0, "evidence of at most 2.5, but its score is 2"),
         (evidence[:, :1], shares, 2.5, "evidence of shape"),
         (np.float32([[2.5, NAN]]), shares, 2.5, "not a finite number"),
         (evidence, np.float32([[0.1, 1.5]]), 2.5, "p-value of a voice of 1.5"),

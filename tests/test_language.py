@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 WORDS = {
     r"pictures?": ("image", 0),
     r"learnt": ("learned", 0),
-    r"taken for|(?:take|takes|took) (?:it|them) for": ("predicted as", 2),
-    r"(?:told|tells?|telling) (?:\w+ )?apart": ("distinguish", 1),
+    r"taken for|(?:take|takes|took) (?:it|them) for": ("predicted as", 0),
+    r"(?:told|tells?|telling) (?:\w+ )?apart": ("distinguish", 0),
     r"(?:people are|who is) told": ("say who reads it", 0),
     r"data sets?": ("dataset", 1),  # in the title of a paper
 }

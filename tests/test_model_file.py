@@ -551,7 +551,7 @@ def test_a_class_that_is_not_there_is_an_error():
     hostile(one_further)(proto)
     model = Model.from_bytes(proto.SerializeToString())
     assert model.predict(np.full((1, 1, 3), (255, 0, 0), np.uint8)).label == "green"
-    with pytest.raises(ImageError, match="gave class 3, and there are 3"):
+    with pytest.raises(ImageError, match="gave class 3, but there are 3"):
         model.predict(np.full((1, 1, 3), (0, 0, 255), np.uint8))
 
 

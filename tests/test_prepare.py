@@ -365,7 +365,7 @@ def test_downloading_first(tmp_path, monkeypatch):
     monkeypatch.setattr("oddsight.data.download.download_cifar10", fetched)
     outcome = run("prepare", tmp_path / "new", "-o", tmp_path / "out", "--download")
     assert outcome.code == 0, outcome
-    assert "they came as CIFAR-10, Python version" in outcome.err
+    assert "they were read from CIFAR-10, Python version" in outcome.err
     assert len(read_classes(tmp_path / "out")["train"]) == 15
 
 

@@ -202,7 +202,7 @@ def test_palettes(tmp_path, bits, deep):
     tags = {COLOUR_MAP: (3, stored.tolist())}
     path = write(tmp_path / "a.tif", page(values, PALETTE, bits, tags=tags, rows=4))
     np.testing.assert_array_equal(read(path), colours[values[..., 0]])
-    assert read(path, Reading((1,))) == "its pixels are no bands but a palette, without choice of bands or scale"
+    assert read(path, Reading((1,))) == "its pixels are a palette, not bands, so bands or a scale cannot be chosen"
     np.testing.assert_array_equal(read_mask(path), marked(colours[values[..., 0]]))
 
 

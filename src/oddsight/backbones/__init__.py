@@ -193,15 +193,15 @@ def suited(reading: str, name: str | None = None) -> str:
 
 
 def backbone(name: str | os.PathLike[str]) -> Backbone:
-    """The backbone of that name.
+    """Return the backbone of that name.
 
     Args:
-        name: Of one that ships or of the catalogue, ``timm:NAME`` for any network of timm, or the path of an ONNX file
-            (ending in ``.onnx``), exported by Oddsight or the user's own.
+        name: A name in the catalogue, ``timm:NAME`` for any timm network, or the path of an ONNX file (ending in
+            ``.onnx``), exported by Oddsight or your own.
 
     Raises:
-        OddsightError: If there is none, or it cannot be had here: it says what to do.
-        ModelError: If a file is no feature network.
+        OddsightError: There is no such backbone, or it is not available here; the message says what to do.
+        ModelError: A file is not a feature network.
     """
     text = os.fspath(name)
     if text in BACKBONES:

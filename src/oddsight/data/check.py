@@ -153,7 +153,7 @@ def check(
     reading: Reading = AS_DECLARED,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Look at every image in a folder and report what could spoil learning from it.
+    """Look at every image in a folder and report what could spoil a training on it.
 
     Example:
         >>> report = oddsight.check("parts")
@@ -162,20 +162,20 @@ def check(
 
     An image is *blurred* if the variance of its Laplacian, a measure of sharpness, is below a tenth of the median over
     the folder's images. Both are measured on the grey image reduced to at most 256 pixels a side, so that images of
-    different resolutions compare and noise counts less; nearly empty images have no say. It is a hint: a plain object
-    is unsharp by nature.
+    different resolutions are comparable and noise counts less; nearly empty images are left out. This is a hint only:
+    plain objects are never sharp.
 
-    Images are read one by one in as many threads as there are processors. Of each only some numbers are kept.
+    Images are read in as many threads as there are processors, and only some numbers of each are kept.
 
     Args:
-        folder: The folder, searched as by :func:`~oddsight.data.folder.find_images`.
-        near_distance: Bits by which the 64-bit hashes of near duplicates may differ, 0..16.
-        reading: Which bands and values of TIFF files to take.
+        folder: The folder, searched like :func:`~oddsight.data.folder.find_images`.
+        near_distance: Number of bits by which the 64-bit hashes of near duplicates may differ, 0 to 16.
+        reading: Bands and scale of TIFF files.
         progress: Called in this thread as ``progress(done, total)`` after each image.
 
     Raises:
-        DataError: If the folder is missing or holds no image.
-        OddsightError: If ``near_distance`` is out of range.
+        DataError: The folder is missing or has no image.
+        OddsightError: ``near_distance`` is out of range.
     """
     if not 0 <= near_distance <= 16:
         raise OddsightError(f"near_distance is {near_distance}; it must be from 0 to 16 (bits of 64)")

@@ -17,16 +17,16 @@ from oddsight.errors import DataError, ImageError, OddsightError, plain
 
 @dataclass(frozen=True, eq=False)
 class ClassImages:
-    """Labelled images of one split, in the order of their source. The same image may be there more than once.
+    """Labelled images of one split, in the order of their source. The same image may occur more than once.
 
     Attributes:
-        images: Each can be read as uint8 ``[H, W, 3]``; sizes may differ.
+        images: The images, each uint8 ``[H, W, 3]`` when read; sizes may differ.
         labels: Index of each image's class, int64 ``[N]``.
-        classes: Names of the classes, distinct; a split need not have images of each.
+        classes: Distinct names of the classes; a split need not have images of each.
         errors: Images that could not be read, which are not among ``images``.
 
     Raises:
-        DataError: If labels and images are not equally many, a label is no index of a class, or two classes share a
+        DataError: There are not as many labels as images, a label is not the index of a class, or two classes share a
             name.
     """
 
@@ -50,37 +50,37 @@ class ClassImages:
         return len(self.images)
 
     def subset(self, indices: Sequence[int] | NDArray[np.intp]) -> ClassImages:
-        """Some of the images, in the order of ``indices``; errors stay with the whole."""
+        """Select images, in the order of ``indices``; errors are left out."""
         at = np.asarray(indices, np.intp).reshape(-1)
         return ClassImages(tuple(self.images[index] for index in at.tolist()), self.labels[at], self.classes)
 
     def counts(self) -> dict[str, int]:
-        """Number of images of each class, by its name."""
+        """Number of images of each class, by name."""
         counted = np.bincount(self.labels, minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, counted, strict=True))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over classes, contents and labels, hex: the same for the same images in any order or form."""
+        """SHA-256 over classes, contents and labels, in hex: the same for the same images in any order or form."""
         rows = sorted(f"{image.content} {label}" for image, label in zip(self.images, self.labels, strict=True))
         state = repr((self.classes, rows))
         return hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def stratified(data: ClassImages, fraction: float, seed: int) -> tuple[ClassImages, ClassImages]:
-    """Divide images in two, the second with a share ``fraction`` (rounded up) of each class.
+    """Split images in two, the second part with a share ``fraction`` (rounded up) of each class.
 
-    Which side an image falls on depends on its content, the seed and the other images' contents only: not on names or
-    order. All copies of an image and all images of a group fall on the same side, so that a side may exceed its share
-    by some of them. Both sides keep the order of ``data``.
+    The part of an image depends only on its content, the seed and the contents of the other images, not on names or
+    order. All copies of an image and all images of a group are in the same part, so a part may exceed its share. Both
+    parts keep the order of ``data``.
 
     Args:
-        data: What to divide.
-        fraction: From 0 to below 1.
-        seed: Of the division.
+        data: The images.
+        fraction: Share of the second part, from 0 to below 1.
+        seed: Seed of the split.
 
     Raises:
-        OddsightError: If the fraction is none.
+        OddsightError: The fraction is invalid.
     """
     if not 0 <= fraction < 1:
         raise OddsightError(f"the share to split off must be at least 0 and below 1, not {fraction:g}")

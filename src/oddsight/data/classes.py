@@ -1,4 +1,4 @@
-"""Reading labelled images, in whatever form they come."""
+"""Reading labelled images in any known form."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -
         there. Files that cannot be read are errors of their split.
 
     Raises:
-        DataError: If the form is unknown, something is missing or damaged, or no image can be read.
-        OddsightError: If a form needs a package that is missing.
+        DataError: The form is unknown, something is missing or damaged, or no image can be read.
+        OddsightError: A form needs a package that is missing.
     """
     splits = form_of(path).read(Path(path), progress)
     if "train" not in splits:

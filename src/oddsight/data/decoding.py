@@ -152,15 +152,16 @@ _current = threading.local()
 
 
 def set_image_limits(*, timeout: float | None = None, memory: int | None = None) -> None:
-    """Limit what images may take, from now on and for the whole process.
+    """Limit the time and memory for images, from now on and for the whole process.
 
     Args:
-        timeout: Seconds that reading an image may take, and scoring it; 0 for as long as it takes. None leaves the
-            limit as it is, which is 30 unless it was set.
-        memory: Bytes that all images being read and in use may take together, 1.74 GB unless it was set.
+        timeout: Seconds that reading an image may take, and scoring it; 0 for no limit. None leaves the limit as it is;
+            the default is 30.
+        memory: Bytes that all images that are being read or in use may take together. None leaves the limit as it is;
+            the default is 1.74 GB.
 
     Raises:
-        OddsightError: If a limit is negative or no number.
+        OddsightError: A limit is negative or not a number.
     """
     if timeout is not None:
         if not 0 <= timeout < float("inf"):

@@ -155,14 +155,14 @@ def read_image(
 
     Args:
         path: The file.
-        reading: Which bands and values of a TIFF file to take.
-        max_pixels: Width times height beyond which the image is refused before it is decoded.
+        reading: Bands and scale of a TIFF file.
+        max_pixels: Images with more pixels (width times height) are refused before they are decoded.
 
     Returns:
         RGB values 0..255, C-contiguous, ``[H, W, 3]``; see the module for the rules.
 
     Raises:
-        ImageError: If the file is missing or unreadable, or is no image, a damaged one or one too large.
+        ImageError: The file is missing or unreadable, or it is not an image, damaged or too large.
     """
     raster = open_raster(path, reading)
     if raster is not None:

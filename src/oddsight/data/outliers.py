@@ -31,20 +31,20 @@ def read_unlabelled(
     on_error: Callable[[ImageError], object] = lambda error: None,
     progress: Progress = silent,
 ) -> tuple[ImageFile, ...]:
-    """Read images and leave their labels, if there are any.
+    """Read images and ignore their labels, if there are any.
 
     Args:
-        path: An image or a folder of images, however deep; an IDX file of grey images as MNIST has it (``*-ubyte``,
-            gzipped or not); CIFAR-10's files, Parquet files or a prepared folder, of which the test split is taken if
-            there is one and the training split otherwise.
-        limit: The most images to take, chosen by content and seed only. None for all.
-        seed: Of that choice.
+        path: An image or a folder of images, searched recursively; an IDX file of grey images as in MNIST (``*-ubyte``,
+            gzipped or not); or CIFAR-10's files, Parquet files or a prepared folder, of which the test split is used if
+            there is one, and otherwise the training split.
+        limit: The largest number of images, chosen by content and seed only. None for all.
+        seed: Seed of that choice.
         on_error: Called with each image that cannot be read.
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: If there is no image that can be read.
-        OddsightError: If the limit is below 1, or a form needs a package that is missing.
+        DataError: No image can be read.
+        OddsightError: The limit is below 1, or a form needs a package that is missing.
     """
     if limit is not None and limit < 1:
         raise OddsightError(f"the most images to take must be 1 or more, not {limit}")

@@ -50,18 +50,18 @@ _BLOCK = 2**24  # bytes of images that are normalised or copied at a time
 
 @dataclass(frozen=True)
 class Preparation:
-    """What was prepared.
+    """A prepared dataset.
 
     Attributes:
-        folder: Where it is.
-        form: The form in which the images came.
+        folder: The folder of the dataset.
+        form: The form of the original images.
         splits: The images, by split.
-        size: Height and width of all of them, in pixels.
-        mean: Of each channel of the training images, 0..1.
-        std: Their standard deviation, likewise.
-        repeats: Images that are there more than once.
+        size: Height and width of all images, in pixels.
+        mean: Mean of each channel over the training images, from 0 to 1.
+        std: Standard deviation of each channel, likewise.
+        repeats: Images that occur more than once.
         errors: Images that could not be read.
-        parquet: Whether Parquet files were written, which takes pyarrow.
+        parquet: Whether Parquet files were written, which needs pyarrow.
     """
 
     folder: Path
@@ -87,21 +87,21 @@ def prepare(
 ) -> Preparation:
     """Read labelled images in any form and write them for reuse.
 
-    Memory does not grow with the number of images, beyond what reading their form takes (CIFAR-10's own files: 200 MB).
+    Memory does not grow with the number of images, except for reading some forms (CIFAR-10's own files: 200 MB).
 
     Args:
-        data: As for :func:`~oddsight.data.classes.read_classes`.
+        data: The images, as for :func:`~oddsight.data.classes.read_classes`.
         output: A folder: new, empty, or written by ``prepare`` before, in which case its files are replaced.
-        size: Side in pixels to which images are brought (Pillow's antialiased bilinear resizing). None keeps their
-            size, which all must share.
-        validation: Share of each class to split off the training images as ``validation``, chosen by content.
-        normalised: Whether to write normalised arrays too, which take four times the space of the images.
-        seed: Of the division.
+        size: Side in pixels to which images are resized (Pillow's antialiased bilinear filter). With None, images keep
+            their size, which must be the same for all.
+        validation: Share of each class of the training images to split off as ``validation``, chosen by content.
+        normalised: Whether to write normalised arrays, too, which take four times the space of the images.
+        seed: Seed of the split.
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: If the images cannot be read, differ in size, or are too few to be divided.
-        OddsightError: If a setting cannot work, or the folder holds something else or cannot be written.
+        DataError: The images cannot be read, differ in size, or are too few to be split.
+        OddsightError: A setting is invalid, or the folder holds other files or cannot be written.
     """
     data, folder = as_path(data, "a dataset"), as_path(output, "a folder to write to")
     check_seed(seed)

@@ -12,14 +12,14 @@ from oddsight.runtime.bounds import check_number, check_whole
 
 @dataclass(frozen=True)
 class Reading:
-    """How TIFF files are read; by default as they declare their own pixels.
+    """How TIFF files are read; by default as the files declare their pixels.
 
     Attributes:
         bands: Three bands as red, green and blue, or one as grey, counted from 1; None for the file's own colours.
-        scale: The values that become 0 and 255; None for the full range of the file's numbers.
+        scale: The values that become 0 and 255; None for the full range of the file's number type.
 
     Raises:
-        OddsightError: If that cannot be.
+        OddsightError: The bands or the scale are invalid.
     """
 
     bands: tuple[int, ...] | None = None
@@ -43,11 +43,11 @@ class Reading:
 
     @property
     def chosen(self) -> bool:
-        """Whether it says anything."""
+        """Whether bands or a scale are set."""
         return self.bands is not None or self.scale is not None
 
     def override(self, other: Reading | None) -> Reading:
-        """This reading, in which what ``other`` says takes precedence."""
+        """This reading, overridden by what ``other`` sets."""
         if other is None:
             return self
         given = {name: value for name, value in vars(other).items() if value is not None}

@@ -105,14 +105,14 @@ def synthesize(image: NDArray[Any] | Image.Image, kind: str, severity: float, *,
 
     Args:
         image: A clear image in any form that :func:`oddsight.data.images.as_image` takes, or a Pillow image.
-        kind: A name of :data:`KINDS`.
+        kind: A name in :data:`KINDS`.
         severity: The mean optical depth inside the affected area, which is the same at every severity. 0 changes
-            nothing; where the depth is 0.1 a tenth of the light is replaced, at 1.6 four fifths.
-        seed: Of the pattern, with the image's content.
+            nothing; a depth of 0.1 replaces a tenth of the light, a depth of 1.6 four fifths.
+        seed: Seed of the pattern, together with the image's content.
 
     Raises:
-        ImageError: If it is no image.
-        OddsightError: If the kind is not known, the severity no finite number of 0 or more, or the seed below 0.
+        ImageError: It is not an image.
+        OddsightError: The kind is unknown, the severity is not a finite number of 0 or more, or the seed is below 0.
     """
     check_severity(severity)
     pixels = as_image(image)

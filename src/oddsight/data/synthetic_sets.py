@@ -113,24 +113,24 @@ def write_synthetic(
     seed: int = 0,
     progress: Progress = silent,
 ) -> SyntheticSet:
-    """Put haze, smoke, dust or thin cloud over clear images and write a dataset, whole or not at all.
+    """Put haze, smoke, dust or thin cloud over clear images and write them as a dataset, complete or not at all.
 
     The same images, settings and seed give the same images, whatever their names and formats.
 
     Args:
-        *clear: Files, folders (walked) and globs of clear images.
+        *clear: Files, folders (searched recursively) and globs of clear images.
         output: A new or an empty folder.
-        kinds: Names of :data:`oddsight.data.synthesis.KINDS`.
+        kinds: Names in :data:`oddsight.data.synthesis.KINDS`.
         severities: Mean optical depths inside the affected area, above 0.
-        limit: The most clear images to use, chosen by content and seed.
-        train_share: Share of the clear images that is set aside to learn from, 0 or more and below 1, chosen by
-            content and seed.
-        seed: Of every random choice.
+        limit: The largest number of clear images to use, chosen by content and seed.
+        train_share: Share of the clear images that is set aside for training, from 0 to below 1, chosen by content and
+            seed.
+        seed: Seed of every random choice.
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: If no image can be read, or the share leaves none to test on.
-        OddsightError: If a setting cannot work, or the folder holds something or cannot be written.
+        DataError: No image can be read, or the share leaves none to test on.
+        OddsightError: A setting is invalid, or the folder is not empty or cannot be written.
     """
     folder = Path(os.path.realpath(output))
     _check_settings(kinds, severities, limit, train_share, seed)

@@ -24,7 +24,7 @@ Reading = Literal["patches", "embedding", "levels", "pixels"]
 
 
 class FeatureStream(Protocol):
-    """Features of images, one float32 array of ``shape`` an image; may be iterated again and again.
+    """Features of images, one float32 array of ``shape`` per image; can be iterated several times.
 
     ``shape`` is ``[C, h, w]`` for patches, ``[3, S, S]`` for pixels and ``[C]`` for embeddings. For levels, whose
     arrays are flat, it is the width of each level's profile, then ``C, h, w`` of the patches that follow them.
@@ -70,19 +70,19 @@ class Rows:
 
 
 class Method(ABC):
-    """A way to learn normal. Subclasses are dataclasses whose fields are their settings, with their bounds.
+    """A method. Subclasses are dataclasses; their fields are the settings, with their bounds.
 
     Attributes:
-        name: What users call it.
-        summary: One line.
+        name: The name for users.
+        summary: What it measures, in one line.
         paper: Authors, title, venue and year.
-        reads: ``patches`` ``[C, h, w]``, one ``embedding`` ``[C]`` an image, ``levels``: profiles of the image at
-            several depths, and patches; or ``pixels`` ``[3, S, S]``, 0 to 255.
+        reads: ``patches`` ``[C, h, w]``; one ``embedding`` ``[C]`` per image; ``levels``, which are profiles of the
+            image at several depths, and patches; or ``pixels`` ``[3, S, S]``, 0 to 255.
         localises: Whether its graph has an ``anomaly_map``.
-        stride: For patches: how many pixels of the input a cell of the grid stands for.
-        needs: The extra that learning takes, such as ``train``; empty if none. Scoring never needs any.
-        budget: Memory of the whole process that is enough by default.
-        size: The side in pixels to which images are brought by default, if it is not the backbone's.
+        stride: For patches: side of a cell of the grid in pixels of the input.
+        needs: The extra that fitting needs, such as ``train``; empty if none. Scoring never needs any.
+        budget: The default memory budget of the whole process.
+        size: The default side in pixels to which images are resized, if it is not the backbone's.
     """
 
     name: ClassVar[str]
@@ -106,30 +106,30 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Learn from features of normal images.
+        """Fit the method on features of normal images.
 
         Args:
-            features: Of the training images.
-            memory: Bytes it may use beyond the features of one image.
-            seed: Of every random choice.
+            features: Features of the training images.
+            memory: Bytes that it may use, besides the features of one image.
+            seed: Seed of every random choice.
         """
 
     @abstractmethod
     def graph(self) -> onnx.ModelProto:
-        """From the features named by ``reads``, ``[N, ...]``, to ``score`` ``[N]`` and perhaps ``anomaly_map``."""
+        """The graph from the features named by ``reads``, ``[N, ...]``, to ``score`` ``[N]`` and ``anomaly_map``."""
 
     @abstractmethod
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """The least bytes that :meth:`fit` takes for ``count`` images with features of ``shape``."""
+        """The bytes that :meth:`fit` needs at least for ``count`` images with features of ``shape``."""
 
     def voices(self, layers: Sequence[str]) -> list[str]:
-        """What decides separately inside the method, by name; empty if it decides as one.
+        """Names of the detectors inside the method; empty if it is a single detector.
 
-        With voices the graph also has ``evidence`` float32 ``[N, voices]`` (the highest one decided) and
+        With voices, the graph also has the outputs ``evidence`` float32 ``[N, voices]`` (the highest decides) and
         ``voice_p_values`` ``[N, voices]``.
 
         Args:
-            layers: The stages that it reads.
+            layers: The stages that the method reads.
         """
         return []
 
@@ -138,10 +138,10 @@ class Method(ABC):
         return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
 
     def require(self, memory: int, shape: tuple[int, ...], count: int) -> None:
-        """Refuse what would not fit.
+        """Raise an error if the memory is too small.
 
         Raises:
-            MemoryBudgetError: Saying how much it takes.
+            MemoryBudgetError: The memory is too small; the message says how much is needed.
         """
         needed = self.memory_needed(shape, count)
         if needed > memory:
@@ -172,10 +172,10 @@ def quick() -> list[str]:
 
 
 def by_name(name: str) -> type[Method]:
-    """The method of that name.
+    """Return the method of that name.
 
     Raises:
-        OddsightError: Naming those that exist.
+        OddsightError: There is no such method.
     """
     if name not in METHODS:
         raise OddsightError(f"no method {name!r}: there are {', '.join(METHODS)}")

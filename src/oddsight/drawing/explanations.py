@@ -24,15 +24,15 @@ _PAPER, _INK, _SOFT, _EMPTY = (253, 252, 250), (29, 33, 38), (93, 100, 109), (22
 
 
 def explanation(image: NDArray[np.uint8], result: Result, normals: NormalImages | None = None) -> NDArray[np.uint8]:
-    """Panels side by side: the image, its heat map if there is one, and the most similar normal image if it is known.
+    """Draw the image, its heat map if there is one, and the most similar normal image if it is known, side by side.
 
     Args:
         image: The image that was scored, uint8 ``[H, W, 3]``.
-        result: What it got.
+        result: Its result.
         normals: Small copies of normal images, see :meth:`oddsight.NormalImages.beside`.
 
     Returns:
-        uint8 ``[h, w, 3]``; each image is brought to fit :data:`PANEL`.
+        uint8 ``[h, w, 3]``; each image is resized to fit :data:`PANEL`.
     """
     fitted = _fitted(Image.fromarray(image))
     limit = "a batch decision" if result.threshold is None else f"threshold {result.threshold:.5g}"

@@ -98,7 +98,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     on_plan: Callable[[LabelledPlan], None] = lambda plan: None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> Model:
-    """Learn classes and return a calibrated model that names one, or says that an image belongs to none of them.
+    """Train a classifier and return a calibrated model, which predicts a class or says that it is none of them.
 
     Example:
         >>> model = oddsight.fit_classes("animals", size=64, false_alarm_rate=0.2)
@@ -108,41 +108,41 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         'cat'
 
     Args:
-        data: Labelled images in a form that :func:`oddsight.data.classes.read_classes` knows; its training split
-            is learned from, and no other is touched.
-        classifier: ``probe`` (linear on frozen features; needs no PyTorch), ``fine-tuned`` (the backbone learns,
-            too), ``compact``, ``wide`` or ``textbook`` (networks that start from scratch).
-        backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` a name that PyTorch can learn; by
-            default :data:`oddsight.backbones.DEFAULT`.
-        layers: For ``probe``: stages whose averages are the embedding; by default the deepest.
-        size: Side in pixels to which images are brought; by default the classifier's.
-        score: How an image that belongs to none of the classes is told: a name of
-            :data:`oddsight.detectors.ood.SCORES`, or a score with settings of its own.
-        false_alarm_rate: Share of images of the known classes that may be rejected. By default 1 %, or the smallest
-            rate that the number of images can promise.
-        confidence: With which the true rate is to be at most that, such as 0.95; see :func:`oddsight.fit`.
+        data: Labelled images, in a form that :func:`oddsight.data.classes.read_classes` reads. Only the training split
+            is used.
+        classifier: ``probe`` (linear on frozen features; needs no PyTorch), ``fine-tuned`` (the backbone is trained,
+            too), ``compact``, ``wide`` or ``textbook`` (networks trained from scratch).
+        backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` the name of a network that PyTorch
+            can train; by default :data:`oddsight.backbones.DEFAULT`.
+        layers: For ``probe``: the stages that are averaged for the embedding; by default the deepest.
+        size: Side in pixels to which images are resized; by default the classifier's.
+        score: The score that detects images of none of the classes: a name in :data:`oddsight.detectors.ood.SCORES`, or
+            a score object with other settings.
+        false_alarm_rate: Share of images of the known classes that may be rejected. By default 1%, or the smallest rate
+            that the number of images can promise.
+        confidence: The probability with which the true rate is at most that, such as 0.95; see :func:`oddsight.fit`.
         per_class: Whether the rate holds for each predicted class, by a threshold for each.
-        groups: Which images belong together, as :func:`oddsight.fit` takes it. By default near copies are looked for
-            within each class.
-        calibration_fraction: Share of the images of each class kept out for calibration; as many again are kept out
-            for the temperature of the probabilities. By default a tenth.
-        epochs: How often each image is seen; by default the classifier's.
+        groups: Which images belong together, as for :func:`oddsight.fit`. By default near copies within each class form
+            groups.
+        calibration_fraction: Share of the images of each class held out for calibration; as many again are held out for
+            the temperature of the probabilities. By default a tenth.
+        epochs: Number of epochs; by default the classifier's.
         loss: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
-        extras: See there.
-        mirrored: See there.
-        work: A folder where training leaves its state, so that an interrupted one goes on.
+        extras: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
+        mirrored: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
+        work: A folder for checkpoints, to continue after an interruption.
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        memory: The budget of what is learned from embeddings, and all that runs then; training a network takes more.
-        seed: Of every random choice.
-        cache: Where features are remembered; by default the user's.
+        memory: Memory budget of the process while it trains on embeddings; training a network takes more.
+        seed: Seed of every random choice.
+        cache: The feature cache; by default the user's.
         progress: Called with phase, done and total.
         on_plan: Called once with the plan before the work starts.
-        on_epoch: Called with each new row of the learning curves of a training.
+        on_epoch: Called with each new row of the learning curves.
 
     Raises:
-        DataError: Too few images or classes, one image in two classes, or too few images for the rate.
-        MemoryBudgetError: The budget cannot hold the work.
-        OddsightError: Any setting that cannot work.
+        DataError: There are too few images or classes, or too few images for the rate, or an image is in two classes.
+        MemoryBudgetError: The memory budget is too small.
+        OddsightError: A setting is invalid.
     """
     if classifier not in CLASSIFIERS:
         raise OddsightError(f"no classifier {classifier!r}: there are {', '.join(CLASSIFIERS)}")

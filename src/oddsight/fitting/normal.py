@@ -88,53 +88,52 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     on_plan: Callable[[FitPlan], None] = lambda plan: None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> Model:
-    """Learn what is normal and return a calibrated model. Same images, settings and seed: same bytes.
+    """Train a detector on normal images and return a calibrated model.
 
     Example:
         >>> model = oddsight.fit("parts/good", method="knn", size=64, false_alarm_rate=0.05)
         >>> model.save("parts.onnx")
 
     Args:
-        *images: Normal images: files, folders (walked) and globs; arrays (uint8 ``[H, W, 3]``, grey, with alpha, or
-            several as ``[N, H, W, C]``) and Pillow images; or lists and other iterables of these. The same pixels give
-            the same model, wherever they come from.
-        method: A name of :data:`oddsight.detectors.METHODS`, or a method with settings of its own.
+        *images: Normal images: files, folders (searched recursively) and globs; arrays (uint8 ``[H, W, 3]``, grey, with
+            alpha, or several as ``[N, H, W, C]``) and Pillow images; or lists and other iterables of these. The same
+            pixels give the same model, wherever they come from.
+        method: The name of a method in :data:`oddsight.detectors.METHODS`, or a method object with other settings.
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
         layers: Stages of the backbone to read; by default those that suit the method.
-        size: Side in pixels to which images are brought; by default the backbone's.
-        false_alarm_rate: Share of normal images that may be flagged. By default 1 %, or the smallest rate that the
+        size: Side in pixels to which images are resized; by default the backbone's.
+        false_alarm_rate: Share of normal images that may be flagged. By default 1%, or the smallest rate that the
             number of images can promise.
-        confidence: With which the true rate is to be at most that, such as 0.95. The true rate depends on which images
-            the threshold was calibrated on: without a confidence it is at most that on average over draws of them; see
+        confidence: The probability with which the true rate is at most that, such as 0.95. The true rate depends on the
+            calibration images that were drawn; by default it is at most that on average over such draws; see
             :func:`oddsight.model.calibration.decide`.
-        calibration_fraction: Share of the images kept out of training for calibration. By default a quarter if that
-            is enough for the rate, otherwise 0: then every image is scored by a model that did not see it (five
-            folds), and the final model learns from all.
+        calibration_fraction: Share of the images held out of training for calibration. By default a quarter if that is
+            enough for the rate, otherwise 0: every image is then scored by a model that was not trained on it (five
+            folds), and the final model is trained on all images.
         groups: Which images belong together, such as photos of one part: they are never on both sides of a split, and
-            calibration takes one of each group, so that the rate holds for an image of a new one. By default near
-            copies are found; see :data:`oddsight.data.grouping.Groups`.
-        memory: The budget of the whole process, such as ``1GB``, which is the default; 3 GB for methods that train a
+            calibration uses one image of each group, so that the rate holds for an image of a new group. By default
+            near copies form groups; see :data:`oddsight.data.grouping.Groups`.
+        memory: Memory budget of the whole process, such as ``1GB``, which is the default; 3 GB for methods that train a
             network.
-        seed: Of every random choice.
-        bands: Of TIFF files, counted from 1: three as red, green and blue, or one as grey. They are kept in the model,
-            which reads other images so.
-        scale: Values of TIFF files that become 0 and 255, likewise.
-        verdicts: What normal and anomalous images are to be called, such as ``("clear", "cloudy")``; see
+        seed: Seed of every random choice. The same images, settings and seed give the same bytes.
+        bands: Bands of TIFF files, counted from 1: three as red, green and blue, or one as grey. The model stores them
+            and reads other images in the same way.
+        scale: Values of TIFF files that become 0 and 255; the model stores them, too.
+        verdicts: Words for normal and anomalous images, such as ``("clear", "cloudy")``; see
             :meth:`oddsight.Model.with_verdicts`.
-        work: For methods that train a network: a folder where training leaves its state, so that an interrupted one
-            goes on.
-        accelerator: For those: Lightning's ``auto``, ``cpu``, ``gpu``, ...
-        cache: Where features are remembered; by default the user's, see :func:`oddsight.backbones.cache.default_cache`.
+        work: For methods that train a network: a folder for checkpoints, to continue after an interruption.
+        accelerator: For methods that train a network: Lightning's ``auto``, ``cpu``, ``gpu``, ...
+        cache: The feature cache; by default the user's, see :func:`oddsight.backbones.cache.default_cache`.
         progress: Called with phase, done and total.
         on_plan: Called once with the plan before the work starts.
         on_epoch: Called with each new row of the learning curves of a method that trains a network.
 
     Raises:
-        DataError: No images, fewer than 8 distinct ones, or too few images or groups for the rate; an image without a
-            group; or verdicts that are not two words.
-        MemoryBudgetError: The budget cannot hold the work.
-        OddsightError: Any setting that cannot work.
+        DataError: There are no images, fewer than 8 distinct ones, or too few images or groups for the rate; an image
+            has no group; or the verdicts are not two words.
+        MemoryBudgetError: The memory budget is too small.
+        OddsightError: A setting is invalid.
     """
     chosen = deepcopy(method) if isinstance(method, Method) else detectors.by_name(method)()
     if not images:

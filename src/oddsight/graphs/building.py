@@ -34,8 +34,8 @@ def chain(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.Mod
     """Join pieces into one model: each input is fed by the earlier output of the same name.
 
     Args:
-        pieces: In order; inputs that no earlier piece provides become inputs of the whole. They are used up: their
-            names change, so that large weights need not be copied more than once.
+        pieces: The pieces in order. Inputs that no earlier piece provides become inputs of the whole. The pieces are
+            changed and cannot be used again, so that large weights are copied only once.
         outputs: The outputs to keep, by name, in this order. Nodes that none of them needs are dropped.
     """
     merged = onnx.ModelProto(ir_version=IR_VERSION, producer_name="oddsight")

@@ -211,16 +211,16 @@ class Metadata(_Section):
 
     @property
     def extended(self) -> bool:
-        """Whether it says what only schema 5 can say."""
+        """Whether it has fields that only schema 5 has."""
         return any(value is not None for value in (self.reading, self.calibration.groups, self.decision.confidence))
 
     def at_lowest_version(self) -> Metadata:
-        """The same with the lowest schema version that can say it."""
+        """The same metadata with the lowest schema version that has all its fields."""
         return self.model_copy(update={"schema_version": self._lowest_version()})
 
     @classmethod
     def create(cls, **fields: Any) -> Metadata:  # noqa: ANN401 - as the sections' types
-        """Metadata of a new model, with the lowest schema version that can say them."""
+        """Metadata of a new model, with the lowest schema version that has all the fields."""
         version = cls.model_construct(None, **fields)._lowest_version()
         return cls(schema_version=version, **fields)
 
@@ -266,7 +266,7 @@ class Metadata(_Section):
         """Read and check.
 
         Raises:
-            ModelError: Saying which field is wrong, or that the version is not known.
+            ModelError: A field is wrong, or the version is unknown; the message says which.
         """
         try:
             content: Any = json.loads(text)

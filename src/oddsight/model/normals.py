@@ -46,9 +46,9 @@ _END, _END_64, _END_BYTES, _LOCATOR_BYTES = b"PK\5\6", b"PK\6\7", 22, 20
 
 
 def normals_path(model: str | os.PathLike[str]) -> Path | None:
-    """Where the small copies of a model file are: beside it, ``.normals.zip`` in the place of ``.onnx``.
+    """The path of the small copies of a model file: beside it, with ``.normals.zip`` instead of ``.onnx``.
 
-    None for a device or a pipe, beside which nothing can lie.
+    None for a device or a pipe.
     """
     path = Path(model)
     stream = descriptor(path) is not None
@@ -64,16 +64,16 @@ def normals_path(model: str | os.PathLike[str]) -> Path | None:
 def write_normals(
     path: str | os.PathLike[str], images: Sequence[ImageFile], *, progress: Progress = silent
 ) -> list[ImageError]:
-    """Write small copies of normal images, all at once or not at all. Same images and paths: same bytes.
+    """Write small copies of normal images, all at once or not at all. The same images and paths give the same bytes.
 
     Args:
         path: The file to write; see :func:`normals_path`.
-        images: Those that a model learned from, such as ``plan.training`` of :class:`oddsight.fitting.plan.FitPlan`. Of
-            more than 2,000 only the first, which are those that a model compares with.
+        images: The training images of a model, such as ``plan.training`` of :class:`oddsight.fitting.plan.FitPlan`.
+            Only the first 2,000 are written, which are those that a model compares with.
         progress: Called with phase, done and total.
 
     Returns:
-        Images that have gone or changed since they were learned from, and so have no copy.
+        Images that are missing or changed since the training, and therefore have no copy.
 
     Raises:
         OddsightError: The file cannot be written.
@@ -113,7 +113,7 @@ def _small_copy(image: ImageFile) -> bytes | ImageError:
 
 
 class NormalImages:
-    """Small copies of normal images, and where these were found. Nothing is ever unpacked to the disk."""
+    """Small copies of normal images, and the paths of the originals. Nothing is unpacked to disk."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the file that :func:`write_normals` wrote.
@@ -139,16 +139,16 @@ class NormalImages:
 
     @classmethod
     def beside(cls, model: str | os.PathLike[str]) -> Self | None:
-        """Those beside a model file, or None if there are none.
+        """The small copies beside a model file, or None if there are none.
 
         Raises:
-            DataError: The file beside it is damaged, or something else.
+            DataError: The file beside the model is damaged, or another kind of file.
         """
         path = normals_path(model)
         return cls(path) if path is not None and os.path.lexists(path) else None
 
     def path(self, content: str) -> str | None:
-        """Where the image was found when the model was fitted, or None if that is not known.
+        """The path of the image when the model was fitted, or None if it is not known.
 
         Args:
             content: As :attr:`oddsight.Result.nearest` gives it.
@@ -156,13 +156,13 @@ class NormalImages:
         return self._paths.get(content)
 
     def thumbnail(self, content: str) -> Image.Image | None:
-        """The small copy of an image, RGB and at most 128 pixels wide and high, or None if there is none.
+        """The small copy of an image, RGB, at most 128 pixels wide and high, or None if there is none.
 
         Args:
             content: As :attr:`oddsight.Result.nearest` gives it.
 
         Raises:
-            ImageError: It is damaged.
+            ImageError: The copy is damaged.
         """
         entry = self._images.get(content)
         if entry is None:

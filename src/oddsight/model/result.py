@@ -1,4 +1,4 @@
-"""What one image got: the one type that everything consumes."""
+"""The result for one image: the one type that everything consumes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ VERDICTS = ("normal", "anomalous")
 
 @dataclass(frozen=True)
 class Region:
-    """A connected area of the anomaly map beyond the threshold.
+    """A connected area of the anomaly map above the threshold.
 
     Attributes:
         bbox: ``(left, top, right, bottom)`` in pixels of the image; right and bottom are exclusive.
-        area: In pixels of the image.
-        peak: The map's highest value inside.
+        area: Its area in pixels of the image.
+        peak: The highest value of the map inside.
     """
 
     bbox: tuple[int, int, int, int]
@@ -39,13 +39,13 @@ class Region:
 
 @dataclass(frozen=True)
 class Voice:
-    """What one of the detectors inside a method says about an image.
+    """The evidence of one of the detectors inside a method about an image.
 
     Attributes:
         name: The stage of the backbone that it reads, or ``patches``.
-        evidence: In nats, weighed; the highest of all voices is the score.
-        p_value: Share of normal images expected to get as much evidence from it, in (0, 1]; by images that its
-            detectors did not learn from.
+        evidence: The weighted evidence in nats; the highest of all voices is the score.
+        p_value: Share of normal images expected to get as much evidence from it, in (0, 1], measured on images that its
+            detectors were not trained on.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Voice:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a scene was cut to be scored.
+    """The tiles of a scene.
 
     Attributes:
-        count: Tiles that were scored.
+        count: Number of tiles that were scored.
         size: Side of a tile in pixels.
-        overlap: Of neighbours, in pixels.
-        per_tile: Whether p-value and false-alarm rate are of a tile; otherwise they are of the scene.
+        overlap: Overlap of neighbouring tiles in pixels.
+        per_tile: Whether p-value and false-alarm rate are for a tile instead of the scene.
     """
 
     count: int
@@ -72,26 +72,27 @@ class Tiling:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The score of one image and what follows from it.
+    """The result for one image: its score, the decision, and what explains it.
 
     Attributes:
         source: The image's path, or None for one given as an array.
-        width: Of the image in pixels.
-        height: Of the image in pixels.
-        score: Raw; higher is more anomalous.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        score: The raw score; higher is more anomalous.
         p_value: Share of normal images expected to score at least as high, in (0, 1].
-        threshold: What the score was compared with, or None if a batch decision flagged nothing.
-        false_alarm_rate: The rate the threshold stands for, or None if it was set by hand (or, of a scene of many
-            tiles, if none can be promised; see ``docs/scenes.md``).
-        map: Float32 ``[h, w]`` on the model's grid, or on as many of them as tiles need; None if the method cannot
-            localise.
-        voices: What the detectors inside the method say, the decisive one first; empty if it decides as one.
-        nearest: The most similar normal image the model learned from: the first 16 hexadecimal digits of the SHA-256 of
-            its content; None for models of schema 1.
+        threshold: The threshold for the score, or None if a batch decision flagged nothing.
+        false_alarm_rate: The false-alarm rate of the threshold, or None if it was set by hand (or if none can be
+            promised for a scene of many tiles; see ``docs/scenes.md``).
+        map: The anomaly map, float32 ``[h, w]``, on the model's grid or on the grids of all tiles; None if the method
+            cannot localise.
+        voices: The evidence of the detectors inside the method, the deciding one first; empty if the method has a
+            single detector.
+        nearest: The most similar normal training image, as the first 16 hexadecimal digits of the SHA-256 of its
+            content; None for models of schema 1.
         label: The predicted class, if the model knows classes.
-        label_probability: How probable that class is among the known ones, in (0, 1].
-        verdicts: What a normal and an anomalous image are called.
-        tiling: How it was cut, if it was scored in tiles.
+        label_probability: The probability of the predicted class among the known ones, in (0, 1].
+        verdicts: The words for a normal and an anomalous image.
+        tiling: The tiles, if the image was scored in tiles.
     """
 
     source: str | None
@@ -111,7 +112,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """``normal`` or ``anomalous``, or the model's words; the class or ``none of these`` if it knows classes."""
+        """``normal`` or ``anomalous``, or the model's words; with known classes, the class or ``none of these``."""
         if self.label is not None:
             return NONE_OF_THESE if self.anomalous else self.label
         normal, anomalous = self.verdicts
@@ -124,7 +125,7 @@ class Result:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """The areas of the map beyond the threshold, highest peak first; empty if the image is normal."""
+        """The areas of the map above the threshold, highest peak first; empty if the image is normal."""
         if self.map is None or self.threshold is None or not self.anomalous:
             return ()
         return find_regions(self.map, self.threshold, self.width, self.height)

@@ -1,7 +1,7 @@
-"""An evaluation as one self-contained HTML page: what was found, how sure that is, and what it does not say.
+"""The report of an evaluation as one self-contained HTML page: the results, their uncertainty, and their limits.
 
-The page loads nothing from anywhere: charts are inline SVG, images are small JPEGs inside it. It reads well on a
-phone, in print, and in the dark.
+The page loads nothing from anywhere: charts are inline SVG, images are small JPEGs inside it. It reads well on a phone,
+in print, and in the dark.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def write_report(
 ) -> None:
     """Write an evaluation as an HTML page, all at once or not at all.
 
-    A few of the test images are read and scored again for their images and heat maps; one that is gone by now is
-    said to be.
+    A few test images are read and scored again to show them with their heat maps; the report says which are missing by
+    then.
 
     Args:
-        evaluation: What :func:`oddsight.evaluate` found.
-        model: The model that it evaluated.
+        evaluation: The result of :func:`oddsight.evaluate`.
+        model: The evaluated model.
         path: The file to write.
-        title: Of the page; by default the method and the folder of the test images.
-        normals: Small copies of normal images, to be shown beside the test images that resemble them; see
+        title: Title of the page; by default the method and the folder of the test images.
+        normals: Small copies of normal images, to show beside the test images that resemble them; see
             :meth:`oddsight.NormalImages.beside`.
 
     Raises:
-        DataError: The evaluation is of another model, or of another threshold.
+        DataError: The evaluation is of another model or threshold.
         OddsightError: The page cannot be written.
     """
     if evaluation.metadata != model.metadata:

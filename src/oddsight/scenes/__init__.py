@@ -74,26 +74,27 @@ def predict_scene(
     scale: tuple[float, float] | None = None,
     progress: Progress = silent,
 ) -> Result:
-    """Score an image in tiles, on every core; its map is that of the tiles, blended.
+    """Score an image in tiles, on all cores. The anomaly map blends the maps of the tiles.
 
-    The order of tiles changes nothing. Memory does not grow with a TIFF file whose strips or tiles are small; other
-    images are decoded whole. Pixels without data (of TIFF files that mark them, or not finite) are never flagged.
+    The result does not depend on the order of tiles. Memory does not grow with the size of a TIFF file with small
+    strips or tiles; other images are decoded whole. Pixels without data (marked in the TIFF file, or not finite) are
+    never flagged.
 
     Args:
         model: A model with a map, unless ``tile`` is None.
         image: A path, an array or a Pillow image, as for :meth:`oddsight.Model.predict`.
-        tile: Pixels of a tile; None for the whole image as one. A side that is shorter is cut no further.
-        overlap: Of neighbouring tiles in pixels, within which one map fades into the next; by default an eighth of the
-            tile.
-        per_tile: Let the false-alarm rate and the p-value be of a tile instead of the scene.
-        bands: Of a TIFF file, counted from 1: the one that is grey, or those that are red, green and blue. By default
-            those that the model was trained on.
+        tile: Side of a tile in pixels; None for the whole image as one tile. Shorter sides are not cut.
+        overlap: Overlap of neighbouring tiles in pixels, in which one map fades into the next; by default an eighth of
+            the tile.
+        per_tile: Whether the false-alarm rate and the p-value are for a tile instead of the scene.
+        bands: Bands of a TIFF file, counted from 1: one as grey, or three as red, green and blue. By default those that
+            the model was trained with.
         scale: Values of a TIFF file that become 0 and 255, likewise.
         progress: Called with phase, done and total tiles.
 
     Raises:
         ImageError: If the image cannot be read.
-        OddsightError: If settings cannot work, or the model cannot say where.
+        OddsightError: A setting is invalid, or the model has no map.
     """
     settings = SceneSettings(tile, overlap, per_tile, Reading(bands, scale))
     return score_image(model, image, settings, progress=progress)
@@ -171,24 +172,24 @@ def write_tiles(
     bands: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
 ) -> list[Path]:
-    """Cut an image into PNG files for :func:`oddsight.fit` to learn from, as :func:`predict_scene` would cut it.
+    """Cut an image into PNG files for :func:`oddsight.fit`, as :func:`predict_scene` would cut it.
 
-    Tiles with pixels without data are left out. Files are named after the image, the row and the column.
+    Tiles with pixels without data are left out. File names contain the image's name, the row and the column.
 
     Args:
         image: A path, an array or a Pillow image.
-        folder: Where they go; made if it is missing.
-        tile: Pixels of a tile.
-        overlap: Of neighbouring tiles in pixels.
-        bands: As there.
-        scale: As there.
+        folder: The folder for the tiles; created if it is missing.
+        tile: Side of a tile in pixels.
+        overlap: Overlap of neighbouring tiles in pixels.
+        bands: As for :func:`predict_scene`.
+        scale: As for :func:`predict_scene`.
 
     Returns:
         The files.
 
     Raises:
         ImageError: If the image cannot be read.
-        OddsightError: If settings cannot work, or a file cannot be written.
+        OddsightError: A setting is invalid, or a file cannot be written.
     """
     SceneSettings(tile, overlap)
     scene = SceneImage(image, Reading(bands, scale))

@@ -68,7 +68,7 @@ class Colours:
         self._type = sample_type(page)
         if reading.chosen and page.photometric not in _BANDS:
             raise ValueError(
-                f"its pixels are no bands but {_NAMES[page.photometric]}, without choice of bands or scale"
+                f"its pixels are {_NAMES[page.photometric]}, not bands, so bands or a scale cannot be chosen"
             )
         self.colour = self._chosen()
         # Who names bands says what each sample is.

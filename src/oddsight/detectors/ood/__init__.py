@@ -30,10 +30,10 @@ def names() -> list[str]:
 
 
 def by_name(name: str) -> Score:
-    """The score of that name, with its default settings; names joined by ``+`` are of a sum.
+    """Return the score of that name with default settings; names joined by ``+`` give a sum.
 
     Raises:
-        OddsightError: Naming those that exist.
+        OddsightError: There is no such score.
     """
     if PLUS in name:
         return Sum(tuple(by_name(one) for one in name.split(PLUS)))

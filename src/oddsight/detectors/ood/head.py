@@ -21,7 +21,7 @@ class Head:
         bias: float32 ``[K]``.
 
     Raises:
-        OddsightError: If the shapes do not fit, there is but one class, or a weight is not finite.
+        OddsightError: The shapes do not match, there is only one class, or a weight is not finite.
     """
 
     weights: NDArray[np.float32]
@@ -39,16 +39,16 @@ class Head:
 
     @property
     def channels(self) -> int:
-        """Of an embedding: ``C``."""
+        """Channels of an embedding: ``C``."""
         return int(self.weights.shape[0])
 
     @property
     def classes(self) -> int:
-        """How many there are: ``K``."""
+        """Number of classes: ``K``."""
         return int(self.weights.shape[1])
 
     def logits(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of ``[n, C]``: ``[n, K]``."""
+        """Compute the logits ``[n, K]`` of embeddings ``[n, C]``."""
         return np.asarray(embeddings @ self.weights + self.bias, np.float32)
 
     def graph(self) -> onnx.ModelProto:
@@ -65,5 +65,5 @@ class Head:
 
     @property
     def constants(self) -> dict[str, NDArray[np.float32]]:
-        """``weights`` and ``bias`` as a graph holds them."""
+        """``weights`` and ``bias`` as constants of a graph."""
         return {"weights": self.weights.astype(np.float32), "bias": self.bias.astype(np.float32)}

@@ -20,14 +20,14 @@ Labels = NDArray[np.int64]
 
 
 class Score(ABC):
-    """A way to see that an image is of no known class. Subclasses are dataclasses whose fields are their settings.
+    """A score that detects images of no known class. Subclasses are dataclasses; their fields are the settings.
 
     Attributes:
-        name: What users call it.
-        summary: One line.
+        name: The name for users.
+        summary: What it measures, in one line.
         paper: Authors, title, venue and year.
-        channels_: Of an embedding, after :meth:`fit`: ``C``.
-        classes_: Known ones, after :meth:`fit`: ``K``.
+        channels_: Channels of an embedding, after :meth:`fit`: ``C``.
+        classes_: Number of known classes, after :meth:`fit`: ``K``.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Score(ABC):
             check_settings(self, owner=self.name)
 
     def fit(self, embeddings: Vectors, labels: Labels, head: Head, *, seed: int) -> Self:
-        """Learn from the training images of a classifier, which stay as they are.
+        """Fit the score on the training images of a classifier.
 
         Args:
-            embeddings: Of the training images, float32 ``[n, C]``; they may be negative.
+            embeddings: Embeddings of the training images, float32 ``[n, C]``; values may be negative.
             labels: Their classes, int64 ``[n]``, from 0 to ``K - 1``. A class may have one image, or none.
-            head: From embeddings to logits.
-            seed: Of every random choice.
+            head: The linear layer from embeddings to logits.
+            seed: Seed of every random choice.
 
         Raises:
-            DataError: If these do not fit together, are empty, or not finite.
+            DataError: The shapes do not match, or the arrays are empty or not finite.
         """
         _check(embeddings, labels, head)
         self.channels_, self.classes_ = head.channels, head.classes
@@ -66,7 +66,7 @@ class Score(ABC):
 
     @abstractmethod
     def graph(self) -> onnx.ModelProto:
-        """From ``embedding`` float32 ``[N, C]`` and ``logits`` ``[N, K]``, those it needs, to ``score`` ``[N]``."""
+        """The graph from ``embedding`` float32 ``[N, C]``, ``logits`` ``[N, K]`` or both to ``score`` ``[N]``."""
 
     def settings(self) -> dict[str, Any]:
         """The settings by name."""
@@ -75,9 +75,9 @@ class Score(ABC):
 
 def _check(embeddings: Vectors, labels: Labels, head: Head) -> None:
     if embeddings.ndim != 2 or embeddings.shape[1] != head.channels:
-        raise DataError(f"embeddings must have the shape [N, {head.channels}], not {embeddings.shape}")
+        raise DataError(f"embeddings must have {head.channels} channels, not the shape {embeddings.shape}")
     if not len(embeddings) or labels.shape != embeddings.shape[:1]:
-        raise DataError(f"there are {labels.size} labels for {len(embeddings)} embeddings: there must be one for each")
+        raise DataError(f"there are {len(embeddings)} embeddings and {labels.size} labels: each needs one label")
     if labels.min() < 0 or labels.max() >= head.classes:
         raise DataError(f"labels go from {labels.min()} to {labels.max()}, and the head has {head.classes} classes")
     if not all(np.isfinite(embeddings[part]).all() for part in blocks(len(embeddings))):

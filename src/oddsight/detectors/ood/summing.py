@@ -24,16 +24,17 @@ PLUS = "+"
 
 @dataclass
 class Sum(Score):
-    """The sum of scores, each less its mean over training images and divided by its standard deviation there.
+    """The sum of scores, each standardised by its mean and standard deviation over training images.
 
-    Scores that look at different things make different mistakes, and some of these cancel out.
+    Different scores make different mistakes, and some of these cancel out.
 
     Attributes:
-        parts: The scores, at least two, each once; :meth:`fit` fits them itself.
-        rows: Training images that means and deviations are taken over, at most; beyond that, as many drawn at random.
+        parts: The scores, at least two, each once; :meth:`fit` fits them.
+        rows: The largest number of training images for means and deviations; if there are more, they are drawn at
+            random.
 
     Raises:
-        OddsightError: If there are fewer than two, or one is there twice.
+        OddsightError: There are fewer than two scores, or one occurs twice.
     """
 
     parts: tuple[Score, ...]
@@ -84,7 +85,7 @@ class Sum(Score):
         return renamed(chain([*pieces, added], ["score"]), "sum", {})
 
     def settings(self) -> dict[str, Any]:
-        """Those of each part by its name, and :attr:`rows`."""
+        """The settings of each part by its name, and :attr:`rows`."""
         return {**{part.name: part.settings() for part in self.parts}, "rows": self.rows}
 
 
