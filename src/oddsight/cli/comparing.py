@@ -78,6 +78,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
         folders={"finished fits": work},
         inputs={
             "DATA": [path if Path(path).exists() else str(named(path)[1]) for path in data],
+            "--group-by": existing_file(group_by),
             "--backbones": [path for name in names if (path := existing_file(name)) is not None],
         },
     )

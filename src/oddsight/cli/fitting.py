@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -225,7 +226,7 @@ def _fit_normal(
     check_outputs(
         {"--output": output, "--curves": curves, "the small copies of normal images": copies},
         folders={"checkpoints": work},
-        inputs={"DIR": paths, "--backbone": existing_file(options.get("backbone"))},
+        inputs={"DIR": paths, **_files_of(options)},
     )
     plans: list[FitPlan] = []
 
@@ -277,7 +278,7 @@ def _fit_labelled(
     check_outputs(
         {"--output": output, "the small copies of normal images": copies},
         folders={"checkpoints": options.get("work")},
-        inputs={"--backbone": existing_file(options.get("backbone"))},
+        inputs=_files_of(options),
         data={"DIR": path},
     )
     plans: list[LabelledPlan] = []
@@ -302,3 +303,8 @@ def _fit_labelled(
     say_fitted(model, output, copies, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
+
+
+def _files_of(options: Mapping[str, Any]) -> dict[str, Path | None]:
+    """The files that options name instead of a registered name or a pattern."""
+    return {"--backbone": existing_file(options["backbone"]), "--group-by": existing_file(options["groups"])}
