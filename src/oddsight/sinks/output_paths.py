@@ -67,7 +67,7 @@ def check_outputs(
             check_writable(path)
 
 
-def model_files(model: Path) -> dict[str, Place]:
+def model_files(model: Path) -> Inputs:
     """What is read of a model, as ``inputs`` of :func:`check_outputs`: its file, and the small copies beside it."""
     return {"MODEL": model, "MODEL's small copies": normals_path(model)}
 
