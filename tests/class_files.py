@@ -17,7 +17,7 @@ from PIL import Image
 CLASSES = ("airplane", "cat", "truck")
 
 
-def images(count: int, *, seed: int = 0, side: int = 32) -> np.ndarray:
+def random_images(count: int, *, seed: int = 0, side: int = 32) -> np.ndarray:
     return np.random.default_rng([seed, side]).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 

@@ -136,7 +136,7 @@ def test_a_folder_with_test_images_is_refused(classes, tmp_path):
 
 def test_too_few(classes, tmp_path):
     few = write_textures(tmp_path / "few", range(7))
-    with pytest.raises(DataError, match="holds 7 distinct images, and adapting a backbone takes at least 8"):
+    with pytest.raises(DataError, match="holds 7 distinct images, and adapting a backbone needs at least 8"):
         gather(few, labelled=False, validation=0.1, seed=0)
     shutil.copytree(classes / "bark", tmp_path / "one" / "bark")
     with pytest.raises(DataError, match="one class, bark"):
@@ -144,7 +144,7 @@ def test_too_few(classes, tmp_path):
     write_textures(tmp_path / "one" / "cloth", range(1))
     with pytest.raises(DataError, match=r"class cloth in .* has one distinct image"):
         gather([tmp_path / "one"], labelled=True, validation=0.1, seed=0)
-    with pytest.raises(DataError, match="leaves nothing to learn from"):
+    with pytest.raises(DataError, match="leaves no images to train on"):
         gather([classes], labelled=True, validation=0.99, seed=0)
 
 

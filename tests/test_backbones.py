@@ -336,7 +336,7 @@ WRONG = {
     "not square": (lambda: network("float[N, 3, 64, 32] pixels"), r"\[\?, 3, 64, 32\]"),
     "bytes": (lambda: network("uint8[N, 3, S, S] pixels"), r"its input is uint8"),
     "huge": (lambda: network("float[N, 3, 1000000, 1000000] pixels"), "1,000,000 pixels a side"),
-    "too new": (lambda: network(opset=99), "not a valid ONNX graph|cannot be brought to 18"),
+    "too new": (lambda: network(opset=99), "not a valid ONNX graph|cannot be converted to 18"),
     "not finite": (lambda: changed(not_a_number), "coarse is not finite"),
     "other weights": (lambda: changed(other_weights), "not a valid ONNX graph|ONNX Runtime refuses|cannot be run"),
     "neighbours": (lambda: network(before=ACROSS), "depends on more than the image"),

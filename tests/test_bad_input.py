@@ -74,7 +74,7 @@ BAD = {
     ),
     "a bomb": (lambda path: path.write_bytes(bomb(50_000, 50_000)), f"limit of {MAX_PIXELS:,}"),
     "the largest bomb": (lambda path: path.write_bytes(bomb(2**31 - 1, 2**31 - 1)), "limit of"),
-    "a small bomb": (lambda path: path.write_bytes(bomb(9000, 9000)), "damaged"),
+    "a small bomb": (lambda path: path.write_bytes(bomb(6000, 6000)), "damaged"),
     "no pixels": (lambda path: path.write_bytes(bomb(0, 0)), ""),
     "floats": (floats, "floating-point"),
     "a dangling link": (lambda path: path.symlink_to("nowhere"), "does not exist"),

@@ -116,7 +116,7 @@ def test_a_rate_that_is_advised_can_be_had(n):
 
 
 def test_an_error_says_what_it_takes():
-    with pytest.raises(DataError, match=r"0.001 takes at least 999 .* there are 10: ask for 0.091 or more"):
+    with pytest.raises(DataError, match=r"0.001 needs at least 999 .* there are 10: ask for 0.091 or more"):
         decide(np.arange(10, dtype=np.float32), 0.001)
     with pytest.raises(DataError, match="at least 1 calibration images, and there are 0"):
         decide(np.zeros(0, np.float32), 0.5)

@@ -25,9 +25,9 @@ from class_files import (
     CLASSES,
     binary_files,
     labels_of,
-    pictures,
     png,
     python_files,
+    random_images,
     rows_of,
     write_archive,
     write_class_folders,
@@ -47,7 +47,7 @@ from oddsight.data.stored import PixelFile, StoredImage, stored
 from oddsight.errors import DataError, ImageError, OddsightError
 
 N = 12  # of which CIFAR-10's forms put the last 2 into the test batch
-IMAGES, LABELS = pictures(N), labels_of(N)
+IMAGES, LABELS = random_images(N), labels_of(N)
 
 
 def content(images) -> list[str]:
@@ -402,8 +402,8 @@ def test_kaggle(tmp_path):
         ("id,label\n1,cat\n2\n", "line 3: an id or a label is missing"),
         ("id,label\n1,cat\n1,dog\n", "gives 1 two labels"),
         ("id,label\n1,cat\n2,cat\n", "fewer than two classes"),
-        ('id,label\n1,"cat\n', "no table of comma-separated values"),
-        (b"id,label\n1,\xff\n", "no table of comma-separated values"),
+        ('id,label\n1,"cat\n', "not a table of comma-separated values"),
+        (b"id,label\n1,\xff\n", "not a table of comma-separated values"),
         ("id,label\n8,cat\n9,dog\n", "none of the images in .* can be read; the first of "),
     ],
 )
@@ -506,7 +506,7 @@ def test_parquet(tmp_path, metadata, image, label):
 
 def test_parquet_with_images_of_many_sizes_some_of_them_broken(tmp_path):
     pytest.importorskip("pyarrow")
-    images = [pictures(1, side=side)[0] for side in (3, 40, 17)]
+    images = [random_images(1, side=side)[0] for side in (3, 40, 17)]
     contents = [png(images[0]), b"broken", png(images[1]), None, png(images[2])]
     write_parquet_file(tmp_path / "train.parquet", None, [0, 1, 2, 0, 1], contents=contents)
     train = read_classes(tmp_path)["train"]
@@ -526,7 +526,7 @@ def test_parquet_that_cannot_be_read(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"no Parquet", whole[:-10], whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match="no Parquet file, or a damaged one"):
+        with pytest.raises(DataError, match="not a Parquet file, or is damaged"):
             read_classes(tmp_path)
     for labels, message in (
         ([0, 1, 7], "a label is 7"),
@@ -538,10 +538,10 @@ def test_parquet_that_cannot_be_read(tmp_path):
             read_classes(tmp_path)
     for label in (2**40, 10**6):
         write_parquet_file(path, IMAGES[:3], [0, 1, label], metadata=None)
-        with pytest.raises(DataError, match=f"has the label {label}, which is no index of a class"):
+        with pytest.raises(DataError, match=f"has the label {label}, which is not the index of a class"):
             read_classes(tmp_path)
     write_parquet_file(path, IMAGES[:3], pyarrow.array([0, 1, 2**63 + 5], pyarrow.uint64()))
-    with pytest.raises(DataError, match="is no index of a class"):
+    with pytest.raises(DataError, match="is not the index of a class"):
         read_classes(tmp_path)
     write_parquet_file(path, IMAGES[:3], LABELS[:3], label="target")
     with pytest.raises(DataError, match="needs a column of images"):
@@ -576,7 +576,7 @@ def test_anything_else_is_refused_with_the_forms(tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
     for path in (tmp_path, tmp_path / "notes.txt", tmp_path / "a.png"):
-        with pytest.raises(DataError, match="in a form that is known") as error:
+        with pytest.raises(DataError, match="in a known layout") as error:
             read_classes(path)
         assert all(form.layout in str(error.value) for form in FORMS)
     with pytest.raises(DataError, match="no such file or folder"):
@@ -587,7 +587,7 @@ def test_anything_else_is_refused_with_the_forms(tmp_path):
 @given(seed=st.integers(0, 10**6), count=st.integers(6, 20), classes=st.integers(2, 5))
 def test_all_forms_say_the_same(tmp_path_factory, seed, count, classes):
     names = tuple(f"class {number}" for number in range(classes))
-    images = pictures(count, seed=seed)
+    images = random_images(count, seed=seed)
     labels = np.random.default_rng(seed).integers(0, classes, count).tolist()
     labels[:classes] = range(classes)
     folder = tmp_path_factory.mktemp("forms")
@@ -691,7 +691,7 @@ def test_repeated_images_are_found():
 
 
 def test_stored_images_are_copies_of_their_rows():
-    array = pictures(3, side=5)
+    array = random_images(3, side=5)
     images = stored(array, ["a/0", "a/1", "a/2"])
     assert content(array) == [image.content for image in images]
     assert all(isinstance(image, StoredImage) for image in images)

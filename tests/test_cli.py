@@ -636,12 +636,16 @@ def test_threshold_changes_the_decision_only(world, rows, tmp_path, options, rat
     assert {row["threshold"] for row in changed} == {after["decision"]["threshold"]}
 
 
-def test_threshold_may_replace_its_own_file_and_can_be_undone(world, tmp_path):
+def test_a_changed_threshold_can_be_undone_and_never_replaces_the_model(world, tmp_path):
     path = Path(shutil.copy(world.model, tmp_path))
-    assert run("threshold", path, "-o", path, "--score", 1, "--quiet") == Outcome(0, "", "")
-    assert path.read_bytes() != world.model.read_bytes()
-    assert run("threshold", path, "-o", path, "--false-alarm-rate", smallest_rate(24), "--quiet") == Outcome(0, "", "")
-    assert oddsight.load(path).metadata == oddsight.load(world.model).metadata
+    assert_failed(run("threshold", path, "-o", path, "--score", 1, "--quiet"), "would replace an input")
+    assert path.read_bytes() == world.model.read_bytes()
+    changed, undone = tmp_path / "changed.onnx", tmp_path / "undone.onnx"
+    assert run("threshold", path, "-o", changed, "--score", 1, "--quiet") == Outcome(0, "", "")
+    assert changed.read_bytes() != path.read_bytes()
+    rate = smallest_rate(24)
+    assert run("threshold", changed, "-o", undone, "--false-alarm-rate", rate, "--quiet") == Outcome(0, "", "")
+    assert oddsight.load(undone).metadata == oddsight.load(world.model).metadata
 
 
 @pytest.mark.parametrize(

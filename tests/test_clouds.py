@@ -266,17 +266,20 @@ def test_a_method_that_cannot_be_run_is_a_row_and_the_rest_goes_on(data, tmp_pat
     [
         (
             ["--normal", "snow"],
-            "--normal snow is no class: there are cloudy, sand, sea, and 'clear' for all but cloudy",
+            "--normal snow is not a class: there are cloudy, sand, sea, and 'clear' for all but cloudy",
         ),
         (["--clouds", "fog"], "no folder 'fog' of clouds: there are cloudy, sand, sea; name it with --clouds"),
         (["--methods", "luck"], "no method 'luck'"),
         (["--methods", "knn", "--ship", "auto"], "the method auto is to be shipped, but is not among knn"),
         (["--seeds", "-1"], "name a seed of 0 or more"),
         (["--size", "4"], "at least 8 pixels"),
-        (["--limit", "5"], "takes at least 20"),
+        (["--limit", "5"], "needs at least 20"),
         (["--false-alarm-rate", "2"], "false-alarm rate must lie between 0 and 1"),
         (["--masks", "nowhere"], "has no folders images and masks"),
-        (["--threshold-methods", "pca", "--methods", "knn"], "thresholds of pca are wanted, but it is not among knn"),
+        (
+            ["--threshold-methods", "pca", "--methods", "knn"],
+            "thresholds of pca were requested, but it is not",
+        ),
     ],
 )
 def test_what_cannot_work_is_one_sentence(more, said, data, tmp_path):
@@ -324,7 +327,7 @@ def test_a_folder_that_holds_no_classes(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(DataError, match="holds 0 folders with images"):
         read_scenes(tmp_path / "data", tmp_path / "work")
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         read_scenes(tmp_path / "gone", tmp_path / "work")
 
 

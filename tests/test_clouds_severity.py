@@ -89,7 +89,7 @@ def test_more_of_it_is_seen_better(clear, tmp_path, fits):
 def test_images_are_paired_and_numbers_are_those_of_scikit_learn(clear, tmp_path, fits):
     found = run(clear, tmp_path, kinds=["smoke"])
     ((_, files, options),) = fits.calls
-    assert options == {"false_alarm_rate": pytest.approx(smallest_rate(28))}
+    assert options == {"false_alarm_rate": pytest.approx(smallest_rate(28)), "groups": "none"}
     tested = [read_image(path) for path in clear if path not in files]
     assert len(tested) == found.tested
     scores = np.array([tiny_model().score(read_image(path)).score for path in files], np.float32)

@@ -446,7 +446,7 @@ def test_data_sets_that_cannot_serve_are_refused(data, classes, tmp_path):
             compared(*folders, work=tmp_path / "work", **options)
 
     refused("name a dataset")
-    refused("is no folder", tmp_path / "nothing")
+    refused("is not a folder", tmp_path / "nothing")
     refused("say which is normal with --normal .bark, cloth, spots.", classes)
     refused("no class 'silk': it has bark, cloth, spots", classes, normal="silk")
     refused("two datasets are called 'parts'", data, f"parts={classes}", normal="cloth")
@@ -455,7 +455,7 @@ def test_data_sets_that_cannot_serve_are_refused(data, classes, tmp_path):
     refused("nothing anomalous", tmp_path / "one", normal="cloth")
     shutil.copytree(data, tmp_path / "leak")
     shutil.copy(data / "train" / "good" / "00003.png", tmp_path / "leak" / "test" / "good" / "new.png")
-    refused("1 of 17 test images of leak are among those to learn from", tmp_path / "leak")
+    refused("1 of 17 test images of leak are also training images", tmp_path / "leak")
     shutil.rmtree(tmp_path / "leak" / "train")
     refused("has no train/good", tmp_path / "leak")
     shutil.copytree(data, tmp_path / "twin")
@@ -471,11 +471,11 @@ def test_settings_that_cannot_work_are_refused_at_once(data, tmp_path):
         ("multiple of 32", {"sizes": [33]}),
         ("seed must be 0 or more", {"seeds": [-1]}),
         ("name a seed", {"seeds": []}),
-        ("name a method", {"methods": []}),
+        ("give at least one method", {"methods": []}),
         ("false-alarm rate", {"false_alarm_rate": 2.0}),
-        ("at least 1 job", {"jobs": 0}),
+        ("number of jobs must be 1 or more", {"jobs": 0}),
         ("confidence", {"confidence": 1.0}),
-        ("no amount of memory", {"memory": "much"}),
+        ("not an amount of memory", {"memory": "much"}),
     ):
         with pytest.raises(OddsightError, match=match):
             compared(data, work=tmp_path, **options)
@@ -638,7 +638,7 @@ def test_the_command_goes_on_where_it_was(told, data):
         told[1] / "work",
     )
     assert outcome.code == 0
-    assert "1 of 1 cells were there from before" in outcome.err
+    assert "1 of 1 cells are from an earlier run" in outcome.err
 
 
 def test_the_command_fails_plainly(data, classes, tmp_path):

@@ -91,14 +91,14 @@ def test_ties_only_lower_the_true_rate():
 def test_what_cannot_be_promised_is_an_error():
     scores = np.arange(58, dtype=np.float32)
     with pytest.raises(
-        DataError, match=r"0\.05 with a confidence of 0\.95 takes at least 59 calibration images, and there"
+        DataError, match=r"0\.05 with a confidence of 0\.95 needs at least 59 calibration images, and there"
     ):
         decide(scores, 0.05, 0.95)
     with pytest.raises(DataError, match=r"ask for 0\.0504 or more"):
         decide(scores, 0.05, 0.95)
     assert decide(scores, 0.0504, 0.95).threshold == 57
     with pytest.raises(
-        DataError, match=r"with a confidence of 0\.95 takes at least 14 calibration images of each, and 6 "
+        DataError, match=r"with a confidence of 0\.95 needs at least 14 calibration images of each, and 6 "
     ):
         decide_by_class(CALIBRATION, TAKEN, CLASSES, 0.2, 0.95)
     for wrong in (0, 1, -1, 2, float("nan")):
@@ -135,7 +135,7 @@ def test_classes_have_thresholds_with_a_confidence():
     ("decision", "said"),
     [
         ({"confidence": 0.99}, "does not follow from its calibration scores"),
-        ({"confidence": 0.999999}, "takes at least"),
+        ({"confidence": 0.999999}, "needs at least"),
         ({"false_alarm_rate": None}, "set by hand, which has no confidence"),
         ({"confidence": 1.0}, "its metadata is wrong at decision.confidence"),
     ],
@@ -181,7 +181,7 @@ def test_fit_takes_a_confidence(normal_folder):
     assert model.decision.false_alarm_rate == smallest_rate(60, 0.95)
     assert model.decision.threshold == model.calibration_scores.max()
     with pytest.raises(
-        DataError, match=r"0\.01 with a confidence of 0\.95 takes at least 299 calibration images, and there"
+        DataError, match=r"0\.01 with a confidence of 0\.95 needs at least 299 calibration images, and there"
     ):
         oddsight.fit(normal_folder, confidence=0.95, false_alarm_rate=0.01, **common)
     with pytest.raises(DataError, match=r"the confidence must lie between 0 and 1, such as 0\.95, not 95"):
@@ -197,7 +197,7 @@ def test_commands_say_what_the_rate_means(tmp_path):
     )
     text = " ".join(said.output.split())
     assert "flags at most 25 % of normal images, with a confidence of 95 %: scores above 180" in text
-    assert "it lies between 1.3 % and 26 % in 95 of 100 draws of them" in text
+    assert "it lies between 1.3 % and 26 % in 95 of 100 draws" in text
     described = json.loads(run.invoke(app, ["info", str(out), "--json"]).output)
     assert described["decision"]["confidence"] == 0.95
     assert described["decision"]["true_rate_range_95"] == pytest.approx([0.013, 0.260], abs=1e-3)

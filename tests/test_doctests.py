@@ -68,7 +68,7 @@ def test_examples_of_docstrings(path):
 
 @pytest.mark.slow
 def test_the_example_of_the_readme(folder, tmp_path):
-    write_images(folder / "parts" / "good" / "more", 100, 80)  # for its smallest rate
+    write_images(folder / "parts" / "good" / "more", 100, 380)  # for its smallest rate
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = re.search(r"The same in Python:\n\n```python\n(.*?)```", text, re.DOTALL).group(1)
     script = tmp_path / "readme.py"

@@ -263,7 +263,7 @@ def test_a_mask_fits_by_the_very_same_name(mvtec):
         ({"folder": "good"}, "not laid out as MVTec AD.* test/good"),
         ({"normal": "empty", "anomalous": "good"}, "no images in .*empty"),
         ({"normal": "good", "anomalous": "missing"}, "no images in .*missing: no such file or folder"),
-        ({"normal": "good", "anomalous": "spot", "masks": "missing"}, "no folder of masks"),
+        ({"normal": "good", "anomalous": "spot", "masks": "missing"}, "not a folder of masks"),
         ({"normal": "good", "anomalous": "spot", "masks": "text"}, "no mask in .* has the sub-folder and name"),
         ({"normal": "good", "anomalous": "text"}, "none of the anomalous images could be read; the first is"),
         ({"normal": "text", "anomalous": "good"}, "none of the normal images could be read; the first is"),

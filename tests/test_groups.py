@@ -140,11 +140,12 @@ def test_a_list_goes_with_paths(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for path in paths:
         path.touch()
-    grouped = group_images(named(*reversed(paths)), ["a", "b", "b"], paths=paths)
+    names = list(map(str, paths))
+    grouped = group_images(named(*reversed(paths)), ["a", "b", "b"], names=names)
     assert [image.group for image in grouped] == ["b", "b", "a"]
-    for groups, given_paths in ((["a", "b"], paths), (["a"], [tmp_path])):
+    for groups, called in ((["a", "b"], names), (["a"], [str(tmp_path)])):
         with pytest.raises(DataError, match="a list of groups goes with as many images"):
-            group_images(named(*paths), groups, paths=given_paths)
+            group_images(named(*paths), groups, names=called)
 
 
 @pytest.mark.parametrize("head", ["path,group", "file,group", "n,group,path"])
@@ -160,7 +161,7 @@ def test_a_csv_file_names_groups(tmp_path, head, start):
 WRONG = {
     "part[0-9]+": "has 0 pairs of brackets",
     "(a)(b)": "has 2 pairs of brackets",
-    "(a": "is no regular expression",
+    "(a": "is not a regular expression",
     "(nowhere)": r"finds no group in data/b/1\.png",
     "missing.csv": "cannot be read: No such file",
 }
@@ -207,7 +208,7 @@ def test_calibration_counts_groups(grouped_model):
     assert len(grouped_model.calibration_scores) == grouped_model.fewest == 12
     assert grouped_model.decision.false_alarm_rate == 1 / 13
     assert oddsight.Model.from_bytes(grouped_model.to_bytes()).metadata == grouped_model.metadata
-    with pytest.raises(DataError, match="takes at least 19 groups of calibration images, and there are 12"):
+    with pytest.raises(DataError, match="needs at least 19 groups of calibration images, and there are 12"):
         grouped_model.with_decision(false_alarm_rate=0.05)
 
 
@@ -225,7 +226,7 @@ def test_new_parts_are_not_flagged(grouped_model, tmp_path):
 
 
 def test_too_few_groups_are_an_error(bursts, tmp_path):
-    with pytest.raises(DataError, match=r"0\.05 takes at least 19 groups of calibration images, and there are 12"):
+    with pytest.raises(DataError, match=r"0\.05 needs at least 19 groups of calibration images, and there are 12"):
         oddsight.fit(bursts, method="knn", size=SIZE, false_alarm_rate=0.05)
     with pytest.raises(DataError, match="48 images form 1 group: without one fold of them 0 images are left"):
         oddsight.fit(bursts, method="knn", size=SIZE, groups=lambda path: "all")

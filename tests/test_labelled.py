@@ -247,7 +247,7 @@ def test_a_model_tells_classes_and_the_unknown_apart(models):
         ({"score": "loudest"}, OddsightError, "no score 'loudest': there are"),
         ({"seed": -1}, OddsightError, "seed must be 0 or more"),
         ({"false_alarm_rate": 1.0}, DataError, "between 0 and 1"),
-        ({"memory": "much"}, OddsightError, "no amount of memory"),
+        ({"memory": "much"}, OddsightError, "not an amount of memory"),
         ({"backbone": "spine"}, OddsightError, "no backbone 'spine'"),
         ({"layers": ["marrow"]}, OddsightError, "no layer 'marrow'"),
         ({"layers": []}, OddsightError, "no layer named: efficientnet-lite0 has stage1"),
@@ -276,7 +276,7 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_read(options, 
         ({"calibration_fraction": 0.0}, DataError, "above 0 and below 0.5"),
         ({"calibration_fraction": 0.5}, DataError, "above 0 and below 0.5"),
         ({"calibration_fraction": math.nan}, DataError, "above 0 and below 0.5"),
-        ({"calibration_fraction": 0.49}, DataError, "leaves nothing to learn from"),
+        ({"calibration_fraction": 0.49}, DataError, "leaves no images to train on"),
         ({"false_alarm_rate": 0.05}, DataError, "at least 19 calibration images, and there are 12.* 0.077 or more"),
         ({"false_alarm_rate": 0.1, "per_class": True}, DataError, "at least 9 calibration images of each class"),
         ({"memory": "1MB"}, MemoryBudgetError, "too small"),
@@ -353,7 +353,7 @@ NINE = [0, 1, 2] * 3
         ([0, 1] * 5, None, CLASSES, "rust has fewer than 3"),
         (NINE, None, ("a", "b", "none of these"), "'none of these', which is the verdict"),
         (NINE, None, ("a", "b", " None of These"), "which is the verdict on images of no class: rename it"),
-        (NINE, None, ("a", "b", "caf\udce9"), "'caf\N{REPLACEMENT CHARACTER}', is empty.* or no text: rename it"),
+        (NINE, None, ("a", "b", "caf\udce9"), "'caf\N{REPLACEMENT CHARACTER}', is empty.* or not text: rename it"),
         (NINE, None, ("a", "b", " "), "is empty"),
         (NINE, None, ("a", "b", "c" * 1001), "longer than 1,000 letters"),
         ([0, 1] * 3 + [2], None, ("a", "b", "c\nd"), "class c\N{REPLACEMENT CHARACTER}d has fewer"),
@@ -446,16 +446,16 @@ def test_a_threshold_by_hand_is_one_for_all_classes(models, pictures):
 def test_too_few_images_of_a_class_for_a_rate_is_an_error_that_names_it(models):
     model = models[True]
     assert model.fewest < images_needed(0.05) <= len(model.calibration_scores)
-    with pytest.raises(DataError, match=r"at least 19 calibration images of each, and 10 were taken for bark"):
+    with pytest.raises(DataError, match=r"at least 19 calibration images of each, and 10 were predicted as bark"):
         model.with_decision(false_alarm_rate=0.05)
     assert models[False].with_decision(false_alarm_rate=0.05).decision.false_alarm_rate == 0.05
 
 
 def test_a_class_that_nothing_was_taken_for_cannot_be_calibrated():
     taken = np.array([0, 0, 0, 2, 2])
-    with pytest.raises(DataError, match=r"0 were taken for cloth: add images, or use one threshold for all"):
+    with pytest.raises(DataError, match=r"0 were predicted as cloth: add images, or use one threshold for all"):
         decide_by_class(np.arange(5, dtype=np.float32), taken, CLASSES, 0.5)
-    with pytest.raises(DataError, match=r"2 were taken for rust: ask for 0\.334 or more, add"):
+    with pytest.raises(DataError, match=r"2 were predicted as rust: ask for 0\.334 or more, add"):
         decide_by_class(np.arange(8, dtype=np.float32), np.array([0, 0, 0, 2, 2, 1, 1, 1]), CLASSES, 0.3)
     with pytest.raises(DataError, match="between 0 and 1"):
         decide_by_class(np.arange(5, dtype=np.float32), taken, CLASSES, 1.0)
@@ -470,7 +470,7 @@ def test_thresholds_for_each_class_are_those_of_its_own_images(pairs, rate):
     taken = np.array([label for _, label in pairs])
     counts = np.bincount(taken, minlength=3)
     if counts.min() < images_needed(rate):
-        with pytest.raises(DataError, match=f"taken for {CLASSES[counts.argmin()]}"):
+        with pytest.raises(DataError, match=f"predicted as {CLASSES[counts.argmin()]}"):
             decide_by_class(values, taken, CLASSES, rate)
         return
     thresholds = decide_by_class(values, taken, CLASSES, rate)

@@ -97,8 +97,7 @@ def test_fit_says_what_it_does(world, tmp_path):
     assert said[3:] == [
         f"rejects at most 20 % of images of the known classes: scores above {threshold:.6g}; "
         "with 30 calibration images the smallest possible is 3.23 %",
-        "the true rate depends on which calibration images there were: it lies between 7.71 % and 34.7 % in 95 of 100 "
-        "draws of them",
+        "the true rate depends on the draw of calibration images: it lies between 7.71 % and 34.7 % in 95 of 100 draws",
     ]
 
 
@@ -107,14 +106,14 @@ def test_what_a_file_promises_is_said_by_class(world, tmp_path):
     model = oddsight.load(tmp_path / "m.onnx")
     lowest, *_, highest = sorted(model.metadata.classes.thresholds)
     assert outcome.err.splitlines()[1] == (
-        f"rejects at most 30 % of the images taken for each class: scores above {lowest:.6g} to {highest:.6g}, by the "
-        f"class; with {model.fewest} calibration images of the rarest class the smallest possible is "
+        f"rejects at most 30 % of the images predicted as each class: scores above {lowest:.6g} to {highest:.6g}, by "
+        f"the class; with {model.fewest} calibration images of the rarest class the smallest possible is "
         f"{math.ceil(10**4 / (1 + model.fewest)) / 100:.3g} %"
     )
     outcome = run("threshold", world.by_class, "-o", tmp_path / "m.onnx", "--score", 0.5)
     assert outcome.err.splitlines()[1] == "rejects scores above 0.5, set by hand"
     outcome = run("threshold", world.by_class, "-o", tmp_path / "m.onnx", "--false-alarm-rate", 0.05)
-    assert_failed(outcome, "0.05 for each class", "at least 19 calibration images of each", "taken for bark")
+    assert_failed(outcome, "0.05 for each class", "at least 19 calibration images of each", "predicted as bark")
 
 
 def test_an_image_that_cannot_be_read_is_said_and_the_file_is_written(world, tmp_path):
@@ -162,7 +161,7 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
     write_images(tmp_path / "in" / os.fsdecode(b"caf\xe9"), "bark", range(3))
     write_images(tmp_path / "in" / "cloth", "cloth", range(3))
     outcome = run("fit", "--labelled", tmp_path / "in", "-o", tmp_path / "m.onnx", "--size", SIDE)
-    assert_failed(outcome, "name of a class", "no text: rename it")
+    assert_failed(outcome, "name of a class", "not text: rename it")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ def test_options_that_do_not_go_together(world, tmp_path, nothing_is_read, optio
         ("--accelerator gpu", "takes no accelerator"),
         ("--classifier textbook --backbone resnet50", "leave the backbone out"),
         ("--layers marrow", "no layer 'marrow'"),
-        ("--memory lots", "no amount of memory"),
+        ("--memory lots", "not an amount of memory"),
         ("--false-alarm-rate 2", "between 0 and 1"),
         ("-o nowhere/m.onnx", "cannot write nowhere/m.onnx"),
     ],
@@ -226,8 +225,8 @@ def test_what_is_no_folder_of_classes_is_refused(world, tmp_path):
     (tmp_path / "empty").mkdir()
     for path, words in (
         (tmp_path / "nowhere", "no such file"),
-        (tmp_path / "empty", "no labelled images in a form that is known"),
-        (world.moss / "5000.png", "no labelled images in a form that is known"),
+        (tmp_path / "empty", "no labelled images in a known layout"),
+        (world.moss / "5000.png", "no labelled images in a known layout"),
     ):
         assert_failed(run("fit", "--labelled", path, "-o", tmp_path / "new"), words)
     write_images(tmp_path / "few" / "bark", "bark", range(2))
@@ -287,7 +286,7 @@ def test_predict_decides_anew(world):
     rows = predicted(world.by_class, world.test, world.moss, "--threshold", 0.5)
     assert [row["verdict"] == NONE_OF_THESE for row in rows] == [row["score"] > 0.5 for row in before]
     few = run("predict", world.by_class, world.moss, "--false-alarm-rate", 0.05)
-    assert_failed(few, "0.05 for each class", "taken for")
+    assert_failed(few, "0.05 for each class", "predicted as")
 
 
 def test_predict_fails_on_what_is_of_no_class_if_asked_to(world):

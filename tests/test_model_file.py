@@ -81,7 +81,7 @@ RECORDED_CLASSES = [
     ((100, 90, 230), 140.0, "blue", 0.88099, 3 / 7, "blue", 2),
 ]
 """Colours, and what a file of schema 3 made of them when it was written: its score, class and that one's probability,
-its p-value among calibration images taken for the class, and the verdict by the class's own threshold."""
+its p-value among calibration images predicted as the class, and the verdict by the class's own threshold."""
 
 
 @pytest.mark.parametrize(("colour", "score", "label", "probability", "p_value", "verdict", "nearest"), RECORDED_CLASSES)
@@ -479,7 +479,7 @@ def with_classes_hidden(proto):
     in_schema_2(proto)
 
 
-FEW, OTHER = "as many classes apart as it names", "do not follow from its calibration scores"
+FEW, OTHER = "as many classes as it names", "do not follow from its calibration scores"
 SPOILED_CLASSES = {
     "classes with schema 2": (edit(schema_version=2), "wrong: the classes and the schema version do not fit"),
     "classes denied": (in_schema_2, "outputs are not score, p_value, nearest$"),
@@ -500,13 +500,13 @@ SPOILED_CLASSES = {
     "thresholds beside one by hand": (edit(decision__false_alarm_rate=None), OTHER),
     "rate out of a class's reach": (
         edit(decision__false_alarm_rate=0.1, decision__threshold=180.0),
-        "thresholds cannot be right.* were taken for green",
+        "thresholds cannot be right.* were predicted as green",
     ),
     "calibration classes edited": (another_class_first, "damaged or was edited"),
-    "calibration classes out of range": (hostile(classes_of_calibration(TAKEN + 1)), "calibration images are not"),
-    "calibration classes below zero": (hostile(classes_of_calibration(TAKEN - 1)), "calibration images are not"),
-    "calibration classes too few": (hostile(classes_of_calibration(TAKEN[1:])), "calibration images are not"),
-    "calibration classes a table": (hostile(classes_of_calibration(TAKEN[None])), "calibration images are not"),
+    "calibration classes out of range": (hostile(classes_of_calibration(TAKEN + 1)), "calibration images do not"),
+    "calibration classes below zero": (hostile(classes_of_calibration(TAKEN - 1)), "calibration images do not"),
+    "calibration classes too few": (hostile(classes_of_calibration(TAKEN[1:])), "calibration images do not"),
+    "calibration classes a table": (hostile(classes_of_calibration(TAKEN[None])), "calibration images do not"),
     "calibration classes of another type": (hostile(classes_of_calibration(TAKEN, np.int32)), "are damaged"),
     "calibration classes malformed": (hostile(malformed_classes), "are damaged"),
     "calibration classes hidden": (hostile(renamed_constant(CLASSES)), OTHER),

@@ -18,8 +18,8 @@ from class_files import (
     CLASSES,
     binary_files,
     labels_of,
-    pictures,
     python_files,
+    random_images,
     write_archive,
     write_class_folders,
     write_files,
@@ -34,7 +34,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.runtime.records import write_record
 
 N = 18
-IMAGES, LABELS = pictures(N), labels_of(N)
+IMAGES, LABELS = random_images(N), labels_of(N)
 
 
 def array(folder, name):
@@ -146,7 +146,7 @@ def test_round_trips(tmp_path_factory, seed, sides, counts, names):
 
 
 def test_a_constant_channel_becomes_zero(tmp_path):
-    images = pictures(4)
+    images = random_images(4)
     images[..., 1] = 7
     found = prepare(write_class_folders(tmp_path / "data", images, [0, 1, 0, 1]), tmp_path / "out")
     assert found.mean[1] == pytest.approx(7 / 255, rel=1e-12)
@@ -187,10 +187,10 @@ def test_splitting_off_validation_images(tmp_path, data):
 
 def test_images_of_different_sizes(tmp_path):
     data = tmp_path / "data"
-    write_class_folders(data, pictures(2, side=20), [0, 1])
+    write_class_folders(data, random_images(2, side=20), [0, 1])
     wide = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     Image.fromarray(wide).save(data / "cat" / "wide.png")
-    with pytest.raises(DataError, match=r"images differ in size \(.*\): choose the side .*--size 64"):
+    with pytest.raises(DataError, match=r"images differ in size \(.*\): choose one size .*--size 64"):
         prepare(data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     found = prepare(data, tmp_path / "out", size=16)
@@ -297,7 +297,7 @@ def test_what_is_there_is_not_overwritten(tmp_path, data):
         assert [(entry.name, entry.read_text()) for entry in out.iterdir()] == [(name, content)]
         (out / name).unlink()
     prepare(data, out)
-    assert_failed(run("prepare", out, "-o", out), "cannot write arrays into", "they could replace the images there")
+    assert_failed(run("prepare", out, "-o", out), "cannot be read and written at once")
     assert_failed(run("prepare", data, "-o", data / "test_batch.bin"), "is a file: name a folder")
     assert_failed(run("prepare", data, "-o", data / "test_batch.bin" / "x"), "cannot make the folder")
     assert_failed(run("prepare", data, "-o", tmp_path / "x", "--size", 0), "size must be from 1")
@@ -336,7 +336,7 @@ def test_damaged_prepared_folders(tmp_path, data):
         ((out / "train-images.npy").unlink, "missing or damaged"),
         (lambda: (out / "train-images.npy").write_bytes(b"\x93NUMPY\x01\x00"), "missing or damaged"),
         (lambda: (out / "train-images.npy").write_bytes((whole / "train-images.npy").read_bytes()[:-9]), "damaged"),
-        (lambda: (out / "train-images.npy").write_bytes((whole / "test.npz").read_bytes()), "no single array"),
+        (lambda: (out / "train-images.npy").write_bytes((whole / "test.npz").read_bytes()), "not hold a single array"),
         (lambda: save(np.array([{}], object), "train-labels.npy"), "missing or damaged"),
         (lambda: save(np.zeros((15, 3, 4, 4), np.uint8)), r"uint8 \[N, H, W, 3\]"),
         (lambda: save(np.zeros((15, 4, 4, 3), np.float32)), r"uint8 \[N, H, W, 3\]"),
@@ -372,7 +372,7 @@ def test_downloading_first(tmp_path, monkeypatch):
 def test_memory_does_not_grow_with_the_images(tmp_path):
     """Images on disk are copied some at a time."""
     source = tmp_path / "source"
-    prepare(write_class_folders(tmp_path / "data", pictures(4), [0, 1, 0, 1]), source)
+    prepare(write_class_folders(tmp_path / "data", random_images(4), [0, 1, 0, 1]), source)
     count, side = 300, 232
     big = np.lib.format.open_memmap(source / "train-images.npy", "w+", np.uint8, (count, side, side, 3))
     big[:] = np.arange(count, dtype=np.uint8)[:, None, None, None]

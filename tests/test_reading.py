@@ -106,7 +106,7 @@ def test_images_that_cannot_be_read_so(trained, tmp_path, scenes):
         assert outcome.code == 1 and "has 3 bands, and band 4 was asked for" in line
     # Arrays are RGB already.
     assert model.predict(read_image(scenes / "new" / "50.tif", reading=READING)).score > 0
-    with pytest.raises(ImageError, match="TIFF files only"):
+    with pytest.raises(ImageError, match="only for TIFF files"):
         oddsight.predict_scene(model, np.zeros((SIZE, SIZE, 3), np.uint8), tile=None, bands=(1,))
 
 

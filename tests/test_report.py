@@ -55,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(data: Path) -> Model:
-    return oddsight.fit(data / "train", method="patchcore", size=SIDE, false_alarm_rate=0.1)
+    return oddsight.fit(data / "train", method="patchcore", size=SIDE, false_alarm_rate=0.1, groups="none")
 
 
 @pytest.fixture(scope="module")

@@ -215,7 +215,7 @@ def test_tiles_take_a_model_with_a_map():
 
 
 def test_bands_of_what_has_none(model):
-    with pytest.raises(ImageError, match="TIFF files only"):
+    with pytest.raises(ImageError, match="only for TIFF files"):
         predict_scene(model, scene(), bands=(1,))
 
 

@@ -133,7 +133,7 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(DataError, match="on the same images"):
         delong(placements([0, 1], [2, 3]), placements([0, 1, 2], [2, 3]))
     for wrong in ([], [[1.0]], [np.nan, 1]):
-        with pytest.raises(DataError, match="one finite score an image"):
+        with pytest.raises(DataError, match="one finite score for each image"):
             placements(wrong, [1, 2])
 
 

@@ -148,14 +148,14 @@ def test_one_image_that_is_none_does_not_stop_the_others(pictures):
 
 @pytest.mark.parametrize("what", [(), [[]], [[], ()], [np.zeros((0, 4, 4, 3), np.uint8)], [iter(())]], ids=range(5))
 def test_nothing_to_learn_from_is_said(what):
-    with pytest.raises(DataError, match=r"nothing to learn from|no images in what was given"):
+    with pytest.raises(DataError, match=r"no images to train on|no images in what was given"):
         oddsight.fit(*what, **OPTIONS)
 
 
 def test_too_few_images_in_memory_are_counted_and_not_shown(pictures):
     with pytest.raises(DataError) as error:
         oddsight.fit(pictures[:3], **OPTIONS)
-    assert str(error.value) == "what was given holds 3 distinct images, and learning takes at least 8"
+    assert str(error.value) == "what was given holds 3 distinct images, and training needs at least 8"
 
 
 def test_predict_many_takes_one_image_or_an_array_of_several(pictures, files):

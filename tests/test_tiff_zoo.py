@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oddsight.data.images import as_image, decode_image, read_header, read_image, read_image_bytes, read_mask
+from oddsight.data.mask_values import marked_pixels
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError
 from oddsight.scenes.scene_image import SceneImage
@@ -178,6 +179,11 @@ def test_predictors(tmp_path, predictor, kind, bits, order):
     np.testing.assert_array_equal(read(path, reading), read(plain, reading))
 
 
+def marked(colours: np.ndarray) -> np.ndarray:
+    """Which pixels a mask of these colours ``[H, W, 3]`` marks."""
+    return marked_pixels(colours.max(axis=2), "a mask", lossy=False).marked
+
+
 def test_bits_in_reverse_order(tmp_path):
     values = samples(1, 1)
     turned = {value: int(f"{value:08b}"[::-1], 2) for value in range(256)}
@@ -197,7 +203,7 @@ def test_palettes(tmp_path, bits, deep):
     path = write(tmp_path / "a.tif", page(values, PALETTE, bits, tags=tags, rows=4))
     np.testing.assert_array_equal(read(path), colours[values[..., 0]])
     assert read(path, Reading((1,))) == "its pixels are no bands but a palette, without choice of bands or scale"
-    np.testing.assert_array_equal(read_mask(path), colours[values[..., 0]].any(axis=2))
+    np.testing.assert_array_equal(read_mask(path), marked(colours[values[..., 0]]))
 
 
 def test_cmyk(tmp_path):
@@ -256,7 +262,7 @@ def test_orientation(tmp_path, orientation):
         path = write(tmp_path / "a.tif", page(values, RGB, tags=tags, **layout))
         np.testing.assert_array_equal(read(path), expected)
         np.testing.assert_array_equal(read(path, Reading((3, 2, 1))), expected[..., ::-1])
-        np.testing.assert_array_equal(read_mask(path), expected.any(axis=2))
+        np.testing.assert_array_equal(read_mask(path), marked(expected))
 
 
 def test_the_page_of_full_resolution(tmp_path):
@@ -353,7 +359,7 @@ def test_the_content_decides_what_a_file_is(tmp_path):
         plain = read_image(tmp_path / name)
         np.testing.assert_array_equal(SceneImage(tmp_path / name).rows(0, HEIGHT)[0], plain)
         reason = read(tmp_path / name, Reading((1, 2, 3)))
-        assert reason == "bands and a scale are of TIFF files only, and it is none"
+        assert reason == "bands and a scale are only for TIFF files"
     (tmp_path / "text.tif").write_bytes(b"no image")
     assert read(tmp_path / "text.tif").startswith("not an image that can be read")
 

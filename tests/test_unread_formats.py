@@ -73,7 +73,7 @@ def test_predict_names_each_in_its_lines(tmp_path, model):
     lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     errors = {Path(line["path"]).name: line["error"] for line in lines if "error" in line}
     assert sorted(errors) == ["IMG_0.HEIC", "IMG_1.heic"]
-    assert all(error.startswith("HEIC") for error in errors.values())
+    assert all("HEIC" in error for error in errors.values())
     assert len(lines) == 3
 
 

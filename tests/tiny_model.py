@@ -37,7 +37,7 @@ NORMALS = ["11" * 8, "22" * 8, "33" * 8]
 CLASSES = ["red", "green", "blue"]
 """The channel that is brightest on average, where it knows classes."""
 TAKEN = np.arange(len(CALIBRATION)) % 3
-"""The classes that its calibration images were taken for."""
+"""The classes that its calibration images were predicted as."""
 
 
 def tiny_proto(

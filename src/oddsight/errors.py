@@ -21,9 +21,9 @@ def bounded(text: str, longest: int = _LONGEST) -> str:
 
 
 class OddsightError(Exception):
-    """Anything a user can put right: bad input, a setting that cannot work, a file that is not what it should be.
+    """An error that the user can fix: bad input, an invalid setting, or a wrong file.
 
-    Its message has at most 2,000 characters, whatever text from outside it quotes.
+    Its message has at most 2,000 characters, whatever it quotes.
     """
 
     def __init__(self, message: str) -> None:
@@ -31,11 +31,11 @@ class OddsightError(Exception):
 
 
 class ImageError(OddsightError):
-    """One image could not be read, or what a model gave for it is out of range.
+    """An image could not be read, or the model's output for it is out of range.
 
     Attributes:
         path: The image's path, or a description of its origin for arrays.
-        reason: What is wrong with it, as a short clause.
+        reason: What is wrong, as a short clause.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -49,12 +49,12 @@ class ImageError(OddsightError):
 
 
 class DataError(OddsightError):
-    """A folder or collection of images cannot serve its purpose: empty, too few, overlapping, all identical."""
+    """A folder or dataset cannot be used: empty, too small, overlapping with another one, or all images identical."""
 
 
 class ModelError(OddsightError):
-    """A model file is damaged, foreign, or of an unknown version."""
+    """A model file is damaged, not Oddsight's, or of an unknown version."""
 
 
 class MemoryBudgetError(OddsightError):
-    """The stated memory budget cannot hold what was asked for."""
+    """The memory budget is too small for what was requested."""

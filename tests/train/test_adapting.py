@@ -232,7 +232,7 @@ def test_outputs_that_collapse(tmp_path):
         ({"freeze": "stage9"}, "no stage 'stage9' to freeze: efficientnet-lite0 has stage1"),
         ({"freeze": "head"}, "freezing up to head leaves nothing"),
         ({"size": 40}, "must be a multiple of 32, not 40"),
-        ({"backbone": "own.onnx"}, "cannot learn: name the backbone that it comes from"),
+        ({"backbone": "own.onnx"}, "cannot be trained: name the backbone it comes from"),
         ({"accelerator": "abacus"}, "no accelerator abacus with devices 1"),
         ({"devices": 0}, "no accelerator auto with devices 0"),
         ({"devices": "many"}, "no accelerator auto with devices many"),

@@ -114,7 +114,7 @@ def test_the_mean_squared_error_is_that_of_pixels_from_0_to_1(tmp_path):
 
 def test_too_few_images_are_refused(tmp_path):
     write_textures(tmp_path, range(20))
-    with pytest.raises(DataError, match=r"a network, which takes at least 16 images .* there are 14: add images, or"):
+    with pytest.raises(DataError, match=r"a network, which needs at least 16 images .* there are 14: add images, or"):
         fitted(tmp_path, false_alarm_rate=0.2)
 
 
@@ -196,7 +196,7 @@ def test_an_interrupted_training_goes_on_to_the_same_file(folder, tmp_path):
     again = fitted(folder, work=tmp_path, on_epoch=lambda row: epochs.append(row.epoch))
     assert epochs == [4, 5, 6]
     assert again.to_bytes() == whole.to_bytes()
-    with pytest.raises(OddsightError, match="go on with the same settings, or name another folder"):
+    with pytest.raises(OddsightError, match="use the same settings, or name another folder"):
         fitted(folder, Autoencoder(**{**BRIEF, "code": 9}), work=tmp_path)
 
 

@@ -157,7 +157,7 @@ _LITE0 = Backbone(
 
 PIXELS = Backbone(
     name="pixels",
-    summary="no network: the colours of the pixels themselves, for methods that learn a network of their own",
+    summary="no network: the pixel colours, for methods that train their own network",
     source="nothing is learned",
     paper="none",
     path=Path(__file__).parent / "weights" / "pixels.onnx",
@@ -188,7 +188,7 @@ def suited(reading: str, name: str | None = None) -> str:
     if reading != "pixels":
         return DEFAULT if name is None else name
     if name not in (None, PIXELS.name):
-        raise OddsightError(f"the method reads pixels and learns a network of its own: leave the backbone {name} out")
+        raise OddsightError(f"the method reads pixels and trains its own network: leave out the backbone {name} out")
     return PIXELS.name
 
 

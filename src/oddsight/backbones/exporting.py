@@ -273,7 +273,7 @@ def graph_of(
         for ours, theirs in zip(found, expected, strict=True):
             close = float(theirs.abs().max()) * TOLERANCE + 1e-7
             if not np.allclose(ours, theirs[rows].numpy(), rtol=1e-3, atol=close):
-                raise ModelError(f"{name} cannot be exported to ONNX: there it gives other numbers")
+                raise ModelError(f"{name} cannot be exported to ONNX: its outputs would differ")
     return proto
 
 

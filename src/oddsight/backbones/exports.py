@@ -25,7 +25,7 @@ def exports_folder() -> Path:
         return Path(place)
     if own is None:
         raise OddsightError(
-            "this user has no home folder to keep exported backbones in: name one by the environment variable "
+            "this user has no home folder to keep exported backbones in: set the environment variable "
             "ODDSIGHT_BACKBONES, or export to a file with --output"
         )
     return own / "backbones"

@@ -75,7 +75,7 @@ def _checked(content: bytes) -> onnx.ModelProto:
     proto = parse_proto(content)
     check_safety(proto)
     if {entry.domain for entry in proto.opset_import} - {"", "ai.onnx"}:
-        raise ModelError("it uses operators for classical machine learning, which is no feature network")
+        raise ModelError("it uses operators for classical machine learning, so it is not a feature network")
     if len([entry for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}]) != 1:
         raise ModelError("it does not say which version of the ONNX operators it uses")
     try:
@@ -114,7 +114,7 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
             proto = onnx.version_converter.convert_version(proto, OPSET)
         except Exception as error:  # the converter raises what it likes
             raise ModelError(
-                f"it uses version {version} of the ONNX operators, which cannot be brought to {OPSET} "
+                f"it uses version {version} of the ONNX operators, which cannot be converted to {OPSET} "
                 f"({_first_line(error)}): export it with opset {OPSET}"
             ) from error
         graph = proto.graph

@@ -56,7 +56,7 @@ def main() -> None:
     except OSError as error:
         _drop_output()
         if error.errno == errno.EBADF:
-            _fail("standard output is closed, and the results were to go there")
+            _fail("standard output is closed, so the results cannot be written")
         _fail(f"{error.filename or 'standard output or a temporary file'}: {error.strerror or error}")
     except KeyboardInterrupt:
         _end(EXIT_INTERRUPTED)

@@ -1,4 +1,4 @@
-"""What people are told while a backbone is adapted."""
+"""Output of the command that adapts backbones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> Non
     """Say what is about to be learned from what, and complain of what cannot be read."""
     for error in images.errors:
         complain(error)
-    counts = f"{len(images.training):,} images, {len(images.validation):,} more to validate on"
-    note(f"adapting {settings.backbone} by {settings.objective} to {counts}", quiet=quiet)
+    counts = f"{len(images.training):,} images, validated on {len(images.validation):,} more"
+    note(f"adapting {settings.backbone} with {settings.objective} to {counts}", quiet=quiet)
     if images.classes:
         names = ", ".join(images.classes[:_MOST]) + ", ..." * (len(images.classes) > _MOST)
         note(f"the folders are {len(images.classes)} classes: {names}", quiet=quiet)
@@ -43,10 +43,10 @@ def say_some_epochs(row: Epoch, quiet: bool) -> None:
 def say_adapted(found: Adaptation, quiet: bool) -> None:
     """Say what was written, and what speaks against using it."""
     size = found.path.stat().st_size / 1e6
-    note(f"wrote {found.path} ({size:.1f} MB): epoch {found.best.epoch}, of the least validation loss", quiet=quiet)
+    note(f"wrote {found.path} ({size:.1f} MB): epoch {found.best.epoch}, with the lowest validation loss", quiet=quiet)
     if found.at_chance:
         note(
-            "its rotations were hardly told apart: these images may have no right way up; try --objective simsiam",
+            "the rotations were hardly distinguished: these images may have no right way up; try --objective simsiam",
             quiet=quiet,
         )
     note(f"use it with 'oddsight fit --backbone {found.path}'", quiet=quiet)

@@ -16,44 +16,44 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
         list[str],
         typer.Argument(metavar="DATA...", help="Normal images: folders, files or globs; or folders of classes."),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="BACKBONE.onnx", help="Where to write the adapted backbone.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BACKBONE.onnx", help="Backbone file to write.")],
     backbone: Annotated[
-        str | None, typer.Option(help="The one to start from: a name from 'oddsight backbones'.")
+        str | None, typer.Option(help="Backbone to start from: a name from 'oddsight backbones'.")
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its weights, as .safetensors or .pth. [default: ImageNet's]")
     ] = None,
     labelled: Annotated[
         bool | None,
-        typer.Option("--labelled/--unlabelled", help="Whether folders are classes. [default: if there are several]"),
+        typer.Option(
+            "--labelled/--unlabelled", help="Whether folders are classes. [default: yes if there are several]"
+        ),
     ] = None,
     objective: Annotated[
         str | None, typer.Option(help="classes, rotation or simsiam. [default: classes if labelled, else simsiam]")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="How often each image is seen, at most.")] = 20,
-    learning_rate: Annotated[float, typer.Option(help="The largest that the backbone gets.")] = 1e-4,
-    batch_size: Annotated[int, typer.Option(help="Images a step and a device, at most.")] = 32,
+    epochs: Annotated[int, typer.Option(help="Largest number of epochs.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of the backbone.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Largest number of images per step and device.")] = 32,
     size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which images are brought. [default: the backbone's]")
+        int | None, typer.Option(help="Side in pixels to which images are resized. [default: the backbone's]")
     ] = None,
-    freeze: Annotated[str | None, typer.Option(metavar="STAGE", help="Leave all up to this stage as it is.")] = None,
-    augment: Annotated[str, typer.Option(help="Of rotation, flip, crop and colour; or none.")] = "flip,crop,colour",
-    patience: Annotated[int, typer.Option(help="Epochs without a lower validation loss before it ends.")] = 5,
-    validation: Annotated[float, typer.Option(help="Share of the images to validate on.")] = 0.1,
+    freeze: Annotated[str | None, typer.Option(metavar="STAGE", help="Freeze the network up to this stage.")] = None,
+    augment: Annotated[
+        str, typer.Option(help="One or more of rotation, flip, crop and colour; or none.")
+    ] = "flip,crop,colour",
+    patience: Annotated[int, typer.Option(help="Stop after this many epochs without a lower validation loss.")] = 5,
+    validation: Annotated[float, typer.Option(help="Share of the images to hold out for validation.")] = 0.1,
     precision: Annotated[str, typer.Option(help="32-true, 16-mixed or bf16-mixed.")] = "32-true",
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another of Lightning's.")] = "auto",
-    devices: Annotated[str, typer.Option(help="How many, or which (such as 0,1), or auto.")] = "1",
-    workers: Annotated[int, typer.Option(help="Processes that read images; 0 reads in this one.")] = 0,
-    work: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keeps a checkpoint, from which the same command goes on.")
-    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another accelerator of Lightning.")] = "auto",
+    devices: Annotated[str, typer.Option(help="Number of devices, their indices (such as 0,1), or auto.")] = "1",
+    workers: Annotated[int, typer.Option(help="Processes that read images; 0 for none besides the main process.")] = 0,
+    work: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep a checkpoint there, to resume from.")] = None,
     curves: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Write learning curves there, .png or .csv. May be given several times."),
+        typer.Option(metavar="FILE", help="Write learning curves to a .png or .csv file. May be repeated."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a backbone on your own images. Exits with 1 if an image could not be read. Needs PyTorch."""

@@ -1,4 +1,4 @@
-"""The application that commands register with, and what they share."""
+"""The application that commands register with, and the options they share."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ app = typer.Typer(
 )
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A model file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes; results and errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show only results and errors, no progress and no notes.")]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write JSON there ('-': to standard output).")
+    Path | None, typer.Option("--json", metavar="FILE", help="Write JSON to this file ('-' for standard output).")
 ]
 
 
@@ -38,14 +38,14 @@ ImageTimeout = Annotated[
     typer.Option(
         metavar="SECONDS",
         callback=_limit_time,
-        help="Longest time to read an image, and to score it; 0 for as long as it takes.",
+        help="Time limit for reading an image, and for scoring it; 0 for no limit.",
     ),
 ]
 Verdicts = Annotated[
     str | None,
     typer.Option(
         metavar="NORMAL,ANOMALOUS",
-        help="What normal and anomalous images are to be called, such as clear,cloudy. [default: normal,anomalous]",
+        help="Words for normal and anomalous images, such as clear,cloudy. [default: normal,anomalous]",
     ),
 ]
 
@@ -53,24 +53,26 @@ GroupBy = Annotated[
     str,
     typer.Option(
         metavar="PATTERN|FILE.csv|none",
-        help="Which images belong together, such as photos of one part: a regular expression over paths with one pair "
-        "of brackets, such as '(part[0-9]+)_', a CSV file with the columns path and group, or none. [default: near "
-        "copies are found]",
+        help="Images that belong together, such as photos of one part: a regular expression over paths with one pair "
+        "of brackets, such as '(part[0-9]+)_'; a CSV file with the columns path and group; or none. "
+        "[default: near copies are grouped]",
         show_default=False,
     ),
 ]
 Confidence = Annotated[
     float | None,
     typer.Option(
-        help="With which the true rate is to be at most the one asked for, such as 0.95. [default: it is on average]"
+        help="Confidence that the true rate is at most the requested one, such as 0.95. [default: it holds on average]"
     ),
 ]
 Bands = Annotated[
     str | None,
-    typer.Option("--bands", metavar="R,G,B", help="Bands of TIFF files, from 1: three, or one that is grey."),
+    typer.Option(
+        "--bands", metavar="R,G,B", help="Bands to read from TIFF files, counted from 1: three, or one as grey."
+    ),
 ]
 Scale = Annotated[
-    str | None, typer.Option("--scale", metavar="LOW,HIGH", help="Values of TIFF files that become black and white.")
+    str | None, typer.Option("--scale", metavar="LOW,HIGH", help="Values in TIFF files that become black and white.")
 ]
 
 EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
@@ -93,7 +95,7 @@ def two_words(verdicts: str) -> tuple[str, str]:
 
 
 def reading_of(bands: str | None, scale: str | None) -> Reading:
-    """What ``--bands`` and ``--scale`` say."""
+    """The value of ``--bands`` and ``--scale``."""
     from oddsight.data.reading import Reading
 
     return Reading(
@@ -137,11 +139,11 @@ def numbers_by_name(option: str, text: str, names: Sequence[str]) -> dict[str, l
 
 
 def existing_file(name: str | None) -> Path | None:
-    """The file that an option names, where it may also name an entry of a registry."""
+    """The file that an option names, if it does not name an entry of a registry."""
     return Path(name) if name is not None and Path(name).is_file() else None
 
 
 def named(text: str) -> tuple[str, Path]:
-    """``NAME=PATH``, or a path that is called after its last part."""
+    """``NAME=PATH``, or a path, which is named after its last part."""
     name, equals, path = text.partition("=")
     return (name, Path(path)) if equals else (Path(text).name.partition(".")[0], Path(text))

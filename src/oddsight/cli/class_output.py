@@ -1,4 +1,4 @@
-"""What people are told about models that know classes: fits and evaluations."""
+"""Output about models that know classes: fits and evaluations."""
 
 from __future__ import annotations
 

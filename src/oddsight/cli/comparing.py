@@ -27,45 +27,51 @@ from oddsight.cli.application import (
 def compare(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         list[str],
-        typer.Argument(metavar="DATA...", help="Folders in MVTec AD's layout or of classes; NAME=DIR names one."),
+        typer.Argument(
+            metavar="DATA...", help="Folders in the layout of MVTec AD, or of classes; NAME=DIR sets a name."
+        ),
     ],
     methods: Annotated[
-        str, typer.Option(help="'all' that train no network, or names from 'oddsight methods', such as knn,patchcore.")
+        str,
+        typer.Option(
+            help="'all' (those that train no network), or names from 'oddsight methods', such as knn,patchcore."
+        ),
     ] = "all",
     backbones: Annotated[
         str | None, typer.Option(help="Names from 'oddsight backbones'. [default: efficientnet-lite0]")
     ] = None,
     layers: Annotated[
         list[str] | None,
-        typer.Option(
-            help="'default', 'each' stage alone, or stages such as stage3,stage5. May be given several times."
-        ),
+        typer.Option(help="'default', 'each' (every stage alone), or stages such as stage3,stage5. May be repeated."),
     ] = None,
     size: Annotated[str, typer.Option(help="Sides in pixels, such as 224,320. [default: each backbone's own]")] = "",
-    seeds: Annotated[str, typer.Option(help="Of every random choice in fitting, such as 0,1,2.")] = "0",
-    normal: Annotated[str | None, typer.Option(metavar="CLASS", help="Of folders of classes, the normal one.")] = None,
-    test_share: Annotated[float, typer.Option(help="Share of the normal class that is kept to test on.")] = 0.5,
-    split_seed: Annotated[int, typer.Option(help="Of that division.")] = 0,
+    seeds: Annotated[str, typer.Option(help="Random seeds of the fits, such as 0,1,2.")] = "0",
+    normal: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The normal class, in folders of classes.")
+    ] = None,
+    test_share: Annotated[float, typer.Option(help="Share of the normal class to hold out for testing.")] = 0.5,
+    split_seed: Annotated[int, typer.Option(help="Random seed of that split.")] = 0,
     group_by: GroupBy = "auto",
     false_alarm_rate: Annotated[
         float | None,
-        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
+        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
     ] = None,
     bands: Bands = None,
     scale: Scale = None,
-    memory: Annotated[str, typer.Option(help="Budget of the whole process.")] = "1GB",
+    memory: Annotated[str, typer.Option(help="Memory budget of the process.")] = "1GB",
     jobs: Annotated[
-        int | None, typer.Option(help="Fits side by side, if memory allows. [default: one a processor]")
+        int | None, typer.Option(help="Parallel fits, if memory allows. [default: one per processor]")
     ] = None,
     work: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keeps finished fits, to go on from. [default: in the cache]")
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep finished fits there, to resume from. [default: in the cache]"),
     ] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page with charts there.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write one row for each fit there.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write an HTML report with charts.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write a CSV file with one row per fit.")] = None,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Compare methods on labelled data, with tests of what differs. Exits with 1 if anything failed."""
+    """Compare methods on labelled data, with significance tests. Exits with 1 if anything failed."""
     from oddsight.backbones import DEFAULT
     from oddsight.cli.comparison_output import say_comparison, show_comparison, write_csv
     from oddsight.evaluation.compare import compare as judge

@@ -15,8 +15,8 @@ from oddsight.runtime.files import write_bytes
 from oddsight.sinks.terminal import complain, console, note, percent, shown, table
 
 CHOICE = (
-    "choosing a method by these numbers is itself a choice made on the test images: evaluate the chosen one on images "
-    "that played no part here"
+    "choosing a method by these numbers is a choice made on the test images: evaluate the chosen method on other "
+    "images before you rely on its numbers"
 )
 
 
@@ -85,7 +85,7 @@ def say_comparison(found: Comparison, quiet: bool) -> None:
     """Say beside the numbers what a reader must know, and what went wrong."""
     total = len(found.cells)
     if found.computed < total:
-        note(f"{total - found.computed:,} of {total:,} cells were there from before", quiet=quiet)
+        note(f"{total - found.computed:,} of {total:,} cells are from an earlier run", quiet=quiet)
     for warning in found.warnings:
         note(f"note: {warning}", quiet=quiet)
     note(f"note: {CHOICE}", quiet=quiet)

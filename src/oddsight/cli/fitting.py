@@ -1,4 +1,4 @@
-"""The command that learns."""
+"""The command that trains models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from oddsight.cli.application import (
 @app.command()
 def fit(  # noqa: PLR0913, PLR0917 - options
     paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="Normal images: folders, files or globs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Where to write the model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Model file to write.")],
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
     backbone: Annotated[
         str | None,
@@ -39,77 +39,79 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     layers: Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")] = None,
     size: Annotated[
         int | None,
-        typer.Option(help="Side in pixels to which images are brought. [default: the backbone's or the method's]"),
+        typer.Option(help="Side in pixels to which images are resized. [default: the backbone's or the method's]"),
     ] = None,
     false_alarm_rate: Annotated[
         float | None,
-        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest reachable]"),
+        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
     ] = None,
     confidence: Confidence = None,
     group_by: GroupBy = "auto",
     calibration_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of the images kept for calibration; 0 calibrates on all by five folds. [default: 0.25 or 0]"
+            help="Share of images to hold out for calibration; 0 calibrates on all in five folds. [default: 0.25 or 0]"
         ),
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="Budget of the whole process. [default: 1GB; 3GB for methods that train a network]"),
+        typer.Option(help="Memory budget of the process. [default: 1GB; 3GB for methods that train a network]"),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A setting of the method, such as epochs=50. May be given several times.",
+            help="A setting of the method, such as epochs=50. May be repeated.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     bands: Bands = None,
     scale: Scale = None,
     thumbnails: Annotated[
         bool | None,
         typer.Option(
-            help="Write small copies of normal images beside the model, for explanations. [default: thumbnails]"
+            help="Write thumbnails of normal images beside the model, for explanations. [default: thumbnails]"
         ),
     ] = None,
     verdicts: Verdicts = None,
     labelled: Annotated[
-        bool, typer.Option("--labelled", help="Learn classes from DIR/CLASS/..., and to say 'none of these'.")
+        bool, typer.Option("--labelled", help="Learn the classes in DIR/CLASS/..., and to answer 'none of these'.")
     ] = False,
     classifier: Annotated[
         str | None, typer.Option(help="With --labelled: probe, fine-tuned, compact, wide or textbook. [default: probe]")
     ] = None,
     score: Annotated[
         str | None,
-        typer.Option(help="With --labelled: a name from 'oddsight scores', or a sum: energy+knn. [default: knn]"),
+        typer.Option(
+            help="With --labelled: a name from 'oddsight scores', or a sum such as energy+knn. [default: knn]"
+        ),
     ] = None,
     per_class: Annotated[
         bool,
         typer.Option(
             "--per-class",
-            help="With --labelled: promise the rate for each class; where the default cannot be "
-            "reached, the rate is one that is sure to be, about twice the smallest.",
+            help="With --labelled: guarantee the rate for each predicted class. If the default rate needs more "
+            "images, about twice the smallest possible rate is used.",
         ),
     ] = False,
-    epochs: Annotated[int | None, typer.Option(help="With --labelled: of training a network.")] = None,
-    loss: Annotated[str | None, typer.Option(help="With --labelled: cross-entropy or logitnorm.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="With --labelled: epochs to train a network for.")] = None,
+    loss: Annotated[str | None, typer.Option(help="With --labelled: the loss, cross-entropy or logitnorm.")] = None,
     extras: Annotated[
-        str | None, typer.Option(help="With --labelled: what is learned besides: rotation, outliers, or both.")
+        str | None, typer.Option(help="With --labelled: additional training tasks: rotation, outliers, or both.")
     ] = None,
     mirrored: Annotated[
         bool | None,
         typer.Option(
             "--mirrored/--not-mirrored",
-            help="With --labelled, when a network is trained: average answers over an image and its mirror image, in "
+            help="With --labelled, when a network is trained: average outputs over an image and its mirror image, at "
             "twice the time. [default: mirrored for compact and wide]",
             show_default=False,
         ),
     ] = None,
     work: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to go on from."),
+        typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to resume from."),
     ] = None,
     accelerator: Annotated[
         str | None, typer.Option(help="When a network is trained: auto, cpu, gpu, ... [default: auto]")
@@ -118,7 +120,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="When a method trains a network: write learning curves there, .png or .csv. May be repeated.",
+            help="When a method trains a network: write learning curves to a .png or .csv file. May be repeated.",
         ),
     ] = None,
     image_timeout: ImageTimeout = 30.0,

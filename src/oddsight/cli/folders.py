@@ -19,7 +19,7 @@ def check(
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Look over a folder: counts, sizes, unreadable files, duplicates, empty and blurred images."""
+    """Check a folder of images. Reports sizes, unreadable files, duplicates, empty and blurred images."""
     from oddsight.cli.output import show_check, write_json
     from oddsight.data.check import check as look
     from oddsight.sinks.output_paths import check_outputs
@@ -43,14 +43,14 @@ def prepare(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Labelled images: class folders, CIFAR-10's files, Parquet, ...")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder to write to.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder for the results.")],
     size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which images are brought. [default: as they are]")
+        int | None, typer.Option(help="Side in pixels to which images are resized. [default: unchanged]")
     ] = None,
     validation: Annotated[float, typer.Option(help="Share of each class to split off for validation.")] = 0.0,
-    normalised: Annotated[bool, typer.Option(help="Write normalised float32 arrays too.")] = True,
-    download: Annotated[bool, typer.Option("--download", help="First fetch CIFAR-10 (170 MB) into DATA.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
+    normalised: Annotated[bool, typer.Option(help="Also write normalised float32 arrays.")] = True,
+    download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 (170 MB) into DATA first.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
@@ -73,18 +73,16 @@ def prepare(
 def synthesize(
     clear: Annotated[list[str], typer.Argument(metavar="CLEAR...", help="Clear images: folders, files or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new or an empty folder.")],
-    kinds: Annotated[str, typer.Option(help="Of haze, smoke, dust and cloud.")] = "haze,smoke,dust",
-    severities: Annotated[
-        str, typer.Option(help="Mean optical depths inside the affected area.")
-    ] = "0.1,0.2,0.4,0.8,1.6",
-    limit: Annotated[int | None, typer.Option(help="The most clear images to use. [default: all]")] = None,
+    kinds: Annotated[str, typer.Option(help="One or more of haze, smoke, dust and cloud.")] = "haze,smoke,dust",
+    severities: Annotated[str, typer.Option(help="Mean optical depths in the affected area.")] = "0.1,0.2,0.4,0.8,1.6",
+    limit: Annotated[int | None, typer.Option(help="Largest number of clear images to use. [default: all]")] = None,
     train_share: Annotated[
-        float, typer.Option(help="Share of them to set aside in train/good, for 'compare' to learn from.")
+        float, typer.Option(help="Share of the clear images to write to train/good instead, for 'compare'.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Put haze, smoke or dust over clear images, for 'evaluate'. Exits with 1 if an image could not be read."""
+    """Add haze, smoke or dust to clear images, for 'evaluate'. Exits with 1 if an image could not be read."""
     from oddsight.cli.synthesis_output import say_synthesized, show_synthesized
     from oddsight.data.synthetic_sets import write_synthetic
     from oddsight.sinks.output_paths import check_outputs

@@ -13,14 +13,14 @@ from oddsight.cli.application import Confidence, ModelPath, Quiet, Verdicts, app
 @app.command()
 def threshold(
     model: ModelPath,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="NEW.onnx", help="Where to write the new file.")],
-    false_alarm_rate: Annotated[float | None, typer.Option(help="The new rate.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="NEW.onnx", help="New model file to write.")],
+    false_alarm_rate: Annotated[float | None, typer.Option(help="New false-alarm rate.")] = None,
     confidence: Confidence = None,
-    score: Annotated[float | None, typer.Option(help="Or: a raw score, set by hand.")] = None,
+    score: Annotated[float | None, typer.Option(help="Raw score to use as the threshold instead of a rate.")] = None,
     verdicts: Verdicts = None,
     quiet: Quiet = False,
 ) -> None:
-    """Change when a model raises an alarm or how it calls it, and nothing else."""
+    """Change the threshold or the verdicts of a model."""
     from oddsight.cli.output import say_decision
     from oddsight.model.model import load
     from oddsight.sinks.output_paths import check_outputs, model_files
@@ -42,8 +42,8 @@ def threshold(
 
 
 @app.command()
-def info(model: ModelPath, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Say what a model is, how it was made and how it decides. Runs nothing of it."""
+def info(model: ModelPath, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show how a model was made and how it decides. Does not run the model."""
     from oddsight.cli.output import describe_model, show_model, write_json
     from oddsight.model.file import read_model_file
 

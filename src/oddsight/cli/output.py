@@ -78,8 +78,8 @@ def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -
     second = next(image for image in images if image.group == first.group and image is not first)
     note(
         f"{sizes.total():,} of {len(images):,} images are near copies of others, such as {first.path.name} and "
-        f"{second.path.name}: all images form {groups:,} groups, which are not divided, and calibration counts them "
-        "(--group-by names groups, --group-by none counts images)",
+        f"{second.path.name}: all images form {groups:,} groups, which stay together, and calibration "
+        "counts groups (--group-by names groups, --group-by none counts images)",
         quiet=quiet,
     )
 
@@ -106,7 +106,7 @@ def _say_rate(model: Model, quiet: bool) -> None:
     whose = "normal images" if known is None else "images of the known classes"
     above, images = f"{decision.threshold:.6g}", model.metadata.calibration.what
     if known is not None and known.thresholds is not None:
-        whose = "the images taken for each class"
+        whose = "the images predicted as each class"
         above = f"{min(known.thresholds):.6g} to {max(known.thresholds):.6g}, by the class"
         images += " of the rarest class"
     possible = advised_rate(model.fewest, decision.confidence)
@@ -117,8 +117,8 @@ def _say_rate(model: Model, quiet: bool) -> None:
     note(f"{rate}: scores above {above}; {least}", quiet=quiet)
     low, high = model.true_rate_range or (0.0, 1.0)
     note(
-        f"the true rate depends on which {images} there were: it lies between {percent(low)} and {percent(high)} in 95 "
-        "of 100 draws of them",
+        f"the true rate depends on the draw of {images}: it lies between {percent(low)} and {percent(high)} in 95 "
+        "of 100 draws",
         quiet=quiet,
     )
 

@@ -1,4 +1,4 @@
-"""What people are told when labelled images are prepared."""
+"""Output of the command that prepares labelled images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def say_prepared(found: Preparation, quiet: bool) -> None:
     counts = ", ".join(f"{split} {len(data):,}" for split, data in found.splits.items())
     height, width = found.size
     note(f"wrote {found.folder}: {counts} images of {classes} classes, {width} x {height} pixels", quiet=quiet)
-    note(f"they came as {found.form}", quiet=quiet)
+    note(f"they were read from {found.form}", quiet=quiet)
     mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (found.mean, found.std))
     note(f"training images, red green blue: mean {mean}, standard deviation {std} (of 0..1)", quiet=quiet)
     if not found.parquet:
@@ -31,7 +31,7 @@ def _warn(found: Preparation, quiet: bool) -> None:
     between = [repeat for repeat in found.repeats if repeat.leaks]
     disputed = [repeat for repeat in found.repeats if repeat.contradicts]
     for repeated, what in (
-        (between, "in more than one split: a result on these says nothing of new images"),
+        (between, "in more than one split: a result on these says nothing about new images"),
         (disputed, "in more than one class"),
         (within, "more than once in a split"),
     ):

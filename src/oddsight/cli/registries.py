@@ -1,4 +1,4 @@
-"""Commands that list what there is."""
+"""Commands that list methods, scores and backbones."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _list(registry: _Registry, json: bool) -> None:
 
 
 @app.command()
-def methods(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the methods: what they read, whether they localise, their papers."""
+def methods(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the methods, what they read and their papers."""
     _list(_Registry.METHODS, json)
 
 
 @app.command()
-def scores(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the scores by which a model that knows classes says 'none of these'; energy+knn is a sum of two."""
+def scores(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the scores for known classes. Names joined by + are sums, such as energy+knn."""
     _list(_Registry.SCORES, json)
 
 
@@ -49,28 +49,32 @@ app.add_typer(_backbones, name="backbones")
 
 
 @_backbones.callback()
-def backbones(context: typer.Context, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the backbones and their layers, what is exported and what others need; or export one."""
+def backbones(
+    context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List the backbones and their layers, or export one."""
     if context.invoked_subcommand is None:
         _list(_Registry.BACKBONES, json)
 
 
 @_backbones.command("export")
 def export_backbone(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as resnet50 or timm:convnext_tiny.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, such as resnet50 or timm:convnext_tiny.")],
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A .safetensors or .pth file. [default: fetched]")
+        Path | None, typer.Option(metavar="FILE", help="A .safetensors or .pth file. [default: downloaded]")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side in pixels, for networks that take only one size, such as transformers.")
+        int | None, typer.Option(help="Side in pixels, for networks with a fixed input size, such as transformers.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.onnx", help="Where to. [default: the folder read by 'fit']"),
+        typer.Option(
+            "--output", "-o", metavar="FILE.onnx", help="File to write. [default: in the folder that 'fit' reads]"
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Export a network to ONNX with PyTorch, once: fitting and predicting then need no PyTorch."""
+    """Export a network to ONNX. Needs PyTorch once; fitting and predicting then do not."""
     from oddsight.backbones.exports import make_export
     from oddsight.cli.output import say_exported
     from oddsight.sinks.output_paths import check_outputs

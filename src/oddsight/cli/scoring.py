@@ -30,34 +30,39 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images: files, folders or globs.")],
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write JSON Lines there ('-': to standard output).")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write JSON Lines to this file ('-' for standard output)."),
     ] = None,
     maps: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write heat maps over the images there, as PNG.")
+        Path | None, typer.Option(metavar="DIR", help="Write the images with heat maps there, as PNG.")
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write an image of why and where each anomalous image is one there, as PNG."),
+        typer.Option(metavar="DIR", help="Write an explanation of each anomalous image there, as PNG."),
     ] = None,
     regions: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write outlines (GeoJSON) and masks of anomalous images there."),
     ] = None,
-    tile: Annotated[int | None, typer.Option(help="Cut larger images into tiles of that many pixels.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Cut larger images into tiles of this many pixels.")] = None,
     overlap: Annotated[
-        int | None, typer.Option(help="With --tile: pixels that tiles share. [default: an eighth of them]")
+        int | None,
+        typer.Option(help="With --tile: pixels that neighbouring tiles share. [default: an eighth of the tile]"),
     ] = None,
     per_tile: Annotated[
-        bool, typer.Option("--per-tile", help="With --tile: the false-alarm rate is of a tile, not of an image.")
+        bool,
+        typer.Option("--per-tile", help="With --tile: the false-alarm rate holds for a tile, not for a whole image."),
     ] = False,
     bands: Bands = None,
     scale: Scale = None,
-    false_alarm_rate: Annotated[float | None, typer.Option(help="Decide anew at this rate.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Decide anew at this score.")] = None,
-    fdr: Annotated[float | None, typer.Option(help="Decide over the batch: share of alarms that may be false.")] = None,
+    false_alarm_rate: Annotated[float | None, typer.Option(help="Use this rate instead of the model's.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Use this raw score as the threshold.")] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="Bound the share of false alarms among all alarms of the batch.")
+    ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="Budget of the whole process. [default: 2GB on two cores, 20 MB more for each other]"),
+        typer.Option(help="Memory budget of the process. [default: 2GB on two cores, 20 MB more for each other core]"),
     ] = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
@@ -65,7 +70,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Score images: a table, JSON Lines, heat maps. Exits with 1 if an image could not be read."""
+    """Score images and write tables, JSON Lines and heat maps. Exits with 1 if an image could not be read."""
     from oddsight.sinks.prediction import predict_paths
 
     if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
@@ -92,7 +97,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
 
 
 def _scene(tile: int | None, overlap: int | None, per_tile: bool) -> SceneSettings | None:
-    """What the options about scenes say, if there are any."""
+    """The settings of ``--tile``, if it is given."""
     from oddsight.scenes import SceneSettings
 
     if tile is None and (overlap is not None or per_tile):
@@ -105,30 +110,35 @@ def _scene(tile: int | None, overlap: int | None, per_tile: bool) -> SceneSettin
 @app.command()
 def evaluate(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A folder in MVTec AD's layout, or:")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A folder in the layout of MVTec AD; or --normal and --anomalous."),
+    ] = None,
     normal: Annotated[Path | None, typer.Option(metavar="DIR", help="Normal test images.")] = None,
     anomalous: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Anomalous ones; sub-folders are types.")
+        Path | None, typer.Option(metavar="DIR", help="Anomalous test images; sub-folders are types.")
     ] = None,
-    masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Their masks, in the same sub-folders.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Masks of anomalous images, in the same sub-folders.")
+    ] = None,
     labelled: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Labelled images, for a model that knows classes.")
+        Path | None, typer.Option(metavar="DIR", help="Labelled test images, for a model that knows classes.")
     ] = None,
     unknown: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="With --labelled: images of none of the classes; may be repeated."),
     ] = None,
     aupro_limit: Annotated[
-        float | None, typer.Option(help="False-positive rate up to which AUPRO is taken. [default: 0.3]")
+        float | None, typer.Option(help="False-positive rate up to which AUPRO is integrated. [default: 0.3]")
     ] = None,
     bands: Bands = None,
     scale: Scale = None,
     json: JsonFile = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a report with images there.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write an HTML report with images.")] = None,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Compare a model with labelled images it has never seen."""
+    """Measure a model on labelled images that it has never seen."""
     from oddsight.cli.output import say_evaluation, show_evaluation, write_json
     from oddsight.evaluation.normal import evaluate as judge
     from oddsight.model.model import load

@@ -1,4 +1,4 @@
-"""What people are told when haze, smoke or dust was put over clear images."""
+"""Output of the command that adds haze, smoke or dust to clear images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def say_synthesized(found: SyntheticSet, quiet: bool) -> None:
         complain(error)
     if found.duplicates:
         note(f"{found.duplicates:,} duplicates are used once", quiet=quiet)
-    training = f", {found.training:,} others to learn from" * bool(found.training)
+    training = f", {found.training:,} others to train on" * bool(found.training)
     note(
         f"wrote {found.folder}: {len(found.rows):,} synthetic images of {found.clear:,} clear ones{training}; "
         "README.txt there says what they can tell and what not",

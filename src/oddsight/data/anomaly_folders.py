@@ -164,7 +164,7 @@ def from_folders(normal: Folder, anomalous: Folder, masks: Folder | None = None)
     if masks is None:
         return _labelled(good.images, images, None, problems, ignored)
     if not Path(masks).is_dir():
-        raise DataError(f"{masks} is no folder of masks")
+        raise DataError(f"{masks} is not a folder of masks")
     found = find_images(masks)
     matched = match_masks(images, _places(found.images, Path(masks)))
     if not matched.of_image:

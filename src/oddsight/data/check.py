@@ -97,7 +97,7 @@ class CheckReport:
 
     Attributes:
         folder: The folder, as it was named.
-        images: Files taken for images.
+        images: Files that count as images.
         ignored: Other files and hidden folders, which were passed over.
         kinds: Sizes, modes, bit depths and formats over all sub-folders.
         subfolders: The folders that hold images.
@@ -328,12 +328,12 @@ def _notes(looks: Sequence[_Look], near_duplicates: Sequence[Alike]) -> tuple[st
         notes.append(f"{several:,} files have several frames or pages, of which only the first is read")
     most = max((len(group.paths) for group in near_duplicates), default=0)
     if most > max(10, len(looks) // 2):
-        notes.append(f"{most:,} of {len(looks):,} images form one group of near duplicates: views too alike to tell")
+        notes.append(f"{most:,} of {len(looks):,} images form one group of near duplicates: too similar to distinguish")
     return tuple(note for note in notes if note)
 
 
 def _giveaway(what: str, groups: dict[str, list[_Look]], value_of: Callable[[_Look], str]) -> str | None:
-    """Find the value whose share differs most between two sub-folders, and say so if it could tell them apart."""
+    """Find the value whose share differs most between two sub-folders, and say so if it could give them away."""
     shares = {
         name: {value: count / len(group) for value, count in Counter(map(value_of, group)).items()}
         for name, group in groups.items()

@@ -129,7 +129,7 @@ def _archived(path: Path, wanted: dict[str, str]) -> Iterator[tuple[str, bytes]]
             while file.read(2**20):
                 pass
     except tarfile.ReadError as error:
-        raise DataError(f"{path} is no tar archive, or a damaged one: {plain(str(error))}") from error
+        raise DataError(f"{path} is not a tar archive, or is damaged: {plain(str(error))}") from error
     except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged: {plain(str(error))}") from error
 
@@ -205,7 +205,7 @@ def _binary_classes(content: bytes, where: str) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in content.decode().splitlines() if line.strip())
     except UnicodeDecodeError as error:
-        raise DataError(f"{where} is no text") from error
+        raise DataError(f"{where} is not text") from error
     return _at_least_two(names, where)
 
 
@@ -255,7 +255,7 @@ def _unpickled(content: bytes, where: str) -> dict[str, Any]:
     except DataError:
         raise
     except _UnknownNameError as error:
-        raise DataError(f"{where} asks for {error}, which CIFAR-10 has no use for; nothing of it was run") from error
+        raise DataError(f"{where} asks for {error}, which CIFAR-10 does not need; nothing in it was run") from error
     except MemoryError as error:
         raise DataError(f"{where} is damaged: it asks for more memory than there is") from error
     # Whatever a pickle that is cut or changed leads to: KeyError, IndexError, struct.error, UnpicklingError, ...
@@ -279,9 +279,9 @@ def _check_steps(content: bytes, where: str) -> None:
             raise DataError(f"{where} is damaged: it takes more than {_MOST_STEPS:,} steps to read")
         name, number = opcode.name, argument if isinstance(argument, int) else len(notes)
         if name == "DUP" or ("GET" in name and not notes.get(number, True)):
-            raise DataError(f"{where} is damaged: it takes up a value again that is no text")
+            raise DataError(f"{where} is damaged: it uses a value again that is not text")
         if "PUT" in name or name == "MEMOIZE":
-            # The place of a value is a number that the file chooses, and memory is taken for all places below it.
+            # The place of a value is a number that the file chooses, and all places below it need memory.
             if number > len(content):
                 raise DataError(f"{where} is damaged: a value has the number {number:,}")
             notes[number] = before in _SIMPLE

@@ -92,7 +92,7 @@ def _table(path: Path) -> dict[str, str]:
                 if labels.setdefault(name, label) != label:
                     raise DataError(f"{path} gives {plain(name)} two labels")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no table of comma-separated values: {plain(str(error))}") from error
+        raise DataError(f"{path} is not a table of comma-separated values: {plain(str(error))}") from error
     return labels
 
 

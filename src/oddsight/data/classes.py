@@ -88,7 +88,7 @@ def form_of(path: str | os.PathLike[str]) -> Form:
         if form.fits(where):
             return form
     layouts = "; ".join(form.layout for form in FORMS)
-    raise DataError(f"{where} holds no labelled images in a form that is known: {layouts}")
+    raise DataError(f"{where} holds no labelled images in a known layout: {layouts}")
 
 
 def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, ClassImages]:

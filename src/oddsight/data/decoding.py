@@ -86,8 +86,8 @@ class Room:
         """
         if size > self.total:
             reason = (
-                f"reading it takes {size / 1e6:,.0f} MB of memory, and {self.total / 1e6:,.0f} MB are there for "
-                "images: raise the memory budget (--memory)"
+                f"reading it takes {size / 1e6:,.0f} MB of memory, and {self.total / 1e6:,.0f} MB are "
+                "available for images: raise the memory budget (--memory)"
             )
             raise MemoryBudgetError(f"{name}: {reason}") if self.final else ImageError(name, reason)
         me = threading.get_ident()

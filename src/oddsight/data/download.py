@@ -61,14 +61,14 @@ def download_cifar10(
         _fetch(url, part, size, progress)
         if not _is_right(part, size, md5, sha256):
             part.unlink()
-            raise DataError(f"what {url} sent is not CIFAR-10, as its size or checksum is wrong: it was removed")
+            raise DataError(f"the file from {url} is not CIFAR-10, as its size or checksum is wrong: it was removed")
         part.replace(target)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # so what is there is no part of it
             part.unlink(missing_ok=True)
         raise OddsightError(f"cannot fetch {url}: the server says {error.code} {plain(str(error.reason))}") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        kept = "; what came is kept, and the same command goes on" if part.exists() else ""
+        kept = "; the part that came is kept, and the same command continues" if part.exists() else ""
         raise OddsightError(f"cannot fetch {url}: {_reason(error)}{kept}") from error
     except OSError as error:
         raise OddsightError(f"cannot write {part}: {error.strerror or error}") from error

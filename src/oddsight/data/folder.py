@@ -44,7 +44,7 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
     search = _Search()
     for path in paths:
         if not isinstance(path, str | bytes | os.PathLike):
-            raise DataError(f"images are found by paths, not by a {type(path).__name__}")
+            raise DataError(f"images are given by paths, not by a {type(path).__name__}")
         name = os.fsdecode(path)
         search.folders.clear()
         before = search.reached, len(search.ignored), len(search.problems)

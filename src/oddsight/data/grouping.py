@@ -113,7 +113,7 @@ def _by_pattern(pattern: str) -> Callable[[str], Hashable]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise DataError(f"the pattern for groups, {pattern!r}, is no regular expression: {error}") from error
+        raise DataError(f"the pattern for groups, {pattern!r}, is not a regular expression: {error}") from error
     if compiled.groups != 1:
         raise DataError(
             f"the pattern for groups, {pattern!r}, has {compiled.groups} pairs of brackets: put one around what names "

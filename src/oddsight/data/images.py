@@ -8,7 +8,7 @@ alone, never on its values' range or its neighbours:
   is alpha only where the file says so (tag ExtraSamples), multiplied into the colours or not as it says.
 - Palette: its colours. Greyscale and 1-bit: replicated to three channels.
 - White-is-zero TIFF files of every depth: inverted.
-- CMYK, YCbCr, LAB, HSV: converted by Pillow. CMYK JPEGs are taken for inverted, with Adobe's marker or without, as all
+- CMYK, YCbCr, LAB, HSV: converted by Pillow. CMYK JPEGs are read as inverted, with Adobe's marker or without, as all
   programs do that write them. Embedded colour profiles, gamma and rendering intents are not applied.
 - 16-bit greyscale: divided by 257 and rounded, so that 65535 becomes 255; never stretched. Images that keep 10 or
   12 bits in 16-bit files come out dark; TIFF files that declare 10 or 12 bits do not.
@@ -88,10 +88,10 @@ _JPEG_XL = importlib.util.find_spec("pylibjxl") is not None
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jxl"}
     | UNREAD_FORMATS.keys()
 )
-"""The suffixes, in lower case, by which a file in a folder is taken for an image. What it really is, its content says:
+"""The suffixes, in lower case, by which a file in a folder counts as an image. What it really is, its content says:
 of a format that is not read it is an image that could not be read."""
 
 _ORIENTATION = 0x0112
@@ -194,7 +194,7 @@ def open_raster(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) ->
     if raster is not None:
         raster.check()
     elif reading.chosen:
-        raise ImageError(os.fsdecode(path), "bands and a scale are of TIFF files only, and it is none")
+        raise ImageError(os.fsdecode(path), "bands and a scale are only for TIFF files")
     return raster
 
 
@@ -512,7 +512,7 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile:
 
 def _jpeg_xl(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     if not _JPEG_XL:
-        raise ImageError(name, "not an image that can be read: JPEG XL takes pip install 'oddsight[jxl]'")
+        raise ImageError(name, "not an image that can be read: JPEG XL needs pip install 'oddsight[jxl]'")
     from pylibjxl.pillow_plugin import JxlImageFile
 
     file.seek(0)

@@ -43,7 +43,7 @@ def marked_pixels(values: NDArray[Any], name: str, *, lossy: bool) -> MaskPixels
         ImageError: If a value is no number.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ImageError(name, "the mask has values that are no finite numbers")
+        raise ImageError(name, "the mask has values that are not finite")
     top = values.max(initial=0)
     between = (values > 0) & (values < top)
     if not between.any():

@@ -246,12 +246,12 @@ class MaskCoverage:
             (
                 "Masks turned by the EXIF orientation of the image",
                 self.turned,
-                "by their size they were drawn before it was applied.",
+                "their size shows that they were drawn before it was applied.",
             ),
             (
-                "Masks of images with an EXIF orientation, whose size does not tell whether it is applied to them",
+                "Masks of images with an EXIF orientation, which may or may not be applied to them",
                 self.unsure,
-                "taken as drawn on the image as it is shown, so pixel metrics may be wrong; store both without one.",
+                "read as drawn on the image as shown, so pixel metrics may be wrong; store both without one.",
             ),
         )
         return [remark for remark in remarks if remark[1]]

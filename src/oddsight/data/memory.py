@@ -33,7 +33,7 @@ def parse_bytes(text: str | int) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(text).lower())
     if match is None:
-        raise OddsightError(f"{text!r} is no amount of memory: write 1GB, 512MB or a number of bytes")
+        raise OddsightError(f"{text!r} is not an amount of memory: write 1GB, 512MB or a number of bytes")
     amount = float(match[1]) * _UNITS[match[2] or ""]
     if amount > _UNITS["ti"] * 1024:
         raise OddsightError(f"{plain(str(text))[:40]!r} is more memory than any machine has")

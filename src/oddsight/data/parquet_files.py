@@ -97,7 +97,7 @@ class _Table:
                 if label is None:
                     raise DataError(f"{self.path} has an image without a label")
                 if abs(label) > _LARGEST_LABEL:
-                    raise DataError(f"{self.path} has the label {label}, which is no index of a class")
+                    raise DataError(f"{self.path} has the label {label}, which is not the index of a class")
                 yield cell, label
 
 
@@ -136,7 +136,7 @@ def _opened(path: Path) -> _Table:
     try:
         return _Table(path, ParquetFile(path))
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is no Parquet file, or a damaged one: {_line(error)}") from error
+        raise DataError(f"{path} is not a Parquet file, or is damaged: {_line(error)}") from error
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...]:

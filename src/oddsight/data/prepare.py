@@ -182,7 +182,7 @@ def _shared_size(splits: Mapping[str, ClassImages]) -> tuple[int, int]:
             if (image.height, image.width) != (first.height, first.width):
                 raise DataError(
                     f"images differ in size ({first.path} has {first.width} x {first.height} pixels, {image.path} "
-                    f"{image.width} x {image.height}): choose the side to which all are brought, such as --size 64"
+                    f"{image.width} x {image.height}): choose one size for all, such as --size 64"
                 )
     return first.height, first.width
 

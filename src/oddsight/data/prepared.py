@@ -56,7 +56,7 @@ def read_prepared(path: Path, progress: Progress) -> dict[str, ClassImages]:
     if said is None:
         raise DataError(f"{path / STATISTICS} is damaged: run 'oddsight prepare' again")
     if said.get("complete") is not True:
-        raise DataError(f"{path} is not whole, as preparing it was interrupted: run 'oddsight prepare' again")
+        raise DataError(f"{path} is incomplete, because preparing it was interrupted: run 'oddsight prepare' again")
     classes, named = said.get("classes"), said.get("splits")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise DataError(f"{path / STATISTICS} names no classes")
@@ -119,5 +119,5 @@ def _array(file: Path) -> NDArray[Any]:
     except Exception as error:
         raise DataError(f"{file} is missing or damaged: {plain(str(error))[:120]}") from error
     if not isinstance(found, np.ndarray):
-        raise DataError(f"{file} holds no single array")
+        raise DataError(f"{file} does not hold a single array")
     return found

@@ -125,7 +125,7 @@ def _each(sources: Iterable[object]) -> Iterator[Source]:
         for source in listed(given):
             if not is_source(source):
                 kind = type(source).__name__
-                raise DataError(f"a list of images holds {KINDS} at each place, and there is a {kind} in one")
+                raise DataError(f"a list of images holds {KINDS} at each place, not a {kind}")
             yield source
 
 

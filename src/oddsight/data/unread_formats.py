@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -10,7 +11,6 @@ _DEVELOP = "develop it to TIFF, PNG or JPEG"
 
 _FORMATS = {
     "HEIC": ((".heic", ".heif", ".heics", ".heifs", ".hif"), _CONVERT),
-    "JPEG XL": ((".jxl",), "pip install 'oddsight[jxl]', or " + _CONVERT),
     "JPEG XR": ((".jxr", ".wdp", ".hdp"), _CONVERT),
     "JPEG-LS": ((".jls",), _CONVERT),
     "AVIF sequences": ((".avifs",), _CONVERT),
@@ -20,12 +20,12 @@ _FORMATS = {
     "SVG": ((".svg", ".svgz"), "draw it to PNG"),
     "PostScript": ((".eps", ".ps", ".ai"), "draw it to PNG"),
     "WMF": ((".wmf", ".emf"), "draw it to PNG"),
-    "OpenEXR": ((".exr",), "bring it to 8 or 16 bits a channel, as PNG or TIFF"),
-    "Radiance HDR": ((".hdr", ".rgbe"), "bring it to 8 or 16 bits a channel, as PNG or TIFF"),
-    "portable floating-point map": ((".pfm",), "bring it to 8 or 16 bits a channel, as PNG or TIFF"),
-    "DICOM": ((".dcm", ".dicom"), "write the window of values to be seen as PNG or TIFF"),
+    "OpenEXR": ((".exr",), "convert it to 8 or 16 bits a channel, as PNG or TIFF"),
+    "Radiance HDR": ((".hdr", ".rgbe"), "convert it to 8 or 16 bits a channel, as PNG or TIFF"),
+    "portable floating-point map": ((".pfm",), "convert it to 8 or 16 bits a channel, as PNG or TIFF"),
+    "DICOM": ((".dcm", ".dicom"), "write the visible window of values as PNG or TIFF"),
     "NIfTI": ((".nii",), "write its slices as PNG or TIFF"),
-    "FITS": ((".fits", ".fit", ".fts"), "bring it to 8 or 16 bits a channel, as PNG or TIFF"),
+    "FITS": ((".fits", ".fit", ".fts"), "convert it to 8 or 16 bits a channel, as PNG or TIFF"),
     "JPEG 2000 of several parts": ((".jpm", ".mj2", ".jph", ".jhc"), _CONVERT),
     "icons": ((".ico", ".cur", ".icns"), _CONVERT),
     "PCX": ((".pcx", ".dcx"), _CONVERT),
@@ -53,6 +53,9 @@ UNREAD_FORMATS: dict[str, str] = {
     **dict.fromkeys(sorted(_CAMERA_RAW), f"camera raw is not read: {_DEVELOP}"),
 }
 """Suffixes, in lower case, by which a file is known to be an image that is not read, and what to say of it."""
+
+if importlib.util.find_spec("pylibjxl") is None:
+    UNREAD_FORMATS[".jxl"] = f"JPEG XL is not read: pip install 'oddsight[jxl]', or {_CONVERT}"
 
 
 def unread_reason(name: str) -> str | None:

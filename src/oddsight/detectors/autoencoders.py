@@ -57,7 +57,7 @@ class Autoencoder(Trained):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.widths:
-            raise OddsightError(f"{self.name}: widths must name one layer at least")
+            raise OddsightError(f"{self.name}: widths must name at least one layer")
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`Trained.network`."""

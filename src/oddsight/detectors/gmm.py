@@ -35,9 +35,9 @@ class GMM(Method):
     """Negative log density, relative to the highest the model could give, so that it is never below 0.
 
     Standardised embeddings are split into the subspace of their principal components, where a mixture of Gaussians with
-    full covariances is fitted and the Bayesian information criterion chooses how many, and what is left over, which is
-    taken for Gaussian noise of one variance in all directions. Without that second part, what lies beside the subspace
-    would be missed.
+    full covariances is fitted and the Bayesian information criterion chooses how many, and the rest, which is modelled
+    as Gaussian noise of one variance in all directions. Without that second part, anomalies outside the subspace would
+    be missed.
 
     Attributes:
         components: Gaussians to try, at most.

@@ -60,7 +60,7 @@ class PaDiM(Method):
         if pending:
             _accumulate(pending, mean, moment)
         if count < 2 or shift is None:
-            raise OddsightError("padim takes at least 2 images")
+            raise OddsightError("padim needs at least 2 images")
         mean /= count
         # Threads that wait for each other make inverting small matrices several times slower. The inverses take the
         # place of the sums, one by one.

@@ -95,8 +95,8 @@ class Trained(Method):
         self.require_libraries()
         if len(features) < FEWEST:
             raise DataError(
-                f"{self.name} trains a network, which takes at least {FEWEST} images to learn from, and there are "
-                f"{len(features)}: add images, or choose a method for few, such as knn"
+                f"{self.name} trains a network, which needs at least {FEWEST} images to train on, and there are "
+                f"{len(features)}: add images, or choose a method for few images, such as knn"
             )
         from oddsight.training.pixel_training import train_pixels
 

@@ -29,7 +29,7 @@ _DASHED = (0, (4, 2))
 
 
 def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: str = "confusion") -> Markup:
-    """How often each class was taken for each: rows are the truth, coloured by the share of the row.
+    """How often each class was predicted as each: rows are the truth, coloured by the share of the row.
 
     Args:
         table: As of :func:`oddsight.metrics.classification.confusion`, ``[K, K]``.

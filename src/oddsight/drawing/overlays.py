@@ -7,7 +7,7 @@ beyond the threshold, so no image that passed shows any red.
 
 Without a threshold (a decision over a batch that flagged nothing), or with one of exactly zero, there is no such
 scale. The map is then stretched from its own minimum to its own maximum, in shades of blue, so that it cannot be
-taken for the other: blue tells where the image is least normal, and nothing about how much.
+mistaken for the other: blue tells where the image is least normal, and nothing about how much.
 """
 
 from __future__ import annotations

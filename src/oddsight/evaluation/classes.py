@@ -23,15 +23,15 @@ from oddsight.runtime.parallel import ordered_map
 
 @dataclass(frozen=True, eq=False)
 class ClassEvaluation:
-    """What a model said of images of its classes, and of images of none of them.
+    """Results of a model on images of its classes, and on images of none of them.
 
     Attributes:
-        classes: Names.
+        classes: Names of the classes.
         labels: The classes of the test images, int64 ``[n]``.
-        predicted: The classes that it took them for, int64 ``[n]``.
-        known: What it said of the test images, in their order.
-        unknown: What it said of the images of each set of unknowns, by name.
-        rate: The false-rejection rate that it promises, or None if its threshold was set by hand.
+        predicted: The predicted classes, int64 ``[n]``.
+        known: Results of the test images, in their order.
+        unknown: Results of the images of each set of unknowns, by name.
+        rate: The false-rejection rate that the model promises, or None if its threshold was set by hand.
         errors: Images that could not be read or scored.
     """
 
@@ -45,16 +45,16 @@ class ClassEvaluation:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which test images are taken for the class that they are of, ``[n]``."""
+        """Which test images are predicted as their own class, ``[n]``."""
         return np.equal(self.predicted, self.labels)
 
     @property
     def rejected(self) -> NDArray[np.bool_]:
-        """Which test images it says are of none of the classes, ``[n]``."""
+        """Which test images are rejected, that is, predicted to be of none of the classes, ``[n]``."""
         return flagged(self.known)
 
     def to_json(self) -> dict[str, Any]:
-        """As ``evaluate --labelled --json`` writes it; rates and areas in [0, 1], intervals of 95 %."""
+        """As ``evaluate --labelled --json`` writes it; rates and areas are in [0, 1], intervals are 95% intervals."""
         table = confusion(self.labels, self.predicted, len(self.classes))
         share, interval = accuracy(self.labels, self.predicted)
         rejected, total = int(self.rejected.sum()), len(self.labels)
@@ -109,17 +109,17 @@ def evaluate_classes(
     *,
     progress: Progress = silent,
 ) -> ClassEvaluation:
-    """Run the model's own graph on labelled images and on images of none of its classes; its decision stays as it is.
+    """Evaluate a model that knows classes on labelled images and on images of none of its classes.
 
     Args:
-        model: That knows classes.
-        data: Labelled images; their classes must be among the model's, by name.
+        model: A model that knows classes; it is not changed.
+        data: Labelled images. The model must know their classes, by name.
         unknown: Sets of images of none of the classes, by name.
         progress: Called with phase, done and total.
 
     Raises:
-        DataError: If the model knows no classes or others, a set has no images or none that can be scored, or images
-            were used to fit it.
+        DataError: The model knows no classes or other ones, a set has no images or none that can be scored, or images
+            were used to fit the model.
     """
     if not model.classes:
         raise DataError("the model knows no classes: evaluate it on normal and anomalous images")
@@ -176,8 +176,8 @@ def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
     leaked = [image for image in images if learned(image.content)]
     if leaked:
         raise DataError(
-            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: take "
-            "them out, numbers on them would mean nothing"
+            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: "
+            "remove them, as results on them mean nothing"
         )
 
 

@@ -59,24 +59,24 @@ class Judged:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` found. Rates and areas lie in [0, 1]; intervals are ``(low, high)``.
+    """The result of :func:`evaluate`. Rates and areas are in [0, 1]; intervals are ``(low, high)``.
 
     Attributes:
-        metadata: Of the model.
-        judged: Every readable test image, in order.
+        metadata: Metadata of the model.
+        judged: Every readable test image with its result, in order.
         image: Metrics over images: ``auroc, auroc_ci, average_precision, fpr95, fpr95_normal_positive, precision,
             recall, f1, f1_max, false_alarm_rate, false_alarm_rate_ci, recall_ci``.
         pixel: ``auroc, average_precision, aupro, aupro_limit, f1_max``, or None without masks or maps.
         by_type: For each type of anomaly: ``auroc, auroc_ci, average_precision, recall, images``.
-        baselines: AUROC of trivial features of the image (mean brightness, ...), each oriented in its own favour.
-        confidence: Of the intervals.
+        baselines: AUROC of trivial features of the image (mean brightness, ...), each in the direction that favours it.
+        confidence: Confidence of the intervals.
         counts: ``normal, anomalous, flagged_normal, flagged_anomalous, masks, empty_masks, pixel_images, without_mask,
-            unmatched_masks, unreadable, ignored``: ``masks`` could be read, and ``pixel_images`` is how many anomalous
-            images the metrics of pixels rest on.
-        masks: What these rest on, and what is suspicious about the masks; None without any.
-        warnings: What a reader must know, one sentence each.
+            unmatched_masks, unreadable, ignored``: ``masks`` is the number of readable masks, and ``pixel_images`` the
+            number of anomalous images in the pixel metrics.
+        masks: The images that the pixel metrics use, and remarks on suspicious masks; None without masks.
+        warnings: Caveats for the reader, one sentence each.
         errors: Images and masks that could not be used.
-        reading: How images were read.
+        reading: How TIFF files were read.
     """
 
     metadata: Metadata
@@ -93,11 +93,11 @@ class Evaluation:
     reading: Reading = AS_DECLARED
 
     def scores(self, kind: str | None) -> NDArray[np.float64]:
-        """Scores of the images of one type; None for the normal ones."""
+        """Scores of the images of one type of anomaly, or (None) of the normal images."""
         return np.array([judged.score for judged in self.judged if judged.kind == kind])
 
     def decided_by(self, kind: str | None) -> dict[str, float]:
-        """Share of the images of one type (None: the normal ones) in which each voice decided; empty without voices."""
+        """Share of the images of one type (None: normal images) in which each voice decided; empty without voices."""
         explanation = self.metadata.explanation
         first = [judged.voices[0].name for judged in self.judged if judged.kind == kind and judged.voices]
         if explanation is None or not first:
@@ -140,7 +140,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Score labelled images by the model's own graph and threshold, and compare with the truth.
+    """Evaluate a model on normal and anomalous images, at its own threshold.
 
     Example:
         >>> model = oddsight.load("parts.onnx")
@@ -151,22 +151,22 @@ def evaluate(
         (6, 6)
 
     Args:
-        model: As fitted or loaded; nothing about it changes.
+        model: The model, as fitted or loaded; it is not changed.
         folder: A folder in MVTec AD's layout; or
         normal: a folder of normal images, with
         anomalous: a folder of anomalous ones, whose sub-folders are types of anomaly.
-        masks: A folder of masks, laid out as ``anomalous``; see :func:`oddsight.data.images.read_mask` and
+        masks: A folder of masks, with the same layout as ``anomalous``; see :func:`oddsight.data.images.read_mask` and
             :func:`oddsight.data.masks.match_masks`.
-        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
-        aupro_limit: False-positive rate up to which the area under the per-region overlap curve is taken.
-        confidence: Of the intervals.
-        seed: Of the bootstrap.
+        reading: Bands and scale of TIFF files, instead of those that the model was trained with.
+        aupro_limit: False-positive rate up to which the area under the per-region overlap curve is computed.
+        confidence: Confidence of the intervals.
+        seed: Seed of the bootstrap.
         progress: Called with phase, done and total.
 
     Raises:
-        OddsightError: A limit, confidence or seed that cannot be.
-        DataError: Missing images, or images that the model was fitted on, or that are both normal and anomalous; or a
-            model with a threshold for each class, of which there is no one curve.
+        OddsightError: The limit, confidence or seed is invalid.
+        DataError: Images are missing, were used to fit the model, or are both normal and anomalous; or the model has a
+            threshold for each class, for which there is no single curve.
     """
     if not isinstance(model, Model):
         raise OddsightError(f"evaluate takes a model, as oddsight.load returns it, not a {type(model).__name__}")
@@ -251,7 +251,7 @@ def _check_leaks(looks: Sequence[_Look], model: Model) -> None:
     if leaked:
         raise DataError(
             f"{len(leaked)} of {len(looks)} test images were used to fit this model, such as "
-            f"{leaked[0].labelled.path}: take them out, numbers on them would mean nothing"
+            f"{leaked[0].labelled.path}: remove them, as results on them mean nothing"
         )
     normal = {look.content: look.labelled.path for look in looks if look.labelled.kind is None}
     for look in looks:

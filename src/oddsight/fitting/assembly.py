@@ -68,7 +68,7 @@ def assembled(
         unreadable: Files that could not be read.
 
     Raises:
-        DataError: Too few calibration images were taken for a class.
+        DataError: Too few calibration images were predicted as a class.
         ImageError: If the score of a calibration image is not one finite number.
         OddsightError: If the whole graph does not score as its parts do.
     """
@@ -130,4 +130,4 @@ def _check(graph: onnx.ModelProto, images: Sequence[ImageFile], scores: NDArray[
     loaded = session(graph.SerializeToString(), threads=1)
     whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
     if not np.allclose(whole, scores[: len(images)], rtol=1e-3, atol=1e-6):
-        raise OddsightError(f"{name} does not score alike in one graph and in parts: its scores are unstable")
+        raise OddsightError(f"{name} gives other scores in one graph than in parts: its scores are unstable")

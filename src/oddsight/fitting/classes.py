@@ -121,7 +121,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         false_alarm_rate: Share of images of the known classes that may be rejected. By default 1 %, or the smallest
             rate that the number of images can promise.
         confidence: With which the true rate is to be at most that, such as 0.95; see :func:`oddsight.fit`.
-        per_class: Whether the rate holds for each class that images are taken for, by a threshold for each.
+        per_class: Whether the rate holds for each predicted class, by a threshold for each.
         groups: Which images belong together, as :func:`oddsight.fit` takes it. By default near copies are looked for
             within each class.
         calibration_fraction: Share of the images of each class kept out for calibration; as many again are kept out
@@ -258,9 +258,9 @@ def _reachable(parts: Parts, rate: float | None, confidence: float | None, *, pe
             what = "groups of calibration images" if parts.groups is not None else "calibration images"
             each = " of each class" * per_class
             raise DataError(
-                f"{describe_rate(rate, confidence)} takes at least {images_needed(rate, confidence):,} {what}{each}, "
+                f"{describe_rate(rate, confidence)} needs at least {images_needed(rate, confidence):,} {what}{each}, "
                 f"and there are {count:,}: add images or ask for {advised_rate(max(1, count), confidence):.3g} or more"
             )
         return rate
-    # Fewer images are taken for a class than belong to it where some are taken for another.
+    # Fewer images are predicted as a class than belong to it where some are predicted as another.
     return max(DEFAULT_RATE, smallest_rate(max(1, count // 2) if per_class else count, confidence))

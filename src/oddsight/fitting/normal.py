@@ -138,7 +138,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     """
     chosen = deepcopy(method) if isinstance(method, Method) else detectors.by_name(method)()
     if not images:
-        raise DataError("there is nothing to learn from: name folders or files, or give arrays or Pillow images")
+        raise DataError("there are no images to train on: name folders or files, or give arrays or Pillow images")
     workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch)
     if isinstance(chosen, Trained):
         chosen.require_libraries()
@@ -162,8 +162,6 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     with memory_for_images(reading.method, final=True) as room:
         collection, names = collect_sources(*images, reading=Reading(bands, scale), progress=progress)
     _check_collection(collection, described(images))
-    grouped = group_images(collection.images, groups, names=names, progress=progress)
-    collection = replace(collection, images=grouped)
     memory_plan = plan_memory(
         budget,
         collection.images,
@@ -173,6 +171,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         largest=room.largest,
     )
     chosen.require(memory_plan.method, extractor.shape, len(collection.images))
+    grouped = group_images(collection.images, groups, names=names, progress=progress)
+    collection = replace(collection, images=grouped)
     near_copies = isinstance(groups, str) and groups == AUTO
     asked = (false_alarm_rate, confidence)
     plan = make_plan(collection, asked, calibration_fraction, memory_plan, seed, near_copies=near_copies)
@@ -212,7 +212,7 @@ def _check_collection(collection: Collection, where: str) -> None:
     if count == 1 and collection.duplicates:
         raise DataError(f"all {len(collection.duplicates) + 1} images in {where} are identical")
     if count < FEWEST:
-        raise DataError(f"{where} holds {count} distinct images, and learning takes at least {FEWEST}")
+        raise DataError(f"{where} holds {count} distinct images, and training needs at least {FEWEST}")
 
 
 class _Job:
@@ -284,9 +284,7 @@ class _Job:
         loaded = session(graph.SerializeToString(), threads=1)
         whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
         if not np.allclose(whole, self.scores(method, images, "checking"), rtol=1e-3, atol=1e-6):
-            raise OddsightError(
-                f"{method.name} does not score alike in one graph and in parts: its scores are unstable"
-            )
+            raise OddsightError(f"{method.name} gives other scores in one graph than in parts: its scores are unstable")
 
 
 def _outputs(method: Method) -> list[str]:

@@ -73,17 +73,17 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
     few = [name for name, count in distinct.counts().items() if count < 3]
     if len(distinct.classes) < 2 or few:
         what = f"the class {plain(few[0])} has fewer than 3 distinct images" if few else "there is only one class"
-        raise DataError(f"{what}, and learning classes takes two or more with at least 3 each")
+        raise DataError(f"{what}, and training needs two or more with at least 3 each")
     rest, calibration = stratified(distinct, fraction, seed)
     training, validation = stratified(rest, fraction / (1 - fraction), seed)
     for name, count in training.counts().items():
         if not count and count_groups(distinct.images) < len(distinct):
             raise DataError(
-                f"the images of {plain(name)} are in too few groups to learn from some and calibrate on others"
+                f"the images of {plain(name)} are in too few groups to train on some and calibrate on others"
             )
         if not count:
             raise DataError(
-                f"a calibration fraction of {fraction:g} leaves nothing to learn from: choose a smaller one"
+                f"a calibration fraction of {fraction:g} leaves no images to train on: choose a smaller one"
             )
     drawn = {image.content for image in one_of_each(calibration.images, seed)}
     chosen = calibration.subset([at for at, image in enumerate(calibration.images) if image.content in drawn])
@@ -91,12 +91,12 @@ def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
 
 
 def _check_names(classes: Sequence[str]) -> None:
-    """Refuse names that a model file cannot hold, or that could be taken for another verdict."""
+    """Refuse names that a model file cannot hold, or that look like another verdict."""
     for name in classes:
         if name.strip().lower() == NONE_OF_THESE:
             raise DataError(f"a class is called {plain(name)!r}, which is the verdict on images of no class: rename it")
         if not name.strip() or len(name) > _LONGEST or any("\ud800" <= letter <= "\udfff" for letter in name):
             raise DataError(
-                f"the name of a class, {plain(name)[:40]!r}, is empty, longer than {_LONGEST:,} letters, or no text: "
+                f"the name of a class, {plain(name)[:40]!r}, is empty, longer than {_LONGEST:,} letters, or not text: "
                 "rename it"
             )

@@ -88,8 +88,8 @@ def make_plan(
     training, held = split(images, fraction, seed) if fraction else (list(images), list(images))
     if len(training) < FEWEST:
         raise DataError(
-            f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to learn from, and "
-            f"that takes at least {FEWEST}"
+            f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to train on, and "
+            f"training needs at least {FEWEST}"
         )
     calibration = one_of_each(held, seed)
     grouped = "; groups are of near copies, and --group-by none counts images" if near_copies else ""
@@ -102,7 +102,7 @@ def make_plan(
             if len(held) > len(calibration):
                 what, more = "groups of calibration images", "normal images of other groups"
             raise DataError(
-                f"{describe_rate(rate, confidence)} takes at least {images_needed(rate, confidence):,} {what}, and "
+                f"{describe_rate(rate, confidence)} needs at least {images_needed(rate, confidence):,} {what}, and "
                 f"there are {len(calibration):,}: add {more} or ask for {least:.3g} or more"
                 + grouped
                 * (len(held) > len(calibration))
@@ -121,5 +121,5 @@ def _check_folds(images: Sequence[ImageFile], seed: int, grouped: str) -> None:
         if left < _LEFT:
             raise DataError(
                 f"{len(images):,} images form {groups:,} group{'s' * (groups != 1)}: without one fold of them {left:,} "
-                f"images are left to learn from, which takes at least {_LEFT}: add images of other groups{grouped}"
+                f"images are left to train on, which needs at least {_LEFT}: add images of other groups{grouped}"
             )

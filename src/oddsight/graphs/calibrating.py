@@ -13,7 +13,7 @@ SCORES = "calibration/scores"
 """The name of the constant that holds the calibration scores in a model file."""
 
 CLASSES = "calibration/classes"
-"""And of the one that holds the classes that they were taken for, where each class is calibrated on its own."""
+"""And of the one that holds their predicted classes, where each class is calibrated on its own."""
 
 
 def calibrating(scores: NDArray[np.float32]) -> onnx.ModelProto:
@@ -44,7 +44,7 @@ def calibrating_by_class(scores: NDArray[np.float32], classes: NDArray[np.int64]
 
     Args:
         scores: Of ``n`` held-out images, ``[n]``.
-        classes: That they were taken for, ``[n]``.
+        classes: Their predicted classes, ``[n]``.
         count: Of all classes.
     """
     order = np.argsort(scores, kind="stable")

@@ -23,7 +23,7 @@ COLDEST, HOTTEST = 0.05, 20.0
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Labels:
-    """Count how often each class was taken for each.
+    """Count how often each class was predicted as each.
 
     Args:
         labels: The true classes, ``[n]``.
@@ -254,7 +254,7 @@ def _pair(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int | None =
 def _checked(what: str, values: npt.ArrayLike, classes: int | None) -> Labels:
     array = np.asarray(values)
     if array.ndim != 1 or not array.size:
-        raise DataError(f"the {what} must be one value an image, and of one image at least, not shape {array.shape}")
+        raise DataError(f"the {what} must be one value for each image, and at least one image, not shape {array.shape}")
     if array.dtype.kind not in "iu":
         raise DataError(f"the {what} must be whole numbers, not {array.dtype}")
     if array.min() < 0 or (classes is not None and array.max() >= classes):
@@ -267,7 +267,7 @@ def _table(what: str, values: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Val
     """A row an image as float64, and the labels, or a `DataError` that names what is wrong."""
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or not table.size:
-        raise DataError(f"the {what} must be a row an image and a column a class, not shape {table.shape}")
+        raise DataError(f"the {what} must be a table of images by classes, not of shape {table.shape}")
     truth = _checked("true classes", labels, table.shape[1])
     if truth.size != len(table):
         raise DataError(f"there are {truth.size} true classes for {len(table)} rows of {what}")

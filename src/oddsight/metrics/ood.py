@@ -222,7 +222,7 @@ def oscr(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.Ar
 def _sorted(scores: npt.ArrayLike) -> Scores:
     values = np.asarray(scores, np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-        raise DataError("rejection is measured on one finite score an image, and on one ID and one OOD image at least")
+        raise DataError("rejection needs one finite score for each image, and at least one ID and one OOD image")
     return np.sort(values)
 
 

@@ -67,7 +67,7 @@ def placements(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Placements:
     for scores in (low, high):
         if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
             raise DataError(
-                "placements take one finite score an image, and one normal and one anomalous image at least"
+                "placements need one finite score for each image, and at least one normal and one anomalous image"
             )
     ranks = rankdata(np.concatenate([low, high]))
     above = 1 - (ranks[: low.size] - rankdata(low)) / high.size
@@ -167,7 +167,7 @@ def friedman(table: npt.ArrayLike) -> tuple[float, float]:
 
 
 def critical_difference(methods: int, count: int, confidence: float = 0.95) -> float:
-    """Nemenyi's critical difference: mean ranks that are closer cannot be told apart.
+    """Nemenyi's critical difference: mean ranks that are closer cannot be distinguished.
 
     Args:
         methods: How many are compared, at least 2.

@@ -159,7 +159,7 @@ def decide(
     reached = alarms(n, rate, confidence)
     if reached < 1:
         raise DataError(
-            f"{describe_rate(rate, confidence)} takes at least {images_needed(rate, confidence):,} {what}, "
+            f"{describe_rate(rate, confidence)} needs at least {images_needed(rate, confidence):,} {what}, "
             f"and there are {n:,}: ask for {advised_rate(n, confidence):.3g} or more, or add normal images"
         )
     return Decision(float(np.sort(scores)[n - reached]), rate, confidence)
@@ -174,13 +174,13 @@ def decide_by_class(
     *,
     what: str = "calibration images",
 ) -> tuple[float, ...]:
-    """A threshold for each class that flags at most a share ``rate`` of the images that are taken for it.
+    """A threshold for each class that flags at most a share ``rate`` of the images that are predicted as it.
 
     Conformal within each class (Vovk's Mondrian taxonomies, Vovk, Gammerman & Shafer 2005).
 
     Args:
         scores: Calibration scores, ``[n]``.
-        classes: The classes that the calibration images were taken for, ``[n]``.
+        classes: The predicted classes of the calibration images, ``[n]``.
         names: Of all classes.
         rate: Between 0 and 1.
         confidence: As :func:`decide` takes it, for each class.
@@ -199,9 +199,9 @@ def decide_by_class(
         more = f"ask for {advised_rate(int(counts[fewest]), confidence):.3g} or more, " if counts[fewest] else ""
         sure = f" with a confidence of {confidence:g}" if confidence is not None else ""
         raise DataError(
-            f"a rate of {rate:g} for each class{sure} takes at least {needed:,} {what} of each, and "
-            f"{counts[fewest]:,} were taken for {plain(names[fewest])}: {more}add images, or use one threshold for all "
-            "classes"
+            f"a rate of {rate:g} for each class{sure} needs at least {needed:,} {what} of each, and "
+            f"{counts[fewest]:,} were predicted as {plain(names[fewest])}: {more}add images, or use one threshold for "
+            "all classes"
         )
     return tuple(decide(scores[classes == index], rate, confidence).threshold for index in range(len(names)))
 

@@ -39,7 +39,7 @@ class ModelFile:
         content: Its bytes.
         metadata: What it says about itself.
         calibration: Its calibration scores, ascending float32 ``[n]``.
-        calibration_classes: The classes these images were taken for, ``[n]``, where each has a calibration of its own.
+        calibration_classes: The predicted classes of these images, ``[n]``, where each has a calibration of its own.
     """
 
     content: bytes
@@ -233,9 +233,9 @@ def _checked_classes(
             raise ModelError("its calibration images have classes, and it knows none")
         return None
     if head_classes(proto) != len(known.names):
-        raise ModelError("its graph does not tell as many classes apart as it names")
+        raise ModelError("its graph does not have as many classes as it names")
     if classes is not None and (classes.shape != scores.shape or not np.isin(classes, range(len(known.names))).all()):
-        raise ModelError("the classes of its calibration images are not as many or not as it says")
+        raise ModelError("the classes of its calibration images do not match its metadata")
     expected = None
     if classes is not None and rate is not None:
         try:

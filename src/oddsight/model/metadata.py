@@ -61,7 +61,7 @@ class MethodInfo(_Section):
 
 
 class BackboneInfo(_Section):
-    """The feature network: which, whose weights (SHA-256), which layers, at which input size in pixels."""
+    """The feature network: its name, the SHA-256 of its weights, its layers and its input size in pixels."""
 
     name: _Text
     sha256: _Digest
@@ -86,7 +86,7 @@ class TrainingInfo(_Section):
 
     ``fingerprint`` is SHA-256 over the contents of all images; ``images_seen`` recognises each of them (the first 64
     bits of the SHA-256 of its pixels, sorted, base64), so that evaluating on them can be refused. ``curves``: of the
-    network that the method trained, epoch by epoch; only in schema 4.
+    network that the method trained, epoch by epoch; only in schemas 4 and 5.
     """
 
     images: _Count
@@ -159,9 +159,9 @@ class ExplanationInfo(_Section):
 class ClassesInfo(_Section):
     """The classes that a model knows.
 
-    ``names``: what ``class_index`` counts. ``head``: how the classifier came to be. ``temperature``: by which logits
-    are divided for ``class_probability``. ``thresholds``: one for each class, by the class that an image is taken for,
-    or null if the decision's threshold holds for all.
+    ``names``: what ``class_index`` counts. ``head``: how the classifier was made. ``temperature``: divides the logits
+    for ``class_probability``. ``thresholds``: one for each predicted class, or null if the decision's threshold holds
+    for all.
     """
 
     names: Annotated[list[_Text], Field(min_length=2)]
@@ -186,7 +186,7 @@ class Metadata(_Section):
     explanation: ExplanationInfo | None = None
     """Never in schema 1, always there later."""
     classes: ClassesInfo | None = None
-    """Only in schema 3."""
+    """Only in schemas 3 and 5."""
     verdicts: tuple[_Text, _Text] | None = None
     """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
     reading: ReadingInfo | None = None
@@ -289,7 +289,7 @@ class Metadata(_Section):
 
 
 def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:
-    """The words for a normal and for an anomalous image, if they can be told apart and shown.
+    """Check the words for a normal and for an anomalous image: different, and printable.
 
     Raises:
         DataError: If they are not two different words of printable characters.
@@ -299,7 +299,7 @@ def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:
     for word in words:
         if not word.strip() or len(word) > _LONGEST_VERDICT or not word.isprintable():
             raise DataError(
-                f"{plain(word)[:_LONGEST_VERDICT]!r} is no word for a verdict: it takes 1 to {_LONGEST_VERDICT} "
+                f"{plain(word)[:_LONGEST_VERDICT]!r} is not a word for a verdict: use 1 to {_LONGEST_VERDICT} "
                 "printable characters"
             )
     normal, anomalous = words

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """What was learned, calibrated, and how it decides. Scores come from running the file's own graph.
+    """A trained, calibrated model. Its scores come from running the graph of the model file.
 
-    Make one with :func:`oddsight.fit` or :func:`oddsight.load`.
+    Get one from :func:`oddsight.fit` or :func:`oddsight.load`.
     """
 
     def __init__(self, file: ModelFile) -> None:
@@ -49,13 +49,13 @@ class Model:
         """Read a model file.
 
         Raises:
-            ModelError: If it is not a sound Oddsight model.
+            ModelError: It is not a valid Oddsight model.
         """
         return cls(read_model_file(path))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """As :meth:`load`, from the bytes of a model file."""
+        """Read the bytes of a model file; see :meth:`load`."""
         return cls(parse_model(content))
 
     def to_bytes(self) -> bytes:
@@ -66,18 +66,18 @@ class Model:
         """Write the model file, all at once or not at all.
 
         Raises:
-            OddsightError: If it cannot be written.
+            OddsightError: The file cannot be written.
         """
         write_bytes(path, self._file.content)
 
     @property
     def metadata(self) -> Metadata:
-        """What the file says about itself."""
+        """The metadata of the file."""
         return self._file.metadata
 
     @property
     def reading(self) -> Reading:
-        """How the TIFF files that it was trained on were read, and others are read by default."""
+        """How TIFF files were read in training, and are read by default."""
         info = self.metadata.reading
         if info is None:
             return AS_DECLARED
@@ -90,12 +90,12 @@ class Model:
 
     @property
     def fewest(self) -> int:
-        """Calibration images, or groups, that a rate rests on: all, or the fewest of a class where each has its own."""
+        """Number of calibration images, or groups, behind a rate: all, or the fewest of a class if each has its own."""
         return self._file.fewest
 
     @property
     def decision(self) -> Decision:
-        """When an image counts as anomalous."""
+        """The threshold, and the rate it was chosen for."""
         return Decision(**self.metadata.decision.model_dump())
 
     def with_decision(
@@ -105,7 +105,7 @@ class Model:
         threshold: float | None = None,
         confidence: float | None = None,
     ) -> Self:
-        """The same model with another decision; its graph, and so every score and p-value, stays as it is.
+        """The same model with another threshold. Its graph, scores and p-values stay the same.
 
         Example:
             >>> model = oddsight.load("parts.onnx")
@@ -113,14 +113,14 @@ class Model:
             0.2
 
         Args:
-            false_alarm_rate: At most this share of normal images is flagged.
-            threshold: Or: a raw score, set by hand.
-            confidence: With the rate: the share of draws of calibration images in which the true rate is at most that;
-                see :func:`oddsight.model.calibration.decide`. Without it the new decision has none.
+            false_alarm_rate: The share of normal images that may be flagged, or
+            threshold: a raw score, set by hand.
+            confidence: With a rate: the share of draws of calibration images in which the true rate is at most that;
+                see :func:`oddsight.model.calibration.decide`. By default the rate holds on average.
 
         Raises:
-            DataError: If neither or both are given, a confidence goes with a threshold, or the rate takes more
-                calibration images.
+            DataError: Neither or both are given, a threshold has a confidence, or the rate needs more calibration
+                images.
         """
         if (false_alarm_rate is None) == (threshold is None):
             raise DataError("give either a false-alarm rate or a threshold")
@@ -146,20 +146,20 @@ class Model:
 
     @property
     def curves(self) -> tuple[Epoch, ...]:
-        """Learning curves of the network that its method trained, one row an epoch; empty if it trained none."""
+        """Learning curves of the network that the method trained, one row per epoch; empty if it trained none."""
         return tuple(Epoch(**row.model_dump(), seconds=0.0) for row in self.metadata.training.curves)
 
     @property
     def verdicts(self) -> tuple[str, str]:
-        """What it calls normal and anomalous images, unless it knows classes."""
+        """The words for normal and anomalous images, unless the model knows classes."""
         return self.metadata.verdicts or VERDICTS
 
     def with_verdicts(self, normal: str, anomalous: str) -> Self:
         """The same model with other words for normal and anomalous images; nothing else changes.
 
         Raises:
-            DataError: If these are not two different words of at most 40 printable characters, or if the model knows
-                classes, which are its verdicts, or is of schema 1, which cannot keep words.
+            DataError: These are not two different words of at most 40 printable characters, the model knows classes,
+                which are its verdicts, or it is of schema 1, which cannot store words.
         """
         words = checked_verdicts((normal, anomalous))
         if self.metadata.classes is not None:
@@ -178,11 +178,11 @@ class Model:
 
     @property
     def true_rate_range(self) -> tuple[float, float] | None:
-        """Between which values the true false-alarm rate lies in 95 of 100 draws of calibration images.
+        """The range of the true false-alarm rate in 95 of 100 draws of calibration images.
 
-        The threshold depends on which images it was calibrated on, and so does the rate that it has in truth; see
-        :func:`oddsight.model.calibration.rate_range`. Where each class has a calibration of its own, it is that of the
-        rarest. None for a threshold that was set by hand.
+        The threshold, and with it the true rate, depends on the calibration images that were drawn; see
+        :func:`oddsight.model.calibration.rate_range`. If each class has its own calibration, it is the range of the
+        rarest class. None for a threshold that was set by hand.
         """
         return self._file.true_rate_range
 
@@ -200,16 +200,16 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that it knows; empty if it knows only what is normal."""
+        """Names of the classes that the model knows; empty if it only knows what is normal."""
         return tuple(self.metadata.classes.names) if self.metadata.classes is not None else ()
 
     @property
     def by_class(self) -> bool:
-        """Whether p-values are among images that are taken for the same class, instead of among all."""
+        """Whether p-values are among images of the same predicted class, instead of among all."""
         return self._file.calibration_classes is not None
 
     def threshold_for(self, label: int | None) -> float:
-        """Above which score an image that is taken for this class counts as anomalous."""
+        """The threshold for images that are predicted as this class."""
         known = self.metadata.classes
         if known is None or known.thresholds is None or label is None:
             return self.decision.threshold
@@ -226,11 +226,11 @@ class Model:
 
         Args:
             image: A path, an array or a Pillow image.
-            reading: What of a TIFF file to take instead of the bands and the scale that the model was trained on.
+            reading: Bands and scale of a TIFF file, instead of those that the model was trained with.
             max_pixels: As for :func:`oddsight.data.images.read_image`.
 
         Raises:
-            ImageError: If it cannot be read, or if what the model gives for it is out of range; see :meth:`score`.
+            ImageError: The image cannot be read, or the model's output for it is out of range; see :meth:`score`.
         """
         pixels, valid = self._read(image, reading, max_pixels)
         return self.score(pixels, valid=valid, source=source_name(image))
@@ -243,9 +243,9 @@ class Model:
         max_pixels: int = MAX_PIXELS,
         workers: int | None = None,
     ) -> Iterator[Result | ImageError]:
-        """Score images on every core, in order, with bounded memory; arguments as for :meth:`predict`.
+        """Score images on all cores, in order and with bounded memory; arguments as for :meth:`predict`.
 
-        An image that cannot be read or scored yields its error in its place, and the rest go on.
+        An image that cannot be read or scored yields its error in its place; the others are scored.
 
         Example:
             >>> model = oddsight.load("parts.onnx")
@@ -255,11 +255,11 @@ class Model:
         Args:
             images: Paths, arrays and Pillow images, in a list or any iterable; an array ``[N, H, W, C]``; or one image.
             reading: As for :meth:`predict`.
-            max_pixels: As there.
-            workers: Images that are scored at once; by default as many as there are processors.
+            max_pixels: As for :meth:`predict`.
+            workers: Number of images that are scored in parallel; by default the number of processors.
 
         Raises:
-            OddsightError: If these are no images, or no number of workers.
+            OddsightError: These are not images, or the number of workers is invalid.
         """
         if workers is not None:
             check_whole(workers, "the number of workers", 1, 1024)
@@ -280,15 +280,15 @@ class Model:
 
         Args:
             pixels: uint8 ``[H, W, 3]``, RGB.
-            valid: Which pixels hold something, ``[H, W]``; None if all do. Of a model with a map, the score is the
-                highest value where they do, and the rest of the map is below everything.
-            source: Its path, for the result.
-            one_core: Use one core, which is better where several threads call this at once.
+            valid: Which pixels have data, ``[H, W]``; None if all do. If the model has a map, the score is the highest
+                value where there is data, and the rest of the map is below everything.
+            source: The image's path, for the result.
+            one_core: Use one core only, which is better if several threads call this at once.
 
         Raises:
-            ImageError: If a side is too long, if it takes longer than :func:`oddsight.set_image_limits` allows, if the
-                graph fails on it, or if what it gives is out of range: a score that is not one finite
-                number, a p-value that does not follow from it, a map of another size.
+            ImageError: A side is too long, scoring takes longer than :func:`oddsight.set_image_limits` allows, the
+                graph fails, or an output is out of range: a score that is not one finite number, a p-value that does
+                not follow from it, or a map of another size.
         """
         name = source or "an array"
         height, width, _ = pixels.shape

@@ -46,7 +46,7 @@ def read_p_value(values: ArrayLike, score: float, calibration: NDArray[np.float3
     expected = float(p_values(calibration, np.array([score], np.float32))[0])
     if not math.isclose(given, expected, rel_tol=_ROUNDED):
         raise ImageError(
-            image, f"the model gave a p-value of {given:.7g}, and from its calibration scores it is {expected:.7g}"
+            image, f"the model gave a p-value of {given:.7g}, but its calibration scores give {expected:.7g}"
         )
     return expected
 
@@ -68,7 +68,7 @@ def read_index(values: ArrayLike, count: int, what: str, image: str) -> int:
     """
     index = int(_one(values, what, image))
     if not 0 <= index < count:
-        raise ImageError(image, f"the model gave {what} {index}, and there are {count:,}, counted from 0")
+        raise ImageError(image, f"the model gave {what} {index}, but there are {count:,}, counted from 0")
     return index
 
 
@@ -110,7 +110,7 @@ def read_voices(
         raise ImageError(image, "the model gave evidence that is not a finite number")
     highest = float(said.max())
     if not math.isclose(highest, score, rel_tol=_CLOSE):
-        raise ImageError(image, f"the model gave evidence of at most {highest:.7g}, and its score is {score:.7g}")
+        raise ImageError(image, f"the model gave evidence of at most {highest:.7g}, but its score is {score:.7g}")
     for share in shares[0].tolist():
         _probability(share, "p-value of a voice", image)
     return said[0], np.minimum(shares[0], 1)
@@ -128,5 +128,5 @@ def _one(values: ArrayLike, what: str, image: str) -> float:
 
 def _probability(number: float, what: str, image: str) -> float:
     if not 0 < number <= 1 + _ROUNDED:
-        raise ImageError(image, f"the model gave a {what} of {number:g}, which does not lie above 0 and up to 1")
+        raise ImageError(image, f"the model gave a {what} of {number:g}, which is not above 0 and at most 1")
     return min(number, 1.0)

@@ -88,7 +88,7 @@ class Result:
         voices: What the detectors inside the method say, the decisive one first; empty if it decides as one.
         nearest: The most similar normal image the model learned from: the first 16 hexadecimal digits of the SHA-256 of
             its content; None for models of schema 1.
-        label: The class it is taken for, if the model knows classes.
+        label: The predicted class, if the model knows classes.
         label_probability: How probable that class is among the known ones, in (0, 1].
         verdicts: What a normal and an anomalous image are called.
         tiling: How it was cut, if it was scored in tiles.

@@ -256,9 +256,9 @@ def _limits(evaluation: Evaluation) -> Iterator[str]:
     counts, image, calibration = evaluation.counts, evaluation.image, evaluation.metadata.calibration
     rate = evaluation.metadata.decision.false_alarm_rate
     if rate is None:
-        yield "The threshold was set by hand. If it was chosen with these test images in view, its rates flatter."
+        yield "The threshold was set by hand. If these test images helped to choose it, its rates are too good."
     else:
-        yield "The threshold was set before, from other images; it never saw these test images."
+        yield "The threshold was set before, from other images; these test images had no part in it."
     low, high = image["false_alarm_rate_ci"]
     yield (
         f"{counts['normal']:,} normal test images leave the false-alarm rate anywhere from {percent(low)} to "
@@ -283,7 +283,7 @@ def _limits(evaluation: Evaluation) -> Iterator[str]:
         )
     yield from _limits_of_precision(evaluation)
     if image["auroc"] > 0.999:
-        yield "Nearly every pair is ranked rightly: this test is too easy to tell this method from other good ones."
+        yield "Nearly every pair is ranked correctly: the test is too easy to compare good methods."
     yield "Kinds of anomaly that are not in this test were not tested, and may be harder or easier to find."
 
 

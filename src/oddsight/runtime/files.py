@@ -256,7 +256,7 @@ def _temporary(target: Path, mode: int) -> Iterator[tuple[BinaryIO, str]]:
         except FileExistsError:
             continue
         with os.fdopen(handle, "wb") as file:
-            if not _lock(handle) or not _is_at(handle, name):  # another writer took it for dead
+            if not _lock(handle) or not _is_at(handle, name):  # another writer thought it dead
                 continue
             try:
                 yield file, name

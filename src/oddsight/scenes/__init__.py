@@ -51,7 +51,7 @@ class SceneSettings:
         if self.tile is not None:
             check_whole(self.tile, "the size of tiles", None)
         if self.tile is not None and self.tile < SMALLEST_TILE:
-            raise OddsightError(f"tiles take at least {SMALLEST_TILE} pixels, not {self.tile}")
+            raise OddsightError(f"tiles need at least {SMALLEST_TILE} pixels, not {self.tile}")
         if self.overlap is not None:
             check_whole(self.overlap, "the overlap of tiles", None)
         if self.tile is not None and not 0 <= self.shared < self.tile:

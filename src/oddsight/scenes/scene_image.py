@@ -37,7 +37,7 @@ class SceneImage:
         self._raster = None
         if isinstance(source, Image.Image | np.ndarray):
             if reading.chosen:
-                raise ImageError("an array", "bands and a scale are of TIFF files only")
+                raise ImageError("an array", "bands and a scale are only for TIFF files")
             self._decoded = Image.fromarray(as_image(source))
         else:
             require_source(source)

@@ -70,9 +70,9 @@ def promise(model: Model, tilings: Sequence[Tiling]) -> str | None:
         return None
     images = len(model.calibration_scores)
     lacking = (
-        f"A rate of {rate:g} for a scene of {most:,} tiles takes "
+        f"A rate of {rate:g} for a scene of {most:,} tiles needs "
         f"{images_needed(rate / most, model.decision.confidence):,} {model.metadata.calibration.what}, "
-        f"and there are {images:,}: flagged is what is beyond all of them, "
+        f"and there are {images:,}: only tiles above all of them are flagged, "
     )
     if decided.false_alarm_rate is not None:
         return lacking + f"which promises a rate of {decided.false_alarm_rate:.3g}; --per-tile decides by tile"

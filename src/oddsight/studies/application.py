@@ -6,10 +6,10 @@ import typer
 
 from oddsight.cli.application import app
 
-study_app = typer.Typer(no_args_is_help=True, help="Run a reference study: from a raw dataset to tables and a report.")
+study_app = typer.Typer(no_args_is_help=True, help="Run a reference study, from a raw dataset to a report.")
 app.add_typer(study_app, name="study")
 
 
 @study_app.callback()
 def study() -> None:
-    """Run a reference study: from a raw dataset to tables and a report."""
+    """Run a reference study, from a raw dataset to a report."""

@@ -38,16 +38,16 @@ CHANCE = 0.35
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What became of an adaptation.
+    """The result of an adaptation.
 
     Attributes:
         path: The file of the adapted backbone.
         settings: How it was adapted.
-        curves: What happened, one row an epoch.
+        curves: The learning curves, one row per epoch.
         best: The row whose weights were kept.
-        training: How many images it learned from.
-        validation: How many it was validated on.
-        classes: Their names; empty if the images had none.
+        training: Number of training images.
+        validation: Number of validation images.
+        classes: Names of the classes; empty if the images have none.
         errors: Files that could not be read.
     """
 
@@ -62,7 +62,7 @@ class Adaptation:
 
     @property
     def at_chance(self) -> bool:
-        """Whether the objective was rotation and was not learned, so that the file is hardly worth using."""
+        """Whether the objective was rotation and stayed at chance, so that the file is hardly worth using."""
         return self.settings.objective == "rotation" and (self.best.accuracy or 0.0) < CHANCE
 
 
@@ -91,44 +91,44 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
     on_plan: Callable[[Settings, TrainingImages], None] = lambda settings, images: None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> Adaptation:
-    """Fine-tune a backbone on images and write it as an ONNX file, which every method takes as its ``backbone``.
+    """Fine-tune a backbone on images and write it as an ONNX file, which every method accepts as its ``backbone``.
 
-    On a processor, the same images, settings and seed give the same bytes on the same machine. Needs the ``train``
-    extra.
+    On a CPU, the same images, settings and seed give the same bytes on the same machine. Needs the ``train`` extra.
 
     Args:
-        *paths: Normal images as files, folders (walked) and globs; or folders of folders, each of them a class.
+        *paths: Normal images as files, folders (searched recursively) and globs; or folders of class folders.
         output: The file to write.
-        backbone: A name that :func:`oddsight.backbones.exporting.torch_backbone` knows.
-        weights: A file of weights for it, ``.safetensors`` or ``.pth``.
-        labelled: Whether folders are classes; by default they are if there are several.
+        backbone: The backbone to start from, by a name that :func:`oddsight.backbones.exporting.torch_backbone` knows.
+        weights: A file with its weights, ``.safetensors`` or ``.pth``.
+        labelled: Whether folders are classes. By default they are if there are several.
         objective: ``classes`` (cross-entropy; needs labels), ``rotation`` (which way up? Gidaris et al., ICLR 2018) or
-            ``simsiam`` (what do two versions of an image share? Chen and He, CVPR 2021). By default ``classes`` for
-            labelled images and ``simsiam`` for others.
-        epochs: How often each image is seen, at most.
-        learning_rate: The largest that the backbone gets; the head on it gets ten times as much.
-        batch_size: Images a step and a device, at most.
-        size: Side in pixels to which images are brought; by default the backbone's.
-        freeze: A stage; it and those before it stay as they are.
-        augment: Of ``rotation`` (quarter turns), ``flip`` (left and right), ``crop`` and ``colour``.
-        patience: Epochs without a lower validation loss after which it ends.
-        validation: Share of the images for validation, at least one (of each class).
+            ``simsiam`` (two versions of an image agree; Chen and He, CVPR 2021). By default ``classes`` for labelled
+            images and ``simsiam`` for others.
+        epochs: The largest number of epochs.
+        learning_rate: The peak learning rate of the backbone; that of the head is ten times as large.
+        batch_size: The largest number of images per step and device.
+        size: Side in pixels to which images are resized; by default the backbone's.
+        freeze: A stage: it and the stages before it are not trained.
+        augment: Any of ``rotation`` (quarter turns), ``flip`` (left and right), ``crop`` and ``colour``.
+        patience: Training ends after this number of epochs without a lower validation loss.
+        validation: Share of the images for validation; at least one (of each class).
         precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
-        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        devices: How many, or which (``0,1``), or ``auto``. Several learn together, one process each; all but the
-            first of these processes end here.
-        workers: Processes that read and augment images; 0 reads in this one. A script that calls this with more must
-            be guarded by ``if __name__ == "__main__"``.
-        work: A folder for checkpoints. The same call goes on where it was interrupted, at the last finished epoch.
-        seed: Of every random choice.
+        accelerator: One of Lightning's: ``auto``, ``cpu``, ``gpu``, ...
+        devices: Their number, or which (``0,1``), or ``auto``. Several devices train together, one process each; all
+            but the first of these processes end inside this call.
+        workers: Number of processes that read and augment images; 0 reads in this one. A script that uses more must be
+            guarded by ``if __name__ == "__main__"``.
+        work: A folder for checkpoints. After an interruption, the same call continues after the last finished epoch.
+        seed: Seed of every random choice.
         progress: Called with phase, done and total.
         on_plan: Called once before the work starts, with the settings and the images.
         on_epoch: Called with each new row of the learning curves.
 
     Raises:
-        DataError: Too few images or classes, or an image that changed meanwhile.
-        MemoryError: Too large a batch for the device.
-        OddsightError: A setting that cannot work, no ``train`` extra, a loss that diverged, or outputs that collapsed.
+        DataError: There are too few images or classes, or an image changed meanwhile.
+        MemoryError: The batch is too large for the device.
+        OddsightError: A setting is invalid, the ``train`` extra is missing, the loss diverged, or the outputs
+            collapsed.
     """
     require_training("adapting a backbone")
     target = Path(output)
@@ -189,7 +189,7 @@ def _network(
     from oddsight.training.training import freeze
 
     if name.endswith(".onnx"):
-        raise OddsightError(f"{plain(name)}: an exported network cannot learn: name the backbone that it comes from")
+        raise OddsightError(f"{plain(name)}: an exported network cannot be trained: name the backbone it comes from")
     file = Path(weights) if weights is not None else None
     network = torch_backbone(name, weights=file)
     if size is not None and size != network.size:
@@ -278,10 +278,10 @@ def _write(
 
 
 def read_adaptation(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """What a backbone's file says it was adapted to, or None if it was not.
+    """Read the adaptation record of a backbone's file; None if the backbone was not adapted.
 
     Raises:
-        ModelError: If that is damaged.
+        ModelError: The record is damaged.
     """
     try:
         proto = parse_proto(read_regular(Path(path)))
@@ -297,7 +297,7 @@ def read_adaptation(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 def _checked_record(text: str) -> dict[str, Any]:
     record = json.loads(text)
     if not isinstance(record, dict) or not isinstance(record.get("images_seen"), str):
-        raise ValueError("it is no record")
+        raise ValueError("it is not a record")
     # Files of older versions have no digest.
     if record.pop(DIGEST, None) not in (None, digest_json(record)):
         raise ValueError("its digest is another")

@@ -113,5 +113,5 @@ def _check_identity(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -
             else:
                 what = f"has {name.replace('_', ' ')} {known.get(name)}, not {wanted.get(name)}"
             raise OddsightError(
-                f"{path.parent} holds an adaptation that {what}: go on with the same settings, or name another folder"
+                f"{path.parent} holds an adaptation that {what}: use the same settings, or name another folder"
             )

@@ -132,7 +132,7 @@ def average_classifiers(
             from scratch, where each finds weights of its own.
     """
     if len(members) < 2:
-        raise OddsightError(f"an average takes at least two trained classifiers, not {len(members)}")
+        raise OddsightError(f"an average needs at least two trained classifiers, not {len(members)}")
     if settings.from_scratch:
         raise OddsightError(f"weights of {settings.network} start at random, so their average means nothing")
     require_training()

@@ -141,4 +141,4 @@ def freeze(network: TorchBackbone, last: str | None) -> None:
         for parameter in by_stage[name]:
             parameter.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise OddsightError(f"freezing up to {last} leaves nothing of {network.name} to learn")
+        raise OddsightError(f"freezing up to {last} leaves nothing of {network.name} to train")

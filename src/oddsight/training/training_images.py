@@ -72,7 +72,7 @@ def gather(
     collection = collect(*paths, progress=progress)
     count, where = len(collection.images), ", ".join(str(path) for path in paths)
     if count < FEWEST:
-        raise DataError(f"{where} holds {count} distinct images, and adapting a backbone takes at least {FEWEST}")
+        raise DataError(f"{where} holds {count} distinct images, and adapting a backbone needs at least {FEWEST}")
     names = _class_names(paths, collection) if labelled else {}
     classes = tuple(sorted(set(names.values())))
     if labelled:
@@ -84,7 +84,7 @@ def gather(
         for part, into in zip(split(images, validation, seed), (training, held), strict=True):
             into += [(image, index) for image in part]
     if not training or len({index for _, index in training}) < len(classes):
-        raise DataError(f"a validation share of {validation:g} leaves nothing to learn from: choose a smaller one")
+        raise DataError(f"a validation share of {validation:g} leaves no images to train on: choose a smaller one")
     state = "".join(image.content + names.get(image.content, "") for image in collection.images)
     fingerprint = hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest() if labelled else ""
     return TrainingImages(
@@ -129,4 +129,4 @@ def _check_classes(classes: Sequence[str], names: dict[str, str], where: str) ->
         raise DataError(f"{where} holds one class, {classes[0]}: learning classes takes two or more; use --unlabelled")
     name, count = min(Counter(names.values()).items(), key=lambda entry: entry[1])
     if count < 2:
-        raise DataError(f"the class {name} in {where} has one distinct image, and each class takes at least 2")
+        raise DataError(f"the class {name} in {where} has one distinct image, and each class needs at least 2")

@@ -13,7 +13,7 @@ from oddsight.model.curves import Epoch
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where and on what a network is trained, and who is told; nothing that it learns depends on it.
+    """Where and on what a network is trained, and who reads its progress; nothing that it learns depends on it.
 
     Attributes:
         folder: Where checkpoints are kept; none by default.

@@ -45,7 +45,7 @@ def reason_not_converted(page: Page) -> str | None:
         f"its pixels are {named} of {bits} bits or of signed or floating-point numbers, which is not read": (
             photometric in _COLOURS and (bits not in usual or (page.kind != "u" and not signed))
         ),
-        "its inks are others than cyan, magenta, yellow and black": photometric == CMYK and page.ink_set != 1,
+        "its inks are not cyan, magenta, yellow and black": photometric == CMYK and page.ink_set != 1,
         "its palette has too few colours": photometric == PALETTE and len(page.colour_map) < 3 * 2**bits,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

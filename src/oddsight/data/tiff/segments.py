@@ -52,7 +52,7 @@ def reason_not_decoded(page: Page) -> str | None:
         f"its {kind}numbers of {bits} bits are not read": not whole and not (page.kind == "u" and bits < 16),
         f"it is a volume of {page.depth:,} layers": page.depth != 1,
         "its YCbCr pixels are stored in an unusual way": page.photometric == YCBCR and not _usual_ycbcr(page),
-        f"its JPEG or WebP compression has {bits} bits, and 8 are read": packed and (bits != 8 or page.kind != "u"),
+        f"its JPEG or WebP compression has {bits} bits, not 8": packed and (bits != 8 or page.kind != "u"),
         f"its JPEG or WebP compression has {own} samples, which is not read": packed
         and own not in ((1, 3, 4) if compression == _JPEG else (3, 4)),
         "its fax compression is not of one sample of one bit": compression in _FAX and (bits, page.samples) != (1, 1),

@@ -240,7 +240,7 @@ def _directories(file: IO[bytes]) -> Iterator[_Tags]:
     file.seek(0)
     start = file.read(16)
     if not is_tiff(start):
-        raise ValueError("it is no TIFF")
+        raise ValueError("it is not a TIFF file")
     order = "<" if start.startswith(b"II") else ">"
     big = start[2:4] in (b"+\0", b"\0+")
     link = struct.unpack_from(order + ("Q" if big else "I"), start.ljust(16, b"\0"), 8 if big else 4)[0]
@@ -263,7 +263,7 @@ def _page(tags: _Tags) -> Page:
     width, height = tags.integer(256, 0), tags.integer(257, 0)
     samples = tags.integer(277, 1)
     if min(width, height, samples) < 1:
-        raise ValueError("its size is nothing")
+        raise ValueError("its size is zero")
     bits = tags.integers(258, 1)
     bits = bits[:samples] if len(set(bits[:samples])) > 1 else bits[:1]
     kinds = {_KINDS.get(value, "V") for value in tags.integers(339, 1)[:samples]}

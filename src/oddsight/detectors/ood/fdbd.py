@@ -1,4 +1,4 @@
-"""fDBD: how near an image is to the boundaries at which it would be taken for another class."""
+"""fDBD: how near an image is to the boundaries at which its predicted class would change."""
 
 from __future__ import annotations
 

@@ -75,9 +75,9 @@ class Score(ABC):
 
 def _check(embeddings: Vectors, labels: Labels, head: Head) -> None:
     if embeddings.ndim != 2 or embeddings.shape[1] != head.channels:
-        raise DataError(f"embeddings of {head.channels} channels are wanted, not an array of {embeddings.shape}")
+        raise DataError(f"embeddings must have the shape [N, {head.channels}], not {embeddings.shape}")
     if not len(embeddings) or labels.shape != embeddings.shape[:1]:
-        raise DataError(f"there are {len(embeddings)} embeddings and {labels.size} labels: as many are wanted, not 0")
+        raise DataError(f"there are {labels.size} labels for {len(embeddings)} embeddings: there must be one for each")
     if labels.min() < 0 or labels.max() >= head.classes:
         raise DataError(f"labels go from {labels.min()} to {labels.max()}, and the head has {head.classes} classes")
     if not all(np.isfinite(embeddings[part]).all() for part in blocks(len(embeddings))):

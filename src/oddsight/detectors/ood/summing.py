@@ -46,7 +46,7 @@ class Sum(Score):
         names = [part.name for part in self.parts]
         self.name = PLUS.join(names)
         if len(names) < 2 or len({*names}) < len(names):
-            raise OddsightError(f"a sum takes at least two scores, each once, not {self.name!r}")
+            raise OddsightError(f"a sum needs at least two scores, each once, not {self.name!r}")
         self.summary = f"sum of {', '.join(names[:-1])} and {names[-1]}, each in units of its spread"
         self.paper = "; ".join(part.paper for part in self.parts)
         check_settings(self, owner="sum")

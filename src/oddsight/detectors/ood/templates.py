@@ -34,7 +34,7 @@ class SHE(Score):
     """
 
     name = "she"
-    summary = "how little the embedding is like the mean of the class it is taken for"
+    summary = "how little the embedding is like the mean of its predicted class"
     paper = (
         "Zhang et al., Out-of-Distribution Detection based on In-Distribution Data Patterns Memorization with Modern "
         "Hopfield Energy, ICLR 2023"

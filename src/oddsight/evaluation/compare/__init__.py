@@ -48,16 +48,16 @@ embeddings; or the names of stages, for methods that read embeddings or patches.
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` found.
+    """The result of :func:`compare`.
 
     Attributes:
         trials: The datasets.
         cells: Every dataset, setting and seed, in the order asked for.
         standings: Every dataset and setting over its seeds, and the trivial baselines, best first in each dataset.
         ranking: Over several datasets.
-        confidence: Of intervals and tests.
-        computed: How many cells were computed now; the others were there from before.
-        warnings: What a reader must know, one sentence each.
+        confidence: Confidence of intervals and tests.
+        computed: Number of cells that were computed now; the others are from an earlier run.
+        warnings: Caveats for the reader, one sentence each.
     """
 
     trials: tuple[Trial, ...]
@@ -73,7 +73,7 @@ class Comparison:
         return [one for one in self.standings if one.data == data]
 
     def highest(self, data: str) -> Standing | None:
-        """The setting of the highest mean AUROC on a dataset; whether that means anything, the verdicts say."""
+        """The setting with the highest mean AUROC on a dataset; the verdicts say whether that is significant."""
         return next((one for one in self.on(data) if one.verdict == "highest"), None)
 
 
@@ -97,34 +97,36 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     confidence: float = 0.95,
     progress: Progress = silent,
 ) -> Comparison:
-    """Fit and test every method with its defaults on every dataset.
+    """Fit and test methods with default settings on every dataset.
 
     A cell that cannot be computed (too few images, too little memory) becomes a row with its error. Finished cells are
-    kept in the work folder, by the content of the data and all settings, and not computed again.
+    stored in the work folder, by the content of the data and all settings, and are not computed again.
 
     Args:
-        *data: Folders in MVTec AD's layout, or of class folders with ``normal``; ``NAME=FOLDER`` names one.
-        methods: ``all`` that train no network, or names of :data:`oddsight.detectors.METHODS`.
+        *data: Folders in MVTec AD's layout, or folders of class folders with ``normal``; ``NAME=FOLDER`` gives one a
+            name.
+        methods: ``all`` methods that train no network, or names of :data:`oddsight.detectors.METHODS`.
         backbones: Names of backbones.
-        layers: Choices of layers, each tried: see :data:`Layers`.
-        sizes: Sides in pixels to which images are brought; by default each backbone's own.
-        seeds: Of every random choice in fitting.
-        normal: Of class folders, the class that is normal.
-        test_share: Share of the normal class that is kept out of learning, between 0 and 1.
-        split_seed: Of that division.
-        groups: Which normal images belong together, as :func:`oddsight.fit` takes it.
-        false_alarm_rate: As :func:`oddsight.fit` takes it.
-        bands: As there.
-        scale: As there.
-        memory: The budget of the whole process, such as ``1GB``.
-        jobs: Cells that are computed side by side; by default as many as there are processors. Memory may allow fewer.
-        work: Folder of finished cells; by default beside the user's feature cache.
-        confidence: Of intervals and tests, between 0 and 1.
+        layers: Choices of layers to compare: see :data:`Layers`.
+        sizes: Sides in pixels to which images are resized; by default each backbone's own.
+        seeds: Seeds of every random choice in fitting.
+        normal: For class folders, the class that is normal.
+        test_share: Share of the normal class that is held out for testing, between 0 and 1.
+        split_seed: Seed of that split.
+        groups: Which normal images belong together, as for :func:`oddsight.fit`.
+        false_alarm_rate: As for :func:`oddsight.fit`.
+        bands: As for :func:`oddsight.fit`.
+        scale: As for :func:`oddsight.fit`.
+        memory: Memory budget of the whole process, such as ``1GB``.
+        jobs: Number of cells that are computed in parallel; by default the number of processors. Memory may allow
+            fewer.
+        work: Folder for finished cells; by default beside the user's feature cache.
+        confidence: Confidence of intervals and tests, between 0 and 1.
         progress: Called with phase, done and total.
 
     Raises:
-        OddsightError: Any setting that cannot work.
-        DataError: A dataset that cannot be tested on.
+        OddsightError: A setting is invalid.
+        DataError: A dataset cannot be used for testing.
     """
     settings = _settings(methods, backbones, layers, sizes)
     chosen = tuple(dict.fromkeys(seeds))
@@ -166,7 +168,7 @@ def _settings(
     """Every setting once, in the order asked for."""
     every = detectors.quick() if names == "all" else [names] if isinstance(names, str) else list(names)
     if not every or not networks or not layers:
-        raise OddsightError("name a method, a backbone and a choice of layers at least, or leave them out")
+        raise OddsightError("give at least one method, backbone and choice of layers, or leave them out")
     found: dict[Setting, None] = {}
     for name, network_name in product(every, networks):
         cls = detectors.by_name(name)
@@ -266,4 +268,4 @@ def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking
     if failed:
         yield f"{failed} of {sum(one.setting is not None for one in rows)} rows have errors."
     if ranked is not None and ranked.p_value is None:
-        yield f"With fewer than {LEAST_DATA_SETS} datasets the mean ranks are shown and not tested."
+        yield f"With fewer than {LEAST_DATA_SETS} datasets the mean ranks are shown but not tested."

@@ -317,7 +317,7 @@ def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.flo
         scale = max(abs(score), float(scores.std()))
         if abs(score - scores[index]) > CLOSE * scale:
             raise ModelError(
-                f"the whole file scores {images[index].path} {score:.7g}, and from features at hand it is "
+                f"the whole file scores {images[index].path} {score:.7g}, but its stored features give "
                 f"{scores[index]:.7g}: please report this"
             )
     return float(np.median(answers))

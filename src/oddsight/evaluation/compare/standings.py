@@ -98,7 +98,7 @@ class Ranking:
         statistic: Friedman's, or None with fewer than 3 datasets or 2 settings.
         p_value: Of it.
         critical_difference: Nemenyi's; None where Friedman's test finds no difference.
-        groups: Runs of settings that cannot be told apart, as index of first and last.
+        groups: Runs of settings that cannot be distinguished, as index of first and last.
     """
 
     data: tuple[str, ...]

@@ -166,7 +166,7 @@ def _named(source: Source) -> tuple[str, Path]:
 
 def _check_layout(folder: Path, normal: str | None) -> None:
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder")
+        raise DataError(f"{folder} is not a folder")
     layout = layout_of(folder)
     if layout is not None:
         if layout.train is None:
@@ -283,8 +283,8 @@ def _check(trial: Trial) -> None:
     leaked = [one for one in trial.test if one.image.content in learned]
     if leaked:
         raise DataError(
-            f"{len(leaked)} of {len(trial.test)} test images of {trial.name} are among those to learn from, such as "
-            f"{leaked[0].image.path}: take them out, numbers on them would mean nothing"
+            f"{len(leaked)} of {len(trial.test)} test images of {trial.name} are also training images, such as "
+            f"{leaked[0].image.path}: take them out, as results on them mean nothing"
         )
     normal = {one.image.content: one.image.path for one in trial.test if one.kind is None}
     for one in trial.test:

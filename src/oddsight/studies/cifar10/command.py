@@ -24,33 +24,40 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
         Path,
         typer.Option(metavar="DIR", help="CIFAR-10 in any form, or other labelled images with a test split."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for all that it makes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for all results.")],
     near: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Images of none of the classes that resemble them; may be repeated."),
+        typer.Option(metavar="NAME=DIR", help="Images of none of the classes, but similar to them. May be repeated."),
     ] = None,
     far: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=DIR", help="Images of none of the classes, of another kind.")
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Images of none of the classes, of another kind. May be repeated."),
     ] = None,
     networks: Annotated[
-        str | None, typer.Option(help=f"Of {', '.join(RECIPES)}; each after those that it is made from.")
+        str | None, typer.Option(help=f"One or more of {', '.join(RECIPES)}; each after those that it starts from.")
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Seeds of every network, such as 0,1,2, or also of some: 0;textbook=0,1,2.")
+        str, typer.Option(help="Random seeds of all networks, such as 0,1,2, or also of single ones: 0;textbook=0,1,2.")
     ] = "0",
     score: Annotated[
-        str | None, typer.Option(help="Of the file that is shipped; several joined by + are added up. [default: knn]")
+        str | None, typer.Option(help="Score of the model file, or a sum such as energy+knn. [default: knn]")
     ] = None,
-    ship: Annotated[str | None, typer.Option(help="Which network is shipped. [default: the last]")] = None,
-    false_alarm_rate: Annotated[float, typer.Option(help="Share of known images that the file may reject.")] = 0.05,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Promise the rate for each class.")] = False,
-    epochs: Annotated[int | None, typer.Option(help="Of every training. [default: each network's own]")] = None,
-    limit: Annotated[int | None, typer.Option(help="Training images of each class at most, for a short run.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="First fetch CIFAR-10 (170 MB) into DIR.")] = False,
+    ship: Annotated[str | None, typer.Option(help="Network of the model file. [default: the last]")] = None,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of images of the known classes that the model may reject.")
+    ] = 0.05,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Guarantee the rate for each predicted class.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every training. [default: each network's own]")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Largest number of training images per class, for a short run.")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 (170 MB) into DIR first.")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train classifiers, detect what is of none of their classes, and report. Continues where it was interrupted."""
+    """Train classifiers and detect images of none of the classes. Resumes after an interruption."""
     from oddsight.cli.class_output import say_class_epoch
     from oddsight.data.download import download_cifar10
     from oddsight.detectors import ood

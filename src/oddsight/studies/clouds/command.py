@@ -24,46 +24,54 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Class folders of scenes, such as DIR/cloudy, DIR/desert, DIR/water.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for all that it makes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for all results.")],
     normal: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CLASS",
-            help="What is normal: a class, or 'clear' for all but that of clouds; may be repeated. [default: the "
+            help="The normal class, or 'clear' for all classes but that of clouds. May be repeated. [default: the "
             "clouds, then clear]",
         ),
     ] = None,
     clouds: Annotated[str, typer.Option(metavar="CLASS", help="The class of clouds.")] = "cloudy",
-    methods: Annotated[str | None, typer.Option(help="Names of methods. [default: all that can run here]")] = None,
-    ship: Annotated[str | None, typer.Option(help="The method of the model files. [default: auto]")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Names from 'oddsight methods'. [default: all that can run here]")
+    ] = None,
+    ship: Annotated[str | None, typer.Option(help="Method of the model files. [default: auto]")] = None,
     seeds: Annotated[
-        str, typer.Option(help="Of splits and of learning, of every method, or also of some: 0,1,2;ganomaly=0.")
+        str,
+        typer.Option(
+            help="Random seeds of splits and fits, for all methods or also for single ones: 0,1,2;ganomaly=0."
+        ),
     ] = "0,1,2",
     size: Annotated[int, typer.Option(help="Side in pixels to which every image is resized.")] = 64,
-    limit: Annotated[int | None, typer.Option(help="Images of each class at most, for a short run.")] = None,
-    false_alarm_rate: Annotated[float, typer.Option(help="Of the model files.")] = 0.01,
-    hand_threshold: Annotated[float, typer.Option(help="A threshold set by hand, to compare with others.")] = 0.02,
+    limit: Annotated[int | None, typer.Option(help="Largest number of images per class, for a short run.")] = None,
+    false_alarm_rate: Annotated[float, typer.Option(help="False-alarm rate of the model files.")] = 0.01,
+    hand_threshold: Annotated[float, typer.Option(help="Threshold set by hand, to compare with the others.")] = 0.02,
     threshold_methods: Annotated[
         str | None,
-        typer.Option(help="Whose thresholds are compared. [default: an autoencoder among the methods, and --ship]"),
+        typer.Option(
+            help="Methods whose thresholds are compared. [default: an autoencoder among the methods, and --ship]"
+        ),
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="DIR/images and DIR/masks: also measure where clouds are found.")
+        Path | None,
+        typer.Option(metavar="DIR", help="DIR/images and DIR/masks: also measure how well clouds are localised."),
     ] = None,
     mask_methods: Annotated[
-        str | None, typer.Option(help="Methods that are measured so. [default: all that have a map]")
+        str | None, typer.Option(help="Methods for --masks. [default: all with an anomaly map]")
     ] = None,
     severity_methods: Annotated[
         str | None,
-        typer.Option(help="Methods that are shown synthetic haze, smoke and dust, or 'none'. [default: a few]"),
+        typer.Option(help="Methods to test on synthetic haze, smoke and dust, or 'none'. [default: a few]"),
     ] = None,
-    memory: Annotated[str, typer.Option(help="Budget of each fit.")] = "4GB",
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...; of methods that train a network.")] = "auto",
+    memory: Annotated[str, typer.Option(help="Memory budget of each fit.")] = "4GB",
+    accelerator: Annotated[str, typer.Option(help="For methods that train a network: auto, cpu, gpu, ...")] = "auto",
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no notes; results and errors only.")
+        bool, typer.Option("--quiet", "-q", help="Show only results and errors, no progress and no notes.")
     ] = False,
 ) -> None:
-    """Detect cloudy scenes by every method, compare, and report. Continues where it was interrupted."""
+    """Detect cloudy scenes with every method, compare, and report. Resumes after an interruption."""
     from oddsight.cli.adaptation_output import say_some_epochs
     from oddsight.detectors import METHODS
     from oddsight.runtime.files import check_writable, make_folder, write_bytes

@@ -208,7 +208,7 @@ def isolate(
         OddsightError: A setting that cannot work. A method that cannot be run is named in the result instead.
     """
     if tile < SMALLEST_TILE:
-        raise OddsightError(f"tiles take at least {SMALLEST_TILE} pixels, not {tile}")
+        raise OddsightError(f"tiles need at least {SMALLEST_TILE} pixels, not {tile}")
     wanted = list(dict.fromkeys(as_variant(method, tile) for method in methods))
     scenes = read_scenes_with_masks(folder, progress=progress)
     tiles = cache(partial(clear_tiles, scenes, work=output_work, progress=progress))

@@ -179,7 +179,7 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def areas_of(counts: Tally, group: Group, draws: Counts) -> Values:
-    """AUROC of every resample, with values in one bin taken for equal; NaN without a cloud or without ground."""
+    """AUROC of every resample, with values in one bin counted as equal; NaN without a cloud or without ground."""
     # In double precision, for which matrix products are fast; counts are far below what it holds exactly.
     clouds = counts.clouds[list(group.clouds)].astype(np.float64)
     ground = counts.ground[list(group.ground)].astype(np.float64)

@@ -72,7 +72,7 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
         scenes.append(_scene(path, matched.of_image[path]))
         progress("reading scenes", done, len(paths))
     if len(scenes) < FEWEST:
-        raise DataError(f"{root / 'images'} holds {len(scenes)} scenes, and isolating clouds takes at least {FEWEST}")
+        raise DataError(f"{root / 'images'} holds {len(scenes)} scenes, and isolating clouds needs at least {FEWEST}")
     if not any(scene.cover > 0 for scene in scenes) or not any(scene.cover < 1 for scene in scenes):
         raise DataError(f"the masks in {root / 'masks'} are all empty or all full: there is nothing to distinguish")
     return tuple(scenes)

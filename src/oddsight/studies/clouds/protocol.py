@@ -81,7 +81,7 @@ def sides(classes: Sequence[str], clouds: str, wanted: Sequence[str]) -> list[Si
     unknown = [name for name in wanted if name != CLEAR and name not in classes]
     if unknown:
         raise DataError(
-            f"--normal {plain(unknown[0])} is no class: there are {there}, and '{CLEAR}' for all but {plain(clouds)}"
+            f"--normal {plain(unknown[0])} is not a class: there are {there}, and '{CLEAR}' for all but {plain(clouds)}"
         )
     return [_side(name, classes, clouds) for name in dict.fromkeys(wanted or (clouds, CLEAR))]
 
@@ -112,7 +112,7 @@ def split(side: Side, classes: Mapping[str, Sequence[ImageFile]], seed: int) -> 
     each = min(len(classes[name]) for name in side.normal)
     if each < _LEAST:
         fewest = min(side.normal, key=lambda name: len(classes[name]))
-        raise DataError(f"{plain(fewest)} has {each} distinct images, and a normal class takes at least {_LEAST}")
+        raise DataError(f"{plain(fewest)} has {each} distinct images, and a normal class needs at least {_LEAST}")
     rarest = min(side.anomalous, key=lambda name: len(classes[name]))
     tested = min(int(TEST_SHARE * each), len(classes[rarest]) // len(side.normal))
     if tested * len(side.normal) < 2:

@@ -72,7 +72,7 @@ def read_scenes(
     """
     root = Path(data)
     if size < SMALLEST_SIZE:
-        raise OddsightError(f"scenes take at least {SMALLEST_SIZE} pixels a side, not {size}")
+        raise OddsightError(f"scenes need at least {SMALLEST_SIZE} pixels a side, not {size}")
     if limit is not None and limit < 1:
         raise OddsightError(f"the limit must be 1 image of a class or more, not {limit}")
     folders = _class_folders(root)
@@ -108,7 +108,7 @@ def class_names(data: str | os.PathLike[str]) -> list[str]:
 
 def _class_folders(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise DataError(f"{root} is no folder")
+        raise DataError(f"{root} is not a folder")
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
     kept = [folder for folder in folders if find_images(folder).images]
     if len(kept) < 2:

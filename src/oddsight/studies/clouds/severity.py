@@ -184,7 +184,7 @@ def _divided(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], l
     if testing < 2 or len(images) - testing < FEWEST:
         raise DataError(
             f"{len(images)} distinct clear images are too few to train on most of them and to test on the rest: it "
-            f"takes at least {FEWEST + 4}"
+            f"needs at least {FEWEST + 4}"
         )
     # Another lot than that by which a fit divides its images.
     return split(images, testing / len(images), seed + 1000)

@@ -192,7 +192,7 @@ def _check(
 def _compared(names: Sequence[str], ship: str, asked: Sequence[str]) -> tuple[str, ...]:
     missing = [name for name in asked if name not in names]
     if missing:
-        raise OddsightError(f"thresholds of {missing[0]} are wanted, but it is not among {', '.join(names)}")
+        raise OddsightError(f"thresholds of {missing[0]} were requested, but it is not among {', '.join(names)}")
     usual = [name for name in thresholds.METHODS if name in names][:1]
     return tuple(dict.fromkeys(asked or [*usual, ship]))
 
