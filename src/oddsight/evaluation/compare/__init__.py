@@ -17,7 +17,7 @@ from pathlib import Path
 from oddsight import backbones, detectors
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import default_cache
-from oddsight.data.anomaly_folders import MASK_FOLDERS
+from oddsight.data.anomaly_folders import mask_like
 from oddsight.data.collection import Progress, silent
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups
@@ -239,17 +239,12 @@ def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
     return labels
 
 
-def _mask_classes(trial: Trial) -> Iterator[str]:
-    for kind in sorted({one.kind for one in trial.test if one.kind is not None}):
-        if kind.lower() in MASK_FOLDERS and trial.coverage is None:
-            yield f"the images of {kind} count as anomalous ones: if they are masks, move that folder elsewhere."
-
-
 def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking | None) -> Iterator[str]:
     for trial in trials:
         if trial.coverage is not None:
             yield from (f"{trial.name}: {sentence}" for sentence in trial.coverage.sentences())
-        yield from (f"{trial.name}: {sentence}" for sentence in _mask_classes(trial))
+        else:
+            yield from (f"{trial.name}: {sentence}" for sentence in mask_like(one.kind for one in trial.test))
         own = [one for one in rows if one.data == trial.name]
         best = next((one for one in own if one.verdict == "highest"), None)
         trivial = next(one for one in own if one.setting is None)
