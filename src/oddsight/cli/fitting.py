@@ -166,7 +166,6 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     alone = [name for name, value in given.items() if value is not None]
     if alone:
         raise typer.BadParameter(f"--{alone[0]} is for --labelled images")
-    reading = reading_of(bands, scale)
     _fit_normal(
         paths,
         output,
@@ -184,8 +183,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         calibration_fraction=calibration_fraction,
         memory=memory,
         seed=seed,
-        bands=reading.bands,
-        scale=reading.scale,
+        reading=reading_of(bands, scale),
         verdicts=two_words(verdicts) if verdicts is not None else None,
         work=work,
         accelerator=accelerator,

@@ -32,7 +32,7 @@ from oddsight.data.collection import (
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import parse_bytes, plan_memory
-from oddsight.data.reading import Reading
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.sources import Sources, collect_sources, described
 from oddsight.detectors import Method
 from oddsight.detectors.trained import Trained
@@ -78,8 +78,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     groups: Groups = AUTO,
     memory: str | int | None = None,
     seed: int = 0,
-    bands: tuple[int, ...] | None = None,
-    scale: tuple[float, float] | None = None,
+    reading: Reading = AS_DECLARED,
     verdicts: tuple[str, str] | None = None,
     work: str | os.PathLike[str] | None = None,
     accelerator: str = "auto",
@@ -117,9 +116,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         memory: The budget of the whole process, such as ``1GB``, which is the default; 3 GB for methods that train a
             network.
         seed: Of every random choice.
-        bands: Of TIFF files, counted from 1: three as red, green and blue, or one as grey. They are kept in the model,
-            which reads other images so.
-        scale: Values of TIFF files that become 0 and 255, likewise.
+        reading: Which bands and values of TIFF files to take. It is kept in the model, which reads other images so.
         verdicts: What normal and anomalous images are to be called, such as ``("clear", "cloudy")``; see
             :meth:`oddsight.Model.with_verdicts`.
         work: For methods that train a network: a folder where training leaves its state, so that an interrupted one
@@ -158,9 +155,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
 
     require_normal_folders(images)
     weights = network.memory(extractor.stages)
-    reading = plan_memory(budget, [], extractor.size, activations=network.activations, weights=weights)
-    with memory_for_images(reading.method, final=True) as room:
-        collection, names = collect_sources(*images, reading=Reading(bands, scale), progress=progress)
+    before = plan_memory(budget, [], extractor.size, activations=network.activations, weights=weights)
+    with memory_for_images(before.method, final=True) as room:
+        collection, names = collect_sources(*images, reading=reading, progress=progress)
     _check_collection(collection, described(images))
     memory_plan = plan_memory(
         budget,
