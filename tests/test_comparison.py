@@ -658,3 +658,18 @@ def test_the_command_exits_with_1_if_a_cell_failed(data, tmp_path, extra):
     assert outcome.code == 1
     assert "error: parts, failing, seed 0: too few images" in outcome.err
     assert "knn" in outcome.out
+
+
+def test_finished_cells_without_a_cache_that_can_be_written(tmp_path, monkeypatch):
+    """A home that cannot be written to, as in containers, is as good as none."""
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", "off"):
+        monkeypatch.setenv("ODDSIGHT_CACHE", str(place))
+        with comparison._work_folder(None) as folder:
+            (folder / "cell.json").write_text("x")
+        assert not folder.exists()
+    monkeypatch.setenv("ODDSIGHT_CACHE", str(tmp_path / "cache"))
+    with comparison._work_folder(None) as folder:
+        assert folder == tmp_path / "cache" / "comparisons"
+    with pytest.raises(OddsightError, match="cannot make the folder"), comparison._work_folder(tmp_path / "file"):
+        pass

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oddsight.data.anomaly_folders import from_folders, from_mvtec, require_normal_folders
+from oddsight.data.anomaly_folders import from_folders, from_mvtec, layout_of, require_normal_folders
 from oddsight.data.check import check
 from oddsight.data.class_folders import read_class_folders
 from oddsight.errors import DataError
@@ -211,6 +211,38 @@ def test_what_is_named_is_taken(tmp_path, path):
         "ground_truth/bad/0.png",
     )
     require_normal_folders([tmp_path / path, np.zeros((4, 4, 3), np.uint8)])
+
+
+# ---- Names of folders ----
+
+
+@pytest.mark.parametrize("masks", ["ground_truth", "groundtruth", "Ground_Truth", "GT", "Masks", "mask"])
+@pytest.mark.parametrize("test", ["test/good", "Test/Good", "TEST/OK"])
+def test_upper_case_and_other_names(tmp_path, test, masks):
+    top, good = test.split("/")
+    write(
+        tmp_path, f"{top}/{good}/0.png", f"{top}/Spot/1.png", f"{masks}/spot/1_mask.png", f"Train/{good.lower()}/2.png"
+    )
+    found = from_mvtec(tmp_path)
+    assert shown(found, tmp_path) == {
+        f"{top}/{good}/0.png": (None, None),
+        f"{top}/Spot/1.png": ("Spot", f"{masks}/spot/1_mask.png"),
+    }
+    assert layout_of(tmp_path).train == tmp_path / "Train" / good.lower()
+
+
+def test_the_usual_name_of_the_folder_of_masks_is_taken_first(tmp_path):
+    write(tmp_path, "test/good/0.png", "test/spot/1.png", "gt/spot/1.png", "ground_truth/spot/1.png", "Test/good/5.png")
+    layout = layout_of(tmp_path)
+    assert (layout.test, layout.masks) == (tmp_path / "test", tmp_path / "ground_truth")
+
+
+def test_masks_among_the_types_of_anomaly_are_said(tmp_path):
+    write(tmp_path, "test/good/0.png", "test/good/2.png", "test/spot/1.png", "test/ground_truth/spot/1.png")
+    said = [one for one in evaluate(tiny_model(), tmp_path).warnings if "if they are masks" in one]
+    assert said == [
+        "the images of ground_truth count as anomalous ones: if they are masks, move that folder elsewhere."
+    ]
 
 
 # ---- Empty folders ----

@@ -167,6 +167,63 @@ def test_small_copies_are_an_input_and_an_output(inputs, tmp_path):
     assert copies.read_bytes() == b"x"
 
 
+def test_small_copies_are_an_input_of_every_command_that_reads_a_model(inputs, tmp_path):
+    copies = tmp_path / "model.normals.zip"
+    copies.write_bytes(b"x")
+    for arguments in (
+        "threshold {model} --score 3 -o {copies}",
+        "evaluate {model} --labelled {images} --json {copies}",
+    ):
+        assert_failed(run(*arguments.format(copies=copies, **inputs).split()), "small copies")
+    assert copies.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "fit {images} --group-by {groups} -o {groups}",
+        "fit {images} --group-by {groups} -o {new} --method autoencoder --curves {groups}",
+        "fit {images} --labelled --group-by {groups} -o {groups}",
+        "compare {images} --group-by {groups} --csv {groups}",
+    ],
+)
+def test_a_table_of_groups_is_an_input(arguments, inputs, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("path,group\n00000.png,a\n")
+    before = contents(tmp_path)
+    assert_failed(run(*arguments.format(groups=groups, **inputs).split()), "would replace an input, --group-by")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "option", ["predict --maps", "predict --explain", "predict --regions", "synthesize --output", "prepare --output"]
+)
+@pytest.mark.parametrize("where", ["new", "deeply/new", "../link/new"])
+def test_a_folder_of_images_that_the_next_run_would_read(option, where, inputs, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    before = contents(tmp_path)
+    output = tmp_path / "images" / where
+    assert_failed(run(*FOLDERS[option].format(output=output, **inputs).split()), "the next time")
+    assert contents(tmp_path) == before and not output.exists()
+
+
+def test_a_folder_that_is_not_searched_may_lie_among_the_images(inputs):
+    for name in (".maps", "__MACOSX"):
+        folder = inputs["images"] / name
+        assert run("predict", inputs["model"], inputs["images"], "--maps", folder, "--quiet").code == 0
+        assert len(list(folder.iterdir())) == 3
+
+
+def test_prepared_files_are_not_replaced_while_they_are_read(tmp_path):
+    for name in "ab":
+        write_textures(tmp_path / "data" / name, range(3), width=24, height=24)
+    assert run("prepare", tmp_path / "data", "-o", tmp_path / "out", "--quiet").code == 0
+    before = contents(tmp_path)
+    source = tmp_path / "out" / "train.npz"
+    assert_failed(run("prepare", source, "-o", tmp_path / "out"), "cannot be read and written at once")
+    assert contents(tmp_path) == before
+
+
 def test_results_beside_the_images_stay_possible(inputs):
     lines = inputs["images"] / "lines.jsonl"
     for _ in range(2):

@@ -66,7 +66,7 @@ def test_the_file_keeps_the_reading(trained, scenes):
     assert model.reading == READING
     assert model.with_decision(threshold=1.0).reading == READING
     assert tiny_model().reading == AS_DECLARED
-    same = oddsight.fit(scenes / "good", method="patchcore", size=SIZE, bands=[4, 3, 2], scale=list(SCALE))
+    same = oddsight.fit(scenes / "good", method="patchcore", size=SIZE, reading=Reading([4, 3, 2], list(SCALE)))
     assert same.to_bytes() == model.to_bytes()
 
 
@@ -137,7 +137,7 @@ def test_check_and_compare_take_bands(scenes, tmp_path):
     outcome = run("check", scenes / "good", "--bands", "9", "--json", "-")
     assert "has 5 bands, and band 9 was asked for" in outcome.out
     options = {"methods": ["knn"], "sizes": [SIZE], "normal": "good", "test_share": 0.25, "work": tmp_path}
-    found = oddsight.compare(f"a={scenes}", **options, bands=BANDS, scale=SCALE)
+    found = oddsight.compare(f"a={scenes}", **options, reading=READING)
     assert not found.cells[0].error
     assert found.trials[0].training[0].reading == READING
 

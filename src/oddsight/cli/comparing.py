@@ -84,10 +84,10 @@ def compare(  # noqa: PLR0913, PLR0917 - options
         folders={"finished fits": work},
         inputs={
             "DATA": [path if Path(path).exists() else str(named(path)[1]) for path in data],
+            "--group-by": existing_file(group_by),
             "--backbones": [path for name in names if (path := existing_file(name)) is not None],
         },
     )
-    reading = reading_of(bands, scale)
     with progress(quiet) as watch:
         found = judge(
             *data,
@@ -101,8 +101,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
             split_seed=split_seed,
             groups=group_by,
             false_alarm_rate=false_alarm_rate,
-            bands=reading.bands,
-            scale=reading.scale,
+            reading=reading_of(bands, scale),
             memory=memory,
             jobs=jobs,
             work=work,

@@ -107,7 +107,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     check_outputs(
         {"--output": output, "--curves": curves, "the small copies of normal images": copies},
         folders={"checkpoints": work},
-        inputs={"DIR": paths, "--backbone": existing_file(backbone)},
+        inputs={"DIR": paths, "--backbone": existing_file(backbone), "--group-by": existing_file(group_by)},
     )
     plans: list[FitPlan] = []
 
@@ -128,8 +128,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             calibration_fraction=calibration_fraction,
             memory=memory,
             seed=seed,
-            bands=reading.bands,
-            scale=reading.scale,
+            reading=reading,
             verdicts=words,
             work=work,
             accelerator="auto" if accelerator is None else accelerator,
@@ -212,7 +211,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     check_outputs(
         {"--output": output, "the small copies of normal images": copies},
         folders={"checkpoints": work},
-        inputs={"--backbone": existing_file(backbone)},
+        inputs={"--backbone": existing_file(backbone), "--group-by": existing_file(group_by)},
         data={"DATA": data},
     )
     plans: list[LabelledPlan] = []

@@ -92,7 +92,7 @@ def synthesize(
         depths = [float(number) for number in listed(severities)]
     except ValueError:
         raise typer.BadParameter(f"--severities takes numbers separated by commas, not {severities!r}") from None
-    check_outputs({}, folders={"images": output}, inputs={"CLEAR": clear})
+    check_outputs({}, images={"images": output}, inputs={"CLEAR": clear})
     with progress(quiet) as report:
         found = write_synthetic(
             *clear,

@@ -23,7 +23,7 @@ def threshold(
     """Change the threshold or the verdicts of a model."""
     from oddsight.cli.output import say_decision
     from oddsight.model.model import load
-    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.output_paths import check_outputs, model_files
 
     given = [option for option in (false_alarm_rate, score) if option is not None]
     if len(given) > 1 or not (given or verdicts is not None):
@@ -31,7 +31,7 @@ def threshold(
     if confidence is not None and false_alarm_rate is None:
         raise typer.BadParameter("--confidence goes with --false-alarm-rate")
     words = two_words(verdicts) if verdicts is not None else None
-    check_outputs({"--output": output}, inputs={"MODEL": model})
+    check_outputs({"--output": output}, inputs=model_files(model))
     changed = load(model)
     if given:
         changed = changed.with_decision(false_alarm_rate=false_alarm_rate, threshold=score, confidence=confidence)

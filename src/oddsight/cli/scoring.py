@@ -142,8 +142,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     from oddsight.cli.output import say_evaluation, show_evaluation, write_json
     from oddsight.evaluation.normal import evaluate as judge
     from oddsight.model.model import load
-    from oddsight.model.normals import normals_path
-    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import note, progress
 
     if labelled is not None:
@@ -159,8 +158,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     check_outputs(
         {"--json": json, "--report": report},
         inputs={
-            "MODEL": model,
-            "MODEL's small copies": normals_path(model),
+            **model_files(model),
             "DIR": folder,
             "--normal": normal,
             "--anomalous": anomalous,
@@ -205,7 +203,7 @@ def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Pa
     from oddsight.errors import ImageError
     from oddsight.evaluation.classes import evaluate_classes
     from oddsight.model.model import load
-    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import complain, progress
 
     folders = dict(map(named, unknown))
@@ -213,7 +211,7 @@ def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Pa
         raise typer.BadParameter("give each --unknown a name of its own: NAME=DIR")
     check_outputs(
         {"--json": json},
-        inputs={"MODEL": model},
+        inputs=model_files(model),
         data={"--labelled": labelled, "--unknown": list(folders.values())},
     )
     loaded = load(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -50,12 +50,11 @@ Folder = str | os.PathLike[str]
 GOOD = ("good", "ok", "normal")
 """What the folder of normal images may be called in MVTec AD's layout."""
 
-MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
-"""Names of folders, in lower case, that hold masks rather than images."""
+MASK_FOLDERS = ("ground_truth", "groundtruth", "gt", "masks", "mask")
+"""Names of folders, in lower case, that hold masks rather than images; the first that is there is taken."""
 
 _ANOMALOUS = frozenset({"anomaly", "anomalies", "anomalous", "abnormal"})
 _BESIDE_GOOD = frozenset({"bad", "ko", "ng", "defect", "defects", "defective", "faulty"})
-_GROUND_TRUTH = "ground_truth"
 _RGB, _GT = "rgb", "gt"
 
 
@@ -85,20 +84,41 @@ def layout_of(folder: Folder) -> Layout | None:
         DataError: If it has several folders of normal test images.
     """
     root = Path(folder)
-    test = root / "test"
-    try:
-        goods = sorted(path.name for path in test.iterdir() if path.name.lower() in GOOD and path.is_dir())
-    except OSError:  # nothing there, or nothing that can be looked into
-        return None
-    if not goods:
+    test = _called(root, ("test",))
+    goods = [name for name in _folders_in(test) if name.lower() in GOOD] if test is not None else []
+    if test is None or not goods:
         return None
     if len(goods) > 1:
         raise DataError(f"{test} holds both {goods[0]} and {goods[1]}: name --normal and --anomalous instead")
     good = goods[0]
     in_rgb = (test / good / _RGB).is_dir()
-    train = root / "train" / good / _RGB if in_rgb else root / "train" / good
-    masks = root / _GROUND_TRUTH
-    return Layout(test, good, in_rgb, train if train.is_dir() else None, masks if masks.is_dir() else None)
+    train = _called(root, ("train",))
+    learned = _called(train, (good.lower(),)) if train is not None else None
+    if learned is not None and in_rgb:
+        learned = _called(learned, (_RGB,))
+    return Layout(test, good, in_rgb, learned, _called(root, MASK_FOLDERS))
+
+
+def mask_like(kinds: Iterable[str | None]) -> Iterator[str]:
+    """What a reader must know of types of anomaly whose folders are called as those of masks are, a sentence each."""
+    for kind in sorted({kind for kind in kinds if kind is not None and kind.lower() in MASK_FOLDERS}):
+        yield f"the images of {kind} count as anomalous ones: if they are masks, move that folder elsewhere."
+
+
+def _called(folder: Path, names: Sequence[str]) -> Path | None:
+    """The folder in ``folder`` with the first of these names; upper and lower case are the same, unless both exist."""
+    there = _folders_in(folder)
+    return next(
+        (folder / one for name in names for one in (name, *there) if one in there and one.lower() == name), None
+    )
+
+
+def _folders_in(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; none if it is not there or cannot be looked into."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []
 
 
 def require_normal_folders(paths: Iterable[object]) -> None:
@@ -131,7 +151,7 @@ def _is_not_for_training(folder: Path) -> bool:
         return (folder.parent / "train").is_dir() or layout_of(folder.parent) is not None
     if name in _BESIDE_GOOD:
         return any(path.name.lower() in GOOD for path in folder.parent.iterdir())
-    return name in _ANOMALOUS | MASK_FOLDERS
+    return name in _ANOMALOUS or name in MASK_FOLDERS
 
 
 def _folders_below(name: str) -> Iterator[Path]:

@@ -61,6 +61,11 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
     return Found(tuple(search.images.values()), len(search.ignored), tuple(search.problems.values()))
 
 
+def is_passed_over(name: str) -> bool:
+    """Whether a folder of that name is not searched where it lies in one that is."""
+    return name.startswith(".") or name in _IGNORED_FOLDERS
+
+
 def others_ignored(count: int) -> str:
     """How many other files are ignored, in parentheses after a space; nothing if there are none."""
     return f" ({count:,} other file{' is' if count == 1 else 's are'} ignored)" if count else ""
@@ -154,7 +159,7 @@ class _Search:
             for entry in entries:
                 if not os.path.isdir(entry.path):  # noqa: PTH112 - never raises, unlike entry.is_dir
                     names.append(entry.path)
-                elif entry.name.startswith(".") or entry.name in _IGNORED_FOLDERS:
+                elif is_passed_over(entry.name):
                     self.ignored.add(os.path.realpath(entry.path))
                 elif entry.is_symlink():
                     links.append(entry.path)

@@ -151,8 +151,16 @@ def _check(folder: Path, data: Path, size: int | None, validation: float) -> Non
         raise OddsightError(f"{folder} is a file: name a folder to write to")
     if folder.is_dir() and any(folder.iterdir()) and not is_prepared(folder):
         raise OddsightError(f"{folder} holds other files, which 'prepare' did not write: name a new or an empty folder")
-    if folder.exists() and data.exists() and folder.samefile(data):
+    if _contains(folder, data):
         raise OddsightError(f"{folder} cannot be read and written at once: name another folder to write to")
+    if _contains(data, folder):
+        raise OddsightError(f"{folder} lies in {data}, where it would be read the next time: name a folder elsewhere")
+
+
+def _contains(folder: Path, other: Path) -> bool:
+    """Whether ``other`` is the folder, or is or would be in it."""
+    real = other.resolve()
+    return folder.exists() and any(one.exists() and one.samefile(folder) for one in (real, *real.parents))
 
 
 def _divided(splits: dict[str, ClassImages], share: float, seed: int) -> dict[str, ClassImages]:

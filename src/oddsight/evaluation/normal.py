@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight import metrics
-from oddsight.data.anomaly_folders import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
+from oddsight.data.anomaly_folders import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec, mask_like
 from oddsight.data.collection import Progress, seen, silent
 from oddsight.data.images import content_hash, read_mask, read_valid_image
 from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
@@ -346,7 +346,7 @@ def _evaluation(
         confidence=confidence,
         counts=counts,
         warnings=(
-            *(masks.sentences() if masks is not None else ()),
+            *(masks.sentences() if masks is not None else mask_like(by_type)),
             *_warnings(image, baselines, counts, model.metadata),
         ),
         errors=tuple(errors),

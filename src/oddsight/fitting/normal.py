@@ -32,7 +32,7 @@ from oddsight.data.collection import (
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import parse_bytes, plan_memory
-from oddsight.data.reading import Reading
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.sources import Sources, collect_sources, described
 from oddsight.detectors import Method
 from oddsight.detectors.trained import Trained
@@ -78,8 +78,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     groups: Groups = AUTO,
     memory: str | int | None = None,
     seed: int = 0,
-    bands: tuple[int, ...] | None = None,
-    scale: tuple[float, float] | None = None,
+    reading: Reading = AS_DECLARED,
     verdicts: tuple[str, str] | None = None,
     work: str | os.PathLike[str] | None = None,
     accelerator: str = "auto",
@@ -117,9 +116,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         memory: Memory budget of the whole process, such as ``1GB``, which is the default; 3 GB for methods that train a
             network.
         seed: Seed of every random choice. The same images, settings and seed give the same bytes.
-        bands: Bands of TIFF files, counted from 1: three as red, green and blue, or one as grey. The model stores them
-            and reads other images in the same way.
-        scale: Values of TIFF files that become 0 and 255; the model stores them, too.
+        reading: Which bands and values of TIFF files to take. The model stores it and reads other images in the same
+            way.
         verdicts: Words for normal and anomalous images, such as ``("clear", "cloudy")``; see
             :meth:`oddsight.Model.with_verdicts`.
         work: For methods that train a network: a folder for checkpoints, to continue after an interruption.
@@ -157,9 +155,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
 
     require_normal_folders(images)
     weights = network.memory(extractor.stages)
-    reading = plan_memory(budget, [], extractor.size, activations=network.activations, weights=weights)
-    with memory_for_images(reading.method, final=True) as room:
-        collection, names = collect_sources(*images, reading=Reading(bands, scale), progress=progress)
+    before = plan_memory(budget, [], extractor.size, activations=network.activations, weights=weights)
+    with memory_for_images(before.method, final=True) as room:
+        collection, names = collect_sources(*images, reading=reading, progress=progress)
     _check_collection(collection, described(images))
     memory_plan = plan_memory(
         budget,

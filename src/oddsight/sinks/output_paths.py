@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from oddsight.data.folder import is_passed_over
 from oddsight.data.images import IMAGE_SUFFIXES
 from oddsight.errors import OddsightError
+from oddsight.model.normals import normals_path
 from oddsight.runtime.files import check_writable, is_stream
 
 Place = str | os.PathLike[str]
@@ -29,6 +31,7 @@ _NAMED_IN_FOLDERS = frozenset({"network.onnx", "training.json"})
 def check_outputs(
     files: Mapping[str, Path | Sequence[Path] | None],
     *,
+    images: Mapping[str, Path | None] | None = None,
     folders: Mapping[str, Path | None] | None = None,
     inputs: Inputs | None = None,
     data: Inputs | None = None,
@@ -37,11 +40,12 @@ def check_outputs(
 
     Files are the same whatever they are called: by links, hard links, ``..`` or, where the file system ignores it, the
     case of letters. Two outputs differ by more than case and Unicode form everywhere, so that results can be copied to
-    any system. An output may lie in a folder of inputs, unless it would be read there.
+    any system. An output may lie in a folder of inputs, unless it would be read there by the next run.
 
     Args:
         files: Files to write, by the options that name them; ``-`` is standard output.
-        folders: Folders to write files into, by what is written there.
+        images: Folders to write images into, by what they show.
+        folders: Folders to write other files into, by what is written there.
         inputs: What is read, by the arguments that name it: files, folders and globs of images.
         data: What is read, where any file of a folder may be a part of it: labelled images in packed forms.
 
@@ -50,16 +54,22 @@ def check_outputs(
     """
     written = [(option, Path(name)) for option, given in files.items() for name in _listed(given) if name != "-"]
     targets = [(option, path) for option, path in written if not _is_stream(path)]
-    places = {what: folder for what, folder in (folders or {}).items() if folder is not None}
+    pictures = {what: folder for what, folder in (images or {}).items() if folder is not None}
+    places = pictures | {what: folder for what, folder in (folders or {}).items() if folder is not None}
     _check_apart(targets, places)
     for sources, suffixes in ((inputs or {}, IMAGE_SUFFIXES), (data or {}, None)):
         for name, given in sources.items():
             for source in _expanded(given):
-                _check_folders(places, source)
+                _check_folders(places, pictures, source)
                 _check_input(targets, name, source, suffixes)
     for _, path in written:
         if not any(_is_in(path, folder) for folder in places.values()):  # which is made later
             check_writable(path)
+
+
+def model_files(model: Path) -> Inputs:
+    """What is read of a model, as ``inputs`` of :func:`check_outputs`: its file, and the small copies beside it."""
+    return {"MODEL": model, "MODEL's small copies": normals_path(model)}
 
 
 def _is_stream(path: Path) -> bool:
@@ -99,12 +109,25 @@ def _check_apart(targets: _Targets, places: Mapping[str, Path]) -> None:
                 raise OddsightError(f"{option} {path} could be replaced by {what} in {folder}: name a file elsewhere")
 
 
-def _check_folders(places: Mapping[str, Path], source: str) -> None:
-    """Refuse a folder of outputs that is an input."""
+def _check_folders(places: Mapping[str, Path], images: Mapping[str, Path], source: str) -> None:
+    """Refuse a folder of outputs that is an input, and one of images that the next run would find in it."""
     for what, folder in places.items():
         if _same(folder, source):
             reason = "they could replace the images there" if os.path.isdir(source) else "it is an input"  # noqa: PTH112
             raise OddsightError(f"cannot write {what} into {folder}: {reason}")
+    for what, folder in images.items():
+        if os.path.isdir(source) and _is_found_in(folder, source):  # noqa: PTH112
+            raise OddsightError(
+                f"cannot write {what} into {folder}: it lies in {source}, where they would be read as images the next "
+                "time; name a folder elsewhere"
+            )
+
+
+def _is_found_in(folder: Path, source: str) -> bool:
+    """Whether a folder is, or would be, one that is searched where ``source`` is, however deep."""
+    real = Path(os.path.realpath(folder))
+    above = next((parent for parent in real.parents if _same(parent, source)), None)
+    return above is not None and not any(is_passed_over(part) for part in real.relative_to(above).parts)
 
 
 def _check_input(targets: _Targets, name: str, source: str, suffixes: frozenset[str] | None) -> None:

@@ -27,14 +27,14 @@ from oddsight.drawing.explanations import explanation
 from oddsight.drawing.overlays import overlay
 from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError
 from oddsight.model.model import Model, load
-from oddsight.model.normals import NormalImages, normals_path
+from oddsight.model.normals import NormalImages
 from oddsight.model.result import NONE_OF_THESE, Result, Tiling, control_fdr
 from oddsight.runtime.files import atomic_write
 from oddsight.runtime.result_files import fill_folder, write_result
 from oddsight.scenes import SceneSettings, open_image, require_map
 from oddsight.scenes.region_files import write_regions
 from oddsight.sinks.image_names import distinct_names
-from oddsight.sinks.output_paths import check_outputs
+from oddsight.sinks.output_paths import check_outputs, model_files
 from oddsight.sinks.scenes import predict_scenes, promise, shown_image
 from oddsight.sinks.terminal import complain, console, note, progress, shown
 
@@ -88,8 +88,8 @@ def predict_paths(  # noqa: PLR0913 - one keyword for each option of the command
     folders = {"heat maps": maps, "explanations": explain, "regions": regions}
     check_outputs(
         {"--json": json},
-        folders=folders,
-        inputs={"MODEL": model, "MODEL's small copies": normals_path(model), "PATH": paths},
+        images=folders,
+        inputs={**model_files(model), "PATH": paths},
     )
     loaded = load(model)
     if false_alarm_rate is not None or threshold is not None:

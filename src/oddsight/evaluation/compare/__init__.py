@@ -6,7 +6,6 @@ backbone and size; test images are scored from them by the model's own graph, an
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,12 @@ from pathlib import Path
 from oddsight import backbones, detectors
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import default_cache
-from oddsight.data.anomaly_folders import MASK_FOLDERS
+from oddsight.data.anomaly_folders import mask_like
 from oddsight.data.collection import Progress, silent
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups
 from oddsight.data.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
-from oddsight.data.reading import Reading
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.detectors import Method
 from oddsight.errors import MemoryBudgetError, OddsightError
 from oddsight.evaluation.compare.cells import Cell, Job, Setting, memory_for
@@ -31,7 +30,7 @@ from oddsight.evaluation.compare.standings import LEAST_DATA_SETS, Ranking, Stan
 from oddsight.evaluation.compare.trials import Source, Trial, read_trials
 from oddsight.model.calibration import check_rate
 from oddsight.runtime.bounds import check_number, check_seed, check_whole
-from oddsight.runtime.files import make_folder
+from oddsight.runtime.files import check_writable, make_folder
 from oddsight.runtime.parallel import cores
 
 _FEW = 20
@@ -89,8 +88,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     split_seed: int = 0,
     groups: Groups = AUTO,
     false_alarm_rate: float | None = None,
-    bands: tuple[int, ...] | None = None,
-    scale: tuple[float, float] | None = None,
+    reading: Reading = AS_DECLARED,
     memory: str | int = "1GB",
     jobs: int | None = None,
     work: Source | None = None,
@@ -115,8 +113,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
         split_seed: Seed of that split.
         groups: Which normal images belong together, as for :func:`oddsight.fit`.
         false_alarm_rate: As for :func:`oddsight.fit`.
-        bands: As for :func:`oddsight.fit`.
-        scale: As for :func:`oddsight.fit`.
+        reading: As for :func:`oddsight.fit`.
         memory: Memory budget of the whole process, such as ``1GB``.
         jobs: Number of cells that are computed in parallel; by default the number of processors. Memory may allow
             fewer.
@@ -133,7 +130,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     _check(chosen, false_alarm_rate, jobs, confidence)
     budget = parse_bytes(memory)
     with memory_for_images(budget - RUNNING, final=True):
-        trials = read_trials(data, normal, test_share, split_seed, groups, progress, reading=Reading(bands, scale))
+        trials = read_trials(data, normal, test_share, split_seed, groups, progress, reading=reading)
     wanted = [job for trial in trials for job in _jobs(trial, settings, chosen, false_alarm_rate, budget)]
     with _work_folder(work) as folder, memory_for_images((budget - RUNNING) // 2):
         cells, computed = run_jobs(wanted, folder, budget - RUNNING, jobs or cores(), progress)
@@ -211,16 +208,28 @@ def _jobs(
 
 @contextmanager
 def _work_folder(work: Source | None) -> Iterator[Path]:
-    """The folder of finished cells; with the cache off and none named, one that is gone afterwards."""
-    cache = default_cache()
-    temporary = Path(tempfile.mkdtemp(prefix="oddsight-")) if work is None and cache is None else None
-    folder = temporary or (Path(work) if work is not None else cache.folder / "comparisons")  # type: ignore[union-attr]
-    try:
+    """The folder of finished cells; where none is named and the cache takes nothing, one that is gone afterwards."""
+    folder = Path(work) if work is not None else _folder_in_cache()
+    if folder is not None:
         make_folder(folder)
         yield folder
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="oddsight-", ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)
+
+
+def _folder_in_cache() -> Path | None:
+    """Where finished cells are kept in the user's cache; None if it is off or cannot be written to."""
+    cache = default_cache()
+    if cache is None:
+        return None
+    folder = cache.folder / "comparisons"
+    try:
+        make_folder(folder)
+        check_writable(folder / "cells.json")
+    except OddsightError:
+        return None
+    return folder
 
 
 def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
@@ -239,17 +248,12 @@ def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
     return labels
 
 
-def _mask_classes(trial: Trial) -> Iterator[str]:
-    for kind in sorted({one.kind for one in trial.test if one.kind is not None}):
-        if kind.lower() in MASK_FOLDERS and trial.coverage is None:
-            yield f"the images of {kind} count as anomalous ones: if they are masks, move that folder elsewhere."
-
-
 def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking | None) -> Iterator[str]:
     for trial in trials:
         if trial.coverage is not None:
             yield from (f"{trial.name}: {sentence}" for sentence in trial.coverage.sentences())
-        yield from (f"{trial.name}: {sentence}" for sentence in _mask_classes(trial))
+        else:
+            yield from (f"{trial.name}: {sentence}" for sentence in mask_like(one.kind for one in trial.test))
         own = [one for one in rows if one.data == trial.name]
         best = next((one for one in own if one.verdict == "highest"), None)
         trivial = next(one for one in own if one.setting is None)
