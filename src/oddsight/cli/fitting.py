@@ -212,7 +212,7 @@ def _fit_normal(
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import complain, note, progress
 
-    chosen = detectors.with_settings(detectors.DEFAULT if method is None else method, settings)
+    chosen = detectors.create(detectors.DEFAULTS["normal"] if method is None else method, settings=settings)
     given = {"work": work, "accelerator": accelerator, "curves": curves or None}
     alone = [name for name, value in given.items() if value is not None]
     if alone and not chosen.needs:
@@ -267,7 +267,7 @@ def _fit_labelled(
 ) -> None:
     from oddsight.cli.class_output import say_class_epoch, say_labelled_plan
     from oddsight.cli.output import say_fitted
-    from oddsight.detectors import ood
+    from oddsight.detectors import DEFAULTS
     from oddsight.fitting.classes import LabelledPlan, fit_classes
     from oddsight.model.normals import normals_path, write_normals
     from oddsight.sinks.output_paths import check_outputs
@@ -289,7 +289,7 @@ def _fit_labelled(
     with progress(quiet) as report:
         model = fit_classes(
             path,
-            score=ood.DEFAULT if score is None else score,
+            score=DEFAULTS["classes"] if score is None else score,
             progress=report,
             on_plan=start,
             on_epoch=lambda row: say_class_epoch(row, quiet),
