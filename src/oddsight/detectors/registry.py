@@ -50,7 +50,8 @@ def create(detector: str | Detector, kind: Kind = "normal", settings: Sequence[s
         detector: A name, for classes also ``one-class:NAME`` and names joined by ``+``; or a detector, of which a copy
             is made.
         kind: What it is to learn from.
-        settings: For a name, each ``NAME=VALUE``; a setting that is a list takes values separated by commas.
+        settings: For a name, each ``NAME=VALUE``; a setting that is a list takes values separated by commas. Of a sum
+            there are none.
 
     Raises:
         OddsightError: If there is no such detector or setting, a value is not what the setting takes, or the detector
@@ -60,10 +61,10 @@ def create(detector: str | Detector, kind: Kind = "normal", settings: Sequence[s
         detector.require_kind(kind)
         return deepcopy(detector)
     if kind == "classes":
-        if PLUS in detector:
+        if PLUS in detector and not settings:
             return Sum(tuple(create(part, kind) for part in detector.split(PLUS)))
         if detector in names(kind) and detector not in DETECTORS[kind]:
-            return OneClass(create(detector.removeprefix(PREFIX)))
+            return OneClass(create(detector.removeprefix(PREFIX), settings=settings))
     cls = by_name(detector, kind)
     return cls(**dict(_assigned(cls, text) for text in settings))
 
