@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.data.outliers import read_unlabelled
-from oddsight.detectors.ood import SCORES
+from oddsight.detectors.scores import SCORES
 
 SPLITS = 100
 

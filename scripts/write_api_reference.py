@@ -20,6 +20,7 @@ from types import FunctionType
 from typing import Any
 
 import oddsight
+from oddsight.detectors import Detector
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "api.md"
@@ -60,8 +61,12 @@ def module_parts(name: str, names: list[str]) -> Iterator[str]:
 def described(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401
     """One public name."""
     yield f"### {name}\n"
-    if inspect.isclass(value):
+    if getattr(value, "__name__", name) != name:
+        yield f"Another name of `{value.__name__}`.\n"
+    elif inspect.isclass(value):
         yield documentation(value)
+        if issubclass(value, Detector) and value is not Detector:
+            yield "A `Detector`, with all that this has.\n"
         for member, found in members(value):
             yield f"#### {name}.{member}\n"
             yield from code_and_text(member, found)
@@ -80,10 +85,14 @@ def code_and_text(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401
 
 
 def members(cls: type) -> list[tuple[str, Any]]:
-    """Public methods and properties that a class of ours or its bases of ours define, with docstrings."""
+    """Public methods and properties that a class of ours or its bases of ours define, with docstrings.
+
+    What a detector has in common with all others is said once.
+    """
     found: dict[str, Any] = {}
+    said = Detector.__mro__ if cls is not Detector else ()
     for base in reversed([base for base in cls.__mro__ if base.__module__.split(".")[0] == "oddsight"]):
-        found |= vars(base)
+        found |= vars(base) if base not in said else {}
     kinds = (FunctionType, classmethod, staticmethod, property)
     return [(name, value) for name, value in found.items() if not name.startswith("_") and isinstance(value, kinds)]
 

@@ -27,7 +27,7 @@ from oddsight.data.class_images import ClassImages
 from oddsight.data.classes import read_classes
 from oddsight.data.collection import ImageFile
 from oddsight.data.stored import stored
-from oddsight.detectors import ood
+from oddsight.detectors import create, names
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes
 from oddsight.fitting.assembly import assembled
@@ -61,7 +61,7 @@ class Fitted:
 
     def model(self, score="knn", *, per_class=False, known=None, calibration=None) -> Model:
         """A file; ``calibration`` is another part to calibrate on, by name, and ``known`` another classifier."""
-        fitted = ood.by_name(score).fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
+        fitted = create(score, "classes").fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
         part = calibration or "calibration"
         parts, rows = replace(self.parts, calibration=getattr(self.parts, part)), getattr(self.found, part)
         options = {"per_class": per_class, "seed": 0}
@@ -225,7 +225,7 @@ def test_probabilities_are_of_logits_divided_by_a_temperature_of_validation_imag
 
 
 def test_a_score_with_settings_is_not_changed(fitted):
-    score = ood.by_name("knn")
+    score = create("knn", "classes")
     before = dict(vars(score))
     fit_classes(fitted.data, score=score, **OPTIONS)
     assert vars(score) == before
@@ -530,7 +530,7 @@ def shallow(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("score", [*ood.names(), "energy+vim+one-class:knn"])
+@pytest.mark.parametrize("score", [*names("classes"), "energy+vim+one-class:knn"])
 def test_every_score_makes_a_working_file(shallow, score, pictures):
     model = shallow.model(score)
     assert Model.from_bytes(model.to_bytes()).metadata.method.name == score

@@ -15,7 +15,7 @@ from PIL import Image
 import oddsight
 from cli_files import Outcome, assert_failed, error_lines, run, strict_json
 from labelled_files import CLASSES, SIDE, draw_image, write_classes, write_images
-from oddsight.detectors import ood
+from oddsight.detectors import DEFAULTS, names
 from oddsight.metrics.image import auroc
 from oddsight.model.result import NONE_OF_THESE
 
@@ -419,9 +419,9 @@ def test_a_model_that_knows_classes_can_be_evaluated_on_normal_and_anomalous_ima
 
 def test_scores_lists_them_all():
     rows = run("scores", "--json").json
-    assert rows[0]["score"] == ood.DEFAULT
+    assert rows[0]["score"] == DEFAULTS["classes"]
     assert [row["default"] for row in rows].count(True) == 1
-    assert {row["score"] for row in rows} == set(ood.names())
+    assert {row["score"] for row in rows} == set(names("classes"))
     assert all(row["what"] and row["paper"] for row in rows)
     shown = run("scores")
     assert shown.code == 0

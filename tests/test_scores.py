@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from oddsight.detectors import METHODS, Rows
-from oddsight.detectors.ood import SCORES, Score, averaging, by_name, names
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.one_class import OneClass
+from oddsight.detectors import METHODS, Rows, averaging, names
+from oddsight.detectors.head import Head
+from oddsight.detectors.one_class import OneClass
 from oddsight.detectors.sampling import sample
+from oddsight.detectors.scores import SCORES, Score, by_name
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain
 from oddsight.metrics.image import auroc
@@ -88,7 +88,7 @@ def toy():
     return Toy()
 
 
-@pytest.fixture(scope="module", params=names())
+@pytest.fixture(scope="module", params=names("classes"))
 def name(request):
     return request.param
 
@@ -444,7 +444,7 @@ def test_a_head_that_is_none_is_refused(weights, bias, message):
         ("gen", {"gamma": 1.0}, "gen: gamma must be above 0 and below 1"),
         ("gen", {"top": 1}, "gen: top must be a whole number of 2"),
         ("odin", {"temperature": 0}, "odin: temperature must be above 0"),
-        ("knn", {"neighbours": 0}, "knn: neighbours"),
+        ("knn", {"neighbours": -1}, "knn: neighbours"),
         ("nnguide", {"bank_size": 0.5}, "nnguide: bank_size"),
         ("vim", {"dimensions": -1}, "vim: dimensions"),
         ("react", {"quantile": 1}, "react: quantile"),
@@ -511,5 +511,5 @@ def test_the_document_lists_every_score():
 
 def test_importing_scores_is_light():
     heavy = "('scipy', 'sklearn', 'onnxruntime')"
-    script = f"import sys, oddsight.detectors.ood; print([name for name in {heavy} if name in sys.modules])"
+    script = f"import sys, oddsight.detectors; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_files import run
-from oddsight.detectors import METHODS, Method, ood, with_settings
+from oddsight.detectors import METHODS, Method, create
+from oddsight.detectors.energy import Energy
 from oddsight.detectors.knn import KNN
-from oddsight.detectors.ood import SCORES
-from oddsight.detectors.ood.energy import Energy
-from oddsight.detectors.ood.one_class import OneClass
-from oddsight.detectors.ood.summing import Sum
+from oddsight.detectors.one_class import OneClass
+from oddsight.detectors.scores import SCORES
+from oddsight.detectors.sums import Sum
 from oddsight.errors import OddsightError
 from oddsight.runtime.bounds import (
     Choice,
@@ -144,7 +144,7 @@ def test_values_become_plain_python(owner, name):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("knn", {"neighbours": 0}, "knn: neighbours must be a whole number of 1 or more, not 0"),
+        ("lof", {"neighbours": 0}, "lof: neighbours must be a whole number of 1 or more, not 0"),
         ("knn", {"bank_size": 2**31}, "knn: bank_size must be a whole number from 1 to 2147483647, not 2147483648"),
         ("patchcore", {"bank_size": 0}, "patchcore: bank_size must be a whole number of 1 or more, not 0"),
         ("patchcore", {"sigma": -1}, "patchcore: sigma must be above 0 and at most 100, not -1"),
@@ -164,8 +164,8 @@ def test_the_sentence_says_all(name, settings, message):
 def test_settings_from_the_command_line_are_checked_alike():
     for text in ("bank_size=0", "bank_size=-3", "bank_size=99999999999", "sigma=nan", "sigma=inf", "sigma=0"):
         with pytest.raises(OddsightError, match=f"patchcore: {text.partition('=')[0]} must be"):
-            with_settings("patchcore", [text])
-    assert with_settings("patchcore", ["sigma=2"]).settings() == {"bank_size": 1000, "sigma": 2.0}
+            create("patchcore", settings=[text])
+    assert create("patchcore", settings=["sigma=2"]).settings() == {"bank_size": 1000, "sigma": 2.0}
 
 
 def test_a_method_of_another_package_is_checked_by_declaring_bounds():
@@ -188,7 +188,7 @@ NO_SCORES = ["", "+", "knn+", "+knn", "knn++energy", "knn+knn", " ", "KNN", "one
 @pytest.mark.parametrize("name", NO_SCORES, ids=range(len(NO_SCORES)))
 def test_a_score_that_is_none_is_named(name):
     with pytest.raises(OddsightError) as error:
-        ood.by_name(name)
+        create(name, "classes")
     assert len(str(error.value)) <= 2000
 
 

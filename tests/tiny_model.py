@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from oddsight.detectors.ood.head import Head
+from oddsight.detectors.head import Head
 from oddsight.graphs.building import chain, digest, piece
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
 from oddsight.graphs.naming import naming

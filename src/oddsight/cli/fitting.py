@@ -34,6 +34,7 @@ from oddsight.cli.application import (
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile, Progress
+    from oddsight.detectors import Detector
     from oddsight.model.model import Model
 
 
@@ -98,8 +99,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
 
     reading = reading_of(bands, scale)
     words = two_words(verdicts) if verdicts is not None else None
-    chosen = detectors.with_settings(detectors.DEFAULT if method is None else method, settings or [])
-    _require_training(chosen.name, chosen.needs, work=work, accelerator=accelerator, curves=curves or None)
+    chosen = detectors.create(detectors.DEFAULTS["normal"] if method is None else method, settings=settings or [])
+    _require_training(chosen, work=work, accelerator=accelerator, curves=curves or None)
     curves = curves or []
     for path in curves:
         check_curves_path(path)
@@ -201,7 +202,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
     from oddsight.cli.class_output import say_class_epoch, say_labelled_plan
     from oddsight.cli.output import say_fitted
-    from oddsight.detectors import ood
+    from oddsight.detectors import DEFAULTS
     from oddsight.fitting.classes import LabelledPlan
     from oddsight.fitting.classes import fit_classes as fit_model
     from oddsight.sinks.output_paths import check_outputs
@@ -227,7 +228,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             backbone=backbone,
             layers=listed(layers) if layers is not None else None,
             size=size,
-            score=ood.DEFAULT if score is None else score,
+            score=DEFAULTS["classes"] if score is None else score,
             false_alarm_rate=false_alarm_rate,
             confidence=confidence,
             per_class=per_class,
@@ -251,11 +252,11 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         raise typer.Exit(EXIT_ERROR)
 
 
-def _require_training(method: str, needs: str, **options: object) -> None:
+def _require_training(chosen: Detector, **options: object) -> None:
     """Refuse options of training for a method that trains no network."""
     given = [name for name, value in options.items() if value is not None]
-    if given and not needs:
-        raise typer.BadParameter(f"--{given[0]} is for methods that train a network, and {method} trains none")
+    if given and not chosen.trains_network:
+        raise typer.BadParameter(f"--{given[0]} is for methods that train a network, and {chosen.name} trains none")
 
 
 def _copies_of(output: Path, thumbnails: bool) -> Path | None:

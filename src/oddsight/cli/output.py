@@ -260,7 +260,7 @@ def _flat(content: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
 
 def method_rows() -> list[dict[str, Any]]:
     """The registry of methods as rows, the default first."""
-    from oddsight.detectors import DEFAULT, METHODS
+    from oddsight.detectors import DEFAULTS, METHODS
 
     return [
         {
@@ -268,21 +268,22 @@ def method_rows() -> list[dict[str, Any]]:
             "reads": cls.reads,
             "localises": cls.localises,
             "needs": f"oddsight[{cls.needs}]" if cls.needs else "",
-            "default": name == DEFAULT,
+            "default": name == DEFAULTS["normal"],
             "what": cls.summary,
             "paper": cls.paper,
         }
-        for name, cls in sorted(METHODS.items(), key=lambda item: (item[0] != DEFAULT, item[0]))
+        for name, cls in sorted(METHODS.items(), key=lambda item: (item[0] != DEFAULTS["normal"], item[0]))
     ]
 
 
 def score_rows() -> list[dict[str, Any]]:
     """The registry of scores as rows, the default first."""
-    from oddsight.detectors.ood import DEFAULT, by_name, names
+    from oddsight.detectors import DEFAULTS, create, names
 
-    found = [by_name(name) for name in names()]
+    found = [create(name, "classes") for name in names("classes")]
     rows = [
-        {"score": one.name, "default": one.name == DEFAULT, "what": one.summary, "paper": one.paper} for one in found
+        {"score": one.name, "default": one.name == DEFAULTS["classes"], "what": one.summary, "paper": one.paper}
+        for one in found
     ]
     return sorted(rows, key=lambda row: not row["default"])
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors import FeatureStream, Method, Reading, Rows, groups_of, method
+from oddsight.detectors.detector import Detector, Reading, detector
 from oddsight.detectors.evidence import Scores, speaking, voice, weighed
+from oddsight.detectors.features import FeatureStream, Rows, groups_of
 from oddsight.detectors.knn import KNN
 from oddsight.detectors.mahalanobis import Mahalanobis
 from oddsight.detectors.patchcore import PatchCore
@@ -27,9 +28,9 @@ _OWN_SCORES = 500
 _BATCH = 64
 
 
-@method
+@detector
 @dataclass
-class Auto(Method):
+class Auto(Detector):
     """What needs no choice: detectors at several depths and on patches, each heard by how sure it can be.
 
     At each depth the mean and spread of every channel are scored by Mahalanobis distance and nearest neighbour (where
@@ -53,9 +54,8 @@ class Auto(Method):
     bank_size: Count = 1000
     sigma: Sigma = 1.0
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Learn every detector, and what normal images score; see :meth:`Method.fit`."""
-        self.require(memory, features.shape, len(features))
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Learn every detector, and what normal images score; see :meth:`Detector.fit`."""
         self.widths_, self.shape_ = features.shape[:-3], features.shape[-3:]
         patches = _Patches(features, self.images)
         bank_memory = PatchCore(self.bank_size).memory_needed(self.shape_, len(features))
@@ -73,18 +73,17 @@ class Auto(Method):
             self.detectors_.append([fit(rows) for fit in fits])
             voices.append(voice([_held_out(fit, rows, folds) for fit in fits]))
         self.voices_ = weighed(voices, voice([_own_scores(self.patchcore_, patches)]), units)
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`; also ``evidence`` and ``voice_p_values``, see :meth:`Method.voices`."""
+        """See :meth:`Detector.graph`; also ``evidence`` and ``voice_p_values``, see :meth:`Detector.voices`."""
         _, height, width = self.shape_
         names = [f"level_{number}" for number in range(len(self.widths_))]
         parts = [_split(names, self.widths_, self.shape_)]
         for name, detectors, speaker in zip(names, self.detectors_, self.voices_, strict=False):
-            for number, detector in enumerate(detectors):
+            for number, fitted in enumerate(detectors):
                 own = f"{name}_{number}"
                 proto = onnx.ModelProto()
-                proto.CopyFrom(detector)
+                proto.CopyFrom(fitted)
                 parts.append(renamed(proto, f"{own}_detector", {"embedding": name, "score": own}))
             parts.append(speaking(name, speaker, "N"))
         grid = f"N, {height}, {width}"
@@ -97,14 +96,14 @@ class Auto(Method):
         return chain(parts, ["score", "anomaly_map", "evidence", "voice_p_values"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``images`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``images`` images."""
         rows, widths = min(self.images, count), shape[:-3]
         # Profiles, the detectors that hold them, their graphs and the sessions that score with them.
         profiles = 4 * rows * (3 * sum(widths) + 8 * max(widths)) + 40 * min(max(widths), _WIDE) ** 2
         return profiles + PatchCore(self.bank_size).memory_needed(shape[-3:], count)
 
     def voices(self, layers: Sequence[str]) -> list[str]:
-        """See :meth:`Method.voices`: one for each layer, and one for patches."""
+        """See :meth:`Detector.voices`: one for each layer, and one for patches."""
         return [*layers, "patches"]
 
 
@@ -127,12 +126,12 @@ class _Patches:
             yield array[self.width :].reshape(self.shape)
 
 
-def _detectors(width: int) -> list[Callable[[], Method]]:
+def _detectors(width: int) -> list[Callable[[], Detector]]:
     """The covariance of a wide profile is more than images can tell."""
     return [KNN] if width > _WIDE else [Mahalanobis, KNN]
 
 
-def _fitted(make: Callable[[], Method], seed: int) -> Callable[[NDArray[np.float32]], onnx.ModelProto]:
+def _fitted(make: Callable[[], Detector], seed: int) -> Callable[[NDArray[np.float32]], onnx.ModelProto]:
     def fit(rows: NDArray[np.float32]) -> onnx.ModelProto:
         detector, stream = make(), Rows(rows)
         return detector.fit(stream, memory=detector.memory_needed(stream.shape, len(rows)), seed=seed).graph()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 import onnx
 
-from oddsight.detectors import FeatureStream, Rows, method
+from oddsight.detectors.detector import detector
+from oddsight.detectors.features import FeatureStream, Rows
 from oddsight.detectors.gmm import GMM
 from oddsight.detectors.trained import Trained
 from oddsight.errors import OddsightError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 LOSSES = ("mse", "l1", "ssim", "mse+ssim")
 
 
-@method
+@detector
 @dataclass
 class Autoencoder(Trained):
     """Reconstruction error of the image itself, brought to 64 pixels a side, by a convolutional autoencoder.
@@ -99,7 +100,7 @@ class Autoencoder(Trained):
         return [scaled_map(side, side, self.sigma)]
 
 
-@method
+@detector
 @dataclass
 class DenseAutoencoder(Autoencoder):
     """:class:`Autoencoder` whose layers are fully connected: it knows where in the image things are.
@@ -126,13 +127,13 @@ class DenseAutoencoder(Autoencoder):
         )
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`."""
+        """See :meth:`Detector.memory_needed`."""
         parameters = 2 * 3 * shape[-1] * shape[-2] * self.widths[0]
         # Weights, gradients, Adam's two moments, the best so far, and the graph in several forms.
         return super().memory_needed(shape, count) + 4 * 10 * parameters
 
 
-@method
+@detector
 @dataclass
 class VariationalAutoencoder(Autoencoder):
     """:class:`Autoencoder` whose codes are distributions, near a normal one; scored at their means.
@@ -152,7 +153,7 @@ class VariationalAutoencoder(Autoencoder):
         return self.beta
 
 
-@method
+@detector
 @dataclass
 class DenoisingAutoencoder(Autoencoder):
     """:class:`Autoencoder` that is shown noisy images and makes the clean ones; scored on images as they are.
@@ -174,7 +175,7 @@ class DenoisingAutoencoder(Autoencoder):
         return self.noise
 
 
-@method
+@detector
 @dataclass
 class CodeGMM(Autoencoder):
     """Density of the code of an :class:`Autoencoder` and of its error under a mixture of Gaussians, as :class:`GMM`.

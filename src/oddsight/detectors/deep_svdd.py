@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
 from oddsight.errors import OddsightError
@@ -31,9 +32,9 @@ _COLLAPSED = 1e-3
 """The standard deviation, in root mean squares of the centre, below which outputs count as one and the same."""
 
 
-@method
+@detector
 @dataclass
-class DeepSVDD(Method):
+class DeepSVDD(Detector):
     """Distance from the centre in the output of a network without biases, in lengths of the centre.
 
     The centre is the mean of the first outputs, and Adam shrinks the distances of normal embeddings to it until those
@@ -63,13 +64,12 @@ class DeepSVDD(Method):
     weight_decay: NonNegative = 1e-6
     sample_size: Annotated[int, Whole(10)] = 10000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Train the network; see :meth:`Method.fit`.
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Train the network; see :meth:`Detector.fit`.
 
         Raises:
             OddsightError: If training diverged, or the network collapsed, that is, gives every image the same output.
         """
-        self.require(memory, features.shape, len(features))
         embeddings = sample(features, self.sample_size, seed)
         rng = np.random.default_rng(seed)
         self.standard_ = Standard.magnitudes(embeddings)
@@ -85,7 +85,6 @@ class DeepSVDD(Method):
                 "deep-svdd collapsed: its network gives every image the same output; use a smaller learning_rate or "
                 "weight_decay, fewer steps, or images that differ more"
             )
-        return self
 
     def _trained(self, weights: Weights, x: Matrix, held: Matrix, rng: np.random.Generator) -> Weights:
         """The weights with the smallest distances of the rows held out, on the way that Adam takes."""
@@ -109,7 +108,7 @@ class DeepSVDD(Method):
         return best
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         into, out = self.weights_
         return piece(
             f"""
@@ -134,7 +133,7 @@ class DeepSVDD(Method):
         )
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``sample_size`` images."""
         rows, channels = sample_count(shape, count, self.sample_size), shape[0]
         parameters = self.width * (channels + self.outputs)
         layers = channels + 3 * self.width + 2 * self.outputs

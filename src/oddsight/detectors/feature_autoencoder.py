@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
 from threadpoolctl import threadpool_limits
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.patchwise import Patchwise
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
@@ -23,9 +24,9 @@ _PATIENCE = 100
 """Steps without progress on the rows held out, after which training stops."""
 
 
-@method
+@detector
 @dataclass
-class FeatureAutoencoder(Method):
+class FeatureAutoencoder(Detector):
     """Reconstruction error of standardised embeddings by a network that squeezes them through a few numbers.
 
     Trained with Adam until a tenth of the images, held out, is reconstructed no better. Another seed is another
@@ -51,8 +52,8 @@ class FeatureAutoencoder(Method):
     learning_rate: Positive = 2e-3
     sample_size: Annotated[int, Whole(10)] = 10000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Train the network; see :meth:`Method.fit`.
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Train the network; see :meth:`Detector.fit`.
 
         Raises:
             OddsightError: If training diverged.
@@ -60,7 +61,6 @@ class FeatureAutoencoder(Method):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 
-        self.require(memory, features.shape, len(features))
         embeddings = sample(features, self.sample_size, seed)
         self.standard_ = Standard.deviations(embeddings)
         x = self.standard_(embeddings)
@@ -84,10 +84,9 @@ class FeatureAutoencoder(Method):
             self.estimator_.fit(x, x)
         if not np.isfinite(self.estimator_.best_validation_score_):
             raise OddsightError(f"{self.name}: training diverged: use a smaller learning_rate")
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         weights = dict(self.standard_.weights)
         lines, last = [], len(self.estimator_.coefs_) - 1
         layers = zip(self.estimator_.coefs_, self.estimator_.intercepts_, strict=True)
@@ -112,7 +111,7 @@ class FeatureAutoencoder(Method):
         )
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``sample_size`` images."""
         rows, channels = sample_count(shape, count, self.sample_size), shape[0]
         parameters = 2 * self.width * (channels + self.bottleneck)
         batches = _BATCH * (4 * channels + 6 * self.width)
@@ -121,7 +120,7 @@ class FeatureAutoencoder(Method):
         return sample_bytes(shape, count, self.sample_size) + 4 * rows * 5 * channels + network
 
 
-@method
+@detector
 @dataclass
 class PatchAutoencoder(Patchwise):
     """:class:`FeatureAutoencoder` of patches.

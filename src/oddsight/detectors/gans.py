@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import onnx
 
-from oddsight.detectors import method
+from oddsight.detectors.detector import detector
 from oddsight.detectors.trained import Trained
 from oddsight.errors import OddsightError
 from oddsight.graphs.maps import scaled_map
@@ -52,7 +52,7 @@ class _Adversarial(Trained):
         return 5000
 
 
-@method
+@detector
 @dataclass
 class Ganomaly(_Adversarial):
     """How far what is made of an image lies from the image itself: in its pixels, and in the codes of both.
@@ -88,7 +88,7 @@ class Ganomaly(_Adversarial):
         return Network(side, self.code, self.widths, weights, share=self.share)
 
 
-@method
+@detector
 @dataclass
 class FAnoGAN(_Adversarial):
     """Residual between the image and the nearest that a generator of normal images makes: pixels, and features.

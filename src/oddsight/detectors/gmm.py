@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.patchwise import Patchwise
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
@@ -29,9 +30,9 @@ _REGULARISATION = 0.01
 """Added to the variances in the subspace, which are 1 over all components together."""
 
 
-@method
+@detector
 @dataclass
-class GMM(Method):
+class GMM(Detector):
     """Negative log density, relative to the highest the model could give, so that it is never below 0.
 
     Standardised embeddings are split into the subspace of their principal components, where a mixture of Gaussians with
@@ -57,11 +58,10 @@ class GMM(Method):
     dimensions: Count = 32
     sample_size: Annotated[int, Whole(2)] = 10000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Find the subspace, fit mixtures, keep the best; see :meth:`Method.fit`."""
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Find the subspace, fit mixtures, keep the best; see :meth:`Detector.fit`."""
         from sklearn import decomposition
 
-        self.require(memory, features.shape, len(features))
         embeddings = sample(features, self.sample_size, seed)
         self.standard_ = Standard.deviations(embeddings)
         x = self.standard_(embeddings)
@@ -77,7 +77,6 @@ class GMM(Method):
         # The components were fitted to these very rows: what they leave over has lost as many degrees of freedom.
         freedom = max(1, rows - 1 - dimensions) * max(1, channels - dimensions)
         self.noise_ = max(float(np.square(beside, dtype=np.float64).sum() / freedom), 1e-6)
-        return self
 
     def _best(self, latent: NDArray[np.float64], seed: int) -> GaussianMixture:
         from sklearn.exceptions import ConvergenceWarning
@@ -96,7 +95,7 @@ class GMM(Method):
         return min(mixtures, key=lambda mixture: mixture.bic(latent))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         count, dimensions = self.estimator_.means_.shape
         whitening = self.estimator_.precisions_cholesky_
         heights = np.log(self.estimator_.weights_) + np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
@@ -140,14 +139,14 @@ class GMM(Method):
         return piece(text, {**self.standard_.weights, **{k: v.astype(np.float32) for k, v in weights.items()}})
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``sample_size`` images."""
         rows, channels = sample_count(shape, count, self.sample_size), shape[0]
         mixtures = 8 * (6 * rows * self.dimensions + 8 * self.components**2 * self.dimensions**2)
         linear = 4 * channels * (7 * rows + 12 * channels + 4 * self.components * self.dimensions)
         return sample_bytes(shape, count, self.sample_size) + linear + mixtures
 
 
-@method
+@detector
 @dataclass
 class PatchGMM(Patchwise):
     """:class:`GMM` of patches.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.graphs.building import IR_VERSION, OPSET, chain, piece
 from oddsight.runtime.bounds import Count, Whole
@@ -23,9 +24,9 @@ _TREES_OPSET = 3
 """Of the operators for classical models, ``ai.onnx.ml``."""
 
 
-@method
+@detector
 @dataclass
-class IsolationForest(Method):
+class IsolationForest(Detector):
     """How few random cuts single an embedding out: ``2 ** (-mean path / expected path)``, between 0 and 1.
 
     Trees cut single channels at values within the normal range, so scales do not matter, and all that lies beyond the
@@ -48,19 +49,17 @@ class IsolationForest(Method):
     tree_size: Annotated[int, Whole(2)] = 256
     sample_size: Annotated[int, Whole(2)] = 10000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Grow the trees; see :meth:`Method.fit`."""
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Grow the trees; see :meth:`Detector.fit`."""
         from sklearn import ensemble
 
-        self.require(memory, features.shape, len(features))
         embeddings = sample(features, self.sample_size, seed)
         size = min(self.tree_size, len(embeddings))
         self.estimator_ = ensemble.IsolationForest(n_estimators=self.trees, max_samples=size, random_state=seed % 2**32)
         self.estimator_.fit(embeddings)
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         channels = self.estimator_.n_features_in_
         expected = float(_expected_path(np.array([self.estimator_.max_samples_]))[0])
         forest = helper.make_node(
@@ -91,7 +90,7 @@ class IsolationForest(Method):
         return chain([trees, oddness], ["score"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``sample_size`` images."""
         rows, channels = sample_count(shape, count, self.sample_size), shape[0]
         nodes = self.trees * 2 * min(self.tree_size, rows)
         return sample_bytes(shape, count, self.sample_size) + 8 * rows * (channels + self.trees) + 500 * nodes

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.kernels import log_kernel_sum
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
 from oddsight.runtime.bounds import Whole
 
 
-@method
+@detector
 @dataclass
-class KDE(Method):
+class KDE(Detector):
     """Negative log density of standardised embeddings, relative to the highest a Gaussian kernel can give.
 
     The bandwidth is the one under which each normal image is most likely given all others. In as many dimensions as an
@@ -37,22 +38,20 @@ class KDE(Method):
 
     bank_size: Annotated[int, Whole(2)] = 2000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Keep the embeddings and find the bandwidth; see :meth:`Method.fit`. Nothing is random but the draw."""
-        self.require(memory, features.shape, len(features))
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Keep the embeddings and find the bandwidth; see :meth:`Detector.fit`. Nothing is random but the draw."""
         embeddings = sample(features, self.bank_size, seed)
         self.standard_ = Standard.deviations(embeddings)
         self.bank_ = self.standard_(embeddings)
         self.bandwidth_ = bandwidth(self.bank_)
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         count = len(self.bank_)
         return log_kernel_sum("kde", self.standard_, self.bank_, np.full(count, 1 / count), 0.5 / self.bandwidth_**2)
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``bank_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``bank_size`` images."""
         rows, channels = sample_count(shape, count, self.bank_size), shape[0]
         return sample_bytes(shape, count, self.bank_size) + 4 * rows * (5 * rows + 20 * channels)
 

@@ -3,78 +3,88 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from oddsight.detectors import FeatureStream, Method, Reading, method, stacked
 from oddsight.detectors.coreset import Coreset
+from oddsight.detectors.detector import Detector, Kind, Labels, Reading, detector
+from oddsight.detectors.features import FeatureStream, Rows, Vectors, stacked
+from oddsight.detectors.head import Head
+from oddsight.detectors.sampling import sample
+from oddsight.detectors.standardising import UNIT_LINES, unit
 from oddsight.graphs.building import piece
-from oddsight.runtime.bounds import Count
+from oddsight.runtime.bounds import Count, Whole
+
+_NEIGHBOURS: dict[Kind, int] = {"normal": 1, "classes": 10}
 
 
-@method
+@detector
 @dataclass
-class KNN(Method):
-    """Embeddings on the unit sphere; an image scores its distance to the ``neighbours``-th nearest normal one.
+class KNN(Detector):
+    """Embeddings on the unit sphere; an image scores its distance to the ``neighbours``-th nearest training image.
 
     Attributes:
-        neighbours: Which neighbour counts.
-        bank_size: Embeddings kept at most; beyond that, a greedy k-centre coreset of them.
+        neighbours: Which neighbour counts; the farthest if there are fewer. 0 is the first of normal images, and the
+            tenth of images of known classes.
+        bank_size: Training images kept at most. Beyond that, a greedy k-centre coreset of normal images, which leaves
+            no region empty; of known classes as many drawn at random, as in the paper: the fewer, the nearer should be
+            the neighbour that counts.
     """
 
     name: ClassVar[str] = "knn"
-    summary: ClassVar[str] = "distance of the image's embedding to its nearest normal neighbour"
+    summary: ClassVar[str] = "distance of the embedding's direction to that of a near training image"
     paper: ClassVar[str] = "Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022"
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
+    learns_from: ClassVar[tuple[Kind, ...]] = ("normal", "classes")
 
-    neighbours: Count = 1
+    neighbours: Annotated[int, Whole(0)] = 0
     bank_size: Count = 10000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Fill the bank; see :meth:`Method.fit`."""
-        self.require(memory, features.shape, len(features))
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Fill the bank; see :meth:`Detector.fit`."""
+        self.neighbours_ = self.neighbours or _NEIGHBOURS["normal"]
         if len(features) <= self.bank_size:
-            self.bank_ = _unit(stacked(features))
-            return self
+            self.bank_ = unit(stacked(features))
+            return
         coreset = Coreset(self.bank_size, features.shape[0], memory, seed)
         for embedding in features:
-            coreset.add(_unit(embedding[None]))
+            coreset.add(unit(embedding[None]))
         self.bank_ = coreset.result()
-        return self
+
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Fill the bank; see :meth:`Detector.fit`."""
+        self.neighbours_ = self.neighbours or _NEIGHBOURS["classes"]
+        self.bank_ = unit(sample(Rows(embeddings), self.bank_size, seed))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         size, channels = self.bank_.shape
+        rank = min(self.neighbours_, size)
         return piece(
             f"""
             knn (float[N, {channels}] embedding) => (float[N] score)
-            <int64[1] last = {{1}}, int64[1] first = {{0}}, int64[1] two = {{2}},
-             int64[1] k = {{{min(self.neighbours, size)}}}, float tiny = {{1e-12}}>
+            <int64[1] last = {{1}}, int64[1] before = {{{rank - 1}}}, int64[1] k = {{{rank}}}, float tiny = {{1e-12}}>
             {{
-                length = ReduceL2 (embedding, last)
-                positive = Max (length, tiny)
-                x = Div (embedding, positive)
+                {UNIT_LINES}
                 likeness = MatMul (x, bank_columns)
-                nearest, index = TopK <axis = 1> (likeness, k)
-                neighbours = Gather <axis = 1> (bank_columns, index)
-                columns = Transpose <perm = [1, 0]> (x)
-                each = Unsqueeze (columns, two)
-                difference = Sub (neighbours, each)
-                distances = ReduceL2 <keepdims = 0> (difference, first)
-                score = ReduceMax <keepdims = 0> (distances, last)
+                nearest, indices = TopK <axis = 1> (likeness, k)
+                last_index = Slice (indices, before, k, last)
+                index = Squeeze (last_index, last)
+                columns = Gather <axis = 1> (bank_columns, index)
+                neighbour = Transpose <perm = [1, 0]> (columns)
+                away = Sub (x, neighbour)
+                score = ReduceL2 <keepdims = 0> (away, last)
             }}
             """,
             {"bank_columns": np.ascontiguousarray(self.bank_.T)},
         )
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``bank_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``bank_size`` images."""
         return Coreset.memory_needed(min(self.bank_size, count), shape[0])
 
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
+    def settings(self) -> dict[str, Any]:
+        """The settings by name; once fitted, with the neighbour that counted."""
+        return super().settings() | {"neighbours": getattr(self, "neighbours_", self.neighbours)}

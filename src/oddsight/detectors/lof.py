@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
 from oddsight.graphs.building import piece
@@ -18,9 +19,9 @@ _NOT_ZERO = 1e-10
 """Added to distances by scikit-learn, so that copies have a density."""
 
 
-@method
+@detector
 @dataclass
-class LOF(Method):
+class LOF(Detector):
     """How much sparser the surroundings of a standardised embedding are than those of its normal neighbours.
 
     About 1 inside a cluster of any density, and larger outside; far away it grows with the distance.
@@ -39,11 +40,10 @@ class LOF(Method):
     neighbours: Count = 20
     bank_size: Annotated[int, Whole(2)] = 10000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Measure the density around each embedding; see :meth:`Method.fit`. Nothing is random but the draw."""
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Measure the density around each embedding; see :meth:`Detector.fit`. Nothing is random but the draw."""
         from sklearn.neighbors import LocalOutlierFactor
 
-        self.require(memory, features.shape, len(features))
         embeddings = sample(features, self.bank_size, seed)
         self.standard_ = Standard.deviations(embeddings)
         self.bank_ = self.standard_(embeddings)
@@ -53,10 +53,9 @@ class LOF(Method):
         distances, nearest = self.estimator_.kneighbors()
         self.reach_ = distances[:, -1]
         self.density_ = 1 / (np.maximum(self.reach_[nearest], distances).mean(axis=1) + _NOT_ZERO)
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         channels = self.bank_.shape[1]
         text = f"""
         lof (float[N, {channels}] embedding) => (float[N] score)
@@ -90,6 +89,6 @@ class LOF(Method):
         return piece(text, weights)
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``bank_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``bank_size`` images."""
         rows, channels = sample_count(shape, count, self.bank_size), shape[0]
         return sample_bytes(shape, count, self.bank_size) + 4 * rows * (16 * channels + 12 * self.neighbours)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
 from threadpoolctl import threadpool_limits
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
 from oddsight.runtime.bounds import Real, Sigma
 
 
-@method
+@detector
 @dataclass
-class PaDiM(Method):
+class PaDiM(Detector):
     """A Gaussian at each position of the grid; each patch scores its Mahalanobis distance.
 
     All channels are kept rather than a random choice of them: the map is coarser instead. Serves images that show the
@@ -39,10 +40,9 @@ class PaDiM(Method):
     shrinkage: Annotated[float, Real(least=0, most=1000)] = 0.001
     sigma: Sigma = 1.0
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Accumulate means and covariances in one pass; see :meth:`Method.fit`. Nothing is random."""
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Accumulate means and covariances in one pass; see :meth:`Detector.fit`. Nothing is random."""
         channels, height, width = features.shape
-        self.require(memory, features.shape, len(features))
         positions = height * width
         count, pending = 0, []
         mean = np.zeros((positions, channels))
@@ -74,10 +74,9 @@ class PaDiM(Method):
         self.grid_ = (height, width)
         self.means_ = (mean + shift).astype(np.float32)
         self.whitening_ = moment
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         height, width = self.grid_
         positions, channels = self.means_.shape
         distances = piece(
@@ -101,7 +100,7 @@ class PaDiM(Method):
         return chain([distances, anomaly_map(height, width, self.sigma)], ["score", "anomaly_map"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; the same for any number of images."""
+        """See :meth:`Detector.memory_needed`; the same for any number of images."""
         channels, height, width = shape
         positions = height * width
         # The matrices while they are learned, then in the graph, the file and the sessions that score with it.

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import onnx
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
 from oddsight.detectors.coreset import Coreset
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
 from oddsight.runtime.bounds import Count, Sigma
 
 
-@method
+@detector
 @dataclass
-class PatchCore(Method):
+class PatchCore(Detector):
     """A bank of patches of normal images; each patch scores its distance to the nearest one in the bank.
 
     The bank is a greedy k-centre coreset of all patches, built in memory that does not grow with their number.
@@ -36,10 +37,9 @@ class PatchCore(Method):
     bank_size: Count = 1000
     sigma: Sigma = 1.0
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Fill the bank; see :meth:`Method.fit`."""
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Fill the bank; see :meth:`Detector.fit`."""
         channels, height, width = features.shape
-        self.require(memory, features.shape, len(features))
         coreset = Coreset(self.bank_size, channels, memory, seed)
         total = np.zeros(channels, np.float64)
         for number, array in enumerate(features):
@@ -50,10 +50,9 @@ class PatchCore(Method):
         self.centre_ = (total / (len(features) * height * width)).astype(np.float32)
         # Which image each patch is from, so that an image can be scored without its own.
         self.bank_, self.sources_ = coreset.result_with_sources()
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         height, width = self.grid_
         channels = self.bank_.shape[1]
         # Distances do not change when both sides are moved; smaller numbers leave less to rounding.
@@ -85,5 +84,5 @@ class PatchCore(Method):
         return chain([distances, anomaly_map(height, width, self.sigma)], ["score", "anomaly_map"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; the same for any number of images."""
+        """See :meth:`Detector.memory_needed`; the same for any number of images."""
         return Coreset.memory_needed(self.bank_size, shape[0])

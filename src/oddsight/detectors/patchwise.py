@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import onnx
 import onnx.compose
 
-from oddsight.detectors import FeatureStream, Method, Reading, Rows
+from oddsight.detectors.detector import Detector, Reading
+from oddsight.detectors.features import FeatureStream, Rows
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.maps import anomaly_map
@@ -17,7 +18,7 @@ from oddsight.runtime.bounds import Count, Sigma
 
 
 @dataclass
-class Patchwise(Method):
+class Patchwise(Detector):
     """One method for vectors, learned from patches of all positions and applied to each: a patch's place is no matter.
 
     Attributes:
@@ -36,20 +37,18 @@ class Patchwise(Method):
         self.of_vectors()
 
     @abstractmethod
-    def of_vectors(self) -> Method:
+    def of_vectors(self) -> Detector:
         """The method for one vector, a reader of embeddings, with the settings of this one."""
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Draw patches and fit the method for vectors on them; see :meth:`Method.fit`."""
-        self.require(memory, features.shape, len(features))
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Draw patches and fit the method for vectors on them; see :meth:`Detector.fit`."""
         self.grid_ = (features.shape[1], features.shape[2])
         patches = sample(features, self.sample_size, seed)
         self.vectors_ = self.of_vectors().fit(Rows(patches), memory=memory, seed=seed)
         self.channels_ = features.shape[0]
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         (height, width), channels = self.grid_, self.channels_
         rows = piece(
             f"""
@@ -84,6 +83,6 @@ class Patchwise(Method):
         return chain([rows, each, grid, anomaly_map(height, width, self.sigma)], ["score", "anomaly_map"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing when there are ``sample_size`` patches."""
+        """See :meth:`Detector.memory_needed`; stops growing when there are ``sample_size`` patches."""
         patches = sample_count(shape, count, self.sample_size)
         return sample_bytes(shape, count, self.sample_size) + self.of_vectors().memory_needed(shape[:1], patches)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
 
-from oddsight.detectors import FeatureStream, Method, Reading, method
+from oddsight.detectors.detector import Detector, Reading, detector
+from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.patchwise import Patchwise
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
@@ -16,9 +17,9 @@ from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Share, Whole
 
 
-@method
+@detector
 @dataclass
-class PCA(Method):
+class PCA(Detector):
     """Reconstruction error: distance of the standardised embedding from the subspace of its principal components.
 
     Attributes:
@@ -38,20 +39,18 @@ class PCA(Method):
     variance: Share = 0.95
     sample_size: Annotated[int, Whole(2)] = 10000
 
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Find the components; see :meth:`Method.fit`. Nothing is random but the sample."""
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Find the components; see :meth:`Detector.fit`. Nothing is random but the sample."""
         from sklearn import decomposition
 
-        self.require(memory, features.shape, len(features))
         embeddings = sample(features, self.sample_size, seed)
         self.standard_ = Standard.deviations(embeddings)
         # Where nothing varies, shares of the variance are 0 / 0: any component leaves nothing over.
         with np.errstate(invalid="ignore"):
             self.estimator_ = decomposition.PCA(self.variance, svd_solver="full").fit(self.standard_(embeddings))
-        return self
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         components = self.estimator_.components_.astype(np.float32)
         return piece(
             f"""
@@ -68,12 +67,12 @@ class PCA(Method):
         )
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``sample_size`` images."""
         rows, channels = sample_count(shape, count, self.sample_size), shape[0]
         return sample_bytes(shape, count, self.sample_size) + 4 * channels * (6 * rows + 12 * channels)
 
 
-@method
+@detector
 @dataclass
 class PatchPCA(Patchwise):
     """:class:`PCA` of patches.

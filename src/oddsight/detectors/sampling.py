@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.detectors import FeatureStream
+from oddsight.detectors.features import FeatureStream
 
 
 def sample(features: FeatureStream, size: int, seed: int) -> NDArray[np.float32]:

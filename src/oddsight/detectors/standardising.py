@@ -1,4 +1,4 @@
-"""Channels brought to one scale, in NumPy and in a graph."""
+"""Channels brought to one scale and vectors to one length, in NumPy and in a graph."""
 
 from __future__ import annotations
 
@@ -53,3 +53,16 @@ def _floored(scale: NDArray[np.float64]) -> Vectors:
     """A channel that (nearly) never varied in training would otherwise drown all others at its first movement."""
     typical = float(np.sqrt(np.square(scale).mean()))
     return np.maximum(scale, max(1e-3 * typical, 1e-6)).astype(np.float32)
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Vectors ``[n, C]`` brought to length 1; zero stays zero."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+UNIT_LINES = """
+    length = ReduceL2 (embedding, last)
+    positive = Max (length, tiny)
+    x = Div (embedding, positive)
+"""
+"""The same in ONNX text, from ``embedding`` to ``x``; ``tiny`` is 1e-12."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import onnx
 
 from oddsight.backbones import DEFAULT, backbone
-from oddsight.detectors import method
+from oddsight.detectors.detector import detector
 from oddsight.detectors.trained import Trained
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
 
 
-@method
+@detector
 @dataclass
 class StudentTeacher(Trained):
     """Squared error with which a small network imitates the patches of a pretrained one: the smoothed map's largest.

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors import FeatureStream, Method, Reading
+from oddsight.detectors.detector import Detector, Reading
+from oddsight.detectors.features import FeatureStream
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied
-from oddsight.model.curves import Epoch
 from oddsight.runtime.bounds import Choice, Each, Positive, Whole
-from oddsight.training.libraries import require_training
 from oddsight.training.workplace import PixelPlan, Workplace
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ _PATIENCE, _PATIENT_STEPS = 5, 100
 
 
 @dataclass
-class Trained(Method):
+class Trained(Detector):
     """A network that is trained on pixels, brought to ``size``. Subclasses say which and what becomes of its outputs.
 
     A tenth of the images watches: the weights that do best on them are kept, and training ends when they gain no more.
@@ -51,6 +50,7 @@ class Trained(Method):
 
     reads: ClassVar[Reading] = "pixels"
     needs: ClassVar[str] = "train"
+    trains_network: ClassVar[bool] = True
     budget: ClassVar[str] = "3GB"
     size: ClassVar[int | None] = 64
     multiple: ClassVar[int] = 16
@@ -65,7 +65,7 @@ class Trained(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.workplace = Workplace()
-        self.curves_: tuple[Epoch, ...] = ()
+        self.curves_ = ()
 
     @abstractmethod
     def network(self, side: int) -> PixelNetwork:
@@ -75,23 +75,13 @@ class Trained(Method):
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
         """Pieces from the outputs of the trained network's graph to ``score`` (and ``anomaly_map``)."""
 
-    def require_libraries(self) -> None:
-        """Refuse to learn without what learning takes.
-
-        Raises:
-            OddsightError: Naming what is missing.
-        """
-        instead = ", or choose a method that needs nothing more, such as auto"
-        require_training(f"{self.name} trains a network, which", pixels=True, instead=instead)
-
-    def fit(self, features: FeatureStream, *, memory: int, seed: int) -> Self:
-        """Train the network; see :meth:`Method.fit`.
+    def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
+        """Train the network; see :meth:`Detector.fit`.
 
         Raises:
             DataError: Fewer than 16 images.
             OddsightError: No PyTorch, a loss that diverged, or a network that says the same of all images.
         """
-        self.require(memory, features.shape, len(features))
         self.require_libraries()
         if len(features) < FEWEST:
             raise DataError(
@@ -108,13 +98,12 @@ class Trained(Method):
         self.look_again(found, features, memory=memory, seed=seed)
         outputs = ["score", *(["anomaly_map"] if self.localises else [])]
         self.graph_ = chain([found.graph, *self.scoring(found, side)], outputs)
-        return self
 
     def look_again(self, found: TrainedPixels, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Learn what scoring takes beside the trained network; see :meth:`Method.fit`."""
+        """Learn what scoring takes beside the trained network; see :meth:`Detector.fit`."""
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Method.graph`."""
+        """See :meth:`Detector.graph`."""
         return copied(self.graph_)
 
     def drawn(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
@@ -150,7 +139,7 @@ class Trained(Method):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def require(self, memory: int, shape: tuple[int, ...], count: int) -> None:
-        """Refuse what would not fit, and a size that the network cannot have; see :meth:`Method.require`.
+        """Refuse what would not fit, and a size that the network cannot have; see :meth:`Detector.require`.
 
         Raises:
             OddsightError: If the size is none.
@@ -160,7 +149,7 @@ class Trained(Method):
         super().require(memory, shape, count)
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Method.memory_needed`; stops growing at ``sample_size`` images."""
+        """See :meth:`Detector.memory_needed`; stops growing at ``sample_size`` images."""
         pixels = shape[-1] * shape[-2]
         # The images, and again divided into those that are learned from and those that watch.
         images = 2 * 3 * pixels * min(count, self.sample_size)

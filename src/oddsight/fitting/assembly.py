@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile, pack
-from oddsight.detectors.ood import Score
+from oddsight.detectors import Detector
 from oddsight.errors import OddsightError
 from oddsight.fitting.classifiers import Classifier
 from oddsight.fitting.normal import versions
@@ -40,7 +40,7 @@ _CHECKED = 3
 
 def assembled(
     known: Classifier,
-    score: Score,
+    score: Detector,
     warmth: float,
     training: NDArray[np.float32],
     calibration: NDArray[np.float32],

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from oddsight import backbones
+from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.class_images import ClassImages
@@ -21,8 +20,7 @@ from oddsight.data.collection import Progress, silent
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import RUNNING, parse_bytes
-from oddsight.detectors import ood
-from oddsight.detectors.ood import Score
+from oddsight.detectors import Detector
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.fitting.assembly import assembled
 from oddsight.fitting.classifiers import PROBE, Embeddings, frozen, probe, train
@@ -79,7 +77,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
     size: int | None = None,
-    score: str | Score = ood.DEFAULT,
+    score: str | Detector = detectors.DEFAULTS["classes"],
     false_alarm_rate: float | None = None,
     confidence: float | None = None,
     per_class: bool = False,
@@ -116,8 +114,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             can train; by default :data:`oddsight.backbones.DEFAULT`.
         layers: For ``probe``: the stages that are averaged for the embedding; by default the deepest.
         size: Side in pixels to which images are resized; by default the classifier's.
-        score: The score that detects images of none of the classes: a name in :data:`oddsight.detectors.ood.SCORES`, or
-            a score object with other settings.
+        score: The score that detects images of none of the classes: a name that ``oddsight scores`` lists, names
+            joined by ``+``, or a detector with other settings.
         false_alarm_rate: Share of images of the known classes that may be rejected. By default 1%, or the smallest rate
             that the number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95; see :func:`oddsight.fit`.
@@ -149,7 +147,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", None)
     false_alarm_rate = None if false_alarm_rate is None else check_rate(false_alarm_rate)
     confidence = None if confidence is None else check_confidence(confidence)
-    chosen = ood.by_name(score) if isinstance(score, str) else deepcopy(score)
+    chosen = detectors.create(score, "classes")
     budget = parse_bytes(memory)
     start: Extractor | ClassifierSettings
     if classifier == PROBE:

@@ -16,7 +16,7 @@ from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile, Progress, silent
 from oddsight.data.memory import parse_bytes, plan_memory
-from oddsight.detectors.ood.head import Head
+from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
 from oddsight.model.curves import Epoch

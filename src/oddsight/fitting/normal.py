@@ -34,8 +34,7 @@ from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.sources import Sources, collect_sources, described
-from oddsight.detectors import Method
-from oddsight.detectors.trained import Trained
+from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, make_plan
 from oddsight.graphs.building import chain, copied, digest
@@ -68,7 +67,7 @@ _CHECKED = 3
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
     *images: Sources,
-    method: str | Method = detectors.DEFAULT,
+    method: str | Detector = detectors.DEFAULTS["normal"],
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
     size: int | None = None,
@@ -97,7 +96,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         *images: Normal images: files, folders (searched recursively) and globs; arrays (uint8 ``[H, W, 3]``, grey, with
             alpha, or several as ``[N, H, W, C]``) and Pillow images; or lists and other iterables of these. The same
             pixels give the same model, wherever they come from.
-        method: The name of a method in :data:`oddsight.detectors.METHODS`, or a method object with other settings.
+        method: The name of a method in :data:`oddsight.detectors.METHODS`, or a detector with other settings.
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
         layers: Stages of the backbone to read; by default those that suit the method.
@@ -133,13 +132,12 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         MemoryBudgetError: The memory budget is too small.
         OddsightError: A setting is invalid.
     """
-    chosen = deepcopy(method) if isinstance(method, Method) else detectors.by_name(method)()
+    chosen = detectors.create(method)
     if not images:
         raise DataError("there are no images to train on: name folders or files, or give arrays or Pillow images")
     workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch)
-    if isinstance(chosen, Trained):
-        chosen.require_libraries()
-    elif work is not None or accelerator != "auto":
+    chosen.require_libraries()
+    if not chosen.trains_network and (work is not None or accelerator != "auto"):
         raise OddsightError(f"{chosen.name} trains no network: leave work and accelerator out")
     seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", None)
     false_alarm_rate = None if false_alarm_rate is None else check_rate(false_alarm_rate)
@@ -229,21 +227,21 @@ class _Job:
         self.cache = cache
         self.features = Features(extractor, plan.collection.images, cache)
 
-    def learned(self, method: Method, images: Sequence[ImageFile], phase: str, kept: int = 0) -> _Watched:
+    def learned(self, method: Detector, images: Sequence[ImageFile], phase: str, kept: int = 0) -> _Watched:
         """Fit ``method`` on the features of images, and return these; ``kept`` of them have summaries."""
         features = _Watched(self.features.of(images), phase, self.progress, kept)
-        if isinstance(method, Trained):
+        if method.trains_network:
             method.workplace = self.workplace.part(phase)
         method.fit(features, memory=self.plan.memory.method, seed=self.seed)
         return features
 
-    def whole(self, method: Method) -> onnx.ModelProto:
+    def whole(self, method: Detector) -> onnx.ModelProto:
         """Fit on all training images, and return the graph from image to score."""
         features = self.learned(method, self.plan.training, "learning", MOST)
         neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(features.summaries))
         return chain([copied(self.extractor.graph), neighbours, method.graph()], [*_outputs(method), "nearest"])
 
-    def cross_scores(self, method: Method) -> NDArray[np.float32]:
+    def cross_scores(self, method: Detector) -> NDArray[np.float32]:
         """Score every calibration image by a model that saw neither it nor any of its group."""
         calibration = {image.content for image in self.plan.calibration}
         parts = folds(self.plan.training, min(FOLDS, len(calibration)), self.seed)
@@ -257,7 +255,7 @@ class _Job:
             scores.append(self.scores(one, [image for image in part if image.content in calibration], name))
         return np.concatenate(scores)
 
-    def scores(self, method: Method, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
+    def scores(self, method: Detector, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
         """Scores of images by the method's graph on their features, which are known or come from the same graph."""
         loaded = session(method.graph().SerializeToString(), threads=1)
 
@@ -271,7 +269,7 @@ class _Job:
             self.progress(phase, done, len(images))
         return np.array(scores, np.float32)
 
-    def check(self, graph: onnx.ModelProto, method: Method) -> None:
+    def check(self, graph: onnx.ModelProto, method: Detector) -> None:
         """Refuse a whole graph that does not score as its parts do.
 
         Raises:
@@ -284,12 +282,12 @@ class _Job:
             raise OddsightError(f"{method.name} gives other scores in one graph than in parts: its scores are unstable")
 
 
-def _outputs(method: Method) -> list[str]:
+def _outputs(method: Detector) -> list[str]:
     voices = ["evidence", "voice_p_values"] if method.voices([]) else []
     return ["score", *(["anomaly_map"] if method.localises else []), *voices]
 
 
-def _all_outputs(method: Method) -> list[str]:
+def _all_outputs(method: Detector) -> list[str]:
     maps = ["anomaly_map"] if method.localises else []
     return ["score", "p_value", *maps, "nearest", *(name for name in _outputs(method)[1:] if name not in maps)]
 
@@ -315,7 +313,7 @@ class _Watched:
 
 
 def _model(
-    method: Method,
+    method: Detector,
     extractor: Extractor,
     plan: FitPlan,
     graph: onnx.ModelProto,
@@ -325,7 +323,6 @@ def _model(
 ) -> Model:
     """Add calibration and metadata to the graph."""
     decision = decide(scores, plan.rate, plan.confidence)
-    curves = method.curves_ if isinstance(method, Trained) else ()
     whole = chain([graph, calibrating(scores)], _all_outputs(method))
     metadata = Metadata.create(
         **versions(),
@@ -346,7 +343,8 @@ def _model(
             images_seen=merged(pack(plan.collection.images), adapted),
             seed=seed,
             curves=[
-                CurveInfo(**{name: value for name, value in asdict(row).items() if name != "seconds"}) for row in curves
+                CurveInfo(**{name: value for name, value in asdict(row).items() if name != "seconds"})
+                for row in method.curves_
             ],
         ),
         calibration=CalibrationInfo(

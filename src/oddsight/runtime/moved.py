@@ -14,6 +14,9 @@ MOVED = {
     "oddsight.datasets": "oddsight.data",
     "oddsight.datasets.classes": "oddsight.data.classes",
     "oddsight.datasets.outliers": "oddsight.data.outliers",
+    "oddsight.detectors.ood": "oddsight.detectors.scores",
+    "oddsight.detectors.ood.head": "oddsight.detectors.head",
+    "oddsight.detectors.ood.summing": "oddsight.detectors.sums",
     "oddsight.explanations": "oddsight.drawing.explanations",
     "oddsight.images": "oddsight.data.images",
     "oddsight.metadata": "oddsight.model.metadata",
@@ -21,9 +24,9 @@ MOVED = {
     "oddsight.networks": "oddsight.training",
     "oddsight.networks.adapting": "oddsight.training.adapting",
     "oddsight.result": "oddsight.model.result",
-    "oddsight.scores": "oddsight.detectors.ood",
-    "oddsight.scores.head": "oddsight.detectors.ood.head",
-    "oddsight.scores.summing": "oddsight.detectors.ood.summing",
+    "oddsight.scores": "oddsight.detectors.scores",
+    "oddsight.scores.head": "oddsight.detectors.head",
+    "oddsight.scores.summing": "oddsight.detectors.sums",
 }
 """Old names, and where their contents are now."""
 

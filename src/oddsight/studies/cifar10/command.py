@@ -60,7 +60,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     """Train classifiers and detect images of none of the classes. Resumes after an interruption."""
     from oddsight.cli.class_output import say_class_epoch
     from oddsight.data.download import download_cifar10
-    from oddsight.detectors import ood
+    from oddsight.detectors import DEFAULTS
     from oddsight.runtime.files import check_writable, make_folder, write_bytes
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import progress
@@ -86,7 +86,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             seeds=numbers_by_name("--seeds", seeds, chosen),
             ship=(
                 ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
-                ood.DEFAULT if score is None else score,
+                DEFAULTS["classes"] if score is None else score,
             ),
             rate=false_alarm_rate,
             per_class=per_class,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from oddsight.detectors import ood
+from oddsight import detectors
+from oddsight.detectors.sums import PLUS
 from oddsight.drawing.class_figures import bars, confusion_figure, curves_figure, reliability_figure
 from oddsight.drawing.image_grids import CaptionedImage, image_grid, rows_of
 from oddsight.drawing.numbers import area, percent, quantity, span
@@ -179,7 +180,8 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _score_names(study: Study) -> Markup | None:
     names = list(dict.fromkeys(scored.name for run in study.runs for scored in run.scores))
-    known = {name: ood.by_name(name) for name in names if name in ood.names() or ood.PLUS in name}
+    there = detectors.names("classes")
+    known = {name: detectors.create(name, "classes") for name in names if name in there or PLUS in name}
     rows = [(name, known[name].summary, known[name].paper) if name in known else (name, "", "") for name in names]
     return table(("Score", "What it looks at", "Paper"), rows, words={1, 2}) if rows else None
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight import detectors
 from oddsight.data.class_images import ClassImages
 from oddsight.data.classes import read_classes
 from oddsight.data.collection import ImageFile, Progress, silent
 from oddsight.data.outliers import read_unlabelled
-from oddsight.detectors import ood
+from oddsight.detectors.one_class import PREFIX
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes, flagged, scored
@@ -81,10 +82,10 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     check_rate(rate)
     wanted = recipes(recipe_names)
-    chosen = ship or (wanted[-1].name, ood.DEFAULT)
+    chosen = ship or (wanted[-1].name, detectors.DEFAULTS["classes"])
     if chosen[0] not in recipe_names:
         raise OddsightError(f"the recipe {chosen[0]} is to be shipped, but is not among {', '.join(recipe_names)}")
-    ood.by_name(chosen[1])
+    detectors.create(chosen[1], "classes")
     by_recipe = {recipe.name: tuple((seeds or {}).get(recipe.name, (0,))) for recipe in wanted}
     if not all(own and min(own) >= 0 for own in by_recipe.values()):
         raise OddsightError("name a seed of 0 or more")
@@ -100,10 +101,10 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     read = {one.name: _unknown(one, of_classes, progress) for one in unknown}
     unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in training_contents])
     sets = Sets(parts, unseen, {name: images for name, (images, _) in read.items()})
-    every = [one for one in ood.names() if not one.startswith(ood.PREFIX)]
+    every = [one for one in detectors.names("classes") if not one.startswith(PREFIX)]
     runs: list[Trained] = []
     for recipe in wanted:
-        own = score_names or (ood.names() if recipe.name == chosen[0] else every)
+        own = score_names or (detectors.names("classes") if recipe.name == chosen[0] else every)
         for seed in by_recipe[recipe.name]:
             runs.append(
                 trained(

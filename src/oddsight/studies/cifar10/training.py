@@ -18,8 +18,8 @@ from oddsight.backbones import DEFAULT, backbone
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile, Progress, silent
-from oddsight.detectors import ood
-from oddsight.detectors.ood.head import Head
+from oddsight.detectors import create
+from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import assembled
 from oddsight.fitting.classifiers import Classifier, average, embedded, probe, train
@@ -189,7 +189,7 @@ def _scored(
         return _as_scored(name, kept, seconds)
     progress(f"scoring by {name}", 0, 1)
     started = time.perf_counter()
-    fitted = ood.by_name(name).fit(known["training"], labels, head, seed=seed)
+    fitted = create(name, "classes").fit(known["training"], labels, head, seed=seed)
     seconds = time.perf_counter() - started
     loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=cores())
     values = {}
@@ -242,7 +242,9 @@ def _parameters(known: Classifier) -> int:
 def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, per_class: bool) -> Model:
     """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
     known, classifier, seed = chosen.embeddings, chosen.classifier, chosen.run.seed
-    fitted = ood.by_name(score_name).fit(known["training"], sets.parts.training.labels, classifier.head, seed=seed)
+    fitted = create(score_name, "classes").fit(
+        known["training"], sets.parts.training.labels, classifier.head, seed=seed
+    )
     return assembled(
         classifier,
         fitted,

@@ -93,7 +93,7 @@ def study_clouds(  # noqa: PLR0913 - one keyword for each option of the command
     """
     started = time.perf_counter()
     names = tuple(dict.fromkeys(method_names or detectors.METHODS))
-    chosen = ship or (detectors.DEFAULT if detectors.DEFAULT in names else names[0])
+    chosen = ship or (detectors.DEFAULTS["normal"] if detectors.DEFAULTS["normal"] in names else names[0])
     compared = _compared(names, chosen, threshold_methods)
     by_method = {name: tuple(_seeds(seeds, name)) for name in names}
     _check(names, chosen, by_method, rate, hand, memory)

@@ -9,11 +9,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors.ood.averaging import blocks, class_means
-from oddsight.detectors.ood.energy import energy_lines
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors, score
-from oddsight.detectors.ood.templates import typical
+from oddsight.detectors.averaging import blocks, class_means
+from oddsight.detectors.detector import Detector, Labels, detector
+from oddsight.detectors.energy import energy_lines
+from oddsight.detectors.features import Vectors
+from oddsight.detectors.head import Head
+from oddsight.detectors.templates import typical
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Whole
 
@@ -21,9 +22,9 @@ _FEWEST = 5
 """Distances that a Weibull distribution is fitted to, at least."""
 
 
-@score
+@detector
 @dataclass
-class OpenMax(Score):
+class OpenMax(Detector):
     """Log-odds of the class "unknown", to which the highest logits lose what their distances make doubtful.
 
     Each class has the mean of the logits of its correctly classified training images, and a Weibull distribution of the
@@ -43,11 +44,14 @@ class OpenMax(Score):
     name = "openmax"
     summary = "the odds that the logits, by their distance to the class means, are of none"
     paper = "Bendale and Boult, Towards Open Set Deep Networks, CVPR 2016"
+    reads = "logits"
+    learns_from = ("classes",)
 
     tail: Annotated[int, Whole(_FEWEST)] = 20
     revised: Count = 3
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Fit the distributions of distances; see :meth:`Detector.fit`."""
         logits = head.logits(embeddings)
         logits -= logits.min(axis=1, keepdims=True)
         chosen = typical(logits, labels)
@@ -64,7 +68,7 @@ class OpenMax(Score):
         self.rates_ = np.where(counts > 0, 1 / fitted[:, 1], 0.0)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         count = min(self.revised, self.classes_)
         return piece(
             f"""

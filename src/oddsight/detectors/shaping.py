@@ -8,9 +8,10 @@ from typing import Annotated
 import numpy as np
 import onnx
 
-from oddsight.detectors.ood.energy import energy_lines
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors, score
+from oddsight.detectors.detector import Detector, Labels, detector
+from oddsight.detectors.energy import energy_lines
+from oddsight.detectors.features import Vectors
+from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Real, Share
 
@@ -31,9 +32,9 @@ def _energy_of(name: str, head: Head, lines: str, constants: str = "") -> onnx.M
     )
 
 
-@score
+@detector
 @dataclass
-class ReAct(Score):
+class ReAct(Detector):
     """Energy of the logits of an embedding whose values are cut off above.
 
     Only large values are cut, as in the paper, so values below zero stay as they are.
@@ -47,10 +48,12 @@ class ReAct(Score):
     name = "react"
     summary = "energy, after large values of the embedding are cut off"
     paper = "Sun et al., ReAct: Out-of-distribution Detection With Rectified Activations, NeurIPS 2021"
+    learns_from = ("classes",)
 
     quantile: Share = 0.9
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Find the value above which is cut; see :meth:`Detector.fit`."""
         self.head_ = head
         self.most_ = float(np.quantile(embeddings, self.quantile))
         lowest = float(embeddings.min())
@@ -58,13 +61,13 @@ class ReAct(Score):
             self.most_ = float(np.quantile(embeddings[embeddings > lowest], self.quantile))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return _energy_of("react", self.head_, "shaped = Min (embedding, most)", f", float most = {{{self.most_:.9g}}}")
 
 
-@score
+@detector
 @dataclass
-class ASH(Score):
+class ASH(Detector):
     """Energy of the logits of an embedding of which only the largest values are left, scaled up (ASH-S).
 
     The factor is the exponential of the sum of all values over the sum of those left. Values below zero count as zero,
@@ -77,14 +80,16 @@ class ASH(Score):
     name = "ash"
     summary = "energy, after all but the largest values of the embedding are dropped and those scaled up"
     paper = "Djurisic et al., Extremely Simple Activation Shaping for Out-of-Distribution Detection, ICLR 2023"
+    learns_from = ("classes",)
 
     pruned: Annotated[float, Real(above=0, most=0.95)] = 0.9
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Keep the head; see :meth:`Detector.fit`."""
         self.head_ = head
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         left = self.channels_ - int(self.pruned * self.channels_)
         return _energy_of(
             "ash",
@@ -106,9 +111,9 @@ class ASH(Score):
         )
 
 
-@score
+@detector
 @dataclass
-class DICE(Score):
+class DICE(Detector):
     """Energy of the logits that a head gives with only those weights that contribute most on average.
 
     A weight contributes its product with the mean of its channel over the training images. The paper's embeddings
@@ -121,15 +126,17 @@ class DICE(Score):
     name = "dice"
     summary = "energy, with only those weights of the head that contribute most"
     paper = "Sun and Li, DICE: Leveraging Sparsification for Out-of-Distribution Detection, ECCV 2022"
+    learns_from = ("classes",)
 
     pruned: Share = 0.9
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Prune the head; see :meth:`Detector.fit`."""
         contributions = embeddings.mean(axis=0, dtype=np.float64)[:, None] * head.weights
         kept = contributions > np.quantile(contributions, self.pruned)
         # Nothing is above the quantile where all contributions are alike, such as 0: no weight matters less.
         self.head_ = Head(np.where(kept, head.weights, np.float32(0)), head.bias) if kept.any() else head
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return _energy_of("dice", self.head_, "shaped = Identity (embedding)")

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from oddsight.detectors.ood.averaging import spread
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors, score
+from oddsight.detectors.averaging import spread
+from oddsight.detectors.detector import Detector, Labels, detector
+from oddsight.detectors.features import Vectors
+from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 
 
-@score
+@detector
 @dataclass
-class FDBD(Score):
+class FDBD(Detector):
     """Minus the mean distance of the embedding to the boundaries of its class, over its distance to the mean image.
 
     Two classes with the same weights have no boundary; it counts as distance 0. An embedding at the very mean of the
@@ -25,8 +26,10 @@ class FDBD(Score):
     name = "fdbd"
     summary = "how near the embedding is to the boundaries of its class, for its distance to the mean"
     paper = "Liu and Qin, Fast Decision Boundary based Out-of-Distribution Detector, ICML 2024"
+    learns_from = ("classes",)
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Measure how far apart the boundaries are; see :meth:`Detector.fit`."""
         self.mean_ = embeddings.mean(axis=0, dtype=np.float64)
         self.least_ = max(1e-3 * spread(embeddings), 1e-6)
         weights = head.weights.T.astype(np.float64)
@@ -38,7 +41,7 @@ class FDBD(Score):
         self.inverses_ = np.divide(1, lengths, out=np.zeros_like(lengths), where=apart) / (head.classes - 1)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             fdbd (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors.ood.averaging import blocks, class_means, class_sums
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors, score
+from oddsight.detectors.averaging import blocks, class_means, class_sums
+from oddsight.detectors.detector import Detector, Labels, detector
+from oddsight.detectors.features import Vectors
+from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 
 _LEAST = 1e-12
@@ -24,9 +25,9 @@ def typical(logits: Vectors, labels: Labels) -> NDArray[np.bool_]:
     return np.asarray(correct | ~known[labels])
 
 
-@score
+@detector
 @dataclass
-class SHE(Score):
+class SHE(Detector):
     """Minus the inner product of the embedding with the mean embedding of the class that it is predicted to be.
 
     The mean is over the training images of the class that are classified correctly; over all of them if none is, and
@@ -39,15 +40,17 @@ class SHE(Score):
         "Zhang et al., Out-of-Distribution Detection based on In-Distribution Data Patterns Memorization with Modern "
         "Hopfield Energy, ICLR 2023"
     )
+    learns_from = ("classes",)
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Average the embeddings of each class; see :meth:`Detector.fit`."""
         chosen = typical(head.logits(embeddings), labels)
         means, counts = class_means(embeddings[chosen], labels[chosen], head.classes)
         means[counts == 0] = embeddings.mean(axis=0, dtype=np.float64)
         self.means_ = means.astype(np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             she (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)
@@ -64,9 +67,9 @@ class SHE(Score):
         )
 
 
-@score
+@detector
 @dataclass
-class KLMatching(Score):
+class KLMatching(Detector):
     """The least Kullback-Leibler divergence of the softmax probabilities from the mean ones of any class.
 
     The mean is over the training images that are predicted to be of the class, whatever they are; a class that is never
@@ -76,8 +79,11 @@ class KLMatching(Score):
     name = "kl-matching"
     summary = "how little the softmax probabilities are like the mean ones of any class"
     paper = "Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World Settings, ICML 2022"
+    reads = "logits"
+    learns_from = ("classes",)
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Average the probabilities of each predicted class; see :meth:`Detector.fit`."""
         from scipy.special import softmax
 
         sums, counts = np.zeros((head.classes, head.classes)), np.zeros(head.classes)
@@ -90,7 +96,7 @@ class KLMatching(Score):
         self.log_templates_ = np.log(np.maximum(templates, _LEAST))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             kl_matching (float[N, {self.classes_}] logits) => (float[N] score) <int64[1] last = {{1}}>

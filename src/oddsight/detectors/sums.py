@@ -1,4 +1,4 @@
-"""Several scores added up: ``energy+knn``."""
+"""Scores of several detectors added up: ``energy+knn``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors import Rows
-from oddsight.detectors.ood.averaging import blocks
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors
+from oddsight.detectors.averaging import blocks
+from oddsight.detectors.detector import Detector, Labels
+from oddsight.detectors.features import Rows, Vectors
+from oddsight.detectors.head import Head
 from oddsight.detectors.sampling import sample
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece, renamed
@@ -23,13 +23,13 @@ PLUS = "+"
 
 
 @dataclass
-class Sum(Score):
+class Sum(Detector):
     """The sum of scores, each standardised by its mean and standard deviation over training images.
 
     Different scores make different mistakes, and some of these cancel out.
 
     Attributes:
-        parts: The scores, at least two, each once; :meth:`fit` fits them.
+        parts: The detectors, at least two, each once, that learn from classes; :meth:`fit` fits them itself.
         rows: The largest number of training images for means and deviations; if there are more, they are drawn at
             random.
 
@@ -37,22 +37,26 @@ class Sum(Score):
         OddsightError: There are fewer than two scores, or one occurs twice.
     """
 
-    parts: tuple[Score, ...]
+    learns_from = ("classes",)
+
+    parts: tuple[Detector, ...]
     rows: Count = 10000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.parts, list | tuple) or not all(isinstance(part, Score) for part in self.parts):
-            raise OddsightError("a sum takes scores, such as those of oddsight.detectors.ood.by_name")
+        if not isinstance(self.parts, list | tuple) or not all(map(_learns_from_classes, self.parts)):
+            raise OddsightError("a sum needs scores, such as oddsight.detectors.create makes of their names")
         self.parts = tuple(self.parts)
         names = [part.name for part in self.parts]
-        self.name = PLUS.join(names)
+        name = PLUS.join(names)
         if len(names) < 2 or len({*names}) < len(names):
-            raise OddsightError(f"a sum needs at least two scores, each once, not {self.name!r}")
-        self.summary = f"sum of {', '.join(names[:-1])} and {names[-1]}, each in units of its spread"
-        self.paper = "; ".join(part.paper for part in self.parts)
+            raise OddsightError(f"a sum needs at least two scores, each once, not {name!r}")
+        summary = f"sum of {', '.join(names[:-1])} and {names[-1]}, each in units of its spread"
+        # Of other detectors these are the same for all of a class.
+        vars(self).update(name=name, summary=summary, paper="; ".join(part.paper for part in self.parts))
         check_settings(self, owner="sum")
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Fit the parts and measure their scores; see :meth:`Detector.fit`."""
         some = sample(Rows(embeddings), self.rows, seed)
         self.means_, self.spreads_ = [], []
         for part in self.parts:
@@ -63,7 +67,7 @@ class Sum(Score):
             self.spreads_.append(spread if spread > 1e-6 * abs(self.means_[-1]) else 1.0)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         numbers = range(len(self.parts))
         pieces = [renamed(self.parts[n].graph(), f"part{n}", {"score": f"score{n}"}) for n in numbers]
         inputs = ", ".join(f"float[N] score{n}" for n in numbers)
@@ -89,7 +93,11 @@ class Sum(Score):
         return {**{part.name: part.settings() for part in self.parts}, "rows": self.rows}
 
 
-def _scores(part: Score, head: Head, embeddings: Vectors) -> NDArray[np.float64]:
+def _learns_from_classes(part: object) -> bool:
+    return isinstance(part, Detector) and "classes" in part.learns_from
+
+
+def _scores(part: Detector, head: Head, embeddings: Vectors) -> NDArray[np.float64]:
     """Of embeddings ``[n, C]``, by the score's own graph: ``[n]``."""
     loaded = session(chain([head.graph(), part.graph()], ["score"]).SerializeToString(), threads=1)
     found = [run(loaded, {"embedding": embeddings[rows]}, part.name)[0] for rows in blocks(len(embeddings))]

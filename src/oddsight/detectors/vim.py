@@ -8,17 +8,18 @@ from typing import Annotated
 import numpy as np
 import onnx
 
-from oddsight.detectors.ood.averaging import blocks
-from oddsight.detectors.ood.energy import energy_lines
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors, score
+from oddsight.detectors.averaging import blocks
+from oddsight.detectors.detector import Detector, Labels, detector
+from oddsight.detectors.energy import energy_lines
+from oddsight.detectors.features import Vectors
+from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Whole
 
 
-@score
+@detector
 @dataclass
-class ViM(Score):
+class ViM(Detector):
     """The virtual logit minus the logarithm of the sum of exponentials of the others.
 
     The virtual logit is the length of the embedding's part beside the principal space, scaled so that its mean over the
@@ -34,10 +35,12 @@ class ViM(Score):
     name = "vim"
     summary = "energy, and what of the embedding lies beside the principal space of the training images"
     paper = "Wang et al., ViM: Out-Of-Distribution with Virtual-logit Matching, CVPR 2022"
+    learns_from = ("classes",)
 
     dimensions: Annotated[int, Whole(0)] = 0
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+    def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
+        """Find the principal space; see :meth:`Detector.fit`."""
         # What float32 leaves of a direction that the head does not have must not be inverted.
         inverse = np.linalg.pinv(head.weights.T.astype(np.float64), rcond=1e-5)
         self.origin_ = -inverse @ head.bias.astype(np.float64)
@@ -57,7 +60,7 @@ class ViM(Score):
         self.alpha_ = abs(highest) / lengths if lengths > 0 else 0.0
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             vim (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)

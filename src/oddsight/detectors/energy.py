@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors, score
+from oddsight.detectors.detector import Detector, detector
 from oddsight.graphs.building import piece
 
 
@@ -27,20 +26,19 @@ def energy_lines(logits: str = "logits") -> str:
     """
 
 
-@score
+@detector
 @dataclass
-class Energy(Score):
+class Energy(Detector):
     """Minus the logarithm of the sum of the exponentials of the logits, at temperature 1."""
 
     name = "energy"
     summary = "how low all logits are together"
     paper = "Liu et al., Energy-based Out-of-distribution Detection, NeurIPS 2020"
-
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
-        pass
+    reads = "logits"
+    learns_from = ("classes",)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             energy (float[N, {self.classes_}] logits) => (float[N] score) <int64[1] last = {{1}}>

@@ -7,17 +7,16 @@ from typing import Annotated
 
 import onnx
 
-from oddsight.detectors.ood.head import Head
-from oddsight.detectors.ood.score import Labels, Score, Vectors, score
+from oddsight.detectors.detector import Detector, detector
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Positive, Share, Whole
 
 
-class _OfLogits(Score):
+class _OfLogits(Detector):
     """Learns nothing."""
 
-    def _learn(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
-        pass
+    reads = "logits"
+    learns_from = ("classes",)
 
     def _ranked(self, name: str, lines: str, constants: str = "float one = {1}") -> onnx.ModelProto:
         """A piece whose lines find the softmax of all classes but the highest, before it is divided by its sum.
@@ -53,7 +52,7 @@ _LOG_TOTAL = """
 """``log(1 + others)``, also where others is so small that 1 would swallow it."""
 
 
-@score
+@detector
 @dataclass
 class MSP(_OfLogits):
     """One minus the highest softmax probability, between 0 and ``1 - 1 / K``."""
@@ -66,7 +65,7 @@ class MSP(_OfLogits):
     )
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return self._ranked(
             "msp",
             """
@@ -77,7 +76,7 @@ class MSP(_OfLogits):
         )
 
 
-@score
+@detector
 @dataclass
 class MaxLogit(_OfLogits):
     """Minus the highest logit."""
@@ -87,7 +86,7 @@ class MaxLogit(_OfLogits):
     paper = "Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World Settings, ICML 2022"
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             max_logit (float[N, {self.classes_}] logits) => (float[N] score) <int64[1] last = {{1}}>
@@ -99,7 +98,7 @@ class MaxLogit(_OfLogits):
         )
 
 
-@score
+@detector
 @dataclass
 class Entropy(_OfLogits):
     """Entropy of the softmax probabilities, in nats: between 0 and ``log K``."""
@@ -109,7 +108,7 @@ class Entropy(_OfLogits):
     paper = "Shannon, A Mathematical Theory of Communication, Bell System Technical Journal 1948"
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return self._ranked(
             "entropy",
             f"""
@@ -125,7 +124,7 @@ class Entropy(_OfLogits):
         )
 
 
-@score
+@detector
 @dataclass
 class GEN(_OfLogits):
     """Generalised entropy: the sum of ``p ** gamma * (1 - p) ** gamma`` over the most probable classes.
@@ -143,7 +142,7 @@ class GEN(_OfLogits):
     top: Annotated[int, Whole(2)] = 100
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`.
+        """See :meth:`Detector.graph`.
 
         In logarithms, as a small power of a probability counts long after the probability itself has underflown.
         """
@@ -178,7 +177,7 @@ class GEN(_OfLogits):
         )
 
 
-@score
+@detector
 @dataclass
 class ODIN(_OfLogits):
     """The highest softmax probability ``p`` at a high temperature ``T``, as ``-T log(K p)``.
@@ -200,7 +199,7 @@ class ODIN(_OfLogits):
     temperature: Positive = 1000.0
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Score.graph`."""
+        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             odin (float[N, {self.classes_}] logits) => (float[N] score)
