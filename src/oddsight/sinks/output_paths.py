@@ -54,13 +54,13 @@ def check_outputs(
     """
     written = [(option, Path(name)) for option, given in files.items() for name in _listed(given) if name != "-"]
     targets = [(option, path) for option, path in written if not _is_stream(path)]
-    pictures = {what: folder for what, folder in (images or {}).items() if folder is not None}
-    places = pictures | {what: folder for what, folder in (folders or {}).items() if folder is not None}
+    shown = {what: folder for what, folder in (images or {}).items() if folder is not None}
+    places = shown | {what: folder for what, folder in (folders or {}).items() if folder is not None}
     _check_apart(targets, places)
     for sources, suffixes in ((inputs or {}, IMAGE_SUFFIXES), (data or {}, None)):
         for name, given in sources.items():
             for source in _expanded(given):
-                _check_folders(places, pictures, source)
+                _check_folders(places, shown, source)
                 _check_input(targets, name, source, suffixes)
     for _, path in written:
         if not any(_is_in(path, folder) for folder in places.values()):  # which is made later
