@@ -180,6 +180,7 @@ HOSTILE = {
     "10^12 rows of nothing": (write(IMAGES, header("|u1", (10**12, 0, 0, 3))), "missing or damaged|no pixels"),
     "10^30 rows": (write(IMAGES, header("|u1", (10**30, 4, 5, 3))), "missing or damaged"),
     "negative rows": (write(IMAGES, header("|u1", (-1, 4, 5, 3)) + bytes(60)), "missing or damaged|uint8"),
+    "four zeros": (write(IMAGES, bytes(4)), "missing or damaged: not an array that 'prepare' wrote$"),
     "10^12 labels": (write(LABELS, header("<i8", (10**12,))), "missing or damaged"),
     "rows that are no numbers": (write(IMAGES, header("|u1", "(a, b)")), "missing or damaged"),
     "a deep header": (write(IMAGES, header("|u1", "(" * 5000)), "missing or damaged"),

@@ -271,4 +271,7 @@ def test_a_file_system_that_ignores_case(tmp_path, monkeypatch):
 
 def test_streams_are_no_files(inputs):
     check_outputs({"--json": Path("/dev/null"), "--report": Path("/dev/null")})
-    check_outputs({"--json": Path("-"), "--report": Path("-")})
+    check_outputs({"--json": Path("-")})
+    for option in ("--report", "--output", "--curves", "--csv"):
+        with pytest.raises(OddsightError, match=f"{option} cannot be written to standard output: name a file"):
+            check_outputs({"--json": Path("-"), option: Path("-")})

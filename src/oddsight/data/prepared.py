@@ -16,7 +16,7 @@ from oddsight.data.class_folders import SPLITS
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import Progress
 from oddsight.data.stored import stored
-from oddsight.errors import DataError, plain
+from oddsight.errors import DataError
 from oddsight.runtime.records import DIGEST, digest_json, read_regular
 
 STATISTICS = "statistics.json"
@@ -111,13 +111,13 @@ def _split(path: Path, split: str, classes: tuple[str, ...]) -> ClassImages:
 
 def _array(file: Path) -> NDArray[Any]:
     """An array that stays on disk, whatever its header promises."""
+    if not file.is_file():  # a pipe might never end
+        raise DataError(f"{file} is missing or damaged: no such file, or not a regular one")
     try:
-        if not file.is_file():  # a pipe might never end
-            raise ValueError("no such file, or not a regular one")
         found = np.load(file, mmap_mode="r", allow_pickle=False)
-    # A damaged header raises SyntaxError, EOFError, ValueError, OverflowError, ...
+    # A damaged header raises SyntaxError, EOFError, ValueError, OverflowError, ... and NumPy's advice is not for here.
     except Exception as error:
-        raise DataError(f"{file} is missing or damaged: {plain(str(error))[:120]}") from error
+        raise DataError(f"{file} is missing or damaged: not an array that 'prepare' wrote") from error
     if not isinstance(found, np.ndarray):
         raise DataError(f"{file} does not hold a single array")
     return found

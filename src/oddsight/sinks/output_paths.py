@@ -43,7 +43,7 @@ def check_outputs(
     any system. An output may lie in a folder of inputs, unless it would be read there by the next run.
 
     Args:
-        files: Files to write, by the options that name them; ``-`` is standard output.
+        files: Files to write, by the options that name them; ``-`` is standard output, for ``--json`` only.
         images: Folders to write images into, by what they show.
         folders: Folders to write other files into, by what is written there.
         inputs: What is read, by the arguments that name it: files, folders and globs of images.
@@ -52,7 +52,11 @@ def check_outputs(
     Raises:
         OddsightError: If an output is an input or another output, or cannot be written.
     """
-    written = [(option, Path(name)) for option, given in files.items() for name in _listed(given) if name != "-"]
+    named = [(option, name) for option, given in files.items() for name in _listed(given)]
+    for option, name in named:
+        if name == "-" and option != "--json":
+            raise OddsightError(f"{option} cannot be written to standard output: name a file")
+    written = [(option, Path(name)) for option, name in named if name != "-"]
     targets = [(option, path) for option, path in written if not _is_stream(path)]
     image_folders = {what: folder for what, folder in (images or {}).items() if folder is not None}
     places = image_folders | {what: folder for what, folder in (folders or {}).items() if folder is not None}
