@@ -194,7 +194,7 @@ def test_a_score_that_is_none_is_named(name):
 
 @pytest.mark.parametrize("parts", [(), (Energy(),), ("knn", "energy"), None, 5, (Energy(), None)])
 def test_a_sum_takes_scores(parts):
-    with pytest.raises(OddsightError, match="a sum takes"):
+    with pytest.raises(OddsightError, match="a sum needs"):
         Sum(parts)
     with pytest.raises(OddsightError, match="takes a method"):
         OneClass(parts)

@@ -42,7 +42,7 @@ class Sum(Score):
 
     def __post_init__(self) -> None:
         if not isinstance(self.parts, list | tuple) or not all(isinstance(part, Score) for part in self.parts):
-            raise OddsightError("a sum takes scores, such as those of oddsight.detectors.ood.by_name")
+            raise OddsightError("a sum needs scores, such as those of oddsight.detectors.ood.by_name")
         self.parts = tuple(self.parts)
         names = [part.name for part in self.parts]
         self.name = PLUS.join(names)
