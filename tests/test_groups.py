@@ -140,11 +140,14 @@ def test_a_list_goes_with_paths(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for path in paths:
         path.touch()
-    grouped = group_images(named(*reversed(paths)), ["a", "b", "b"], paths=paths)
-    assert [image.group for image in grouped] == ["b", "b", "a"]
+    for groups in (["a", "b", "b"], np.array(["a", "b", "b"])):
+        grouped = group_images(named(*reversed(paths)), groups, names=paths)
+        assert [image.group for image in grouped] == ["b", "b", "a"]
+    with pytest.raises(DataError, match="has no group"):
+        group_images(named(*paths), np.array([1.0, np.nan, 2.0]), names=paths)
     for groups, given_paths in ((["a", "b"], paths), (["a"], [tmp_path])):
         with pytest.raises(DataError, match="a list of groups goes with as many images"):
-            group_images(named(*paths), groups, paths=given_paths)
+            group_images(named(*paths), groups, names=given_paths)
 
 
 @pytest.mark.parametrize("head", ["path,group", "file,group", "n,group,path"])
