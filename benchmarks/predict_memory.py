@@ -2,8 +2,8 @@
 
     python benchmarks/predict_memory.py MODEL.onnx > benchmarks/predict_memory.csv
 
-Images are PNG files of zeros, three of a shape, so that two cores have one each. Peak memory is of the process and
-of those that it starts to read images.
+Images are PNG files of zeros, three of a shape, so that two cores have one each. Peak memory is the most that the
+process and those that it starts to read images hold at once.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from hostile_files import empty_png
 
 SHAPES = [
-    *((1, 1), (224, 224), (1, 1000), (1000, 1), (1, 65536), (65536, 1), (1, 1_000_000), (1_000_000, 1)),
-    *((16, 65536), (65536, 16), (500, 65536), (65536, 500), (2048, 65536), (65536, 2048)),
-    *((4000, 4000), (8000, 8000), (11_585, 11_585), (12_000, 12_000)),
+    *((224, 224), (1, 65536), (65536, 1), (1, 1_000_000), (1_000_000, 1), (500, 65536), (65536, 500)),
+    *((2048, 65536), (65536, 2048), (4000, 4000), (8000, 8000), (11_585, 11_585), (12_000, 12_000)),
 ]
 COLOURS = {"grey": (0, 8), "RGB": (2, 8), "16-bit RGBA": (6, 16)}
 
 
 def peak_memory(process: subprocess.Popen[bytes]) -> float:
-    """Megabytes that a process and those it starts take at most, each at its own peak."""
-    peaks: dict[int, int] = {}
+    """Megabytes that a process and those it starts hold at once at most."""
+    peak = 0
     while process.poll() is None:
+        held = 0
         for identity in _family(process.pid):
             with suppress(OSError, StopIteration):
                 status = Path(f"/proc/{identity}/status").read_text().splitlines()
-                peaks[identity] = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+                held += next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        peak = max(peak, held)
         time.sleep(0.005)
-    return sum(peaks.values()) / 1000
+    return peak * 1024 / 1e6
 
 
 def _family(parent: int) -> list[int]:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +99,22 @@ def test_a_thread_that_keeps_its_pixels_does_not_wait_for_itself(tmp_path):
     with memory_for_images(need(path)):
         kept = [read_image(path) for _ in range(5)]
         assert len(kept) == 5
+
+
+def test_an_image_that_takes_long_to_read_is_waited_for(tmp_path, monkeypatch):
+    paths = [save(RGB, tmp_path / f"{number}.png") for number in range(3)]
+    monkeypatch.setattr(decoding, "_LONGEST_WAIT", 0.05)
+    convert, under_way = images._rgb, threading.Semaphore(1)
+
+    def slow(image, name):
+        assert under_way.acquire(blocking=False), "two at once"
+        time.sleep(0.3)
+        under_way.release()
+        return convert(image, name)
+
+    monkeypatch.setattr(images, "_rgb", slow)
+    with memory_for_images(need(paths[0])), ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(lambda path: np.array_equal(read_image(path), RGB), paths))
 
 
 def test_threads_that_keep_their_pixels_do_not_wait_for_each_other(tmp_path):
@@ -240,6 +257,20 @@ def test_a_process_reads_as_this_one_does(tmp_path, all_watched):
     with pytest.raises(ImageError) as here_missing:
         read_image(tmp_path / "missing")
     assert str(there_missing.value) == str(here_missing.value)
+
+
+def test_a_process_that_waits_keeps_no_pixels(tmp_path, all_watched):
+    path = save(np.zeros((4000, 4000), np.uint8), tmp_path / "a.png")
+    set_image_limits(timeout=60)
+    read_image(path)
+    (decoder,) = decoder_process._idle
+    status = Path(f"/proc/{decoder._process.pid}/status")
+    if not status.exists():
+        pytest.skip("tells no memory of processes")
+    limit, end = 3 * 4000 * 4000 // 1024 + 80_000, time.monotonic() + 10
+    while (held := int(status.read_text().split("VmRSS:")[1].split()[0])) > limit and time.monotonic() < end:
+        time.sleep(0.05)
+    assert held < limit
 
 
 def test_a_process_keeps_the_budget_of_this_one(tmp_path, all_watched):

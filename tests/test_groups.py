@@ -141,8 +141,11 @@ def test_a_list_goes_with_paths(tmp_path):
     for path in paths:
         path.touch()
     names = list(map(str, paths))
-    grouped = group_images(named(*reversed(paths)), ["a", "b", "b"], names=names)
-    assert [image.group for image in grouped] == ["b", "b", "a"]
+    for groups in (["a", "b", "b"], np.array(["a", "b", "b"])):
+        grouped = group_images(named(*reversed(paths)), groups, names=names)
+        assert [image.group for image in grouped] == ["b", "b", "a"]
+    with pytest.raises(DataError, match="has no group"):
+        group_images(named(*paths), np.array([1.0, np.nan, 2.0]), names=names)
     for groups, called in ((["a", "b"], names), (["a"], [str(tmp_path)])):
         with pytest.raises(DataError, match="a list of groups goes with as many images"):
             group_images(named(*paths), groups, names=called)

@@ -154,7 +154,11 @@ def test_bands_are_not_for_labelled_images(scenes, tmp_path):
         ({"bands": (1, 2)}, "one band or three"),
         ({"bands": (0,)}, "counted from 1"),
         ({"bands": ()}, "one band or three"),
+        ({"bands": 5}, "not 5"),
+        ({"bands": "4,3,2"}, "not '4,3,2'"),
         ({"scale": (5, 5)}, "from 5 to 5"),
+        ({"scale": 5}, "not 5"),
+        ({"scale": (1, 2, 3)}, "two values"),
         ({"scale": (0, float("nan"))}, "nan"),
     ],
 )

@@ -203,6 +203,8 @@ def backbone(name: str | os.PathLike[str]) -> Backbone:
         OddsightError: There is no such backbone, or it is not available here; the message says what to do.
         ModelError: A file is not a feature network.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise OddsightError(f"a backbone is given by its name or as a file, not as a {type(name).__name__}")
     text = os.fspath(name)
     if text in BACKBONES:
         return BACKBONES[text]

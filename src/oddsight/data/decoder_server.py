@@ -45,6 +45,7 @@ def serve() -> None:
         except ImageError as error:
             message, arrays = message_of("error", (error.path, error.reason), []), []
         write(sink, message, arrays)
+        arrays.clear()  # until the next request, which may never come
 
 
 def _end_with(parent: int) -> None:

@@ -91,14 +91,16 @@ class Room:
             )
             raise MemoryBudgetError(f"{name}: {reason}") if self.final else ImageError(name, reason)
         me = threading.get_ident()
-        end = time.monotonic() + _LONGEST_WAIT
         with self._changed:
             self.largest = max(self.largest, size)
             self._waiting.add(me)
             self._changed.notify_all()
             try:
-                while not self._fits(size) and time.monotonic() < end:
-                    self._changed.wait(end - time.monotonic())
+                end = time.monotonic() + _LONGEST_WAIT
+                while not self._fits(size) and (left := end - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                    if self._is_reading():  # which ends, however long it takes
+                        end = time.monotonic() + _LONGEST_WAIT
             finally:
                 self._waiting.discard(me)
             self._taken[share] = size
@@ -109,9 +111,13 @@ class Room:
             share.owner in self._waiting for share in list(self._taken)
         )
 
+    def _is_reading(self) -> bool:
+        return any(share.reading and share.owner not in self._waiting for share in self._taken)
+
     def resize(self, share: _Share, size: int) -> None:
-        """Give back what a share does not need any more; all of it if that is 0."""
+        """Give back what a share does not need any more once it is read; all of it if that is 0."""
         with self._changed:
+            share.reading = False
             if size:
                 self._taken[share] = size
             else:
@@ -125,6 +131,7 @@ class _Share:
 
     room: Room
     owner: int = field(default_factory=threading.get_ident)
+    reading: bool = True
 
     def take(self, size: int, name: str) -> None:
         self.room.take(self, size, name)

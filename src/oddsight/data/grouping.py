@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
+import numpy as np
+
 from oddsight.data.collection import ImageFile, Progress, silent
 from oddsight.data.near_copies import near_copies, sketch
 from oddsight.errors import DataError
@@ -24,7 +26,7 @@ Groups = str | os.PathLike[str] | Mapping[str, Hashable] | Callable[[str], Hasha
   brackets match is the group, such as ``(part[0-9]+)_shot``;
 - the path of a CSV file (``.csv``) with the columns ``path`` (or ``file``) and ``group``;
 - a mapping from paths to groups, or a function of the path;
-- a sequence with the group of each path, where every path given is that of a file.
+- a sequence or an array with the group of each path, where every path given is that of a file.
 
 Paths in a CSV file or a mapping may be the last parts of the real ones: ``0001.png`` or ``part-7/0001.png``."""
 
@@ -77,7 +79,7 @@ def _near(images: Sequence[_Image], progress: Progress) -> tuple[_Image, ...]:
 
 
 def _text(group: Hashable, path: Path) -> str:
-    if group is None or group == "":
+    if group is None or group == "" or group != group:  # noqa: PLR0124 - NaN, where a table has a gap
         raise DataError(f"{path} has no group: give it one, or leave the image out")
     return str(group)
 
@@ -93,9 +95,11 @@ def _lookup(groups: Groups, names: Sequence[str]) -> Callable[[str], Hashable]:
     if isinstance(groups, str):
         return _by_pattern(groups)
     if isinstance(groups, Mapping):
-        return _by_ending({_posix(path): group for path, group in groups.items()}, "the groups")
+        return _by_ending({_posix(path): group for path, group in groups.items()}, "the mapping of groups")
     if callable(groups):
         return groups
+    if isinstance(groups, np.ndarray):
+        groups = groups.tolist()
     if not isinstance(groups, Sequence):
         raise DataError(f"groups cannot be a {type(groups).__name__}: give a pattern, a mapping, a function or a list")
     if len(groups) != len(names) or any(map(os.path.isdir, names)):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from oddsight.errors import OddsightError
 from oddsight.runtime.bounds import check_number, check_whole
+
+_EXAMPLES = {"bands": (4, 3, 2), "scale": (0, 3000)}
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,15 @@ class Reading:
     def __post_init__(self) -> None:
         for name in ("bands", "scale"):  # lists are welcome, too
             value = getattr(self, name)
+            if value is not None and (isinstance(value, str) or not isinstance(value, Iterable)):
+                raise OddsightError(f"{name} must be numbers, such as {_EXAMPLES[name]}, not {value!r}")
             object.__setattr__(self, name, tuple(value) if value is not None else None)
         for band in self.bands or ():
             check_whole(band, "a band", None)
         if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
             raise OddsightError("name one band or three, counted from 1, as in 4,3,2")
+        if self.scale is not None and len(self.scale) != 2:
+            raise OddsightError(f"a scale has two values, those that become black and white, not {len(self.scale)}")
         low, high = self.scale or (0.0, 1.0)
         check_number(low, "the value that becomes black")
         check_number(high, "the value that becomes white")

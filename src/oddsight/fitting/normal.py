@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -144,7 +144,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     confidence = None if confidence is None else check_confidence(confidence)
     _check_fraction(calibration_fraction)
     network = backbones.backbone(backbones.suited(chosen.reads, backbone))
-    stages = tuple(network.default_layers(chosen.reads, chosen.stride) if layers is None else layers)
+    stages = network.default_layers(chosen.reads, chosen.stride) if layers is None else _names(layers)
     extractor = Extractor(network, stages, (chosen.size or network.size) if size is None else size, chosen.reads)
     network.check_layers(extractor.layers)
     network.shapes(extractor.stages, extractor.size)
@@ -310,6 +310,12 @@ class _Watched:
                 self.summaries.append(summary(self.features.extractor.reading, array, self.shape))
             yield array
             self.progress(self.phase, done, len(self.features))
+
+
+def _names(layers: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise OddsightError(f"layers are a list of names, such as ['stage3', 'stage5'], not {layers!r}")
+    return tuple(layers)
 
 
 def _model(
