@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import run, session
 
 

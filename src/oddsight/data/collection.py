@@ -20,13 +20,7 @@ from oddsight.data.near_copies import sketch
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.parallel import ordered_map
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a phase, the number of items done and their total."""
-
-
-def silent(phase: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+from oddsight.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.collection import Collection, ImageFile, Progress, collect, silent
+from oddsight.data.collection import Collection, ImageFile, collect
 from oddsight.data.images import as_image
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.stored import PixelFile, stored
 from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.runtime.progress import Progress, silent
 
 Source = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
 """An image: a path, an array uint8 ``[H, W, 3]`` (or grey, or with alpha), or a Pillow image."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import ImageFile, Progress, seen, silent
+from oddsight.data.collection import ImageFile, seen
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.metrics.classification import accuracy, confusion, macro_average, per_class
 from oddsight.metrics.image import binomial_interval
@@ -19,6 +19,7 @@ from oddsight.metrics.ood import ood_numbers, oscr
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from oddsight import metrics
 from oddsight.data.anomaly_folders import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
-from oddsight.data.collection import Progress, seen, silent
+from oddsight.data.collection import seen
 from oddsight.data.images import content_hash, read_mask, read_valid_image
 from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.data.reading import AS_DECLARED, Reading
@@ -28,6 +28,7 @@ from oddsight.model.model import Model
 from oddsight.model.result import Result, Voice
 from oddsight.runtime.bounds import check_seed
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,7 @@ from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.anomaly_folders import require_normal_folders
-from oddsight.data.collection import (
-    Collection,
-    ImageFile,
-    Progress,
-    folds,
-    merged,
-    pack,
-    seen,
-    silent,
-)
+from oddsight.data.collection import Collection, ImageFile, folds, merged, pack, seen
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import parse_bytes, plan_memory
@@ -60,6 +51,7 @@ from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
 from oddsight.runtime.bounds import check_number, check_seed, check_whole
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import run, session
 from oddsight.training.workplace import Workplace
 

@@ -20,12 +20,13 @@ from typing import Self
 
 from PIL import Image
 
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.images import as_image
 from oddsight.errors import DataError, ImageError
 from oddsight.graphs.neighbours import MOST
 from oddsight.runtime.files import atomic_write, descriptor
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 SIDE = 128
 """Pixels on the longer side of a small copy, at most."""

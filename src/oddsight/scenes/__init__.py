@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.collection import Progress, silent
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.sources import Source
 from oddsight.data.tiff.raster import NO_DATA, fill
@@ -28,6 +27,7 @@ from oddsight.model.result import Result, Tiling
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.files import atomic_write, make_folder
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.scenes.scene_image import SceneImage
 from oddsight.scenes.tiling import Axis, Canvas, axis
 

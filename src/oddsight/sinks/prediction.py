@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import Progress
 from oddsight.data.decoding import IMAGE_MEMORY, memory_for_images
 from oddsight.data.folder import find_images, others_ignored
 from oddsight.data.images import read_image
@@ -30,6 +29,7 @@ from oddsight.model.model import Model, load
 from oddsight.model.normals import NormalImages, normals_path
 from oddsight.model.result import NONE_OF_THESE, Result, Tiling, control_fdr
 from oddsight.runtime.files import atomic_write
+from oddsight.runtime.progress import Progress
 from oddsight.runtime.result_files import fill_folder, write_result
 from oddsight.scenes import SceneSettings, open_image, require_map
 from oddsight.scenes.region_files import write_regions

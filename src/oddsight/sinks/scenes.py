@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import Progress, silent
 from oddsight.drawing.overlays import MAX_SIDE
 from oddsight.errors import ImageError
 from oddsight.model.calibration import images_needed
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Tiling
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.scenes import SceneSettings, decision_for, open_image, score_image
 
 
