@@ -20,9 +20,9 @@ from oddsight.data.class_folders import (
     read_labelled_by_table,
 )
 from oddsight.data.class_images import ClassImages, stratified
+from oddsight.data.folder import as_path
 from oddsight.data.parquet_files import is_parquet, read_parquet
 from oddsight.data.prepared import is_prepared, read_prepared
-from oddsight.data.sources import as_path
 from oddsight.errors import DataError
 from oddsight.runtime.progress import Progress, silent
 

@@ -15,10 +15,10 @@ from PIL import Image
 from oddsight import metrics
 from oddsight.data.anomaly_folders import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec
 from oddsight.data.collection import seen
+from oddsight.data.folder import as_path
 from oddsight.data.images import content_hash, read_mask, read_valid_image
 from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.sources import as_path
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.metrics.pixel import PixelScores, check_limit, pixel_metrics
 from oddsight.metrics.trivial import BASELINES, trivial_scores

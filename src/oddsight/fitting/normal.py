@@ -24,7 +24,6 @@ from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.data.reading import Reading
-from oddsight.data.sources import Sources, collect_sources, described
 from oddsight.detectors import Method
 from oddsight.detectors.trained import Trained
 from oddsight.errors import DataError, OddsightError
@@ -53,13 +52,15 @@ from oddsight.runtime.bounds import check_number, check_seed, check_whole
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import run, session
+from oddsight.sources.collecting import collect_sources, described
+from oddsight.sources.source import ImagesLike
 from oddsight.training.workplace import Workplace
 
 _CHECKED = 3
 
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
-    *images: Sources,
+    *images: ImagesLike,
     method: str | Method = detectors.DEFAULT,
     backbone: str | None = None,
     layers: Sequence[str] | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -75,7 +74,7 @@ class Result:
     """The score of one image and what follows from it.
 
     Attributes:
-        source: The image's path, or None for one given as an array.
+        source: The image's path or name, or None for an array without a name.
         width: Of the image in pixels.
         height: Of the image in pixels.
         score: Raw; higher is more anomalous.
@@ -92,6 +91,8 @@ class Result:
         label_probability: How probable that class is among the known ones, in (0, 1].
         verdicts: What a normal and an anomalous image are called.
         tiling: How it was cut, if it was scored in tiles.
+        time: Seconds since its source began, if the source knows.
+        index: Its number in its source, from 0, if the source counts.
     """
 
     source: str | None
@@ -108,6 +109,8 @@ class Result:
     label_probability: float | None = None
     verdicts: tuple[str, str] = VERDICTS
     tiling: Tiling | None = None
+    time: float | None = None
+    index: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -146,6 +149,8 @@ class Result:
             "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
             "nearest": self.nearest,
             **({} if self.tiling is None else {"tiles": asdict(self.tiling)}),
+            **({} if self.time is None else {"time": self.time}),
+            **({} if self.index is None else {"index": self.index}),
         }
 
 
@@ -214,8 +219,3 @@ def control_fdr(
         else replace(r, threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
         for r in kept
     ]
-
-
-def source_name(source: object) -> str | None:
-    """The path of a source that has one."""
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else None
