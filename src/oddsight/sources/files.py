@@ -14,6 +14,7 @@ class Files:
     """Files, folders and glob patterns, in an order that is the same everywhere; see :func:`oddsight.fit`.
 
     Attributes:
+        paths: What was named.
         images: The files.
         problems: What was named but is not there, which the source yields first.
         ignored: How many other files were passed over.
@@ -23,6 +24,7 @@ class Files:
     """
 
     def __init__(self, *paths: str | os.PathLike[str]) -> None:
+        self.paths = tuple(map(os.fsdecode, paths))
         found = find_images(*paths)
         self.images, self.problems, self.ignored = found.images, found.problems, found.ignored
 

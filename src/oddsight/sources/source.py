@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
+from operator import length_hint
 from typing import Protocol
 
 import numpy as np
@@ -43,8 +44,7 @@ def as_source(images: object) -> Source:
     Raises:
         OddsightError: If it is nothing of that.
     """
-    several = listed(images)
-    return _CountedFrames(several) if isinstance(several, Sized) else _Frames(several)
+    return _Frames(listed(images))
 
 
 def listed(images: object) -> Iterable[object]:
@@ -64,7 +64,8 @@ def listed(images: object) -> Iterable[object]:
 
 def known_length(source: object) -> int | None:
     """How many frames a source will yield, if it says so."""
-    return len(source) if isinstance(source, Sized) else None
+    length = length_hint(source, -1)
+    return length if length >= 0 else None
 
 
 class _Frames:
@@ -72,6 +73,10 @@ class _Frames:
 
     def __init__(self, images: Iterable[object]) -> None:
         self._images = images
+
+    def __length_hint__(self) -> int:
+        length = known_length(self._images)
+        return length if length is not None else NotImplemented
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
         for image in self._images:
@@ -82,10 +87,3 @@ class _Frames:
                 yield as_frame(image)
             except ImageError as error:
                 yield error
-
-
-class _CountedFrames(_Frames):
-    """The same of one that knows its length."""
-
-    def __len__(self) -> int:
-        return len(self._images)  # type: ignore[arg-type]
