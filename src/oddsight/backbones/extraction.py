@@ -19,9 +19,10 @@ from oddsight.data.collection import ImageFile
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import preprocessing
+from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.sessions import run, session
+from oddsight.runtime.sessions import Graph, run, session
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,34 @@ class Extractor:
         return self.backbone.layers["patches/8"]
 
 
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """A job: from an image's file to its features. What it takes to another process is a graph and a folder.
+
+    Attributes:
+        graph: From image to features.
+        maker: What the cache knows the features by.
+        shape: Of one image's array.
+        cache: Where they are remembered, or None.
+    """
+
+    graph: Graph
+    maker: str
+    shape: tuple[int, ...]
+    cache: FeatureCache | None
+
+    def __call__(self, image: ImageFile) -> NDArray[np.float32]:
+        """The features of one image."""
+        known = self.cache.get(self.maker, image.content, self.shape) if self.cache else None
+        if known is not None:
+            return known
+        feed = {"image": image.read()[None]}
+        features = np.asarray(run(self.graph.session, feed, str(image.path))[0][0], np.float32)
+        if self.cache:
+            self.cache.put(self.maker, image.content, features)
+        return features
+
+
 class Features:
     """The features of a list of images: iterate as often as needed, float32 arrays of :attr:`shape` in order.
 
@@ -99,15 +128,18 @@ class Features:
         extractor: What computes them.
         images: Of which images.
         cache: Where they are remembered, or None.
+
+    Attributes:
+        one: The job that computes those of one image.
     """
 
     def __init__(self, extractor: Extractor, images: Sequence[ImageFile], cache: FeatureCache | None = None) -> None:
         self.extractor = extractor
         self.images = list(images)
         self.shape = extractor.shape
-        self._cache = cache
-        self._maker = digest(extractor.graph)
-        self._session = session(extractor.graph.SerializeToString(), threads=1)
+        self.one = Extraction(
+            Graph(extractor.graph.SerializeToString), digest(extractor.graph), extractor.array_shape, cache
+        )
 
     def of(self, images: Sequence[ImageFile]) -> Features:
         """The features of other images, by the same session."""
@@ -125,17 +157,7 @@ class Features:
         return len(self.images)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return ordered_map(self.one, self.images)
-
-    def one(self, image: ImageFile) -> NDArray[np.float32]:
-        """The features of one image."""
-        known = self._cache.get(self._maker, image.content, self.extractor.array_shape) if self._cache else None
-        if known is not None:
-            return known
-        features = np.asarray(run(self._session, {"image": image.read()[None]}, str(image.path))[0][0], np.float32)
-        if self._cache:
-            self._cache.put(self._maker, image.content, features)
-        return features
+        return map_jobs(self.one, self.images)
 
 
 def extract_together(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,7 +19,7 @@ from oddsight.metrics.image import binomial_interval
 from oddsight.metrics.ood import ood_numbers, oscr
 from oddsight.model.model import Model
 from oddsight.model.result import Result
-from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 
 
@@ -183,18 +184,19 @@ def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
 
 
 def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:
-    def attempt(image: ImageFile) -> Result | ImageError:
-        try:
-            return model.score(image.read(), source=str(image.path), one_core=True)
-        except ImageError as error:
-            # Without its traceback, which would hold on to the pixels.
-            return ImageError(error.path, error.reason)
-
     outcomes = []
-    for done, outcome in enumerate(ordered_map(attempt, images), 1):
+    for done, outcome in enumerate(map_jobs(partial(_score, model), images), 1):
         outcomes.append(outcome)
         progress("scoring", done, len(images))
     return outcomes
+
+
+def _score(model: Model, image: ImageFile) -> Result | ImageError:
+    try:
+        return model.score(image.read(), source=str(image.path), one_core=True)
+    except ImageError as error:
+        # Without its traceback, which would hold on to the pixels.
+        return ImageError(error.path, error.reason)
 
 
 def _results(outcomes: Sequence[Result | ImageError], what: str) -> tuple[Result, ...]:

@@ -27,7 +27,7 @@ from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Voice
 from oddsight.runtime.bounds import check_seed
-from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 
 
@@ -214,7 +214,7 @@ def _look_at_all(
 ) -> tuple[list[_Look], list[ImageError]]:
     """Score everything once; maps go to a file, so that memory does not grow with them."""
     looks, errors = [], []
-    for done, look in enumerate(ordered_map(partial(_look_at, model, reading), images), 1):
+    for done, look in enumerate(map_jobs(partial(_look_at, model, reading), images), 1):
         if isinstance(look, ImageError):
             errors.append(look)
         else:

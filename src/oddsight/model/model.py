@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
@@ -26,8 +26,9 @@ from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdict
 from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
 from oddsight.model.result import VERDICTS, Result, Voice
 from oddsight.runtime.bounds import check_number, check_whole
+from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import write_bytes
-from oddsight.runtime.parallel import cores, ordered_map
+from oddsight.runtime.parallel import cores
 from oddsight.runtime.sessions import run, session
 from oddsight.sources.frame import Frame, ImageLike, as_frame
 from oddsight.sources.source import ImagesLike, as_source, known_length
@@ -44,6 +45,10 @@ class Model:
 
     def __init__(self, file: ModelFile) -> None:
         self._file = file
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Self], tuple[bytes]]:
+        """Sent to another process as its file's bytes."""
+        return type(self).from_bytes, (self._file.content,)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -270,7 +275,7 @@ class Model:
         count = known_length(source)
         few = count is not None and count <= cores()
         attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
-        return ordered_map(attempt, source, workers=1 if few else workers)
+        return map_jobs(attempt, source, workers=1 if few else workers)
 
     def score(
         self,
