@@ -101,6 +101,7 @@ class Sink(Protocol):
     ``with`` statement of its own is discarded there.
 
     Example:
+        >>> from contextlib import contextmanager
         >>> class Scores:
         ...     def __init__(self):
         ...         self.scores = []

@@ -19,10 +19,11 @@ class Source(Protocol):
     make (a path, encoded bytes). One that knows how many it will yield says so by ``__len__``.
 
     Example:
+        >>> from pathlib import Path
         >>> class Folder:
         ...     def __iter__(self):
         ...         for index, path in enumerate(sorted(Path("new").iterdir())):
-        ...             yield Frame(path, index=index)
+        ...             yield oddsight.Frame(path, index=index)
         >>> sum(result.anomalous for result in oddsight.load("parts.onnx").predict_many(Folder()))
         1
     """
