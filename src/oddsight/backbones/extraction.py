@@ -20,7 +20,6 @@ from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import Graph, run, session
 
@@ -178,24 +177,44 @@ def extract_together(
         return
     # Extractors keep their graphs: their copies do not outlive what they are needed for.
     makers = [digest(replace(one).graph) for one in extractors]
-    graph = _joint(extractors)
-    loaded = session(graph.SerializeToString(), threads=1)
+    graph = Graph(_joint(extractors).SerializeToString)
     first = {"image": images[0].read()[None]}
     alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
     same = all(
         np.array_equal(joint, run(own, first, str(images[0].path))[0])
-        for joint, own in zip(run(loaded, first, str(images[0].path)), alone, strict=True)
+        for joint, own in zip(run(graph.session, first, str(images[0].path)), alone, strict=True)
     )
 
-    def extract(image: ImageFile) -> None:
-        entries = zip(makers, extractors, strict=True)
-        if any(cache.get(maker, image.content, one.array_shape) is None for maker, one in entries):
-            for maker, array in zip(makers, run(loaded, {"image": image.read()[None]}, str(image.path)), strict=True):
-                cache.put(maker, image.content, np.asarray(array[0], np.float32))
-
-    rounds = [ordered_map(extract, images)] if same else [Features(one, images, cache) for one in extractors]
+    extract = _JointExtraction(graph, makers, [one.array_shape for one in extractors], cache)
+    rounds = [map_jobs(extract, images)] if same else [Features(one, images, cache) for one in extractors]
     for done, _ in enumerate(flattened.from_iterable(rounds), 1):
         progress("extracting features", done, len(rounds) * len(images))
+
+
+@dataclass(frozen=True, eq=False)
+class _JointExtraction:
+    """A job: puts into a cache what several extractors read of an image's file.
+
+    Attributes:
+        graph: From image to the features of each.
+        makers: What the cache knows the features of each by.
+        shapes: Of the array of each.
+        cache: Where they go.
+    """
+
+    graph: Graph
+    makers: Sequence[str]
+    shapes: Sequence[tuple[int, ...]]
+    cache: FeatureCache
+
+    def __call__(self, image: ImageFile) -> None:
+        """Extract them, unless all are known."""
+        entries = zip(self.makers, self.shapes, strict=True)
+        if all(self.cache.get(maker, image.content, shape) is not None for maker, shape in entries):
+            return
+        arrays = run(self.graph.session, {"image": image.read()[None]}, str(image.path))
+        for maker, array in zip(self.makers, arrays, strict=True):
+            self.cache.put(maker, image.content, np.asarray(array[0], np.float32))
 
 
 def _joint(extractors: Sequence[Extractor]) -> onnx.ModelProto:

@@ -54,10 +54,10 @@ def predict(
     handed on as an error. If the run fails or is interrupted, no sink leaves a file half-written.
 
     Example:
-        >>> from oddsight.sinks import HeatMaps, JsonLines
-        >>> totals = oddsight.predict("parts.onnx", "new", sinks=[HeatMaps("maps"), JsonLines("scores.jsonl")])
+        >>> from oddsight.sinks import Explanations, JsonLines
+        >>> totals = oddsight.predict("parts.onnx", "new", sinks=[Explanations("why"), JsonLines("scores.jsonl")])
         >>> totals.anomalous, totals.errors
-        (1, 0)
+        (6, 0)
 
     Args:
         model: The model, or its file.

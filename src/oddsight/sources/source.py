@@ -25,7 +25,7 @@ class Source(Protocol):
         ...         for index, path in enumerate(sorted(Path("new").iterdir())):
         ...             yield oddsight.Frame(path, index=index)
         >>> sum(result.anomalous for result in oddsight.load("parts.onnx").predict_many(Folder()))
-        1
+        6
     """
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
