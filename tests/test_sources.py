@@ -13,10 +13,11 @@ from PIL import Image
 import oddsight
 from oddsight.data.classes import read_classes
 from oddsight.data.images import read_image
-from oddsight.data.sources import collect_sources, listed
 from oddsight.errors import DataError, ImageError, ModelError, OddsightError
 from oddsight.model.normals import NormalImages
 from oddsight.model.result import Result
+from oddsight.sources.collecting import collect_sources
+from oddsight.sources.source import listed
 from tiny_model import tiny_class_model, tiny_model
 
 OPTIONS = {"method": "knn", "size": 64, "false_alarm_rate": 0.2}
@@ -177,7 +178,7 @@ def test_what_is_given_as_one_stays_one(pictures):
 
 
 def test_hints_and_documentation_name_what_fit_takes():
-    assert "Sources" in str(inspect.signature(oddsight.fit).parameters["images"].annotation)
+    assert "ImagesLike" in str(inspect.signature(oddsight.fit).parameters["images"].annotation)
 
 
 WRONG = {

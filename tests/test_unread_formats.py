@@ -17,7 +17,9 @@ from oddsight.data.images import IMAGE_SUFFIXES, read_image
 from oddsight.data.unread_formats import UNREAD_FORMATS
 from oddsight.errors import DataError, ImageError
 from oddsight.evaluation.normal import evaluate
-from oddsight.sinks.prediction import predict_paths
+from oddsight.sinks import JsonLines
+from oddsight.sinks.messages import Messages
+from oddsight.sinks.prediction import predict
 from tiny_model import tiny_model
 
 HEIC = b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(64)
@@ -68,7 +70,7 @@ def test_predict_names_each_in_its_lines(tmp_path, model):
     image(tmp_path / "new" / "1.png", 100)
     for name in ("IMG_0.HEIC", "IMG_1.heic"):
         (tmp_path / "new" / name).write_bytes(HEIC)
-    totals = predict_paths(model, [str(tmp_path / "new")], json=tmp_path / "found.jsonl", quiet=True)
+    totals = predict(model, tmp_path / "new", sinks=[JsonLines(tmp_path / "found.jsonl")])
     assert (totals.normal + totals.anomalous, totals.errors) == (1, 2)
     lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     errors = {Path(line["path"]).name: line["error"] for line in lines if "error" in line}
@@ -127,7 +129,7 @@ def test_a_path_whose_images_another_has_named_is_none(tmp_path):
 def test_predict_says_which_folder_was_empty(tmp_path, model, capfd):
     good = image(tmp_path / "good.png", 90)
     (tmp_path / "empty").mkdir()
-    totals = predict_paths(model, [str(tmp_path / "empty"), str(good)])
+    totals = predict(model, [tmp_path / "empty", good], sinks=[Messages()])
     assert (totals.normal + totals.anomalous, totals.errors) == (1, 1)
     assert f"{tmp_path / 'empty'}: no images there" in capfd.readouterr().err.replace("\n", "")
 

@@ -29,6 +29,13 @@ from .model.result import Region as Region
 from .model.result import Result as Result
 from .scenes import predict_scene as predict_scene
 from .scenes import write_tiles as write_tiles
+from .sinks.prediction import predict as predict
+from .sinks.sink import Prediction as Prediction
+from .sinks.sink import Run as Run
+from .sinks.sink import Sink as Sink
+from .sinks.sink import Totals as Totals
+from .sources.frame import Frame as Frame
+from .sources.source import Source as Source
 from .training.adapting import Adaptation as Adaptation
 from .training.adapting import adapt as adapt
 

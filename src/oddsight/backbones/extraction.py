@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import preprocessing
-from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.sessions import run, session
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.sessions import Graph, run, session
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,34 @@ class Extractor:
         return self.backbone.layers["patches/8"]
 
 
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """A job: from an image's file to its features. What it takes to another process is a graph and a folder.
+
+    Attributes:
+        graph: From image to features.
+        maker: What the cache knows the features by.
+        shape: Of one image's array.
+        cache: Where they are remembered, or None.
+    """
+
+    graph: Graph
+    maker: str
+    shape: tuple[int, ...]
+    cache: FeatureCache | None
+
+    def __call__(self, image: ImageFile) -> NDArray[np.float32]:
+        """The features of one image."""
+        known = self.cache.get(self.maker, image.content, self.shape) if self.cache else None
+        if known is not None:
+            return known
+        feed = {"image": image.read()[None]}
+        features = np.asarray(run(self.graph.session, feed, str(image.path))[0][0], np.float32)
+        if self.cache:
+            self.cache.put(self.maker, image.content, features)
+        return features
+
+
 class Features:
     """The features of a list of images: iterate as often as needed, float32 arrays of :attr:`shape` in order.
 
@@ -98,15 +127,18 @@ class Features:
         extractor: What computes them.
         images: Of which images.
         cache: Where they are remembered, or None.
+
+    Attributes:
+        one: The job that computes those of one image.
     """
 
     def __init__(self, extractor: Extractor, images: Sequence[ImageFile], cache: FeatureCache | None = None) -> None:
         self.extractor = extractor
         self.images = list(images)
         self.shape = extractor.shape
-        self._cache = cache
-        self._maker = digest(extractor.graph)
-        self._session = session(extractor.graph.SerializeToString(), threads=1)
+        self.one = Extraction(
+            Graph(extractor.graph.SerializeToString), digest(extractor.graph), extractor.array_shape, cache
+        )
 
     def of(self, images: Sequence[ImageFile]) -> Features:
         """The features of other images, by the same session."""
@@ -124,17 +156,7 @@ class Features:
         return len(self.images)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return ordered_map(self.one, self.images)
-
-    def one(self, image: ImageFile) -> NDArray[np.float32]:
-        """The features of one image."""
-        known = self._cache.get(self._maker, image.content, self.extractor.array_shape) if self._cache else None
-        if known is not None:
-            return known
-        features = np.asarray(run(self._session, {"image": image.read()[None]}, str(image.path))[0][0], np.float32)
-        if self._cache:
-            self._cache.put(self._maker, image.content, features)
-        return features
+        return map_jobs(self.one, self.images)
 
 
 def extract_together(
@@ -155,24 +177,44 @@ def extract_together(
         return
     # Extractors keep their graphs: their copies do not outlive what they are needed for.
     makers = [digest(replace(one).graph) for one in extractors]
-    graph = _joint(extractors)
-    loaded = session(graph.SerializeToString(), threads=1)
+    graph = Graph(_joint(extractors).SerializeToString)
     first = {"image": images[0].read()[None]}
     alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
     same = all(
         np.array_equal(joint, run(own, first, str(images[0].path))[0])
-        for joint, own in zip(run(loaded, first, str(images[0].path)), alone, strict=True)
+        for joint, own in zip(run(graph.session, first, str(images[0].path)), alone, strict=True)
     )
 
-    def extract(image: ImageFile) -> None:
-        entries = zip(makers, extractors, strict=True)
-        if any(cache.get(maker, image.content, one.array_shape) is None for maker, one in entries):
-            for maker, array in zip(makers, run(loaded, {"image": image.read()[None]}, str(image.path)), strict=True):
-                cache.put(maker, image.content, np.asarray(array[0], np.float32))
-
-    rounds = [ordered_map(extract, images)] if same else [Features(one, images, cache) for one in extractors]
+    extract = _JointExtraction(graph, makers, [one.array_shape for one in extractors], cache)
+    rounds = [map_jobs(extract, images)] if same else [Features(one, images, cache) for one in extractors]
     for done, _ in enumerate(flattened.from_iterable(rounds), 1):
         progress("extracting features", done, len(rounds) * len(images))
+
+
+@dataclass(frozen=True, eq=False)
+class _JointExtraction:
+    """A job: puts into a cache what several extractors read of an image's file.
+
+    Attributes:
+        graph: From image to the features of each.
+        makers: What the cache knows the features of each by.
+        shapes: Of the array of each.
+        cache: Where they go.
+    """
+
+    graph: Graph
+    makers: Sequence[str]
+    shapes: Sequence[tuple[int, ...]]
+    cache: FeatureCache
+
+    def __call__(self, image: ImageFile) -> None:
+        """Extract them, unless all are known."""
+        entries = zip(self.makers, self.shapes, strict=True)
+        if all(self.cache.get(maker, image.content, shape) is not None for maker, shape in entries):
+            return
+        arrays = run(self.graph.session, {"image": image.read()[None]}, str(image.path))
+        for maker, array in zip(self.makers, arrays, strict=True):
+            self.cache.put(maker, image.content, np.asarray(array[0], np.float32))
 
 
 def _joint(extractors: Sequence[Extractor]) -> onnx.ModelProto:

@@ -33,9 +33,10 @@ from oddsight.cli.application import (
 )
 
 if TYPE_CHECKING:
-    from oddsight.data.collection import ImageFile, Progress
+    from oddsight.data.collection import ImageFile
     from oddsight.detectors import Detector
     from oddsight.model.model import Model
+    from oddsight.runtime.progress import Progress
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ from oddsight.cli.application import (
 )
 
 if TYPE_CHECKING:
-    from oddsight.scenes import SceneSettings
+    from oddsight.sinks.sink import Sink
 
 
 @app.command()
@@ -71,40 +72,69 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Score images and write tables, JSON Lines and heat maps. Exits with 1 if an image could not be read."""
-    from oddsight.sinks.prediction import predict_paths
+    from oddsight.model.model import load
+    from oddsight.scenes import SceneSettings
+    from oddsight.sinks.output_paths import check_outputs, model_files
+    from oddsight.sinks.prediction import predict as score
+    from oddsight.sinks.terminal import console, note, progress
+    from oddsight.sources.files import Files
 
     if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
         raise typer.BadParameter("give only one of --false-alarm-rate, --threshold and --fdr")
-    totals = predict_paths(
-        model,
-        paths,
-        json=json,
-        maps=maps,
-        explain=explain,
-        regions=regions,
-        scene=_scene(tile, overlap, per_tile),
-        reading=reading_of(bands, scale),
-        false_alarm_rate=false_alarm_rate,
-        threshold=threshold,
-        fdr=fdr,
-        memory=memory,
-        quiet=quiet,
+    if tile is None and (overlap is not None or per_tile):
+        raise typer.BadParameter("--overlap and --per-tile go with --tile")
+    if tile is not None:
+        SceneSettings(tile, overlap, per_tile)  # before anything is read
+    reading = reading_of(bands, scale)
+    check_outputs(
+        {"--json": json},
+        images={"heat maps": maps, "explanations": explain, "regions": regions},
+        inputs={**model_files(model), "PATH": paths},
     )
+    loaded = load(model)
+    if false_alarm_rate is not None or threshold is not None:
+        loaded = loaded.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
+    # Rows that appear on a terminal are progress enough.
+    with progress(quiet or (json is None and console.is_terminal)) as watch:
+        totals = score(
+            loaded,
+            Files(*paths),
+            sinks=_sinks(model, json, maps, explain, regions),
+            tile=tile,
+            overlap=overlap,
+            per_tile=per_tile,
+            reading=reading,
+            fdr=fdr,
+            memory=memory,
+            progress=watch,
+            note=partial(note, quiet=quiet),
+        )
     if totals.errors:
         raise typer.Exit(EXIT_ERROR)
     if fail_on_anomaly and totals.anomalous:
         raise typer.Exit(EXIT_ANOMALY)
 
 
-def _scene(tile: int | None, overlap: int | None, per_tile: bool) -> SceneSettings | None:
-    """The settings of ``--tile``, if it is given."""
-    from oddsight.scenes import SceneSettings
+def _sinks(model: Path, json: Path | None, maps: Path | None, explain: Path | None, regions: Path | None) -> list[Sink]:
+    """What the options about outputs say; those that write files stand before those that name them."""
+    from oddsight import sinks
+    from oddsight.sinks.messages import Messages
+    from oddsight.sinks.prediction import normals_beside
+    from oddsight.sinks.terminal import console
 
-    if tile is None and (overlap is not None or per_tile):
-        raise typer.BadParameter("--overlap and --per-tile go with --tile")
-    if tile is None:
-        return None
-    return SceneSettings(tile=tile, overlap=overlap, per_tile=per_tile)
+    normals = normals_beside(model) if json is not None or explain is not None else None
+    chosen: list[Sink] = [Messages()]
+    if maps is not None:
+        chosen.append(sinks.HeatMaps(maps))
+    if explain is not None:
+        chosen.append(sinks.Explanations(explain, normals=normals))
+    if regions is not None:
+        chosen.append(sinks.Regions(regions))
+    if json is None:
+        chosen.append(sinks.Table())
+    else:
+        chosen.append(sinks.JsonLines(json if str(json) != "-" else console.file, normals=normals))
+    return chosen
 
 
 @app.command()

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.folder import Found, empty_folders, find_images, others_ignored
+from oddsight.data.folder import Found, as_path, empty_folders, find_images, others_ignored
 from oddsight.data.hashing import dhash, near_groups
 from oddsight.data.images import ImageHeader, content_hash, read_header, read_image
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.sources import as_path
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.parallel import ordered_map
 

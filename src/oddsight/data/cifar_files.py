@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import Progress
 from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, plain
+from oddsight.runtime.progress import Progress
 
 SIDE = 32
 """Of the images, in pixels."""

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import ImageFile, Progress, look
+from oddsight.data.collection import ImageFile, look
 from oddsight.data.folder import empty_folders, find_images
 from oddsight.data.images import IMAGE_SUFFIXES
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 """The names that splits go by in folders and files."""

@@ -20,11 +20,11 @@ from oddsight.data.class_folders import (
     read_labelled_by_table,
 )
 from oddsight.data.class_images import ClassImages, stratified
-from oddsight.data.collection import Progress, silent
+from oddsight.data.folder import as_path
 from oddsight.data.parquet_files import is_parquet, read_parquet
 from oddsight.data.prepared import is_prepared, read_prepared
-from oddsight.data.sources import as_path
 from oddsight.errors import DataError
+from oddsight.runtime.progress import Progress, silent
 
 __all__ = ["FORMS", "ClassImages", "Form", "form_of", "read_classes", "stratified"]
 

@@ -19,14 +19,8 @@ from oddsight.data.images import content_hash, read_image
 from oddsight.data.near_copies import sketch
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError
-from oddsight.runtime.parallel import ordered_map
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a phase, the number of items done and their total."""
-
-
-def silent(phase: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,7 @@ def collect(
     errors = list(found.problems)
     images: dict[str, ImageFile] = {}
     duplicates = []
-    for done, image in enumerate(chain(more, ordered_map(partial(look, reading=reading), found.images)), 1):
+    for done, image in enumerate(chain(more, map_jobs(partial(look, reading=reading), found.images)), 1):
         if isinstance(image, ImageError):
             errors.append(image)
         elif image.content in images:

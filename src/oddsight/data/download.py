@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from oddsight.data.collection import Progress, silent
 from oddsight.errors import DataError, OddsightError, plain
+from oddsight.runtime.progress import Progress, silent
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_BYTES = 170_498_071

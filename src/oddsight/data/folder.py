@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oddsight.data.images import IMAGE_SUFFIXES
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, OddsightError
 
 _IGNORED_FOLDERS = frozenset({"__MACOSX"})
 
@@ -59,6 +59,21 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
         if len(paths) > 1 and (search.reached, len(search.problems)) == (before[0], before[2]):
             search.problem(name, f"no images there{others_ignored(len(search.ignored) - before[1])}")
     return Found(tuple(search.images.values()), len(search.ignored), tuple(search.problems.values()))
+
+
+def as_path(value: object, what: str) -> Path:
+    """A path that was given.
+
+    Args:
+        value: What was given.
+        what: What it is a path of, for the error.
+
+    Raises:
+        OddsightError: If it is none.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise OddsightError(f"{what} is given as a path, not as a {type(value).__name__}")
+    return Path(value)
 
 
 def is_passed_over(name: str) -> bool:

@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.near_copies import near_copies, sketch
 from oddsight.errors import DataError
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 Groups = str | os.PathLike[str] | Mapping[str, Hashable] | Callable[[str], Hashable] | Sequence[Hashable]
 """How images are grouped:

@@ -94,6 +94,8 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 """The suffixes, in lower case, by which a file in a folder counts as an image. What it really is, its content says:
 of a format that is not read it is an image that could not be read."""
 
+_NO_TIFF = "bands and a scale are only for TIFF files"
+
 _ORIENTATION = 0x0112
 _PIECE = 2**20
 _PNG_LEVELS = {"L;2": 85, "L;4": 17}
@@ -194,7 +196,7 @@ def open_raster(path: str | os.PathLike[str], reading: Reading = AS_DECLARED) ->
     if raster is not None:
         raster.check()
     elif reading.chosen:
-        raise ImageError(os.fsdecode(path), "bands and a scale are only for TIFF files")
+        raise ImageError(os.fsdecode(path), _NO_TIFF)
     return raster
 
 
@@ -239,15 +241,25 @@ def read_image_bytes(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS)
         name: What to call it in errors.
         max_pixels: As there.
     """
+    return read_valid_bytes(content, name, max_pixels=max_pixels)[0]
+
+
+@limited
+def read_valid_bytes(
+    content: bytes, name: str, *, reading: Reading = AS_DECLARED, max_pixels: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """As :func:`read_image_bytes`, with which pixels hold something, ``[H, W]``; None if all do."""
     with _failures_named(name, max_pixels):
         if not content:
             raise ImageError(name, "empty file")
         if is_tiff(content):
-            return _read_whole(Raster(content, name=name), max_pixels)[0]
+            return _read_whole(Raster(content, reading, name=name), max_pixels)
+        if reading.chosen:
+            raise ImageError(name, _NO_TIFF)
         image = _identified(io.BytesIO(content), name)
         check_sides(image.width, image.height, name)
         _admit(image, name, max_pixels)
-        return _rgb(image, name)
+        return _rgb(image, name), None
 
 
 def as_image(image: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:

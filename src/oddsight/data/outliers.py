@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from oddsight.data.classes import FORMS
-from oddsight.data.collection import ImageFile, Progress, look, silent
+from oddsight.data.collection import ImageFile, look
 from oddsight.data.folder import find_images
 from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 _UNSIGNED_BYTES = b"\0\0\x08"
 _MOST_BYTES = 2**31

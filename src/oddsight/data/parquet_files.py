@@ -17,11 +17,11 @@ from PIL import Image
 
 from oddsight.data.class_folders import SPLITS
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import Progress
 from oddsight.data.images import read_image_bytes
 from oddsight.data.stored import PixelFile, stored
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

@@ -32,16 +32,17 @@ from PIL import Image
 from oddsight.data.class_folders import SPLITS
 from oddsight.data.class_images import ClassImages, Repeat, repeats
 from oddsight.data.classes import form_of, read_classes, stratified
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
+from oddsight.data.folder import as_path
 from oddsight.data.images import content_hash
 from oddsight.data.parquet_files import can_write_parquet, write_parquet
 from oddsight.data.prepared import FORMAT, STATISTICS, digest_of, is_prepared
-from oddsight.data.sources import as_path
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.bounds import check_number, check_seed
 from oddsight.runtime.csv_tables import csv_table
 from oddsight.runtime.files import atomic_write, make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.records import write_record
 
 _PARTS = ("-images.npy", "-normalised.npy", "-labels.npy", "-one-hot.npy", ".npz", ".csv", ".parquet")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from oddsight.data.class_folders import SPLITS
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import Progress
 from oddsight.data.stored import stored
 from oddsight.errors import DataError
+from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import DIGEST, digest_json, read_regular
 
 STATISTICS = "statistics.json"

@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from oddsight.data.collection import ImageFile, Progress, collect, silent, split
+from oddsight.data.collection import ImageFile, collect, split
 from oddsight.data.synthesis import VISIBLE, airlight, check_severity, kind_by_name, pattern, veiled
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.bounds import check_number, check_seed, check_whole
 from oddsight.runtime.csv_tables import csv_records
 from oddsight.runtime.files import atomic_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_SEVERITIES = (0.1, 0.2, 0.4, 0.8, 1.6)

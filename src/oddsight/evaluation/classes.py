@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -11,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import ImageFile, Progress, seen, silent
+from oddsight.data.collection import ImageFile, seen
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.metrics.classification import accuracy, confusion, macro_average, per_class
 from oddsight.metrics.image import binomial_interval
 from oddsight.metrics.ood import ood_numbers, oscr
 from oddsight.model.model import Model
 from oddsight.model.result import Result
-from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,18 +184,19 @@ def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
 
 
 def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:
-    def attempt(image: ImageFile) -> Result | ImageError:
-        try:
-            return model.score(image.read(), source=str(image.path), one_core=True)
-        except ImageError as error:
-            # Without its traceback, which would hold on to the pixels.
-            return ImageError(error.path, error.reason)
-
     outcomes = []
-    for done, outcome in enumerate(ordered_map(attempt, images), 1):
+    for done, outcome in enumerate(map_jobs(partial(_score, model), images), 1):
         outcomes.append(outcome)
         progress("scoring", done, len(images))
     return outcomes
+
+
+def _score(model: Model, image: ImageFile) -> Result | ImageError:
+    try:
+        return model.score(image.read(), source=str(image.path), one_core=True)
+    except ImageError as error:
+        # Without its traceback, which would hold on to the pixels.
+        return ImageError(error.path, error.reason)
 
 
 def _results(outcomes: Sequence[Result | ImageError], what: str) -> tuple[Result, ...]:

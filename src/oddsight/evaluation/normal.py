@@ -14,11 +14,11 @@ from PIL import Image
 
 from oddsight import metrics
 from oddsight.data.anomaly_folders import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec, mask_like
-from oddsight.data.collection import Progress, seen, silent
+from oddsight.data.collection import seen
+from oddsight.data.folder import as_path
 from oddsight.data.images import content_hash, read_mask, read_valid_image
 from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.sources import as_path
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.metrics.pixel import PixelScores, check_limit, pixel_metrics
 from oddsight.metrics.trivial import BASELINES, trivial_scores
@@ -27,7 +27,8 @@ from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Voice
 from oddsight.runtime.bounds import check_seed
-from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def _look_at_all(
 ) -> tuple[list[_Look], list[ImageError]]:
     """Score everything once; maps go to a file, so that memory does not grow with them."""
     looks, errors = [], []
-    for done, look in enumerate(ordered_map(partial(_look_at, model, reading), images), 1):
+    for done, look in enumerate(map_jobs(partial(_look_at, model, reading), images), 1):
         if isinstance(look, ImageError):
             errors.append(look)
         else:

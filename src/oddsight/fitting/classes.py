@@ -16,7 +16,6 @@ from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.class_images import ClassImages
 from oddsight.data.classes import read_classes
-from oddsight.data.collection import Progress, silent
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import RUNNING, parse_bytes
@@ -38,6 +37,7 @@ from oddsight.model.calibration import (
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.bounds import check_seed, check_whole
+from oddsight.runtime.progress import Progress, silent
 from oddsight.training.classifier_settings import NETWORKS, ClassifierSettings, classifier_settings
 from oddsight.training.libraries import require_training
 

@@ -14,13 +14,14 @@ from oddsight import backbones
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
 from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
+from oddsight.runtime.progress import Progress, silent
 from oddsight.training.classifier_settings import ClassifierSettings, as_json
 from oddsight.training.classifiers import TrainedClassifier, average_classifiers, train_classifier
 from oddsight.training.image_arrays import gathered

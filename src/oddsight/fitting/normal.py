@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,13 @@ from numpy.typing import NDArray
 from oddsight import backbones, detectors
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
-from oddsight.backbones.extraction import Extractor, Features
+from oddsight.backbones.extraction import Extraction, Extractor, Features
 from oddsight.data.anomaly_folders import require_normal_folders
-from oddsight.data.collection import (
-    Collection,
-    ImageFile,
-    Progress,
-    folds,
-    merged,
-    pack,
-    seen,
-    silent,
-)
+from oddsight.data.collection import Collection, ImageFile, folds, merged, pack, seen
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.sources import Sources, collect_sources, described
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, make_plan
@@ -58,15 +48,18 @@ from oddsight.model.metadata import (
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
 from oddsight.runtime.bounds import check_number, check_seed, check_whole
-from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.sessions import run, session
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.sessions import Graph, run, session
+from oddsight.sources.collecting import collect_sources, described
+from oddsight.sources.source import ImagesLike
 from oddsight.training.workplace import Workplace
 
 _CHECKED = 3
 
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
-    *images: Sources,
+    *images: ImagesLike,
     method: str | Detector = detectors.DEFAULTS["normal"],
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
@@ -257,14 +250,10 @@ class _Job:
 
     def scores(self, method: Detector, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
         """Scores of images by the method's graph on their features, which are known or come from the same graph."""
-        loaded = session(method.graph().SerializeToString(), threads=1)
-
-        def score(image: ImageFile) -> float:
-            feed = {self.extractor.reading: self.features.one(image)[None]}
-            return read_score(run(loaded, feed, str(image.path), ["score"])[0], str(image.path))
-
+        graph = Graph(lambda: method.graph().SerializeToString())
+        score = _Scoring(self.features.one, graph, self.extractor.reading)
         scores = []
-        for done, value in enumerate(ordered_map(score, images), 1):
+        for done, value in enumerate(map_jobs(score, images), 1):
             scores.append(value)
             self.progress(phase, done, len(images))
         return np.array(scores, np.float32)
@@ -280,6 +269,19 @@ class _Job:
         whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
         if not np.allclose(whole, self.scores(method, images, "checking"), rtol=1e-3, atol=1e-6):
             raise OddsightError(f"{method.name} gives other scores in one graph than in parts: its scores are unstable")
+
+
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """A job: from an image's file to its score, by a method's graph on its features."""
+
+    extraction: Extraction
+    graph: Graph
+    reading: str
+
+    def __call__(self, image: ImageFile) -> float:
+        feed = {self.reading: self.extraction(image)[None]}
+        return read_score(run(self.graph.session, feed, str(image.path), ["score"])[0], str(image.path))
 
 
 def _outputs(method: Detector) -> list[str]:

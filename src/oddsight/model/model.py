@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
@@ -15,9 +15,8 @@ from PIL import Image
 
 from oddsight.data.collection import unpacked
 from oddsight.data.decoding import image_timeout
-from oddsight.data.images import MAX_PIXELS, as_image, check_sides, read_valid_image
+from oddsight.data.images import MAX_PIXELS, check_sides
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.sources import Source, Sources, listed, require_source
 from oddsight.data.tiff.raster import NO_DATA
 from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.model.calibration import Decision, decide, decide_by_class, p_values
@@ -25,11 +24,14 @@ from oddsight.model.curves import Epoch
 from oddsight.model.file import ModelFile, parse_model, read_model_file
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
-from oddsight.model.result import VERDICTS, Result, Voice, source_name
+from oddsight.model.result import VERDICTS, Result, Voice
 from oddsight.runtime.bounds import check_number, check_whole
+from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import write_bytes
-from oddsight.runtime.parallel import cores, ordered_map
+from oddsight.runtime.parallel import cores
 from oddsight.runtime.sessions import run, session
+from oddsight.sources.frame import Frame, ImageLike, as_frame
+from oddsight.sources.source import ImagesLike, as_source, known_length
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -43,6 +45,10 @@ class Model:
 
     def __init__(self, file: ModelFile) -> None:
         self._file = file
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Self], tuple[bytes]]:
+        """Sent to another process as its file's bytes."""
+        return type(self).from_bytes, (self._file.content,)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -215,7 +221,9 @@ class Model:
             return self.decision.threshold
         return known.thresholds[label]
 
-    def predict(self, image: Source, *, reading: Reading | None = None, max_pixels: int = MAX_PIXELS) -> Result:
+    def predict(
+        self, image: ImageLike | Frame, *, reading: Reading | None = None, max_pixels: int = MAX_PIXELS
+    ) -> Result:
         """Score one image.
 
         Example:
@@ -225,19 +233,18 @@ class Model:
             (True, 0.04)
 
         Args:
-            image: A path, an array or a Pillow image.
+            image: A path, an array, a Pillow image or a frame of a source.
             reading: Bands and scale of a TIFF file, instead of those that the model was trained with.
             max_pixels: As for :func:`oddsight.data.images.read_image`.
 
         Raises:
             ImageError: The image cannot be read, or the model's output for it is out of range; see :meth:`score`.
         """
-        pixels, valid = self._read(image, reading, max_pixels)
-        return self.score(pixels, valid=valid, source=source_name(image))
+        return self._score_frame(as_frame(image), reading=reading, max_pixels=max_pixels, one_core=False)
 
     def predict_many(
         self,
-        images: Sources,
+        images: ImagesLike,
         *,
         reading: Reading | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -253,7 +260,8 @@ class Model:
             ['normal', 'anomalous']
 
         Args:
-            images: Paths, arrays and Pillow images, in a list or any iterable; an array ``[N, H, W, C]``; or one image.
+            images: Paths, arrays and Pillow images, in a list or any iterable; an array ``[N, H, W, C]``; one image; or
+                a :class:`oddsight.Source`.
             reading: As for :meth:`predict`.
             max_pixels: As for :meth:`predict`.
             workers: Number of images that are scored in parallel; by default the number of processors.
@@ -263,10 +271,11 @@ class Model:
         """
         if workers is not None:
             check_whole(workers, "the number of workers", 1, 1024)
-        images = listed(images)
-        few = isinstance(images, Sequence) and len(images) <= cores()
+        source = as_source(images)
+        count = known_length(source)
+        few = count is not None and count <= cores()
         attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
-        return ordered_map(attempt, images, workers=1 if few else workers)
+        return map_jobs(attempt, source, workers=1 if few else workers)
 
     def score(
         self,
@@ -327,14 +336,10 @@ class Model:
         p_value = float(p_values(self.calibration_scores, np.array([score], np.float32))[0])
         return replace(result, score=score, p_value=p_value, map=values.astype(np.float32))
 
-    def _read(
-        self, image: Source, reading: Reading | None, max_pixels: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-        """The pixels of an image, and which of them hold something."""
-        if isinstance(image, np.ndarray | Image.Image):
-            return as_image(image), None
-        require_source(image)
-        return read_valid_image(image, reading=self.reading.override(reading), max_pixels=max_pixels)
+    def _score_frame(self, frame: Frame, *, reading: Reading | None, max_pixels: int, one_core: bool) -> Result:
+        pixels, valid = frame.read_valid(self.reading.override(reading), max_pixels=max_pixels)
+        result = self.score(pixels, valid=valid, source=frame.name, one_core=one_core)
+        return replace(result, time=frame.time, index=frame.index)
 
     def _run(self, pixels: NDArray[np.uint8], name: str, *, one_core: bool) -> dict[str, Any]:
         """The outputs of the graph by name, as they are."""
@@ -371,11 +376,12 @@ class Model:
         return unpacked(explanation.normals) if explanation is not None else []
 
     def _attempt(
-        self, image: Source, *, reading: Reading | None, max_pixels: int, one_core: bool
+        self, frame: Frame | ImageError, *, reading: Reading | None, max_pixels: int, one_core: bool
     ) -> Result | ImageError:
+        if isinstance(frame, ImageError):
+            return frame
         try:
-            pixels, valid = self._read(image, reading, max_pixels)
-            return self.score(pixels, valid=valid, source=source_name(image), one_core=one_core)
+            return self._score_frame(frame, reading=reading, max_pixels=max_pixels, one_core=one_core)
         except ImageError as error:
             # Without its traceback, which would hold on to the pixels.
             return ImageError(error.path, error.reason)

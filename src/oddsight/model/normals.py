@@ -20,12 +20,13 @@ from typing import Self
 
 from PIL import Image
 
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.images import as_image
 from oddsight.errors import DataError, ImageError
 from oddsight.graphs.neighbours import MOST
+from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import atomic_write, descriptor
-from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 SIDE = 128
 """Pixels on the longer side of a small copy, at most."""
@@ -83,7 +84,7 @@ def write_normals(
     missing = []
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_entry(_INDEX), json.dumps(index, indent=0, allow_nan=False), zipfile.ZIP_DEFLATED)
-        for done, (image, copy) in enumerate(zip(kept, ordered_map(_small_copy, kept), strict=True), 1):
+        for done, (image, copy) in enumerate(zip(kept, map_jobs(_small_copy, kept), strict=True), 1):
             if isinstance(copy, ImageError):
                 missing.append(copy)
             else:

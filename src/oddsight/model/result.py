@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -75,7 +74,7 @@ class Result:
     """The result for one image: its score, the decision, and what explains it.
 
     Attributes:
-        source: The image's path, or None for one given as an array.
+        source: The image's path or name, or None for an array without a name.
         width: Width of the image in pixels.
         height: Height of the image in pixels.
         score: The raw score; higher is more anomalous.
@@ -93,6 +92,8 @@ class Result:
         label_probability: The probability of the predicted class among the known ones, in (0, 1].
         verdicts: The words for a normal and an anomalous image.
         tiling: The tiles, if the image was scored in tiles.
+        time: Seconds since the start of its source, if the source knows.
+        index: Its number in its source, from 0, if the source counts.
     """
 
     source: str | None
@@ -109,6 +110,8 @@ class Result:
     label_probability: float | None = None
     verdicts: tuple[str, str] = VERDICTS
     tiling: Tiling | None = None
+    time: float | None = None
+    index: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -147,6 +150,8 @@ class Result:
             "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
             "nearest": self.nearest,
             **({} if self.tiling is None else {"tiles": asdict(self.tiling)}),
+            **({} if self.time is None else {"time": self.time}),
+            **({} if self.index is None else {"index": self.index}),
         }
 
 
@@ -215,8 +220,3 @@ def control_fdr(
         else replace(r, threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
         for r in kept
     ]
-
-
-def source_name(source: object) -> str | None:
-    """The path of a source that has one."""
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else None

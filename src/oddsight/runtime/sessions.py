@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,40 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
         return interruptible(lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error
+
+
+class Graph:
+    """A graph to run on the CPU. It is loaded where and when it first runs, and pickles as its bytes.
+
+    Args:
+        serialize: Gives its bytes, so that they need not be kept beside the session.
+        threads: Processors that one run uses.
+    """
+
+    def __init__(self, serialize: Callable[[], bytes], *, threads: int = 1) -> None:
+        self._serialize, self._threads = serialize, threads
+        self._loading = threading.Lock()
+        self._session: InferenceSession | None = None
+
+    def __reduce__(self) -> tuple[Callable[[bytes, int], Graph], tuple[bytes, int]]:
+        """Made of its bytes."""
+        return _graph_of, (self._serialize(), self._threads)
+
+    @property
+    def session(self) -> InferenceSession:
+        """Its session.
+
+        Raises:
+            ModelError: If ONNX Runtime refuses the graph.
+        """
+        with self._loading:  # so that threads that start together load it once
+            if self._session is None:
+                self._session = session(self._serialize(), threads=self._threads)
+            return self._session
+
+
+def _graph_of(content: bytes, threads: int) -> Graph:
+    return Graph(partial(bytes, content), threads=threads)
 
 
 def run(

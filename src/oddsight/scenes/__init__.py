@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.collection import Progress, silent
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.sources import Source
 from oddsight.data.tiff.raster import NO_DATA, fill
 from oddsight.errors import ImageError, OddsightError
 from oddsight.model.calibration import Decision, decide, images_needed, p_values, smallest_rate
@@ -28,8 +26,10 @@ from oddsight.model.result import Result, Tiling
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.files import atomic_write, make_folder
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.scenes.scene_image import SceneImage
 from oddsight.scenes.tiling import Axis, Canvas, axis
+from oddsight.sources.frame import Frame, ImageLike, as_frame
 
 SMALLEST_TILE = 16
 
@@ -65,7 +65,7 @@ class SceneSettings:
 
 def predict_scene(
     model: Model,
-    image: Source,
+    image: ImageLike | Frame,
     *,
     tile: int | None = 256,
     overlap: int | None = None,
@@ -101,7 +101,12 @@ def predict_scene(
 
 
 def score_image(
-    model: Model, image: Source, settings: SceneSettings, *, progress: Progress = silent, one_core: bool = False
+    model: Model,
+    image: ImageLike | Frame,
+    settings: SceneSettings,
+    *,
+    progress: Progress = silent,
+    one_core: bool = False,
 ) -> Result:
     """As :func:`predict_scene`; with ``one_core`` the image is scored on one, if it is not cut."""
     if not isinstance(model, Model):
@@ -127,14 +132,16 @@ def score_image(
     for done, (tile, result) in enumerate(outcomes, 1):
         blend.add(tile, result)
         progress(f"tiles of {scene.source or 'a scene'}", done, count)
-    return blend.result(model, settings)
+    frame = as_frame(image)
+    return replace(blend.result(model, settings), time=frame.time, index=frame.index)
 
 
-def open_image(image: Source, settings: SceneSettings, model: Model) -> SceneImage:
+def open_image(image: ImageLike | Frame, settings: SceneSettings, model: Model) -> SceneImage:
     """Open an image as the model was trained on such, where settings say nothing else."""
     given = settings.reading or AS_DECLARED
-    if isinstance(image, Image.Image | np.ndarray):  # whose pixels are RGB already
-        return SceneImage(image, given)
+    frame = as_frame(image)
+    if frame.path is None and not isinstance(frame.image, bytes):  # whose pixels are RGB already
+        return SceneImage(frame, given)
     return SceneImage(image, model.reading.override(given))
 
 
@@ -164,7 +171,7 @@ def decision_for(model: Model, tiles: int, *, per_tile: bool = False) -> Decisio
 
 
 def write_tiles(
-    image: Source,
+    image: ImageLike | Frame,
     folder: str | os.PathLike[str],
     *,
     tile: int = 256,

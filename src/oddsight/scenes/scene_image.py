@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import numpy as np
@@ -10,40 +11,39 @@ from PIL import Image
 
 from oddsight.data.images import as_image, decode_image, open_raster
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.sources import Source, require_source
 from oddsight.errors import ImageError
-from oddsight.model.result import source_name
 from oddsight.scenes.georeference import Georeference, georeference
+from oddsight.sources.frame import Frame, ImageLike, as_frame
 
 
 class SceneImage:
     """An image to be read by rows: TIFF files from the file, others once they are decoded.
 
     Attributes:
-        source: Its path, or None.
+        source: Its path or name, or None.
         width: In pixels.
         height: In pixels.
         georeference: Where it lies on Earth, or None.
     """
 
-    def __init__(self, source: Source, reading: Reading = AS_DECLARED) -> None:
+    def __init__(self, image: ImageLike | Frame, reading: Reading = AS_DECLARED) -> None:
         """Open an image; see :func:`oddsight.predict_scene`.
 
         Raises:
             ImageError: If it cannot be read, or not so.
         """
-        self.source = source_name(source)
+        frame = as_frame(image)
+        self.source = frame.name
         self.georeference: Georeference | None = None
         self._raster = None
-        if isinstance(source, Image.Image | np.ndarray):
-            if reading.chosen:
-                raise ImageError("an array", "bands and a scale are only for TIFF files")
-            self._decoded = Image.fromarray(as_image(source))
-        else:
-            require_source(source)
-            self._raster = open_raster(source, reading)
+        if isinstance(frame.image, str | os.PathLike):
+            self._raster = open_raster(frame.image, reading)
             if self._raster is None:
-                self._decoded = decode_image(source)
+                self._decoded = decode_image(frame.image)
+        else:
+            if reading.chosen and not isinstance(frame.image, bytes):
+                raise ImageError(frame.name or "an array", "bands and a scale are only for TIFF files")
+            self._decoded = Image.fromarray(frame.read(reading))
         if self._raster is None:
             self.width, self.height = self._decoded.size
             return

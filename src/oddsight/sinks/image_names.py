@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 
+from oddsight.sources.frame import Frame
+
+_UNSAFE = re.compile(r"[^\w .()+,=@~-]")
 _LONGEST = 220
 """Bytes of a name, so that an ending fits behind it."""
 
@@ -39,6 +43,29 @@ def distinct_names(images: Iterable[Path]) -> dict[str, str]:
             names[str(image)] = next(one for one in itertools.chain([name], numbered) if _folded(one) not in taken)
             taken.add(_folded(names[str(image)]))
     return names
+
+
+class FileNames:
+    """Names of files for the images of a source: those of :func:`distinct_names` where the images are known before.
+
+    Args:
+        images: The paths that are known.
+    """
+
+    def __init__(self, images: Iterable[Path] = ()) -> None:
+        self._known = distinct_names(images)
+        self._taken = set(map(_folded, self._known.values()))
+
+    def of(self, frame: Frame) -> str:
+        """A name that no other frame got."""
+        if frame.name in self._known:
+            return self._known[frame.name]
+        last = _UNSAFE.sub("_", Path((frame.name or "image").replace("\\", "/")).stem).strip(". ") or "image"
+        name = _shortened(last if frame.index is None else f"{last}-{frame.index:06d}")
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        chosen = next(one for one in itertools.chain([name], numbered) if _folded(one) not in self._taken)
+        self._taken.add(_folded(chosen))
+        return chosen
 
 
 def _short_names(group: Sequence[Path]) -> list[str]:

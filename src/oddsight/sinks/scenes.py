@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from oddsight.data.collection import Progress, silent
-from oddsight.drawing.overlays import MAX_SIDE
 from oddsight.errors import ImageError
 from oddsight.model.calibration import images_needed
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Tiling
 from oddsight.runtime.parallel import ordered_map
-from oddsight.scenes import SceneSettings, decision_for, open_image, score_image
+from oddsight.runtime.progress import Progress, silent
+from oddsight.scenes import SceneSettings, decision_for, score_image
+from oddsight.sources.frame import Frame
 
 
 def predict_scenes(
-    model: Model, images: Sequence[Path], settings: SceneSettings, progress: Progress
+    model: Model, frames: Iterable[Frame | ImageError], settings: SceneSettings, progress: Progress
 ) -> Iterator[Result | ImageError]:
     """Score scenes one by one, the tiles of each on every core; or images that are not cut, on one core each.
 
     Args:
         model: The model.
-        images: Their paths.
+        frames: What they are.
         settings: How to read and cut them.
         progress: Told of the tiles of each scene.
     """
     if settings.tile is not None:
-        yield from (_attempt(image, model=model, settings=settings, progress=progress) for image in images)
+        yield from (_attempt(frame, model=model, settings=settings, progress=progress) for frame in frames)
     else:
-        yield from ordered_map(partial(_attempt, model=model, settings=settings, progress=silent), images)
+        yield from ordered_map(partial(_attempt, model=model, settings=settings, progress=silent), frames)
 
 
-def _attempt(image: Path, *, model: Model, settings: SceneSettings, progress: Progress) -> Result | ImageError:
+def _attempt(
+    frame: Frame | ImageError, *, model: Model, settings: SceneSettings, progress: Progress
+) -> Result | ImageError:
+    if isinstance(frame, ImageError):
+        return frame
     try:
-        return score_image(model, image, settings, progress=progress, one_core=settings.tile is None)
+        return score_image(model, frame, settings, progress=progress, one_core=settings.tile is None)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
         return ImageError(error.path, error.reason)
-
-
-def shown_image(path: Path, settings: SceneSettings, model: Model) -> NDArray[np.uint8]:
-    """A copy of a scene, as large as heat maps are."""
-    return open_image(path, settings, model).reduced(MAX_SIDE)
 
 
 def promise(model: Model, tilings: Sequence[Tiling]) -> str | None:

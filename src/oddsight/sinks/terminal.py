@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from oddsight.data.collection import Progress as Report
-from oddsight.data.collection import silent
+from oddsight.runtime.progress import Progress as Report
+from oddsight.runtime.progress import silent
 
 _PLAIN: Any = {"highlight": False, "emoji": False, "markup": False, "soft_wrap": True}
 

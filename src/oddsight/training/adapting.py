@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oddsight import backbones
-from oddsight.data.collection import Progress, pack, silent
+from oddsight.data.collection import pack
 from oddsight.errors import ImageError, ModelError, OddsightError, plain
 from oddsight.model.curves import Epoch, best
 from oddsight.model.file import parse_proto
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
+from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.records import DIGEST, digest_json, read_regular
 from oddsight.training.libraries import require_training
 from oddsight.training.settings import DEFAULT_AUGMENT, Settings

@@ -13,9 +13,9 @@ import lightning.pytorch as lightning
 import torch
 from torch import nn
 
-from oddsight.data.collection import Progress
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch, best
+from oddsight.runtime.progress import Progress
 from oddsight.training import checkpoints
 from oddsight.training.settings import Bounds, finished
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import Progress, silent
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
+from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.records import read_arrays, write_arrays
 from oddsight.training.classifier_settings import ClassifierSettings, as_json
 from oddsight.training.image_arrays import Arrays

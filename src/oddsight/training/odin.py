@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
+from oddsight.runtime.progress import Progress, silent
 from oddsight.training.classifying import Network
 from oddsight.training.image_arrays import gathered
 from oddsight.training.image_batches import brought_to

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oddsight.data.collection import Collection, ImageFile, Progress, collect, silent, split
+from oddsight.data.collection import Collection, ImageFile, collect, split
 from oddsight.data.images import IMAGE_SUFFIXES
 from oddsight.errors import DataError, ImageError
+from oddsight.runtime.progress import Progress, silent
 
 FEWEST = 8
 """The fewest distinct images that a backbone is adapted to."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from oddsight.data.collection import Progress, silent
 from oddsight.model.curves import Epoch
+from oddsight.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from oddsight import backbones, detectors
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import default_cache
 from oddsight.data.anomaly_folders import mask_like
-from oddsight.data.collection import Progress, silent
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups
 from oddsight.data.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
@@ -32,6 +31,7 @@ from oddsight.model.calibration import check_rate
 from oddsight.runtime.bounds import check_number, check_seed, check_whole
 from oddsight.runtime.files import check_writable, make_folder
 from oddsight.runtime.parallel import cores
+from oddsight.runtime.progress import Progress, silent
 
 _FEW = 20
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
-from oddsight.data.collection import ImageFile, Progress
+from oddsight.data.collection import ImageFile
 from oddsight.data.images import read_mask
 from oddsight.data.memory import RUNNING, MemoryPlan
 from oddsight.errors import ModelError
@@ -31,6 +31,7 @@ from oddsight.graphs.building import cut
 from oddsight.metrics.pixel import PixelScores, pixel_metrics
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
+from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import read_record, write_record
 from oddsight.runtime.sessions import session
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extractor, extract_together
-from oddsight.data.collection import ImageFile, Progress
+from oddsight.data.collection import ImageFile
 from oddsight.errors import ImageError, OddsightError
 from oddsight.evaluation.compare.cells import Cell, Job, measure, room_taken, store, stored
+from oddsight.runtime.progress import Progress
 
 _ROOMY = 1.25
 """A cache must be larger than the features by this factor, as it is emptied to nine tenths when it is full."""

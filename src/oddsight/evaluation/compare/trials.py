@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from oddsight.data.anomaly_folders import LabelledImage, LabelledSet, from_mvtec, layout_of
-from oddsight.data.collection import ImageFile, Progress, collect, silent, split
+from oddsight.data.collection import ImageFile, collect, split
 from oddsight.data.folder import empty_folders, find_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.images import content_hash, read_image
@@ -21,6 +21,7 @@ from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.metrics.trivial import trivial_scores
 from oddsight.runtime.bounds import check_number, check_seed
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 Source = str | os.PathLike[str]
 

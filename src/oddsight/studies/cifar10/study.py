@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from oddsight import detectors
 from oddsight.data.class_images import ClassImages
 from oddsight.data.classes import read_classes
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.outliers import read_unlabelled
 from oddsight.detectors.one_class import PREFIX
 from oddsight.drawing.image_grids import CaptionedImage
@@ -28,6 +28,7 @@ from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
 from oddsight.studies.cifar10.training import Sets, Trained, recipes, shipped_model, trained
 from oddsight.studies.machine import machine

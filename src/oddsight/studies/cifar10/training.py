@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from oddsight.backbones import DEFAULT, backbone
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.class_images import ClassImages
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.detectors import create
 from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
@@ -30,6 +30,7 @@ from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import cores
+from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import run as run_graph
 from oddsight.runtime.sessions import session
 from oddsight.studies.cifar10.recipes import PROBE, RECIPES, Recipe

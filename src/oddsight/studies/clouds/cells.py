@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.grouping import NONE
 from oddsight.errors import DataError, ModelError
 from oddsight.evaluation.compare.cells import scores_from_features, whole_file
@@ -27,6 +27,7 @@ from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
 from oddsight.studies.store import keep, state_of, taken

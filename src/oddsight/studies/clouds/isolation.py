@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import Progress, silent
 from oddsight.data.images import read_image
 from oddsight.errors import OddsightError
 from oddsight.runtime.files import make_folder
+from oddsight.runtime.progress import Progress, silent
 from oddsight.scenes import SMALLEST_TILE, predict_scene
 from oddsight.scenes.outlines import mask
 from oddsight.scenes.region_files import write_regions

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight import detectors
-from oddsight.data.collection import Progress
 from oddsight.data.images import read_image
 from oddsight.errors import DataError, OddsightError, plain
 from oddsight.evaluation.normal import upscaled
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.model.calibration import decide, smallest_rate
 from oddsight.model.model import Model
+from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays, read_arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place

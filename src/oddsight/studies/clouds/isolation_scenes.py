@@ -11,10 +11,11 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import Progress, look
+from oddsight.data.collection import look
 from oddsight.data.images import IMAGE_SUFFIXES, content_hash, read_image, read_mask
 from oddsight.data.masks import inspect_mask, match_masks
 from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.runtime.progress import Progress
 from oddsight.scenes import write_tiles
 
 BRIGHT = 128

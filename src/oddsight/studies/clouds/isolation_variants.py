@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from oddsight.data.collection import ImageFile, Progress, look
+from oddsight.data.collection import ImageFile, look
 from oddsight.data.grouping import NONE
 from oddsight.detectors import METHODS, by_name
 from oddsight.errors import OddsightError, plain
@@ -16,6 +16,7 @@ from oddsight.fitting.normal import fit
 from oddsight.model.calibration import smallest_rate
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress
 from oddsight.studies.store import state_of
 
 

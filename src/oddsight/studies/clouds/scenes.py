@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.folder import find_images
 from oddsight.data.images import content_hash, read_image
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.files import make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 
 DEFAULT_SIZE = 64
 

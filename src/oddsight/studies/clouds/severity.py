@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oddsight.data.collection import ImageFile, Progress, look, silent, split
+from oddsight.data.collection import ImageFile, look, split
 from oddsight.data.synthesis import check_severity, kind_by_name
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.fitting.plan import FEWEST
 from oddsight.metrics.trivial import BASELINES
 from oddsight.model.calibration import check_rate
+from oddsight.runtime.progress import Progress, silent
 from oddsight.studies.clouds.isolation_variants import Variant, as_variant
 from oddsight.studies.clouds.severity_curves import Curve, Onset, Point, curve, onset
 from oddsight.studies.clouds.severity_scores import Job, Seen, seen, seen_trivially

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import ImageFile, Progress
+from oddsight.data.collection import ImageFile
 from oddsight.data.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.normal import upscaled
@@ -19,6 +19,7 @@ from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import decide, smallest_rate
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays
 from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, fit_clear, place_of
 from oddsight.studies.store import keep, state_of, taken

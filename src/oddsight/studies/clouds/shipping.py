@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import ImageFile, Progress
+from oddsight.data.collection import ImageFile
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured, ShippedScenes
 from oddsight.studies.clouds.thresholds import feasible_rate

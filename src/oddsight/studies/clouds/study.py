@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from oddsight import detectors
 from oddsight.backbones.cache import FeatureCache
-from oddsight.data.collection import ImageFile, Progress, silent
+from oddsight.data.collection import ImageFile
 from oddsight.data.memory import parse_bytes
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import OddsightError
@@ -26,6 +26,7 @@ from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.progress import Progress, silent
 from oddsight.studies.clouds import thresholds
 from oddsight.studies.clouds.cells import Cell, Found, compute, extractor_of, stored
 from oddsight.studies.clouds.isolation import Isolation, isolate
