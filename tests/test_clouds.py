@@ -332,7 +332,10 @@ def test_a_folder_that_holds_no_classes(tmp_path):
 
 
 def test_masks_and_severities_become_sections_and_tables(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("oddsight.fit", lambda *_, **__: tiny_model(np.linspace(0, 1, 19, dtype=np.float32), rate=0.05))
+    monkeypatch.setattr(
+        "oddsight.studies.clouds.isolation_variants.fit",
+        lambda *_, **__: tiny_model(np.linspace(0, 1, 19, dtype=np.float32), rate=0.05),
+    )
     for number in range(8):
         for name in ("images", "masks"):
             (tmp_path / "scenes" / name).mkdir(parents=True, exist_ok=True)

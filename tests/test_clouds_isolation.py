@@ -76,7 +76,7 @@ class Fits:
 @pytest.fixture
 def fits(monkeypatch):
     found = Fits()
-    monkeypatch.setattr("oddsight.fit", found)
+    monkeypatch.setattr("oddsight.studies.clouds.isolation_variants.fit", found)
     return found
 
 

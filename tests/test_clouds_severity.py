@@ -58,7 +58,7 @@ class Fits:
 @pytest.fixture
 def fits(monkeypatch):
     found = Fits()
-    monkeypatch.setattr("oddsight.fit", found)
+    monkeypatch.setattr("oddsight.studies.clouds.isolation_variants.fit", found)
     return found
 
 
@@ -144,7 +144,7 @@ def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(clear, tmp_pa
             raise OddsightError("it takes what is not there")
         return fits(*paths, method=method, **options)
 
-    monkeypatch.setattr("oddsight.fit", fit)
+    monkeypatch.setattr("oddsight.studies.clouds.isolation_variants.fit", fit)
     found = run(clear, tmp_path, methods=["knn", "patchcore"])
     assert found.failed == {"knn": "it takes what is not there"}
     assert "- knn: it takes what is not there." in section(found)[0]
