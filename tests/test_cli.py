@@ -482,7 +482,8 @@ def test_heat_maps_of_images_of_one_name_do_not_replace_each_other(world, tmp_pa
         for name in ("n.png", "n.jpg", f"{long}{number}.png", f"{long}é.png"):
             (tmp_path / parent).mkdir(parents=True, exist_ok=True)
             Image.fromarray(texture(1, SIDE, SIDE)).save(tmp_path / parent / name)
-    outcome = run("predict", world.model, tmp_path, "--maps", tmp_path / "maps")
+    images = [tmp_path / parent for parent in "abcd"]
+    outcome = run("predict", world.model, *images, "--maps", tmp_path / "maps")
     assert outcome.code == 0
     written = list((tmp_path / "maps").iterdir())
     assert len(written) == 16

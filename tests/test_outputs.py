@@ -183,7 +183,7 @@ def test_small_copies_are_an_input_of_every_command_that_reads_a_model(inputs, t
     [
         "fit {images} --group-by {groups} -o {groups}",
         "fit {images} --group-by {groups} -o {new} --method autoencoder --curves {groups}",
-        "fit {images} --labelled --group-by {groups} -o {groups}",
+        "fit-classes {images} --group-by {groups} -o {groups}",
         "compare {images} --group-by {groups} --csv {groups}",
     ],
 )

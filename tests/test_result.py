@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 
 from oddsight.errors import DataError, ImageError
 from oddsight.model.calibration import p_values
-from oddsight.model.result import Result, control_fdr, find_regions, source_name
+from oddsight.model.result import Result, control_fdr, find_regions
 from tiny_model import tiny_model
 
 MAPS = hnp.arrays(
@@ -86,10 +86,6 @@ def test_a_result_is_anomalous_strictly_above_its_threshold(threshold, with_map,
     assert content["threshold"] == threshold
     if regions:
         assert content["regions"] == [{"bbox": [30, 20, 40, 30], "area": 100, "peak": 1.0}]
-
-
-def test_source_names(tmp_path):
-    assert [source_name(s) for s in ("a", tmp_path, np.zeros(3), None)] == ["a", str(tmp_path), None, None]
 
 
 def slow_benjamini_hochberg(p, rate):

@@ -11,7 +11,7 @@ from oddsight.studies.csv_files import csv_files, csv_of
 from study_files import made_up_study
 
 KNOWN = {
-    "baselines.csv": "e034e492eb9d0028",
+    "baselines.csv": "1ff6269c7bd1863b",
     "classification.csv": "47dc17f3424c66ba",
     "confusion.csv": "4d683326a0022ce7",
     "curves.csv": "6ef119224dd2cfe2",

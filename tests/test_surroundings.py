@@ -83,7 +83,7 @@ def imports_onnxruntime(tree: ast.AST) -> bool:
 
 def test_it_is_imported_in_one_place():
     found = [path for path in SOURCE.rglob("*.py") if imports_onnxruntime(ast.parse(path.read_text()))]
-    assert found == [SOURCE / "graphs" / "running.py"]
+    assert found == [SOURCE / "runtime" / "sessions.py"]
 
 
 @pytest.mark.parametrize("home", [None, "", "relative"])

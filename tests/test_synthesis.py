@@ -54,9 +54,9 @@ def test_every_pixel_is_the_ground_through_air_and_the_airs_own_light(size, kind
     found = synthesize(clear, kind, severity, seed=seed)
     share = np.exp(-found.depth.astype(np.float64))[..., None]
     expected = code(light(clear) * share + light(airlight(clear, kind)) * (1 - share))
-    assert np.abs(found.picture - expected).max() <= 0.51
-    assert (found.picture.dtype, found.depth.dtype, found.mask.dtype) == (np.uint8, np.float32, np.uint8)
-    assert found.picture.shape == clear.shape
+    assert np.abs(found.image - expected).max() <= 0.51
+    assert (found.image.dtype, found.depth.dtype, found.mask.dtype) == (np.uint8, np.float32, np.uint8)
+    assert found.image.shape == clear.shape
     assert found.depth.shape == found.mask.shape == clear.shape[:2]
 
 
@@ -83,14 +83,14 @@ def test_depth_has_the_mean_that_was_asked_for_and_scales(size, kind, seed, seve
 @FEW
 def test_severity_0_changes_nothing(clear, kind):
     found = synthesize(clear, kind, 0)
-    assert (found.picture == clear).all()
+    assert (found.image == clear).all()
     assert not found.depth.any()
     assert not found.mask.any()
 
 
 def test_every_code_survives_the_way_to_light_and_back():
     every = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    assert (synthesize(every, "haze", 0).picture == every).all()
+    assert (synthesize(every, "haze", 0).image == every).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,8 +99,8 @@ def test_so_much_that_nothing_else_is_seen_is_the_airlight(kind):
     found = synthesize(clear, kind, 1e6)
     thick = found.depth > 100
     assert thick.any()
-    assert (found.picture[thick] == KINDS[kind].airlight).all()
-    assert (found.picture[found.depth == 0] == clear[found.depth == 0]).all()
+    assert (found.image[thick] == KINDS[kind].airlight).all()
+    assert (found.image[found.depth == 0] == clear[found.depth == 0]).all()
 
 
 def test_large_images_are_made_of_parts_that_fit(monkeypatch):
@@ -110,7 +110,7 @@ def test_large_images_are_made_of_parts_that_fit(monkeypatch):
     found = synthesize(clear, "smoke", 0.7)
     share = np.exp(-found.depth.astype(np.float64))[..., None]
     expected = code(light(clear) * share + light(KINDS["smoke"].airlight) * (1 - share))
-    assert np.abs(found.picture - expected).max() <= 0.51
+    assert np.abs(found.image - expected).max() <= 0.51
     assert found.depth[found.depth > 0].mean(dtype=np.float64) == pytest.approx(0.7, rel=1e-3)
 
 
@@ -168,8 +168,8 @@ def test_grey_images_stay_grey():
     grey = picture((20, 30))[..., 0]
     for given_as in (grey, grey[..., None], Image.fromarray(grey), np.repeat(grey[..., None], 3, axis=2)):
         found = synthesize(given_as, "dust", 0.5)
-        assert (found.picture[..., :2] == found.picture[..., 1:]).all()
-        assert (found.picture == synthesize(grey, "dust", 0.5).picture).all()
+        assert (found.image[..., :2] == found.image[..., 1:]).all()
+        assert (found.image == synthesize(grey, "dust", 0.5).image).all()
     red, green, blue = light(KINDS["dust"].airlight)
     [level] = set(airlight(np.repeat(grey[..., None], 3, axis=2), "dust"))
     assert light(level) == pytest.approx(0.2126 * red + 0.7152 * green + 0.0722 * blue, abs=0.005)
@@ -179,9 +179,9 @@ def test_alpha_lies_over_white_and_16_bits_are_reduced():
     colour, alpha = picture((9, 9)), np.full((9, 9, 1), 128, np.uint8)
     flat = np.asarray(Image.fromarray(np.full((9, 9, 3), 255, np.uint8)))
     found = synthesize(np.concatenate([colour, 0 * alpha], axis=2), "haze", 0)
-    assert (found.picture == flat).all()
+    assert (found.image == flat).all()
     deep = colour[..., 0].astype(np.uint16) * 257
-    assert (synthesize(deep, "haze", 0.4).picture == synthesize(colour[..., 0], "haze", 0.4).picture).all()
+    assert (synthesize(deep, "haze", 0.4).image == synthesize(colour[..., 0], "haze", 0.4).image).all()
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_every_image_is_there_with_its_mask_and_its_row(clear, made):
         image = folder / row["file"]
         mask = folder / "ground_truth" / image.parent.name / f"{image.stem}_mask.png"
         assert (read_image(folder / "test" / "good" / image.name) == source).all()
-        assert (read_image(image) == expected.picture).all()
+        assert (read_image(image) == expected.image).all()
         assert (read_mask(mask) == (expected.mask > 0)).all()
         assert float(row["depth"]) == pytest.approx(float(row["severity"]), abs=1e-3)
         assert float(row["share"]) == pytest.approx((expected.mask > 0).mean(), rel=1e-4)

@@ -60,6 +60,8 @@ def create(detector: str | Detector, kind: Kind = "normal", settings: Sequence[s
     if isinstance(detector, Detector):
         detector.require_kind(kind)
         return deepcopy(detector)
+    if not isinstance(detector, str):
+        raise OddsightError(f"a {_WORDS[kind]} is given by its name, not by a {type(detector).__name__}")
     if kind == "classes":
         if PLUS in detector and not settings:
             return Sum(tuple(create(part, kind) for part in detector.split(PLUS)))
