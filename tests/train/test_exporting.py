@@ -20,8 +20,8 @@ from textures import texture, write_textures
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
+from oddsight.backbones import exporting  # noqa: E402
 from oddsight.backbones.exporting import TOLERANCE, export, torch_backbone  # noqa: E402
-from oddsight.training import exporting  # noqa: E402
 
 SMALL = "timm:resnet10t"
 """A network of timm that is quick to export."""
