@@ -23,7 +23,7 @@ from textures import texture, write_textures
 pytestmark = pytest.mark.train
 
 BRIEF = {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "widths": (8, 16), "code": 8}
-FIT = {"size": 32, "false_alarm_rate": 0.1, "calibration_fraction": 0.3}
+FIT = {"groups": "none", "size": 32, "false_alarm_rate": 0.1, "calibration_fraction": 0.3}
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_a_network_that_says_the_same_of_all_is_refused(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "efficientnet-lite0"}, "reads pixels .* leave the backbone efficientnet-lite0 out"),
+        ({"backbone": "efficientnet-lite0"}, "reads pixels .* leave out the backbone efficientnet-lite0"),
         ({"layers": ["stage3"]}, "no layer 'stage3'"),
         ({"size": 40}, "the size for autoencoder must be a multiple of 16, not 40"),
         ({"accelerator": "abacus"}, "no accelerator abacus"),
@@ -151,7 +151,7 @@ def test_options_that_cannot_work_are_refused(folder, options, message):
     ("name", "settings", "message"),
     [
         ("autoencoder", {"code": 0}, "code must be a whole number"),
-        ("autoencoder", {"widths": ()}, "widths must name one layer"),
+        ("autoencoder", {"widths": ()}, "widths must name at least one layer"),
         ("autoencoder", {"widths": (8, 0)}, "width 2 must be a whole number"),
         ("autoencoder", {"loss": "hinge"}, "no loss 'hinge'"),
         ("autoencoder", {"augment": ("fold",)}, "no augmentation 'fold'"),

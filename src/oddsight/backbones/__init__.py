@@ -188,7 +188,7 @@ def suited(reading: str, name: str | None = None) -> str:
     if reading != "pixels":
         return DEFAULT if name is None else name
     if name not in (None, PIXELS.name):
-        raise OddsightError(f"the method reads pixels and trains its own network: leave out the backbone {name} out")
+        raise OddsightError(f"the method reads pixels and trains its own network: leave out the backbone {name}")
     return PIXELS.name
 
 
