@@ -618,7 +618,7 @@ def test_the_page_has_every_part_and_loads_nothing(told):
         assert tag not in ("script", "link", "iframe", "object", "c")
         for name in ("src", "href", "xlink:href"):
             assert (attributes.get(name) or "#").startswith("#")
-    assert "Choosing a method by these numbers is a choice made on the test images" in page.text
+    assert "Choosing a method by these numbers is itself a choice made on the test images" in page.text
     assert "<c>" in page.text
 
 
