@@ -35,8 +35,8 @@ def arrays(count: int, seed: int, side: int = 32) -> Arrays:
     """Noise, darker in the first class: learned in a few steps."""
     lots = np.random.default_rng(seed)
     labels = np.arange(count) % 2
-    pictures = lots.integers(0, 120, (count, side, side, 3)) + 120 * labels[:, None, None, None]
-    return Arrays(pictures.astype(np.uint8), labels, f"{seed}")
+    images = lots.integers(0, 120, (count, side, side, 3)) + 120 * labels[:, None, None, None]
+    return Arrays(images.astype(np.uint8), labels, f"{seed}")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +70,7 @@ def test_the_exported_network_and_head_say_what_was_trained(network, tmp_path):
     found = trained(tmp_path, network, **changes)
     extractor = Extractor(backbones.backbone(found.backbone), (found.layer,), found.settings.size, "embedding")
     loaded = session(extractor.graph.SerializeToString(), threads=1)
-    embeddings = np.concatenate([loaded.run(None, {"image": one[None]})[0] for one in VALIDATION.pictures])
+    embeddings = np.concatenate([loaded.run(None, {"image": one[None]})[0] for one in VALIDATION.images])
     logits = embeddings @ found.weights + found.bias
     accuracy = float((logits.argmax(1) == VALIDATION.labels).mean())
     assert accuracy == pytest.approx(found.curves[-1].accuracy, abs=1 / len(VALIDATION) + 1e-6)
@@ -102,7 +102,7 @@ def test_mirrored_answers_are_the_mean_of_two(network, tmp_path):
         for one in (plain, both)
     ]
     alone, mirrored = (session(graph, threads=1) for graph in stages)
-    for image in VALIDATION.pictures[:4]:
+    for image in VALIDATION.images[:4]:
         answers = [alone.run(None, {"image": one[None]})[0] for one in (image, image[:, ::-1].copy())]
         assert not np.allclose(*answers, rtol=1e-3)
         found = mirrored.run(None, {"image": image[None]})[0]
@@ -163,7 +163,7 @@ def test_trainings_can_start_from_others(compact, changes, tmp_path):
 
 def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
     folder, _ = compact
-    pixels = brought_to(torch.from_numpy(VALIDATION.pictures).permute(0, 3, 1, 2), 32)
+    pixels = brought_to(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
     mixed = mixtures(pixels, torch.from_numpy(VALIDATION.labels), torch.Generator().manual_seed(0))
     surest = {}
     for extras in ((), ("outliers",)):
@@ -221,7 +221,7 @@ def test_the_first_half_of_the_epochs_has_small_images():
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentation_depends_on_its_seed_only_and_keeps_shape_and_range(name):
-    pixels = torch.from_numpy(TRAINING.pictures[:8]).permute(0, 3, 1, 2).float()
+    pixels = torch.from_numpy(TRAINING.images[:8]).permute(0, 3, 1, 2).float()
     once, again, other = (augmented(pixels, [name], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
@@ -298,7 +298,7 @@ class Shown(ImageFile):
     """An image of the validation images."""
 
     def read(self):
-        return VALIDATION.pictures[int(self.path.name)]
+        return VALIDATION.images[int(self.path.name)]
 
 
 def test_odin_moves_images_towards_what_the_network_is_sure_of(compact):
@@ -306,7 +306,7 @@ def test_odin_moves_images_towards_what_the_network_is_sure_of(compact):
     network = load_network(TRAINING, 2, found.settings, folder)
     images = [Shown(Path(str(number)), f"{number:064d}", 32, 32) for number in range(len(VALIDATION))]
     scores = odin_scores(network, images, 32)
-    pixels = brought_to(torch.from_numpy(VALIDATION.pictures).permute(0, 3, 1, 2), 32)
+    pixels = brought_to(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
     with torch.no_grad():
         log_p = (network(pixels).double() / TEMPERATURE).log_softmax(1).amax(1)
     unmoved = (-TEMPERATURE * (log_p + np.log(2))).numpy()
@@ -318,10 +318,10 @@ def test_resizing_is_that_of_the_graph():
     from oddsight.graphs.preprocessing import preprocessing
 
     for side, size in ((32, 96), (48, 32)):
-        pictures = arrays(2, 5, side).pictures
+        images = arrays(2, 5, side).images
         graph = session(preprocessing(size).SerializeToString(), threads=1)
-        expected = graph.run(None, {"image": pictures})[0]
-        found = brought_to(torch.from_numpy(pictures).permute(0, 3, 1, 2), size).numpy()
+        expected = graph.run(None, {"image": images})[0]
+        found = brought_to(torch.from_numpy(images).permute(0, 3, 1, 2), size).numpy()
         # Where it makes images smaller, the graph rounds after each of the two directions.
         assert np.abs(found - expected).max() <= (1 if size > side else 4)
         assert np.abs(found - expected).mean() < 1
@@ -334,11 +334,11 @@ def test_images_of_one_small_size_are_gathered_as_they_are_and_others_are_resize
 
     labels = np.array([0, 1])
     small = [Drawn(tmp_path / str(n), f"{n:064d}", 20, 10) for n in range(2)]
-    assert gathered(small, labels, 32).pictures.shape == (2, 10, 20, 3)
+    assert gathered(small, labels, 32).images.shape == (2, 10, 20, 3)
     mixed = [small[0], Drawn(tmp_path / "x", "f" * 64, 40, 40)]
     found = gathered(mixed, labels, 32, file=tmp_path / "images.npy")
-    assert found.pictures.shape == (2, 32, 32, 3)
-    assert (found.pictures == 7).all()
+    assert found.images.shape == (2, 32, 32, 3)
+    assert (found.images == 7).all()
     assert np.load(tmp_path / "images.npy", mmap_mode="r").shape == (2, 32, 32, 3)
 
 
@@ -361,7 +361,7 @@ def test_an_average_answers_with_the_mean_of_the_weights(tmp_path):
     network = load_network(TRAINING, 2, settings, tmp_path / "average").eval()
     extractor = Extractor(backbones.backbone(average.backbone), (average.layer,), 32, "embedding")
     loaded = session(extractor.graph.SerializeToString(), threads=1)
-    image = VALIDATION.pictures[0]
+    image = VALIDATION.images[0]
     with torch.inference_mode():
         expected = network(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0].numpy()
     logits = loaded.run(None, {"image": image[None]})[0][0] @ average.weights + average.bias
