@@ -577,7 +577,7 @@ def budget_for(method, size, count):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
 def test_memory_stays_within_the_budget_however_many_images(method, many_folders, traps):
     # Networks take long with many pixels; and what a step frees is kept, in pieces that may not fit the next.
-    size, whims = (128, 250e6) if method in TRAINED else (256, 20e6)
+    size, whims = (128, 250e6) if method in TRAINED else (256, 55e6)  # runs of one kind differ by up to 45 MB
     peaks, budgets = {}, {}
     # What 120 more embeddings or small images take is less than the allocator's whims: one count says all.
     counts = [160] if METHODS[method].reads in {"embedding", "pixels"} else [40, 160]
