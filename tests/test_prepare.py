@@ -300,6 +300,8 @@ def test_what_is_there_is_not_overwritten(tmp_path, data):
     assert_failed(run("prepare", out, "-o", out), "cannot be read and written at once")
     assert_failed(run("prepare", data, "-o", data / "test_batch.bin"), "is a file: name a folder")
     assert_failed(run("prepare", data, "-o", data / "test_batch.bin" / "x"), "where it would be read")
+    (tmp_path / "file").touch()
+    assert_failed(run("prepare", data, "-o", tmp_path / "file" / "x"), "cannot make the folder")
     assert_failed(run("prepare", data, "-o", tmp_path / "x", "--size", 0), "size must be from 1")
     assert_failed(run("prepare", data, "-o", tmp_path / "x", "--validation", 1), "at least 0 and below 1")
     assert_failed(run("prepare", tmp_path / "gone", "-o", tmp_path / "x"), "no such file or folder")

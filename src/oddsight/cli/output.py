@@ -110,7 +110,9 @@ def _say_rate(model: Model, quiet: bool) -> None:
         above = f"{min(known.thresholds):.6g} to {max(known.thresholds):.6g}, by the class"
         images += " of the rarest class"
     possible = advised_rate(model.fewest, decision.confidence)
-    least = f"with {model.fewest:,} {images} the smallest possible is {percent(possible)}"
+    # What is advised is rounded up: the smallest rate itself lies a little below.
+    smallest = "this is" if decision.false_alarm_rate <= possible else f"{percent(possible)} is"
+    least = f"with {model.fewest:,} {images} {smallest} the smallest possible"
     rate = f"{verb} at most {percent(decision.false_alarm_rate)} of {whose}"
     if decision.confidence is not None:
         rate += f", with a confidence of {percent(decision.confidence)}"

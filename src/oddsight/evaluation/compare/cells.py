@@ -33,7 +33,7 @@ from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
 from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import read_record, write_record
-from oddsight.runtime.sessions import session
+from oddsight.runtime.sessions import run, session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -258,8 +258,8 @@ def scores_from_features(
     outputs = ["score", "anomaly_map"] if maps is not None and model.metadata.map_size else ["score"]
     scores = []
     for done, array in enumerate(features, 1):
-        score, *more = _run(loaded, outputs, {entry: array[None]}, images[done - 1])
         name, grid = str(images[done - 1].path), model.metadata.map_size
+        score, *more = run(loaded, {entry: array[None]}, name, outputs)
         scores.append(read_score(score, name))
         for values in more:
             assert maps is not None and grid is not None
@@ -272,13 +272,6 @@ def reading_on(model: Model, reading: str, shape: tuple[int, ...]) -> tuple[Infe
     """The model's own graph from a reading on, loaded, and the name of its input."""
     graph, entry = cut(onnx.load_model_from_string(model.to_bytes()), reading, shape)
     return session(graph.SerializeToString(), threads=1), entry
-
-
-def _run(loaded: InferenceSession, outputs: list[str], feed: dict[str, NDArray[np.float32]], what: ImageFile) -> Any:  # noqa: ANN401
-    try:
-        return loaded.run(outputs, feed)
-    except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ModelError(f"the graph failed on {what.path}: {str(error).splitlines()[0][:200]}") from error
 
 
 def _pixel_scores(model: Model, trial: Trial, maps: IO[bytes]) -> PixelScores | None:
@@ -308,11 +301,11 @@ def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.flo
     """
     chosen = np.unique(np.linspace(0, len(images) - 1, min(TIMED, len(images))).astype(int))
     pixels = images[chosen[0]].read()
-    run = partial(_timed, partial(model.score, one_core=True))
-    run(pixels)  # loads the graph
+    timed = partial(_timed, partial(model.score, one_core=True))
+    timed(pixels)  # loads the graph
     answers = []
     for index in chosen:
-        score, milliseconds = run(images[index].read())
+        score, milliseconds = timed(images[index].read())
         answers.append(milliseconds)
         scale = max(abs(score), float(scores.std()))
         if abs(score - scores[index]) > CLOSE * scale:
