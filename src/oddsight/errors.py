@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def plain(text: str) -> str:
+def plain(text: object) -> str:
     """Text from outside, without line breaks, control characters and undecodable bytes."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
 _LONGEST = 2000

@@ -37,8 +37,7 @@ class FeatureCache:
 
     Each array is one ``.npy`` file with its CRC-32 behind it, written beside its place and renamed, so that no reader
     sees half of one. Whatever else is in its place (damaged, another kind of file, a pipe) counts as missing and is
-    replaced if it can be. The least recently used files go when
-    the limit is passed.
+    replaced if it can be. The least recently used files go when the limit is passed.
 
     Args:
         folder: Where; created when needed.

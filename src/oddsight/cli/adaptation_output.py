@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from oddsight.model.curves import Epoch
+from typing import TYPE_CHECKING
+
 from oddsight.sinks.terminal import complain, note, percent
-from oddsight.training.adapting import Adaptation
-from oddsight.training.settings import Settings
-from oddsight.training.training_images import TrainingImages
+
+if TYPE_CHECKING:
+    from oddsight.model.curves import Epoch
+    from oddsight.training.adapting import Adaptation
+    from oddsight.training.settings import Settings
+    from oddsight.training.training_images import TrainingImages
 
 _MOST = 6
 """Names of classes that are shown."""

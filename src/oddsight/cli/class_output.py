@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from oddsight.cli.output import say_groups
+from oddsight.errors import plain
 from oddsight.evaluation.classes import ClassEvaluation
 from oddsight.fitting.classes import LabelledPlan
 from oddsight.model.curves import Epoch
-from oddsight.sinks.terminal import complain, console, note, percent, shown, table
+from oddsight.sinks.terminal import complain, console, note, percent, table
 
 _MOST = 6
 """Names of classes that are shown."""
@@ -19,7 +20,7 @@ def say_labelled_plan(plan: LabelledPlan, quiet: bool) -> None:
     parts = plan.parts
     if parts.duplicates:
         note(f"{parts.duplicates:,} duplicates are used once", quiet=quiet)
-    names = ", ".join(map(shown, parts.training.classes[:_MOST])) + ", ..." * (len(parts.training.classes) > _MOST)
+    names = ", ".join(map(plain, parts.training.classes[:_MOST])) + ", ..." * (len(parts.training.classes) > _MOST)
     note(f"{len(parts.training.classes)} classes: {names}", quiet=quiet)
     say_groups(parts.images, quiet, near_copies=plan.near_copies)
     groups = f"one of each of {parts.groups:,} groups of " if parts.groups is not None else ""
@@ -62,7 +63,7 @@ def show_class_evaluation(found: ClassEvaluation) -> None:
     for name, row in told["classes"].items():
         rejected = percent(row["rejected"]) if row["rejected"] is not None else ""
         numbers = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
-        classes.add_row(shown(name), f"{row['images']:,}", *numbers, rejected)
+        classes.add_row(plain(name), f"{row['images']:,}", *numbers, rejected)
     console.print(classes)
     if told["unknown"]:
         unknown = table(
@@ -72,6 +73,6 @@ def show_class_evaluation(found: ClassEvaluation) -> None:
             low, high = row["auroc_ci"]
             interval = f"{low:.4f} to {high:.4f}"
             unknown.add_row(
-                shown(name), f"{row['images']:,}", f"{row['auroc']:.4f}", interval, percent(row["rejected"])
+                plain(name), f"{row['images']:,}", f"{row['auroc']:.4f}", interval, percent(row["rejected"])
             )
         console.print(unknown)

@@ -93,7 +93,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
             *data,
             methods="all" if methods == "all" else listed(methods),
             backbones=names,
-            layers=[names if "," not in names else listed(names) for names in layers or ["default"]],
+            layers=[stages if "," not in stages else listed(stages) for stages in layers or ["default"]],
             sizes=numbers("--size", size),
             seeds=numbers("--seeds", seeds),
             normal=normal,

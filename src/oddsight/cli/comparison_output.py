@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from oddsight.data.folder import others_ignored
+from oddsight.errors import plain
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.cells import Cell
 from oddsight.evaluation.compare.standings import Numbers, Ranking, Standing
 from oddsight.report.comparison import duration, p_text, standing_text
 from oddsight.runtime.csv_tables import csv_records
 from oddsight.runtime.files import write_bytes
-from oddsight.sinks.terminal import complain, console, note, percent, shown, table
+from oddsight.sinks.terminal import complain, console, note, percent, table
 
 CHOICE = (
     "choosing a method by these numbers is a choice made on the test images: evaluate the chosen method on other "
@@ -26,9 +27,9 @@ def show_comparison(found: Comparison) -> None:
         rows = found.on(trial.name)
         masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.coverage is not None else ""
         images = f"{trial.normal:,} normal and {trial.anomalous:,} anomalous test images"
-        console.print(f"{shown(trial.name)}: {images}{masks}{others_ignored(trial.ignored)}")
+        console.print(f"{plain(trial.name)}: {images}{masks}{others_ignored(trial.ignored)}")
         console.print(_table(rows))
-        console.print(shown(standing_text(rows, found.confidence)))
+        console.print(plain(standing_text(rows, found.confidence)))
         console.print()
     if found.ranking is not None:
         _show_ranks(found.ranking)
@@ -42,7 +43,7 @@ def _table(rows: list[Standing]) -> Any:  # noqa: ANN401 - Rich's table
     titles += [title for title in numbers[2:] if pixels or title not in ("pixel AUROC", "AUPRO")]
     lines = table(*titles, numbers=numbers)
     for row in rows:
-        name = shown(row.label) if row.setting is not None else f"({shown(row.label)})"
+        name = plain(row.label) if row.setting is not None else f"({plain(row.label)})"
         if row.mean is None:
             lines.add_row(name, "failed")
             continue
@@ -68,9 +69,9 @@ def _measured(mean: Numbers, pixels: bool) -> list[str]:
 
 
 def _show_ranks(ranked: Ranking) -> None:
-    lines = table("mean rank", "method", *map(shown, ranked.data), numbers=("mean rank", *map(shown, ranked.data)))
+    lines = table("mean rank", "method", *map(plain, ranked.data), numbers=("mean rank", *map(plain, ranked.data)))
     for label, mean, own in zip(ranked.labels, ranked.mean_ranks, ranked.table.T, strict=True):
-        lines.add_row(f"{mean:.2f}", shown(label), *(f"{rank:g}" for rank in own))
+        lines.add_row(f"{mean:.2f}", plain(label), *(f"{rank:g}" for rank in own))
     console.print(lines)
     if ranked.p_value is None:
         return

@@ -6,23 +6,26 @@ import json as jsonlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from oddsight.backbones import Backbone
-from oddsight.backbones.catalogue import Offer
-from oddsight.backbones.description import Description
-from oddsight.data.check import CheckReport
 from oddsight.data.collection import ImageFile, count_groups, unpacked
 from oddsight.data.folder import others_ignored
-from oddsight.evaluation.normal import Evaluation
-from oddsight.fitting.plan import FitPlan
+from oddsight.errors import plain
 from oddsight.model.calibration import advised_rate, smallest_rate
-from oddsight.model.file import ModelFile
-from oddsight.model.model import Model
 from oddsight.runtime.files import write_bytes
-from oddsight.sinks.terminal import complain, console, note, percent, shown, table
+from oddsight.sinks.terminal import complain, console, note, percent, table
+
+if TYPE_CHECKING:
+    from oddsight.backbones import Backbone
+    from oddsight.backbones.catalogue import Offer
+    from oddsight.backbones.description import Description
+    from oddsight.data.check import CheckReport
+    from oddsight.evaluation.normal import Evaluation
+    from oddsight.fitting.plan import FitPlan
+    from oddsight.model.file import ModelFile
+    from oddsight.model.model import Model
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
@@ -132,15 +135,15 @@ _MOST = 10
 def show_check(report: CheckReport) -> None:
     """Show what was found in a folder."""
     kinds = report.kinds
-    console.print(f"{report.images:,} images in {shown(report.folder)}{others_ignored(report.ignored)}")
+    console.print(f"{report.images:,} images in {plain(report.folder)}{others_ignored(report.ignored)}")
     if kinds.width and kinds.height:
         console.print(f"width {_spread(kinds.width)}, height {_spread(kinds.height)} pixels")
     for name, counts in (("modes", kinds.modes), ("bits a channel", kinds.bit_depths), ("formats", kinds.formats)):
-        console.print(f"{name}: {', '.join(f'{shown(value)} ({count:,})' for value, count in counts.items())}")
+        console.print(f"{name}: {', '.join(f'{plain(value)} ({count:,})' for value, count in counts.items())}")
     rows = table("folder", "images", "unreadable", "commonest size", numbers=("images", "unreadable"))
     for folder in report.subfolders:
         size = next(iter(folder.kinds.sizes), "")
-        rows.add_row(shown(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
+        rows.add_row(plain(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
     console.print(rows)
     _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
     _show_list("groups of exact duplicates", [" = ".join(group.paths) for group in report.duplicates])
@@ -148,7 +151,7 @@ def show_check(report: CheckReport) -> None:
     _show_list("nearly empty", report.nearly_empty)
     _show_list("blurred, compared with the others", report.blurred)
     for text in report.notes:
-        console.print(Text.assemble(("note:", "yellow"), " ", shown(text)))
+        console.print(Text.assemble(("note:", "yellow"), " ", plain(text)))
 
 
 def _spread(values: tuple[int, float, int]) -> str:
@@ -161,7 +164,7 @@ def _show_list(what: str, entries: Sequence[str]) -> None:
         return
     console.print(f"{len(entries):,} {what}", style="bold")
     for entry in entries[:_MOST]:
-        console.print(f"  {shown(entry[:300])}")
+        console.print(f"  {plain(entry[:300])}")
     if len(entries) > _MOST:
         console.print(f"  and {len(entries) - _MOST:,} more")
 
@@ -191,7 +194,7 @@ def show_evaluation(found: Evaluation) -> None:
         console.print(f"pixel metrics: {_pixel_images(counts)}")
     types = table("type", "images", "AUROC", "found", numbers=("images", "AUROC", "found"))
     for kind, values in found.by_type.items():
-        types.add_row(shown(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
+        types.add_row(plain(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
     console.print(types)
 
 
@@ -245,7 +248,7 @@ def show_model(described: dict[str, Any]) -> None:
     rows = table("", "")
     rows.show_header = False
     for name, value in _flat(described):
-        rows.add_row(shown(name), shown(value))
+        rows.add_row(plain(name), plain(value))
     console.print(rows)
 
 
@@ -337,7 +340,7 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
     """Show rows of a registry, one entry after the other."""
     for row in rows:
         title, *fields = row.items()
-        console.print(shown(title[1]), style="bold")
+        console.print(plain(title[1]), style="bold")
         for name, value in fields:
-            text = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-            console.print(f"  {name:10} {shown(text)}")
+            text = ("no", "yes")[value] if isinstance(value, bool) else value
+            console.print(f"  {name:10} {plain(text)}")

@@ -23,6 +23,7 @@ from oddsight.cli.application import (
 )
 
 if TYPE_CHECKING:
+    from oddsight.model.normals import NormalImages
     from oddsight.sinks.sink import Sink
 
 
@@ -119,10 +120,9 @@ def _sinks(model: Path, json: Path | None, maps: Path | None, explain: Path | No
     """What the options about outputs say; those that write files stand before those that name them."""
     from oddsight import sinks
     from oddsight.sinks.messages import Messages
-    from oddsight.sinks.prediction import normals_beside
     from oddsight.sinks.terminal import console
 
-    normals = normals_beside(model) if json is not None or explain is not None else None
+    normals = _normals_beside(model) if json is not None or explain is not None else None
     chosen: list[Sink] = [Messages()]
     if maps is not None:
         chosen.append(sinks.HeatMaps(maps))
@@ -135,6 +135,19 @@ def _sinks(model: Path, json: Path | None, maps: Path | None, explain: Path | No
     else:
         chosen.append(sinks.JsonLines(json if str(json) != "-" else console.file, normals=normals))
     return chosen
+
+
+def _normals_beside(model: Path) -> NormalImages | None:
+    """The small copies of normal images beside a model file; if they are damaged, a complaint and None."""
+    from oddsight.errors import DataError
+    from oddsight.model.normals import NormalImages
+    from oddsight.sinks.terminal import complain
+
+    try:
+        return NormalImages.beside(model)
+    except DataError as error:
+        complain(error)
+        return None
 
 
 @app.command()
@@ -215,9 +228,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     say_evaluation(found, quiet)
     if report is not None:
         from oddsight.report import write_report
-        from oddsight.sinks.prediction import normals_beside
 
-        write_report(found, loaded, report, normals=normals_beside(model))
+        write_report(found, loaded, report, normals=_normals_beside(model))
         note(f"The report is {report}", quiet=quiet)
     if found.errors:
         raise typer.Exit(EXIT_ERROR)

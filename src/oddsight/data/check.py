@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageStat
 
 from oddsight.data.folder import Found, as_path, empty_folders, find_images, others_ignored
 from oddsight.data.hashing import dhash, near_groups
@@ -234,9 +234,7 @@ def _look_at(path: Path, root: Path, reading: Reading) -> _Look | Unreadable:
         content = content_hash(image)
         grey = Image.fromarray(image).convert("L")
         del image
-        counts, levels = np.array(grey.histogram()), np.arange(256)
-        mean = np.average(levels, weights=counts)
-        deviation = float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
+        deviation = ImageStat.Stat(grey).stddev[0]
         hashed = dhash(grey)
         grey.thumbnail((BLUR_SIDE, BLUR_SIDE))
         sharpness = _sharpness(np.asarray(grey))
@@ -249,9 +247,9 @@ def _sharpness(grey: NDArray[np.uint8]) -> float:
     """The variance of the Laplacian; NaN where there is no inner pixel."""
     if min(grey.shape) < 3:
         return float("nan")
-    g = grey.astype(np.float32)
-    laplacian = g[:-2, 1:-1] + g[2:, 1:-1] + g[1:-1, :-2] + g[1:-1, 2:] - 4 * g[1:-1, 1:-1]
-    return float(laplacian.var())
+    from scipy.ndimage import laplace
+
+    return float(laplace(grey.astype(np.float32))[1:-1, 1:-1].var())
 
 
 def _counts(values: Iterator[str], most: int | None = None) -> dict[str, int]:

@@ -11,8 +11,7 @@ import numpy as np
 
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile, look
-from oddsight.data.folder import empty_folders, find_images
-from oddsight.data.images import IMAGE_SUFFIXES
+from oddsight.data.folder import empty_folders, find_images, is_image_file
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
@@ -108,7 +107,7 @@ def _splits(path: Path) -> dict[str, Path]:
     return {
         split: folder
         for folder, split in named.items()
-        if _class_folders(folder) and (len(named) == len(folders) or not any(map(_is_image, folder.iterdir())))
+        if _class_folders(folder) and (len(named) == len(folders) or not any(map(is_image_file, folder.iterdir())))
     }
 
 
@@ -127,14 +126,10 @@ def _holds_images(folder: Path) -> bool:
             below.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        if any(_is_image(Path(place, name)) for name in files):
+        if any(is_image_file(Path(place, name)) for name in files):
             return True
         below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
     return False
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
 
 
 def _read_folders(path: Path, progress: Progress) -> ClassImages:

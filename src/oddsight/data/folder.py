@@ -76,6 +76,11 @@ def as_path(value: object, what: str) -> Path:
     return Path(value)
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether a path looks like an image by its name and is no folder; hidden files, as macOS leaves them, do not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
 def is_passed_over(name: str) -> bool:
     """Whether a folder of that name is not searched where it lies in one that is."""
     return name.startswith(".") or name in _IGNORED_FOLDERS
@@ -109,7 +114,7 @@ def _raised(error: OSError) -> None:
 
 @dataclass
 class _Search:
-    """A search under way. Dictionaries keep the order; their keys are what tells two entries apart."""
+    """A search under way. Dictionaries keep the order; their keys distinguish entries."""
 
     images: dict[str, Path] = field(default_factory=dict)
     ignored: set[str] = field(default_factory=set)

@@ -1,7 +1,7 @@
 """Detectors of unusual images: one file each, registered by :func:`detector`.
 
 Some learn from normal images, some from images of known classes and the classifier that knows them, some from either.
-Of the latter's graphs, those that a paper defines as a confidence score minus it: higher is always more anomalous.
+Where a paper defines a confidence, the graph gives its negative: a higher score is always more anomalous.
 """
 
 from __future__ import annotations

@@ -163,6 +163,8 @@ def _held_out(
         for start in range(0, len(own), _BATCH):
             some = own[start : start + _BATCH]
             scores[some] = loaded.run(["score"], {"embedding": rows[some]})[0]
+        # Freed before the next fold is fitted: its bank is as large as the profiles.
+        del loaded
     return scores
 
 

@@ -15,7 +15,7 @@ from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 
 _FLOOR = 1e-3
-"""A channel that hardly varies within classes counts as varying this share of a typical channel over all images."""
+"""The least variation of a channel within classes, as a share of a typical channel's over all images."""
 
 _WHITE = """
     x = Sub (embedding, mean)

@@ -63,7 +63,9 @@ def create(detector: str | Detector, kind: Kind = "normal", settings: Sequence[s
     if not isinstance(detector, str):
         raise OddsightError(f"a {_WORDS[kind]} is given by its name, not by a {type(detector).__name__}")
     if kind == "classes":
-        if PLUS in detector and not settings:
+        if PLUS in detector:
+            if settings:
+                raise OddsightError(f"{detector} is a sum, which has no settings: leave them out")
             return Sum(tuple(create(part, kind) for part in detector.split(PLUS)))
         if detector in names(kind) and detector not in DETECTORS[kind]:
             return OneClass(create(detector.removeprefix(PREFIX), settings=settings))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from PIL import Image
 
+from oddsight.errors import plain
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -29,14 +31,9 @@ _PIXELATED = 64
 """An image with sides of up to so many pixels is kept without loss: its pixels can be seen."""
 
 
-def printable(text: object) -> str:
-    """Text for a page: what cannot be shown (undecodable bytes of a name, control characters) is marked as such."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
-
-
 def short(name: str) -> str:
     """A name for a chart, cut where it is too long."""
-    name = printable(name)
+    name = plain(name)
     return name if len(name) <= 40 else f"{name[:39]}\u2026"
 
 

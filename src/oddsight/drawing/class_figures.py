@@ -13,8 +13,9 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, printable, short
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, short
 from oddsight.drawing.numbers import area
+from oddsight.errors import plain
 from oddsight.metrics.classification import ReliabilityBin, calibration_gap
 from oddsight.model.curves import Epoch
 
@@ -46,7 +47,7 @@ def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: 
         axes = figure.subplots()
         # The root, so that few mistakes can be seen beside many right answers; never opaque, so that numbers can.
         axes.imshow(_tinted(np.sqrt(shares)), interpolation="none", aspect="equal")
-        axes.set(xlabel="class said", ylabel="true class")
+        axes.set(xlabel="predicted class", ylabel="true class")
         axes.spines[:].set_visible(False)
         if not named:
             return
@@ -64,7 +65,7 @@ def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: 
 
 def _brief(name: str) -> str:
     """A name of a class so short that the matrix keeps its place beside the names of all."""
-    name = printable(name)
+    name = plain(name)
     return name if len(name) <= 16 else f"{name[:15]}\u2026"
 
 
@@ -111,7 +112,7 @@ def reliability_figure(
         axes[0, 0].set_ylabel("accuracy")
         axes[1, 0].set_ylabel("images")
 
-    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {escape(printable('; '.join(said)))}")
+    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {escape(plain('; '.join(said)))}")
 
 
 def _believed(axes: Axes, rows: Sequence[ReliabilityBin]) -> None:
@@ -172,7 +173,7 @@ def curves_figure(rows: Sequence[Epoch], title: str, *, name: str = "curves") ->
 
     last = rows[-1]
     reached = f", accuracy {area(last.accuracy)}" if last.accuracy is not None else ""
-    label = f"Learning curves of {printable(title)}: after epoch {last.epoch} loss {last.validation_loss:.3g}{reached}"
+    label = f"Learning curves of {plain(title)}: after epoch {last.epoch} loss {last.validation_loss:.3g}{reached}"
     return chart(name, (6.6, 2.6), draw, escape(label))
 
 
@@ -231,5 +232,5 @@ def bars(
         axes.xaxis.set_major_formatter(lambda value, _: written(value))
         axes.set_ylim(count - 0.4, -0.6 - 0.75 * len(lines))
 
-    said = ", ".join(f"{printable(one)} {written(value)}" for one, value in zip(names, values, strict=True))
+    said = ", ".join(f"{plain(one)} {written(value)}" for one, value in zip(names, values, strict=True))
     return chart(name, (6.6, 0.7 + 0.24 * (count + 0.75 * len(lines))), draw, escape(f"{axis}: {said}"))

@@ -214,7 +214,7 @@ def _ranked(evaluation: Evaluation, wanted: Callable[[Judged], bool]) -> list[Ju
 
 
 def examples(model: Model, chosen: Sequence[Judged], normals: NormalImages | None, reading: Reading) -> list[Example]:
-    """The images of test images, with heat maps if the model localises, and the normal images that they resemble."""
+    """The test images to show, with heat maps if the model localises, and the normal images that they resemble."""
     return [_example(model, judged, normals, reading) for judged in chosen]
 
 
@@ -236,7 +236,7 @@ def _example(model: Model, judged: Judged, normals: NormalImages | None, reading
 
 
 def _nearest(judged: Judged, normals: NormalImages | None) -> tuple[str | None, str | None]:
-    """The image and the path of the normal image that a test image resembles most, as far as they are known."""
+    """A copy (a data URI) and the path of the most similar normal image, as far as they are known."""
     if normals is None or judged.nearest is None:
         return None, None
     path = normals.path(judged.nearest)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.drawing.charts import printable
+from oddsight.errors import plain
 
 _PIXELATED = 64
 """An image with sides of up to so many pixels is stored without loss, and shown with its pixels."""
@@ -64,7 +64,7 @@ def rows_of(images: Sequence[CaptionedImage], across: int = 6) -> list[Sequence[
 
 def _label(rows: Sequence[Sequence[CaptionedImage]], names: Sequence[str]) -> str:
     captions = [image.caption for row in rows for image in row if image.caption]
-    return "; ".join(", ".join(map(printable, text.splitlines())) for text in (*names, *captions))
+    return "; ".join(", ".join(map(plain, text.splitlines())) for text in (*names, *captions))
 
 
 def _cell(image: CaptionedImage, left: int, top: int, side: int) -> Iterator[Markup]:
@@ -78,7 +78,7 @@ def _cell(image: CaptionedImage, left: int, top: int, side: int) -> Iterator[Mar
 
 
 def _text(left: int, top: float, text: str, *, bold: bool) -> Markup:
-    text = printable(text)
+    text = plain(text)
     text = text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}\u2026"
     weight = Markup(' font-weight="600"') if bold else ""
     return Markup('<text x="{}" y="{}" font-size="{}" font-family="sans-serif" fill="var(--ink)"{}>{}</text>').format(

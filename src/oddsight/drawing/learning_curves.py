@@ -11,27 +11,26 @@ from oddsight.drawing.charts import ANOMALOUS, NORMAL
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch, best
 from oddsight.runtime.csv_tables import csv_records
-from oddsight.runtime.files import check_writable, write_bytes
+from oddsight.runtime.files import write_bytes
 
 _SUFFIXES = (".csv", ".png")
 
 
 def check_curves_path(path: Path) -> None:
-    """Find out before long work whether curves can be written.
+    """Refuse a file that is neither CSV nor PNG by its name, before long work.
 
     Raises:
-        OddsightError: If the file is neither CSV nor PNG by its name, or cannot be written.
+        OddsightError: Naming the file.
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise OddsightError(f"{path}: learning curves are written as .csv or .png")
-    check_writable(path)
 
 
 def write_curves(path: Path, curves: Sequence[Epoch]) -> None:
     """Write learning curves as the file's name says.
 
     Raises:
-        OddsightError: As :func:`check_curves_path`.
+        OddsightError: If the file is neither CSV nor PNG by its name, or cannot be written.
     """
     check_curves_path(path)
     write_bytes(path, _table(curves) if path.suffix.lower() == ".csv" else _image(curves))

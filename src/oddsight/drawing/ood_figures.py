@@ -15,8 +15,9 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from oddsight import metrics
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, printable, short, square
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, short, square
 from oddsight.drawing.numbers import area, percent
+from oddsight.errors import plain
 from oddsight.metrics.ood import oscr, oscr_curve
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def score_histograms(
         far = f"; the outermost bins hold {beyond:,} beyond" if beyond else ""
         rows[-1].set_xlabel(f"score (higher is more anomalous), threshold {threshold:.4g}{far}")
 
-    said = ", ".join(f"{printable(what)} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
+    said = ", ".join(f"{plain(what)} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
     return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, escape(f"Histograms of scores. Rejected: {said}"))
 
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile, pack
 from oddsight.detectors import Detector
-from oddsight.errors import OddsightError
 from oddsight.fitting.classifiers import Classifier
-from oddsight.fitting.normal import versions
+from oddsight.fitting.normal import CHECKED, assembled_scores, check_assembled, versions
 from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
@@ -35,13 +34,11 @@ from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
 from oddsight.runtime.sessions import run, session
 
-_CHECKED = 3
-
 
 def assembled(
     known: Classifier,
     score: Detector,
-    warmth: float,
+    temperature: float,
     training: NDArray[np.float32],
     calibration: NDArray[np.float32],
     parts: Parts,
@@ -57,7 +54,7 @@ def assembled(
     Args:
         known: The classifier.
         score: Fitted.
-        warmth: The temperature of its probabilities.
+        temperature: The temperature of its probabilities.
         training: Embeddings of the training images ``[n, C]``.
         calibration: Embeddings of the calibration images ``[m, C]``.
         parts: Of the images.
@@ -74,14 +71,14 @@ def assembled(
     """
     extractor, names = known.extractor, known.classes
     neighbours = nearest(extractor.reading, extractor.shape, training[:MOST])
-    pieces = [known.head.graph(), naming(len(names), warmth), score.graph(), neighbours]
+    pieces = [known.head.graph(), naming(len(names), temperature), score.graph(), neighbours]
     outputs = ["score", "class_index", "class_probability", "nearest"]
     tail = chain([copied(one) for one in pieces], outputs)
     values, taken = _scored(tail, calibration, parts.calibration.images)
     calibrated = calibrating_by_class(values, taken, len(names)) if per_class else calibrating(values)
     outputs.insert(1, "p_value")
     whole = chain([copied(extractor.graph), *pieces, calibrated], outputs)
-    _check(whole, parts.calibration.images[:_CHECKED], values, score.name)
+    check_assembled(assembled_scores(whole, parts.calibration.images[:CHECKED]), values[:CHECKED], score.name)
     calibrated_on = CalibrationInfo(kind="split", images=parts.held, folds=1, groups=parts.groups)
     decision = decide(values, rate, confidence, what=calibrated_on.what)
     thresholds = None
@@ -107,7 +104,7 @@ def assembled(
         calibration=calibrated_on,
         decision=DecisionInfo(**asdict(decision)),
         explanation=ExplanationInfo(normals=pack(parts.training.images[:MOST]), voices=[]),
-        classes=ClassesInfo(names=list(names), head=dict(known.record), temperature=warmth, thresholds=thresholds),
+        classes=ClassesInfo(names=list(names), head=dict(known.record), temperature=temperature, thresholds=thresholds),
     )
     whole.metadata_props.add(key=KEY, value=metadata.to_json())
     return Model.from_bytes(whole.SerializeToString(deterministic=True))
@@ -124,10 +121,3 @@ def _scored(
         scores.append(read_score(score, str(image.path)))
         predicted.append(index[0])
     return np.array(scores, np.float32), np.array(predicted, np.int64)
-
-
-def _check(graph: onnx.ModelProto, images: Sequence[ImageFile], scores: NDArray[np.float32], name: str) -> None:
-    loaded = session(graph.SerializeToString(), threads=1)
-    whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
-    if not np.allclose(whole, scores[: len(images)], rtol=1e-3, atol=1e-6):
-        raise OddsightError(f"{name} gives other scores in one graph than in parts: its scores are unstable")

@@ -155,7 +155,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         start = frozen(backbones.DEFAULT if backbone is None else backbone, layers, size)
     else:
         start = _settings(classifier, backbone, layers, size, epochs, loss, extras, mirrored, seed)
-    with memory_for_images(budget - RUNNING, final=True):
+    with memory_for_images(budget - RUNNING, final=True) as room:
         read = data if isinstance(data, ClassImages) else _training_split(data, progress)
     read = _grouped(read, groups, progress)
     parts = divided(read, DEFAULT_FRACTION if calibration_fraction is None else calibration_fraction, seed)
@@ -166,20 +166,19 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     cache = cache or default_cache()
     with ExitStack() as stack:
         if isinstance(start, Extractor):
-            found = Embeddings(start, parts, memory, cache, progress)
+            found = Embeddings(start, parts, memory, cache, progress, largest=room.largest)
             known = probe(start, found.training, parts.training)
         else:
             folder = Path(work) if work is not None else Path(stack.enter_context(TemporaryDirectory()))
             known, _ = train(parts, start, folder, accelerator=accelerator, progress=progress, on_epoch=on_epoch)
-            found = Embeddings(known.extractor, parts, memory, cache, progress)
+            found = Embeddings(known.extractor, parts, memory, cache, progress, largest=room.largest)
         progress("learning", 0, 1)
         chosen.fit(found.training, parts.training.labels, known.head, seed=seed)
         progress("learning", 1, 1)
-        warmth = temperature(known.head.logits(found.validation), parts.validation.labels)
         return assembled(
             known,
             chosen,
-            warmth,
+            temperature(known.head.logits(found.validation), parts.validation.labels),
             found.training,
             found.calibration,
             parts,

@@ -15,6 +15,7 @@ from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile
+from oddsight.data.decoding import memory_for_images
 from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
@@ -81,13 +82,21 @@ class Embeddings:
         memory: Budget in bytes, or as text.
         cache: Where they are remembered, or None.
         progress: Called with phase, done and total.
+        largest: Bytes that decoding the largest image takes.
 
     Raises:
         MemoryBudgetError: If the budget cannot hold them.
     """
 
     def __init__(
-        self, extractor: Extractor, parts: Parts, memory: str | int, cache: FeatureCache | None, progress: Progress
+        self,
+        extractor: Extractor,
+        parts: Parts,
+        memory: str | int,
+        cache: FeatureCache | None,
+        progress: Progress,
+        *,
+        largest: int = 0,
     ) -> None:
         network, images = extractor.backbone, parts.images
         plan = plan_memory(
@@ -96,6 +105,7 @@ class Embeddings:
             extractor.size,
             activations=network.activations,
             weights=network.memory(extractor.stages),
+            largest=largest,
         )
         needed = _COPIES * 4 * extractor.shape[0] * len(images)
         if needed > plan.method:
@@ -104,9 +114,10 @@ class Embeddings:
                 f"{needed / 1e6:,.0f} MB, and the budget leaves {plan.method / 1e6:,.0f} MB: raise the memory budget, "
                 "or use fewer images or a network with a smaller embedding"
             )
-        self.training = embedded(extractor, parts.training.images, cache, progress)
-        self.validation = embedded(extractor, parts.validation.images, cache, progress)
-        self.calibration = embedded(extractor, parts.calibration.images, cache, progress)
+        with memory_for_images(plan.images, final=True):
+            self.training = embedded(extractor, parts.training.images, cache, progress)
+            self.validation = embedded(extractor, parts.validation.images, cache, progress)
+            self.calibration = embedded(extractor, parts.calibration.images, cache, progress)
 
 
 def embedded(

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ from oddsight.sources.collecting import collect_sources, described
 from oddsight.sources.source import ImagesLike
 from oddsight.training.workplace import Workplace
 
-_CHECKED = 3
+CHECKED = 3
+"""Images that a finished graph is checked on."""
 
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
@@ -259,16 +261,10 @@ class _Job:
         return np.array(scores, np.float32)
 
     def check(self, graph: onnx.ModelProto, method: Detector) -> None:
-        """Refuse a whole graph that does not score as its parts do.
-
-        Raises:
-            OddsightError: If it does not, which no method's user can cause.
-        """
-        images = self.plan.calibration[:_CHECKED]
-        loaded = session(graph.SerializeToString(), threads=1)
-        whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
-        if not np.allclose(whole, self.scores(method, images, "checking"), rtol=1e-3, atol=1e-6):
-            raise OddsightError(f"{method.name} gives other scores in one graph than in parts: its scores are unstable")
+        """Refuse a whole graph that does not score as its parts do; see :func:`check_assembled`."""
+        images = self.plan.calibration[:CHECKED]
+        whole = assembled_scores(graph, images)
+        check_assembled(whole, self.scores(method, images, "checking"), method.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,13 +385,23 @@ def _map_size(graph: onnx.ModelProto) -> tuple[int, int] | None:
 _RECORDED = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn")
 
 
+def assembled_scores(graph: onnx.ModelProto, images: Sequence[ImageFile]) -> list[np.float32]:
+    """Scores of images by a whole graph, whose session is freed at once."""
+    loaded = session(graph.SerializeToString(), threads=1)
+    return [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
+
+
+def check_assembled(whole: Sequence[np.float32], parts: NDArray[np.float32], name: str) -> None:
+    """Refuse a whole graph whose scores of some images are not those of its parts.
+
+    Raises:
+        OddsightError: If they differ, which no user can cause.
+    """
+    if not np.allclose(whole, parts, rtol=1e-3, atol=1e-6):
+        raise OddsightError(f"{name} gives other scores in one graph than in parts: its scores are unstable")
+
+
 def versions() -> dict[str, Any]:
     """Versions of Oddsight, and of Python and libraries, as metadata keep them."""
-    libraries = {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED}}
-    return {"oddsight": _version("oddsight"), "versions": libraries}
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
+    libraries = {"python": platform.python_version(), **{name: version(name) for name in _RECORDED}}
+    return {"oddsight": version("oddsight"), "versions": libraries}

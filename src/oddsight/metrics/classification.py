@@ -121,7 +121,7 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int =
     """Confidence against accuracy in ranges of equal width (Guo et al., ICML 2017).
 
     Args:
-        probabilities: ``[n, K]``, each row sums to 1. The class said is that of the highest, the first of equals.
+        probabilities: ``[n, K]``, each row sums to 1. The predicted class is that of the highest, the first of equals.
         labels: The true classes, ``[n]``.
         bins: How many ranges 0 to 1 is cut into, at least 1.
 

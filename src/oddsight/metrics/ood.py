@@ -187,7 +187,7 @@ def oscr_curve(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: 
 
     Args:
         id_scores: ``[n]``.
-        id_correct: Whether the class said of each ID image is right, boolean, ``[n]``.
+        id_correct: Whether the predicted class of each ID image is right, boolean, ``[n]``.
         ood_scores: ``[m]``.
 
     Returns:
@@ -209,7 +209,7 @@ def oscr(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.Ar
 
     Args:
         id_scores: ``[n]``.
-        id_correct: Whether the class said of each ID image is right, boolean, ``[n]``.
+        id_correct: Whether the predicted class of each ID image is right, boolean, ``[n]``.
         ood_scores: ``[m]``.
 
     Returns:

@@ -273,7 +273,7 @@ class Model:
             check_whole(workers, "the number of workers", 1, 1024)
         source = as_source(images)
         count = known_length(source)
-        few = count is not None and count <= cores()
+        few = workers is None and count is not None and count <= cores()
         attempt = partial(self._attempt, reading=reading, max_pixels=max_pixels, one_core=not few)
         return map_jobs(attempt, source, workers=1 if few else workers)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.errors import DataError, ImageError
-from oddsight.model.calibration import Decision
 from oddsight.runtime.bounds import check_number
 
 NONE_OF_THESE = "none of these"
@@ -126,7 +126,7 @@ class Result:
         """Whether the score is above the threshold."""
         return self.threshold is not None and self.score > self.threshold
 
-    @property
+    @cached_property
     def regions(self) -> tuple[Region, ...]:
         """The areas of the map above the threshold, highest peak first; empty if the image is normal."""
         if self.map is None or self.threshold is None or not self.anomalous:
@@ -213,10 +213,5 @@ def control_fdr(
         return [r if isinstance(r, ImageError) else replace(r, threshold=None, false_alarm_rate=None) for r in kept]
     cut = float(flagged.max())
     alarms = round(cut * (len(calibration) + 1))
-    decision = Decision(float(np.sort(calibration)[len(calibration) - alarms]), cut)
-    return [
-        r
-        if isinstance(r, ImageError)
-        else replace(r, threshold=decision.threshold, false_alarm_rate=decision.false_alarm_rate)
-        for r in kept
-    ]
+    threshold = float(np.sort(calibration)[len(calibration) - alarms])
+    return [r if isinstance(r, ImageError) else replace(r, threshold=threshold, false_alarm_rate=cut) for r in kept]

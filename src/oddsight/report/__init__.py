@@ -14,6 +14,7 @@ from typing import Any
 
 from oddsight.drawing import evaluation_figures as figures
 from oddsight.drawing.numbers import percent
+from oddsight.drawing.overlays import SCALE
 from oddsight.errors import DataError
 from oddsight.evaluation.normal import Evaluation
 from oddsight.metrics.image import binomial_interval
@@ -241,8 +242,6 @@ def _galleries(evaluation: Evaluation, model: Model, normals: NormalImages | Non
 
 def _heat_scale() -> str:
     """The colours of heat maps as stops of a CSS gradient."""
-    from oddsight.drawing.overlays import SCALE
-
     start, end = SCALE[0][0], SCALE[-1][0]
     stops = (
         f"rgb({red} {green} {blue} / {opacity}) {100 * (value - start) / (end - start):.1f}%"

@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from oddsight.drawing.charts import printable
-from oddsight.report.pages import FILTERS, template
+from oddsight.errors import plain
+from oddsight.report.pages import environment, template
 from oddsight.runtime.files import make_folder, write_bytes
 
 if TYPE_CHECKING:
@@ -36,19 +35,9 @@ def fill_template(package: str, name: str, /, **values: object) -> str:
         name: Of its file.
         values: What it prints. Text is escaped; tables are made by :func:`table`.
     """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    folder = files(package)
-    environment = Environment(
-        autoescape=True,
-        finalize=_escaped,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=FunctionLoader(lambda wanted: folder.joinpath(wanted).read_text("utf-8")),
-    )
-    environment.filters |= FILTERS | {"joined": joined, "code": code}
-    text = environment.get_template(name).render(values, table=table)
+    known = environment(package, _escaped)
+    known.filters |= {"joined": joined, "code": code}
+    text = known.get_template(name).render(values, table=table)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -56,10 +45,10 @@ def escape(text: object) -> Markup:
     """Text that Markdown leaves as it is; Markdown as it is."""
     if isinstance(text, Markup):
         return text
-    plain = re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", printable(text)).replace("://", "\\://").replace("@", "\\@")
+    marked = re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", plain(text)).replace("://", "\\://").replace("@", "\\@")
     # What would start a list, or underline a heading.
-    plain = re.sub(r"^(\d*)([-+.)=])(?=[\s=-]|$)", r"\1\\\2", plain)
-    return Markup(plain)  # noqa: S704 - escaped for Markdown, which is escaped for HTML when it is rendered
+    marked = re.sub(r"^(\d*)([-+.)=])(?=[\s=-]|$)", r"\1\\\2", marked)
+    return Markup(marked)  # noqa: S704 - escaped for Markdown, which is escaped for HTML when it is rendered
 
 
 def _escaped(value: object) -> object:
@@ -77,7 +66,7 @@ def joined(names: Iterable[object], most: int = 6) -> Markup:
 
 def code(text: str) -> Markup:
     """A block of code between more backticks than it holds in a row."""
-    text = printable(text)
+    text = plain(text)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return Markup(f"{fence}\n{text}\n{fence}")  # noqa: S704 - code is escaped when it is rendered
 

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from oddsight.drawing.charts import printable
 from oddsight.drawing.numbers import area, percent, span
+from oddsight.errors import plain
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 
-def template(name: str) -> Template:
-    """The template of a page; ``frame.html.jinja`` has what all of them share."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+def environment(package: str, finalize: Callable[[object], object] | None = None) -> Environment:
+    """Where the templates that lie in a package are filled: every value is escaped, and none may be missing."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    folder = files("oddsight.report")
-    environment = Environment(
+    made = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(lambda wanted: folder.joinpath(wanted).read_text("utf-8")),
+        loader=PackageLoader(package, ""),
+        finalize=finalize,
     )
-    environment.filters |= FILTERS
-    return environment.get_template(name)
+    made.filters |= FILTERS
+    return made
+
+
+def template(name: str) -> Template:
+    """The template of a page; ``frame.html.jinja`` has what all of them share."""
+    return environment("oddsight.report").get_template(name)
 
 
 FILTERS: dict[str, Callable[..., object]] = {
     "area": area,
     "percent": percent,
-    "printable": printable,
-    "setting": lambda value: printable("none" if value is None else value),
+    "plain": plain,
+    "setting": lambda value: plain("none" if value is None else value),
     "span": lambda low, high, form="area": span(low, high, percent if form == "percent" else area),
     "percent_signed": lambda share: ("\u2212" if share < 0 else "") + percent(abs(share)),
     "comma": lambda number: f"{number:,}",

@@ -110,9 +110,7 @@ def run(
         ImageError: If it takes longer.
         ModelError: If ONNX Runtime fails, such as for want of memory.
     """
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
+    options = import_onnxruntime().RunOptions()
     started = time.monotonic()
 
     def stop() -> None:

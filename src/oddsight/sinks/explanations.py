@@ -1,4 +1,4 @@
-"""Images of why and where an image is anomalous."""
+"""Explanations of anomalous images, as PNG."""
 
 from __future__ import annotations
 

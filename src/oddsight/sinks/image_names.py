@@ -33,15 +33,15 @@ def distinct_names(images: Iterable[Path]) -> dict[str, str]:
     """
     groups: dict[str, list[Path]] = {}
     for image in images:
-        groups.setdefault(_folded(image.stem), []).append(image)
+        groups.setdefault(folded_name(image.stem), []).append(image)
     names: dict[str, str] = {}
     taken: set[str] = set()
     # Those that have their name to themselves first: the longer names of others give way.
     for group in sorted(groups.values(), key=len):
         for image, name in zip(group, _short_names(group), strict=True):
             numbered = (f"{name}_{number}" for number in itertools.count(2))
-            names[str(image)] = next(one for one in itertools.chain([name], numbered) if _folded(one) not in taken)
-            taken.add(_folded(names[str(image)]))
+            names[str(image)] = next(one for one in itertools.chain([name], numbered) if folded_name(one) not in taken)
+            taken.add(folded_name(names[str(image)]))
     return names
 
 
@@ -54,7 +54,7 @@ class FileNames:
 
     def __init__(self, images: Iterable[Path] = ()) -> None:
         self._known = distinct_names(images)
-        self._taken = set(map(_folded, self._known.values()))
+        self._taken = set(map(folded_name, self._known.values()))
 
     def of(self, frame: Frame) -> str:
         """A name that no other frame got."""
@@ -63,8 +63,8 @@ class FileNames:
         last = _UNSAFE.sub("_", Path((frame.name or "image").replace("\\", "/")).stem).strip(". ") or "image"
         name = _shortened(last if frame.index is None else f"{last}-{frame.index:06d}")
         numbered = (f"{name}_{number}" for number in itertools.count(2))
-        chosen = next(one for one in itertools.chain([name], numbered) if _folded(one) not in self._taken)
-        self._taken.add(_folded(chosen))
+        chosen = next(one for one in itertools.chain([name], numbered) if folded_name(one) not in self._taken)
+        self._taken.add(folded_name(chosen))
         return chosen
 
 
@@ -74,8 +74,8 @@ def _short_names(group: Sequence[Path]) -> list[str]:
     for depth in range(1, 1 + max(len(image.parts) for image in group)):
         for suffix in (False, True):
             names = [_name(image, depth, suffix) for image in group]
-            sharing = Counter(map(_folded, names))
-            found = [(sharing[_folded(name)], name) for name in names]
+            sharing = Counter(map(folded_name, names))
+            found = [(sharing[folded_name(name)], name) for name in names]
             best = [min(pair, key=itemgetter(0)) for pair in zip(best, found, strict=True)]
     return [name for _, name in best]
 
@@ -92,5 +92,6 @@ def _shortened(name: str) -> str:
     return name if len(content) <= _LONGEST else os.fsdecode(content[-_LONGEST:].lstrip(_WITHIN_LETTERS))
 
 
-def _folded(name: str) -> str:
+def folded_name(name: str) -> str:
+    """A name in a form that no file system distinguishes further: without case, composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

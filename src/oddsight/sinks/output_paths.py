@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +13,7 @@ from oddsight.data.images import IMAGE_SUFFIXES
 from oddsight.errors import OddsightError
 from oddsight.model.normals import normals_path
 from oddsight.runtime.files import check_writable, is_stream
+from oddsight.sinks.image_names import folded_name
 
 Place = str | os.PathLike[str]
 Inputs = Mapping[str, Place | Sequence[Place] | None]
@@ -187,7 +187,7 @@ def _folders_below(root: str) -> Iterator[tuple[_Identity, dict[_Identity, str]]
 def _spot(path: Place) -> tuple[object, str]:
     """Where a file is or would be: its folder, and its name in a form that no file system distinguishes further."""
     folder, name = os.path.split(os.path.realpath(path))
-    return _identity(folder) or folder, unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return _identity(folder) or folder, folded_name(name)
 
 
 def _is_in(path: Path, folder: Path) -> bool:

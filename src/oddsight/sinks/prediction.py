@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from oddsight.data.decoding import IMAGE_MEMORY, memory_for_images
 from oddsight.data.folder import others_ignored
@@ -15,7 +14,6 @@ from oddsight.data.memory import parse_bytes, running_memory
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError
 from oddsight.model.model import Model, load
-from oddsight.model.normals import NormalImages
 from oddsight.model.result import Result, control_fdr
 from oddsight.runtime.progress import Progress, silent
 from oddsight.scenes import SceneSettings, require_map
@@ -24,7 +22,6 @@ from oddsight.sinks.image_names import FileNames
 from oddsight.sinks.regions import Regions
 from oddsight.sinks.scenes import predict_scenes
 from oddsight.sinks.sink import Prediction, Run, Sink, Totals
-from oddsight.sinks.terminal import complain
 from oddsight.sources.files import Files
 from oddsight.sources.frame import Frame
 from oddsight.sources.source import ImagesLike, as_source, known_length
@@ -80,6 +77,8 @@ def predict(
         OddsightError: If the model, the decision or a sink will not do, or there are no images.
     """
     model = model if isinstance(model, Model) else load(model)
+    if tile is None and (overlap is not None or per_tile):
+        raise OddsightError("overlap and per_tile are for images that are cut: give a tile, too")
     scene = None if tile is None else SceneSettings(tile, overlap, per_tile)
     if fdr is not None:
         _check_batch_decision(model, scene)
@@ -90,9 +89,9 @@ def predict(
         stack.enter_context(memory_for_images(_memory_left(memory, model)))
         read = deque[Frame | ImageError]()
         outcomes: Iterable[Result | ImageError] = _counted(run, _Remembered(frames, read), progress)
+        writers = [stack.enter_context(sink.open(run)) for sink in sinks]
         if fdr is not None:
             outcomes = control_fdr(outcomes, fdr, model.calibration_scores)
-        writers = [stack.enter_context(sink.open(run)) for sink in sinks]
         for outcome in outcomes:
             frame = read.popleft()
             known = None if isinstance(frame, ImageError) else frame
@@ -116,7 +115,9 @@ def _check_batch_decision(model: Model, scene: SceneSettings | None) -> None:
 def _found(source: ImagesLike) -> Iterable[Frame | ImageError]:
     """The frames of a source; paths alone are searched for images."""
     paths = [source] if isinstance(source, str | os.PathLike) else source
-    if isinstance(paths, list | tuple) and paths and all(isinstance(path, str | os.PathLike) for path in paths):
+    if isinstance(paths, list | tuple) and not paths:
+        raise DataError("no images are given: the list is empty")
+    if isinstance(paths, list | tuple) and all(isinstance(path, str | os.PathLike) for path in paths):
         source = Files(*paths)
     if not isinstance(source, Files):
         return as_source(source)
@@ -144,7 +145,7 @@ def _prepared(
     used = model.reading.override(reading)
     if model.reading.chosen and used != model.reading:
         note(f"read with {used}, and the model was trained with {model.reading}")
-    return Run(model, used, replace(scene, reading=used) if scene is not None else None, note)
+    return Run(model, reading, replace(scene, reading=reading) if scene is not None else None, note)
 
 
 def _memory_left(memory: str | int | None, model: Model) -> int:
@@ -156,15 +157,6 @@ def _memory_left(memory: str | int | None, model: Model) -> int:
     if left <= 0:
         raise MemoryBudgetError(f"a budget of {memory} is too small: running this model takes {running / 1e6:,.0f} MB")
     return left
-
-
-def normals_beside(model: Path) -> NormalImages | None:
-    """The small copies of normal images beside a model file; if they are damaged, a complaint and None."""
-    try:
-        return NormalImages.beside(model)
-    except DataError as error:
-        complain(error)
-        return None
 
 
 class _Remembered:

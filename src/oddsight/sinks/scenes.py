@@ -9,7 +9,7 @@ from oddsight.errors import ImageError
 from oddsight.model.calibration import images_needed
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Tiling
-from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 from oddsight.scenes import SceneSettings, decision_for, score_image
 from oddsight.sources.frame import Frame
@@ -29,7 +29,7 @@ def predict_scenes(
     if settings.tile is not None:
         yield from (_attempt(frame, model=model, settings=settings, progress=progress) for frame in frames)
     else:
-        yield from ordered_map(partial(_attempt, model=model, settings=settings, progress=silent), frames)
+        yield from map_jobs(partial(_attempt, model=model, settings=settings, progress=silent), frames)
 
 
 def _attempt(

@@ -44,7 +44,7 @@ class Run:
 
     Attributes:
         model: What scores them, with its decision.
-        reading: How TIFF files are read.
+        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
         scene: How scenes are cut, or None where images are read whole.
         note: Called with what there is to say beside the results.
         totals: Of the images so far.
@@ -62,7 +62,9 @@ class Run:
         Raises:
             ImageError: If it cannot be read again.
         """
-        return frame.read(self.reading) if self.scene is None else self.open(frame).reduced(MAX_SIDE)
+        if self.scene is not None:
+            return self.open(frame).reduced(MAX_SIDE)
+        return frame.read(self.model.reading.override(self.reading))
 
     def open(self, frame: Frame) -> SceneImage:
         """An image to read by rows, with the pixels that hold no data and its place on Earth."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oddsight.errors import ImageError
+from oddsight.errors import ImageError, plain
 from oddsight.model.model import Model
 from oddsight.model.result import NONE_OF_THESE, Result
 from oddsight.sinks.sink import Prediction, Run, Write
-from oddsight.sinks.terminal import console, shown
+from oddsight.sinks.terminal import console
 
 _ROW = "{}  {:>9}  {:>8}  {}  {}{}"
 
@@ -34,7 +34,7 @@ class _Rows:
         self.by_width = max(map(len, voices), default=0)
         self.knows_classes = bool(model.classes)
         verdicts = (NONE_OF_THESE, *model.classes) if model.classes else model.verdicts
-        self.verdict_width = max(len(shown(verdict)) for verdict in ("verdict", *verdicts))
+        self.verdict_width = max(len(plain(verdict)) for verdict in ("verdict", *verdicts))
         self.detail, self.detail_width = ("most like", self.verdict_width + 5) if model.classes else ("regions", 7)
 
     def add(self, prediction: Prediction) -> None:
@@ -45,15 +45,15 @@ class _Rows:
         numbers = f"{outcome.score:.5g}", f"{outcome.p_value:.3g}"
         by = outcome.voices[0].name if outcome.anomalous and outcome.voices else ""
         style = "red" if outcome.anomalous else None
-        self.write(outcome.verdict, *numbers, _detail(outcome), by, shown(outcome.source), style=style)
+        self.write(outcome.verdict, *numbers, _detail(outcome), by, plain(outcome.source), style=style)
 
     def write(
         self, verdict: str, score: str, p_value: str, detail: str, by: str, image: str, *, style: str | None
     ) -> None:
         """Print a row; it says what spoke if there are several that can."""
-        by = f"{shown(by):<{self.by_width}}  " if self.by_width else ""
-        verdict = f"{shown(verdict):<{self.verdict_width}}"
-        detail = f"{shown(detail):<{self.detail_width}}" if self.knows_classes else f"{detail:>{self.detail_width}}"
+        by = f"{plain(by):<{self.by_width}}  " if self.by_width else ""
+        verdict = f"{plain(verdict):<{self.verdict_width}}"
+        detail = f"{plain(detail):<{self.detail_width}}" if self.knows_classes else f"{detail:>{self.detail_width}}"
         console.print(_ROW.format(verdict, score, p_value, detail, by, image), style=style)
 
 

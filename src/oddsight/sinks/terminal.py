@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from oddsight.errors import plain
 from oddsight.runtime.progress import Progress as Report
 from oddsight.runtime.progress import silent
 
@@ -26,12 +27,6 @@ messages = Console(**_PLAIN, stderr=True)
 
 _PATIENCE = 1.0
 """Seconds before progress is shown."""
-
-
-def shown(text: object) -> str:
-    """Text from outside (a file's name) made safe to print: no control characters and no undecodable bytes."""
-    plain = str(text).encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() else "�" for c in plain)
 
 
 @contextmanager
@@ -67,12 +62,12 @@ def progress(quiet: bool) -> Iterator[Report]:
 def note(text: str, *, quiet: bool = False) -> None:
     """Say something beside the results."""
     if not quiet:
-        messages.print(shown(text))
+        messages.print(plain(text))
 
 
 def complain(text: object) -> None:
     """Say what went wrong, in one line."""
-    messages.print(Text.assemble(("error:", "red"), " ", shown(" ".join(str(text).splitlines()))))
+    messages.print(Text.assemble(("error:", "red"), " ", plain(" ".join(str(text).splitlines()))))
 
 
 def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:

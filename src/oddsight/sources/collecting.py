@@ -47,7 +47,7 @@ def collect_sources(
         name = _name(frame, number)
         order.append(name)
         try:
-            pixels = frame.read(reading if isinstance(frame.image, bytes) else AS_DECLARED)
+            pixels = frame.read(reading)
         except ImageError as error:
             errors.append(ImageError(name, error.reason))
             continue
@@ -72,8 +72,7 @@ def _frames(sources: Iterable[object]) -> Iterator[Frame | ImageError]:
             elif is_image(image):
                 yield as_frame(image)
             else:
-                kind = type(image).__name__
-                raise DataError(f"a list of images holds {KINDS} at each place, and there is a {kind} in one")
+                raise DataError(f"each image of a list is given as {KINDS}, not as this: {type(image).__name__}")
 
 
 def _name(frame: Frame, number: int) -> str:

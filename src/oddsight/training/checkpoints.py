@@ -1,4 +1,4 @@
-"""Where an adaptation stands, as one safetensors file: tensors, and JSON in its header. Nothing in it can be run."""
+"""Where a training stands, as one safetensors file: tensors, and JSON in its header. Nothing in it can be run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save(path: Path, identity: Mapping[str, Any], curves: Sequence[Epoch], parts
 
     Args:
         path: The file.
-        identity: What the adaptation is: settings and images, as JSON can hold them.
+        identity: What the training is: settings and images, as JSON can hold them.
         curves: The epochs so far.
         parts: Tensors by name, by the name of what they belong to.
     """
@@ -41,7 +41,7 @@ def load(path: Path, identity: Mapping[str, Any]) -> tuple[list[Epoch], dict[str
     """Read what :func:`save` wrote, or None if there is no such file.
 
     Raises:
-        OddsightError: If it is damaged, was edited, has no digest, or belongs to another adaptation.
+        OddsightError: If it is damaged, was edited, has no digest, or belongs to another training.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -113,5 +113,5 @@ def _check_identity(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -
             else:
                 what = f"has {name.replace('_', ' ')} {known.get(name)}, not {wanted.get(name)}"
             raise OddsightError(
-                f"{path.parent} holds an adaptation that {what}: use the same settings, or name another folder"
+                f"{path.parent} holds a training that {what}: use the same settings, or name another folder"
             )

@@ -55,7 +55,7 @@ class Objective(nn.Module, ABC):
 
 
 class Classes(Objective):
-    """Tells the classes of the images apart: cross-entropy with smoothed labels."""
+    """Learns the classes of the images: cross-entropy with smoothed labels."""
 
     name = "classes"
     paper = "Szegedy et al., Rethinking the Inception architecture, CVPR 2016 (label smoothing)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oddsight.data.collection import Collection, ImageFile, collect, split
-from oddsight.data.images import IMAGE_SUFFIXES
+from oddsight.data.folder import is_image_file
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.progress import Progress, silent
 
@@ -49,9 +49,9 @@ def has_class_folders(paths: Sequence[Folder]) -> bool:
     if not all(root.is_dir() for root in roots):
         return False
     entries = [entry for root in roots for entry in root.iterdir() if not entry.name.startswith(".")]
-    if any(_is_image(entry) for entry in entries):
+    if any(is_image_file(entry) for entry in entries):
         return False
-    return len({entry.name for entry in entries if entry.is_dir() and any(map(_is_image, entry.rglob("*")))}) > 1
+    return len({entry.name for entry in entries if entry.is_dir() and any(map(is_image_file, entry.rglob("*")))}) > 1
 
 
 def gather(
@@ -91,10 +91,6 @@ def gather(
     return TrainingImages(
         tuple(training), tuple(held), classes, fingerprint or collection.fingerprint, collection.errors
     )
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
 
 
 def _refuse_test_images(paths: Sequence[Folder]) -> None:

@@ -21,14 +21,15 @@ from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups
 from oddsight.data.memory import RUNNING, MemoryPlan, parse_bytes, plan_memory
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.detectors import Method
+from oddsight.detectors import Detector
 from oddsight.errors import MemoryBudgetError, OddsightError
 from oddsight.evaluation.compare.cells import Cell, Job, Setting, memory_for
 from oddsight.evaluation.compare.running import run_jobs
 from oddsight.evaluation.compare.standings import LEAST_DATA_SETS, Ranking, Standing, ranking, standings_on
 from oddsight.evaluation.compare.trials import Source, Trial, read_trials
+from oddsight.metrics.image import check_confidence
 from oddsight.model.calibration import check_rate
-from oddsight.runtime.bounds import check_number, check_seed, check_whole
+from oddsight.runtime.bounds import check_seed, check_whole
 from oddsight.runtime.files import check_writable, make_folder
 from oddsight.runtime.parallel import cores
 from oddsight.runtime.progress import Progress, silent
@@ -154,9 +155,7 @@ def _check(seeds: Sequence[int], rate: float | None, jobs: int | None, confidenc
         check_rate(rate)
     if jobs is not None:
         check_whole(jobs, "the number of jobs", 1, 1024)
-    check_number(confidence, "the confidence")
-    if not 0 < confidence < 1:
-        raise OddsightError(f"the confidence must be between 0 and 1, not {confidence:g}")
+    check_confidence(confidence)
 
 
 def _settings(
@@ -179,7 +178,7 @@ def _settings(
     return list(found)
 
 
-def _stages(cls: type[Method], network: Backbone, choice: Layers) -> list[tuple[str, ...]]:
+def _stages(cls: type[Detector], network: Backbone, choice: Layers) -> list[tuple[str, ...]]:
     default = network.default_layers(cls.reads, cls.stride)
     if choice == "default":
         return [default]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +87,7 @@ class Job:
         method = detectors.by_name(self.setting.method)()
         return {
             "format": _FORMAT,
-            "versions": {name: _version(name) for name in ("oddsight", "numpy", "onnxruntime", "scikit-learn")},
+            "versions": {name: version(name) for name in ("oddsight", "numpy", "onnxruntime", "scikit-learn")},
             "data": self.trial.fingerprint,
             "groups": self.trial.groups_fingerprint,
             "method": method.name,
@@ -321,9 +322,3 @@ def _timed(score: Callable[[NDArray[np.uint8]], Any], pixels: NDArray[np.uint8])
     started = time.thread_time()
     result = score(pixels)
     return result.score, 1000 * (time.thread_time() - started)
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)

@@ -96,7 +96,7 @@ class Ranking:
         mean_ranks: ``[k]``.
         left_out: Settings that failed on some dataset.
         statistic: Friedman's, or None with fewer than 3 datasets or 2 settings.
-        p_value: Of it.
+        p_value: Of Friedman's test.
         critical_difference: Nemenyi's; None where Friedman's test finds no difference.
         groups: Runs of settings that cannot be distinguished, as index of first and last.
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddsight.cli.application import EXIT_ERROR, listed, numbers_by_name
+from oddsight.errors import plain
 from oddsight.studies.application import study_app
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _report_failure(one: Failed, quiet: bool) -> None:
 def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
     """Print the results in short, what could not be read, and where the files are."""
     from oddsight.drawing.numbers import area
-    from oddsight.sinks.terminal import complain, console, note, percent, shown, table
+    from oddsight.sinks.terminal import complain, console, note, percent, table
     from oddsight.studies.clouds.conclusions import conclude
     from oddsight.studies.clouds.tables import cloud_tables
 
@@ -138,12 +139,12 @@ def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[
     recalls = {rate: f"recall at {rate} %" for rate in (1, 5)}
     seeds = f"means over {len(study.seeds)} seeds" if len(study.seeds) > 1 else f"seed {study.seeds[0]}"
     for side in study.sides:
-        rows = table("method", *map(shown, side.anomalous), *recalls.values(), numbers=tuple(recalls.values()))
+        rows = table("method", *map(plain, side.anomalous), *recalls.values(), numbers=tuple(recalls.values()))
         for one in found.standings[side.name]:
             shares = (one.mean(one.whole, f"recall_{rate}") for rate in recalls)
             areas = (area(one.mean(name, "auroc") or 0.0) for name in one.classes)
             rows.add_row(one.method, *areas, *("" if value is None else percent(value) for value in shares))
-        console.print(f"{shown(side.name)} as normal, AUROC by class, {seeds}")
+        console.print(f"{plain(side.name)} as normal, AUROC by class, {seeds}")
         console.print(rows)
     for beaten in found.beaten():
         note(

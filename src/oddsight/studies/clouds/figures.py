@@ -11,8 +11,9 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, printable, short
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, short
 from oddsight.drawing.numbers import area, percent
+from oddsight.errors import plain
 from oddsight.studies.clouds.isolation import Shown
 from oddsight.studies.clouds.results import Measured
 from oddsight.studies.clouds.severity import Seeing
@@ -65,7 +66,7 @@ def threshold_histogram(one: Measured, ways: Sequence[Threshold], name: str) -> 
         panels[-1].set_xlabel(f"score{scale}" + (f"; off the scale: {', '.join(away)}" if away else ""))
 
     values = ", ".join(f"{way.way} {way.value:.4g}" for way in ways)
-    return chart(name, (6.6, 3.4), draw, escape(f"Scores of {printable(one.method)}; thresholds: {values}"))
+    return chart(name, (6.6, 3.4), draw, escape(f"Scores of {plain(one.method)}; thresholds: {values}"))
 
 
 def outlined_scenes(shown: Sequence[Shown], *, name: str = "isolation-scenes") -> Markup:
@@ -85,7 +86,7 @@ def outlined_scenes(shown: Sequence[Shown], *, name: str = "isolation-scenes") -
                 axes.set_xticks([])
                 axes.set_yticks([])
 
-    outcomes = ", ".join(f"{printable(one.scene)} {_outcome(one)}" for one in shown)
+    outcomes = ", ".join(f"{plain(one.scene)} {_outcome(one)}" for one in shown)
     return chart(name, (6.6, 2.35 * len(shown)), draw, escape(f"Scenes, masks and maps: {outcomes}"))
 
 
@@ -152,5 +153,5 @@ def depth_curves(
         axes.legend(loc="upper left", frameon=False, labelcolor=INK, fontsize=7.5)
 
     last = [(one.name, value(one.curve.points[-1])) for one in shown]
-    ends = ", ".join(f"{printable(called)} {'none' if number is None else area(number)}" for called, number in last)
+    ends = ", ".join(f"{plain(called)} {'none' if number is None else area(number)}" for called, number in last)
     return chart(name, (4.6, 3.5), draw, escape(f"{what} against optical depth; at the greatest: {ends}"))

@@ -58,7 +58,7 @@ _SHOWN = 6
 class Judged:
     """What one method or trivial measure reached."""
 
-    name: str  # Of it
+    name: str
     settings: str  # In words; empty for trivial measures
     trivial: bool  # Whether it is a trivial measure
     groups: Mapping[str, Measured]  # By name of the group

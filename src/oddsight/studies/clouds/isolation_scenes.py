@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.data.collection import look
-from oddsight.data.images import IMAGE_SUFFIXES, content_hash, read_image, read_mask
+from oddsight.data.folder import is_image_file
+from oddsight.data.images import content_hash, read_image, read_mask
 from oddsight.data.masks import inspect_mask, match_masks
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.progress import Progress
@@ -80,7 +81,7 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
 
 
 def _files(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    files = filter(is_image_file, folder.iterdir())
     return sorted(files)
 
 

@@ -26,7 +26,7 @@ class Point:
     detected: int  # How many of them gave an alarm
     interval: tuple[float, float]  # Of the share, exact (Clopper and Pearson)
     auroc: float | None = None  # Against the same images clear; None of the clear ones
-    auroc_interval: tuple[float, float] | None = None  # Of it, by bootstrap
+    auroc_interval: tuple[float, float] | None = None  # Of `auroc`, by bootstrap
     # Of affected pixels against all others; None without a map, or if no pixel is affected
     pixel_auroc: float | None = None
     iou: float | None = None  # Of what is outlined with what is affected

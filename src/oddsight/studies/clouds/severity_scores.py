@@ -58,7 +58,7 @@ class Job:
 class Seen:
     """What one method or trivial measure gave to the images of one kind."""
 
-    name: str  # Of it
+    name: str
     trivial: bool  # Whether it is a trivial measure
     kind: str  # Of what is in the air
     rate: float  # The false-alarm rate that the threshold keeps
