@@ -17,6 +17,7 @@ from oddsight.errors import ImageError, OddsightError
 from oddsight.model.metadata import ReadingInfo
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
+from oddsight.sinks import HeatMaps, Regions
 from textures import texture
 from tiff_files import NODATA, page, write
 from tiny_model import tiny_model
@@ -186,3 +187,15 @@ def test_pixels_without_data_are_not_flagged_by_any_path(tmp_path):
     np.testing.assert_array_equal(plain.map, scened.map)
     assert not plain.anomalous and 40 <= plain.score <= 90
     assert not next(iter(model.predict_many([path] * 9))).anomalous
+
+
+def test_arrays_go_with_a_model_that_reads_other_bands(trained, tmp_path):
+    arrays = [np.full((SIZE, SIZE, 3), value, np.uint8) for value in (10, 200)]
+    for options in (
+        {"tile": SIZE // 2},
+        {"sinks": [Regions(tmp_path / "regions")]},
+        {"sinks": [HeatMaps(tmp_path / "maps")]},
+    ):
+        assert oddsight.predict(trained, arrays, **options).errors == 0
+    refused = oddsight.predict(trained, arrays, tile=SIZE // 2, reading=Reading((1, 2, 3)))
+    assert refused.errors == 2

@@ -135,3 +135,33 @@ def test_folders_are_checked_before_anything_is_written(model, images, tmp_path)
 def test_rows_go_to_standard_output(model, images, capfd):
     oddsight.predict(model, images, sinks=[Table()])
     assert len(capfd.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("options", [{"overlap": 4}, {"per_tile": True}])
+def test_what_is_for_tiles_needs_a_tile(model, images, options):
+    with pytest.raises(OddsightError, match="give a tile"):
+        oddsight.predict(model, images, **options)
+
+
+def test_an_empty_list_is_an_error(model):
+    with pytest.raises(DataError, match="the list is empty"):
+        oddsight.predict(model, [])
+
+
+def test_a_sink_that_cannot_open_is_known_before_a_batch_is_scored(model, images):
+    class Shut:
+        @contextmanager
+        def open(self, run):
+            raise DataError("shut")
+            yield
+
+    read = []
+
+    def frames():
+        for path in sorted(images.iterdir()):
+            read.append(path)
+            yield path
+
+    with pytest.raises(DataError, match="shut"):
+        oddsight.predict(model, frames(), sinks=[Shut()], fdr=0.5)
+    assert not read

@@ -1,4 +1,4 @@
-"""How long work says how far it is: one protocol, whoever shows it."""
+"""How long work reports where it is: one protocol, whoever shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told how far a phase of the work is. Any function of these three arguments is one."""
+    """Called with how far a phase of the work is. Any function of these three arguments will do."""
 
     def __call__(self, phase: str, done: int, total: int, /) -> None:
         """Take note.

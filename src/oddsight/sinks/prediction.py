@@ -64,7 +64,7 @@ def predict(
         tile: Cut larger images into tiles of that many pixels; see :func:`oddsight.predict_scene`.
         overlap: Of tiles, in pixels.
         per_tile: Let the false-alarm rate and the p-value be of a tile instead of the image.
-        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
+        reading: Bands and scale of TIFF files, instead of those that the model was trained with.
         fdr: Decide over the batch, so that at most this share of the alarms is expected to be false.
         memory: The budget of the whole process, such as ``2GB``.
         progress: Called with phase, done and total.

@@ -12,13 +12,13 @@ from oddsight.sources.frame import Frame
 
 
 class Regions(FolderSink):
-    """A folder of outlines (GeoJSON) and masks (PNG and, of images that lie on Earth, GeoTIFF) of anomalous images."""
+    """A folder of outlines (GeoJSON) and masks (PNG; GeoTIFF of georeferenced images) of anomalous images."""
 
     what: ClassVar[str] = "regions"
     needs_map: ClassVar[bool] = True
 
     def files(self, result: Result, frame: Frame, name: str, run: Run) -> dict[str, str]:
-        """Read of the image what its result lacks, and write what is beyond the threshold."""
+        """Read from the image what its result lacks, and write the regions above the threshold."""
         if not result.anomalous:
             return {}
         written = write_regions(result, run.open(frame), self.folder, name)

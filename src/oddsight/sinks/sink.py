@@ -44,7 +44,7 @@ class Run:
 
     Attributes:
         model: What scores them, with its decision.
-        reading: What of TIFF files to take instead of the bands and the scale that the model was trained on.
+        reading: Bands and scale of TIFF files that were asked for instead of the model's.
         scene: How scenes are cut, or None where images are read whole.
         note: Called with what there is to say beside the results.
         totals: Of the images so far.
@@ -97,7 +97,9 @@ Write = Callable[[Prediction], None]
 
 
 class Sink(Protocol):
-    """Where results go. Opened before the first image; then told of every image, in order, always by one thread.
+    """Where results go.
+
+    It is opened before the first image and then gets the result of every image, in order, always in one thread.
 
     A run that fails or is interrupted ends the context with that exception, so that what a sink writes within a
     ``with`` statement of its own is discarded there.
