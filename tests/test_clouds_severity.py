@@ -16,7 +16,7 @@ from oddsight.data.collection import look
 from oddsight.data.images import read_image
 from oddsight.data.synthesis import synthesize
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.evaluation.normal import upscaled
+from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.image import binomial_interval
 from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template

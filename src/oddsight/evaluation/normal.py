@@ -10,17 +10,17 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from oddsight import metrics
 from oddsight.data.anomaly_folders import Folder, LabelledImage, LabelledSet, from_folders, from_mvtec, mask_like
 from oddsight.data.collection import seen
 from oddsight.data.folder import as_path
-from oddsight.data.images import content_hash, read_mask, read_valid_image
+from oddsight.data.images import content_hash, read_valid_image
 from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.metrics.pixel import PixelScores, check_limit, pixel_metrics
+from oddsight.evaluation.maps import Mapped, map_metrics
+from oddsight.metrics.pixel import PixelScores, check_limit
 from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import alarms
 from oddsight.model.metadata import Metadata
@@ -189,8 +189,10 @@ def evaluate(
         used = model.reading.override(reading)
         looks, errors = _look_at_all(model, labelled.images, used, maps, progress)
         _check_leaks(looks, model)
-        pixel, pixel_errors = _pixel_scores(model, looks, maps, aupro_limit)
-    errors = [*labelled.problems, *errors, *pixel_errors]
+        tests = [look.mapped for look in looks]
+        pixel = map_metrics(maps, model.metadata.map_size, tests, limit=aupro_limit)
+    mask_errors = [look.mask_error for look in looks if look.mask_error is not None]
+    errors = [*labelled.problems, *errors, *mask_errors]
     return replace(_evaluation(model, labelled, looks, errors, pixel, confidence, seed), reading=used)
 
 
@@ -204,9 +206,9 @@ class _Look:
     mask_error: ImageError | None
 
     @property
-    def marks(self) -> MaskLook | None:
-        """The mask, if it marks anything."""
-        return self.mask if self.mask is not None and self.mask.share > 0 else None
+    def mapped(self) -> Mapped:
+        """What the metrics of its map take."""
+        return Mapped((self.result.width, self.result.height), self.labelled.kind is not None, self.mask)
 
 
 def _look_at_all(
@@ -258,32 +260,6 @@ def _check_leaks(looks: Sequence[_Look], model: Model) -> None:
     for look in looks:
         if look.labelled.kind is not None and look.content in normal:
             raise DataError(f"{look.labelled.path} is the same image as {normal[look.content]}, which counts as normal")
-
-
-def _pixel_scores(
-    model: Model, looks: Sequence[_Look], maps: IO[bytes], limit: float
-) -> tuple[PixelScores | None, list[ImageError]]:
-    errors = [look.mask_error for look in looks if look.mask_error is not None]
-    grid = model.metadata.map_size
-    if grid is None or not any(look.marks for look in looks):
-        return None, errors
-
-    def images() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-        maps.seek(0)
-        for look in looks:
-            values = np.frombuffer(maps.read(4 * grid[0] * grid[1]), np.float32).reshape(grid)
-            size = (look.result.width, look.result.height)
-            if look.labelled.kind is None:
-                yield upscaled(values, size), np.zeros(size[::-1], bool)
-            elif look.marks is not None:
-                yield upscaled(values, size), read_mask(look.marks.path, size, turn=look.marks.turn)
-
-    return pixel_metrics(images, limit=limit), errors
-
-
-def upscaled(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """A map ``[h, w]`` brought to ``size`` (width, height) bilinearly: ``[height, width]``."""
-    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR), np.float32)
 
 
 def _evaluation(

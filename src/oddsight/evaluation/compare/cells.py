@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,14 +22,12 @@ from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.collection import ImageFile
-from oddsight.data.images import read_mask
 from oddsight.data.memory import RUNNING, MemoryPlan
 from oddsight.errors import ModelError
 from oddsight.evaluation.compare.trials import Trial
-from oddsight.evaluation.normal import upscaled
+from oddsight.evaluation.maps import map_metrics
 from oddsight.fitting.normal import fit
 from oddsight.graphs.building import cut
-from oddsight.metrics.pixel import PixelScores, pixel_metrics
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
 from oddsight.runtime.progress import Progress
@@ -213,7 +211,7 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
         scores = scores_from_features(
             model, setting.extractor, [one.image for one in trial.test], cache, progress, maps
         )
-        pixel = _pixel_scores(model, trial, maps)
+        pixel = map_metrics(maps, model.metadata.map_size, [one.mapped for one in trial.test])
     answer = whole_file(model, [one.image for one in trial.test], scores)
     metadata = model.metadata
     assert metadata.decision.false_alarm_rate is not None
@@ -273,25 +271,6 @@ def reading_on(model: Model, reading: str, shape: tuple[int, ...]) -> tuple[Infe
     """The model's own graph from a reading on, loaded, and the name of its input."""
     graph, entry = cut(onnx.load_model_from_string(model.to_bytes()), reading, shape)
     return session(graph.SerializeToString(), threads=1), entry
-
-
-def _pixel_scores(model: Model, trial: Trial, maps: IO[bytes]) -> PixelScores | None:
-    """Metrics of the maps, or None without maps or masks; anomalous images without a mask are left out."""
-    grid = model.metadata.map_size
-    if grid is None or not trial.masks:
-        return None
-
-    def images() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-        maps.seek(0)
-        for one in trial.test:
-            values = np.frombuffer(maps.read(4 * grid[0] * grid[1]), np.float32).reshape(grid)
-            size = (one.image.width, one.image.height)
-            if one.kind is None:
-                yield upscaled(values, size), np.zeros(size[::-1], bool)
-            elif one.marks is not None:
-                yield upscaled(values, size), read_mask(one.marks.path, size, turn=one.marks.turn)
-
-    return pixel_metrics(images)
 
 
 def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.float64]) -> float:

@@ -18,6 +18,7 @@ from oddsight.data.images import content_hash, read_image
 from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.evaluation.maps import Mapped
 from oddsight.metrics.trivial import trivial_scores
 from oddsight.runtime.bounds import check_number, check_seed
 from oddsight.runtime.parallel import ordered_map
@@ -43,9 +44,9 @@ class TrialImage:
     trivial: tuple[float, ...]
 
     @property
-    def marks(self) -> MaskLook | None:
-        """The mask, if it marks anything."""
-        return self.mask if self.mask is not None and self.mask.share > 0 else None
+    def mapped(self) -> Mapped:
+        """What the metrics of its map take."""
+        return Mapped((self.image.width, self.image.height), self.kind is not None, self.mask)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Trial:
     @property
     def masks(self) -> int:
         """How many test images have a mask that marks something."""
-        return sum(one.marks is not None for one in self.test)
+        return sum(one.mapped.marked is not None for one in self.test)
 
     def group_of(self, path: str) -> str:
         """The group of an image to learn from, by its path with forward slashes, as :func:`oddsight.fit` takes it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from oddsight import detectors
 from oddsight.data.images import read_image
 from oddsight.errors import DataError, OddsightError, plain
-from oddsight.evaluation.normal import upscaled
+from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.model.calibration import decide, smallest_rate
 from oddsight.model.model import Model

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from oddsight.data.collection import ImageFile
 from oddsight.data.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.errors import DataError, OddsightError
-from oddsight.evaluation.normal import upscaled
+from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.image import auroc
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.metrics.trivial import BASELINES, trivial_scores
