@@ -189,7 +189,7 @@ def test_settings_that_cannot_work_fail_before_the_work(world, tmp_path, nothing
         ("--calibration-fraction 0.9", ["0.9", "leaves 2 of 24"]),
         ("--calibration-fraction 0.25 --false-alarm-rate 0.05", ["0.05", "19 calibration images", "6"]),
         ("--memory 1", ["budget", "too small"]),
-        ("--memory 301MB --method padim --size 224", ["padim", "memory"]),
+        ("--memory 361MB --method padim --size 224", ["padim", "memory"]),
     ],
 )
 def test_too_few_images_or_too_little_memory(world, tmp_path, options, words):

@@ -373,7 +373,7 @@ def test_if_everything_fails_the_page_says_so(data, tmp_path, extra):
 
 
 def test_a_budget_that_is_too_small_is_said_for_each_cell(data, tmp_path):
-    found = compared(data, work=tmp_path, memory="270MB")
+    found = compared(data, work=tmp_path, memory="310MB")
     assert all("budget" in cell.error for cell in found.cells)
     assert compared(data, work=tmp_path, memory="1GB").computed == 2
 

@@ -170,7 +170,7 @@ def test_settings_that_cannot_work_are_refused(name, settings, message):
         METHODS[name](**settings)
 
 
-def test_a_image_that_is_halved_too_often_is_refused(folder):
+def test_an_image_that_is_halved_too_often_is_refused(folder):
     with pytest.raises(OddsightError, match="6 widths halve an image of 32 pixels too often"):
         fitted(folder, Autoencoder(epochs=1, widths=(4,) * 6))
 
