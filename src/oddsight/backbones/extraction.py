@@ -15,13 +15,20 @@ from numpy.typing import NDArray
 
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
+from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
-from oddsight.graphs.preprocessing import preprocessing
+from oddsight.graphs.preprocessing import Size, preprocessing, sides
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import Graph, run, session
+
+_OVERVIEW = "overview_"
+"""Before the names of what a network reads and gives at the size of the whole image."""
+
+_WORTHWHILE = 0.5
+"""Share of the pixels below which a whole image is read at a size of its own."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,13 @@ class Extractor:
     Attributes:
         backbone: The network.
         layers: Which of its stages.
-        size: The side in pixels to which images are brought.
+        size: To which images are brought, in pixels: the side of a square, or height and width.
         reading: ``patches``, ``embedding``, ``levels`` or ``pixels``; also the name of the graph's output.
     """
 
     backbone: Backbone
     layers: tuple[str, ...]
-    size: int
+    size: Size
     reading: str
 
     @cached_property
@@ -45,19 +52,44 @@ class Extractor:
         """Preprocessing, backbone and reading, joined."""
         if self.reading == "pixels":
             return preprocessing(self.size)
-        parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
-        return chain(parts, [self.reading])
+        if self.reading != "levels" or self.overview == self.size:
+            parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
+            return chain(parts, [self.reading])
+        names = {name: f"{_OVERVIEW}{name}" for name in ("pixels", *self.layers)}
+        small = [preprocessing(self.overview), self.backbone.graph(self.layers)]
+        small = [renamed(part, f"{_OVERVIEW}{part.graph.name}", names) for part in small]
+        large = [preprocessing(self.size), self.backbone.graph(self._local)]
+        whole = chain([*small, *large, self.reading_graph()], [self.reading])
+        share_weights(whole)
+        return whole
 
     @cached_property
     def stages(self) -> tuple[str, ...]:
         """The stages it takes from the backbone: ``layers``, and for levels also those of the patches."""
         return tuple(dict.fromkeys((*self.layers, *(self._local if self.reading == "levels" else ()))))
 
+    @cached_property
+    def overview(self) -> Size:
+        """The size at which levels see the whole image: the network's, in the shape of ``size``.
+
+        Unless that is hardly smaller, so that a second run of the network is not worth its time.
+        """
+        height, width = sides(self.size)
+        shrink = self.backbone.size / math.sqrt(height * width)
+        if self.backbone.fixed or shrink**2 >= _WORTHWHILE:
+            return self.size
+        multiple = self.backbone.multiple
+        height, width = (max(multiple, round(shrink * side / multiple) * multiple) for side in (height, width))
+        return height if height == width else (height, width)
+
     def reading_graph(self) -> onnx.ModelProto:
         """From the backbone's stages to the reading."""
-        shapes = self.backbone.shapes(self.layers, self.size)
         if self.reading == "levels":
-            return levels(shapes, self.backbone.shapes(self._local, self.size))
+            shapes = self.backbone.shapes(self.layers, self.overview)
+            if self.overview != self.size:
+                shapes = {f"{_OVERVIEW}{name}": shape for name, shape in shapes.items()}
+            return levels(shapes, self.backbone.shapes(self._local, self.size), self._grid)
+        shapes = self.backbone.shapes(self.layers, self.size)
         return patches(shapes) if self.reading == "patches" else embedding(shapes)
 
     @cached_property
@@ -68,7 +100,8 @@ class Extractor:
         """
         shapes = self.backbone.shapes(self.layers, self.size)
         if self.reading == "levels":
-            return (*level_widths(shapes), *patch_shape(self.backbone.shapes(self._local, self.size)))
+            local = self.backbone.shapes(self._local, self.size)
+            return (*level_widths(shapes), *patch_shape(local, self._grid))
         return (
             patch_shape(shapes)
             if self.reading in ("patches", "pixels")
@@ -87,9 +120,23 @@ class Extractor:
         """Height and width of the grid of patches."""
         return self.shape[-2], self.shape[-1]
 
+    @cached_property
+    def channels(self) -> tuple[int, ...]:
+        """How many channels of a patch each stage gives, from shallow to deep."""
+        stages = self._local if self.reading == "levels" else self.layers
+        return tuple(shape[0] for shape in self.backbone.shapes(stages, self.size).values())
+
     @property
     def _local(self) -> tuple[str, ...]:
-        return self.backbone.layers["patches/8"]
+        """The stages of the patches of levels: those of patches, and the one before them, which sees finer details."""
+        usual, names = self.backbone.layers["patches/8"], list(self.backbone.stages)
+        first = names.index(usual[0])
+        return (names[first - 1], *usual) if first else usual
+
+    @property
+    def _grid(self) -> str:
+        """The stage whose grid the patches of levels are on."""
+        return max(self.backbone.layers["patches/8"], key=lambda name: -self.backbone.stages[name][0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,13 +174,22 @@ class Features:
         extractor: What computes them.
         images: Of which images.
         cache: Where they are remembered, or None.
+        workers: How many are computed at once; by default one on every core.
 
     Attributes:
         one: The job that computes those of one image.
     """
 
-    def __init__(self, extractor: Extractor, images: Sequence[ImageFile], cache: FeatureCache | None = None) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        images: Sequence[ImageFile],
+        cache: FeatureCache | None = None,
+        *,
+        workers: int | None = None,
+    ) -> None:
         self.extractor = extractor
+        self.workers = workers
         self.images = list(images)
         self.shape = extractor.shape
         self.one = Extraction(
@@ -147,6 +203,11 @@ class Features:
         return other
 
     @property
+    def channels(self) -> tuple[int, ...]:
+        """See :attr:`Extractor.channels`."""
+        return self.extractor.channels
+
+    @property
     def groups(self) -> NDArray[np.intp]:
         """For each image the first position in its group, ``[n]``."""
         firsts: dict[str, int] = {}
@@ -156,7 +217,7 @@ class Features:
         return len(self.images)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return map_jobs(self.one, self.images)
+        return map_jobs(self.one, self.images, workers=self.workers)
 
 
 def extract_together(

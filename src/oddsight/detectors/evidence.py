@@ -85,7 +85,7 @@ def voice(scores: list[Scores]) -> Voice:
     return Voice(tails, 1.0, together)
 
 
-def weighed(depths: list[Voice], patches: Voice, images: int) -> list[Voice]:
+def weighed(depths: list[Voice], patches: list[Voice], images: int) -> list[Voice]:
     """Voices with weights: the less the scores of normal images spread, the more a voice counts.
 
     The weight of a depth is ``(smallest spread of a depth / own spread) ** power``. That of patches, whose scores are
@@ -95,15 +95,15 @@ def weighed(depths: list[Voice], patches: Voice, images: int) -> list[Voice]:
 
     Args:
         depths: Of whole images.
-        patches: Of their details.
+        patches: Of their places.
         images: From how many images the spreads are known.
     """
     least = min(each.spread for each in depths)
     power = _TRUST * images / (images + _DOUBT)
     detailed = depths[(len(depths) - 1) // 2].spread
-    ratios = [*(least / each.spread for each in depths), min(least, _ALIKE) / detailed]
+    ratios = [*(least / each.spread for each in depths), *[min(least, _ALIKE) / detailed] * len(patches)]
     result = []
-    for each, ratio in zip([*depths, patches], ratios, strict=True):
+    for each, ratio in zip([*depths, *patches], ratios, strict=True):
         weight = ratio**power
         result.append(Voice(each.tails, weight, np.sort(np.logaddexp(0, weight * each.normal))))
     return result

@@ -28,6 +28,7 @@ from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, make_plan
+from oddsight.fitting.sizing import input_size
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
@@ -140,7 +141,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     _check_fraction(calibration_fraction)
     network = backbones.backbone(backbones.suited(chosen.reads, backbone))
     stages = network.default_layers(chosen.reads, chosen.stride) if layers is None else _names(layers)
-    extractor = Extractor(network, stages, (chosen.size or network.size) if size is None else size, chosen.reads)
+    extractor = Extractor(network, stages, input_size([], network, type(chosen), size), chosen.reads)
     network.check_layers(extractor.layers)
     network.shapes(extractor.stages, extractor.size)
     words = checked_verdicts(verdicts) if verdicts is not None else None
@@ -152,6 +153,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     with memory_for_images(before.method, final=True) as room:
         collection, names = collect_sources(*images, reading=reading, progress=progress)
     _check_collection(collection, described(images))
+    extractor = replace(extractor, size=input_size(collection.images, network, type(chosen), size))
     memory_plan = plan_memory(
         budget,
         collection.images,
@@ -220,7 +222,7 @@ class _Job:
         self.extractor, self.plan, self.seed = extractor, plan, seed
         self.progress, self.workplace = progress, workplace
         self.cache = cache
-        self.features = Features(extractor, plan.collection.images, cache)
+        self.features = Features(extractor, plan.collection.images, cache, workers=plan.memory.workers)
 
     def learned(self, method: Detector, images: Sequence[ImageFile], phase: str, kept: int = 0) -> _Watched:
         """Fit ``method`` on the features of images, and return these; ``kept`` of them have summaries."""
@@ -255,7 +257,7 @@ class _Job:
         graph = Graph(lambda: method.graph().SerializeToString())
         score = _Scoring(self.features.one, graph, self.extractor.reading)
         scores = []
-        for done, value in enumerate(map_jobs(score, images), 1):
+        for done, value in enumerate(map_jobs(score, images, workers=self.plan.memory.workers), 1):
             scores.append(value)
             self.progress(phase, done, len(images))
         return np.array(scores, np.float32)
@@ -295,7 +297,7 @@ class _Watched:
 
     def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:
         self.features, self.phase, self.progress = features, phase, progress
-        self.shape, self.groups = features.shape, features.groups
+        self.shape, self.groups, self.channels = features.shape, features.groups, features.channels
         self.kept = kept
         self.summaries: list[NDArray[np.float32]] = []
 

@@ -61,12 +61,15 @@ class MethodInfo(_Section):
 
 
 class BackboneInfo(_Section):
-    """The feature network: its name, the SHA-256 of its weights, its layers and its input size in pixels."""
+    """The feature network: its name, the SHA-256 of its weights, its layers and its input size in pixels.
+
+    ``size``: the side of a square, or height and width.
+    """
 
     name: _Text
     sha256: _Digest
     layers: list[_Text]
-    size: _Positive
+    size: _Positive | tuple[_Positive, _Positive]
 
 
 class CurveInfo(_Section):
