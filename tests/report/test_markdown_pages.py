@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import FileSystemLoader
 from markupsafe import Markup
 from PIL import Image
 
@@ -89,7 +90,7 @@ def test_templates_escape_every_value_and_know_no_missing_one(tmp_path, monkeypa
     (tmp_path / "t.md.jinja").write_text(
         "# {{ name }}\n\n\n\n{% if 0 %}\n{% endif %}\n{{ names | joined }}{{ code }}\n"
     )
-    monkeypatch.setattr("oddsight.report.markdown.files", lambda package: tmp_path)
+    monkeypatch.setattr("jinja2.PackageLoader", lambda package, folder: FileSystemLoader(tmp_path))
     text = fill_template("x", "t.md.jinja", name=HOSTILE, names=["a_b", "*", "c"], code=code("a ``` b"))
     assert "\\<script\\>" in text
     assert "\\[x\\](http\\://evil.example)" in text

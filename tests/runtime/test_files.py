@@ -304,7 +304,7 @@ def test_a_full_device_is_an_error(world, script):
 
 
 def test_a_killed_command_leaves_nothing_for_long(world, tmp_path):
-    many = many_links(tmp_path / "many", world / "images" / "00000.png", 5000)
+    many = many_links(tmp_path / "many", world / "images" / "00000.png", 20_000)
     output = tmp_path / "lines"
     process = start("predict", world / "m.onnx", many, "--json", output, "--quiet")
     while not parts(tmp_path):
