@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -303,11 +304,17 @@ def test_a_full_device_is_an_error(world, script):
     assert b"No space left" in done.stderr
 
 
+def holds_results(folder):
+    """Whether a part has content: one that only tries whether the folder can be written to is empty, and soon gone."""
+    with suppress(FileNotFoundError):
+        return any((folder / name).stat().st_size for name in parts(folder))
+
+
 def test_a_killed_command_leaves_nothing_for_long(world, tmp_path):
-    many = many_links(tmp_path / "many", world / "images" / "00000.png", 20_000)
+    many = many_links(tmp_path / "many", world / "images" / "00000.png", 5000)
     output = tmp_path / "lines"
     process = start("predict", world / "m.onnx", many, "--json", output, "--quiet")
-    while not parts(tmp_path):
+    while not holds_results(tmp_path):
         assert process.poll() is None
     process.kill()
     process.communicate(timeout=60)
