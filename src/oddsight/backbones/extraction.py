@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain as flattened
+from itertools import islice
 
 import numpy as np
 import onnx
@@ -17,6 +19,7 @@ from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile
+from oddsight.data.defects import DEFECTS, small_defects
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import Size, preprocessing, sides
@@ -26,6 +29,9 @@ from oddsight.runtime.sessions import Graph, run, session
 
 _OVERVIEW = "overview_"
 """Before the names of what a network reads and gives at the size of the whole image."""
+
+_DEFECTIVE = 20
+"""Images of which there are copies with small defects, at most."""
 
 _WORTHWHILE = 0.5
 """Share of the pixels below which a whole image is read at a size of its own."""
@@ -157,14 +163,28 @@ class Extraction:
 
     def __call__(self, image: ImageFile) -> NDArray[np.float32]:
         """The features of one image."""
-        known = self.cache.get(self.maker, image.content, self.shape) if self.cache else None
+        return self.known(image.content, image.read, str(image.path))
+
+    def known(self, content: str, pixels: Callable[[], NDArray[np.uint8]], name: str) -> NDArray[np.float32]:
+        """The features that are remembered for some content, or those of its pixels."""
+        known = self.cache.get(self.maker, content, self.shape) if self.cache else None
         if known is not None:
             return known
-        feed = {"image": image.read()[None]}
-        features = np.asarray(run(self.graph.session, feed, str(image.path))[0][0], np.float32)
+        features = np.asarray(run(self.graph.session, {"image": pixels()[None]}, name)[0][0], np.float32)
         if self.cache:
-            self.cache.put(self.maker, image.content, features)
+            self.cache.put(self.maker, content, features)
         return features
+
+
+def _defective(one: Extraction, copy: tuple[ImageFile, int]) -> NDArray[np.float32]:
+    """Features of an image with a small defect of a kind; what it is depends on the image alone."""
+    image, kind = copy
+    content = hashlib.sha256(f"{image.content} with defect {kind}".encode()).hexdigest()
+
+    def pixels() -> NDArray[np.uint8]:
+        return next(islice(small_defects(image.read(), int(image.content[:8], 16)), kind, None))
+
+    return one.known(content, pixels, str(image.path))
 
 
 class Features:
@@ -218,6 +238,14 @@ class Features:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return map_jobs(self.one, self.images, workers=self.workers)
+
+    def defects(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Features of copies of the first images with small defects, with the numbers of these images."""
+        copies = [(number, kind) for number in range(min(_DEFECTIVE, len(self.images))) for kind in range(DEFECTS)]
+        job = partial(_defective, self.one)
+        arrays = map_jobs(job, [(self.images[number], kind) for number, kind in copies], workers=self.workers)
+        for (number, _), array in zip(copies, arrays, strict=True):
+            yield number, array
 
 
 def extract_together(

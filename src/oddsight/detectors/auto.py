@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from oddsight.detectors.detector import Detector, Reading, detector
-from oddsight.detectors.evidence import Scores, speaking, voice, weighed
-from oddsight.detectors.features import FeatureStream, Rows, channels_of, groups_of
+from oddsight.detectors.evidence import Scores, Voice, speaking, voice, weighed
+from oddsight.detectors.features import FeatureStream, Rows, channels_of, defects_of, groups_of
 from oddsight.detectors.knn import KNN
 from oddsight.detectors.mahalanobis import Mahalanobis
 from oddsight.detectors.patchcore import PatchCore, moments
@@ -27,7 +27,7 @@ _WIDE = 1000
 _BATCH = 64
 _PART = 512
 
-_OWN_SCORES, _FEWEST_SCORES, _CELLS = 500, 100, 784
+_OWN_SCORES, _FEWEST_SCORES, _CELLS = 500, 40, 784
 """Images whose patches are scored, at most, and on grids of many cells at least; so many cells are usual."""
 
 
@@ -67,23 +67,30 @@ class Auto(Detector):
         # Coresets take what they are given; profiles have the rest.
         spare = max(0, memory - self.memory_needed(features.shape, len(features)))
         self.patchcores_ = self._filled(patches, spare, seed)
-        profiles = patches.profiles
-        rng = np.random.default_rng(seed)
-        units, folds = _folds(patches.groups[: len(profiles)], rng)
+        self.voices_ = self._weighed(patches, seed)
+
+    def _weighed(self, patches: _Patches, seed: int) -> list[Voice]:
+        """Fit what looks at whole images, and weigh all voices."""
+        profiles, defects = patches.profiles, _Defects(patches, self.patchcores_, self.spans_)
+        units, folds = _folds(patches.groups[: len(profiles)], np.random.default_rng(seed))
         self.detectors_: list[list[onnx.ModelProto]] = []
-        voices = []
+        depths = []
         for start, width in zip(np.cumsum([0, *self.widths_[:-1]]), self.widths_, strict=True):
-            rows = np.ascontiguousarray(profiles[:, start : start + width])
+            rows, changed = (
+                np.ascontiguousarray(one[:, start : start + width]) for one in (profiles, defects.profiles)
+            )
             fits = [_fitted(make, seed) for make in _detectors(width)]
             self.detectors_.append([fit(rows) for fit in fits])
-            voices.append(voice([_held_out(fit, rows, folds) for fit in fits]))
+            scores = [_held_out(fit, rows, folds, changed, defects.numbers) for fit in fits]
+            depths.append(voice([normal for normal, _ in scores], [defective for _, defective in scores]))
         own = _own_scores(self.patchcores_, self.spans_, patches)
-        self.voices_ = weighed(voices, [voice([scores]) for scores in own], units)
+        local = [voice([scores], [changed]) for scores, changed in zip(own, defects.scores, strict=True)]
+        return weighed(depths, local, units)
 
     def _filled(self, patches: _Patches, spare: int, seed: int) -> list[PatchCore]:
         """A PatchCore for each span of channels, filled in one pass."""
         mean, covariance = moments(patches)
-        channels, height, width = self.shape_
+        height, width = self.shape_[1:]
         made = []
         for start, stop in self.spans_:
             one, shape = PatchCore(self.bank_size, sigma=self.sigma), (stop - start, height, width)
@@ -192,37 +199,78 @@ def _folds(groups: NDArray[np.intp], rng: np.random.Generator) -> tuple[int, NDA
 
 
 def _held_out(
-    fit: Callable[[NDArray[np.float32]], onnx.ModelProto], rows: NDArray[np.float32], folds: NDArray[np.intp]
-) -> Scores:
-    """Scores of all rows, each by a detector that learned from other folds."""
-    scores = np.empty(len(rows))
+    fit: Callable[[NDArray[np.float32]], onnx.ModelProto],
+    rows: NDArray[np.float32],
+    folds: NDArray[np.intp],
+    changed: NDArray[np.float32],
+    numbers: NDArray[np.intp],
+) -> tuple[Scores, Scores]:
+    """Scores of all rows, each by a detector that learned from other folds, and of changed copies of some of them.
+
+    Args:
+        fit: Learns from rows.
+        rows: Profiles ``[n, width]``.
+        folds: Of each.
+        changed: Profiles of changed copies ``[m, width]``.
+        numbers: Of which row each is a copy.
+    """
+    scores, of_changed = np.empty(len(rows)), np.empty(len(changed))
     for number in range(int(folds.max()) + 1):
         loaded = session(fit(rows[folds != number]).SerializeToString(), threads=1)
-        own = np.flatnonzero(folds == number)
-        for start in range(0, len(own), _BATCH):
-            some = own[start : start + _BATCH]
-            scores[some] = loaded.run(["score"], {"embedding": rows[some]})[0]
+        for array, fold, values in ((rows, folds, scores), (changed, folds[numbers], of_changed)):
+            own = np.flatnonzero(fold == number)
+            for start in range(0, len(own), _BATCH):
+                some = own[start : start + _BATCH]
+                values[some] = loaded.run(["score"], {"embedding": array[some]})[0]
         # Freed before the next fold is fitted: its bank is as large as the profiles.
         del loaded
-    return scores
+    return scores, of_changed
+
+
+class _Defects:
+    """What is known of copies of images with small defects.
+
+    Attributes:
+        numbers: Of which image each is a copy, ``[m]``.
+        profiles: Of each, ``[m, width]``.
+        scores: For each PatchCore its score of each, without the patches of the image's group in the bank.
+    """
+
+    def __init__(self, patches: _Patches, fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]]) -> None:
+        sources = [patches.groups[one.sources_] for one in fitted]
+        numbers, profiles = [], []
+        found: list[list[float]] = [[] for _ in fitted]
+        for number, array in defects_of(patches.features):
+            if number < len(patches.profiles):
+                numbers.append(number)
+                profiles.append(array[: patches.width])
+                places = array[patches.width :].reshape(patches.shape)
+                for one, (start, stop), source, scores in zip(fitted, spans, sources, found, strict=True):
+                    scores.append(_own_score(one, places[start:stop], source != patches.groups[number]))
+        self.numbers = np.array(numbers, np.intp)
+        self.profiles = np.array(profiles, np.float32).reshape(-1, patches.width)
+        self.scores = [np.array(scores, np.float64) for scores in found]
 
 
 def _own_scores(fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]], patches: _Patches) -> list[Scores]:
     """For each PatchCore scores of the first images, each without the patches of its group in the bank."""
-    from scipy.ndimage import gaussian_filter
-
     sources = [patches.groups[one.sources_] for one in fitted]
     count = max(_FEWEST_SCORES, _OWN_SCORES * _CELLS // math.prod(patches.shape[1:]))
-    scores: list[list[float]] = [[] for _ in fitted]
+    found: list[list[float]] = [[] for _ in fitted]
     for number, array in zip(range(min(count, _OWN_SCORES)), patches, strict=False):
-        for one, (start, stop), source, found in zip(fitted, spans, sources, scores, strict=True):
-            others = source != patches.groups[number]
-            bank = one.bank_[others if others.any() else ~others]
-            rows = one.projected(array[start:stop])
-            squared = _nearest(rows, bank) + np.einsum("ij,ij->i", rows, rows)
-            distances = np.sqrt(np.maximum(squared, 0)).reshape(array.shape[1:])
-            found.append(gaussian_filter(distances, one.sigma, mode="nearest", truncate=3.0).max())
-    return [np.array(found, np.float64) for found in scores]
+        for one, (start, stop), source, scores in zip(fitted, spans, sources, found, strict=True):
+            scores.append(_own_score(one, array[start:stop], source != patches.groups[number]))
+    return [np.array(scores, np.float64) for scores in found]
+
+
+def _own_score(fitted: PatchCore, patches: NDArray[np.float32], others: NDArray[np.bool_]) -> float:
+    """Score of an image's patches ``[C, h, w]`` by those in the bank that are from others, or all if none is."""
+    from scipy.ndimage import gaussian_filter
+
+    rows = fitted.projected(patches)
+    squared = _nearest(rows, fitted.bank_[others if others.any() else ~others]) + np.einsum("ij,ij->i", rows, rows)
+    distances = np.sqrt(np.maximum(squared, 0)).reshape(patches.shape[1:])
+    return float(gaussian_filter(distances, fitted.sigma, mode="nearest", truncate=3.0).max())
 
 
 def _nearest(rows: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -76,12 +76,11 @@ class PatchCore(Detector):
             memory: Bytes it may use.
             seed: Of the coreset.
         """
-        channels, height, width = shape
-        self.grid_ = (height, width)
+        self.grid_ = shape[1:]
         _, vectors = np.linalg.eigh(covariance)
         self.basis_ = np.ascontiguousarray(vectors[:, ::-1][:, : self.components], np.float32)
         self.centre_ = mean.astype(np.float32) @ self.basis_
-        expected = images * height * width
+        expected = images * math.prod(self.grid_)
         self._coreset = Coreset(self.bank_size, self.basis_.shape[1], memory, seed, expected=expected)
 
     def add(self, patches: NDArray[np.float32], number: int) -> None:

@@ -298,6 +298,7 @@ class _Watched:
     def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:
         self.features, self.phase, self.progress = features, phase, progress
         self.shape, self.groups, self.channels = features.shape, features.groups, features.channels
+        self.defects = features.defects
         self.kept = kept
         self.summaries: list[NDArray[np.float32]] = []
 

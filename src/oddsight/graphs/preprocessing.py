@@ -6,7 +6,6 @@ import onnx
 
 from oddsight.graphs.building import piece
 
-
 Size = int | tuple[int, int]
 """Of what a backbone reads, in pixels: the side of a square, or height and width."""
 

@@ -25,6 +25,7 @@ from oddsight.fitting.assembly import assembled
 from oddsight.fitting.classifiers import Classifier, average, embedded, probe, train
 from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain
+from oddsight.graphs.preprocessing import sides
 from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
@@ -127,7 +128,7 @@ def trained(
     labels = sets.parts.training.labels
     record = Run(
         *(recipe.name, recipe.title, recipe.description, seed, settings, curves, seconds, _parameters(classifier)),
-        size=classifier.extractor.size,
+        size=sides(classifier.extractor.size)[0],
         temperature=temperature(head.logits(known["validation"]), sets.parts.validation.labels),
         labels=sets.test.labels,
         logits=head.logits(known["test"]),
