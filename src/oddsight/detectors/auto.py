@@ -134,8 +134,8 @@ class Auto(Detector):
         return profiles + len(_LOCAL) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
 
     def voices(self, layers: Sequence[str]) -> list[str]:
-        """See :meth:`Detector.voices`: one for each layer, and one or two for patches."""
-        return [*layers, *_LOCAL[: len(self.spans_)]]
+        """See :meth:`Detector.voices`: one for each layer, and two for patches, or one of a backbone of few stages."""
+        return [*layers, *_LOCAL[: len(getattr(self, "spans_", _LOCAL))]]
 
 
 _LOCAL = ("patches", "details")
