@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache
@@ -24,6 +20,7 @@ from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.collection import ImageFile
 from oddsight.data.memory import RUNNING, MemoryPlan
 from oddsight.errors import ModelError
+from oddsight.evaluation.compare.store import key_of, pack, read_cell, unpack, write_cell
 from oddsight.evaluation.compare.trials import Trial
 from oddsight.evaluation.maps import map_metrics
 from oddsight.fitting.normal import fit
@@ -31,7 +28,6 @@ from oddsight.graphs.building import cut
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
 from oddsight.runtime.progress import Progress
-from oddsight.runtime.records import read_record, write_record
 from oddsight.runtime.sessions import run, session
 
 if TYPE_CHECKING:
@@ -42,8 +38,6 @@ CLOSE = 1e-4
 
 TIMED = 10
 """Test images on which the whole file is run, for its time and to compare its scores; at most."""
-
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -79,57 +73,35 @@ class Job:
     rate: float | None
     memory: MemoryPlan
 
-    @property
-    def key(self) -> dict[str, Any]:
-        """Everything that a result depends on, as JSON."""
-        method = detectors.by_name(self.setting.method)()
-        return {
-            "format": _FORMAT,
-            "versions": {name: version(name) for name in ("oddsight", "numpy", "onnxruntime", "scikit-learn")},
-            "data": self.trial.fingerprint,
-            "groups": self.trial.groups_fingerprint,
-            "method": method.name,
-            "settings": method.settings(),
-            "backbone": backbones.backbone(self.setting.backbone).sha256,
-            "layers": list(self.setting.layers),
-            "size": self.setting.size,
-            "seed": self.seed,
-            "false_alarm_rate": self.rate,
-            "memory": self.memory.budget,
-        }
+    @cached_property
+    def key(self) -> str:
+        """Everything that a result depends on, as a digest."""
+        method, backbone = detectors.by_name(self.setting.method)(), backbones.backbone(self.setting.backbone)
+        return key_of(
+            *(self.trial.fingerprint, self.trial.groups_fingerprint, method.name, method.settings(), backbone.sha256),
+            *(self.setting.layers, self.setting.size, self.seed, self.rate, self.memory.budget),
+        )
 
 
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Measured(BaseModel):
+@dataclass(frozen=True)
+class Measured:
     """What came of a cell.
 
     ``scores`` are raw, in the order of the trial's test images. ``fit_seconds`` is wall-clock time with the features at
     hand, beside other cells; ``answer_ms`` the median processor time of the whole file on one image and one core.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    scores: tuple[_Finite, ...]
-    threshold: _Finite
-    false_alarm_rate: _Finite
+    scores: tuple[float, ...]
+    threshold: float
+    false_alarm_rate: float
     learned: int
     calibration: str
     graph_sha256: str
-    pixel_auroc: _Finite | None
-    aupro: _Finite | None
-    fit_seconds: _Finite
-    answer_ms: _Finite
+    pixel_auroc: float | None
+    aupro: float | None
+    fit_seconds: float
+    answer_ms: float
     model_bytes: int
-
-
-class _Kept(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: dict[str, Any]
-    measured: Measured | None
-    error: str | None
 
 
 @dataclass(frozen=True)
@@ -145,25 +117,25 @@ class Cell:
 
 def stored(folder: Path, job: Job) -> Cell | None:
     """The cell, if it was finished before; a file that is damaged or was edited counts as missing."""
-    try:
-        kept = _Kept.model_validate_json(json.dumps(read_record(_file(folder, job.key))))
-    except ValidationError:
+    arrays = read_cell(_file(folder, job), job.key)
+    if arrays is None:
         return None
-    known = kept.measured is not None and len(kept.measured.scores) == len(job.trial.test)
-    if kept.key != job.key or not (known or kept.error):
-        return None
-    return Cell(job.trial.name, job.setting, job.seed, kept.measured, kept.error)
+    facts = unpack(arrays["facts"])
+    measured = None if facts["measured"] is None else Measured(tuple(arrays["scores"].tolist()), **facts["measured"])
+    return Cell(job.trial.name, job.setting, job.seed, measured, facts["error"])
 
 
 def store(folder: Path, job: Job, measured: Measured | None, error: str | None) -> Cell:
     """Keep what came of a cell."""
-    kept = _Kept(key=job.key, measured=measured, error=error)
-    write_record(_file(folder, job.key), kept.model_dump(mode="json"))
+    facts = asdict(measured) if measured is not None else None
+    scores = facts.pop("scores") if facts is not None else ()
+    arrays = {"scores": np.array(scores, np.float64), "facts": pack({"measured": facts, "error": error})}
+    write_cell(_file(folder, job), job.key, arrays)
     return Cell(job.trial.name, job.setting, job.seed, measured, error)
 
 
-def _file(folder: Path, key: Mapping[str, Any]) -> Path:
-    return folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}.json"
+def _file(folder: Path, job: Job) -> Path:
+    return folder / f"{job.key}.npz"
 
 
 def memory_for(budget: int, plan: MemoryPlan, setting: Setting, images: int) -> MemoryPlan:

@@ -12,7 +12,7 @@ from oddsight.errors import DataError
 from oddsight.metrics.significance import Placements, delong, holm, placements
 from oddsight.studies.clouds.protocol import Side
 from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes, Trivial
-from oddsight.studies.clouds.rows import ALL, CloudTables, SceneRow
+from oddsight.studies.clouds.tables import ALL, CloudTables, SceneRow
 
 Verdict = Literal["better", "worse", "not distinguishable", "untested"]
 
@@ -38,18 +38,32 @@ class Standing:
         return ALL if ALL in self.rows else self.classes[0]
 
     @property
+    def areas(self) -> dict[str, float]:
+        """AUROC of each class, the mean over seeds."""
+        return {name: self.mean(name, "auroc") for name in self.classes}
+
+    @property
     def area(self) -> float:
         """AUROC, the mean over classes and seeds."""
         return float(np.mean([row.auroc for name in self.classes for row in self.rows[name]]))
 
-    def mean(self, name: str, field: str) -> float | None:
-        """The mean of a field of the rows of a class over seeds; None where one of them has none."""
-        values = [getattr(row, field) for row in self.rows[name]]
-        return None if None in values else float(np.mean(values))
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The mean of the intervals of the classes."""
+        low, high = (np.mean([self.mean(kind, f"auroc_{end}") for kind in self.classes]) for end in ("low", "high"))
+        return float(low), float(high)
 
-    def span(self, name: str, field: str = "auroc") -> tuple[float, float]:
-        """The lowest and the highest of a field over seeds."""
-        values = [float(getattr(row, field)) for row in self.rows[name]]
+    def knows(self, name: str, field: str) -> bool:
+        """Whether every row of a class has a field."""
+        return all(getattr(row, field) is not None for row in self.rows[name])
+
+    def mean(self, name: str, field: str) -> float:
+        """The mean of a field of the rows of a class over seeds."""
+        return float(np.mean([getattr(row, field) for row in self.rows[name]]))
+
+    def span(self, name: str) -> tuple[float, float]:
+        """The lowest and the highest AUROC of a class over seeds."""
+        values = [row.auroc for row in self.rows[name]]
         return min(values), max(values)
 
 

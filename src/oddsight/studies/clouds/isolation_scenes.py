@@ -58,14 +58,13 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
     """Read ``FOLDER/images`` and the masks of the same names in ``FOLDER/masks``, in the order of names.
 
     Raises:
-        DataError: A folder or a mask is missing, there are fewer than six scenes, none has clouds or none is clear
-            anywhere, or two are the same image.
+        DataError: A folder or a mask is missing, there are fewer than six scenes, or none has clouds or clear ground.
         ImageError: An image or mask cannot be read, or they differ in size.
     """
     root = Path(folder)
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DataError(f"{root} has no folders images and masks: isolating clouds takes scenes with masks")
-    paths, masks = _files(root / "images"), _files(root / "masks")
+    paths, masks = (sorted(filter(is_image_file, (root / name).iterdir())) for name in ("images", "masks"))
     matched = match_masks({PurePath(path.name): path for path in paths}, {PurePath(path.name): path for path in masks})
     scenes = []
     for done, path in enumerate(paths, 1):
@@ -80,34 +79,25 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
     return tuple(scenes)
 
 
-def _files(folder: Path) -> list[Path]:
-    files = filter(is_image_file, folder.iterdir())
-    return sorted(files)
-
-
 def _scene(path: Path, mask_path: Path) -> Scene:
     pixels, image = read_image(path), look(path)
     if isinstance(image, ImageError):
         raise image
     turn = inspect_mask(mask_path, path, (image.width, image.height)).turn
     mask = read_mask(mask_path, (image.width, image.height), turn=turn)
-    grey = pixels.mean(axis=2)
+    marked = np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
     return Scene(
         name=path.stem,
         path=path,
         mask=mask_path,
-        content=hashlib.sha256(f"{image.content} {content_hash(_as_image(mask))}".encode()).hexdigest(),
+        content=hashlib.sha256(f"{image.content} {content_hash(marked)}".encode()).hexdigest(),
         width=image.width,
         height=image.height,
         cover=float(mask.mean()),
-        ground=None if mask.all() else float(np.median(grey[~mask])),
+        ground=None if mask.all() else float(np.median(pixels.mean(axis=2)[~mask])),
         saturated=bool((pixels.min(axis=2) >= SATURATED).mean() >= 0.5),
         turn=turn,
     )
-
-
-def _as_image(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def dealt(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...], ...]:

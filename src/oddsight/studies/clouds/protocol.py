@@ -16,16 +16,9 @@ from oddsight.model.result import VERDICTS
 CLEAR = "clear"
 """The word for all classes but that of clouds, together."""
 
-DEFAULT_CLOUDS = "cloudy"
-
-TEST_SHARE = 0.2
-"""Of the normal images of each class."""
-
-CALIBRATION_SHARE = 0.25
-"""Of the normal images that are not tested on."""
-
-_LEAST = 20
-"""Images of a normal class with which learning, calibrating and testing can be distinguished at all."""
+_TEST_SHARE = 0.2  # of the normal images of each class
+_CALIBRATION_SHARE = 0.25  # of the normal images that are not tested on
+_LEAST = 20  # images of a normal class with which learning, calibrating and testing can be kept apart at all
 
 
 @dataclass(frozen=True)
@@ -87,18 +80,13 @@ def sides(classes: Sequence[str], clouds: str, wanted: Sequence[str]) -> list[Si
 
 
 def _side(name: str, classes: Sequence[str], clouds: str) -> Side:
-    if name == CLEAR:
-        return Side(name, tuple(one for one in classes if one != clouds), (clouds,), _words(CLEAR, clouds))
-    others = tuple(one for one in classes if one != name)
-    return Side(name, (name,), others, _words(name, CLEAR if name == clouds else f"not {name}"))
-
-
-def _words(normal: str, anomalous: str) -> tuple[str, str]:
-    """Names of classes as verdicts, or the usual words if they are none."""
+    normal = tuple(one for one in classes if one != clouds) if name == CLEAR else (name,)
+    words = (name, clouds if name == CLEAR else CLEAR if name == clouds else f"not {name}")
     try:
-        return checked_verdicts((normal, anomalous))
-    except DataError:
-        return VERDICTS
+        verdicts = checked_verdicts(words)
+    except DataError:  # names of classes that cannot be verdicts
+        verdicts = VERDICTS
+    return Side(name, normal, tuple(one for one in classes if one not in normal), verdicts)
 
 
 def split(side: Side, classes: Mapping[str, Sequence[ImageFile]], seed: int) -> Split:
@@ -114,12 +102,12 @@ def split(side: Side, classes: Mapping[str, Sequence[ImageFile]], seed: int) -> 
         fewest = min(side.normal, key=lambda name: len(classes[name]))
         raise DataError(f"{plain(fewest)} has {each} distinct images, and a normal class needs at least {_LEAST}")
     rarest = min(side.anomalous, key=lambda name: len(classes[name]))
-    tested = min(int(TEST_SHARE * each), len(classes[rarest]) // len(side.normal))
+    tested = min(int(_TEST_SHARE * each), len(classes[rarest]) // len(side.normal))
     if tested * len(side.normal) < 2:
         raise DataError(f"{plain(rarest)} has {len(classes[rarest])} distinct images: too few to test on")
     drawn = {name: _drawn(classes[name], seed) for name in side.normal}
     trained = [image for images in drawn.values() for image in images[tested:each]]
-    calibration = max(1, int(CALIBRATION_SHARE * len(trained)))
+    calibration = max(1, int(_CALIBRATION_SHARE * len(trained)))
     if len(trained) - calibration < FEWEST:
         raise DataError(f"{plain(side.name)} leaves {len(trained) - calibration} images to train on: add images")
     return Split(

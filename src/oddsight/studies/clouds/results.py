@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,9 @@ class Measured:
     milliseconds: float  # Of one core for one image, by the whole file; median
     bytes: int  # Of the model file
     curves: tuple[Epoch, ...]  # Learning curves; empty for what is not trained epoch by epoch
+    trained_on: tuple[str, ...] = ()  # Contents of the images
+    calibrated_on: tuple[str, ...] = ()  # Likewise
+    model: Path | None = None  # The model file, if it was to be kept
 
 
 @dataclass(frozen=True)

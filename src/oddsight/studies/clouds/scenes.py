@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight.data.collection import ImageFile
@@ -21,9 +20,7 @@ from oddsight.runtime.files import make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, silent
 
-DEFAULT_SIZE = 64
-
-SMALLEST_SIZE = 8
+_SMALLEST_SIZE = 8
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -42,84 +39,65 @@ class Scenes:
     errors: tuple[ImageError, ...]  # Files that could not be read
 
     @property
-    def images(self) -> list[ImageFile]:
-        """All of them."""
-        return [image for images in self.classes.values() for image in images]
+    def class_of(self) -> dict[str, str]:
+        """The class of every image, by its content."""
+        return {image.content: name for name, images in self.classes.items() for image in images}
 
 
 def read_scenes(
-    data: str | os.PathLike[str],
-    work: Path,
-    *,
-    size: int = DEFAULT_SIZE,
-    limit: int | None = None,
-    progress: Progress = silent,
+    data: Path, work: Path, *, size: int = 64, limit: int | None = None, progress: Progress = silent
 ) -> Scenes:
     """Read ``DATA/CLASS/...`` and keep every image as an 8-bit RGB square without loss.
 
     A class whose images were larger, or of another colour model, then cannot be told by that. What is the same
-    image at this size counts once; in two classes it counts in neither.
-
-    Args:
-        data: Folder of class folders.
-        work: Where the images go; those that are there already are not written again.
-        size: Their side in pixels.
-        limit: The most images of each class, those whose contents come first.
-        progress: Called with phase, done and total.
+    image at this size counts once; in two classes it counts in neither. ``limit`` keeps the
+    images of each class whose contents come first.
 
     Raises:
         DataError: No class folders, or a class of which nothing can be read.
         OddsightError: A size or limit that cannot work.
     """
-    root = Path(data)
-    if size < SMALLEST_SIZE:
-        raise OddsightError(f"scenes need at least {SMALLEST_SIZE} pixels a side, not {size}")
+    if size < _SMALLEST_SIZE:
+        raise OddsightError(f"scenes need at least {_SMALLEST_SIZE} pixels a side, not {size}")
     if limit is not None and limit < 1:
         raise OddsightError(f"the limit must be 1 image of a class or more, not {limit}")
-    folders = _class_folders(root)
     copies = work / f"images-{size}"
-    make_folder(copies)
-    read: dict[str, list[tuple[ImageFile, Size]]] = {}
+    read: dict[str, list[tuple[ImageFile, Size]]] = {name: [] for name in class_names(data)}
     errors: list[ImageError] = []
-    for folder in folders:
-        found = find_images(folder)
-        errors += found.problems
-        read[folder.name] = []
-        looks = ordered_map(lambda path: _square(path, size, copies), found.images)
-        for done, outcome in enumerate(looks, 1):
+    make_folder(copies)
+    for name, images in read.items():
+        files = find_images(data / name)
+        errors += files.problems
+        for done, outcome in enumerate(ordered_map(partial(_square, size, copies), files.images), 1):
             if isinstance(outcome, ImageError):
                 errors.append(outcome)
             else:
-                read[folder.name].append(outcome)
-            progress(f"reading {folder.name}", done, len(found.images))
-        if not read[folder.name]:
+                images.append(outcome)
+            progress(f"reading {name}", done, len(files.images))
+        if not images:
             reason = f"; the first error is {errors[-1]}" if errors else ""
-            raise DataError(f"none of the images in {folder} can be read{reason}")
+            raise DataError(f"none of the images in {data / name} can be read{reason}")
     return _distinct(size, read, limit, errors)
 
 
-def class_names(data: str | os.PathLike[str]) -> list[str]:
+def class_names(data: Path) -> list[str]:
     """The names of the class folders, before any image is read.
 
     Raises:
         DataError: Fewer than two folders with images.
     """
-    return [folder.name for folder in _class_folders(Path(data))]
-
-
-def _class_folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
-    kept = [folder for folder in folders if find_images(folder).images]
-    if len(kept) < 2:
+    if not data.is_dir():
+        raise DataError(f"{data} is not a folder")
+    folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    names = [folder.name for folder in folders if find_images(folder).images]
+    if len(names) < 2:
         raise DataError(
-            f"{root} holds {len(kept)} folders with images: a study takes one for each of two classes or more"
+            f"{data} holds {len(names)} folders with images: a study takes one for each of two classes or more"
         )
-    return kept
+    return names
 
 
-def _square(path: Path, size: int, copies: Path) -> tuple[ImageFile, Size] | ImageError:
+def _square(size: int, copies: Path, path: Path) -> tuple[ImageFile, Size] | ImageError:
     """An image brought to its size and kept, and the size that it had."""
     try:
         pixels = read_image(path)
@@ -129,23 +107,15 @@ def _square(path: Path, size: int, copies: Path) -> tuple[ImageFile, Size] | Ima
     height, width, _ = pixels.shape
     if (width, height) != (size, size):
         # Each pixel the mean of those it stands for, as a coarser sensor would see it.
-        image = Image.fromarray(pixels)
-        shrinks = width >= size and height >= size
-        pixels = np.asarray(image.resize((size, size), _BOX if shrinks else _BILINEAR))
+        way = Image.Resampling.BOX if width >= size and height >= size else Image.Resampling.BILINEAR
+        pixels = np.asarray(Image.fromarray(pixels).resize((size, size), way))
     content = content_hash(pixels)
     place = copies / f"{content[:32]}.png"
     if not place.exists():
-        write_bytes(place, _png(pixels), follow_links=False)
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        write_bytes(place, file.getvalue(), follow_links=False)
     return ImageFile(place, content, size, size), (width, height)
-
-
-_BOX, _BILINEAR = Image.Resampling.BOX, Image.Resampling.BILINEAR
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def _distinct(

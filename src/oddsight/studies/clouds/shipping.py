@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile
 from oddsight.drawing.image_grids import CaptionedImage
@@ -16,7 +15,7 @@ from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured, ShippedScenes
-from oddsight.studies.clouds.thresholds import feasible_rate
+from oddsight.studies.clouds.variants import feasible_rate
 
 SHOWN = 12
 """Images of each sort, at most."""
@@ -24,20 +23,20 @@ SHOWN = 12
 _Pair = tuple[ImageFile, str, Result]
 
 
-def judged(
+def run_file(
     model: Model, split: Split, measured: Measured, rate: float, names: Mapping[str, str], progress: Progress
 ) -> tuple[ShippedScenes, Model]:
     """Run a file on all test images, as a user would."""
-    side = split.side
+    side, count = split.side, len(split.normal)
     possible = feasible_rate(rate, len(model.calibration_scores))
     model = model.with_decision(false_alarm_rate=possible).with_verdicts(*side.verdicts)
     results = []
     for done, result in enumerate(ordered_map(lambda image: model.score(image.read(), one_core=True), split.test), 1):
         results.append(replace(result, map=None))  # which is large, and not looked at from here on
-        progress(f"judging {side.name}.onnx", done, len(split.test))
+        progress(f"running {side.name}.onnx", done, len(split.test))
     pairs = [(image, names[image.content], result) for image, result in zip(split.test, results, strict=True)]
-    count = len(split.normal)
     scores = np.array([result.score for result in results], np.float32)
+    recorded = np.concatenate([measured.normal, *measured.anomalous.values()]).astype(np.float64)
     ends = np.cumsum([count, *(len(images) for images in split.anomalous.values())])
     normal, *others = np.split(scores, ends[:-1])
     file = ShippedScenes(
@@ -51,19 +50,13 @@ def judged(
         calibration=len(model.calibration_scores),
         normal=normal,
         anomalous=dict(zip(split.anomalous, others, strict=True)),
-        difference=_difference(scores, measured),
+        difference=float(np.abs(scores - recorded).max() / (recorded.std() or 1.0)),
         missed=_images(_by_score(pair for pair in pairs[count:] if not pair[2].anomalous)),
         alarms=_images(_by_score(pair for pair in pairs[:count] if pair[2].anomalous)[::-1]),
         caught=_images(_in_turn([pair for pair in pairs[count:] if pair[2].anomalous])),
         passed=_images(_middle([pair for pair in pairs[:count] if not pair[2].anomalous])),
     )
     return file, model
-
-
-def _difference(scores: NDArray[np.float32], measured: Measured) -> float:
-    """The largest difference of a score to the recorded one, as a share of the spread of scores."""
-    recorded = np.concatenate([measured.normal, *measured.anomalous.values()]).astype(np.float64)
-    return float(np.abs(scores - recorded).max() / (recorded.std() or 1.0))
 
 
 def _images(pairs: Sequence[_Pair]) -> tuple[CaptionedImage, ...]:
