@@ -109,7 +109,6 @@ def made_up_study(
             thresholds=(threshold,),
             labels=labels,
             predicted=last.logits.argmax(1),
-            probability=np.full(len(labels), 0.8, np.float32),
             known=scored.known,
             rejected=scored.known > threshold,
             unknown=scored.unknown,

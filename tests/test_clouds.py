@@ -21,8 +21,7 @@ from oddsight.cli.application import numbers_by_name
 from oddsight.data.collection import ImageFile
 from oddsight.errors import DataError, OddsightError
 from oddsight.studies.clouds import cells, study
-from oddsight.studies.clouds.protocol import sides, split
-from oddsight.studies.clouds.scenes import read_scenes
+from oddsight.studies.clouds.scenes import read_scenes, sides, split
 from oddsight.studies.clouds.tables import three_ways
 from tiny_model import tiny_model
 
@@ -95,10 +94,11 @@ def test_scenes_come_in_one_size_and_every_image_once(tmp_path):
     (data / "notes").mkdir()
     found = read_scenes(data, tmp_path / "work", size=24)
     assert {name: len(images) for name, images in found.classes.items()} == {"cloudy": 3, "sand": 3, "sea": 3}
-    assert found.duplicates == {"cloudy": 1, "sand": 1, "sea": 0}
-    assert found.shared == 1
-    assert found.sizes["sand"] == {(24, 24): 4, (96, 96): 1}
-    assert [Path(error.path).name for error in found.errors] == ["broken.png"]
+    assert found.facts.duplicates == {"cloudy": 1, "sand": 1, "sea": 0}
+    assert found.facts.shared == 1
+    assert found.facts.sizes["sand"] == {(24, 24): 4, (96, 96): 1}
+    assert len(found.facts.errors) == 1
+    assert "broken.png" in found.facts.errors[0]
     assert {image.read().shape for image in every(found)} == {(24, 24, 3)}
     other = read_scenes(data, tmp_path / "work", size=16, limit=2)
     assert {len(images) for images in other.classes.values()} == {2}

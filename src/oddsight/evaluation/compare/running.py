@@ -39,19 +39,24 @@ def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress:
     done = len(jobs) - len(missing)
     for alike in _groups(jobs, missing, lambda job: (job.trial.name, job.setting.backbone, job.setting.size)):
         with _features([jobs[index] for index in alike], work, progress) as cache:
-            for group in _groups(jobs, alike, lambda job: side_by_side(job, room, workers)):
-                own = [jobs[index] for index in group]
-                compute = partial(compute_cell, folder, cache)
-                outcomes = map_jobs(compute, own, workers=side_by_side(own[0], room, workers))
-                try:
-                    for index, cell in zip(group, outcomes, strict=True):
-                        cells[index] = cell
-                        done += 1
-                        progress("comparing", done, len(jobs))
-                except (KeyboardInterrupt, SystemExit):
-                    stop_all()
-                    raise
+            try:
+                for index, cell in _compute(jobs, alike, partial(compute_cell, folder, cache), room, workers):
+                    cells[index] = cell
+                    done += 1
+                    progress("comparing", done, len(jobs))
+            except (KeyboardInterrupt, SystemExit):
+                stop_all()
+                raise
     return [cells[index] for index in range(len(jobs))], len(missing)
+
+
+def _compute(
+    jobs: Sequence[Job], indices: Sequence[int], compute: Callable[[Job], Cell], room: int, workers: int
+) -> Iterator[tuple[int, Cell]]:
+    """Index and cell of each job; those that take alike run side by side, as many as there is room for."""
+    for group in _groups(jobs, indices, lambda job: side_by_side(job, room, workers)):
+        most = side_by_side(jobs[group[0]], room, workers)
+        yield from zip(group, map_jobs(compute, (jobs[index] for index in group), workers=most), strict=True)
 
 
 def _groups(jobs: Sequence[Job], indices: Iterable[int], kind: Callable[[Job], Hashable]) -> list[list[int]]:

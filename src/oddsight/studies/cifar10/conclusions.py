@@ -128,11 +128,7 @@ class Conclusions:
 
 
 def conclude(study: Study, tables: Tables) -> Conclusions:
-    """Draw what follows from the numbers.
-
-    Raises:
-        DataError: If the shipped run or its score is not among those of the study.
-    """
+    """Draw what follows from the numbers."""
     file = study.shipped
     run = next((one for one in study.runs if (one.name, one.seed) == (file.run, file.seed)), None)
     scored = next((one for one in run.scores if one.name == file.score), None) if run is not None else None
@@ -154,11 +150,7 @@ def conclude(study: Study, tables: Tables) -> Conclusions:
 
 
 def paired(first: Run, second: Run) -> Paired:
-    """Compare two runs on the same test images.
-
-    Raises:
-        DataError: If their test images differ.
-    """
+    """Compare two runs on the same test images."""
     from scipy.stats import binomtest
 
     if not np.array_equal(first.labels, second.labels):

@@ -42,10 +42,6 @@ def write_study(study: Study, folder: Path, *, confidence: float = 0.95) -> list
 
     Returns:
         The files, the page first; not those in ``figures``.
-
-    Raises:
-        DataError: If what the study recorded does not fit together.
-        OddsightError: If the confidence is not between 0 and 1, or something cannot be written.
     """
     found = conclude(study, study_tables(study, confidence=confidence))
     text, figures = study_page(found)
@@ -63,7 +59,6 @@ def study_page(found: Conclusions) -> tuple[str, Figures]:
         "run": found.run,
         "found": found,
         "confidence": found.tables.confidence,
-        "summary": list(_summary(found)),
         "splits": {name: sum(counts) for name, counts in study.data.counts.items()},
         "classes": list(_classes(found)),
         "runs": list(_runs(found)),
@@ -85,21 +80,6 @@ def study_page(found: Conclusions) -> tuple[str, Figures]:
     }
     _draw_examples(found, figures)
     return fill_template("oddsight.studies.cifar10", "page.md.jinja", **values, figures=set(figures)), figures
-
-
-def _summary(found: Conclusions) -> Iterator[Row]:
-    """The most important numbers of the shipped file."""
-    right, accepted = found.tables.shipped[:2]
-    promise = found.promise
-    yield "Accuracy on all test images", write_percent(right.share), write_interval(right), None
-    yield "Accuracy on accepted test images", write_percent(accepted.share), write_interval(accepted), None
-    asked = f"Test images rejected, at most {percent(promise.rate)} asked for"
-    yield asked, percent(promise.share), span(promise.low, promise.high, percent), promise.verdict
-    for word in ("near", "far"):
-        shares = [row.share or 0.0 for row in found.tables.shipped if row.images_of == f"{word} unknowns"]
-        if shares:
-            sets = f"{len(shares)} {word} {'set' if len(shares) == 1 else 'sets'}"
-            yield f"Unknown images detected, {sets}", span(min(shares), max(shares), percent), None, None
 
 
 def _classes(found: Conclusions) -> Iterator[Row]:
@@ -130,7 +110,8 @@ def _recipes(found: Conclusions) -> Iterator[Row]:
     by_name = {run.name: run for run in found.study.runs[::-1]}
     quick = found.frontier()
     for one in sorted(found.standings, key=lambda one: -one.accuracy):
-        counts, verdict = ("", "", ""), "most accurate"
+        counts: Row = ("", "", "")
+        verdict = "most accurate"
         if one is not found.best:
             test = paired(by_name[found.best.name], by_name[one.name])
             counts = (test.only_first, test.only_second, p_text(test.p_value))

@@ -164,7 +164,7 @@ def _across_runs(found: Conclusions) -> Iterator[tuple[str, list[str], list[Row]
     by = {(one.run, one.seed, one.score): one for one in found.averages}
     for near, word in ((True, "near"), (False, "far")):
         if found.sets(near):
-            rows = []
+            rows: list[Row] = []
             for row in found.tables.classification:
                 areas = (area(by[row.run, row.seed, name].of(near)) for name in chosen)
                 rows.append((label_run(found, row), percent(row.accuracy), *areas))

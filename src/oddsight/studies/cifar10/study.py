@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.studies.cifar10.recipes import PROBE, RECIPES
 from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
-from oddsight.studies.cifar10.training import Sets, Trained, train_recipe
+from oddsight.studies.cifar10.training import Job, Sets, Trained, train_recipe
 from oddsight.studies.machine import machine
 
 DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "longer", "soup")
@@ -54,8 +53,8 @@ class UnknownSource:
 
 
 def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
-    data: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    data: Path,
+    output: Path,
     *,
     unknown: Sequence[UnknownSource],
     seeds: Mapping[str, Sequence[int]],
@@ -74,10 +73,6 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     What has been done before in the same output folder is taken from there. Keywords are the options of the command,
     whose help explains them: ``seeds`` are by recipe, ``ship`` is a recipe and a score. ``on_epoch`` gets each new row
     of learning curves.
-
-    Raises:
-        DataError: No test split, or unknown images that are also trained on and no others.
-        OddsightError: Any setting that cannot work.
     """
     _check(seeds, ship, rate)
     sets, facts, shared = _read(data, unknown, limit, progress)
@@ -86,9 +81,9 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     for name in seeds:
         scores = dict.fromkeys([*detectors.names("classes"), ship[1]] if name == ship[0] else common)
         changes = {"epochs": epochs} if epochs is not None and name != PROBE else {}
-        options = {"changes": changes, "accelerator": accelerator, "progress": progress, "on_epoch": on_epoch}
         for seed in seeds[name]:
-            runs.append(train_recipe(RECIPES[name], sets, seed, Path(output) / "work", list(scores), **options))
+            job = Job(RECIPES[name], sets, seed, output / "work", changes, accelerator, progress, on_epoch)
+            runs.append(train_recipe(job, list(scores)))
     best = next(one for one in runs if one.run.name == ship[0])
     model = _model(best, sets, ship[1], rate, per_class=per_class)
     study = Study(
@@ -117,12 +112,12 @@ def _check(seeds: Mapping[str, Sequence[int]], ship: tuple[str, str], rate: floa
 
 
 def _read(
-    data: str | os.PathLike[str], unknown: Sequence[UnknownSource], limit: int | None, progress: Progress
+    data: Path, unknown: Sequence[UnknownSource], limit: int | None, progress: Progress
 ) -> tuple[Sets, DataFacts, dict[str, int]]:
     """All images, facts about the labelled ones, and how many of each unknown set are among these, and left out."""
     splits = read_classes(data, progress=progress)
     if not {"train", "test"} <= splits.keys():
-        raise DataError(f"{os.fspath(data)} has {', '.join(splits)}: a study takes a training and a test split")
+        raise DataError(f"{data} has {', '.join(splits)}: a study takes a training and a test split")
     train, test = splits["train"], splits["test"]
     parts = divided(_limited(train, limit), _CALIBRATION, 0)
     learned = {image.content for image in parts.images}
@@ -238,7 +233,6 @@ def _test_file(model: Model, best: Trained, sets: Sets, score: str, rate: float,
         thresholds=tuple(known.thresholds or [model.decision.threshold]),
         labels=found.labels,
         predicted=found.predicted,
-        probability=probability,
         known=scored(results),
         rejected=rejected,
         unknown={one: scored(own) for one, own in found.unknown.items()},

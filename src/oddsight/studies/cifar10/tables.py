@@ -85,12 +85,7 @@ class Tables:
 
 
 def study_tables(study: Study, *, confidence: float = 0.95) -> Tables:
-    """Measure everything that a study recorded.
-
-    Raises:
-        DataError: If the arrays of the study do not fit together.
-        OddsightError: If the confidence is not between 0 and 1.
-    """
+    """Measure everything that a study recorded."""
     if not study.runs:
         raise DataError(f"the study {study.name} has no runs: nothing was trained")
     return Tables(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import cores
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays
 from oddsight.runtime.sessions import run as run_graph
 from oddsight.runtime.sessions import session
@@ -66,6 +67,25 @@ class Sets:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A run that is wanted."""
+
+    recipe: Recipe
+    sets: Sets
+    seed: int
+    work: Path  # Every run has a folder of its own in it
+    changes: Mapping[str, Any]  # To the settings of the recipe
+    accelerator: str
+    progress: Progress
+    on_epoch: Callable[[Epoch], None]  # Called with each new row of learning curves
+
+    @property
+    def folder(self) -> Path:
+        """Where the run leaves what it made."""
+        return self.work / f"{self.recipe.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
 class Trained:
     """A run with all that the shipped file is made of."""
 
@@ -84,43 +104,24 @@ class _Learned:
     network: TrainedClassifier | None = None  # None for a head on frozen features
 
 
-def train_recipe(
-    recipe: Recipe,
-    sets: Sets,
-    seed: int,
-    work: Path,
-    score_names: Sequence[str],
-    *,
-    changes: Mapping[str, int] | None = None,
-    accelerator: str = "auto",
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
-) -> Trained:
-    """Train by a recipe, take the embeddings of all sets once, and fit and apply every score.
-
-    The run has a folder of its own in ``work``; ``changes`` are to the settings of the recipe.
-
-    Raises:
-        OddsightError: If a training that it needs is not there, and as :func:`train`.
-    """
-    folder = work / f"{recipe.name}-{seed}"
-    make_folder(folder)
+def train_recipe(job: Job, score_names: Sequence[str]) -> Trained:
+    """Train by a recipe, take the embeddings of all sets once, and fit and apply every score."""
+    make_folder(job.folder)
+    recipe, sets = job.recipe, job.sets
     if recipe.network == PROBE:
         network = backbone(DEFAULT)
         extractor = Extractor(network, (list(network.stages)[-1],), _PROBE_SIZE, "embedding")
-        known = _embeddings(extractor, sets, folder, progress)
-        learned = _probed(extractor, known["training"], sets.parts.training, folder)
+        known = _embeddings(extractor, job)
+        learned = _probed(extractor, known["training"], job)
     else:
-        settings = {**recipe.changes, **(changes or {}), "seed": seed}
-        learned = _network(recipe, sets, work, settings, accelerator, progress, on_epoch)
-        known = _embeddings(learned.classifier.extractor, sets, folder, progress)
+        learned = _network(job)
+        known = _embeddings(learned.classifier.extractor, job)
     classifier, trained = learned.classifier, learned.network
-    labels = sets.parts.training.labels
-    scores = [_scored(name, classifier.head, known, labels, seed, folder, progress) for name in score_names]
+    scores = [_scored(name, classifier.head, known, job) for name in score_names]
     if trained is not None and trained.settings.from_scratch and _ODIN in score_names:
-        scores.append(_perturbed(trained, sets, folder, progress))
+        scores.append(_perturbed(trained, job))
     run = Run(
-        *(recipe.name, recipe.title, recipe.description, seed, learned.settings),
+        *(recipe.name, recipe.title, recipe.description, job.seed, learned.settings),
         curves=() if trained is None else trained.curves,
         seconds=learned.seconds,
         parameters=_parameters(classifier),
@@ -133,33 +134,34 @@ def train_recipe(
     return Trained(run, classifier, known)
 
 
-def _network(
-    recipe: Recipe,
-    sets: Sets,
-    work: Path,
-    changes: Mapping[str, Any],
-    accelerator: str,
-    progress: Progress,
-    on_epoch: Callable[[Epoch], None],
-) -> _Learned:
+def _network(job: Job) -> _Learned:
     """Train a network, or average those that were trained before."""
-    seed = changes["seed"]
-    before = [work / f"{name}-{seed}" for name in recipe.needs]
+    recipe, parts = job.recipe, job.sets.parts
+    before = [job.work / f"{name}-{job.seed}" for name in recipe.needs]
     for name, folder in zip(recipe.needs, before, strict=True):
         if not (folder / "weights.safetensors").exists():
-            raise OddsightError(f"{recipe.name} needs {name} of seed {seed}, which has not been trained")
-    planned, folder = classifier_settings(recipe.network, **changes), work / f"{recipe.name}-{seed}"
+            raise OddsightError(f"{recipe.name} needs {name} of seed {job.seed}, which has not been trained")
+    planned = classifier_settings(recipe.network, **{**recipe.changes, **job.changes, "seed": job.seed})
     if recipe.members:
-        classifier, trained = average(sets.test.classes, planned, before, folder)
-        return _Learned(classifier, dict(classifier.record), sum(row.seconds for row in trained.curves), trained)
-    start = before[0] if before else None
-    classifier, trained = train(
-        sets.parts, planned, folder, start=start, accelerator=accelerator, progress=progress, on_epoch=on_epoch
-    )
-    return _Learned(classifier, as_json(trained.settings), sum(row.seconds for row in trained.curves), trained)
+        classifier, trained = average(job.sets.test.classes, planned, before, job.folder)
+        settings = dict(classifier.record)
+    else:
+        classifier, trained = train(
+            parts,
+            planned,
+            job.folder,
+            start=before[0] if before else None,
+            accelerator=job.accelerator,
+            progress=job.progress,
+            on_epoch=job.on_epoch,
+        )
+        settings = as_json(trained.settings)
+    return _Learned(classifier, settings, sum(row.seconds for row in trained.curves), trained)
 
 
-def _probed(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages, folder: Path) -> _Learned:
+def _probed(extractor: Extractor, embeddings: NDArray[np.float32], job: Job) -> _Learned:
+    images = job.sets.parts.training
+
     def fit_head() -> Arrays:
         started = time.perf_counter()
         classifier = probe(extractor, embeddings, images)
@@ -168,7 +170,7 @@ def _probed(extractor: Extractor, embeddings: NDArray[np.float32], images: Class
         return {**vars(classifier.head), "seconds": seconds, "record": pack(record)}
 
     # A head that was trained on other images, or on other features of them, is not taken.
-    kept = finished(folder / "head.npz", key_of(images.fingerprint, *_maker(extractor)), fit_head)
+    kept = finished(job.folder / "head.npz", key_of(images.fingerprint, *_maker(extractor)), fit_head)
     record = unpack(kept["record"])
     classifier = Classifier(extractor, Head(kept["weights"], kept["bias"]), images.classes, record)
     return _Learned(classifier, record, float(kept["seconds"]))
@@ -178,66 +180,62 @@ def _maker(extractor: Extractor) -> list[str]:
     return [extractor.backbone.sha256, str(extractor.size), str(extractor.layers)]
 
 
-def _embeddings(extractor: Extractor, sets: Sets, folder: Path, progress: Progress) -> Embeddings:
+def _embeddings(extractor: Extractor, job: Job) -> Embeddings:
     """Embeddings of every set, from the folder where they have been taken of these images before."""
     found = {}
-    for name, images in sets.by_name().items():
-        key = key_of(*_maker(extractor), [one.content for one in images])
-        kept = finished(
-            folder / f"embeddings-{name}.npz",
-            key,
-            lambda: {"embeddings": embedded(extractor, images, None, progress)},  # noqa: B023 - called at once
-        )
+    for name, images in job.sets.by_name().items():
+        key = key_of(*_maker(extractor), [image.content for image in images])
+        take = partial(_take, extractor, images, job.progress)
+        kept = finished(job.folder / f"embeddings-{name}.npz", key, take)
         found[name] = np.asarray(kept["embeddings"], np.float32)
     return found
 
 
-def _scored(
-    name: str,
-    head: Head,
-    known: Embeddings,
-    labels: NDArray[np.int64],
-    seed: int,
-    folder: Path,
-    progress: Progress,
-) -> Scored:
+def _take(extractor: Extractor, images: Sequence[ImageFile], progress: Progress) -> Arrays:
+    return {"embeddings": embedded(extractor, images, None, progress)}
+
+
+def _scored(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
     """Fit a score and apply it to all sets but those that were trained on."""
 
     def compute() -> Arrays:
-        progress(f"scoring by {name}", 0, 1)
+        job.progress(f"scoring by {name}", 0, 1)
         started = time.perf_counter()
-        fitted = create(name, "classes").fit(known["training"], labels, head, seed=seed)
-        seconds = time.perf_counter() - started
+        labels = job.sets.parts.training.labels
+        fitted = create(name, "classes").fit(known["training"], labels, head, seed=job.seed)
+        arrays: Arrays = {"seconds": np.array(time.perf_counter() - started)}
         loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=cores())
-        arrays: Arrays = {"seconds": np.array(seconds)}
-        for one in (one for one in known if one not in ("training", "validation")):
+        for one in job.sets.scored():
             chunks = [known[one][at : at + _CHUNK] for at in range(0, len(known[one]), _CHUNK)]
             arrays[one] = np.concatenate([run_graph(loaded, {"embedding": chunk}, one)[0] for chunk in chunks])
-        progress(f"scoring by {name}", 1, 1)
+        job.progress(f"scoring by {name}", 1, 1)
         if not all(np.isfinite(values).all() for values in arrays.values()):
             raise DataError(f"{name} gave scores that are not finite")
         return arrays
 
-    key = key_of(name, seed, {one: float(np.sum(values, dtype=np.float64)) for one, values in known.items()})
-    return _as_scored(name, finished(folder / f"score-{name.replace(':', '-')}.npz", key, compute))
+    key = key_of(name, job.seed, {one: float(np.sum(values, dtype=np.float64)) for one, values in known.items()})
+    return _as_scored(name, finished(job.folder / f"score-{name.replace(':', '-')}.npz", key, compute))
 
 
-def _perturbed(trained: TrainedClassifier, sets: Sets, folder: Path, progress: Progress) -> Scored:
+def _perturbed(trained: TrainedClassifier, job: Job) -> Scored:
     """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
     from oddsight.training.odin import odin_scores
 
+    sets = job.sets.scored()
+
     def compute() -> Arrays:
         # Training has just left its images there.
-        array = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
-        training = ImageArrays(array, sets.parts.training.labels, sets.parts.fingerprint)
-        network = load_network(training, len(sets.test.classes), trained.settings, folder)
+        array, parts = np.load(job.folder / "training.npy", mmap_mode="r", allow_pickle=False), job.sets.parts
+        training = ImageArrays(array, parts.training.labels, parts.fingerprint)
+        network = load_network(training, len(job.sets.test.classes), trained.settings, job.folder)
         size = trained.settings.size
-        return {one: odin_scores(network, images, size, progress=progress) for one, images in sets.scored().items()}
+        return {name: odin_scores(network, images, size, progress=job.progress) for name, images in sets.items()}
 
     name = f"{_ODIN} with gradient"
-    contents = [image.content for images in sets.scored().values() for image in images]
-    key = key_of(name, contents, float(np.abs(trained.weights).sum()))
-    return _as_scored(name, finished(folder / "score-odin-with-gradient.npz", key, compute))
+    key = key_of(
+        name, [[image.content for image in own] for own in sets.values()], float(np.abs(trained.weights).sum())
+    )
+    return _as_scored(name, finished(job.folder / "score-odin-with-gradient.npz", key, compute))
 
 
 def _as_scored(name: str, arrays: Arrays) -> Scored:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import read_regular
-from oddsight.studies.clouds.protocol import Split
 from oddsight.studies.clouds.results import Measured
+from oddsight.studies.clouds.scenes import Split
 from oddsight.studies.clouds.variants import prefixed
 
 
@@ -76,13 +77,10 @@ def compute(
     """Learn, score every image that is wanted once, and keep it.
 
     ``on_epoch`` is called with each new row of the learning curves of a method that trains a network.
-
-    Raises:
-        OddsightError: If it cannot be trained, or the file does not score as its parts do.
     """
     split, plans, path = cell.split, list[FitPlan](), cell.path(folder)
     work = path.with_suffix("")  # of a training, which goes on there after an interruption
-    training = {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}
+    training: dict[str, Any] = {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}
     watch = prefixed(progress, f"{split.side.name}, {cell.method}, seed {split.seed}: ")
     started = time.perf_counter()
     model = fit(
@@ -104,7 +102,6 @@ def compute(
     if not np.isfinite(scores).all():
         raise DataError(f"{cell.method} gave scores that are not finite")
     facts = {
-        "settings": dict(model.metadata.method.settings),
         "seconds": seconds,
         "milliseconds": whole_file(model, split.test, scores[:tested]),
         "bytes": len(model.to_bytes()),
@@ -144,7 +141,6 @@ def stored(cell: Cell, folder: Path) -> Measured | None:
         method=cell.method,
         side=split.side.name,
         seed=split.seed,
-        settings=facts["settings"],
         calibration=arrays["calibration"].astype(np.float32),
         training=arrays["training_scores"] if cell.training else None,
         normal=normal,

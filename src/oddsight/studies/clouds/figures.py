@@ -145,7 +145,7 @@ def depth_curves(shown: Sequence[Seeing], depths: Sequence[float], *, share: boo
             if share:
                 low, high = zip(*(point.interval for point in one.points), strict=True)
                 axes.fill_between(depths, low, high, color=colour, alpha=0.1 if one.trivial else 0.16, linewidth=0)
-                axes.plot(clear, one.clear.share, "o", color=colour, markersize=3.5, clip_on=False)
+                axes.plot(clear, one.false_alarms.share, "o", color=colour, markersize=3.5, clip_on=False)
         if share and shown:
             axes.axhline(shown[0].rate, color=FAINT, linewidth=1, linestyle=(0, (4, 2)))
         axes.set_xscale("log")

@@ -7,7 +7,7 @@ whiteness, with thresholds found in the same ways: a method that does not beat t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -28,8 +28,9 @@ from oddsight.studies.clouds.isolation_maps import MASKS, Job, Mapped, map_by_me
 from oddsight.studies.clouds.isolation_measures import (
     ALL,
     Group,
+    Interval,
     Measured,
-    Tally,
+    Values,
     areas_of,
     draw_scenes,
     groups,
@@ -67,6 +68,10 @@ class Judged:
         """AUROC on a group."""
         return self.groups[group].auroc or 0.0
 
+    def overlap(self, group: str) -> float:
+        """IoU on a group at thresholds from training masks."""
+        return self.groups[group].outlined[MASKS].iou
+
     def row(self, group: str, scene: str, values: Measured) -> dict[str, Any]:
         """A row of ``isolation.csv``."""
         low, high = values.auroc_interval or (None, None)
@@ -91,25 +96,26 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Beaten:
-    """A method beside the best trivial measure of a group, on the same draws of scenes."""
+class Difference:
+    """The best method beside the best trivial measure of a group, on the same draws of scenes.
+
+    Both are chosen by what they reach in the group.
+    """
 
     group: str  # Its name
     method: str  # Its name
-    trivial: str  # The trivial measure of the highest AUROC in this group
-    auroc: float  # By how much the method's is higher
-    auroc_interval: tuple[float, float] | None  # Of it; None if it cannot be told
-    overlap: str  # The trivial measure of the highest IoU in this group, at thresholds from training masks
-    iou: float  # By how much the method's is higher
-    iou_interval: tuple[float, float] | None  # Of it; None if it cannot be told
+    trivial: str  # The name of the trivial measure
+    own: float  # What the method reaches
+    other: float  # What the trivial measure reaches
+    interval: Interval  # Of the difference
 
     @property
     def verdict(self) -> str:
         """What follows, in words."""
-        low, high = self.auroc_interval or (np.nan, np.nan)
-        if self.auroc <= 0:
+        low, high = self.interval or (np.nan, np.nan)
+        if self.own <= self.other:
             return "baseline wins" if high < 0 else "no better than the baseline"
-        if self.auroc_interval is None:
+        if self.interval is None:
             return "better; too few scenes for an interval"
         return "beats the baseline" if low > 0 else "better, but not significantly"
 
@@ -136,7 +142,8 @@ class Isolation:
     groups: tuple[Group, ...]  # Pixels that were measured together
     judged: tuple[Judged, ...]  # Trivial measures first, then methods in order
     failed: Mapping[str, str]  # Methods that could not be run, and why
-    beaten: tuple[Beaten, ...]  # Each method beside trivial measures, in each group
+    areas: Sequence[Difference]  # Of AUROC, in each group; none if no method could be run
+    overlaps: Sequence[Difference]  # Likewise of IoU, at thresholds from training masks
     best: str | None  # The method of the highest AUROC over all scenes; None if none could be run
     shown: Sequence[Shown]  # Scenes as the best method outlines them
     files: Sequence[Path]  # Outlines and masks that were written, as `oddsight predict --regions` writes them
@@ -178,11 +185,6 @@ def isolate(
     ``folder`` holds ``images`` and ``masks`` of the same names; anything but black in a mask is cloud. What has been
     done before in the same work folder, from the same images and settings, is taken from there; outlines and masks of
     some scenes go to its ``regions``. Methods that are named get tiles of a side of ``tile`` pixels.
-
-    Raises:
-        DataError: Scenes or masks are missing, or too few; see :func:`read_scenes_with_masks`.
-        ImageError: An image or mask cannot be read.
-        OddsightError: A setting that cannot work. A method that cannot be run is named in the result instead.
     """
     if tile < SMALLEST_TILE:
         raise OddsightError(f"tiles need at least {SMALLEST_TILE} pixels, not {tile}")
@@ -197,53 +199,42 @@ def isolate(
             mapped.append(map_by_method(variant, job))
         except OddsightError as error:
             failed[variant.name] = str(error)
-    judged, beaten = _judge(mapped, scenes, seed, progress)
+    judged, areas, overlaps = _judge(mapped, scenes, seed, progress)
     best = max((one for one in judged if not one.trivial), key=lambda one: one.area(ALL), default=None)
-    shown, files = [], []
+    shown: list[Shown] = []
+    files: list[Path] = []
     if best is not None:
         shown, files = _show(best.mapped, variants[best.name], scenes, work / "regions")
     name = None if best is None else best.name
-    return Isolation(scenes, folds, groups(scenes), tuple(judged), failed, tuple(beaten), name, shown, files)
+    return Isolation(scenes, folds, groups(scenes), tuple(judged), failed, areas, overlaps, name, shown, files)
 
 
 def _judge(
     mapped: Sequence[Mapped], scenes: Sequence[Scene], seed: int, progress: Progress
-) -> tuple[list[Judged], list[Beaten]]:
-    """Measure all pixels, and compare each method with trivial measures in each group."""
+) -> tuple[list[Judged], list[Difference], list[Difference]]:
+    """Measure all pixels, and compare the best method with the best trivial measure in each group."""
     own, draws = groups(scenes), draw_scenes(len(scenes), seed)
     counts, judged = {}, []
     for done, one in enumerate(mapped, 1):
         counts[one.name] = tally(one, scenes)
-        areas = {group.name: measure(one, counts[one.name], group, scenes, draws) for group in own}
-        judged.append(Judged(one, areas, measure_scenes(one, counts[one.name], scenes)))
+        measured = {group.name: measure(one, counts[one.name], group, scenes, draws) for group in own}
+        judged.append(Judged(one, measured, measure_scenes(one, counts[one.name], scenes)))
         progress("measuring pixels", done, len(mapped))
-    methods = [one for one in judged if not one.trivial]
-    return judged, [_compare(one, judged, group, counts, draws) for one in methods for group in own]
+    areas, overlaps = [], []
+    for group in own if len(judged) > len(TRIVIAL) else ():
+        resampled = {name: areas_of(one, group, draws) for name, one in counts.items()}
+        areas.append(_compare(judged, group, lambda one: one.area(group.name), resampled))  # noqa: B023 - called at once
+        resampled = {name: overlaps_of(one, group, draws, MASKS)[0] for name, one in counts.items()}
+        overlaps.append(_compare(judged, group, lambda one: one.overlap(group.name), resampled))  # noqa: B023
+    return judged, areas, overlaps
 
 
 def _compare(
-    one: Judged, judged: Sequence[Judged], group: Group, counts: Mapping[str, Tally], draws: NDArray[np.int64]
-) -> Beaten:
-    """A method beside the trivial measures that do best in a group, which they are chosen by: in their favour."""
-
-    def overlap(other: Judged) -> float:
-        return other.groups[group.name].outlined[MASKS].iou
-
-    trivial = [other for other in judged if other.trivial]
-    best = max(trivial, key=lambda other: other.area(group.name))
-    wide = max(trivial, key=overlap)
-    areas = [areas_of(counts[name], group, draws) for name in (one.name, best.name)]
-    overlaps = [overlaps_of(counts[name], group, draws, MASKS)[0] for name in (one.name, wide.name)]
-    return Beaten(
-        group=group.name,
-        method=one.name,
-        trivial=best.name,
-        auroc=one.area(group.name) - best.area(group.name),
-        auroc_interval=interval(areas[0] - areas[1]),
-        overlap=wide.name,
-        iou=overlap(one) - overlap(wide),
-        iou_interval=interval(overlaps[0] - overlaps[1]),
-    )
+    judged: Sequence[Judged], group: Group, reached: Callable[[Judged], float], resampled: Mapping[str, Values]
+) -> Difference:
+    best, other = (max((one for one in judged if one.trivial == trivial), key=reached) for trivial in (False, True))
+    apart = interval(resampled[best.name] - resampled[other.name])
+    return Difference(group.name, best.name, other.name, reached(best), reached(other), apart)
 
 
 def _show(one: Mapped, variant: Variant, scenes: Sequence[Scene], folder: Path) -> tuple[list[Shown], list[Path]]:

@@ -87,9 +87,6 @@ def map_by_method(variant: Variant, job: Job) -> Mapped:
 
     The second sort finds the threshold of the masks: a training scene's map must not come from a model that has trained
     from it, nor the threshold from a scene that it is tested on.
-
-    Raises:
-        OddsightError: A method that has no map or cannot be fitted, or a measure to multiply by that is none.
     """
     if not detectors.by_name(variant.method).localises:
         raise OddsightError(f"{variant.method} says how anomalous an image is, not where")
@@ -142,11 +139,11 @@ def _part(variant: Variant, job: Job, out: tuple[int, ...]) -> Arrays:
         watch = prefixed(job.progress, f"{variant.name}: without {without} of {len(job.folds)} parts, ")
         model = fit_clear(variant, files, min(RATES), job.seed, watch, uncalibrated=len(out) > 1)
         arrays: Arrays = {"trained": np.array(len(files))}
-        options = {"tile": variant.tile, "overlap": variant.overlap, "per_tile": True}
         for done, index in enumerate(tested, 1):
-            result = predict_scene(model, job.scenes[index].path, **options)
+            path = job.scenes[index].path
+            result = predict_scene(model, path, tile=variant.tile, overlap=variant.overlap, per_tile=True)
             if result.map is None:
-                raise OddsightError(f"{variant.method} gave no map of {job.scenes[index].path}")
+                raise OddsightError(f"{variant.method} gave no map of {path}")
             arrays[f"map-{index}"] = result.map
             watch("mapping scenes", done, len(tested))
         return arrays | ({"model": as_array(model)} if len(out) == 1 else {})

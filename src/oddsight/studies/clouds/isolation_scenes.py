@@ -55,12 +55,7 @@ class Scene:
 
 
 def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress) -> tuple[Scene, ...]:
-    """Read ``FOLDER/images`` and the masks of the same names in ``FOLDER/masks``, in the order of names.
-
-    Raises:
-        DataError: A folder or a mask is missing, there are fewer than six scenes, or none has clouds or clear ground.
-        ImageError: An image or mask cannot be read, or they differ in size.
-    """
+    """Read ``FOLDER/images`` and the masks of the same names in ``FOLDER/masks``, in the order of names."""
     root = Path(folder)
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DataError(f"{root} has no folders images and masks: isolating clouds takes scenes with masks")
@@ -105,9 +100,6 @@ def dealt(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ..
 
     Scenes are sorted by the brightness of their ground, those without any first, and each next ``count`` of them are
     dealt one to a part, by lot. Lots depend on contents and the seed.
-
-    Raises:
-        OddsightError: Fewer than three parts, or more than a third of the scenes.
     """
     if not 3 <= count <= len(scenes) // 2:
         raise OddsightError(f"{len(scenes)} scenes are dealt into 3 to {len(scenes) // 2} folds, not {count}")

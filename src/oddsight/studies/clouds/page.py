@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from oddsight.studies.clouds.page_parts import (
     severity_values,
     threshold_values,
 )
-from oddsight.studies.clouds.protocol import CLEAR, Side
 from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes
+from oddsight.studies.clouds.scenes import CLEAR, Side
 from oddsight.studies.clouds.tables import ALL, RATES, cloud_tables
 from oddsight.studies.csv_files import csv_files, csv_of
 from oddsight.studies.promise import Promise, promised
@@ -40,9 +40,6 @@ def write_clouds(study: CloudStudy, folder: Path, *, confidence: float = 0.95) -
 
     Returns:
         The files, the page first; not those in ``figures``.
-
-    Raises:
-        OddsightError: If the confidence is not between 0 and 1, or something cannot be written.
     """
     found = conclude(study, cloud_tables(study, confidence=confidence))
     tables = csv_files(found.tables)
@@ -76,7 +73,7 @@ def clouds_page(found: Found) -> tuple[str, Figures]:
         },
         "common": {name: max(sizes, key=lambda size: sizes[size]) for name, sizes in facts.sizes.items()},
         "examples": _draw_examples(found, figures),
-        "protocol": list(_protocol(found)),
+        "roles": dict.fromkeys(row.role for row in study.splits),
         "methods": known,
         "trained": [name for name, method in known.items() if method.needs],
         "sides": [_side(found, side, figures) for side in study.sides],
@@ -115,7 +112,7 @@ def _summary(found: Found) -> Iterator[Row]:
         )
         standings = found.standings[side.name]
         yield (
-            name_side(side, found.study.data.clouds),
+            name_side(side, found.study.clouds),
             f"{area(own.areas[hardest])} ({hardest})",
             f"{[one.method for one in standings].index(found.study.default) + 1} of {len(standings)}",
             f"{percent(promise.share)} ({promise.rejected:,} of {promise.images:,})",
@@ -141,24 +138,10 @@ def _fewer_seeds(found: Found) -> list[tuple[Markup, Markup]]:
 
 
 def _draw_examples(found: Found, figures: Figures) -> bool:
-    facts = found.study.data
-    every = {name: [image for image in facts.examples if image.caption == name] for name in facts.classes}
-    shown = {name: [type(image)(image.pixels) for image in images] for name, images in every.items() if images}
+    shown = {name: images for name, images in found.study.examples.items() if images}
     if shown:
         figures["examples-scenes"] = image_grid(list(shown.values()), list(shown), side=64)
     return bool(shown)
-
-
-def _protocol(found: Found) -> Iterator[Row]:
-    def cell(counts: Mapping[str, int]) -> str:
-        each = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        return f"{sum(counts.values()):,}" + (f" ({each})" if len(counts) > 1 else "")
-
-    study = found.study
-    for side in study.sides:
-        one = next(split for split in study.splits if split.side == side.name)
-        parts = (one.training, one.calibration, one.normal, one.anomalous)
-        yield name_side(side, study.data.clouds), *map(cell, parts)
 
 
 def _side(found: Found, side: Side, figures: Figures) -> dict[str, Any]:
@@ -169,7 +152,8 @@ def _side(found: Found, side: Side, figures: Figures) -> dict[str, Any]:
         figures[f"areas-{number}"] = _bars(found, side, f"areas-{number}")
     rates = _rates(standings)
     return {
-        "name": name_side(side, found.study.data.clouds),
+        "name": name_side(side, found.study.clouds),
+        "side": side.name,
         "number": number,
         "anomalous": list(side.anomalous),
         "several": len(side.anomalous) > 1,

@@ -16,13 +16,13 @@ from oddsight.drawing.numbers import area, percent, signed, span
 from oddsight.report.markdown import escape
 from oddsight.studies.clouds.conclusions import Found
 from oddsight.studies.clouds.figures import depth_curves, outlined_scenes, threshold_histogram
-from oddsight.studies.clouds.isolation import Isolation
+from oddsight.studies.clouds.isolation import Difference, Isolation
 from oddsight.studies.clouds.isolation_maps import MASKS, RATES, RULES, rate_rule
 from oddsight.studies.clouds.isolation_measures import ALL, BRIGHT, CONFIDENCE
 from oddsight.studies.clouds.isolation_scenes import BRIGHT as BRIGHTNESS
 from oddsight.studies.clouds.isolation_scenes import SATURATED
-from oddsight.studies.clouds.protocol import CLEAR, Side
 from oddsight.studies.clouds.results import Measured
+from oddsight.studies.clouds.scenes import CLEAR, Side
 from oddsight.studies.clouds.severity import Point, Seeing, Severity
 from oddsight.studies.clouds.tables import ThresholdRow, rule_of_thumb, three_ways
 from oddsight.studies.clouds.variants import VARIANTS
@@ -50,8 +50,8 @@ def isolation_values(found: Isolation, figures: Figures) -> dict[str, Any]:
         figures["isolation-scenes"] = outlined_scenes(found.shown)
     return {
         "isolation": found,
-        "verdicts": list(_verdicts(found)),
-        "overlaps": list(_overlaps(found)),
+        "verdicts": list(_differences(found.areas)),
+        "overlaps": [row[:-1] for row in _differences(found.overlaps)],
         "chosen": Counter(found.chosen).most_common(),
         "rules": list(_RULES.values()),
         "areas": [(group, list(_areas(found, group.name))) for group in found.groups],
@@ -69,22 +69,10 @@ def isolation_values(found: Isolation, figures: Figures) -> dict[str, Any]:
     }
 
 
-def _verdicts(found: Isolation) -> Iterator[Row]:
-    by_name = {one.name: one for one in found.judged}
-    for group in found.groups if found.best is not None else ():
-        best = max((one for one in found.beaten if one.group == group.name), key=lambda one: one.auroc)
-        own, trivial = (by_name[name].area(group.name) for name in (best.method, best.trivial))
-        apart = best.auroc_interval and " to ".join(map(signed, best.auroc_interval))
-        yield group.name, best.method, area(own), best.trivial, area(trivial), apart, best.verdict
-
-
-def _overlaps(found: Isolation) -> Iterator[Row]:
-    by_name = {one.name: one.groups for one in found.judged}
-    for group in found.groups if found.best is not None else ():
-        best = max((one for one in found.beaten if one.group == group.name), key=lambda one: one.iou)
-        own, trivial = (by_name[name][group.name].outlined[MASKS].iou for name in (best.method, best.overlap))
-        apart = best.iou_interval and " to ".join(map(signed, best.iou_interval))
-        yield group.name, best.method, area(own), best.overlap, area(trivial), apart
+def _differences(differences: Sequence[Difference]) -> Iterator[Row]:
+    for one in differences:
+        apart = one.interval and " to ".join(map(signed, one.interval))
+        yield one.group, one.method, area(one.own), one.trivial, area(one.other), apart, one.verdict
 
 
 def _pixel_bars(found: Isolation, group: str) -> Markup:
@@ -210,7 +198,7 @@ def _onsets(ranked: Sequence[Seeing], most: float) -> Iterator[Row]:
         for depth, interval, form in depths:
             low, high = (_depth(end, most, form) for end in interval)
             cells += [_depth(depth, most, form), low if low == high else f"{low} to {high}"]
-        yield *cells, f"{percent(one.clear.share)} ({_shares(one.clear)})"
+        yield *cells, f"{percent(one.false_alarms.share)} ({_shares(one.false_alarms)})"
 
 
 def _by_depth(ranked: Sequence[Seeing], cell: Callable[[Point], str | None]) -> list[Row]:
@@ -228,7 +216,7 @@ def threshold_values(found: Found, side: Side, runs: list[Measured], figures: Fi
     rows = [row for row in found.tables.thresholds if (row.method, row.normal) == (first.method, side.name)]
     return {
         "method": first.method,
-        "side": name_side(side, study.data.clouds),
+        "side": name_side(side, study.clouds),
         "kinds": [f"{kind} detected" for kind in side.anomalous],
         "figure": name,
         "seed": first.seed,

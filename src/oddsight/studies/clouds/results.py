@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,37 +13,12 @@ from numpy.typing import NDArray
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.model.curves import Epoch
 from oddsight.studies.clouds.isolation import Isolation
-from oddsight.studies.clouds.protocol import Side
+from oddsight.studies.clouds.scenes import SceneFacts, Side
 from oddsight.studies.clouds.severity import Severity
 
-
-@dataclass(frozen=True)
-class SceneFacts:
-    """The dataset."""
-
-    classes: Mapping[str, int]  # Names, and how many distinct images each has
-    clouds: str  # Which of them is that of clouds
-    size: int  # Side in pixels to which all were brought
-    found: Mapping[str, int]  # Images of each class that could be read
-    duplicates: Mapping[str, int]  # Those that were there already, in the same class
-    shared: int  # Images in several classes, left out of all
-    # How many images of each class had which width and height before
-    sizes: Mapping[str, Mapping[tuple[int, int], int]]
-    errors: tuple[str, ...]  # What could not be read, a sentence each
-    limit: int | None  # The most images of each class, if that was set
-    examples: tuple[CaptionedImage, ...]  # Some of each class, captioned by its name
-
-
-@dataclass(frozen=True)
-class SplitFacts:
-    """How many images of each class serve for what, on one side by one seed."""
-
-    side: str  # Name of the side
-    seed: int  # Of the split
-    training: Mapping[str, int]  # Images to train on, by class
-    calibration: Mapping[str, int]  # Images that thresholds come from, by class
-    normal: Mapping[str, int]  # Test images of the normal classes
-    anomalous: Mapping[str, int]  # Test images of the others
+# How many images of a class serve for what, on one side by one seed. `role` is `training`, `calibration`, `normal test`
+# or `anomalous test`.
+SplitRow = namedtuple("SplitRow", "normal seed class_ role images")
 
 
 @dataclass(frozen=True)
@@ -53,7 +28,6 @@ class Measured:
     method: str  # Its name
     side: str  # Name of the side
     seed: int  # Of the split and of all that is random in learning
-    settings: Mapping[str, Any]  # Of the method
     calibration: NDArray[np.float32]  # Scores of the calibration images, float32
     # Scores of the images that it trained on, where thresholds are compared; else None
     training: NDArray[np.float32] | None
@@ -115,8 +89,11 @@ class CloudStudy:
     """All that a study of clouds found."""
 
     data: SceneFacts  # The scenes
+    clouds: str  # The class of clouds
+    limit: int | None  # The most images of each class, if that was set
+    examples: Mapping[str, tuple[CaptionedImage, ...]]  # Some images of each class
     sides: tuple[Side, ...]  # What counted as normal, in order
-    splits: tuple[SplitFacts, ...]  # What served for what
+    splits: tuple[SplitRow, ...]  # What served for what
     measured: tuple[Measured, ...]  # Every method on every side by every seed that could be run
     failed: tuple[Failed, ...]  # Those that could not
     trivial: tuple[Trivial, ...]  # Every trivial measure on every side by every seed

@@ -80,22 +80,17 @@ class Onset:
     first_interval: Ends  # Of it, likewise; ends are measured depths
 
 
-@dataclass(frozen=True)
-class Seeing:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Seeing(Seen):
     """What one method or trivial measure sees of one kind."""
 
-    name: str  # Of the method or measure
-    trivial: bool  # Whether it is a trivial measure
-    kind: str  # Of what is in the air
-    rate: float  # The false-alarm rate that its threshold keeps
-    direction: str  # Of a trivial measure: `higher` or `lower` values are alarms; else empty
-    clear: Point  # What it made of the clear images, which are false alarms
+    false_alarms: Point  # What it made of the clear images
     points: tuple[Point, ...]  # What it made of them at each depth
     onset: Onset  # From which depth on it sees
 
     def rows(self, depths: Sequence[float]) -> Iterator[dict[str, Any]]:
         """A row for each depth, 0 first."""
-        for depth, point in zip((0.0, *depths), (self.clear, *self.points), strict=True):
+        for depth, point in zip((0.0, *depths), (self.false_alarms, *self.points), strict=True):
             low, high = point.auroc_interval or (None, None)
             yield {
                 "method": self.name,
@@ -164,11 +159,6 @@ def severity_curves(
     false-alarm rate that they can promise where they are too few for the one asked for. ``kinds`` are names of
     :data:`oddsight.data.synthesis.KINDS`. What has been done before in the same work folder, from the same images and
     settings, is taken from there.
-
-    Raises:
-        DataError: Too few images to train on and to test on, or a rate that is none.
-        ImageError: An image that cannot be read.
-        OddsightError: A setting that cannot work. A method that cannot be run is named in the result instead.
     """
     ordered = _check(kinds, depths, rate)
     variants = dict.fromkeys(as_variant(method, 64) for method in methods)
@@ -184,9 +174,8 @@ def severity_curves(
     seen += score_trivially(MEASURES, job)
     found = []
     for done, one in enumerate(seen, 1):
-        clear, points = _point(one, one.clear), tuple(_points(one, seed))
-        about = (one.name, one.trivial, one.kind, one.rate, one.direction)
-        found.append(Seeing(*about, clear, points, onset(one, ordered, seed)))
+        points, began = tuple(_points(one, seed)), onset(one, ordered, seed)
+        found.append(Seeing(**vars(one), false_alarms=_point(one, one.clear), points=points, onset=began))
         progress("measuring what is seen", done, len(seen))
     return Severity(tuple(kinds), ordered, rate, len(training), len(testing), tuple(found), failed)
 
@@ -229,9 +218,10 @@ def _divide(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], li
 
 def _points(one: Seen, seed: int) -> Iterator[Point]:
     """Alarms and areas at every depth."""
-    options = {"confidence": CONFIDENCE, "resamples": _AUROC_RESAMPLES, "seed": seed}
     for scores, pixel_auroc, iou in zip(one.veiled.T, one.pixel_auroc, one.iou, strict=True):
-        interval = bootstrap_interval(one.clear, scores, auroc, **options)
+        interval = bootstrap_interval(
+            one.clear, scores, auroc, confidence=CONFIDENCE, resamples=_AUROC_RESAMPLES, seed=seed
+        )
         yield _point(one, scores, auroc(one.clear, scores), interval, _known(pixel_auroc), _known(iou))
 
 

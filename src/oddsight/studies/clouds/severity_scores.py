@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,11 +73,7 @@ class Seen:
 
 
 def score_by_method(variant: Variant, job: Job) -> list[Seen]:
-    """Learn by a method, and score every image of every kind.
-
-    Raises:
-        OddsightError: If the method cannot be fitted.
-    """
+    """Learn by a method, and score every image of every kind."""
     if variant.times is not None:
         raise OddsightError(
             f"its map is multiplied by {variant.times}, and a score of a whole image has no such factor"
@@ -96,8 +93,9 @@ def score_by_method(variant: Variant, job: Job) -> list[Seen]:
             lambda: _score(variant.name, model, kind, job),  # noqa: B023 - called at once
         )
         decision = model.decision
-        rate = decision.false_alarm_rate or 0.0
-        found.append(Seen(variant.name, False, kind, rate, decision.threshold, **arrays))
+        decided = (decision.false_alarm_rate or 0.0, decision.threshold)
+        scores = (arrays["clear"], arrays["veiled"], arrays["pixel_auroc"], arrays["iou"])
+        found.append(Seen(variant.name, False, kind, *decided, *scores))
     return found
 
 
@@ -116,24 +114,25 @@ class _Look(NamedTuple):
         return upscaled(self.maps[place], self.size), mask
 
 
-def _score(name: str, model: Model, kind: str, job: Job) -> Arrays:
-    def look(image: ImageFile) -> _Look:
-        clear = image.read()
-        first = Synthetic(clear, np.empty((0, 0), np.float32), np.zeros(clear.shape[:2], np.uint8))
-        found = _Look([], [], [], (image.width, image.height))
-        for made in (first, *job.make(image, kind)):
-            result = model.score(made.image, source=str(image.path), one_core=True)
-            found.scores.append(result.score)
-            if result.map is not None:
-                found.maps.append(result.map)
-                found.masks.append(np.packbits(made.mask > 0))
-        return found
+def _look(model: Model, kind: str, job: Job, image: ImageFile) -> _Look:
+    clear = image.read()
+    first = Synthetic(clear, np.empty((0, 0), np.float32), np.zeros(clear.shape[:2], np.uint8))
+    found = _Look([], [], [], (image.width, image.height))
+    for made in (first, *job.make(image, kind)):
+        result = model.score(made.image, source=str(image.path), one_core=True)
+        found.scores.append(result.score)
+        if result.map is not None:
+            found.maps.append(result.map)
+            found.masks.append(np.packbits(made.mask > 0))
+    return found
 
+
+def _score(name: str, model: Model, kind: str, job: Job) -> Arrays:
     looks = []
-    for done, one in enumerate(ordered_map(look, job.testing), 1):
-        looks.append(one)
+    for done, look in enumerate(ordered_map(partial(_look, model, kind, job), job.testing), 1):
+        looks.append(look)
         job.progress(f"{name}: {kind}", done, len(job.testing))
-    scores = np.array([one.scores for one in looks])
+    scores = np.array([look.scores for look in looks])
     areas, overlaps = _pixels(looks, model.decision.threshold, len(job.depths))
     return {"clear": scores[:, 0], "veiled": scores[:, 1:], "pixel_auroc": areas, "iou": overlaps}
 

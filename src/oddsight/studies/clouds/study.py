@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,25 +23,25 @@ from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import check_rate
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
+from oddsight.model.result import Result
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.studies.clouds.cells import Cell, compute, extractor_of, stored
 from oddsight.studies.clouds.isolation import isolate
 from oddsight.studies.clouds.isolation_scenes import dealt, read_scenes_with_masks
-from oddsight.studies.clouds.protocol import Split, sides, split
-from oddsight.studies.clouds.results import CloudStudy, Failed, Measured, SceneFacts, ShippedScenes, SplitFacts, Trivial
-from oddsight.studies.clouds.scenes import Scenes, class_names, read_scenes
+from oddsight.studies.clouds.results import CloudStudy, Failed, Measured, ShippedScenes, SplitRow, Trivial
+from oddsight.studies.clouds.scenes import Scenes, Side, Split, class_names, read_scenes, sides, split
 from oddsight.studies.clouds.severity import severity_curves
-from oddsight.studies.clouds.shipping import run_file
 from oddsight.studies.clouds.tables import THRESHOLD_METHODS
-from oddsight.studies.clouds.variants import VARIANTS
+from oddsight.studies.clouds.variants import VARIANTS, feasible_rate
 from oddsight.studies.machine import machine
 
 SEVERITY_METHODS = ("auto", "mahalanobis", "patchcore", "autoencoder")
 """Methods that are shown synthetic haze, smoke and dust unless others are named."""
 
 _EXAMPLES = 8
+_SHOWN = 12
 _FOLDS = 4
 _MEASURES = BASELINES[:-1]
 """All but the size of the image, which is one and the same here."""
@@ -108,10 +108,6 @@ def study_clouds(
 
     What has been done before in the same output folder is taken from there. ``on_epoch`` gets each new row of learning
     curves, and ``on_failure`` each method that cannot be run.
-
-    Raises:
-        DataError: Images that no study can be made of, or a normal class that is none.
-        OddsightError: Any setting that cannot work; or the method that is to be shipped cannot be run.
     """
     started, work = time.perf_counter(), output / "work"
     settings.check()
@@ -126,9 +122,12 @@ def study_clouds(
     found, failed = _run(cells, work, progress, on_epoch, on_failure)
     shipped, models = _ship([cell for cell in cells if cell.kept], found, failed, settings.rate, scenes, progress)
     study = CloudStudy(
-        data=_facts(scenes, settings),
+        data=scenes.facts,
+        clouds=settings.clouds,
+        limit=settings.limit,
+        examples=_examples(scenes),
         sides=tuple(wanted),
-        splits=tuple(_split_facts(one, list(found.values()), scenes.class_of) for one in splits),
+        splits=tuple(row for one in splits for row in _split_rows(one, found.values(), scenes.class_of)),
         measured=tuple(found.values()),
         failed=tuple(failed),
         trivial=tuple(_trivial(splits, progress)),
@@ -151,16 +150,18 @@ def _measure_parts(study: CloudStudy, scenes: Scenes, work: Path, settings: Sett
     names, seed = list(settings.seeds), settings.seeds[settings.shipped][0]
     if settings.masks is not None:
         methods = settings.mask_methods or [*(name for name in names if detectors.by_name(name).localises), *VARIANTS]
-        options = {"methods": methods, "folds": _FOLDS, "seed": seed, "progress": progress}
-        isolation = isolate(settings.masks, work / "isolation", **options)
+        isolation = isolate(
+            settings.masks, work / "isolation", methods=methods, folds=_FOLDS, seed=seed, progress=progress
+        )
         study = replace(study, isolation=isolation)
     shown = settings.severity_methods
     if shown is None:
         shown = [settings.shipped, *(name for name in SEVERITY_METHODS if name in names)]
     if shown:
         clear = [image for name, images in scenes.classes.items() if name != settings.clouds for image in images]
-        options = {"methods": list(dict.fromkeys(shown)), "rate": settings.rate, "seed": seed, "progress": progress}
-        severity = severity_curves(clear, work / "severity", **options)
+        severity = severity_curves(
+            clear, work / "severity", methods=shown, rate=settings.rate, seed=seed, progress=progress
+        )
         study = replace(study, severity=severity)
     return study
 
@@ -230,48 +231,86 @@ def _ship(
         if kept is None or kept.model is None:
             reason = next(one.reason for one in failed if (one.side, one.seed, one.method) == cell.place)
             raise OddsightError(f"{cell.method} is to be shipped for {cell.split.side.name}, but: {reason}")
-        file, model = run_file(Model.load(kept.model), cell.split, kept, rate, scenes.class_of, progress)
+        file, model = _run_file(Model.load(kept.model), cell.split, kept, rate, scenes.class_of, progress)
         files.append(file)
         models[cell.split.side.name] = model
     return tuple(files), models
 
 
-def _facts(scenes: Scenes, settings: Settings) -> SceneFacts:
-    shown = [
-        CaptionedImage(image.read(), name)
-        for name, images in scenes.classes.items()
-        for image in images[:: max(1, len(images) // _EXAMPLES)][:_EXAMPLES]
-    ]
-    return SceneFacts(
-        classes={name: len(images) for name, images in scenes.classes.items()},
-        clouds=settings.clouds,
-        size=scenes.size,
-        found=scenes.found,
-        duplicates=scenes.duplicates,
-        shared=scenes.shared,
-        sizes=scenes.sizes,
-        errors=tuple(map(str, scenes.errors)),
-        limit=settings.limit,
-        examples=tuple(shown),
+def _run_file(
+    model: Model, split: Split, measured: Measured, rate: float, names: Mapping[str, str], progress: Progress
+) -> tuple[ShippedScenes, Model]:
+    """Run a file on all test images, as a user would."""
+    side = split.side
+    possible = feasible_rate(rate, len(model.calibration_scores))
+    model = model.with_decision(false_alarm_rate=possible).with_verdicts(*side.verdicts)
+    results = []
+    for done, result in enumerate(ordered_map(lambda image: model.score(image.read(), one_core=True), split.test), 1):
+        results.append(replace(result, map=None))  # which is large, and not looked at from here on
+        progress(f"running {side.name}.onnx", done, len(split.test))
+    scores = np.array([result.score for result in results], np.float32)
+    recorded = np.concatenate([measured.normal, *measured.anomalous.values()]).astype(np.float64)
+    ends = np.cumsum([len(split.normal), *(len(images) for images in split.anomalous.values())])
+    normal, *others = np.split(scores, ends[:-1])
+    file = ShippedScenes(
+        file=f"{side.name}.onnx",
+        side=side.name,
+        seed=split.seed,
+        bytes=len(model.to_bytes()),
+        rate=possible,
+        threshold=model.decision.threshold,
+        verdicts=model.verdicts,
+        calibration=len(model.calibration_scores),
+        normal=normal,
+        anomalous=dict(zip(split.anomalous, others, strict=True)),
+        difference=float(np.abs(scores - recorded).max() / (recorded.std() or 1.0)),
+        **_galleries(
+            side, [(image, names[image.content], own) for image, own in zip(split.test, results, strict=True)]
+        ),
     )
+    return file, model
 
 
-def _split_facts(one: Split, found: Sequence[Measured], class_of: Mapping[str, str]) -> SplitFacts:
+def _galleries(side: Side, answers: Iterable[tuple[ImageFile, str, Result]]) -> dict[str, tuple[CaptionedImage, ...]]:
+    """Images that a file got right and wrong: the clearest mistakes, and some that are typical."""
+    sorts: dict[tuple[bool, bool], list[tuple[ImageFile, str, Result]]] = {}
+    for answer in sorted(answers, key=lambda answer: answer[2].score):
+        sorts.setdefault((answer[1] in side.normal, answer[2].anomalous), []).append(answer)
+    missed, alarms, caught, passed = (
+        sorts.get(sort, []) for sort in ((False, False), (True, True), (False, True), (True, False))
+    )
+    start = max(0, (len(passed) - _SHOWN) // 2)  # around the median score
+    classes = dict.fromkeys(name for name in side.anomalous if any(answer[1] == name for answer in caught))
+    each = max(1, _SHOWN // max(1, len(classes)))
+    in_turn = [answer for name in classes for answer in [own for own in caught[::-1] if own[1] == name][:each]]
+    shown = {"missed": missed, "alarms": alarms[::-1], "caught": in_turn, "passed": passed[start:]}
+    return {
+        kind: tuple(
+            CaptionedImage(image.read(), f"{name}\nsaid {result.verdict}\np {result.p_value:.2g}")
+            for image, name, result in own[:_SHOWN]
+        )
+        for kind, own in shown.items()
+    }
+
+
+def _examples(scenes: Scenes) -> dict[str, tuple[CaptionedImage, ...]]:
+    shown = {name: own[:: max(1, len(own) // _EXAMPLES)][:_EXAMPLES] for name, own in scenes.classes.items()}
+    return {name: tuple(CaptionedImage(image.read()) for image in images) for name, images in shown.items()}
+
+
+def _split_rows(one: Split, found: Iterable[Measured], class_of: Mapping[str, str]) -> Iterator[SplitRow]:
     """What served for what; which images were calibrated on, those say that trained: all divide them alike."""
     first = next((own for own in found if (own.side, own.seed) == (one.side.name, one.seed)), None)
-
-    def counts(contents: Iterable[str]) -> dict[str, int]:
+    roles = {
+        "training": first.trained_on if first else (),
+        "calibration": first.calibrated_on if first else (),
+        "normal test": [image.content for image in one.normal],
+        "anomalous test": [image.content for image in one.test[len(one.normal) :]],
+    }
+    for role, contents in roles.items():
         tally = Counter(class_of[content] for content in contents)
-        return {name: tally[name] for name in one.side.normal}
-
-    return SplitFacts(
-        side=one.side.name,
-        seed=one.seed,
-        training=counts(first.trained_on if first else ()),
-        calibration=counts(first.calibrated_on if first else ()),
-        normal=counts(image.content for image in one.normal),
-        anomalous={name: len(images) for name, images in one.anomalous.items()},
-    )
+        for name in one.side.anomalous if role == "anomalous test" else one.side.normal:
+            yield SplitRow(one.side.name, one.seed, name, role, tally[name])
 
 
 def _trivial(splits: Sequence[Split], progress: Progress) -> Iterable[Trivial]:

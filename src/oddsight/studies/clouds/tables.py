@@ -17,7 +17,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.metrics.image import auroc, binomial_interval, decision
 from oddsight.metrics.ood import auroc_interval
 from oddsight.model.calibration import decide
-from oddsight.studies.clouds.results import CloudStudy, Measured, SplitFacts, Trivial
+from oddsight.studies.clouds.results import CloudStudy, Measured, SplitRow, Trivial
 from oddsight.studies.clouds.variants import feasible_rate
 
 ALL = "all classes"
@@ -56,9 +56,6 @@ ThresholdRow = namedtuple(
     "anomalous_images found",
 )
 
-# How many images of a class serve for what, on one side by one seed.
-SplitRow = namedtuple("SplitRow", "normal seed class_ role images")
-
 # One epoch of one training; `parts` of the loss are `name=value`, separated by semicolons.
 CurveRow = namedtuple("CurveRow", "method normal seed epoch train_loss validation_loss learning_rate seconds parts")
 
@@ -76,11 +73,7 @@ class CloudTables:
 
 
 def cloud_tables(study: CloudStudy, *, confidence: float = 0.95) -> CloudTables:
-    """Measure everything that a study recorded.
-
-    Raises:
-        OddsightError: If the confidence is not between 0 and 1.
-    """
+    """Measure everything that a study recorded."""
     if not 0 < confidence < 1:
         raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")
     failed = (SceneRow._make([one.method, one.seed, one.side, "", *[None] * 22, one.reason]) for one in study.failed)
@@ -88,7 +81,7 @@ def cloud_tables(study: CloudStudy, *, confidence: float = 0.95) -> CloudTables:
         scenes=(*(row for one in study.measured for row in _scenes(study, one, confidence)), *failed),
         baselines=tuple(row for one in study.trivial for row in _baselines(one, confidence)),
         thresholds=tuple(row for one in study.measured for row in _thresholds(study, one, confidence)),
-        splits=tuple(row for one in study.splits for row in _splits(one)),
+        splits=study.splits,
         curves=tuple(row for one in study.measured for row in _curves(one)),
         confidence=confidence,
     )
@@ -101,10 +94,10 @@ def with_all(anomalous: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _scenes(study: CloudStudy, one: Measured, confidence: float) -> Iterator[SceneRow]:
-    own = next(split for split in study.splits if (split.side, split.seed) == (one.side, one.seed))
+    trained = sum(row.images for row in study.splits if row[:2] == (one.side, one.seed) and row.role == "training")
     for name, scores in with_all(one.anomalous).items():
         low, high = auroc_interval(one.normal, scores, confidence)
-        parts = (sum(own.training.values()), len(one.calibration), len(one.normal), len(scores))
+        parts = (trained, len(one.calibration), len(one.normal), len(scores))
         decided = [value for rate in RATES for value in _at(one, scores, rate)]
         yield SceneRow(
             *(one.method, one.seed, one.side, name, *parts, auroc(one.normal, scores), low, high),
@@ -162,18 +155,6 @@ def _thresholds(study: CloudStudy, one: Measured, confidence: float) -> Iterator
             seen = (len(one.normal), alarms / len(one.normal), low, high)
             detected = (name, len(scores), float((scores > value).mean()))
             yield ThresholdRow(one.method, one.seed, one.side, way, value, asked, *seen, *detected)
-
-
-def _splits(one: SplitFacts) -> Iterator[SplitRow]:
-    roles = {
-        "training": one.training,
-        "calibration": one.calibration,
-        "normal test": one.normal,
-        "anomalous test": one.anomalous,
-    }
-    for role, counts in roles.items():
-        for name, images in counts.items():
-            yield SplitRow(one.side, one.seed, name, role, images)
 
 
 def _curves(one: Measured) -> Iterator[CurveRow]:

@@ -97,11 +97,7 @@ def fit_clear(
     *,
     uncalibrated: bool = False,
 ) -> Model:
-    """Fit a method on clear images, at a false-alarm rate or the smallest that their number can promise.
-
-    Raises:
-        OddsightError: What :func:`oddsight.fit` raises.
-    """
+    """Fit a method on clear images, at a false-alarm rate or the smallest that their number can promise."""
     options = dict(variant.fitting)
     if uncalibrated:
         options["calibration_fraction"] = 0.5 / len(images)
