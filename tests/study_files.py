@@ -84,7 +84,7 @@ def made_up_study(
             duplicates={"train": 2, "test": 0},
             leaks=3,
             unreadable=1,
-            examples=tuple(image(rng, name) for name in names for _ in range(2)),
+            examples={name: tuple(image(rng, "") for _ in range(2)) for name in names},
         ),
         unknowns=tuple(
             Unknowns(

@@ -147,8 +147,8 @@ def test_numbers_are_those_of_scikit_learn(folder, tmp_path, fits):
     rows = {(row["method"], row["group"], row["scene"]): row for row in found.rows()}
     assert len(rows) == 3 * (len(found.groups) + len(found.scenes))
     flat = rows["patchcore", "all scenes", ""]
-    assert flat["rate_0.01_kept"] == pytest.approx(smallest_rate(found.judged[2].mapped.trained[0]))
-    assert flat["rate_0.05_kept"] == pytest.approx(max(0.05, smallest_rate(found.judged[2].mapped.trained[0])))
+    assert flat["rate_0.01_kept"] == pytest.approx(smallest_rate(found.judged[2].trained[0]))
+    assert flat["rate_0.05_kept"] == pytest.approx(max(0.05, smallest_rate(found.judged[2].trained[0])))
     mixed = rows["brightness", "one scene", "s01"]
     assert mixed["auroc"] == pytest.approx(
         roc_auc_score(masks[1].ravel(), brightness(read_image(found.scenes[1].path)).ravel())
@@ -318,8 +318,8 @@ def test_a_real_method_finds_clouds(folder, tmp_path):
     assert found.failed == {}
     own = found.judged[-1]
     assert own.groups["all scenes"].auroc > 0.8
-    assert "layers stage2" in own.mapped.settings
-    assert own.mapped.trained[0] >= 8
+    assert "layers stage2" in own.settings
+    assert own.trained[0] >= 8
 
 
 def test_tiles_are_whole_clear_and_not_mixed_up(folder, tmp_path, fits):
@@ -383,7 +383,7 @@ def test_a_map_may_be_weighed_by_brightness(folder, tmp_path, fits):
     assert len(fits.calls) == 6
     before, after = found.judged[-2:]
     assert after.groups["all scenes"].auroc != before.groups["all scenes"].auroc
-    assert after.mapped.rates["rate 0.05"] >= 0.05
+    assert after.rates["rate 0.05"] >= 0.05
     assert len(found.chosen) == 3
     wrong = run(folder, tmp_path, methods=[replace(plain, times="colour")])
     assert "not by colour" in wrong.failed["plain"]

@@ -12,7 +12,7 @@ import numpy as np
 from oddsight import detectors
 from oddsight.detectors.sums import PLUS
 from oddsight.drawing.class_figures import bars, confusion_figure, curves_figure, reliability_figure
-from oddsight.drawing.image_grids import CaptionedImage, image_grid, rows_of
+from oddsight.drawing.image_grids import image_grid, rows_of
 from oddsight.drawing.numbers import area, percent, quantity, span
 from oddsight.metrics.classification import confusion, reliability
 from oddsight.report.comparison import duration, p_text
@@ -177,12 +177,9 @@ def _draw_classification(found: Conclusions, figures: Figures) -> list[tuple[str
 
 def _draw_examples(found: Conclusions, figures: Figures) -> None:
     """Images of the classes and of unknown sets, and what the shipped file got right and wrong."""
-    by_class: dict[str, list[CaptionedImage]] = {}
-    for image in found.study.data.examples:
-        by_class.setdefault(image.caption, []).append(CaptionedImage(image.pixels))
+    by_class = dict(list(found.study.data.examples.items())[:_MOST_CLASSES])
     if by_class:
-        names = list(by_class)[:_MOST_CLASSES]
-        figures["examples-classes"] = image_grid([by_class[name] for name in names], names, side=48)
+        figures["examples-classes"] = image_grid(list(by_class.values()), list(by_class), side=48)
     sets = [one for one in found.ordered() if one.examples]
     if sets:
         names = [f"{one.name} ({nearness(one.near)})" for one in sets]

@@ -26,7 +26,7 @@ class DataFacts:
     duplicates: Mapping[str, int]  # Images that occur more than once within a split, by split
     leaks: int  # Test images that are also among the images to train on; left out
     unreadable: int  # Files that could not be read
-    examples: tuple[CaptionedImage, ...]  # Some of each class
+    examples: Mapping[str, tuple[CaptionedImage, ...]]  # Some of each class
 
 
 @dataclass(frozen=True)

@@ -154,11 +154,8 @@ def _facts(train: ClassImages, sets: Sets, leaks: int, unreadable: int) -> DataF
         values = image.read().reshape(-1, 3) / 255
         total, squares, pixels = total + values.sum(0), squares + np.square(values).sum(0), pixels + len(values)
     mean = total / pixels
-    shown = [
-        CaptionedImage(parts.training.images[index].read(), name)
-        for label, name in enumerate(test.classes)
-        for index in np.flatnonzero(parts.training.labels == label)[:_A_CLASS]
-    ]
+    of_class = {name: np.flatnonzero(parts.training.labels == label) for label, name in enumerate(test.classes)}
+    shown = {name: [parts.training.images[index] for index in own[:_A_CLASS]] for name, own in of_class.items()}
     return DataFacts(
         classes=test.classes,
         counts={name: tuple(part.counts().values()) for name, part in named.items()},
@@ -171,7 +168,7 @@ def _facts(train: ClassImages, sets: Sets, leaks: int, unreadable: int) -> DataF
         },
         leaks=leaks,
         unreadable=unreadable,
-        examples=tuple(shown),
+        examples={name: tuple(CaptionedImage(image.read()) for image in own) for name, own in shown.items() if own},
     )
 
 

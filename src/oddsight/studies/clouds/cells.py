@@ -135,8 +135,7 @@ def stored(cell: Cell, folder: Path) -> Measured | None:
             return None
     except OSError:
         return None
-    ends = np.cumsum([len(split.normal), *(len(images) for images in split.anomalous.values())])
-    normal, *anomalous = np.split(arrays["scores"], ends[:-1])
+    normal, anomalous = split.parts(arrays["scores"])
     return Measured(
         method=cell.method,
         side=split.side.name,
@@ -144,7 +143,7 @@ def stored(cell: Cell, folder: Path) -> Measured | None:
         calibration=arrays["calibration"].astype(np.float32),
         training=arrays["training_scores"] if cell.training else None,
         normal=normal,
-        anomalous=dict(zip(split.anomalous, anomalous, strict=True)),
+        anomalous=anomalous,
         seconds=facts["seconds"],
         milliseconds=facts["milliseconds"],
         bytes=facts["bytes"],

@@ -46,23 +46,12 @@ from oddsight.studies.clouds.variants import Variant, as_variant
 _SHOWN = 6
 
 
-@dataclass(frozen=True)
-class Judged:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Judged(Mapped):
     """What one method or trivial measure reached."""
 
-    mapped: Mapped  # Its maps and thresholds
     groups: Mapping[str, Measured]  # By name of the group
     scenes: tuple[Measured, ...]  # In the order of the scenes
-
-    @property
-    def name(self) -> str:
-        """Of the method or measure."""
-        return self.mapped.name
-
-    @property
-    def trivial(self) -> bool:
-        """Whether it is a trivial measure."""
-        return self.mapped.trivial
 
     def area(self, group: str) -> float:
         """AUROC on a group."""
@@ -78,7 +67,7 @@ class Judged:
         row = {
             "method": self.name,
             "sort": "trivial" if self.trivial else "method",
-            "settings": self.mapped.settings,
+            "settings": self.settings,
             "group": group,
             "scene": scene,
             "auroc": values.auroc,
@@ -90,7 +79,7 @@ class Judged:
         for rule, own in values.outlined.items():
             iou, f1 = own.iou_interval or (None, None), own.f1_interval or (None, None)
             names = ("kept", "iou", "iou_low", "iou_high", "f1", "f1_low", "f1_high", "recall", "false_alarms")
-            cells = (self.mapped.rates.get(rule), own.iou, *iou, own.f1, *f1, own.recall, own.false_alarms)
+            cells = (self.rates.get(rule), own.iou, *iou, own.f1, *f1, own.recall, own.false_alarms)
             row |= {f"{rule.replace(' ', '_')}_{name}": cell for name, cell in zip(names, cells, strict=True)}
         return row
 
@@ -154,7 +143,7 @@ class Isolation:
         methods = [one for one in self.judged if not one.trivial]
         if not methods:
             return ()
-        return tuple(max(methods, key=lambda one: one.mapped.training[fold]).name for fold in range(self.folds))
+        return tuple(max(methods, key=lambda one: one.training[fold]).name for fold in range(self.folds))
 
     def rows(self) -> list[dict[str, Any]]:
         """For ``isolation.csv``: a row for each method and group, and for each method and scene; flat.
@@ -204,7 +193,7 @@ def isolate(
     shown: list[Shown] = []
     files: list[Path] = []
     if best is not None:
-        shown, files = _show(best.mapped, variants[best.name], scenes, work / "regions")
+        shown, files = _show(best, variants[best.name], scenes, work / "regions")
     name = None if best is None else best.name
     return Isolation(scenes, folds, groups(scenes), tuple(judged), failed, areas, overlaps, name, shown, files)
 
@@ -218,7 +207,8 @@ def _judge(
     for done, one in enumerate(mapped, 1):
         counts[one.name] = tally(one, scenes)
         measured = {group.name: measure(one, counts[one.name], group, scenes, draws) for group in own}
-        judged.append(Judged(one, measured, measure_scenes(one, counts[one.name], scenes)))
+        by_scene = measure_scenes(one, counts[one.name], scenes)
+        judged.append(Judged(**vars(one), groups=measured, scenes=by_scene))
         progress("measuring pixels", done, len(mapped))
     areas, overlaps = [], []
     for group in own if len(judged) > len(TRIVIAL) else ():

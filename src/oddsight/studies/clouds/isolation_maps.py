@@ -95,7 +95,7 @@ def map_by_method(variant: Variant, job: Job) -> Mapped:
     count, own = len(job.folds), job.fold_of
     whole = [_part(variant, job, (fold,)) for fold in range(count)]
     pairs = {(one, other): _part(variant, job, (one, other)) for other in range(count) for one in range(other)}
-    thresholds, rates, areas = [], [], []
+    rules = []
     for fold in range(count):
         held = {
             index: pairs[min(fold, other), max(fold, other)][f"map-{index}"]
@@ -103,14 +103,9 @@ def map_by_method(variant: Variant, job: Job) -> Mapped:
             if other != fold
         }
         read = _in_pixels(job.scenes, held, variant.times)
-        if variant.times is None:
-            by_rule, reached = _conformal(_model(variant, job, fold))
-        else:
-            by_rule, reached = _conformal_by_tiles(_highest(job, variant.tile, held, read))
-        best, area = _best(job.scenes, held, read)
-        thresholds.append(by_rule | {MASKS: best})
-        rates.append(reached)
-        areas.append(area)
+        model = _model(variant, job, fold) if variant.times is None else None
+        rules.append(_rules(job, variant.tile, held, read, model))
+    thresholds, rates, areas = zip(*rules, strict=True)
     numbers = [int(part["trained"]) for part in whole]
     maps = {index: whole[fold][f"map-{index}"] for index, fold in own.items()}
     return Mapped(
@@ -120,7 +115,7 @@ def map_by_method(variant: Variant, job: Job) -> Mapped:
         read=_in_pixels(job.scenes, maps, variant.times),
         thresholds=tuple(thresholds[own[index]] for index in range(len(job.scenes))),
         rates=_most(rates),
-        training=tuple(areas),
+        training=areas,
         trained=(min(numbers), max(numbers)),
         model=lambda index: _model(variant, job, own[index]),
     )
@@ -170,19 +165,30 @@ def _model(variant: Variant, job: Job, fold: int) -> Model:
     return Model.from_bytes(arrays["model"].tobytes())
 
 
-def _conformal(model: Model) -> tuple[dict[str, float], dict[str, float]]:
-    """Thresholds by rule, and the rates that they keep, from the calibration of a model."""
-    decisions = {rate_rule(rate): at_rate(model, rate).decision for rate in RATES}
-    return (
-        {rule: decision.threshold for rule, decision in decisions.items()},
-        {rule: float(decision.false_alarm_rate or 0.0) for rule, decision in decisions.items()},
-    )
+def _rules(
+    job: Job, tile: int, indices: Collection[int], read: Callable[[int], Map], model: Model | None
+) -> tuple[dict[str, float], dict[str, float], float]:
+    """Thresholds by rule, the rates that they keep, and the pixel AUROC, from scenes that were not trained on.
 
+    Thresholds of rates come from the calibration of a model, or else from the highest values of clear tiles.
+    """
+    if model is not None:
+        decisions = {rate_rule(rate): at_rate(model, rate).decision for rate in RATES}
+        by_rule = {rule: decision.threshold for rule, decision in decisions.items()}
+        reached = {rule: float(decision.false_alarm_rate or 0.0) for rule, decision in decisions.items()}
+    else:
+        highest = _highest(job, tile, indices, read)
+        reached = {rate_rule(rate): feasible_rate(rate, len(highest)) for rate in RATES}
+        by_rule = {rule: decide(highest, rate).threshold for rule, rate in reached.items()}
 
-def _conformal_by_tiles(highest: Map) -> tuple[dict[str, float], dict[str, float]]:
-    """The same from the highest values of clear tiles, none of which was trained on."""
-    reached = {rate_rule(rate): feasible_rate(rate, len(highest)) for rate in RATES}
-    return {rule: decide(highest, rate).threshold for rule, rate in reached.items()}, reached
+    def images() -> Iterator[tuple[Map, NDArray[np.bool_]]]:
+        for index in indices:
+            yield read(index), job.scenes[index].clouds()
+
+    found = pixel_metrics(images)
+    # There a pixel counts from the threshold on, here above it.
+    best = float(np.nextafter(np.float32(found.f1_max_threshold), np.float32(-np.inf)))
+    return by_rule | {MASKS: best}, reached, found.auroc
 
 
 def _most(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -215,32 +221,16 @@ def _in_pixels(scenes: Sequence[Scene], maps: Mapping[int, Map], times: str | No
     return read
 
 
-def _best(scenes: Sequence[Scene], indices: Collection[int], read: Callable[[int], Map]) -> tuple[float, float]:
-    """The threshold of highest F1 over the pixels of some scenes, and their AUROC."""
-
-    def images() -> Iterator[tuple[Map, NDArray[np.bool_]]]:
-        for index in indices:
-            yield read(index), scenes[index].clouds()
-
-    found = pixel_metrics(images)
-    # There a pixel counts from the threshold on, here above it.
-    return float(np.nextafter(np.float32(found.f1_max_threshold), np.float32(-np.inf))), found.auroc
-
-
 def map_trivially(name: str, job: Job, tile: int) -> Mapped:
     """A trivial measure of each pixel, with thresholds found in the same ways on the same scenes."""
 
     def read(index: int) -> Map:
         return TRIVIAL[name](read_image(job.scenes[index].path))
 
-    thresholds, rates, areas = [], [], []
+    rules = []
     for fold in range(len(job.folds)):
-        others = job.others((fold,))
-        by_rule, reached = _conformal_by_tiles(_highest(job, tile, others, read))
-        best, area = _best(job.scenes, others, read)
-        thresholds.append(by_rule | {MASKS: best})
-        rates.append(reached)
-        areas.append(area)
+        rules.append(_rules(job, tile, job.others((fold,)), read, None))
         job.progress(f"{name}: thresholds", fold + 1, len(job.folds))
-    own = [thresholds[fold] for _, fold in sorted(job.fold_of.items())]
-    return Mapped(name, "", True, read, tuple(own), _most(rates), tuple(areas), (0, 0))
+    thresholds, rates, areas = zip(*rules, strict=True)
+    own = tuple(thresholds[fold] for _, fold in sorted(job.fold_of.items()))
+    return Mapped(name, "", True, read, own, _most(rates), areas, (0, 0))

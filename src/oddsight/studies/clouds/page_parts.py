@@ -63,7 +63,7 @@ def isolation_values(found: Isolation, figures: Figures) -> dict[str, Any]:
         "composed": [one.name for one in found.judged if one.name in VARIANTS],
         "bright": [scene.name for scene in found.scenes if scene.bright],
         "saturated": [scene.name for scene in found.scenes if scene.saturated],
-        "settings": [(one.name, one.mapped.settings) for one in found.judged if not one.trivial],
+        "settings": [(one.name, one.settings) for one in found.judged if not one.trivial],
         "limits": {"bright": BRIGHTNESS, "saturated": SATURATED, "rates": " and ".join(map(percent, RATES))},
         "confidence": CONFIDENCE,
     }
@@ -104,7 +104,7 @@ def _thresholds(found: Isolation, *, hard: bool) -> Iterator[Row]:
     for one in sorted(found.judged, key=lambda one: -one.area(ALL)):
         for rule in RULES:
             whole = one.groups[ALL].outlined[rule]
-            shares = [one.mapped.rates.get(rule), whole.recall, whole.false_alarms]
+            shares = [one.rates.get(rule), whole.recall, whole.false_alarms]
             shares += [one.groups[BRIGHT].outlined[rule].false_alarms or 0.0] if hard else []
             yield one.name, _RULES[rule], *(None if share is None else percent(share) for share in shares)
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from oddsight.data.collection import ImageFile
@@ -179,6 +181,12 @@ class Split:
     def test(self) -> tuple[ImageFile, ...]:
         """All test images: the normal ones, then the classes in order."""
         return (*self.normal, *(image for images in self.anomalous.values() for image in images))
+
+    def parts(self, values: NDArray[Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Rows of an array, one for each test image: those of normal images, and those of each anomalous class."""
+        ends = np.cumsum([len(self.normal), *(len(images) for images in self.anomalous.values())])
+        normal, *anomalous = np.split(values, ends[:-1])
+        return normal, dict(zip(self.anomalous, anomalous, strict=True))
 
     @property
     def calibration_fraction(self) -> float:

@@ -42,6 +42,12 @@ RESAMPLES = 1000
 _AUROC_RESAMPLES = 300
 _TEST_SHARE = 0.3
 
+_COLUMNS = (
+    *("method", "sort", "kind", "direction", "rate", "depth", "images", "detected", "share", "share_low", "share_high"),
+    *("auroc", "auroc_low", "auroc_high", "pixel_auroc", "iou"),
+    *("half_depth", "half_depth_low", "half_depth_high", "first_depth"),
+)
+
 Ends = tuple[float | None, float | None]
 """Of an interval; None for an end beyond the greatest depth."""
 
@@ -90,30 +96,13 @@ class Seeing(Seen):
 
     def rows(self, depths: Sequence[float]) -> Iterator[dict[str, Any]]:
         """A row for each depth, 0 first."""
+        sort = "trivial" if self.trivial else "method"
+        began = (self.onset.half, *self.onset.half_interval, self.onset.first)
         for depth, point in zip((0.0, *depths), (self.false_alarms, *self.points), strict=True):
-            low, high = point.auroc_interval or (None, None)
-            yield {
-                "method": self.name,
-                "sort": "trivial" if self.trivial else "method",
-                "kind": self.kind,
-                "direction": self.direction,
-                "rate": self.rate,
-                "depth": depth,
-                "images": point.images,
-                "detected": point.detected,
-                "share": point.share,
-                "share_low": point.interval[0],
-                "share_high": point.interval[1],
-                "auroc": point.auroc,
-                "auroc_low": low,
-                "auroc_high": high,
-                "pixel_auroc": point.pixel_auroc,
-                "iou": point.iou,
-                "half_depth": self.onset.half,
-                "half_depth_low": self.onset.half_interval[0],
-                "half_depth_high": self.onset.half_interval[1],
-                "first_depth": self.onset.first,
-            }
+            about = (self.name, sort, self.kind, self.direction, self.rate, depth, point.images, point.detected)
+            areas = (point.auroc, *(point.auroc_interval or (None, None)), point.pixel_auroc, point.iou)
+            cells = (*about, point.share, *point.interval, *areas, *began)
+            yield dict(zip(_COLUMNS, cells, strict=True))
 
 
 @dataclass(frozen=True)

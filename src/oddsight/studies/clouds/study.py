@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oddsight import detectors
 from oddsight.backbones.cache import FeatureCache
@@ -43,8 +42,6 @@ SEVERITY_METHODS = ("auto", "mahalanobis", "patchcore", "autoencoder")
 _EXAMPLES = 8
 _SHOWN = 12
 _FOLDS = 4
-_MEASURES = BASELINES[:-1]
-"""All but the size of the image, which is one and the same here."""
 
 
 @dataclass(frozen=True)
@@ -250,8 +247,7 @@ def _run_file(
         progress(f"running {side.name}.onnx", done, len(split.test))
     scores = np.array([result.score for result in results], np.float32)
     recorded = np.concatenate([measured.normal, *measured.anomalous.values()]).astype(np.float64)
-    ends = np.cumsum([len(split.normal), *(len(images) for images in split.anomalous.values())])
-    normal, *others = np.split(scores, ends[:-1])
+    normal, anomalous = split.parts(scores)
     file = ShippedScenes(
         file=f"{side.name}.onnx",
         side=side.name,
@@ -262,7 +258,7 @@ def _run_file(
         verdicts=model.verdicts,
         calibration=len(model.calibration_scores),
         normal=normal,
-        anomalous=dict(zip(split.anomalous, others, strict=True)),
+        anomalous=anomalous,
         difference=float(np.abs(scores - recorded).max() / (recorded.std() or 1.0)),
         **_galleries(
             side, [(image, names[image.content], own) for image, own in zip(split.test, results, strict=True)]
@@ -313,19 +309,10 @@ def _split_rows(one: Split, found: Iterable[Measured], class_of: Mapping[str, st
             yield SplitRow(one.side.name, one.seed, name, role, tally[name])
 
 
-def _trivial(splits: Sequence[Split], progress: Progress) -> Iterable[Trivial]:
+def _trivial(splits: Sequence[Split], progress: Progress) -> Iterator[Trivial]:
     """Every trivial measure of every test image."""
-    images = list({image.content: image for one in splits for image in one.test}.values())
-    values: dict[str, tuple[float, ...]] = {}
-    looks = ordered_map(lambda image: trivial_scores(image.read()), images)
-    for done, (image, measures) in enumerate(zip(images, looks, strict=True), 1):
-        values[image.content] = measures
-        progress("trivial baselines", done, len(images))
-
-    def measured(chosen: Sequence[ImageFile], column: int) -> NDArray[np.float64]:
-        return np.array([values[image.content][column] for image in chosen])
-
-    for one in splits:
-        for column, name in enumerate(_MEASURES):
-            anomalous = {kind: measured(chosen, column) for kind, chosen in one.anomalous.items()}
-            yield Trivial(name, one.side.name, one.seed, measured(one.normal, column), anomalous)
+    for done, one in enumerate(splits, 1):
+        values = np.array(list(ordered_map(lambda image: trivial_scores(image.read()), one.test)))
+        for column, name in enumerate(BASELINES[:-1]):  # all but the size of the image, which is one and the same here
+            yield Trivial(name, one.side.name, one.seed, *one.parts(values[:, column]))
+        progress("trivial baselines", done, len(splits))
