@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from oddsight.drawing.image_grids import CaptionedImage
-from oddsight.studies.clouds.results import CloudStudy, Failed, Measured, ShippedScenes, SplitRow, Trivial
+from oddsight.studies.clouds.results import CloudStudy, Failure, Measurement, ShippedScenes, SplitRow, Trivial
 from oddsight.studies.clouds.scenes import CLEAR, SceneFacts, Side
 from textures import texture
 
@@ -71,7 +71,7 @@ def made_up_clouds(
             splits += [SplitRow(side.name, seed, name, "anomalous test", images) for name in side.anomalous]
             for place, method in enumerate(methods):
                 measured.append(
-                    Measured(
+                    Measurement(
                         method=method,
                         side=side.name,
                         seed=seed,
@@ -106,7 +106,7 @@ def made_up_clouds(
         sides=sides,
         splits=tuple(splits),
         measured=tuple(measured),
-        failed=tuple(Failed(name, side.name, 0, reason) for name, reason in failed for side in sides),
+        failed=tuple(Failure(name, side.name, 0, reason) for name, reason in failed for side in sides),
         trivial=tuple(trivials),
         default=default,
         compared=(default,),

@@ -17,14 +17,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from oddsight.data.images import read_image, read_mask
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.evaluation.compare.store import finished, key_of, pack, read_cell, unpack, write_cell
+from oddsight.evaluation.compare.store import compute_once, key_of, pack, read_cell, unpack, write_cell
 from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template
 from oddsight.studies.clouds import isolation, isolation_maps
 from oddsight.studies.clouds.isolation import isolate
-from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Mapped
+from oddsight.studies.clouds.isolation_maps import MASKS, RULES, SceneMaps
 from oddsight.studies.clouds.isolation_measures import BRIGHT, Group, Tally, areas_of, draw_scenes, overlaps_of
-from oddsight.studies.clouds.isolation_scenes import Scene, brightness, clear_tiles, dealt, whiteness
+from oddsight.studies.clouds.isolation_scenes import Scene, brightness, clear_tiles, deal, whiteness
 from oddsight.studies.clouds.page_parts import isolation_values
 from oddsight.studies.clouds.variants import Variant
 from textures import texture
@@ -94,12 +94,12 @@ def test_every_scene_is_in_one_part_and_parts_are_alike(grounds, count, seed):
     scenes = [scene(number, ground) for number, ground in enumerate(grounds)]
     if count > len(scenes) // 2:
         with pytest.raises(OddsightError, match="folds"):
-            dealt(scenes, count, seed)
+            deal(scenes, count, seed)
         return
-    parts = dealt(scenes, count, seed)
+    parts = deal(scenes, count, seed)
     assert sorted(index for part in parts for index in part) == list(range(len(scenes)))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert parts == dealt(scenes, count, seed)
+    assert parts == deal(scenes, count, seed)
     # Ranks of brightness: of each next ``count`` scenes, every part has one.
     if len(scenes) % count == 0 and len({ground for ground in grounds if ground is not None}) == len(grounds):
         order = sorted(range(len(scenes)), key=lambda index: grounds[index])
@@ -278,7 +278,7 @@ def test_the_verdict_says_so_if_a_method_wins_on_bright_ground(tmp_path, monkeyp
             return (job.scenes[index].clouds() + noise).astype(np.float32)
 
         thresholds = (dict.fromkeys(RULES, 0.5),) * len(job.scenes)
-        return Mapped(
+        return SceneMaps(
             variant.name, "by the masks", False, read, thresholds, RATED, (1.0,) * 3, (9, 9), lambda index: tiny_model()
         )
 
@@ -366,13 +366,13 @@ def test_a_cell_is_taken_for_the_same_key_only(tmp_path):
     )
     assert read_cell(path, key) is None
     write_cell(path, key, arrays)
-    kept = finished(path, key, lambda: pytest.fail("computed again"))
+    kept = compute_once(path, key, lambda: pytest.fail("computed again"))
     np.testing.assert_array_equal(kept["values"], arrays["values"])
     assert unpack(kept["facts"]) == {"a": 1.5}
     assert read_cell(path, key_of("a", 2)) is None
     path.write_bytes(path.read_bytes()[:40])
     assert read_cell(path, key) is None
-    assert finished(path, key, lambda: arrays) is arrays
+    assert compute_once(path, key, lambda: arrays) is arrays
     assert read_cell(path, key).keys() == arrays.keys()
 
 

@@ -22,7 +22,7 @@ from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template
 from oddsight.studies.clouds.page_parts import severity_values
 from oddsight.studies.clouds.severity import MEASURES, first_depth, half_depth, onset, severity_curves
-from oddsight.studies.clouds.severity_scores import Seen
+from oddsight.studies.clouds.severity_scores import Answers
 from textures import texture
 from tiny_model import tiny_model
 
@@ -212,7 +212,7 @@ def test_intervals_of_the_depth_may_end_beyond_the_greatest():
     rng = np.random.default_rng(0)
     veiled = np.stack([rng.random(20) * 0.4, rng.random(20)], axis=1)
     nothing = np.full(2, np.nan)
-    found = onset(Seen("a", False, "haze", 0.05, 0.5, np.zeros(20), veiled, nothing, nothing), (0.1, 0.2), 0)
+    found = onset(Answers("a", False, "haze", 0.05, 0.5, np.zeros(20), veiled, nothing, nothing), (0.1, 0.2), 0)
     assert found.half_interval[1] is None
     assert found.first == 0.2
     assert found.first_interval == (0.2, 0.2)

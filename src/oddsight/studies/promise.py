@@ -44,7 +44,7 @@ class Promise:
         return "promise kept" if self.share <= self.rate else "compatible with the promise"
 
 
-def promised(rate: float, calibration: int, images: int, rejected: int, confidence: float) -> Promise:
+def judge_promise(rate: float, calibration: int, images: int, rejected: int, confidence: float) -> Promise:
     """Compare what is rejected with what was asked for.
 
     The number of test images beyond a quantile of ``calibration`` scores has a beta-binomial distribution if all are

@@ -47,7 +47,7 @@ def write_cell(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> None
     write_arrays(path, {"key": np.array(key), **arrays})
 
 
-def finished(path: Path, key: str, compute: Callable[[], Arrays]) -> Arrays:
+def compute_once(path: Path, key: str, compute: Callable[[], Arrays]) -> Arrays:
     """The arrays of a cell, which is computed and kept where there is none of this key."""
     arrays = read_cell(path, key)
     if arrays is None:

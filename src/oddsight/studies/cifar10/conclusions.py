@@ -12,7 +12,7 @@ from oddsight.errors import DataError
 from oddsight.metrics.trivial import BASELINES
 from oddsight.studies.cifar10.results import Run, Scored, Study, Unknowns
 from oddsight.studies.cifar10.tables import OodRow, Tables, predictions, threshold_for
-from oddsight.studies.promise import Promise, promised
+from oddsight.studies.promise import Promise, judge_promise
 
 IMAGE_SIZE = BASELINES[-1]
 """The one trivial measure of what networks do not see."""
@@ -33,7 +33,7 @@ class Standing(NamedTuple):
     seconds: float  # To train, with what it starts from; mean over the seeds
 
 
-class Paired(NamedTuple):
+class RunPair(NamedTuple):
     """Two runs on the same test images."""
 
     only_first: int  # Images that only the first names rightly
@@ -141,7 +141,7 @@ def conclude(study: Study, tables: Tables) -> Conclusions:
         tables=tables,
         run=run,
         scored=scored,
-        promise=promised(file.rate, len(scored.calibration), file.rejected.size, rejected, tables.confidence),
+        promise=judge_promise(file.rate, len(scored.calibration), file.rejected.size, rejected, tables.confidence),
         standings=tuple(_standings(tables)),
         averages=tuple(_averages(study, tables)),
         rates=tuple(_rates(study, scored)),
@@ -149,7 +149,7 @@ def conclude(study: Study, tables: Tables) -> Conclusions:
     )
 
 
-def paired(first: Run, second: Run) -> Paired:
+def compare_runs(first: Run, second: Run) -> RunPair:
     """Compare two runs on the same test images."""
     from scipy.stats import binomtest
 
@@ -157,7 +157,7 @@ def paired(first: Run, second: Run) -> Paired:
         raise DataError(f"{first.name} and {second.name} were not tested on the same images")
     ours, theirs = predictions(first) == first.labels, predictions(second) == second.labels
     more, less = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    return Paired(more, less, float(binomtest(more, more + less).pvalue) if more + less else 1.0)
+    return RunPair(more, less, float(binomtest(more, more + less).pvalue) if more + less else 1.0)
 
 
 def _standings(tables: Tables) -> Iterator[Standing]:

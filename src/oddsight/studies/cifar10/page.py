@@ -17,7 +17,7 @@ from oddsight.drawing.numbers import area, percent, quantity, span
 from oddsight.metrics.classification import confusion, reliability
 from oddsight.report.comparison import duration, p_text
 from oddsight.report.markdown import fill_template, write_report
-from oddsight.studies.cifar10.conclusions import Conclusions, conclude, paired
+from oddsight.studies.cifar10.conclusions import Conclusions, compare_runs, conclude
 from oddsight.studies.cifar10.page_unknowns import (
     Figures,
     Row,
@@ -113,7 +113,7 @@ def _recipes(found: Conclusions) -> Iterator[Row]:
         counts: Row = ("", "", "")
         verdict = "most accurate"
         if one is not found.best:
-            test = paired(by_name[found.best.name], by_name[one.name])
+            test = compare_runs(by_name[found.best.name], by_name[one.name])
             counts = (test.only_first, test.only_second, p_text(test.p_value))
             verdict = "less accurate" if test.p_value < 1 - found.tables.confidence else "not distinguishable"
         cells = (one.title, len(one.seeds), percent(one.accuracy), span(one.lowest, one.highest, percent))

@@ -31,7 +31,7 @@ from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.studies.cifar10.recipes import PROBE, RECIPES
 from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
-from oddsight.studies.cifar10.training import Job, Sets, Trained, train_recipe
+from oddsight.studies.cifar10.training import Job, Sets, TrainedRun, train_recipe
 from oddsight.studies.machine import machine
 
 DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "longer", "soup")
@@ -77,7 +77,7 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     _check(seeds, ship, rate)
     sets, facts, shared = _read(data, unknown, limit, progress)
     common = [name for name in detectors.names("classes") if not name.startswith(PREFIX)]
-    runs: list[Trained] = []
+    runs: list[TrainedRun] = []
     for name in seeds:
         scores = dict.fromkeys([*detectors.names("classes"), ship[1]] if name == ship[0] else common)
         changes = {"epochs": epochs} if epochs is not None and name != PROBE else {}
@@ -192,7 +192,7 @@ def _trivial(images: Sequence[ImageFile]) -> NDArray[np.float64]:
     return np.array(list(ordered_map(lambda image: trivial_scores(image.read()), images)))
 
 
-def _model(best: Trained, sets: Sets, score: str, rate: float, *, per_class: bool) -> Model:
+def _model(best: TrainedRun, sets: Sets, score: str, rate: float, *, per_class: bool) -> Model:
     """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
     known, classifier, seed = best.embeddings, best.classifier, best.run.seed
     fitted = detectors.create(score, "classes").fit(
@@ -204,7 +204,7 @@ def _model(best: Trained, sets: Sets, score: str, rate: float, *, per_class: boo
     )
 
 
-def _test_file(model: Model, best: Trained, sets: Sets, score: str, rate: float, progress: Progress) -> Shipped:
+def _test_file(model: Model, best: TrainedRun, sets: Sets, score: str, rate: float, progress: Progress) -> Shipped:
     """What the file itself says of every test image and every unknown one."""
     images, names = sets.test.images, sets.test.classes
     found = evaluate_classes(model, sets.test, sets.unknown, progress=progress)

@@ -22,7 +22,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.detectors import create
 from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
-from oddsight.evaluation.compare.store import finished, key_of, pack, unpack
+from oddsight.evaluation.compare.store import compute_once, key_of, pack, unpack
 from oddsight.fitting.classifiers import Classifier, average, embedded, probe, train
 from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain
@@ -86,7 +86,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """A run with all that the shipped file is made of."""
 
     run: Run  # For the report
@@ -95,7 +95,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class _Learned:
+class _Learning:
     """A classifier, and how it came to be."""
 
     classifier: Classifier
@@ -104,7 +104,7 @@ class _Learned:
     network: TrainedClassifier | None = None  # None for a head on frozen features
 
 
-def train_recipe(job: Job, score_names: Sequence[str]) -> Trained:
+def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
     """Train by a recipe, take the embeddings of all sets once, and fit and apply every score."""
     make_folder(job.folder)
     recipe, sets = job.recipe, job.sets
@@ -112,14 +112,14 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> Trained:
         network = backbone(DEFAULT)
         extractor = Extractor(network, (list(network.stages)[-1],), _PROBE_SIZE, "embedding")
         known = _embeddings(extractor, job)
-        learned = _probed(extractor, known["training"], job)
+        learned = _fit_probe(extractor, known["training"], job)
     else:
         learned = _network(job)
         known = _embeddings(learned.classifier.extractor, job)
     classifier, trained = learned.classifier, learned.network
-    scores = [_scored(name, classifier.head, known, job) for name in score_names]
+    scores = [_apply_score(name, classifier.head, known, job) for name in score_names]
     if trained is not None and trained.settings.from_scratch and _ODIN in score_names:
-        scores.append(_perturbed(trained, job))
+        scores.append(_apply_odin(trained, job))
     run = Run(
         *(recipe.name, recipe.title, recipe.description, job.seed, learned.settings),
         curves=() if trained is None else trained.curves,
@@ -131,10 +131,10 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> Trained:
         logits=classifier.head.logits(known["test"]),
         scores=tuple(scores),
     )
-    return Trained(run, classifier, known)
+    return TrainedRun(run, classifier, known)
 
 
-def _network(job: Job) -> _Learned:
+def _network(job: Job) -> _Learning:
     """Train a network, or average those that were trained before."""
     recipe, parts = job.recipe, job.sets.parts
     before = [job.work / f"{name}-{job.seed}" for name in recipe.needs]
@@ -156,10 +156,10 @@ def _network(job: Job) -> _Learned:
             on_epoch=job.on_epoch,
         )
         settings = as_json(trained.settings)
-    return _Learned(classifier, settings, sum(row.seconds for row in trained.curves), trained)
+    return _Learning(classifier, settings, sum(row.seconds for row in trained.curves), trained)
 
 
-def _probed(extractor: Extractor, embeddings: NDArray[np.float32], job: Job) -> _Learned:
+def _fit_probe(extractor: Extractor, embeddings: NDArray[np.float32], job: Job) -> _Learning:
     images = job.sets.parts.training
 
     def fit_head() -> Arrays:
@@ -170,10 +170,10 @@ def _probed(extractor: Extractor, embeddings: NDArray[np.float32], job: Job) -> 
         return {**vars(classifier.head), "seconds": seconds, "record": pack(record)}
 
     # A head that was trained on other images, or on other features of them, is not taken.
-    kept = finished(job.folder / "head.npz", key_of(images.fingerprint, *_maker(extractor)), fit_head)
+    kept = compute_once(job.folder / "head.npz", key_of(images.fingerprint, *_maker(extractor)), fit_head)
     record = unpack(kept["record"])
     classifier = Classifier(extractor, Head(kept["weights"], kept["bias"]), images.classes, record)
-    return _Learned(classifier, record, float(kept["seconds"]))
+    return _Learning(classifier, record, float(kept["seconds"]))
 
 
 def _maker(extractor: Extractor) -> list[str]:
@@ -186,7 +186,7 @@ def _embeddings(extractor: Extractor, job: Job) -> Embeddings:
     for name, images in job.sets.by_name().items():
         key = key_of(*_maker(extractor), [image.content for image in images])
         take = partial(_take, extractor, images, job.progress)
-        kept = finished(job.folder / f"embeddings-{name}.npz", key, take)
+        kept = compute_once(job.folder / f"embeddings-{name}.npz", key, take)
         found[name] = np.asarray(kept["embeddings"], np.float32)
     return found
 
@@ -195,7 +195,7 @@ def _take(extractor: Extractor, images: Sequence[ImageFile], progress: Progress)
     return {"embeddings": embedded(extractor, images, None, progress)}
 
 
-def _scored(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
+def _apply_score(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
     """Fit a score and apply it to all sets but those that were trained on."""
 
     def compute() -> Arrays:
@@ -214,10 +214,10 @@ def _scored(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
         return arrays
 
     key = key_of(name, job.seed, {one: float(np.sum(values, dtype=np.float64)) for one, values in known.items()})
-    return _as_scored(name, finished(job.folder / f"score-{name.replace(':', '-')}.npz", key, compute))
+    return _as_scores(name, compute_once(job.folder / f"score-{name.replace(':', '-')}.npz", key, compute))
 
 
-def _perturbed(trained: TrainedClassifier, job: Job) -> Scored:
+def _apply_odin(trained: TrainedClassifier, job: Job) -> Scored:
     """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
     from oddsight.training.odin import odin_scores
 
@@ -235,10 +235,10 @@ def _perturbed(trained: TrainedClassifier, job: Job) -> Scored:
     key = key_of(
         name, [[image.content for image in own] for own in sets.values()], float(np.abs(trained.weights).sum())
     )
-    return _as_scored(name, finished(job.folder / "score-odin-with-gradient.npz", key, compute))
+    return _as_scores(name, compute_once(job.folder / "score-odin-with-gradient.npz", key, compute))
 
 
-def _as_scored(name: str, arrays: Arrays) -> Scored:
+def _as_scores(name: str, arrays: Arrays) -> Scored:
     unknown = {one.removeprefix("unknown-"): array for one, array in arrays.items() if one.startswith("unknown-")}
     return Scored(name, arrays["test"], unknown, arrays["calibration"], float(arrays.get("seconds", 0.0)))
 

@@ -29,9 +29,9 @@ from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import read_regular
-from oddsight.studies.clouds.results import Measured
+from oddsight.studies.clouds.results import Measurement
 from oddsight.studies.clouds.scenes import Split
-from oddsight.studies.clouds.variants import prefixed
+from oddsight.studies.clouds.variants import add_prefix
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def extractor_of(name: str) -> Extractor | None:
 
 def compute(
     cell: Cell, folder: Path, cache: FeatureCache | None, progress: Progress, on_epoch: Callable[[Epoch], None]
-) -> Measured:
+) -> Measurement:
     """Learn, score every image that is wanted once, and keep it.
 
     ``on_epoch`` is called with each new row of the learning curves of a method that trains a network.
@@ -81,7 +81,7 @@ def compute(
     split, plans, path = cell.split, list[FitPlan](), cell.path(folder)
     work = path.with_suffix("")  # of a training, which goes on there after an interruption
     training: dict[str, Any] = {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}
-    watch = prefixed(progress, f"{split.side.name}, {cell.method}, seed {split.seed}: ")
+    watch = add_prefix(progress, f"{split.side.name}, {cell.method}, seed {split.seed}: ")
     started = time.perf_counter()
     model = fit(
         *(image.path for image in split.trained),
@@ -117,13 +117,13 @@ def compute(
         write_bytes(path.with_suffix(".onnx"), model.to_bytes(), follow_links=False)
     write_cell(path, cell.key, {**arrays, "record": pack(facts)})
     shutil.rmtree(work, ignore_errors=True)
-    found = stored(cell, folder)
+    found = read_stored(cell, folder)
     if found is None:
         raise DataError(f"{path} cannot be read back: is the disk full?")
     return found
 
 
-def stored(cell: Cell, folder: Path) -> Measured | None:
+def read_stored(cell: Cell, folder: Path) -> Measurement | None:
     """The cell, if it was computed before with all that is wanted now."""
     split, path = cell.split, cell.path(folder)
     arrays, file = read_cell(path, cell.key), path.with_suffix(".onnx")
@@ -136,7 +136,7 @@ def stored(cell: Cell, folder: Path) -> Measured | None:
     except OSError:
         return None
     normal, anomalous = split.parts(arrays["scores"])
-    return Measured(
+    return Measurement(
         method=cell.method,
         side=split.side.name,
         seed=split.seed,

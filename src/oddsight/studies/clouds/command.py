@@ -14,7 +14,7 @@ from oddsight.cli.application import EXIT_ERROR, Quiet, listed, numbers_by_name
 from oddsight.errors import plain
 
 if TYPE_CHECKING:
-    from oddsight.studies.clouds.results import CloudStudy, Failed
+    from oddsight.studies.clouds.results import CloudStudy, Failure
 
 _NONE = "none"
 _SEEDS = (0, 1, 2)
@@ -100,7 +100,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     make_folder(output)
     check_writable(output / "report.html")
 
-    def report_failure(one: Failed) -> None:
+    def report_failure(one: Failure) -> None:
         note(f"{one.method}, {one.side}, seed {one.seed}: not run: {one.reason}", quiet=quiet)
 
     with progress(quiet) as report:

@@ -9,7 +9,7 @@ import numpy as np
 
 from oddsight.errors import DataError
 from oddsight.metrics.significance import Placements, delong, holm, placements
-from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes, Trivial
+from oddsight.studies.clouds.results import CloudStudy, Measurement, ShippedScenes, Trivial
 from oddsight.studies.clouds.scenes import Side
 from oddsight.studies.clouds.tables import ALL, CloudTables, SceneRow
 
@@ -87,7 +87,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Found:
+class Conclusions:
     """What a report says."""
 
     study: CloudStudy  # What was found
@@ -114,7 +114,7 @@ class Found:
         return next(one for one in self.study.shipped if one.side == side)
 
 
-def conclude(study: CloudStudy, tables: CloudTables) -> Found:
+def conclude(study: CloudStudy, tables: CloudTables) -> Conclusions:
     """Compare what a study measured."""
     standings = {side.name: tuple(_standings(tables, side)) for side in study.sides}
     contests = (
@@ -124,7 +124,7 @@ def conclude(study: CloudStudy, tables: CloudTables) -> Found:
         for trivial in (False, True)
         for contest in _contests(study, side.name, kind, trivial, tables.confidence)
     )
-    return Found(study, tables, standings, tuple(contests))
+    return Conclusions(study, tables, standings, tuple(contests))
 
 
 def _standings(tables: CloudTables, side: Side) -> list[Standing]:
@@ -146,7 +146,7 @@ def _contests(study: CloudStudy, side: str, kind: str, trivial: bool, confidence
     for one in study.trivial if trivial else study.measured:
         name = one.name if isinstance(one, Trivial) else one.method
         if one.side == side and one.seed in own and name != study.default:
-            rivals.setdefault(name, []).append((_placed(own[one.seed], kind), _placed(one, kind)))
+            rivals.setdefault(name, []).append((_place(own[one.seed], kind), _place(one, kind)))
     p_values = [_p_value(pairs) for pairs in rivals.values()]
     corrected = holm([1.0 if value is None else value for value in p_values]).tolist()
     for (name, pairs), raw, p_value in zip(rivals.items(), p_values, corrected, strict=True):
@@ -157,7 +157,7 @@ def _contests(study: CloudStudy, side: str, kind: str, trivial: bool, confidence
         yield Contest(side, kind, name, trivial, mine, theirs, None if raw is None else float(p_value), verdict)
 
 
-def _placed(one: Measured | Trivial, kind: str) -> Placements:
+def _place(one: Measurement | Trivial, kind: str) -> Placements:
     """Placements of the test images; of a trivial measure in the direction that works better."""
     found = placements(one.normal, one.anomalous[kind])
     lower = isinstance(one, Trivial) and found.auroc < 0.5

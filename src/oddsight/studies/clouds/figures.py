@@ -15,8 +15,8 @@ from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logari
 from oddsight.drawing.numbers import area, percent
 from oddsight.errors import plain
 from oddsight.studies.clouds.isolation import Shown
-from oddsight.studies.clouds.results import Measured
-from oddsight.studies.clouds.severity import Point, Seeing
+from oddsight.studies.clouds.results import Measurement
+from oddsight.studies.clouds.severity import Point, Visibility
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ _BINS = 48
 _SIDE = 220
 
 
-def threshold_histogram(one: Measured, ways: Mapping[str, tuple[float, float | None]], name: str) -> Markup:
+def threshold_histogram(one: Measurement, ways: Mapping[str, tuple[float, float | None]], name: str) -> Markup:
     """Scores of training, calibration and anomalous scenes below each other, with the thresholds through all."""
     assert one.training is not None
     groups = [
@@ -119,7 +119,7 @@ def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def depth_curves(shown: Sequence[Seeing], depths: Sequence[float], *, share: bool, name: str) -> Markup:
+def depth_curves(shown: Sequence[Visibility], depths: Sequence[float], *, share: bool, name: str) -> Markup:
     """The share detected or the pixel AUROC over the optical depth; shares have their intervals and the clear images.
 
     The axis of depths is logarithmic.

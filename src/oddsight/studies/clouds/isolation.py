@@ -24,12 +24,12 @@ from oddsight.scenes import SMALLEST_TILE, predict_scene
 from oddsight.scenes.outlines import mask
 from oddsight.scenes.region_files import write_regions
 from oddsight.scenes.scene_image import SceneImage
-from oddsight.studies.clouds.isolation_maps import MASKS, Job, Mapped, map_by_method, map_trivially
+from oddsight.studies.clouds.isolation_maps import MASKS, Job, SceneMaps, map_by_method, map_trivially
 from oddsight.studies.clouds.isolation_measures import (
     ALL,
     Group,
     Interval,
-    Measured,
+    Measurement,
     Values,
     areas_of,
     draw_scenes,
@@ -40,18 +40,18 @@ from oddsight.studies.clouds.isolation_measures import (
     overlaps_of,
     tally,
 )
-from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, clear_tiles, dealt, read_scenes_with_masks
+from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, clear_tiles, deal, read_scenes_with_masks
 from oddsight.studies.clouds.variants import Variant, as_variant
 
 _SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Judged(Mapped):
+class Outcome(SceneMaps):
     """What one method or trivial measure reached."""
 
-    groups: Mapping[str, Measured]  # By name of the group
-    scenes: tuple[Measured, ...]  # In the order of the scenes
+    groups: Mapping[str, Measurement]  # By name of the group
+    scenes: tuple[Measurement, ...]  # In the order of the scenes
 
     def area(self, group: str) -> float:
         """AUROC on a group."""
@@ -61,7 +61,7 @@ class Judged(Mapped):
         """IoU on a group at thresholds from training masks."""
         return self.groups[group].outlined[MASKS].iou
 
-    def row(self, group: str, scene: str, values: Measured) -> dict[str, Any]:
+    def row(self, group: str, scene: str, values: Measurement) -> dict[str, Any]:
         """A row of ``isolation.csv``."""
         low, high = values.auroc_interval or (None, None)
         row = {
@@ -129,7 +129,7 @@ class Isolation:
     scenes: tuple[Scene, ...]  # All of them
     folds: int  # How many parts they were dealt into
     groups: tuple[Group, ...]  # Pixels that were measured together
-    judged: tuple[Judged, ...]  # Trivial measures first, then methods in order
+    judged: tuple[Outcome, ...]  # Trivial measures first, then methods in order
     failed: Mapping[str, str]  # Methods that could not be run, and why
     areas: Sequence[Difference]  # Of AUROC, in each group; none if no method could be run
     overlaps: Sequence[Difference]  # Likewise of IoU, at thresholds from training masks
@@ -181,7 +181,7 @@ def isolate(
     variants = {variant.name: variant for variant in (as_variant(method, tile) for method in methods)}
     scenes = read_scenes_with_masks(folder, progress=progress)
     tiles = cache(partial(clear_tiles, scenes, work=work, progress=progress))
-    job = Job(scenes, dealt(scenes, folds, seed), tiles, work, seed, progress)
+    job = Job(scenes, deal(scenes, folds, seed), tiles, work, seed, progress)
     mapped, failed = [map_trivially(name, job, tile) for name in TRIVIAL], {}
     for variant in variants.values():
         try:
@@ -199,8 +199,8 @@ def isolate(
 
 
 def _judge(
-    mapped: Sequence[Mapped], scenes: Sequence[Scene], seed: int, progress: Progress
-) -> tuple[list[Judged], list[Difference], list[Difference]]:
+    mapped: Sequence[SceneMaps], scenes: Sequence[Scene], seed: int, progress: Progress
+) -> tuple[list[Outcome], list[Difference], list[Difference]]:
     """Measure all pixels, and compare the best method with the best trivial measure in each group."""
     own, draws = groups(scenes), draw_scenes(len(scenes), seed)
     counts, judged = {}, []
@@ -208,7 +208,7 @@ def _judge(
         counts[one.name] = tally(one, scenes)
         measured = {group.name: measure(one, counts[one.name], group, scenes, draws) for group in own}
         by_scene = measure_scenes(one, counts[one.name], scenes)
-        judged.append(Judged(**vars(one), groups=measured, scenes=by_scene))
+        judged.append(Outcome(**vars(one), groups=measured, scenes=by_scene))
         progress("measuring pixels", done, len(mapped))
     areas, overlaps = [], []
     for group in own if len(judged) > len(TRIVIAL) else ():
@@ -220,14 +220,14 @@ def _judge(
 
 
 def _compare(
-    judged: Sequence[Judged], group: Group, reached: Callable[[Judged], float], resampled: Mapping[str, Values]
+    judged: Sequence[Outcome], group: Group, reached: Callable[[Outcome], float], resampled: Mapping[str, Values]
 ) -> Difference:
     best, other = (max((one for one in judged if one.trivial == trivial), key=reached) for trivial in (False, True))
     apart = interval(resampled[best.name] - resampled[other.name])
     return Difference(group.name, best.name, other.name, reached(best), reached(other), apart)
 
 
-def _show(one: Mapped, variant: Variant, scenes: Sequence[Scene], folder: Path) -> tuple[list[Shown], list[Path]]:
+def _show(one: SceneMaps, variant: Variant, scenes: Sequence[Scene], folder: Path) -> tuple[list[Shown], list[Path]]:
     """Outline some scenes by the model files themselves: those with clouds and ground first, then bright clear ones."""
     make_folder(folder)
     shown, files = [], []

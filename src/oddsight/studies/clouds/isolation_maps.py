@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from oddsight import detectors
 from oddsight.data.images import read_image
 from oddsight.errors import DataError, OddsightError, plain
-from oddsight.evaluation.compare.store import finished, key_of, read_cell
+from oddsight.evaluation.compare.store import compute_once, key_of, read_cell
 from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.model.calibration import decide
@@ -21,7 +21,7 @@ from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place
-from oddsight.studies.clouds.variants import Variant, as_array, at_rate, feasible_rate, fit_clear, prefixed
+from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_rate, feasible_rate, fit_clear
 
 Map = NDArray[np.float32]
 Folds = Sequence[Sequence[int]]
@@ -43,7 +43,7 @@ RULES = (*(rate_rule(rate) for rate in RATES), MASKS)
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class SceneMaps:
     """What a method or a trivial measure says of every pixel, each scene by a model that had not seen it."""
 
     name: str  # Of the method or measure
@@ -82,7 +82,7 @@ class Job:
         return {index: fold for fold, indices in enumerate(self.folds) for index in indices}
 
 
-def map_by_method(variant: Variant, job: Job) -> Mapped:
+def map_by_method(variant: Variant, job: Job) -> SceneMaps:
     """Run a method: for each fold a model of the others, and for each pair of folds one of the rest.
 
     The second sort finds the threshold of the masks: a training scene's map must not come from a model that has trained
@@ -108,7 +108,7 @@ def map_by_method(variant: Variant, job: Job) -> Mapped:
     thresholds, rates, areas = zip(*rules, strict=True)
     numbers = [int(part["trained"]) for part in whole]
     maps = {index: whole[fold][f"map-{index}"] for index, fold in own.items()}
-    return Mapped(
+    return SceneMaps(
         name=variant.name,
         settings=variant.says,
         trivial=False,
@@ -131,7 +131,7 @@ def _part(variant: Variant, job: Job, out: tuple[int, ...]) -> Arrays:
         if not files:
             raise _no_clear_tile(variant.tile)
         without = " and ".join(str(fold + 1) for fold in out)
-        watch = prefixed(job.progress, f"{variant.name}: without {without} of {len(job.folds)} parts, ")
+        watch = add_prefix(job.progress, f"{variant.name}: without {without} of {len(job.folds)} parts, ")
         model = fit_clear(variant, files, min(RATES), job.seed, watch, uncalibrated=len(out) > 1)
         arrays: Arrays = {"trained": np.array(len(files))}
         for done, index in enumerate(tested, 1):
@@ -143,7 +143,7 @@ def _part(variant: Variant, job: Job, out: tuple[int, ...]) -> Arrays:
             watch("mapping scenes", done, len(tested))
         return arrays | ({"model": as_array(model)} if len(out) == 1 else {})
 
-    arrays = finished(*_place(variant, job, out), learn)
+    arrays = compute_once(*_place(variant, job, out), learn)
     # Models are read again when they are needed, so that those of all methods are never held at once.
     return {name: array for name, array in arrays.items() if name != "model"}
 
@@ -221,7 +221,7 @@ def _in_pixels(scenes: Sequence[Scene], maps: Mapping[int, Map], times: str | No
     return read
 
 
-def map_trivially(name: str, job: Job, tile: int) -> Mapped:
+def map_trivially(name: str, job: Job, tile: int) -> SceneMaps:
     """A trivial measure of each pixel, with thresholds found in the same ways on the same scenes."""
 
     def read(index: int) -> Map:
@@ -233,4 +233,4 @@ def map_trivially(name: str, job: Job, tile: int) -> Mapped:
         job.progress(f"{name}: thresholds", fold + 1, len(job.folds))
     thresholds, rates, areas = zip(*rules, strict=True)
     own = tuple(thresholds[fold] for _, fold in sorted(job.fold_of.items()))
-    return Mapped(name, "", True, read, own, _most(rates), areas, (0, 0))
+    return SceneMaps(name, "", True, read, own, _most(rates), areas, (0, 0))

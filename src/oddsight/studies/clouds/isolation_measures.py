@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.metrics.pixel import pixel_metrics
-from oddsight.studies.clouds.isolation_maps import RULES, Map, Mapped
+from oddsight.studies.clouds.isolation_maps import RULES, Map, SceneMaps
 from oddsight.studies.clouds.isolation_scenes import Scene
 
 CONFIDENCE = 0.95
@@ -62,7 +62,7 @@ def groups(scenes: Sequence[Scene]) -> tuple[Group, ...]:
 
 
 @dataclass(frozen=True)
-class Outlined:
+class Overlap:
     """What a threshold makes of the pixels of a group or scene; shares from 0 to 1."""
 
     iou: float  # Intersection of what is outlined and what is cloud, over their union
@@ -74,13 +74,13 @@ class Outlined:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One method or trivial measure on one group or scene; intervals and further areas are of groups."""
 
     # Chance that a cloud pixel has a higher value than a clear one, ties half; None of a scene of one sort
     auroc: float | None
     # By rule, see RULES; `iou` and `f1` of a scene without clouds are 1 if nothing is outlined, else 0
-    outlined: Mapping[str, Outlined]
+    outlined: Mapping[str, Overlap]
     auroc_interval: Interval = None
     average_precision: float | None = None  # Of cloud pixels
     aupro: float | None = None  # Up to a false-alarm rate of 0.3; None where clouds and ground are of different scenes
@@ -96,7 +96,7 @@ class Tally:
     alarms: Counts  # Clear pixels outlined, likewise
 
 
-def tally(one: Mapped, scenes: Sequence[Scene]) -> Tally:
+def tally(one: SceneMaps, scenes: Sequence[Scene]) -> Tally:
     """Count the pixels of every scene."""
     edges = _edges(one, len(scenes))
     clouds, ground = (np.zeros((len(scenes), len(edges) + 1), np.int64) for _ in range(2))
@@ -112,26 +112,26 @@ def tally(one: Mapped, scenes: Sequence[Scene]) -> Tally:
     return Tally(clouds, ground, hits, alarms)
 
 
-def _edges(one: Mapped, count: int) -> Map:
+def _edges(one: SceneMaps, count: int) -> Map:
     """Values that divide the pixels of all scenes into bins of nearly equal size."""
     maps = (one.read(index).ravel() for index in range(count))
     sampled = np.concatenate([values[:: max(1, values.size // _SAMPLED)] for values in maps])
     return np.unique(np.quantile(sampled, np.linspace(0, 1, _BINS), method="nearest")).astype(np.float32)
 
 
-def measure(one: Mapped, counts: Tally, group: Group, scenes: Sequence[Scene], draws: Counts) -> Measured:
+def measure(one: SceneMaps, counts: Tally, group: Group, scenes: Sequence[Scene], draws: Counts) -> Measurement:
     """Measure a group: areas exactly, their intervals from counts in bins."""
     exact = pixel_metrics(lambda: _pixels(one, group, scenes))
     outlined = {}
     for column, rule in enumerate(RULES):
-        now = _outlined(*_numbers(counts, group, column, np.ones((1, len(scenes)), np.int64))[:, 0].tolist())
+        now = _overlap(*_numbers(counts, group, column, np.ones((1, len(scenes)), np.int64))[:, 0].tolist())
         ious, f1s = overlaps_of(counts, group, draws, rule)
         outlined[rule] = replace(now, iou_interval=interval(ious), f1_interval=interval(f1s))
     aupro = exact.aupro if group.ground == group.clouds else None
-    return Measured(exact.auroc, outlined, interval(areas_of(counts, group, draws)), exact.average_precision, aupro)
+    return Measurement(exact.auroc, outlined, interval(areas_of(counts, group, draws)), exact.average_precision, aupro)
 
 
-def _pixels(one: Mapped, group: Group, scenes: Sequence[Scene]) -> Iterator[tuple[Map, NDArray[np.bool_]]]:
+def _pixels(one: SceneMaps, group: Group, scenes: Sequence[Scene]) -> Iterator[tuple[Map, NDArray[np.bool_]]]:
     """Maps and masks of a group; a row of those pixels that count if its clouds are of other scenes than its ground."""
     for index in sorted({*group.ground, *group.clouds}):
         values, mask = one.read(index), scenes[index].clouds()
@@ -195,9 +195,9 @@ def _numbers(counts: Tally, group: Group, column: int, draws: Counts) -> Counts:
     )
 
 
-def _outlined(hits: int, alarms: int, clouds: int, ground: int) -> Outlined:
+def _overlap(hits: int, alarms: int, clouds: int, ground: int) -> Overlap:
     """What pixels of either sort come to; where there are neither clouds nor alarms, all is right."""
-    return Outlined(
+    return Overlap(
         iou=hits / (clouds + alarms) if clouds + alarms else 1.0,
         f1=2 * hits / (hits + alarms + clouds) if hits + alarms + clouds else 1.0,
         recall=hits / clouds if clouds else None,
@@ -205,7 +205,7 @@ def _outlined(hits: int, alarms: int, clouds: int, ground: int) -> Outlined:
     )
 
 
-def measure_scenes(one: Mapped, counts: Tally, scenes: Sequence[Scene]) -> tuple[Measured, ...]:
+def measure_scenes(one: SceneMaps, counts: Tally, scenes: Sequence[Scene]) -> tuple[Measurement, ...]:
     """Measure every scene on its own."""
     found = []
     for index, scene in enumerate(scenes):
@@ -213,5 +213,5 @@ def measure_scenes(one: Mapped, counts: Tally, scenes: Sequence[Scene]) -> tuple
         auroc = pixel_metrics(lambda: [(one.read(index), scene.clouds())]).auroc if mixed else None  # noqa: B023
         sums = int(counts.clouds[index].sum()), int(counts.ground[index].sum())
         pairs = zip(counts.hits[index].tolist(), counts.alarms[index].tolist(), strict=True)
-        found.append(Measured(auroc, {rule: _outlined(*own, *sums) for rule, own in zip(RULES, pairs, strict=True)}))
+        found.append(Measurement(auroc, {rule: _overlap(*own, *sums) for rule, own in zip(RULES, pairs, strict=True)}))
     return tuple(found)

@@ -95,7 +95,7 @@ def _scene(path: Path, mask_path: Path) -> Scene:
     )
 
 
-def dealt(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...], ...]:
+def deal(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...], ...]:
     """Deal scenes into parts, so that every part has its share of dark and of bright ground.
 
     Scenes are sorted by the brightness of their ground, those without any first, and each next ``count`` of them are

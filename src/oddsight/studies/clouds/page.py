@@ -15,7 +15,7 @@ from oddsight.drawing.image_grids import image_grid, rows_of
 from oddsight.drawing.numbers import area, percent, span
 from oddsight.report.comparison import duration, p_text
 from oddsight.report.markdown import fill_template, joined, write_report
-from oddsight.studies.clouds.conclusions import Found, Standing, conclude
+from oddsight.studies.clouds.conclusions import Conclusions, Standing, conclude
 from oddsight.studies.clouds.page_parts import (
     Figures,
     Row,
@@ -24,11 +24,11 @@ from oddsight.studies.clouds.page_parts import (
     severity_values,
     threshold_values,
 )
-from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes
+from oddsight.studies.clouds.results import CloudStudy, Measurement, ShippedScenes
 from oddsight.studies.clouds.scenes import CLEAR, Side
 from oddsight.studies.clouds.tables import ALL, RATES, cloud_tables
 from oddsight.studies.csv_files import csv_files, csv_of
-from oddsight.studies.promise import Promise, promised
+from oddsight.studies.promise import Promise, judge_promise
 
 _DECISIONS = ("false_alarm_rate", "precision", "recall", "f1", "accuracy")
 _MOST_BARS = 30
@@ -51,7 +51,7 @@ def write_clouds(study: CloudStudy, folder: Path, *, confidence: float = 0.95) -
     return write_report(text, figures, tables, folder)
 
 
-def clouds_page(found: Found) -> tuple[str, Figures]:
+def clouds_page(found: Conclusions) -> tuple[str, Figures]:
     """The report in Markdown, and its figures by name."""
     study, facts = found.study, found.study.data
     figures: Figures = {}
@@ -95,13 +95,13 @@ def clouds_page(found: Found) -> tuple[str, Figures]:
     return fill_template("oddsight.studies.clouds", "page.md.jinja", **values), figures
 
 
-def keep_promise(found: Found, file: ShippedScenes) -> Promise:
+def keep_promise(found: Conclusions, file: ShippedScenes) -> Promise:
     """The false alarms of a file beside those it promises."""
     flagged = int((file.normal > file.threshold).sum())
-    return promised(file.rate, file.calibration, len(file.normal), flagged, found.tables.confidence)
+    return judge_promise(file.rate, file.calibration, len(file.normal), flagged, found.tables.confidence)
 
 
-def _summary(found: Found) -> Iterator[Row]:
+def _summary(found: Conclusions) -> Iterator[Row]:
     """The most important numbers of each side."""
     for side in found.study.sides:
         own, file = found.default(side.name), found.shipped(side.name)
@@ -122,13 +122,13 @@ def _summary(found: Found) -> Iterator[Row]:
         )
 
 
-def _spread(found: Found) -> float:
+def _spread(found: Conclusions) -> float:
     """The largest difference between seeds of the AUROC of the shipped method on any class."""
     spans = [own.span(name) for side in found.study.sides for own in [found.default(side.name)] for name in own.classes]
     return max(high - low for low, high in spans)
 
 
-def _fewer_seeds(found: Found) -> list[tuple[Markup, Markup]]:
+def _fewer_seeds(found: Conclusions) -> list[tuple[Markup, Markup]]:
     """Methods that have fewer seeds than others, and these."""
     own: dict[tuple[int, ...], set[str]] = {}
     for one in (one for standings in found.standings.values() for one in standings):
@@ -137,14 +137,14 @@ def _fewer_seeds(found: Found) -> list[tuple[Markup, Markup]]:
     return [(joined(sorted(names), most=len(names)), joined(seeds)) for seeds, names in own.items()]
 
 
-def _draw_examples(found: Found, figures: Figures) -> bool:
+def _draw_examples(found: Conclusions, figures: Figures) -> bool:
     shown = {name: images for name, images in found.study.examples.items() if images}
     if shown:
         figures["examples-scenes"] = image_grid(list(shown.values()), list(shown), side=64)
     return bool(shown)
 
 
-def _side(found: Found, side: Side, figures: Figures) -> dict[str, Any]:
+def _side(found: Conclusions, side: Side, figures: Figures) -> dict[str, Any]:
     """The numbers of one side, and whether there is a figure."""
     standings, own = found.standings[side.name], found.default(side.name)
     number = found.study.sides.index(side) + 1
@@ -167,7 +167,7 @@ def _side(found: Found, side: Side, figures: Figures) -> dict[str, Any]:
     }
 
 
-def _areas(found: Found, side: Side) -> Iterator[Row]:
+def _areas(found: Conclusions, side: Side) -> Iterator[Row]:
     """AUROC of every method and every trivial baseline."""
     standings, several, seeds = found.standings[side.name], len(side.anomalous) > 1, len(found.study.seeds) > 1
     width = 1 + len(side.anomalous) + several + seeds + 3
@@ -189,7 +189,7 @@ def _areas(found: Found, side: Side) -> Iterator[Row]:
     yield from (row(name, "not run") for name in failed if name not in {one.method for one in standings})
 
 
-def _baselines(found: Found, side: Side) -> list[tuple[str, dict[str, float]]]:
+def _baselines(found: Conclusions, side: Side) -> list[tuple[str, dict[str, float]]]:
     """AUROC of trivial baselines by class, the mean over seeds; the best first."""
     rows: dict[str, dict[str, list[float]]] = {}
     for row in found.tables.baselines:
@@ -199,7 +199,7 @@ def _baselines(found: Found, side: Side) -> list[tuple[str, dict[str, float]]]:
     return sorted(means.items(), key=lambda item: -sum(item[1].values()))
 
 
-def _contests(found: Found, side: Side) -> Iterator[Row]:
+def _contests(found: Conclusions, side: Side) -> Iterator[Row]:
     """The shipped method against the best other method and the best trivial baseline, class by class."""
     for kind in side.anomalous:
         cells: list[object] = [kind, area(found.default(side.name).areas[kind])]
@@ -213,7 +213,7 @@ def _contests(found: Found, side: Side) -> Iterator[Row]:
         yield cells
 
 
-def _bars(found: Found, side: Side, name: str) -> Markup:
+def _bars(found: Conclusions, side: Side, name: str) -> Markup:
     """The mean AUROC of every method, with the best trivial baseline as a line."""
     standings = found.standings[side.name][:_MOST_BARS]
     bounds = [one.interval for one in standings]
@@ -244,7 +244,7 @@ def _decisions(one: Standing, name: str, rates: Sequence[int]) -> Iterator[str |
             yield (area if field == "f1" else percent)(one.mean(name, f"{field}_{rate}")) if known else None
 
 
-def _not_run(found: Found) -> list[Row]:
+def _not_run(found: Conclusions) -> list[Row]:
     """Methods that could not be run, and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in found.study.failed:
@@ -252,7 +252,7 @@ def _not_run(found: Found) -> list[Row]:
     return [(name, joined(where, 3), reason) for (name, reason), where in reasons.items()]
 
 
-def _file(found: Found, file: ShippedScenes, number: int, figures: Figures) -> dict[str, Any]:
+def _file(found: Conclusions, file: ShippedScenes, number: int, figures: Figures) -> dict[str, Any]:
     """A shipped file: its facts, and its images where there are some."""
     galleries = {"missed": file.missed, "alarms": file.alarms, "found": file.caught, "passed": file.passed}
     figures |= {f"{name}-{number}": image_grid(rows_of(images)) for name, images in galleries.items() if images}
@@ -267,9 +267,9 @@ def _file(found: Found, file: ShippedScenes, number: int, figures: Figures) -> d
     }
 
 
-def _draw_learning_curves(found: Found, figures: Figures) -> list[str]:
+def _draw_learning_curves(found: Conclusions, figures: Figures) -> list[str]:
     """Learning curves of the methods that were trained, of their first seed; the names of the figures."""
-    first: dict[tuple[str, str], Measured] = {}
+    first: dict[tuple[str, str], Measurement] = {}
     for one in found.study.measured:
         if one.curves:
             first.setdefault((one.method, one.side), one)

@@ -14,19 +14,19 @@ from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars
 from oddsight.drawing.numbers import area, percent, signed, span
 from oddsight.report.markdown import escape
-from oddsight.studies.clouds.conclusions import Found
+from oddsight.studies.clouds.conclusions import Conclusions
 from oddsight.studies.clouds.figures import depth_curves, outlined_scenes, threshold_histogram
 from oddsight.studies.clouds.isolation import Difference, Isolation
 from oddsight.studies.clouds.isolation_maps import MASKS, RATES, RULES, rate_rule
 from oddsight.studies.clouds.isolation_measures import ALL, BRIGHT, CONFIDENCE
 from oddsight.studies.clouds.isolation_scenes import BRIGHT as BRIGHTNESS
 from oddsight.studies.clouds.isolation_scenes import SATURATED
-from oddsight.studies.clouds.results import Measured
+from oddsight.studies.clouds.results import Measurement
 from oddsight.studies.clouds.scenes import CLEAR, Side
-from oddsight.studies.clouds.severity import Point, Seeing, Severity
+from oddsight.studies.clouds.severity import Point, Severity, Visibility
 from oddsight.studies.clouds.tables import ThresholdRow, rule_of_thumb, three_ways
 from oddsight.studies.clouds.variants import VARIANTS
-from oddsight.studies.promise import promised
+from oddsight.studies.promise import judge_promise
 
 _DRAWN = 6
 _RULES = {**{rate_rule(rate): f"{percent(rate)} of tiles" for rate in RATES}, MASKS: "from masks"}
@@ -151,13 +151,13 @@ def _kind(found: Severity, kind: str, figures: Figures) -> dict[str, Any]:
     }
 
 
-def _need(one: Seeing) -> tuple[float, float, float]:
+def _need(one: Visibility) -> tuple[float, float, float]:
     most = float("inf")
     half, first = (most if depth is None else depth for depth in (one.onset.half, one.onset.first))
     return half, first, -one.points[-1].share
 
 
-def _localises(one: Seeing) -> bool:
+def _localises(one: Visibility) -> bool:
     return any(point.pixel_auroc is not None for point in one.points)
 
 
@@ -179,7 +179,7 @@ def _depth(depth: float | None, most: float, form: str = ".2g") -> str:
     return f"beyond {most:g}" if depth is None else format(depth, form)
 
 
-def _title(one: Seeing) -> str:
+def _title(one: Visibility) -> str:
     return f"{one.name}, {one.direction} (trivial)" if one.trivial else one.name
 
 
@@ -191,7 +191,7 @@ def _pixels(point: Point) -> str | None:
     return " / ".join(area(value) for value in (point.pixel_auroc, point.iou) if value is not None) or None
 
 
-def _onsets(ranked: Sequence[Seeing], most: float) -> Iterator[Row]:
+def _onsets(ranked: Sequence[Visibility], most: float) -> Iterator[Row]:
     for one in ranked:
         cells = [_title(one)]
         depths = (one.onset.half, one.onset.half_interval, ".2g"), (one.onset.first, one.onset.first_interval, "g")
@@ -201,11 +201,11 @@ def _onsets(ranked: Sequence[Seeing], most: float) -> Iterator[Row]:
         yield *cells, f"{percent(one.false_alarms.share)} ({_shares(one.false_alarms)})"
 
 
-def _by_depth(ranked: Sequence[Seeing], cell: Callable[[Point], str | None]) -> list[Row]:
+def _by_depth(ranked: Sequence[Visibility], cell: Callable[[Point], str | None]) -> list[Row]:
     return [(_title(one), *map(cell, one.points)) for one in ranked]
 
 
-def threshold_values(found: Found, side: Side, runs: list[Measured], figures: Figures) -> dict[str, Any]:
+def threshold_values(found: Conclusions, side: Side, runs: list[Measurement], figures: Figures) -> dict[str, Any]:
     """Three ways to a threshold for the scores of one method on one side."""
     study, first = found.study, runs[0]
     name = f"thresholds-{study.compared.index(first.method) + 1}-{study.sides.index(side) + 1}"
@@ -227,7 +227,7 @@ def threshold_values(found: Found, side: Side, runs: list[Measured], figures: Fi
     }
 
 
-def _by_way(found: Found, side: Side, runs: list[Measured], rows: list[ThresholdRow]) -> Iterator[Row]:
+def _by_way(found: Conclusions, side: Side, runs: list[Measurement], rows: list[ThresholdRow]) -> Iterator[Row]:
     """False alarms, what is detected, and what follows, by way."""
     for way in dict.fromkeys(row.way for row in rows):
         own = [row for row in rows if row.way == way]
@@ -247,15 +247,17 @@ def _by_way(found: Found, side: Side, runs: list[Measured], rows: list[Threshold
         )
 
 
-def _verdict_of_seeds(asked: float, runs: Sequence[Measured], rows: Sequence[ThresholdRow], confidence: float) -> str:
+def _verdict_of_seeds(
+    asked: float, runs: Sequence[Measurement], rows: Sequence[ThresholdRow], confidence: float
+) -> str:
     broken = 0
     for one, row in zip(runs, rows, strict=True):
         images, alarms = row.normal_images, round(row.false_alarm_rate * row.normal_images)
-        broken += promised(asked, len(one.calibration), images, alarms, confidence).broken
+        broken += judge_promise(asked, len(one.calibration), images, alarms, confidence).broken
     return f"promise broken in {broken} of {len(rows)} seeds" if broken else "compatible with the promise"
 
 
-def _describe_scores(runs: list[Measured], hand: float) -> dict[str, float]:
+def _describe_scores(runs: list[Measurement], hand: float) -> dict[str, float]:
     """What tells why a rule of thumb fails: where the scores lie, and how crooked they are."""
     from scipy.stats import skew
 

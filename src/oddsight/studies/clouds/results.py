@@ -22,7 +22,7 @@ SplitRow = namedtuple("SplitRow", "normal seed class_ role images")
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One method on one side by one seed: trained once, and what it scored."""
 
     method: str  # Its name
@@ -43,7 +43,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failure:
     """A method that could not be run on a side by a seed."""
 
     method: str
@@ -94,8 +94,8 @@ class CloudStudy:
     examples: Mapping[str, tuple[CaptionedImage, ...]]  # Some images of each class
     sides: tuple[Side, ...]  # What counted as normal, in order
     splits: tuple[SplitRow, ...]  # What served for what
-    measured: tuple[Measured, ...]  # Every method on every side by every seed that could be run
-    failed: tuple[Failed, ...]  # Those that could not
+    measured: tuple[Measurement, ...]  # Every method on every side by every seed that could be run
+    failed: tuple[Failure, ...]  # Those that could not
     trivial: tuple[Trivial, ...]  # Every trivial measure on every side by every seed
     default: str  # The method that is shipped
     compared: tuple[str, ...]  # Methods whose ways to a threshold are set side by side
@@ -108,7 +108,7 @@ class CloudStudy:
     isolation: Isolation | None = None  # Where the cloud is; None without masks
     severity: Severity | None = None  # What synthetic haze, smoke and dust change; None if that was not wanted
 
-    def of(self, side: str, method: str | None = None) -> list[Measured]:
+    def of(self, side: str, method: str | None = None) -> list[Measurement]:
         """What was measured on a side, of one method or of all, in the order of seeds."""
         return [one for one in self.measured if one.side == side and method in (None, one.method)]
 

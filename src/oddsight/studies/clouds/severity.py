@@ -25,7 +25,7 @@ from oddsight.metrics.image import auroc, binomial_interval, bootstrap_interval
 from oddsight.metrics.trivial import BASELINES
 from oddsight.model.calibration import check_rate
 from oddsight.runtime.progress import Progress, silent
-from oddsight.studies.clouds.severity_scores import Job, Seen, score_by_method, score_trivially
+from oddsight.studies.clouds.severity_scores import Answers, Job, score_by_method, score_trivially
 from oddsight.studies.clouds.variants import Variant, as_variant
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
@@ -87,7 +87,7 @@ class Onset:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Seeing(Seen):
+class Visibility(Answers):
     """What one method or trivial measure sees of one kind."""
 
     false_alarms: Point  # What it made of the clear images
@@ -114,10 +114,10 @@ class Severity:
     rate: float  # The false-alarm rate asked for
     trained: int  # Clear images that were trained on and calibrated on
     tested: int  # Clear images that were tested on, clear and at every depth
-    seen: tuple[Seeing, ...]  # Each method and trivial measure on each kind: trivial measures last
+    seen: tuple[Visibility, ...]  # Each method and trivial measure on each kind: trivial measures last
     failed: Mapping[str, str]  # Methods that could not be run, and why
 
-    def of(self, kind: str) -> list[Seeing]:
+    def of(self, kind: str) -> list[Visibility]:
         """What was seen of one kind, methods first."""
         return [one for one in self.seen if one.kind == kind]
 
@@ -153,7 +153,7 @@ def severity_curves(
     variants = dict.fromkeys(as_variant(method, 64) for method in methods)
     training, testing = _divide(_distinct(clear_images, progress), seed)
     job = Job(training, testing, tuple(kinds), ordered, rate, work, seed, progress)
-    seen: list[Seen] = []
+    seen: list[Answers] = []
     failed = {}
     for variant in variants:
         try:
@@ -164,7 +164,7 @@ def severity_curves(
     found = []
     for done, one in enumerate(seen, 1):
         points, began = tuple(_points(one, seed)), onset(one, ordered, seed)
-        found.append(Seeing(**vars(one), false_alarms=_point(one, one.clear), points=points, onset=began))
+        found.append(Visibility(**vars(one), false_alarms=_point(one, one.clear), points=points, onset=began))
         progress("measuring what is seen", done, len(seen))
     return Severity(tuple(kinds), ordered, rate, len(training), len(testing), tuple(found), failed)
 
@@ -205,7 +205,7 @@ def _divide(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], li
     return split(images, testing / len(images), seed + 1000)
 
 
-def _points(one: Seen, seed: int) -> Iterator[Point]:
+def _points(one: Answers, seed: int) -> Iterator[Point]:
     """Alarms and areas at every depth."""
     for scores, pixel_auroc, iou in zip(one.veiled.T, one.pixel_auroc, one.iou, strict=True):
         interval = bootstrap_interval(
@@ -214,7 +214,7 @@ def _points(one: Seen, seed: int) -> Iterator[Point]:
         yield _point(one, scores, auroc(one.clear, scores), interval, _known(pixel_auroc), _known(iou))
 
 
-def _point(one: Seen, scores: NDArray[np.float64], *areas: Any) -> Point:  # noqa: ANN401 - further fields
+def _point(one: Answers, scores: NDArray[np.float64], *areas: Any) -> Point:  # noqa: ANN401 - further fields
     detected = int((scores > one.threshold).sum())
     return Point(len(scores), detected, binomial_interval(detected, len(scores), CONFIDENCE), *areas)
 
@@ -223,7 +223,7 @@ def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def onset(one: Seen, depths: Sequence[float], seed: int) -> Onset:
+def onset(one: Answers, depths: Sequence[float], seed: int) -> Onset:
     """From which depth on something is seen, with intervals over the draw of test images.
 
     An image is drawn with all its depths, as its pattern is the same at each.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from oddsight.data.collection import ImageFile
 from oddsight.data.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.errors import DataError, OddsightError
-from oddsight.evaluation.compare.store import finished, key_of
+from oddsight.evaluation.compare.store import compute_once, key_of
 from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.image import auroc
 from oddsight.metrics.pixel import pixel_metrics
@@ -24,7 +24,7 @@ from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays
-from oddsight.studies.clouds.variants import Variant, as_array, at_rate, feasible_rate, fit_clear, prefixed
+from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_rate, feasible_rate, fit_clear
 
 Scores = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Answers:
     """What one method or trivial measure gave to the images of one kind."""
 
     name: str
@@ -72,7 +72,7 @@ class Seen:
     direction: str = ""  # Of a trivial measure, `higher` or `lower`
 
 
-def score_by_method(variant: Variant, job: Job) -> list[Seen]:
+def score_by_method(variant: Variant, job: Job) -> list[Answers]:
     """Learn by a method, and score every image of every kind."""
     if variant.times is not None:
         raise OddsightError(
@@ -80,14 +80,14 @@ def score_by_method(variant: Variant, job: Job) -> list[Seen]:
         )
 
     def learn() -> Arrays:
-        paths, watch = [image.path for image in job.training], prefixed(job.progress, f"{variant.name}: ")
+        paths, watch = [image.path for image in job.training], add_prefix(job.progress, f"{variant.name}: ")
         return {"model": as_array(fit_clear(variant, paths, job.rate, job.seed, watch))}
 
     folder = variant.folder(job.work)
-    kept = finished(folder / "model.npz", job.key(variant.key), learn)
+    kept = compute_once(folder / "model.npz", job.key(variant.key), learn)
     model, found = at_rate(Model.from_bytes(kept["model"].tobytes()), job.rate), []
     for kind in job.kinds:
-        arrays = finished(
+        arrays = compute_once(
             folder / f"{kind}.npz",
             job.key(variant.key, kind, job.depths),
             lambda: _score(variant.name, model, kind, job),  # noqa: B023 - called at once
@@ -95,7 +95,7 @@ def score_by_method(variant: Variant, job: Job) -> list[Seen]:
         decision = model.decision
         decided = (decision.false_alarm_rate or 0.0, decision.threshold)
         scores = (arrays["clear"], arrays["veiled"], arrays["pixel_auroc"], arrays["iou"])
-        found.append(Seen(variant.name, False, kind, *decided, *scores))
+        found.append(Answers(variant.name, False, kind, *decided, *scores))
     return found
 
 
@@ -160,7 +160,7 @@ def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scor
     return areas, overlaps
 
 
-def score_trivially(measures: Sequence[str], job: Job) -> list[Seen]:
+def score_trivially(measures: Sequence[str], job: Job) -> list[Answers]:
     """Trivial measures, with conformal thresholds from the images that methods learn from.
 
     Whether high or low values are alarms is chosen for each kind by the measure's AUROC at the greatest depth: by the
@@ -184,7 +184,7 @@ def score_trivially(measures: Sequence[str], job: Job) -> list[Seen]:
             )
             scores = (normal.astype(np.float64), others.astype(np.float64), nothing, nothing)
             direction = "higher" if sign > 0 else "lower"
-            found.append(Seen(name, True, kind, rate, decide(own, rate).threshold, *scores, direction))
+            found.append(Answers(name, True, kind, rate, decide(own, rate).threshold, *scores, direction))
     return found
 
 
@@ -202,4 +202,4 @@ def _measure_trivially(kind: str, columns: Sequence[int], job: Job) -> Scores:
         return {"values": np.array(rows)[..., columns]}
 
     key = job.key("trivial", kind, job.depths, list(columns))
-    return np.asarray(finished(job.work / "trivial" / f"{kind}.npz", key, measure)["values"], np.float64)
+    return np.asarray(compute_once(job.work / "trivial" / f"{kind}.npz", key, measure)["values"], np.float64)

@@ -26,10 +26,10 @@ from oddsight.model.result import Result
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
-from oddsight.studies.clouds.cells import Cell, compute, extractor_of, stored
+from oddsight.studies.clouds.cells import Cell, compute, extractor_of, read_stored
 from oddsight.studies.clouds.isolation import isolate
-from oddsight.studies.clouds.isolation_scenes import dealt, read_scenes_with_masks
-from oddsight.studies.clouds.results import CloudStudy, Failed, Measured, ShippedScenes, SplitRow, Trivial
+from oddsight.studies.clouds.isolation_scenes import deal, read_scenes_with_masks
+from oddsight.studies.clouds.results import CloudStudy, Failure, Measurement, ShippedScenes, SplitRow, Trivial
 from oddsight.studies.clouds.scenes import Scenes, Side, Split, class_names, read_scenes, sides, split
 from oddsight.studies.clouds.severity import severity_curves
 from oddsight.studies.clouds.tables import THRESHOLD_METHODS
@@ -99,7 +99,7 @@ def study_clouds(
     settings: Settings,
     progress: Progress,
     on_epoch: Callable[[Epoch], None],
-    on_failure: Callable[[Failed], None],
+    on_failure: Callable[[Failure], None],
 ) -> tuple[CloudStudy, dict[str, Model]]:
     """Train every method once on every side by every seed, score all classes, and test the files that are shipped.
 
@@ -110,7 +110,7 @@ def study_clouds(
     settings.check()
     if settings.masks is not None:
         # What is wrong with them is said before long work.
-        dealt(read_scenes_with_masks(settings.masks, progress=progress), _FOLDS, settings.seeds[settings.shipped][0])
+        deal(read_scenes_with_masks(settings.masks, progress=progress), _FOLDS, settings.seeds[settings.shipped][0])
     wanted = sides(class_names(data), settings.clouds, settings.normal)
     scenes = read_scenes(data, work, size=settings.size, limit=settings.limit, progress=progress)
     seeds = sorted({seed for own in settings.seeds.values() for seed in own})
@@ -182,14 +182,14 @@ def _run(
     work: Path,
     progress: Progress,
     on_epoch: Callable[[Epoch], None],
-    on_failure: Callable[[Failed], None],
-) -> tuple[dict[_Place, Measured], list[Failed]]:
+    on_failure: Callable[[Failure], None],
+) -> tuple[dict[_Place, Measurement], list[Failure]]:
     """Every cell, from the folder where it was computed before; and those that cannot be."""
     folder = work / "cells"
     make_folder(folder)
-    there = {cell.place: kept for cell in cells if (kept := stored(cell, folder)) is not None}
+    there = {cell.place: kept for cell in cells if (kept := read_stored(cell, folder)) is not None}
     missing = [cell for cell in cells if cell.place not in there]
-    failed: list[Failed] = []
+    failed: list[Failure] = []
     with ExitStack() as stack:
         cache = _features(stack, missing, work, progress)
         for done, cell in enumerate(missing, 1):
@@ -198,7 +198,7 @@ def _run(
             except Exception as error:  # hours of work on other cells must not be lost to one method's mistake
                 known = isinstance(error, OddsightError)
                 reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-                failed.append(Failed(cell.method, cell.split.side.name, cell.split.seed, reason))
+                failed.append(Failure(cell.method, cell.split.side.name, cell.split.seed, reason))
                 on_failure(failed[-1])
             progress("methods, sides and seeds", done, len(missing))
     return {cell.place: there[cell.place] for cell in cells if cell.place in there}, failed
@@ -215,8 +215,8 @@ def _features(stack: ExitStack, cells: Sequence[Cell], work: Path, progress: Pro
 
 def _ship(
     cells: Sequence[Cell],
-    found: Mapping[_Place, Measured],
-    failed: Sequence[Failed],
+    found: Mapping[_Place, Measurement],
+    failed: Sequence[Failure],
     rate: float,
     scenes: Scenes,
     progress: Progress,
@@ -235,7 +235,7 @@ def _ship(
 
 
 def _run_file(
-    model: Model, split: Split, measured: Measured, rate: float, names: Mapping[str, str], progress: Progress
+    model: Model, split: Split, measured: Measurement, rate: float, names: Mapping[str, str], progress: Progress
 ) -> tuple[ShippedScenes, Model]:
     """Run a file on all test images, as a user would."""
     side = split.side
@@ -294,7 +294,7 @@ def _examples(scenes: Scenes) -> dict[str, tuple[CaptionedImage, ...]]:
     return {name: tuple(CaptionedImage(image.read()) for image in images) for name, images in shown.items()}
 
 
-def _split_rows(one: Split, found: Iterable[Measured], class_of: Mapping[str, str]) -> Iterator[SplitRow]:
+def _split_rows(one: Split, found: Iterable[Measurement], class_of: Mapping[str, str]) -> Iterator[SplitRow]:
     """What served for what; which images were calibrated on, those say that trained: all divide them alike."""
     first = next((own for own in found if (own.side, own.seed) == (one.side.name, one.seed)), None)
     roles = {

@@ -17,7 +17,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.metrics.image import auroc, binomial_interval, decision
 from oddsight.metrics.ood import auroc_interval
 from oddsight.model.calibration import decide
-from oddsight.studies.clouds.results import CloudStudy, Measured, SplitRow, Trivial
+from oddsight.studies.clouds.results import CloudStudy, Measurement, SplitRow, Trivial
 from oddsight.studies.clouds.variants import feasible_rate
 
 ALL = "all classes"
@@ -93,7 +93,7 @@ def with_all(anomalous: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {**anomalous, **whole}
 
 
-def _scenes(study: CloudStudy, one: Measured, confidence: float) -> Iterator[SceneRow]:
+def _scenes(study: CloudStudy, one: Measurement, confidence: float) -> Iterator[SceneRow]:
     trained = sum(row.images for row in study.splits if row[:2] == (one.side, one.seed) and row.role == "training")
     for name, scores in with_all(one.anomalous).items():
         low, high = auroc_interval(one.normal, scores, confidence)
@@ -105,7 +105,7 @@ def _scenes(study: CloudStudy, one: Measured, confidence: float) -> Iterator[Sce
         )
 
 
-def _at(one: Measured, scores: NDArray[np.float32], rate: float) -> tuple[float | None, ...]:
+def _at(one: Measurement, scores: NDArray[np.float32], rate: float) -> tuple[float | None, ...]:
     """The fields of a row at a false-alarm rate; None if the calibration images are too few for it."""
     try:
         threshold = decide(one.calibration, rate).threshold
@@ -145,7 +145,7 @@ def rule_of_thumb(scores: NDArray[np.float32]) -> float:
     return float(values.mean() + _DEVIATIONS * values.std())
 
 
-def _thresholds(study: CloudStudy, one: Measured, confidence: float) -> Iterator[ThresholdRow]:
+def _thresholds(study: CloudStudy, one: Measurement, confidence: float) -> Iterator[ThresholdRow]:
     if one.training is None or one.method not in study.compared:
         return
     for way, (value, asked) in three_ways(one.training, one.calibration, study.hand, study.rate).items():
@@ -157,7 +157,7 @@ def _thresholds(study: CloudStudy, one: Measured, confidence: float) -> Iterator
             yield ThresholdRow(one.method, one.seed, one.side, way, value, asked, *seen, *detected)
 
 
-def _curves(one: Measured) -> Iterator[CurveRow]:
+def _curves(one: Measurement) -> Iterator[CurveRow]:
     for row in one.curves:
         parts = ";".join(f"{name}={value:.6g}" for name, value in getattr(row, "losses", {}).items())
         losses = (row.train_loss, row.validation_loss)

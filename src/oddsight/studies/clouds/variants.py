@@ -123,6 +123,6 @@ def as_array(model: Model) -> NDArray[np.uint8]:
     return np.frombuffer(model.to_bytes(), np.uint8)
 
 
-def prefixed(progress: Progress, prefix: str) -> Progress:
+def add_prefix(progress: Progress, prefix: str) -> Progress:
     """Progress that says what it is about."""
     return lambda phase, done, total: progress(f"{prefix}{phase}", done, total)
