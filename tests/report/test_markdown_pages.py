@@ -162,7 +162,7 @@ def test_charts_are_small():
 @pytest.mark.parametrize("name", ["cifar10", "clouds"])
 def test_committed_reports_are_rendered_from_their_markdown(name):
     """After an edit of ``report.md``: python scripts/render_report.py docs/studies/*."""
-    folder = Path(__file__).parents[1] / "docs" / "studies" / name
+    folder = Path(__file__).parents[2] / "docs" / "studies" / name
     page = (folder / "report.html").read_text("utf-8")
     again = render_page((folder / "report.md").read_text("utf-8"), read_figure(folder))
     assert again.partition("<body")[2] == page.partition("<body")[2]

@@ -33,8 +33,8 @@ from oddsight.graphs.building import digest
 from oddsight.metrics.significance import Placements
 from oddsight.report.comparison import standing_text, write_comparison_report
 from oddsight.runtime.progress import silent
-from test_report import Page
 from textures import texture, write_textures
+from web_pages import Page
 
 SIZE = 32
 LIBRARY = ["knn", "patchcore"]
