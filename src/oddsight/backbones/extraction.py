@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -58,7 +58,7 @@ class Extractor:
         """Preprocessing, backbone and reading, joined."""
         if self.reading == "pixels":
             return preprocessing(self.size)
-        if self.reading != "levels" or self.overview == self.size:
+        if not self.runs_twice:
             parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
             return chain(parts, [self.reading])
         names = {name: f"{_OVERVIEW}{name}" for name in ("pixels", *self.layers)}
@@ -88,11 +88,16 @@ class Extractor:
         height, width = (max(multiple, round(shrink * side / multiple) * multiple) for side in (height, width))
         return height if height == width else (height, width)
 
+    @property
+    def runs_twice(self) -> bool:
+        """Whether the network runs twice for an image: at ``size``, and at ``overview``."""
+        return self.reading == "levels" and self.overview != self.size
+
     def reading_graph(self) -> onnx.ModelProto:
         """From the backbone's stages to the reading."""
         if self.reading == "levels":
             shapes = self.backbone.shapes(self.layers, self.overview)
-            if self.overview != self.size:
+            if self.runs_twice:
                 shapes = {f"{_OVERVIEW}{name}": shape for name, shape in shapes.items()}
             return levels(shapes, self.backbone.shapes(self._local, self.size), self._grid)
         shapes = self.backbone.shapes(self.layers, self.size)
@@ -264,20 +269,28 @@ def extract_together(
     """
     if not extractors or not images:
         return
+    joined = [one for one in extractors if not one.runs_twice]
+    apart = [one for one in extractors if one.runs_twice]
+    extract = _joint_extraction(joined, images[0], cache) if joined else None
+    rounds: list[Iterable[object]] = [Features(one, images, cache) for one in apart]
+    rounds += [map_jobs(extract, images)] if extract is not None else [Features(one, images, cache) for one in joined]
+    for done, _ in enumerate(flattened.from_iterable(rounds), 1):
+        progress("extracting features", done, len(rounds) * len(images))
+
+
+def _joint_extraction(
+    extractors: Sequence[Extractor], image: ImageFile, cache: FeatureCache
+) -> _JointExtraction | None:
+    """The job of several extractors, or None if it gives other features of an image than each of them alone."""
     # Extractors keep their graphs: their copies do not outlive what they are needed for.
     makers = [digest(replace(one).graph) for one in extractors]
     graph = Graph(_joint(extractors).SerializeToString)
-    first = {"image": images[0].read()[None]}
+    feed = {"image": image.read()[None]}
     alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
-    same = all(
-        np.array_equal(joint, run(own, first, str(images[0].path))[0])
-        for joint, own in zip(run(graph.session, first, str(images[0].path)), alone, strict=True)
-    )
-
-    extract = _JointExtraction(graph, makers, [one.array_shape for one in extractors], cache)
-    rounds = [map_jobs(extract, images)] if same else [Features(one, images, cache) for one in extractors]
-    for done, _ in enumerate(flattened.from_iterable(rounds), 1):
-        progress("extracting features", done, len(rounds) * len(images))
+    for joint, own in zip(run(graph.session, feed, str(image.path)), alone, strict=True):
+        if not np.array_equal(joint, run(own, feed, str(image.path))[0]):
+            return None
+    return _JointExtraction(graph, makers, [one.array_shape for one in extractors], cache)
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,7 +73,10 @@ Backbone = Annotated[
 Layers = Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")]
 Size = Annotated[
     int | None,
-    typer.Option(help="Side in pixels to which images are resized. [default: that of the backbone or the method]"),
+    typer.Option(
+        help="Side in pixels of the square to which images are resized; others keep their shape, with as many pixels. "
+        "[default: that of the backbone or the method; for auto and patchcore as large as the images, at most 640]"
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Thumbnails = Annotated[bool, typer.Option(help="Write thumbnails of normal images beside the model, for explanations.")]

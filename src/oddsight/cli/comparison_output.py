@@ -152,7 +152,7 @@ def _cell_row(cell: Cell, row: Standing) -> dict[str, Any]:
         "method": cell.setting.method,
         "backbone": cell.setting.backbone,
         "layers": "+".join(cell.setting.layers),
-        "size": cell.setting.size,
+        "size": cell.measured.size if cell.measured is not None else cell.setting.size,
         "seed": cell.seed,
     }
     if cell.measured is None:

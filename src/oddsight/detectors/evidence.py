@@ -107,8 +107,8 @@ def weighed(depths: Sequence[Voice], patches: Sequence[Voice], images: int) -> l
     grows to 3 with the number of images, as few images say little about the spread.
 
     What voices say of small synthetic defects changes that in two ways. Patches that hardly see them count less, by
-    ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where patches see and count, a depth counts the less, the
-    less it sees of what they see.
+    ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where patches see and count, a depth
+    counts the less, the less it sees of what they see.
 
     Args:
         depths: Of whole images.

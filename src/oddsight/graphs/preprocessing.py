@@ -15,6 +15,12 @@ def sides(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
+def size_text(size: Size) -> str:
+    """The side of a square, such as ``224``, or width and height, such as ``416x1024``."""
+    height, width = sides(size)
+    return str(height) if height == width else f"{width}x{height}"
+
+
 def preprocessing(size: Size) -> onnx.ModelProto:
     """``image`` uint8 ``[N, H, W, 3]`` to ``pixels`` float32 ``[N, 3, height, width]`` with values 0 to 255.
 

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddsight.cli.application import Quiet, listed, named, numbers_by_name
-from oddsight.studies.application import study_app
-from oddsight.studies.cifar10.recipes import RECIPES
+from oddsight.studies.cifar10.recipes import PROBE, RECIPES
 
 if TYPE_CHECKING:
     from oddsight.studies.cifar10.results import Study
 
 
-@study_app.command("cifar10")
 def cifar10(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         Path,
@@ -68,11 +66,12 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     from oddsight.studies.cifar10.study import DEFAULT_RECIPES, UnknownSource, study_classes
 
     chosen = listed(networks) if networks is not None else list(DEFAULT_RECIPES)
-    unknown = [
+    last = next((name for name in reversed(chosen) if name != PROBE or len(chosen) == 1), "")
+    sources = [
         UnknownSource(*named(text), near=close) for texts, close in ((near, True), (far, False)) for text in texts or []
     ]
-    sources = [source.path for source in unknown]
-    check_outputs({}, folders={"results": output}, data={"--data": data, "--near and --far": sources})
+    paths = [source.path for source in sources]
+    check_outputs({}, folders={"results": output}, data={"--data": data, "--near and --far": paths})
     make_folder(output)
     check_writable(output / "report.html")
     with progress(quiet) as report:
@@ -81,13 +80,9 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
         found, model = study_classes(
             data,
             output,
-            unknown=unknown,
-            recipe_names=chosen,
-            seeds=numbers_by_name("--seeds", seeds, chosen),
-            ship=(
-                ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
-                DEFAULTS["classes"] if score is None else score,
-            ),
+            unknown=sources,
+            seeds={**dict.fromkeys(chosen, (0,)), **numbers_by_name("--seeds", seeds, chosen)},
+            ship=(ship or last, DEFAULTS["classes"] if score is None else score),
             rate=false_alarm_rate,
             per_class=per_class,
             epochs=epochs,
