@@ -1,8 +1,7 @@
 """Reading images in processes of their own, which can be ended.
 
-A process serves one request after another: a line of JSON that names a function of :mod:`oddsight.data.images` and its
-arguments. It asks for the memory that an image takes, and answers with what the function returns or raises. Arrays
-follow their line as bytes.
+A process serves one request after another: a line of JSON that names a function and its arguments. It asks for the
+memory that an image takes, and answers with what the function returns or raises. Arrays follow their line as bytes.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ class NoProcessError(Exception):
 
 
 def read(
-    function: str,
+    function: Callable[..., Any],
     args: tuple[Any, ...],
     options: dict[str, Any],
     seconds: float,
     reserve: Callable[[int, str], None],
 ) -> Any:  # noqa: ANN401
-    """What a function of :mod:`oddsight.data.images` returns, if that takes no longer than that.
+    """What a function of a module returns, if that takes no longer than that.
 
     Args:
-        function: Its name.
-        args: Its arguments, a file or its content first.
+        function: The function.
+        args: Its arguments, a file or its content and its name first.
         options: Its keywords.
         seconds: How long it may take.
         reserve: Called with bytes and the name of the image, to wait until they are granted.
@@ -53,10 +52,10 @@ def read(
         ImageError: Of the function, or if it takes longer or if the process ends.
         NoProcessError: If there is no way to ask a process.
     """
-    name = str(args[1]) if isinstance(args[0], bytes) else os.fsdecode(args[0])
+    name = str(args[1] or "an image") if isinstance(args[0], bytes) else os.fsdecode(args[0])
     arrays: list[NDArray[np.generic]] = []
     try:
-        request = json.dumps([function, pack(list(args), arrays), pack(options, arrays)])
+        request = json.dumps([function.__module__, function.__name__, pack(list(args), arrays), pack(options, arrays)])
     except TypeError as error:
         raise NoProcessError from error
     with _borrowed() as decoder:

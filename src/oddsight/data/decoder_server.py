@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data import decoding, images
+from oddsight.data import decoding
 from oddsight.data.decoder_protocol import message_of, unpack, write
+from oddsight.data.images import as_image
 from oddsight.errors import ImageError
 
 
@@ -34,12 +36,13 @@ def serve() -> None:
     decoding.serve_another(ask_for)
     write(sink, b"ready\n", [])
     while line := source.readline():
-        function, args, options = json.loads(line)
+        module, function, args, options = json.loads(line)
         arrays: list[NDArray[np.generic]] = []
         try:
-            value = getattr(images, function)(*unpack(args, source), **unpack(options, source))
+            read = getattr(importlib.import_module(module), function)
+            value = read(*unpack(args, source), **unpack(options, source))
             if isinstance(value, Image.Image):  # of which only what it looks like matters
-                value = Image.fromarray(images.as_image(value))
+                value = Image.fromarray(as_image(value))
             message = message_of("value", value, arrays)
             del value
         except ImageError as error:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from oddsight.data.class_folders import SPLITS
 from oddsight.data.class_images import ClassImages
-from oddsight.data.images import read_image_bytes
+from oddsight.data.images import read_valid_image
 from oddsight.data.stored import PixelFile, stored
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.parallel import ordered_map
@@ -181,7 +181,7 @@ def _decoded(row: tuple[dict[str, Any] | None, int]) -> tuple[NDArray[np.uint8] 
     try:
         if content is None:
             raise ImageError("", "the image itself is not in the file")
-        return read_image_bytes(content, ""), label
+        return read_valid_image(content, "")[0], label
     except ImageError as error:
         return ImageError("", error.reason), label
 

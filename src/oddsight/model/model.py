@@ -15,7 +15,7 @@ from PIL import Image
 
 from oddsight.data.collection import unpacked
 from oddsight.data.decoding import image_timeout
-from oddsight.data.images import MAX_PIXELS, check_sides
+from oddsight.data.opening import MAX_PIXELS, check_sides
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff.raster import NO_DATA
 from oddsight.errors import DataError, ImageError, ModelError

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from oddsight.data.folder import is_passed_over
-from oddsight.data.images import IMAGE_SUFFIXES
+from oddsight.data.formats import IMAGE_SUFFIXES
 from oddsight.errors import OddsightError
 from oddsight.model.normals import normals_path
 from oddsight.runtime.files import check_writable, is_stream

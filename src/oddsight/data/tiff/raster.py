@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -13,11 +12,12 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight.data.failures import failures_named
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff.colours import Colours, colour_samples, reason_not_converted
 from oddsight.data.tiff.segments import decode, reason_not_decoded, rows_are_apart, sample_type
 from oddsight.data.tiff.tags import YCBCR, count_pages, read_page
-from oddsight.errors import ImageError, plain
+from oddsight.errors import ImageError
 
 MAX_PIXELS, MAX_SIDE = 2**32, 2**18
 """The largest images that are read by rows."""
@@ -43,14 +43,9 @@ class Raster:
     Attributes:
         path: The file's name.
         page: What its first page of full resolution declares.
-        reading: How it is read.
         width: In pixels, upright.
         height: In pixels, upright.
-        format: As Pillow's images have it.
-        info: Likewise, and empty.
     """
-
-    format = "TIFF"
 
     def __init__(
         self, source: str | os.PathLike[str] | bytes, reading: Reading = AS_DECLARED, *, name: str | None = None
@@ -72,7 +67,7 @@ class Raster:
         else:
             path = Path(source)
             self.path, self._open = name or os.fsdecode(source), lambda: path.open("rb")
-        with self._failures_named(), self._open() as file:
+        with failures_named(self.path), self._open() as file:
             self.page = read_page(file)
         reason = reason_not_converted(self.page) or reason_not_decoded(self.page) or self._reason_too_large()
         if reason is not None:
@@ -80,13 +75,7 @@ class Raster:
         turned = self.page.orientation >= 5
         self.width = self.page.height if turned else self.page.width
         self.height = self.page.width if turned else self.page.height
-        self.info: dict[str, Any] = {}
         self._decoded: dict[tuple[int, int], _Part] = {}
-
-    @property
-    def mode(self) -> str:
-        """What Pillow calls such pixels, see :attr:`Page.mode`."""
-        return self.page.mode
 
     @property
     def leaves_out(self) -> bool:
@@ -144,7 +133,7 @@ class Raster:
         page, samples = self.page, tuple(range(self.page.samples))
         colours: NDArray[Any] | None = None
         alpha: NDArray[Any] | None = None
-        with self._failures_named():
+        with failures_named(self.path):
             for (rows, columns), values in self._values(0, page.height, samples):
                 part = colour_samples(values, page)
                 if colours is None:
@@ -158,7 +147,7 @@ class Raster:
 
     def count_pages(self) -> int:
         """How many pages there are, previews and masks included."""
-        with self._failures_named(), self._open() as file:
+        with failures_named(self.path), self._open() as file:
             return count_pages(file)
 
     def _reason_too_large(self) -> str | None:
@@ -187,7 +176,7 @@ class Raster:
         valid = np.empty(pixels.shape[:2], bool) if self.leaves_out else None
         colours = self._colours
         kept: dict[tuple[int, int], _Part] = {}
-        with self._failures_named():
+        with failures_named(self.path):
             for key in self._keys(top, bottom):
                 part = self._decoded.get(key) or self._convert(key, colours)
                 kept[key] = part
@@ -286,23 +275,6 @@ class Raster:
 
     def _empty(self, shape: tuple[int, int, int]) -> NDArray[Any]:
         return np.full(shape, self.page.nodata or 0, sample_type(self.page))
-
-    @contextmanager
-    def _failures_named(self) -> Iterator[None]:
-        try:
-            yield
-        except ImageError:
-            raise
-        except FileNotFoundError as error:
-            raise ImageError(self.path, "no such file") from error
-        except MemoryError as error:
-            raise ImageError(self.path, "not enough memory to decode it") from error
-        # Damage makes Pillow raise nearly every built-in exception.
-        except Exception as error:
-            if isinstance(error, OSError) and error.strerror:
-                raise ImageError(self.path, f"cannot be read: {error.strerror}") from error
-            reason = " ".join(plain(str(error)).split())[:120] or type(error).__name__
-            raise ImageError(self.path, f"truncated or damaged: {reason}") from error
 
 
 def fill(pixels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -182,7 +182,7 @@ class _Tags:
             return b""
         kind, count, place = self.entries[code]
         if kind not in _TYPES:
-            raise ValueError(f"tag {code} is of an unknown type")
+            raise ValueError(f"tag {code} has a type that TIFF does not have")
         length = count * int(_TYPES[kind][1]) * (2 if kind in _RATIONAL else 1)
         start = place if length <= struct.calcsize(self._link) else self._unpack(place, self._link)[0]
         return self._bytes(start, length)
