@@ -61,21 +61,13 @@ def is_binary_version(path: Path) -> bool:
 
 
 def read_python_version(path: Path, progress: Progress) -> dict[str, ClassImages]:
-    """Read the Python version.
-
-    Raises:
-        DataError: If a file is missing, damaged, or holds anything else than what it should.
-    """
+    """Read the Python version."""
     found = _location(path, _PYTHON, "cifar-10-batches-py", "cifar-10-python.tar.gz")
     return _read(found or path, _PYTHON, _pickled_batch, _pickled_classes, progress)
 
 
 def read_binary_version(path: Path, progress: Progress) -> dict[str, ClassImages]:
-    """Read the binary version.
-
-    Raises:
-        DataError: If a file is missing, damaged, or holds anything else than what it should.
-    """
+    """Read the binary version."""
     found = _location(path, _BINARY, "cifar-10-batches-bin", "cifar-10-binary.tar.gz")
     return _read(found or path, _BINARY, _binary_batch, _binary_classes, progress)
 

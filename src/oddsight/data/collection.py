@@ -52,11 +52,7 @@ class ImageFile:
         return self.group or self.content
 
     def read(self) -> NDArray[np.uint8]:
-        """The pixels, uint8 ``[H, W, 3]``.
-
-        Raises:
-            ImageError: If the file has gone or changed since.
-        """
+        """The pixels, uint8 ``[H, W, 3]``."""
         image = read_image(self.path, reading=self.reading)
         if content_hash(image) != self.content:
             raise ImageError(str(self.path), "changed while it was in use")
@@ -98,9 +94,6 @@ def collect(
         more: Images that are known already, and those that could not be read, which come first.
         reading: Which bands and values of TIFF files to take.
         progress: Called with phase, done and total.
-
-    Raises:
-        DataError: If there is nothing that can be read.
     """
     found = find_images(*paths)
     errors = list(found.problems)

@@ -47,10 +47,6 @@ def read(
         options: Its keywords.
         seconds: How long it may take.
         reserve: Called with bytes and the name of the image, to wait until they are granted.
-
-    Raises:
-        ImageError: Of the function, or if it takes longer or if the process ends.
-        NoProcessError: If there is no way to ask a process.
     """
     name = str(args[1] or "an image") if isinstance(args[0], bytes) else os.fsdecode(args[0])
     arrays: list[NDArray[np.generic]] = []

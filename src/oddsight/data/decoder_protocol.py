@@ -29,11 +29,7 @@ def write(stream: IO[bytes], message: bytes, arrays: list[NDArray[np.generic]]) 
 
 
 def pack(value: Any, arrays: list[NDArray[np.generic]]) -> Any:  # noqa: ANN401, PLR0911 - one a kind
-    """A value as JSON can hold it; arrays are added to the list.
-
-    Raises:
-        TypeError: If it cannot.
-    """
+    """A value as JSON can hold it; arrays are added to the list."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, os.PathLike):

@@ -60,12 +60,7 @@ class Room:
         self._changed = threading.Condition()
 
     def take(self, share: _Share, size: int, name: str) -> None:
-        """Wait for room.
-
-        Raises:
-            ImageError: If there can never be enough.
-            MemoryBudgetError: Instead of that, if that is final.
-        """
+        """Wait for room."""
         if size > self.total:
             reason = (
                 f"reading it takes {size / 1e6:,.0f} MB of memory, and {self.total / 1e6:,.0f} MB are "

@@ -47,10 +47,6 @@ def download_cifar10(
 
     Returns:
         The archive, ``cifar-10-python.tar.gz``.
-
-    Raises:
-        OddsightError: If it cannot be fetched or written; what came is kept for the next try.
-        DataError: If it is not the file that it should be; it is removed.
     """
     target = Path(folder) / "cifar-10-python.tar.gz"
     part = target.with_name(target.name + ".part")

@@ -67,9 +67,6 @@ def as_path(value: object, what: str) -> Path:
     Args:
         value: What was given.
         what: What it is a path of, for the error.
-
-    Raises:
-        OddsightError: If it is none.
     """
     if not isinstance(value, str | os.PathLike):
         raise OddsightError(f"{what} is given as a path, not as a {type(value).__name__}")

@@ -52,9 +52,6 @@ def group_images(
         groups: See :data:`Groups`.
         names: Paths, or names of images in memory, that a sequence of groups belongs to, one by one.
         progress: Called with phase, done and total.
-
-    Raises:
-        DataError: If the groups cannot be read, or are missing for an image.
     """
     if isinstance(groups, str) and groups == NONE:
         return tuple(replace(image, group="", sketch=b"") for image in images)

@@ -120,12 +120,7 @@ def read_valid_image(
 
 
 def open_raster(source: Content, reading: Reading = AS_DECLARED, *, name: str | None = None) -> Raster | None:
-    """Open a TIFF file, known by its content, to read it by rows; None if the file is something else.
-
-    Raises:
-        ImageError: If it cannot be read so; or if it is no TIFF, and ``reading`` says something, which is for TIFF
-            files only.
-    """
+    """Open a TIFF file, known by its content, to read it by rows; None if the file is something else."""
     name = _name(source, name)
     raster = open_tiff(source, name, reading)
     if raster is not None:
@@ -195,9 +190,6 @@ def as_image(image: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
 
     Returns:
         RGB values 0..255, C-contiguous, ``[H, W, 3]``. It may share memory with the given array.
-
-    Raises:
-        ImageError: If the array is empty or has another type or shape, or the Pillow image cannot be decoded.
     """
     if isinstance(image, Image.Image):
         name = os.fsdecode(getattr(image, "filename", None) or "image")

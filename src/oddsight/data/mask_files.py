@@ -39,10 +39,6 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None,
 
     Returns:
         True where anomalous, ``[H, W]``.
-
-    Raises:
-        ImageError: As for :func:`oddsight.data.images.read_image`, or if the mask is not of the given size, or its
-            parts differ in size.
     """
     return read_mask_pixels(path, size, turn=turn).marked
 

@@ -45,10 +45,6 @@ def read_parquet(path: Path, progress: Progress) -> dict[str, ClassImages]:
     The image column is a structure of ``bytes`` (an image's file) and ``path``; the label column holds whole numbers.
     Names of classes come from the metadata; without it they are numbers. Images are decoded once, a few rows at a
     time, into a temporary file.
-
-    Raises:
-        DataError: If a file is damaged or is not laid out like that.
-        OddsightError: If pyarrow is missing.
     """
     places = _places(path)
     if len(places) != 1:

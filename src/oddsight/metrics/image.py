@@ -166,9 +166,6 @@ def decision(normal_flags: npt.ArrayLike, anomalous_flags: npt.ArrayLike) -> Dec
     Args:
         normal_flags: Whether each normal image was flagged, boolean, shape [n].
         anomalous_flags: Whether each anomalous image was flagged, boolean, shape [m].
-
-    Raises:
-        DataError: Either array is empty, not 1-d or not boolean.
     """
     normal, anomalous = _checked_flags(normal_flags, "normal"), _checked_flags(anomalous_flags, "anomalous")
     tp, fp = int(anomalous.sum()), int(normal.sum())
@@ -194,9 +191,6 @@ def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, 
 
     Returns:
         Lower and upper bound, 0 to 1.
-
-    Raises:
-        DataError: Not 0 <= k <= n, or n is 0.
     """
     from scipy.special import betaincinv
 
@@ -324,11 +318,7 @@ def _check_shape(array: npt.NDArray[np.generic], kind: str) -> None:
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse what is no confidence.
-
-    Raises:
-        OddsightError: With the number in question.
-    """
+    """Refuse what is no confidence."""
     check_number(confidence, "the confidence")
     if not 0 < confidence < 1:
         raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")

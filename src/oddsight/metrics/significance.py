@@ -38,11 +38,7 @@ class Placements:
 
     @property
     def variance(self) -> float:
-        """DeLong's estimate of the variance of the AUROC over draws of test images.
-
-        Raises:
-            DataError: With fewer than two images of a sort nothing is known of it.
-        """
+        """DeLong's estimate of the variance of the AUROC over draws of test images."""
         if min(self.normal.size, self.anomalous.size) < 2:
             raise DataError(
                 f"{self.normal.size} normal and {self.anomalous.size} anomalous images are too few for a test: it "
@@ -57,9 +53,6 @@ def placements(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Placements:
     Args:
         normal: Scores of the normal images, ``[n]``.
         anomalous: Scores of the anomalous images, ``[m]``.
-
-    Raises:
-        DataError: An array is empty, not 1-d or holds a value that is not finite.
     """
     from scipy.stats import rankdata
 
@@ -100,9 +93,6 @@ def delong(first: Placements, second: Placements) -> Difference:
 
     The normal approximation is poor for few images. So the p-value is never below ``2 ** (1 - n - m)``, the least that
     swapping the two methods' placements image by image could give.
-
-    Raises:
-        DataError: The images differ in number, or there are fewer than two of a sort.
     """
     from scipy.stats import norm
 
@@ -147,9 +137,6 @@ def friedman(table: npt.ArrayLike) -> tuple[float, float]:
 
     Args:
         table: Ranks as of :func:`ranks`, ``[datasets, methods]``.
-
-    Raises:
-        DataError: Fewer than two datasets or methods.
     """
     from scipy.stats import chi2
 

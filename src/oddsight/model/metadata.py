@@ -289,11 +289,7 @@ class Metadata(_Section):
 
 
 def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:
-    """Check the words for a normal and for an anomalous image: different, and printable.
-
-    Raises:
-        DataError: If they are not two different words of printable characters.
-    """
+    """Check the words for a normal and for an anomalous image: different, and printable."""
     if isinstance(words, str) or len(words) != 2:
         raise DataError("verdicts take two words: one for normal images, and then one for anomalous ones")
     for word in words:

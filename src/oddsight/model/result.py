@@ -196,9 +196,6 @@ def control_fdr(
         rate: The false discovery rate, between 0 and 1.
         calibration: The model's calibration scores, ``[n]``, which its p-values are among; so not of a model whose
             p-values are :attr:`oddsight.Model.by_class`.
-
-    Raises:
-        DataError: If ``rate`` is not between 0 and 1.
     """
     from scipy.stats import false_discovery_control
 

@@ -37,9 +37,6 @@ class Bound(ABC):
         Args:
             value: What was given.
             label: What the setting is called.
-
-        Raises:
-            OddsightError: Naming the setting, the value and what it may be.
         """
 
     @property
@@ -176,9 +173,6 @@ def check_settings(settings: DataclassInstance, *, owner: str = "", article: str
         settings: What was just made; it may be frozen.
         owner: Whose settings they are, such as the name of a method.
         article: What stands before the name of a setting in a sentence.
-
-    Raises:
-        OddsightError: Naming the owner, the setting, the value and what it may be.
     """
     prefix = f"{owner}: " if owner else ""
     for name, bound in bounds_of(type(settings)).items():
@@ -203,11 +197,7 @@ def _bound(metadata: Sequence[object]) -> Bound | None:
 
 
 def check_number(value: object, label: str) -> float:
-    """The argument as a plain float; refuse what is no number, before it is compared with anything.
-
-    Raises:
-        OddsightError: Naming the argument and the value.
-    """
+    """The argument as a plain float; refuse what is no number, before it is compared with anything."""
     if not isinstance(value, RealNumber) or isinstance(value, bool):
         raise refused(label, "a number", value)
     try:
@@ -217,20 +207,12 @@ def check_number(value: object, label: str) -> float:
 
 
 def check_whole(value: object, label: str, least: int | None = 1, most: int = LARGEST) -> int:
-    """The argument as a plain int; refuse what is no whole number of a range.
-
-    Raises:
-        OddsightError: Naming the argument, the value and the range.
-    """
+    """The argument as a plain int; refuse what is no whole number of a range."""
     return Whole(least, most, label).read(value, label)
 
 
 def check_seed(seed: object) -> int:
-    """The seed as a plain int; refuse what is no whole number from 0 on.
-
-    Raises:
-        OddsightError: With the seed in question.
-    """
+    """The seed as a plain int; refuse what is no whole number from 0 on."""
     return check_whole(seed, "the seed", 0, LARGEST_SEED)
 
 

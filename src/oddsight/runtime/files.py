@@ -43,9 +43,6 @@ def atomic_write(
         follow_links: Whether a link stays one, and what it points to is replaced. Files in folders of results are
             written without: then a link is replaced itself.
         durable: Whether the file has reached the disk at the end, so that it outlives a failure of power.
-
-    Raises:
-        OddsightError: If the folder is missing or cannot be written, the file is read-only, or the disk is full.
     """
     try:
         stream = _open_stream(path) if follow_links else None
@@ -82,9 +79,6 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of ``folder``, which is missing or empty, at the end of the block.
 
     After an error or an interruption it is gone; what a killed process left of it is removed by the next one.
-
-    Raises:
-        OddsightError: If ``folder`` cannot be made or holds something by now.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +99,6 @@ def make_folder(folder: Path, *, follow_links: bool = True) -> None:
     Args:
         folder: The folder.
         follow_links: Whether it may be a link to one; not inside folders of results.
-
-    Raises:
-        OddsightError: If it cannot be made.
     """
     if not follow_links and os.path.islink(folder):  # noqa: PTH114
         raise OddsightError(f"cannot write into {folder}: it is a link to elsewhere; remove it")
@@ -118,11 +109,7 @@ def make_folder(folder: Path, *, follow_links: bool = True) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out before long work whether ``path`` can be written; what it holds is left alone.
-
-    Raises:
-        OddsightError: If not.
-    """
+    """Find out before long work whether ``path`` can be written; what it holds is left alone."""
     try:
         number = descriptor(path)
         if number is not None:
@@ -157,11 +144,7 @@ def descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` is a device, a pipe or an open descriptor, which is written to and not replaced.
-
-    Raises:
-        OSError: If it cannot be the name of a file.
-    """
+    """Whether ``path`` is a device, a pipe or an open descriptor, which is written to and not replaced."""
     if descriptor(path) is not None:
         return True
     try:
@@ -173,11 +156,7 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[bool]:
-    """Keep a folder to this process for as long as the block lasts; False if another one has it.
-
-    Raises:
-        OSError: If it cannot be opened.
-    """
+    """Keep a folder to this process for as long as the block lasts; False if another one has it."""
     if fcntl is None:  # pragma: no cover - where folders cannot be opened
         yield True
         return

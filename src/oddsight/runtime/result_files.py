@@ -27,11 +27,7 @@ _LONGEST = 256
 
 
 def write_result(path: Path, content: bytes) -> None:
-    """Write a PNG, a GeoJSON object or a TIFF with its seal, all at once or not at all. Links are replaced.
-
-    Raises:
-        OddsightError: If it cannot be written.
-    """
+    """Write a PNG, a GeoJSON object or a TIFF with its seal, all at once or not at all. Links are replaced."""
     write_bytes(path, _sealed(path.suffix, content), follow_links=False)
 
 
@@ -45,9 +41,6 @@ def fill_folder(folder: Path, what: str) -> Iterator[int]:
 
     Yields:
         How many files of an earlier run were removed. Those that were changed since stay.
-
-    Raises:
-        OddsightError: If that cannot be done, or another process fills the folder.
     """
     with ExitStack() as stack:
         try:

@@ -37,9 +37,6 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
     Args:
         content: The model's bytes.
         threads: Processors that one run uses.
-
-    Raises:
-        ModelError: If ONNX Runtime refuses the graph.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -74,11 +71,7 @@ class Graph:
 
     @property
     def session(self) -> InferenceSession:
-        """Its session.
-
-        Raises:
-            ModelError: If ONNX Runtime refuses the graph.
-        """
+        """Its session."""
         with self._loading:  # so that threads that start together load it once
             if self._session is None:
                 self._session = session(self._serialize(), threads=self._threads)
@@ -105,10 +98,6 @@ def run(
         what: The image's name, for the error.
         outputs: Names of the outputs wanted; all by default.
         seconds: How long it may take.
-
-    Raises:
-        ImageError: If it takes longer.
-        ModelError: If ONNX Runtime fails, such as for want of memory.
     """
     options = import_onnxruntime().RunOptions()
     started = time.monotonic()

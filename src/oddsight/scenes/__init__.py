@@ -36,11 +36,7 @@ SMALLEST_TILE = 16
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """How a scene is read and cut; see :func:`predict_scene`.
-
-    Raises:
-        OddsightError: If it cannot be.
-    """
+    """How a scene is read and cut; see :func:`predict_scene`."""
 
     tile: int | None = 256
     overlap: int | None = None
@@ -146,11 +142,7 @@ def open_image(image: ImageLike | Frame, settings: SceneSettings, model: Model) 
 
 
 def require_map(model: Model) -> None:
-    """Refuse a model without a map.
-
-    Raises:
-        OddsightError: Naming its method.
-    """
+    """Refuse a model without a map."""
     if model.metadata.map_size is None:
         raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
 

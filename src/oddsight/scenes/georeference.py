@@ -46,11 +46,7 @@ class Georeference:
 
 
 def georeference(tags: Mapping[int, Any]) -> Georeference | None:
-    """Understand the tags of a TIFF, by number; None if they do not place it by a linear map, as control points do not.
-
-    Raises:
-        ValueError: If they are damaged.
-    """
+    """What the tags of a TIFF say, by number; None if they place it by no linear map, but by control points."""
     if DIRECTORY not in tags:
         return None
     matrix = _matrix(tags)

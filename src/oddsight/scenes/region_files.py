@@ -33,9 +33,6 @@ def write_regions(result: Result, image: SceneImage, folder: Path, name: str) ->
 
     Returns:
         The files.
-
-    Raises:
-        OddsightError: If they cannot be written, or the image cannot be read again.
     """
     place = image.georeference
     written = [folder / f"{name}.geojson", folder / f"{name}-mask.png"]

@@ -29,10 +29,6 @@ def collect_sources(
 
     Returns:
         The collection, and what each source is called in it, in the order in which they were given.
-
-    Raises:
-        DataError: If there is nothing that can be read.
-        OddsightError: If something is given that is no image, or the temporary file finds no room.
     """
     paths: list[str | os.PathLike[str]] = []
     file, names, errors, order = None, list[str](), list[ImageError](), list[str]()

@@ -80,11 +80,7 @@ def is_image(value: object) -> bool:
 
 
 def as_frame(image: object) -> Frame:
-    """A frame of an image; a frame stays as it is.
-
-    Raises:
-        ImageError: If it is no image, saying what it is.
-    """
+    """A frame of an image; a frame stays as it is."""
     if isinstance(image, Frame):
         return image
     if isinstance(image, str | os.PathLike | np.ndarray | Image.Image):

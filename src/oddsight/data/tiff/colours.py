@@ -59,11 +59,6 @@ class Colours:
     """
 
     def __init__(self, page: Page, reading: Reading) -> None:
-        """Decide.
-
-        Raises:
-            ValueError: Why the page cannot be read so; its text says what to do.
-        """
         self._page, self._reading = page, reading
         self._type = sample_type(page)
         if reading.chosen and page.photometric not in _BANDS:

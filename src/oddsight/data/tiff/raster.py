@@ -56,9 +56,6 @@ class Raster:
             source: A path, or the content of a file.
             reading: Which bands and values to take.
             name: What to call it in errors; by default its path.
-
-        Raises:
-            ImageError: If it is missing or damaged, or of a kind that is not read.
         """
         self.reading = reading
         self._open: Callable[[], IO[bytes]]
@@ -93,30 +90,18 @@ class Raster:
         return pixels * (3 * copies + self.leaves_out) + parts
 
     def check(self) -> None:
-        """Refuse what cannot become RGB by this reading.
-
-        Raises:
-            ImageError: Saying why, and what to do.
-        """
+        """Refuse what cannot become RGB by this reading."""
         assert self._colours is not None
 
     def rows(self, top: int, bottom: int) -> _Part:
-        """Rows of the image, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None.
-
-        Raises:
-            ImageError: If it is damaged, or cannot be read so.
-        """
+        """Rows of the image, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None."""
         if self.page.orientation == 1:
             return self._stored_rows(top, bottom)
         pixels, valid = self._upright
         return pixels[top:bottom], None if valid is None else valid[top:bottom]
 
     def read(self) -> _Part:
-        """All rows; pixels that hold nothing have the mean colour of the others, which is as inconspicuous as can be.
-
-        Raises:
-            ImageError: As :meth:`rows`, or if no pixel holds anything.
-        """
+        """All rows; pixels that hold nothing have the mean colour of the others, which catches no eye."""
         pixels, valid = self.rows(0, self.height)
         if valid is None or valid.all():
             return np.ascontiguousarray(pixels), None
@@ -125,11 +110,7 @@ class Raster:
         return fill(pixels, valid), valid
 
     def read_samples(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Samples of colour or grey at full depth ``[H, W, n]``, and of alpha ``[H, W]`` or None, as they are stored.
-
-        Raises:
-            ImageError: If it is damaged.
-        """
+        """Samples of colour or grey at full depth ``[H, W, n]``, and of alpha ``[H, W]`` or None, as stored."""
         page, samples = self.page, tuple(range(self.page.samples))
         colours: NDArray[Any] | None = None
         alpha: NDArray[Any] | None = None

@@ -98,9 +98,6 @@ def decode(content: bytes, page: Page, high: int, wide: int) -> NDArray[Any]:
 
     Returns:
         Samples ``[high, wide, samples]``, of one sample if each has strips or tiles of its own. YCbCr becomes RGB.
-
-    Raises:
-        ValueError, OSError: If it is damaged.
     """
     samples = 1 if page.separate else page.samples
     if page.compression == _JPEG:

@@ -123,11 +123,7 @@ class Page:
 
 
 def read_page(file: IO[bytes]) -> Page:
-    """Read what the first page of full resolution declares: not one that is a preview or a mask of another.
-
-    Raises:
-        ValueError: If the tags are damaged.
-    """
+    """Read what the first page of full resolution declares: not one that is a preview or a mask of another."""
     full = next((tags for tags in islice(_directories(file), _MOST_PAGES) if tags.is_full), None)
     if full is None:  # as in raw files of cameras, whose first page is a preview
         first = next(_directories(file))
