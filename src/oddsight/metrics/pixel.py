@@ -162,11 +162,6 @@ def _summarise(anomalous: _Anomalous, counts: npt.NDArray[np.int64], limit: floa
 
     Every area is a sum over anomalous scores of the area that each adds on its own: a curve of false positives along x
     rises, at a score with `above` higher and `tied` equal normal pixels, in a straight line from above to above + tied.
-
-    Args:
-        anomalous: The anomalous pixels by score.
-        counts: Cumulative counts of normal pixels, shape [2 K + 1].
-        limit: As in `pixel_metrics`.
     """
     pixels, normal_pixels = anomalous.pixels, int(counts[-1])
     end = limit * normal_pixels

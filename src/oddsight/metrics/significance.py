@@ -48,12 +48,7 @@ class Placements:
 
 
 def placements(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Placements:
-    """Placements of raw scores, in O((n + m) log (n + m)).
-
-    Args:
-        normal: Scores of the normal images, ``[n]``.
-        anomalous: Scores of the anomalous images, ``[m]``.
-    """
+    """Placements of raw scores, in O((n + m) log (n + m))."""
     from scipy.stats import rankdata
 
     low, high = np.asarray(normal, np.float64), np.asarray(anomalous, np.float64)
@@ -117,11 +112,7 @@ def holm(p_values: npt.ArrayLike) -> Values:
 
 
 def ranks(values: npt.ArrayLike) -> Values:
-    """Ranks of methods on each dataset, 1 for the highest value, ties shared.
-
-    Args:
-        values: ``[datasets, methods]``.
-    """
+    """Ranks of methods on each dataset, 1 for the highest value, ties shared."""
     from scipy.stats import rankdata
 
     table = np.asarray(values, np.float64)
@@ -134,9 +125,6 @@ def friedman(table: npt.ArrayLike) -> tuple[float, float]:
     """Friedman's test that all methods rank alike, corrected for ties: its statistic and p-value.
 
     The p-value is of the chi-squared distribution, an approximation that is rough for fewer than about 10 datasets.
-
-    Args:
-        table: Ranks as of :func:`ranks`, ``[datasets, methods]``.
     """
     from scipy.stats import chi2
 
@@ -154,13 +142,7 @@ def friedman(table: npt.ArrayLike) -> tuple[float, float]:
 
 
 def critical_difference(methods: int, count: int, confidence: float = 0.95) -> float:
-    """Nemenyi's critical difference: mean ranks that are closer cannot be distinguished.
-
-    Args:
-        methods: How many are compared, at least 2.
-        count: Datasets, at least 1.
-        confidence: Between 0 and 1, both excluded, for all pairs together.
-    """
+    """Nemenyi's critical difference: mean ranks that are closer cannot be distinguished."""
     from scipy.stats import studentized_range
 
     if methods < 2 or count < 1 or not 0 < confidence < 1:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.errors import DataError, plain
+from oddsight.metrics.image import check_confidence
 from oddsight.runtime.bounds import check_number
 
 DEFAULT_RATE = 0.01
@@ -112,14 +113,6 @@ def check_rate(rate: float) -> float:
     if not _SMALLEST <= rate < 1:
         raise DataError(f"the false-alarm rate must lie between 0 and 1 (from {_SMALLEST:g}), not {rate:g}")
     return rate
-
-
-def check_confidence(confidence: float) -> float:
-    """The confidence as a plain float; refuse what is no probability."""
-    confidence = check_number(confidence, "the confidence")
-    if not 0 < confidence < 1:
-        raise DataError(f"the confidence must lie between 0 and 1, such as 0.95, not {confidence:g}")
-    return confidence
 
 
 def describe_rate(rate: float, confidence: float | None) -> str:
