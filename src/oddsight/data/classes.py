@@ -7,12 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from oddsight.data.cifar_files import (
-    is_binary_version,
-    is_python_version,
-    read_binary_version,
-    read_python_version,
-)
+from oddsight.data.cifar_files import BINARY_VERSION, PYTHON_VERSION
 from oddsight.data.class_folders import (
     is_class_folders,
     is_labelled_by_table,
@@ -53,14 +48,14 @@ FORMS: tuple[Form, ...] = (
     Form(
         "CIFAR-10, Python version",
         "cifar-10-python.tar.gz or cifar-10-batches-py",
-        is_python_version,
-        read_python_version,
+        PYTHON_VERSION.fits,
+        PYTHON_VERSION.read,
     ),
     Form(
         "CIFAR-10, binary version",
         "cifar-10-binary.tar.gz or cifar-10-batches-bin",
-        is_binary_version,
-        read_binary_version,
+        BINARY_VERSION.fits,
+        BINARY_VERSION.read,
     ),
     Form("Parquet", "train-*.parquet and test-*.parquet with image and label columns", is_parquet, read_parquet),
     Form("Kaggle", "train/ID.png and trainLabels.csv", is_labelled_by_table, read_labelled_by_table, packed=False),

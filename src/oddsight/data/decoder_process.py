@@ -7,7 +7,6 @@ memory that an image takes, and answers with what the function returns or raises
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import subprocess
 import sys
@@ -19,11 +18,12 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.decoder_protocol import pack, unpack, write
+from oddsight.data.decoder_protocol import message_of, receive, send
 from oddsight.errors import ImageError
 from oddsight.runtime.parallel import stoppable
 
 _START = "from oddsight.data.decoder_server import serve; serve()"
+_ENDED: tuple[str, Any] = ("ended", None)
 _STARTING = 120.0
 """Seconds that a process may take to start."""
 
@@ -39,19 +39,11 @@ def read(
     seconds: float,
     reserve: Callable[[int, str], None],
 ) -> Any:  # noqa: ANN401
-    """What a function of a module returns, if that takes no longer than that.
-
-    Args:
-        function: The function.
-        args: Its arguments, a file or its content and its name first.
-        options: Its keywords.
-        seconds: How long it may take.
-        reserve: Called with bytes and the name of the image, to wait until they are granted.
-    """
+    """What a function of a module returns, if that takes no longer than that."""
     name = str(args[1] or "an image") if isinstance(args[0], bytes) else os.fsdecode(args[0])
     arrays: list[NDArray[np.generic]] = []
     try:
-        request = json.dumps([function.__module__, function.__name__, pack(list(args), arrays), pack(options, arrays)])
+        request = message_of([function.__module__, function.__name__, args, options], arrays)
     except TypeError as error:
         raise NoProcessError from error
     with _borrowed() as decoder:
@@ -82,7 +74,7 @@ class _Decoder:
 
     def ask(
         self,
-        request: str,
+        message: bytes,
         arrays: list[NDArray[np.generic]],
         name: str,
         seconds: float,
@@ -90,17 +82,14 @@ class _Decoder:
     ) -> Any:  # noqa: ANN401
         """See :func:`read`."""
         left = seconds
-        message = request.encode() + b"\n"
         while True:
             started = time.monotonic()
             with stoppable(self._process.kill, left):
                 try:
-                    write(self._to, message, arrays)
-                    answer = json.loads(self._from.readline() or "null")
-                    kind, content = answer or ("ended", None)
-                    value = unpack(content, self._from)
+                    send(self._to, message, arrays)
+                    kind, value = receive(self._from) or _ENDED
                 except (OSError, EOFError):
-                    kind, value = "ended", None
+                    kind, value = _ENDED
             left -= time.monotonic() - started
             if kind == "ended":
                 self.end()
@@ -109,7 +98,7 @@ class _Decoder:
             if kind == "error":
                 raise ImageError(*value)
             if kind == "value":
-                return value
+                return tuple(value) if isinstance(value, list) else value
             try:
                 reserve(value, name)
             except BaseException:  # it waits for an answer

@@ -220,11 +220,7 @@ def reserve(size: int, name: str) -> None:
 
 
 def serve_another(ask: Callable[[int, str], None]) -> None:
-    """Have this process read for another one, which keeps the time and shares out the memory.
-
-    Args:
-        ask: Called with bytes and the name of an image, to wait until they are granted.
-    """
+    """Have this process read for another one, which keeps the time and shares out the memory."""
     _limits.seconds = None
     _limits.room = _OtherRoom(ask)
 

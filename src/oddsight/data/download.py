@@ -36,17 +36,6 @@ def download_cifar10(
 
     Bytes go to a file that ends in ``.part`` until all of them are there and right; a later call goes on where an
     interrupted one ended, if the server can.
-
-    Args:
-        folder: Made if it is missing.
-        url: Where from.
-        size: Of the file, in bytes.
-        md5: Its checksum, hex.
-        sha256: Its checksum, hex.
-        progress: Called with phase, bytes done and their total.
-
-    Returns:
-        The archive, ``cifar-10-python.tar.gz``.
     """
     target = Path(folder) / "cifar-10-python.tar.gz"
     part = target.with_name(target.name + ".part")

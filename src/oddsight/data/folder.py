@@ -62,12 +62,7 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
 
 
 def as_path(value: object, what: str) -> Path:
-    """A path that was given.
-
-    Args:
-        value: What was given.
-        what: What it is a path of, for the error.
-    """
+    """A path that was given."""
     if not isinstance(value, str | os.PathLike):
         raise OddsightError(f"{what} is given as a path, not as a {type(value).__name__}")
     return Path(value)

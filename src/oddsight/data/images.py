@@ -102,11 +102,7 @@ def read_valid_image(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """As :func:`read_image`, with which pixels hold something, ``[H, W]``; None if all do.
 
-    Args:
-        source: A file, or its content.
-        name: What to call content in errors.
-        reading: As there.
-        max_pixels: As there.
+    The source is a file or its content, which errors call by the name.
     """
     name = _name(source, name)
     raster = open_raster(source, reading, name=name)

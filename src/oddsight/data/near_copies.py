@@ -55,9 +55,6 @@ def near_copies(sketches: Sequence[bytes]) -> NDArray[np.intp]:
     The first comparison is of all pairs, as a product of matrices in tiles: its time grows with the square of the
     number (of 256 numbers each), memory with the number.
 
-    Args:
-        sketches: As :func:`sketch` returns them, ``N``.
-
     Returns:
         For each image the first position in its group, ``[N]``; its own for an image that stands alone.
     """

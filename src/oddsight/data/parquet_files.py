@@ -194,14 +194,7 @@ def can_write_parquet() -> bool:
 def write_parquet(
     file: IO[bytes], images: Iterable[NDArray[np.uint8]], names: Sequence[str], data: ClassImages
 ) -> None:
-    """Write images as PNG beside their labels, as :func:`read_parquet` and the datasets library read them.
-
-    Args:
-        file: Where to.
-        images: uint8 ``[H, W, 3]`` each.
-        names: What to call each.
-        data: Has the labels and classes.
-    """
+    """Write images as PNG beside their labels, as :func:`read_parquet` and the datasets library read them."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 

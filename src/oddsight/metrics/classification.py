@@ -158,8 +158,8 @@ def negative_log_likelihood(logits: npt.ArrayLike, labels: npt.ArrayLike) -> flo
 def temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The temperature T at which ``softmax(logits / T)`` has the least negative log-likelihood (Guo et al., ICML 2017).
 
-    Images that are all classified correctly would take T to 0, and each probability to 1. So of every label a share ``1
-    / (n + 2)`` is left to the other classes, as one more image may be of another (Platt, Probabilistic outputs for
+    Images that are all classified correctly would take T to 0, and each probability to 1. So of every label a share
+    ``1 / (n + 2)`` is left to the other classes, as one more image may be of another (Platt, Probabilistic outputs for
     support vector machines, 1999). The likelihood is convex in 1/T, so the zero of its slope is the one minimum; T
     stays within :data:`COLDEST` and :data:`HOTTEST`. It never changes which class is said.
     """

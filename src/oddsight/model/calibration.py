@@ -94,13 +94,7 @@ def alarms(n: int, rate: float, confidence: float | None = None) -> int:
 
 
 def rate_range(n: int, reached: int, share: float = 0.95) -> tuple[float, float]:
-    """Between which values the true false-alarm rate lies in a share of all draws of ``n`` calibration images.
-
-    Args:
-        n: Calibration images, or groups of them.
-        reached: How many of them reach the threshold, see :func:`alarms`.
-        share: The central part of Beta(reached, n + 1 - reached).
-    """
+    """Between which values the true false-alarm rate lies in a share of all draws of ``n`` calibration images."""
     from scipy.stats import beta
 
     low, high = beta.ppf([(1 - share) / 2, (1 + share) / 2], reached, n + 1 - reached)

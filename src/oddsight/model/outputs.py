@@ -18,24 +18,12 @@ _CLOSE = 1e-4
 
 
 def read_score(values: ArrayLike, image: str) -> float:
-    """The score of one image.
-
-    Args:
-        values: The output ``score``; one finite number, ``[1]``.
-        image: The image's name, for the error.
-    """
+    """The score of one image."""
     return float(_one(values, "score", image))
 
 
 def read_p_value(values: ArrayLike, score: float, calibration: NDArray[np.float32], image: str) -> float:
-    """The p-value of one image: a multiple of 1 / (n + 1), of which the graph's float32 is a rounding.
-
-    Args:
-        values: The output ``p_value``, ``[1]``.
-        score: Of the image.
-        calibration: The scores that it is compared with, ``[n]``.
-        image: The image's name, for the error.
-    """
+    """The p-value of one image: a multiple of 1 / (n + 1), of which the graph's float32 is a rounding."""
     given = _probability(_one(values, "p-value", image), "p-value", image)
     expected = float(p_values(calibration, np.array([score], np.float32))[0])
     if not math.isclose(given, expected, rel_tol=_ROUNDED):

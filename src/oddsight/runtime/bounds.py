@@ -32,12 +32,7 @@ class Bound(ABC):
 
     @abstractmethod
     def read(self, value: object, label: str) -> object:
-        """The value, as a plain Python object of the setting's own type.
-
-        Args:
-            value: What was given.
-            label: What the setting is called.
-        """
+        """The value, as a plain Python object of the setting's own type."""
 
     @property
     def label(self) -> str:

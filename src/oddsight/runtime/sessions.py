@@ -32,12 +32,7 @@ def import_onnxruntime() -> ModuleType:
 
 
 def session(content: bytes, *, threads: int) -> InferenceSession:
-    """Load a serialised graph for scoring on the CPU. A session may be run from several threads at once.
-
-    Args:
-        content: The model's bytes.
-        threads: Processors that one run uses.
-    """
+    """Load a serialised graph for scoring on the CPU. A session may be run from several threads at once."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

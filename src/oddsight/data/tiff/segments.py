@@ -90,12 +90,6 @@ def rows_are_apart(page: Page) -> bool:
 def decode(content: bytes, page: Page, high: int, wide: int) -> NDArray[Any]:
     """Decode a strip or a tile.
 
-    Args:
-        content: Its bytes.
-        page: What the page declares; :func:`reason_not_decoded` of it is None.
-        high: Rows.
-        wide: Columns.
-
     Returns:
         Samples ``[high, wide, samples]``, of one sample if each has strips or tiles of its own. YCbCr becomes RGB.
     """
