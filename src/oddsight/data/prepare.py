@@ -105,8 +105,7 @@ def prepare(
         OddsightError: A setting is invalid, or the folder holds other files or cannot be written.
     """
     data, folder = as_path(data, "a dataset"), as_path(output, "a folder to write to")
-    check_seed(seed)
-    _check(folder, data, size, validation)
+    _check(folder, data, size, validation, seed)
     form = form_of(data).name
     splits = read_classes(data, progress=progress)
     errors = tuple(error for split in splits.values() for error in split.errors)
@@ -120,12 +119,8 @@ def prepare(
         for split, images in splits.items()
     }
     mean, std = _statistics(_mapped(folder, "train"))
-    found = Preparation(
-        folder, form, splits, shape, mean, std, tuple(repeats(splits)), errors, parquet=can_write_parquet()
-    )
-    written = {STATISTICS}
-    for split in splits:
-        written |= _write_split(found, split, data, normalised, progress)
+    found = Preparation(folder, form, splits, shape, mean, std, tuple(repeats(splits)), errors, can_write_parquet())
+    written = set().union(*(_write_split(found, split, data, normalised, progress) for split in splits))
     for stale in {split + part for split in SPLITS for part in _PARTS} - written:
         (folder / stale).unlink(missing_ok=True)
     settings = {"size": size, "validation": validation, "normalised": normalised, "seed": seed}
@@ -133,7 +128,8 @@ def prepare(
     return found
 
 
-def _check(folder: Path, data: Path, size: int | None, validation: float) -> None:
+def _check(folder: Path, data: Path, size: int | None, validation: float, seed: int) -> None:
+    check_seed(seed)
     check_number(validation, "the share for validation")
     if size is not None and (not isinstance(size, int) or not 1 <= size <= 2**14):
         raise OddsightError(f"the size must be from 1 to {2**14:,} pixels, not {size!r}")
