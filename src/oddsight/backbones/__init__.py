@@ -22,7 +22,7 @@ from oddsight.graphs.features import Shape
 from oddsight.runtime.bounds import check_whole
 
 MOST_PIXELS = 2**20
-"""Of the side to which images are brought; memory allows far fewer."""
+"""The largest side to which images are brought; memory allows far fewer."""
 
 
 @dataclass(frozen=True, eq=False)

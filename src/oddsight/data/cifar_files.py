@@ -29,7 +29,7 @@ from oddsight.errors import DataError, plain
 from oddsight.runtime.progress import Progress, with_progress
 
 SIDE = 32
-"""Of the images, in pixels."""
+"""The side of the images, in pixels."""
 
 _VALUES = 3 * SIDE * SIDE
 _TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))

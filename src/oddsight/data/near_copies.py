@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 32
-"""Of the sketch of an image, in pixels."""
+"""The side of the sketch of an image, in pixels."""
 
 LEAST_CORRELATION = 0.9
-"""Of near copies, each with its nearest: of their sketches without what all images have in common."""
+"""The least correlation of near copies, each with its nearest, without what all images have in common."""
 
 SEPARATION = 1.5
 """How many times farther than from each other near copies are from any other image."""
@@ -77,7 +77,7 @@ def _standard(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _mean(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of all standardised sketches, ``[32, 32]``."""
+    """The mean of all standardised sketches, ``[32, 32]``."""
     total = sum(_standard(grey[top : top + _ROWS]).sum(0, dtype=np.float64) for top in range(0, len(grey), _ROWS))
     return np.asarray(total / len(grey), np.float32)
 
@@ -104,7 +104,7 @@ def _pairs_worth_a_look(grey: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 
 def _correlations(grey: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Of each pair, at the best shift of its second image ``[m]``; by half pixels only where whole ones come close."""
+    """Correlations of pairs at the best shift of the second, ``[m]``; by half pixels where whole ones come close."""
     mean = _mean(grey)[_INNER, _INNER]
     mean = mean - mean.mean()
     best = np.full(len(pairs), -1, np.float32)

@@ -56,7 +56,7 @@ class ModelFile:
 
     @property
     def true_rate_range(self) -> tuple[float, float] | None:
-        """Of the decision, see :attr:`oddsight.Model.true_rate_range`."""
+        """See :attr:`oddsight.Model.true_rate_range`."""
         decision = self.metadata.decision
         if decision.false_alarm_rate is None:
             return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LARGEST = 2**31 - 1
-"""Of counts, unless they say otherwise."""
+"""The largest count, unless a bound says otherwise."""
 
 LARGEST_SEED = 2**63 - 1
 

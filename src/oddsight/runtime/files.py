@@ -25,7 +25,7 @@ _AT_ONCE = 16
 
 _DESCRIPTORS = "/dev/fd"
 _NO_HANDLE = -1
-"""Of a folder, where folders cannot be opened."""
+"""The handle of a folder where folders cannot be opened."""
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 

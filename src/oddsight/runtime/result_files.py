@@ -108,4 +108,4 @@ _SUFFIXES = {
     ".geojson": (_JSON_MEMBER, _JSON_END, b"}\n"),
     ".tif": (_TIFF_TAIL, b"", b""),
 }
-"""Of each kind of file: the start of its seal, what follows it, and how a file without one ends."""
+"""The start of the seal of each kind of file, what follows it, and how a file without one ends."""

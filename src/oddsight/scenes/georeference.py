@@ -41,7 +41,7 @@ class Georeference:
 
     @property
     def pixel_area(self) -> float:
-        """Of a pixel, in squares of the unit."""
+        """The area of a pixel, in squares of the unit."""
         return float(abs(np.linalg.det(self.matrix[:, :2])))
 
 
