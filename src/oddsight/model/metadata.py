@@ -15,15 +15,15 @@ SCHEMA_VERSION: Literal[2] = 2
 """The schema of models that know no classes."""
 
 CLASSES_VERSION: Literal[3] = 3
-"""The schema of models that do, or that have words of their own for verdicts; they alone have it, so that older versions read all
-others."""
+"""The schema of models that do, or that have words of their own for verdicts; they alone have it, so that older versions
+read all others."""
 
 NETWORKS_VERSION: Literal[4] = 4
 """The schema of models whose method trained a network, with its learning curves; they alone have it."""
 
 EXTENDED_VERSION: Literal[5] = 5
-"""The schema of models that say how files were read, in how many groups their calibration images came or with which confidence
-their rate holds; such models may also have what schemas 3 and 4 have."""
+"""The schema of models that say how files were read, in how many groups their calibration images came or with which
+confidence their rate holds; such models may also have what schemas 3 and 4 have."""
 
 _LONGEST_VERDICT = 40
 
