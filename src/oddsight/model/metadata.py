@@ -15,7 +15,7 @@ SCHEMA_VERSION: Literal[2] = 2
 """The schema of models that know no classes."""
 
 CLASSES_VERSION: Literal[3] = 3
-"""The schema of models that do, or that have words of their own for verdicts; they alone have it, so that older versions
+"""The schema of models that do, or that have words of their own for verdicts; they alone have it, so older versions
 read all others."""
 
 NETWORKS_VERSION: Literal[4] = 4
