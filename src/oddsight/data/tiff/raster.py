@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -115,7 +115,9 @@ class Raster:
         colours: NDArray[Any] | None = None
         alpha: NDArray[Any] | None = None
         with failures_named(self.path):
-            for (rows, columns), values in self._values(0, page.height, samples):
+            for key in self._keys(0, page.height):
+                rows, columns = self._place(key)
+                values = self._piece(key, samples)[: rows.stop - rows.start, : columns.stop - columns.start]
                 part = colour_samples(values, page)
                 if colours is None:
                     colours = np.empty((page.height, page.width, part.shape[2]), part.dtype)
@@ -161,19 +163,19 @@ class Raster:
             for key in self._keys(top, bottom):
                 part = self._decoded.get(key) or self._convert(key, colours)
                 kept[key] = part
-                first, columns = key[0] * self._high, slice(key[1] * self._wide, (key[1] + 1) * self._wide)
-                inside = slice(max(top, first) - first, min(bottom, first + len(part[0])) - first)
-                place = (slice(first + inside.start - top, first + inside.stop - top), columns)
-                width = self.page.width - columns.start
-                pixels[place] = part[0][inside, :width]
+                rows, columns = self._place(key)
+                first, last = max(top, rows.start), min(bottom, rows.stop)
+                place = slice(first - top, last - top), columns
+                inside = slice(first - rows.start, last - rows.start), slice(columns.stop - columns.start)
+                pixels[place] = part[0][inside]
                 if valid is not None and part[1] is not None:
-                    valid[place] = part[1][inside, :width]
+                    valid[place] = part[1][inside]
         # Neighbouring rows are asked for next, and may be of the same strips or tiles.
         self._decoded = kept
         return pixels, valid
 
     def _convert(self, key: tuple[int, int], colours: Colours) -> _Part:
-        values = self._piece(*key, colours.samples)
+        values = self._piece(key, colours.samples)
         pixels = np.empty((*values.shape[:2], 3), np.uint8)
         valid = np.empty(values.shape[:2], bool) if self.leaves_out else None
         # Some rows at a time, since what is computed on the way takes several times as much memory.
@@ -184,19 +186,14 @@ class Raster:
                 valid[block] = colours.holds_data(values[block])
         return pixels, valid
 
-    def _values(
-        self, top: int, bottom: int, samples: Sequence[int]
-    ) -> Iterator[tuple[tuple[slice, slice], NDArray[Any]]]:
-        """Samples of strips or tiles, and where they are in the image."""
-        for row, column in self._keys(top, bottom):
-            values = self._piece(row, column, samples)
-            first, left = row * self._high, column * self._wide
-            values = values[: self.page.height - first, : self.page.width - left]
-            yield (slice(first, first + values.shape[0]), slice(left, left + values.shape[1])), values
-
     def _keys(self, top: int, bottom: int) -> list[tuple[int, int]]:
         down, across = range(top // self._high, -(-bottom // self._high)), range(-(-self.page.width // self._wide))
         return [(row, column) for row in down for column in across]
+
+    def _place(self, key: tuple[int, int]) -> tuple[slice, slice]:
+        """Where a strip, a part of one or a tile is in the image."""
+        top, left = key[0] * self._high, key[1] * self._wide
+        return slice(top, min(top + self._high, self.page.height)), slice(left, min(left + self._wide, self.page.width))
 
     @cached_property
     def _high(self) -> int:
@@ -207,16 +204,15 @@ class Raster:
     def _wide(self) -> int:
         return self.page.segment[1]
 
-    def _piece(self, row: int, column: int, samples: Sequence[int]) -> NDArray[Any]:
+    def _piece(self, key: tuple[int, int], samples: Sequence[int]) -> NDArray[Any]:
         """Some samples of a strip, of a part of one or of a tile, ``[h, w, samples]``."""
-        separate = self.page.separate
         with self._open() as file:
             if rows_are_apart(self.page):
-                last = min((row + 1) * self._high, self.page.height)
-                read: Callable[[int], NDArray[Any]] = partial(self._rows_of_strips, file, row * self._high, last)
+                rows, _ = self._place(key)
+                read: Callable[[int], NDArray[Any]] = partial(self._rows_of_strips, file, rows.start, rows.stop)
             else:
-                read = partial(self._segment, file, row, column)
-            if separate:
+                read = partial(self._segment, file, *key)
+            if self.page.separate:
                 return np.concatenate([read(plane) for plane in samples], axis=2)
             values = read(0)
         return values if tuple(samples) == tuple(range(values.shape[2])) else values[..., list(samples)]
