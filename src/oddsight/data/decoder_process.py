@@ -88,7 +88,7 @@ class _Decoder:
                 try:
                     send(self._to, message, arrays)
                     kind, value = receive(self._from) or _ENDED
-                except (OSError, EOFError):
+                except (OSError, EOFError, ValueError):
                     kind, value = _ENDED
             left -= time.monotonic() - started
             if kind == "ended":
