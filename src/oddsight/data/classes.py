@@ -79,11 +79,22 @@ def form_of(path: str | os.PathLike[str]) -> Form:
     where = as_path(path, "a dataset")
     if not where.exists():
         raise DataError(f"{where}: no such file or folder")
-    for form in FORMS:
-        if form.fits(where):
-            return form
+    form = packed_form(where) or next((form for form in FORMS if form.fits(where)), None)
+    if form is not None:
+        return form
     layouts = "; ".join(form.layout for form in FORMS)
     raise DataError(f"{where} holds no labelled images in a known layout: {layouts}")
+
+
+def packed_form(path: Path) -> Form | None:
+    """The form of images that are packed in files, if there are any; class folders beside them are refused."""
+    form = next((form for form in FORMS if form.packed and form.fits(path)), None)
+    if form is not None and path.is_dir() and is_class_folders(path):
+        raise DataError(
+            f"{path} holds folders of classes beside labelled images in another form ({form.layout}), and only these "
+            "would be read: keep them in two folders"
+        )
+    return form
 
 
 def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, ClassImages]:

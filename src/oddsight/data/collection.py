@@ -177,7 +177,7 @@ def folds(images: Sequence[ImageFile], count: int, seed: int) -> list[list[Image
 
 def one_of_each(images: Iterable[ImageFile], seed: int) -> list[ImageFile]:
     """One image of each group, drawn by content and seed, and each that stands alone; ordered by content."""
-    return _by_content(min(unit, key=lambda image: _lot(image.content, seed)) for unit in _units(images))
+    return _by_content(min(unit, key=lambda image: lot(image.content, seed)) for unit in _units(images))
 
 
 def count_groups(images: Iterable[ImageFile]) -> int:
@@ -193,10 +193,11 @@ def _units(images: Iterable[ImageFile]) -> list[list[ImageFile]]:
 
 
 def _shuffled(images: Iterable[ImageFile], seed: int) -> list[list[ImageFile]]:
-    return sorted(_units(images), key=lambda unit: _lot(min(image.content for image in unit), seed))
+    return sorted(_units(images), key=lambda unit: lot(min(image.content for image in unit), seed))
 
 
-def _lot(content: str, seed: int) -> str:
+def lot(content: str, seed: int) -> str:
+    """What decides by chance about an image: it depends on its content and the seed only."""
     return hashlib.sha256(f"{seed} {content}".encode()).hexdigest()
 
 
