@@ -15,15 +15,13 @@ and ``statistics.json``. Every array is read with ``allow_pickle=False``.
 
 from __future__ import annotations
 
-import io
 import os
 import platform
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +178,9 @@ def _write_split(found: Preparation, split: str, data: Path, normalised: bool, p
     folder, images = found.folder, found.splits[split]
     pixels, names = _mapped(folder, split), [_name(image, data) for image in images.images]
     _write_tables(folder, split, images, names)
-    _write_npz(folder / f"{split}.npz", pixels, images)
+    with atomic_write(folder / f"{split}.npz", follow_links=False) as file:
+        classes = np.array(images.classes, np.str_)
+        np.savez(file, allow_pickle=False, images=pixels, labels=images.labels, classes=classes)
     if normalised:
         _write_normalised(folder / f"{split}-normalised.npy", pixels, found, progress)
     if found.parquet:
@@ -190,11 +190,9 @@ def _write_split(found: Preparation, split: str, data: Path, normalised: bool, p
     return {split + part for part in _PARTS if not left_out.get(part)}
 
 
-def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """What an .npy file begins with, before the values."""
-    file = io.BytesIO()
+def _write_header(file: IO[bytes], dtype: str, *shape: int) -> None:
+    """Write what an .npy file begins with, before the values."""
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-    return file.getvalue()
 
 
 def _write_images(path: Path, data: ClassImages, size: tuple[int, int], progress: Progress) -> list[str]:
@@ -208,7 +206,7 @@ def _write_images(path: Path, data: ClassImages, size: tuple[int, int], progress
 
     contents = []
     with atomic_write(path, follow_links=False) as file:
-        file.write(_header("|u1", (len(data), *size, 3)))
+        _write_header(file, "|u1", len(data), *size, 3)
         images = ordered_map(sized, data.images)
         for pixels in with_progress(images, f"writing {path.name}", len(data), progress):
             file.write(np.ascontiguousarray(pixels).data)
@@ -246,7 +244,7 @@ def _write_normalised(path: Path, images: NDArray[np.uint8], found: Preparation,
     table = ((values - np.asarray(found.mean)) / np.asarray(spread)).astype("<f4")
     count, height, width, _ = images.shape
     with atomic_write(path, follow_links=False) as file:
-        file.write(_header("<f4", (count, 3, height, width)))
+        _write_header(file, "<f4", count, 3, height, width)
         done = 0
         for block in _blocks(images):
             channels = [table[:, channel][block[..., channel]] for channel in range(3)]
@@ -266,18 +264,6 @@ def _write_tables(folder: Path, split: str, data: ClassImages, names: Sequence[s
     ]
     table = csv_table(["index", "source", "class", "content"], rows)
     write_bytes(folder / f"{split}.csv", table, follow_links=False)
-
-
-def _write_npz(path: Path, images: NDArray[np.uint8], data: ClassImages) -> None:
-    arrays: dict[str, NDArray[Any]] = {
-        "images": images,
-        "labels": data.labels,
-        "classes": np.array(data.classes, np.str_),
-    }
-    with atomic_write(path, follow_links=False) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _name(image: ImageFile, data: Path) -> str:
