@@ -83,12 +83,10 @@ def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
 def _is_right(path: Path, size: int, md5: str, sha256: str) -> bool:
     if path.stat().st_size != size:
         return False
-    digests = (hashlib.md5(usedforsecurity=False), hashlib.sha256())
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            for digest in digests:
-                digest.update(block)
-    return [digest.hexdigest() for digest in digests] == [md5, sha256]
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        file.seek(0)
+        return (found, hashlib.file_digest(file, "sha256").hexdigest()) == (md5, sha256)
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,9 @@ SEPARATION = 1.5
 
 _MARGIN = 2
 _INNER = slice(_MARGIN, SIDE - _MARGIN)
-_SHIFTS = [(down, right) for down in range(-3, 4) for right in range(-3, 4)]
-"""In half pixels."""
+_WHOLE = list(product((-2, 0, 2), (-2, 0, 2)))
+_HALVES = [shift for shift in product(range(-3, 4), range(-3, 4)) if shift not in _WHOLE]
+"""Shifts down and to the right, in half pixels."""
 
 _NEIGHBOURS = 8
 _WORTH_A_LOOK, _WORTH_A_CLOSER_LOOK = 0.5, 0.6
@@ -110,16 +112,11 @@ def _correlations(grey: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[n
     best = np.full(len(pairs), -1, np.float32)
     for start in range(0, len(pairs), _PAIRS):
         some = pairs[start : start + _PAIRS]
-        values = _at_best_shift(grey, some, mean, [shift for shift in _SHIFTS if _is_whole(shift)])
+        values = _at_best_shift(grey, some, mean, _WHOLE)
         close = np.flatnonzero(values >= _WORTH_A_CLOSER_LOOK)
-        halves = [shift for shift in _SHIFTS if not _is_whole(shift)]
-        values[close] = np.maximum(values[close], _at_best_shift(grey, some[close], mean, halves))
+        values[close] = np.maximum(values[close], _at_best_shift(grey, some[close], mean, _HALVES))
         best[start : start + _PAIRS] = values
     return best
-
-
-def _is_whole(shift: tuple[int, int]) -> bool:
-    return shift[0] % 2 == shift[1] % 2 == 0
 
 
 def _at_best_shift(
