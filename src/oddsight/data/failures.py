@@ -17,7 +17,7 @@ _NOT_READ = re.compile(
 
 
 @contextmanager
-def failures_named(name: str, max_pixels: int | None = None) -> Iterator[None]:
+def name_failures(name: str, max_pixels: int | None = None) -> Iterator[None]:
     """Have whatever fails in the block leave it as an :class:`ImageError` with that name."""
     try:
         yield

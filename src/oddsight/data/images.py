@@ -42,7 +42,7 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from oddsight.data.decoding import limited
-from oddsight.data.failures import failures_named
+from oddsight.data.failures import name_failures
 from oddsight.data.opening import MAX_PIXELS, Content, admit, check_sides, open_image, open_tiff
 from oddsight.data.pixels import load, orientation_of, to_8_bits, to_rgb
 from oddsight.data.reading import AS_DECLARED, Reading
@@ -189,7 +189,7 @@ def as_image(image: NDArray[Any] | Image.Image) -> NDArray[np.uint8]:
     """
     if isinstance(image, Image.Image):
         name = os.fsdecode(getattr(image, "filename", None) or "image")
-        with failures_named(name):
+        with name_failures(name):
             raster = _unread_tiff(image, name)
             return raster.read()[0] if raster is not None else to_rgb(image, name)
     if not isinstance(image, np.ndarray):

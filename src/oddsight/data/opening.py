@@ -13,7 +13,7 @@ from typing import IO
 from PIL import ImageFile
 
 from oddsight.data.decoding import bytes_to_decode, pixel_limit, reserve
-from oddsight.data.failures import failures_named
+from oddsight.data.failures import name_failures
 from oddsight.data.formats import identify, refuse_camera_raw
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff import Raster, is_tiff
@@ -34,7 +34,7 @@ Content = str | os.PathLike[str] | bytes
 @contextmanager
 def open_image(source: Content, name: str, max_pixels: int | None) -> Iterator[ImageFile.ImageFile]:
     """Open an image that is no TIFF, which is decoded in the block if there is a limit of pixels."""
-    with failures_named(name, max_pixels), _stream(source, name) as file:
+    with name_failures(name, max_pixels), _stream(source, name) as file:
         image = identify(file, name)
         if max_pixels is not None:
             admit(image, name, max_pixels)
@@ -43,7 +43,7 @@ def open_image(source: Content, name: str, max_pixels: int | None) -> Iterator[I
 
 def open_tiff(source: Content, name: str, reading: Reading = AS_DECLARED) -> Raster | None:
     """Open a TIFF file, known by its content; None if the file is something else."""
-    with failures_named(name), _stream(source, name) as file:
+    with name_failures(name), _stream(source, name) as file:
         if not is_tiff(file.read(4)):
             return None
         refuse_camera_raw(name)

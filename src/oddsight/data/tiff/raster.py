@@ -12,7 +12,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.failures import failures_named
+from oddsight.data.failures import name_failures
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff.colours import Colours, colour_samples, reason_not_converted
 from oddsight.data.tiff.segments import decode, reason_not_decoded, rows_are_apart, sample_type
@@ -64,7 +64,7 @@ class Raster:
         else:
             path = Path(source)
             self.path, self._open = name or os.fsdecode(source), lambda: path.open("rb")
-        with failures_named(self.path), self._open() as file:
+        with name_failures(self.path), self._open() as file:
             self.page = read_page(file)
         reason = reason_not_converted(self.page) or reason_not_decoded(self.page) or self._reason_too_large()
         if reason is not None:
@@ -114,7 +114,7 @@ class Raster:
         page, samples = self.page, tuple(range(self.page.samples))
         colours: NDArray[Any] | None = None
         alpha: NDArray[Any] | None = None
-        with failures_named(self.path):
+        with name_failures(self.path):
             for key in self._keys(0, page.height):
                 rows, columns = self._place(key)
                 values = self._piece(key, samples)[: rows.stop - rows.start, : columns.stop - columns.start]
@@ -130,7 +130,7 @@ class Raster:
 
     def count_pages(self) -> int:
         """How many pages there are, previews and masks included."""
-        with failures_named(self.path), self._open() as file:
+        with name_failures(self.path), self._open() as file:
             return count_pages(file)
 
     def _reason_too_large(self) -> str | None:
@@ -159,7 +159,7 @@ class Raster:
         valid = np.empty(pixels.shape[:2], bool) if self.leaves_out else None
         colours = self._colours
         kept: dict[tuple[int, int], _Part] = {}
-        with failures_named(self.path):
+        with name_failures(self.path):
             for key in self._keys(top, bottom):
                 part = self._decoded.get(key) or self._convert(key, colours)
                 kept[key] = part
