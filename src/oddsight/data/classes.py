@@ -92,7 +92,7 @@ def packed_form(path: Path) -> Form | None:
     if form is not None and path.is_dir() and is_class_folders(path):
         raise DataError(
             f"{path} holds folders of classes beside labelled images in another form ({form.layout}), and only these "
-            "would be read: keep them in two folders"
+            "would be read: name their own folder or file, or keep both apart"
         )
     return form
 
