@@ -110,9 +110,6 @@ class _Share:
     owner: int = field(default_factory=threading.get_ident)
     reading: bool = True
 
-    def take(self, size: int, name: str) -> None:
-        self.room.take(self, size, name)
-
     def hand_over(self, outcome: Any) -> None:  # noqa: ANN401
         """Keep what pixels and the copies that are made of them take, until the pixels are gone."""
         pixels = outcome[0] if isinstance(outcome, tuple) else outcome
@@ -216,7 +213,7 @@ def reserve(size: int, name: str) -> None:
     """Wait for the bytes that decoding an image takes, or refuse it; to be called once its header is known."""
     share = getattr(_current, "share", None)
     if share is not None:
-        share.take(size, name)
+        share.room.take(share, size, name)
 
 
 def serve_another(ask: Callable[[int, str], None]) -> None:
