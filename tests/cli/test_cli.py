@@ -71,7 +71,7 @@ def nothing_is_read(monkeypatch):
     def refuse(path, limit):
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("oddsight.data.images._opened", refuse)
+    monkeypatch.setattr("oddsight.data.images.open_image", refuse)
 
 
 def names_in(folder):

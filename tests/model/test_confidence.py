@@ -14,10 +14,10 @@ from conftest import SIZE
 from oddsight.__main__ import app
 from oddsight.errors import DataError, ModelError
 from oddsight.evaluation.normal import _chance_of_alarms
+from oddsight.metrics.image import check_confidence
 from oddsight.model.calibration import (
     advised_rate,
     alarms,
-    check_confidence,
     decide,
     decide_by_class,
     images_needed,

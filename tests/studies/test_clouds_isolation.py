@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from oddsight.data.images import read_image, read_mask
+from oddsight.data.images import read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.evaluation.compare.store import compute_once, key_of, pack, read_cell, unpack, write_cell
 from oddsight.model.calibration import smallest_rate

@@ -23,7 +23,7 @@ from oddsight.graphs.preprocessing import Size, sides
 from oddsight.runtime.bounds import check_whole
 
 MOST_PIXELS = 2**20
-"""Of the side to which images are brought; memory allows far fewer."""
+"""The largest side to which images are brought; memory allows far fewer."""
 
 
 @dataclass(frozen=True, eq=False)

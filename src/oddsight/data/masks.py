@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oddsight.data.images import read_mask_pixels, read_orientation
+from oddsight.data.mask_files import read_mask_pixels, read_orientation
 from oddsight.data.mask_values import MaskValues
 from oddsight.errors import DataError
 
@@ -125,7 +125,7 @@ class MaskLook:
     Attributes:
         path: The mask.
         share: Of the image's pixels that it marks, 0..1.
-        values: What it holds, see :func:`oddsight.data.images.read_mask`.
+        values: What it holds, see :func:`oddsight.data.mask_files.read_mask`.
         content: SHA-256 of what it marks, hex.
         fit: How it lies over an image with an EXIF orientation: ``upright``, as the image is shown; ``stored``, as its
             pixels are stored; ``unsure``, where both have one size. ``plain`` where the image has no orientation or the

@@ -30,11 +30,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "
 
 
 def parse_bytes(text: str | int) -> int:
-    """Bytes from ``1GB``, ``512 MiB``, ``800m`` or a plain number.
-
-    Raises:
-        OddsightError: If it is none of these.
-    """
+    """Bytes from ``1GB``, ``512 MiB``, ``800m`` or a plain number."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(text).lower())
     if match is None:
         raise OddsightError(f"{text!r} is not an amount of memory: write 1GB, 512MB or a number of bytes")
@@ -89,9 +85,6 @@ def plan_memory(
         activations: Bytes that the network takes for each pixel of its input, while it runs.
         weights: Bytes that the network's weights take beyond those of EfficientNet-Lite0.
         largest: Bytes that decoding the largest image takes, if that is known to be more than usual.
-
-    Raises:
-        MemoryBudgetError: If not even the running process and the largest images fit.
     """
     estimates = (image.width * image.height * _PER_PIXEL + image.height * _PER_ROW for image in images)
     largest = max(estimates, default=0) if largest is None else max(largest, *estimates, 0)

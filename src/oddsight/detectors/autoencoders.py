@@ -92,7 +92,7 @@ class Autoencoder(Trained):
         return 0.0
 
     def divergence_weight(self) -> float | None:
-        """Of the codes' divergence from a normal distribution; None if they are plain numbers."""
+        """The weight of the codes' divergence from a normal distribution; None if they are plain numbers."""
         return None
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:

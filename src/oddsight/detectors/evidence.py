@@ -43,7 +43,7 @@ class Tail:
 
     @classmethod
     def of(cls, scores: Scores) -> Tail:
-        """Of scores of normal images that the detector did not learn from, ``[n]``, none negative."""
+        """The tail of scores of normal images that the detector did not learn from, ``[n]``, none negative."""
         middle = max(float(np.median(scores)), _TINY)
         log = np.log1p(scores / middle)
         start = float(np.quantile(log, _TAIL))

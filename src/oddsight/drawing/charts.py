@@ -96,7 +96,7 @@ def chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None]
     text = file.getvalue().decode()
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Of the identifiers only those that are referred to (and differ by the salt) may stay: a page has several charts.
+    # A page has several charts: only identifiers that are referred to (and differ by the salt) may stay.
     used = set(re.findall(r'#([\w-]+)[")]', svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = _smaller(svg)

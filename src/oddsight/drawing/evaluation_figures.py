@@ -13,7 +13,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.images import read_mask, read_valid_image
+from oddsight.data.images import read_valid_image
+from oddsight.data.mask_files import read_mask
 from oddsight.data.reading import Reading
 from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, mark, short, square
 from oddsight.drawing.overlays import overlay

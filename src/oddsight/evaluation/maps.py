@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.images import read_mask
+from oddsight.data.mask_files import read_mask
 from oddsight.data.masks import MaskLook
 from oddsight.metrics.pixel import PixelScores, pixel_metrics
 

@@ -44,7 +44,7 @@ class Judged:
         flagged: Whether the model called it anomalous.
         voices: What the detectors inside the method said, the decisive one first: :class:`oddsight.model.result.Voice`.
         nearest: The content of the most similar normal image the model learned from, as in :class:`oddsight.Result`.
-        mask_turn: The EXIF orientation to apply to its mask, as :func:`oddsight.data.images.read_mask` takes it.
+        mask_turn: The EXIF orientation to apply to its mask, as :func:`oddsight.data.mask_files.read_mask` takes it.
     """
 
     path: str
@@ -156,8 +156,8 @@ def evaluate(
         folder: A folder in MVTec AD's layout; or
         normal: a folder of normal images, with
         anomalous: a folder of anomalous ones, whose sub-folders are types of anomaly.
-        masks: A folder of masks, with the same layout as ``anomalous``; see :func:`oddsight.data.images.read_mask` and
-            :func:`oddsight.data.masks.match_masks`.
+        masks: A folder of masks, with the same layout as ``anomalous``; see
+            :func:`oddsight.data.mask_files.read_mask` and :func:`oddsight.data.masks.match_masks`.
         reading: Bands and scale of TIFF files, instead of those that the model was trained with.
         aupro_limit: False-positive rate up to which the area under the per-region overlap curve is computed.
         confidence: Confidence of the intervals.

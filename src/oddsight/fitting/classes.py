@@ -25,10 +25,10 @@ from oddsight.fitting.assembly import assembled
 from oddsight.fitting.classifiers import PROBE, Embeddings, frozen, probe, train
 from oddsight.fitting.parts import Parts, divided
 from oddsight.metrics.classification import temperature
+from oddsight.metrics.image import check_confidence
 from oddsight.model.calibration import (
     DEFAULT_RATE,
     advised_rate,
-    check_confidence,
     check_rate,
     describe_rate,
     images_needed,

@@ -32,7 +32,8 @@ from oddsight.fitting.sizing import input_size
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.neighbours import MOST, nearest, summary
-from oddsight.model.calibration import check_confidence, check_rate, decide
+from oddsight.metrics.image import check_confidence
+from oddsight.model.calibration import check_rate, decide
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import (
     KEY,

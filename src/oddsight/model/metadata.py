@@ -12,18 +12,18 @@ from oddsight.errors import DataError, ModelError, bounded, plain
 
 KEY = "oddsight"
 SCHEMA_VERSION: Literal[2] = 2
-"""Of models that know no classes."""
+"""The schema of models that know no classes."""
 
 CLASSES_VERSION: Literal[3] = 3
-"""Of models that do, or that have words of their own for verdicts; they alone have it, so that older versions read all
-others."""
+"""The schema of models that do, or that have words of their own for verdicts; they alone have it, so older versions
+read all others."""
 
 NETWORKS_VERSION: Literal[4] = 4
-"""Of models whose method trained a network, with its learning curves; they alone have it."""
+"""The schema of models whose method trained a network, with its learning curves; they alone have it."""
 
 EXTENDED_VERSION: Literal[5] = 5
-"""Of models that say how files were read, in how many groups their calibration images came or with which confidence
-their rate holds; such models may also have what schemas 3 and 4 have."""
+"""The schema of models that say how files were read, in how many groups their calibration images came or with which
+confidence their rate holds; such models may also have what schemas 3 and 4 have."""
 
 _LONGEST_VERDICT = 40
 
@@ -292,11 +292,7 @@ class Metadata(_Section):
 
 
 def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:
-    """Check the words for a normal and for an anomalous image: different, and printable.
-
-    Raises:
-        DataError: If they are not two different words of printable characters.
-    """
+    """Check the words for a normal and for an anomalous image: different, and printable."""
     if isinstance(words, str) or len(words) != 2:
         raise DataError("verdicts take two words: one for normal images, and then one for anomalous ones")
     for word in words:

@@ -32,15 +32,7 @@ def import_onnxruntime() -> ModuleType:
 
 
 def session(content: bytes, *, threads: int) -> InferenceSession:
-    """Load a serialised graph for scoring on the CPU. A session may be run from several threads at once.
-
-    Args:
-        content: The model's bytes.
-        threads: Processors that one run uses.
-
-    Raises:
-        ModelError: If ONNX Runtime refuses the graph.
-    """
+    """Load a serialised graph for scoring on the CPU. A session may be run from several threads at once."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -74,11 +66,7 @@ class Graph:
 
     @property
     def session(self) -> InferenceSession:
-        """Its session.
-
-        Raises:
-            ModelError: If ONNX Runtime refuses the graph.
-        """
+        """Its session."""
         with self._loading:  # so that threads that start together load it once
             if self._session is None:
                 self._session = session(self._serialize(), threads=self._threads)
@@ -105,10 +93,6 @@ def run(
         what: The image's name, for the error.
         outputs: Names of the outputs wanted; all by default.
         seconds: How long it may take.
-
-    Raises:
-        ImageError: If it takes longer.
-        ModelError: If ONNX Runtime fails, such as for want of memory.
     """
     options = import_onnxruntime().RunOptions()
     started = time.monotonic()

@@ -20,9 +20,9 @@ from PIL import Image
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff.raster import NO_DATA, fill
 from oddsight.errors import ImageError, OddsightError
-from oddsight.model.calibration import Decision, decide, images_needed, p_values, smallest_rate
-from oddsight.model.model import Model, shares
-from oddsight.model.result import Result, Tiling
+from oddsight.model.calibration import Decision, decide, images_needed, smallest_rate
+from oddsight.model.model import Model
+from oddsight.model.result import Result, Tiling, score_where, shares
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.files import atomic_write, make_folder
 from oddsight.runtime.parallel import ordered_map
@@ -36,11 +36,7 @@ SMALLEST_TILE = 16
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """How a scene is read and cut; see :func:`predict_scene`.
-
-    Raises:
-        OddsightError: If it cannot be.
-    """
+    """How a scene is read and cut; see :func:`predict_scene`."""
 
     tile: int | None = 256
     overlap: int | None = None
@@ -146,11 +142,7 @@ def open_image(image: ImageLike | Frame, settings: SceneSettings, model: Model) 
 
 
 def require_map(model: Model) -> None:
-    """Refuse a model without a map.
-
-    Raises:
-        OddsightError: Naming its method.
-    """
+    """Refuse a model without a map."""
     if model.metadata.map_size is None:
         raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
 
@@ -260,9 +252,8 @@ class _Blend:
 
     def result(self, model: Model, settings: SceneSettings) -> Result:
         """What the scene got."""
-        nothing = ImageError(self.scene.source or "the scene", NO_DATA)
         if self.highest is None:
-            raise nothing
+            raise ImageError(self.scene.source or "the scene", NO_DATA)
         tiling = None
         if settings.tile is not None:
             tiling = Tiling(self.count, settings.tile, settings.shared, settings.per_tile)
@@ -270,22 +261,15 @@ class _Blend:
         if self.highest.map is None or (one and self.whole):
             return replace(self.highest, tiling=tiling)
         values, there = self._map()
-        if not there.any():
-            raise nothing
         decision = decision_for(model, self.count, per_tile=settings.per_tile)
-        score = float(values[there].max())
-        # Below everything, so that no one who compares with the threshold has to know what is missing.
-        values[~there] = min(float(values[there].min()), decision.threshold)
-        p_value = float(p_values(model.calibration_scores, np.array([score], np.float32))[0])
+        result = score_where(self.highest, values, there, decision.threshold, model.calibration_scores)
         return replace(
-            self.highest,
+            result,
             width=self.scene.width,
             height=self.scene.height,
-            score=score,
-            p_value=p_value if settings.per_tile else min(1.0, self.count * p_value),
+            p_value=result.p_value if settings.per_tile else min(1.0, self.count * result.p_value),
             threshold=decision.threshold,
             false_alarm_rate=decision.false_alarm_rate,
-            map=values,
             tiling=tiling,
         )
 

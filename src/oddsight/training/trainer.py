@@ -18,7 +18,7 @@ from oddsight.errors import OddsightError, plain
 from oddsight.training.bookkeeping import Bookkeeping, Learner
 from oddsight.training.settings import finished
 
-# Of glibc's mallopt().
+# Options of glibc's mallopt().
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _KEPT, _PADDING = 2**31 - 1, 2**28
 """Bytes."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import look
 from oddsight.data.folder import is_image_file
-from oddsight.data.images import content_hash, read_image, read_mask
+from oddsight.data.images import content_hash, read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.data.masks import inspect_mask, match_masks
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.progress import Progress
