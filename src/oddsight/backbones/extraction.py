@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -21,7 +22,7 @@ from oddsight.graphs.features import embedding, level_widths, levels, patch_shap
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.sessions import Graph, run, session
+from oddsight.runtime.sessions import CPU, Graph, device, run, session
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Features:
         self.images = list(images)
         self.shape = extractor.shape
         self.one = Extraction(
-            Graph(extractor.graph.SerializeToString), digest(extractor.graph), extractor.array_shape, cache
+            Graph(extractor.graph.SerializeToString), _maker(extractor.graph), extractor.array_shape, cache
         )
 
     def of(self, images: Sequence[ImageFile]) -> Features:
@@ -176,7 +177,7 @@ def extract_together(
     if not extractors or not images:
         return
     # Extractors keep their graphs: their copies do not outlive what they are needed for.
-    makers = [digest(replace(one).graph) for one in extractors]
+    makers = [_maker(replace(one).graph) for one in extractors]
     graph = Graph(_joint(extractors).SerializeToString)
     first = {"image": images[0].read()[None]}
     alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
@@ -215,6 +216,12 @@ class _JointExtraction:
         arrays = run(self.graph.session, {"image": image.read()[None]}, str(image.path))
         for maker, array in zip(self.makers, arrays, strict=True):
             self.cache.put(maker, image.content, np.asarray(array[0], np.float32))
+
+
+def _maker(graph: onnx.ModelProto) -> str:
+    """What the cache knows features by: their graph, and the device, which rounds in its own way."""
+    own = digest(graph)
+    return own if device() == CPU else hashlib.sha256(f"{own} {device()}".encode()).hexdigest()
 
 
 def _joint(extractors: Sequence[Extractor]) -> onnx.ModelProto:
