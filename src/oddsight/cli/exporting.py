@@ -111,8 +111,8 @@ def _say_exported(found: Export, output: Path, quiet: bool) -> None:
     conversion = found.model.metadata.conversion
     if conversion is not None and conversion.raised is not None:
         note(
-            f"the calibration scores are those of the original, raised by {conversion.raised:.6g}, which no image here "
-            "exceeds: --recalibrate measures them on the converted model",
+            f"the calibration scores are those of the original, raised by {conversion.raised:.6g}, the largest rise "
+            "among images that are not flagged: --recalibrate measures them on the converted model",
             quiet=quiet,
         )
     say_decision(found.model, output, quiet)

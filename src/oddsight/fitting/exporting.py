@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -183,7 +183,8 @@ def export(
         raised=raised,
     )
     metadata = calibrated.metadata.model_copy(update={"conversion": conversion})
-    return Export(_with_metadata(type(calibrated), calibrated.to_bytes(), metadata), parity, errors)
+    final = _with_metadata(type(calibrated), calibrated.to_bytes(), metadata)
+    return Export(final, replace(parity, bytes=(_size(model), _size(final))), errors)
 
 
 def _check(model: Model, to: str, limit: float, score_limit: float) -> None:

@@ -53,8 +53,6 @@ def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]
     """A graph whose backbone computes with integers of 8 bits; what follows it stays float32.
 
     Depthwise convolutions, which have few weights and lose the most, stay float32, too, and so does the first one.
-    Weights are unsigned: products with signed ones can overflow on processors without VNNI, which would give other
-    scores there.
 
     Args:
         model: From ``image``; its nodes get names.
@@ -80,7 +78,7 @@ def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
             nodes_to_quantize=nodes,
         )
         quantized = onnx.load_model(path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +26,8 @@ def import_openvino() -> ModuleType:
     Raises:
         OddsightError: It is not installed.
     """
-    if "openvino" not in sys.modules:
-        # It sends an event to Google Analytics when it is imported, unless this package is missing.
-        with mock.patch.dict(sys.modules, {"openvino_telemetry": None}):
-            return _import_openvino()
-    return _import_openvino()
-
-
-def _import_openvino() -> ModuleType:
+    # Without this package it is silent; with it, it sends an event to Google Analytics when it is imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
@@ -60,11 +53,13 @@ class OpenvinoModel(Model):
             model = openvino.Core().read_model(self.to_bytes())
             _keep_antialiasing(model)
             model.set_rt_info(self.metadata.to_json(), [KEY])
-            structure, weights = io.BytesIO(), io.BytesIO()
-            openvino.serialize(model, structure, weights)
-        except RuntimeError as error:
-            raise OddsightError(f"OpenVINO cannot convert the graph: {str(error).splitlines()[0][:200]}") from error
-        return structure.getvalue(), weights.getvalue()
+            with TemporaryDirectory() as folder:
+                structure, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
+                openvino.save_model(model, structure, compress_to_fp16=False)
+                return structure.read_bytes(), weights.read_bytes()
+        except RuntimeError as error:  # where it failed, and then why
+            reason = " ".join(str(error).splitlines()[1:])[:200]
+            raise OddsightError(f"OpenVINO cannot convert the graph: {reason}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the ``.xml`` file, and the ``.bin`` file beside it.
@@ -106,13 +101,17 @@ class _Session:
         model = core.read_model(model=structure, weights=weights)
         self._compiled = interruptible(lambda: core.compile_model(model, "CPU", options))
         self._names = [output.get_any_name() for output in self._compiled.outputs]
+        self._idle: list[Any] = []
 
     def get_outputs(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(name=name) for name in self._names]
 
     def run(self, names: list[str] | None, feed: dict[str, NDArray[Any]], options: object) -> list[NDArray[Any]]:
-        outputs = self._compiled.create_infer_request().infer(feed)
-        return [np.array(outputs[name]) for name in names or self._names]
+        request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        outputs = request.infer(feed)
+        values = [np.array(outputs[name]) for name in names or self._names]
+        self._idle.append(request)
+        return values
 
 
 def _keep_antialiasing(model: Any) -> None:  # noqa: ANN401
