@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from textures import texture, write_textures
 from tiny_model import CLASSES, tiny_class_model, tiny_model
 
 SIDE = 48
+OLD = Path(__file__).parents[1] / "files" / "model-schema-1.onnx"
 openvino_needed = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
 
 
@@ -170,24 +172,19 @@ def test_differences_beyond_a_limit_are_refused(world, monkeypatch):
     assert oddsight.export(tiny_model(), "fp16", world / "mixed", limit=1, score_limit=100).parity.images == 16
 
 
-def test_what_cannot_be_exported(model, half, world, kept_schema_1):
+def test_what_cannot_be_exported(model, half, world):
     with pytest.raises(OddsightError, match="exported to int8, fp16, openvino, not to 'int4'"):
         oddsight.export(model, "int4", world / "mixed")
     with pytest.raises(OddsightError, match="already converted to fp16: export the model that it was made of"):
         oddsight.export(half.model, "int8", world / "mixed")
     with pytest.raises(OddsightError, match="schema 1 cannot be converted: fit the model again"):
-        oddsight.export(kept_schema_1, "fp16", world / "mixed")
+        oddsight.export(oddsight.load(OLD), "fp16", world / "mixed")
     with pytest.raises(ModelError, match="no backbone that could be quantized: export it to fp16 or openvino"):
         oddsight.export(tiny_model(), "int8", world / "mixed")
     with pytest.raises(DataError, match="3 distinct images to compare, and at least 8 are needed"):
         oddsight.export(model, "fp16", files(world / "mixed")[:3])
     with pytest.raises(OddsightError, match="the limit of changed decisions must be at least 0, not -1"):
         oddsight.export(model, "fp16", world / "mixed", limit=-1)
-
-
-@pytest.fixture
-def kept_schema_1(request):
-    return oddsight.load(request.path.parent / "data" / "model-schema-1.onnx")
 
 
 def test_images_that_were_fitted_are_no_calibration(model, world):
