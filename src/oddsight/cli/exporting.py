@@ -39,7 +39,7 @@ def export_model(
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a model to smaller numbers or for OpenVINO, and compare both. Exits with 1 if they differ too much."""
+    """Convert a model to int8, fp16 or OpenVINO, and compare both. Refuses to if they differ too much."""
     from oddsight.cli.output import write_json
     from oddsight.fitting.exporting import export
     from oddsight.model.model import load
