@@ -172,7 +172,7 @@ def export(
         raised = _rise(before, after, model)
         calibrated = _calibrated(converted, model.calibration_scores + np.float32(raised), None, info)
     parity = _parity((model, calibrated), (before, after), tests)
-    _check_limits(parity, limit, score_limit)
+    _check_limits(parity, limit, score_limit, recalibrated=recalibrate is not None)
     conversion = ConversionInfo(
         to=to,  # type: ignore[arg-type]
         source_sha256=model.metadata.graph_sha256,
@@ -357,12 +357,12 @@ def _latency(
     return (fast, other_fast), (slow, other_slow)
 
 
-def _check_limits(parity: Parity, limit: float, score_limit: float) -> None:
-    remedy = "recalibrate it (--recalibrate), export it to another form (--to) or raise the limit"
+def _check_limits(parity: Parity, limit: float, score_limit: float, *, recalibrated: bool) -> None:
+    first = "recalibrate on images like those of the fit" if recalibrated else "recalibrate it (--recalibrate)"
     if parity.changed > limit * parity.images:
         raise OddsightError(
             f"the converted model decides otherwise on {parity.changed:,} of {parity.images:,} images, and the limit "
-            f"is {100 * limit:g} %: {remedy} (--limit)"
+            f"is {100 * limit:g} %: {first}, export the model to another form (--to) or raise the limit (--limit)"
         )
     if parity.relative_difference > score_limit:
         raise OddsightError(
