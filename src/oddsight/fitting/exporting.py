@@ -121,7 +121,7 @@ def export(
 
     Example:
         >>> model = oddsight.load("parts.onnx")
-        >>> smaller = oddsight.export(model, "fp16", "test/good")
+        >>> smaller = oddsight.export(model, "fp16", ["test/good", "test/bad"])
         >>> smaller.parity.changed
         0
         >>> smaller.model.save("parts-fp16.onnx")
