@@ -122,8 +122,8 @@ def export(
     Example:
         >>> model = oddsight.load("parts.onnx")
         >>> smaller = oddsight.export(model, "fp16", ["test/good", "test/bad"])
-        >>> smaller.parity.changed
-        0
+        >>> smaller.parity.images
+        12
         >>> smaller.model.save("parts-fp16.onnx")
 
     Args:
@@ -136,7 +136,7 @@ def export(
             was calibrated on a part of the images that it was fitted on, these images will do, too: the same part is
             used again.
         groups: Which images of ``recalibrate`` belong together; see :func:`oddsight.fit`.
-        limit: Largest share of decisions that may change.
+        limit: Largest share of decisions that may change. A single one may always change, unless the limit is 0.
         score_limit: Largest median difference of the scores, in units of the standard deviation of the calibration
             scores.
         progress: Called with phase, done and total.
@@ -359,7 +359,7 @@ def _latency(
 
 def _check_limits(parity: Parity, limit: float, score_limit: float, *, recalibrated: bool) -> None:
     first = "recalibrate on images like those of the fit" if recalibrated else "recalibrate it (--recalibrate)"
-    if parity.changed > limit * parity.images:
+    if parity.changed > max(limit * parity.images, float(limit > 0)):
         raise OddsightError(
             f"the converted model decides otherwise on {parity.changed:,} of {parity.images:,} images, and the limit "
             f"is {100 * limit:g} %: {first}, export the model to another form (--to) or raise the limit (--limit)"
