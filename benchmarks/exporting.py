@@ -17,7 +17,7 @@ from pathlib import Path
 import oddsight
 from oddsight.fitting.exporting import FORMS
 
-METHODS = ("auto", "patchcore", "padim", "knn", "mahalanobis")
+METHODS = ("patchcore", "auto", "mahalanobis", "padim")
 
 
 def row(model: oddsight.Model, method: str, to: str, data: Path) -> dict[str, object]:

@@ -121,7 +121,7 @@ def test_recalibration_on_the_images_of_the_fit_uses_those_that_were_kept_out(mo
 def test_only_the_backbone_computes_with_integers(small):
     proto = onnx.load_model_from_string(small.model.to_bytes())
     quantized = [node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"]
-    assert len(quantized) > 20
+    assert len(quantized) >= 10
     assert all("/efficientnet-lite0/" in name or name.split("/")[-1].startswith("stage") for name in quantized)
     assert {entry.domain for entry in proto.opset_import} == {""}
     banks = [tensor for tensor in proto.graph.initializer if tensor.name.endswith("patchcore/bank")]

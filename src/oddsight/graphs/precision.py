@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,9 @@ _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 _FEWEST = 1024
 """Numbers of a constant that is worth storing in half precision."""
 
+_FEWEST_QUANTIZED = 8192
+"""Weights of a layer that is worth computing with integers: smaller ones hold little and lose the most."""
+
 
 def store_half(model: onnx.ModelProto) -> None:
     """Store the large constants of a graph in float16, in place. It still computes in float32.
@@ -35,7 +39,7 @@ def store_half(model: onnx.ModelProto) -> None:
     """
     casts = []
     for tensor in model.graph.initializer:
-        large = tensor.data_type == onnx.TensorProto.FLOAT and int(np.prod(tensor.dims)) >= _FEWEST
+        large = tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _FEWEST
         if not large or tensor.name in (SCORES, CLASSES):
             continue
         values = numpy_helper.to_array(tensor)
@@ -52,7 +56,8 @@ def store_half(model: onnx.ModelProto) -> None:
 def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> onnx.ModelProto:
     """A graph whose backbone computes with integers of 8 bits; what follows it stays float32.
 
-    Depthwise convolutions, which have few weights and lose the most, stay float32, too, and so does the first one.
+    Depthwise convolutions, small layers and the first one stay float32, too: they hold few weights, and what they lose
+    grows through the layers behind them.
 
     Args:
         model: From ``image``; its nodes get names.
@@ -63,7 +68,8 @@ def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]
     """
     for number, node in enumerate(model.graph.node):
         node.name = f"{number}"
-    nodes = [node.name for node in _backbone_nodes(model) if _is_quantizable(node, model)]
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    nodes = [node.name for node in _backbone_nodes(model) if _is_quantizable(node, shapes)]
     if not nodes:
         raise ModelError("the model has no backbone that could be quantized: export it to fp16 or openvino")
     import_onnxruntime()
@@ -109,14 +115,12 @@ def _backbone_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
             yield node
 
 
-def _is_quantizable(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
-    """Whether a node multiplies by weights that belong to all of several channels."""
-    if node.op_type not in _WEIGHTED:
-        return False
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    shape = shapes.get(node.input[1], ())
+def _is_quantizable(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a node multiplies by many weights, each of which belongs to all of several channels."""
+    shape = shapes.get(node.input[1], ()) if node.op_type in _WEIGHTED else ()
     groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-    return len(shape) >= 2 and groups == 1 and (node.op_type != "Conv" or shape[1] > 3)
+    first = node.op_type == "Conv" and len(shape) > 1 and shape[1] <= 3
+    return len(shape) > 1 and math.prod(shape) >= _FEWEST_QUANTIZED and groups == 1 and not first
 
 
 @contextmanager
