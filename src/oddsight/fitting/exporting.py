@@ -153,37 +153,24 @@ def export(
         raise DataError(
             f"there are {len(collection.images)} distinct images to compare, and at least {_FEWEST} are needed"
         )
-    fresh, errors = [], collection.errors
-    info = model.metadata.calibration
-    if recalibrate is not None:
-        others, names = collect_sources(recalibrate, reading=model.reading, progress=progress)
-        held = _held_out(model, others, group_images(others.images, groups, names=names, progress=progress))
-        fresh, errors = one_of_each(held, model.metadata.training.seed), (*errors, *others.errors)
-        many = len(held) > len(fresh)
-        info = CalibrationInfo(kind="split", images=len(held), folds=1, groups=len(fresh) if many else None)
-    ranges, tests = _divided(collection.images, fresh) if to == "int8" else ([], list(collection.images))
+    fresh = _fresh_images(model, recalibrate, groups, progress) if recalibrate is not None else None
+    ranges, tests = [], list(collection.images)
+    if to == "int8":
+        ranges, tests = _divided(collection.images, fresh.images if fresh is not None else [])
 
     converted = _converted(model, to, ranges)
     before, after = (_score(one, tests, progress) for one in (model, converted))
-    if recalibrate is not None:
-        raised, calibration = None, _score(converted, fresh, progress)
-        calibrated = _calibrated(converted, calibration.values, calibration.labels, info)
+    if fresh is not None:
+        raised, own = None, _score(converted, fresh.images, progress)
+        calibrated = _calibrated(converted, own.values, own.labels, fresh.info)
     else:
         raised = _rise(before, after, model)
-        calibrated = _calibrated(converted, model.calibration_scores + np.float32(raised), None, info)
+        scores = model.calibration_scores + np.float32(raised)
+        calibrated = _calibrated(converted, scores, None, model.metadata.calibration)
     parity = _parity((model, calibrated), (before, after), tests)
-    _check_limits(parity, limit, score_limit, recalibrated=recalibrate is not None)
-    conversion = ConversionInfo(
-        to=to,  # type: ignore[arg-type]
-        source_sha256=model.metadata.graph_sha256,
-        images=parity.images,
-        changed=parity.changed,
-        largest_difference=parity.largest_difference,
-        median_difference=parity.median_difference,
-        raised=raised,
-    )
-    metadata = calibrated.metadata.model_copy(update={"conversion": conversion})
-    final = _with_metadata(type(calibrated), calibrated.to_bytes(), metadata)
+    _check_limits(parity, limit, score_limit, recalibrated=fresh is not None)
+    final = _recorded(calibrated, model, to, parity, raised)
+    errors = (*collection.errors, *(fresh.errors if fresh is not None else ()))
     return Export(final, replace(parity, bytes=(_size(model), _size(final))), errors)
 
 
@@ -204,6 +191,26 @@ def _check(model: Model, to: str, limit: float, score_limit: float) -> None:
         raise OddsightError("a model file of schema 1 cannot be converted: fit the model again")
     if to == "openvino":
         import_openvino()
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """Images to calibrate on, and how they are counted."""
+
+    images: Sequence[ImageFile]
+    info: CalibrationInfo
+    errors: tuple[ImageError, ...]
+
+
+def _fresh_images(model: Model, given: ImagesLike, groups: Groups, progress: Progress) -> _Fresh:
+    """One image of each group among those that the model was not fitted on."""
+    collection, names = collect_sources(given, reading=model.reading, progress=progress)
+    images = group_images(collection.images, groups, names=names, progress=progress)
+    held = _held_out(model, collection, images)
+    chosen = one_of_each(held, model.metadata.training.seed)
+    many = len(held) > len(chosen)
+    info = CalibrationInfo(kind="split", images=len(held), folds=1, groups=len(chosen) if many else None)
+    return _Fresh(chosen, info, collection.errors)
 
 
 def _held_out(model: Model, collection: Collection, images: Sequence[ImageFile]) -> Sequence[ImageFile]:
@@ -260,6 +267,21 @@ def _with_metadata(kind: type[Model], content: bytes, metadata: Metadata) -> Mod
     del proto.metadata_props[:]
     proto.metadata_props.add(key=KEY, value=metadata.to_json())
     return kind.from_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _recorded(model: Model, source: Model, to: str, parity: Parity, raised: float | None) -> Model:
+    """The model, with what it was made of in its metadata."""
+    conversion = ConversionInfo(
+        to=to,  # type: ignore[arg-type]
+        source_sha256=source.metadata.graph_sha256,
+        images=parity.images,
+        changed=parity.changed,
+        largest_difference=parity.largest_difference,
+        median_difference=parity.median_difference,
+        raised=raised,
+    )
+    metadata = model.metadata.model_copy(update={"conversion": conversion})
+    return _with_metadata(type(model), model.to_bytes(), metadata)
 
 
 def _calibrated(
