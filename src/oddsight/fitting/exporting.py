@@ -154,9 +154,10 @@ def export(
             f"there are {len(collection.images)} distinct images to compare, and at least {_FEWEST} are needed"
         )
     fresh = _fresh_images(model, recalibrate, groups, progress) if recalibrate is not None else None
-    ranges, tests = [], list(collection.images)
+    tests: Sequence[ImageFile] = collection.images
+    ranges: Sequence[ImageFile] = ()
     if to == "int8":
-        ranges, tests = _divided(collection.images, fresh.images if fresh is not None else [])
+        ranges, tests = _divided(tests, fresh.images if fresh is not None else [])
 
     converted = _converted(model, to, ranges)
     before, after = (_score(one, tests, progress) for one in (model, converted))
