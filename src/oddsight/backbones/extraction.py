@@ -25,7 +25,7 @@ from oddsight.graphs.features import embedding, level_widths, levels, patch_shap
 from oddsight.graphs.preprocessing import Size, preprocessing, sides
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.sessions import Graph, run, session
+from oddsight.runtime.sessions import CPU, Graph, device, run, session
 
 _OVERVIEW = "overview_"
 """Before the names of what a network reads and gives at the size of the whole image."""
@@ -218,7 +218,7 @@ class Features:
         self.images = list(images)
         self.shape = extractor.shape
         self.one = Extraction(
-            Graph(extractor.graph.SerializeToString), digest(extractor.graph), extractor.array_shape, cache
+            Graph(extractor.graph.SerializeToString), _maker(extractor.graph), extractor.array_shape, cache
         )
 
     def of(self, images: Sequence[ImageFile]) -> Features:
@@ -283,7 +283,7 @@ def _joint_extraction(
 ) -> _JointExtraction | None:
     """The job of several extractors, or None if it gives other features of an image than each of them alone."""
     # Extractors keep their graphs: their copies do not outlive what they are needed for.
-    makers = [digest(replace(one).graph) for one in extractors]
+    makers = [_maker(replace(one).graph) for one in extractors]
     graph = Graph(_joint(extractors).SerializeToString)
     feed = {"image": image.read()[None]}
     alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
@@ -317,6 +317,12 @@ class _JointExtraction:
         arrays = run(self.graph.session, {"image": image.read()[None]}, str(image.path))
         for maker, array in zip(self.makers, arrays, strict=True):
             self.cache.put(maker, image.content, np.asarray(array[0], np.float32))
+
+
+def _maker(graph: onnx.ModelProto) -> str:
+    """What the cache knows features by: their graph, and the device, which rounds in its own way."""
+    own = digest(graph)
+    return own if device() == CPU else hashlib.sha256(f"{own} {device()}".encode()).hexdigest()
 
 
 def _joint(extractors: Sequence[Extractor]) -> onnx.ModelProto:

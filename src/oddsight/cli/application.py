@@ -55,6 +55,21 @@ ImageTimeout = Annotated[
         help="Time limit for reading an image, and for scoring it; 0 for no limit.",
     ),
 ]
+
+
+def _choose_device(name: str) -> str:
+    from oddsight.runtime.sessions import set_device
+
+    set_device(name)
+    return name
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        callback=_choose_device, help="Where ONNX Runtime runs: cpu, or cuda and others where its build supports them."
+    ),
+]
 Verdicts = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,7 @@ from oddsight.cli.application import (
     Backbone,
     Bands,
     Confidence,
+    Device,
     GroupBy,
     ImageTimeout,
     Layers,
@@ -86,6 +87,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         ),
     ] = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
@@ -198,6 +200,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     work: Work = None,
     accelerator: Accelerator = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""

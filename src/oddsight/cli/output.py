@@ -239,6 +239,8 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         del content["verdicts"]
     if file.metadata.reading is None:
         del content["reading"]
+    if file.metadata.conversion is None:
+        del content["conversion"]
     content["bytes"] = len(file.content)
     return content
 

@@ -12,6 +12,7 @@ from oddsight.cli.application import (
     EXIT_ANOMALY,
     EXIT_ERROR,
     Bands,
+    Device,
     ImageTimeout,
     JsonFile,
     ModelPath,
@@ -70,6 +71,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
     ] = False,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Score images and write tables, JSON Lines and heat maps. Exits with 1 if an image could not be read."""
@@ -179,6 +181,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     json: JsonFile = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write an HTML report with images.")] = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on labelled images that it has never seen."""
