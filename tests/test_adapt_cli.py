@@ -15,7 +15,7 @@ from oddsight.drawing.learning_curves import write_curves
 from oddsight.errors import DataError, OddsightError
 from oddsight.model.curves import Epoch, best
 from oddsight.training import libraries
-from oddsight.training.settings import Settings, finished
+from oddsight.training.settings import AdaptationSettings, is_finished
 from oddsight.training.training_images import gather, has_class_folders
 from textures import texture, write_textures
 
@@ -35,7 +35,7 @@ def classes(tmp_path_factory):
     return folder
 
 
-KNOWN = Settings(
+KNOWN = AdaptationSettings(
     backbone="efficientnet-lite0",
     objective="classes",
     epochs=3,
@@ -158,11 +158,12 @@ def test_one_image_in_two_classes(classes, tmp_path):
 
 def test_the_best_epoch_and_the_end():
     assert best(CURVES).epoch == 2
-    assert not finished([], KNOWN)
-    assert not finished(CURVES[:2], KNOWN)
-    assert finished(CURVES, replace(KNOWN, epochs=3))
-    assert finished(CURVES, replace(KNOWN, epochs=9, patience=1))
-    assert not finished(CURVES, replace(KNOWN, epochs=9, patience=2))
+    assert not is_finished([], 3, 2)
+    assert not is_finished(CURVES[:2], 3, 2)
+    assert is_finished(CURVES, 3, 2)
+    assert is_finished(CURVES, 9, 1)
+    assert not is_finished(CURVES, 9, 2)
+    assert not is_finished(CURVES, 9, None)
 
 
 def test_curves_as_numbers_and_as_a_image(tmp_path):

@@ -15,12 +15,12 @@ from oddsight.detectors.features import FeatureStream
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied
 from oddsight.runtime.bounds import Choice, Each, Positive, Whole
-from oddsight.training.workplace import PixelPlan, Workplace
+from oddsight.training.settings import AUGMENTATIONS, PixelSettings
+from oddsight.training.workplace import Workplace
 
 if TYPE_CHECKING:
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
 
-AUGMENTATIONS = ("flip", "crop", "rotation", "colour")
 FEWEST = 16
 """The fewest images that a network learns from."""
 
@@ -44,7 +44,7 @@ class Trained(Detector):
         epochs: How often each image is seen, at most; 0 for as many as make 600 steps, from 20 to 200.
         batch_size: Images a step.
         learning_rate: Of Adam.
-        augment: Of :data:`AUGMENTATIONS`.
+        augment: Of :data:`oddsight.training.settings.AUGMENTATIONS`.
         sample_size: Images to learn from, at most; beyond that, as many drawn at random.
     """
 
@@ -118,20 +118,20 @@ class Trained(Detector):
                 at += 1
         return images
 
-    def plan(self, count: int, seed: int) -> PixelPlan:
+    def plan(self, count: int, seed: int) -> PixelSettings:
         """How the network is trained on ``count`` images."""
         steps = max(1, min(count, self.sample_size) * 9 // 10 // self.batch_size)
         epochs = self.epochs or min(_MOST_EPOCHS, max(_LEAST_EPOCHS, -(-_STEPS // steps)))
-        return PixelPlan(
-            self.name,
-            self.settings(),
-            epochs,
-            epochs if self.until_the_end else max(epochs // _PATIENCE, -(-_PATIENT_STEPS // steps)),
-            self.until_the_end,
-            self.batch_size,
-            self.learning_rate,
-            self.augment,
-            seed,
+        return PixelSettings(
+            method=self.name,
+            settings=self.settings(),
+            epochs=epochs,
+            patience=epochs if self.until_the_end else max(epochs // _PATIENCE, -(-_PATIENT_STEPS // steps)),
+            keep_last=self.until_the_end,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            augment=self.augment,
+            seed=seed,
         )
 
     def settings(self) -> dict[str, Any]:

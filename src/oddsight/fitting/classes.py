@@ -40,6 +40,7 @@ from oddsight.runtime.bounds import check_seed, check_whole
 from oddsight.runtime.progress import Progress, silent
 from oddsight.training.classifier_settings import NETWORKS, ClassifierSettings, classifier_settings
 from oddsight.training.libraries import require_training
+from oddsight.training.workplace import Workplace
 
 FINE_TUNED = "fine-tuned"
 """A classifier whose backbone learns, too."""
@@ -170,7 +171,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             known = probe(start, found.training, parts.training)
         else:
             folder = Path(work) if work is not None else Path(stack.enter_context(TemporaryDirectory()))
-            known, _ = train(parts, start, folder, accelerator=accelerator, progress=progress, on_epoch=on_epoch)
+            known, _ = train(parts, start, Workplace(folder, accelerator, progress, on_epoch))
             found = Embeddings(known.extractor, parts, memory, cache, progress, largest=room.largest)
         progress("learning", 0, 1)
         chosen.fit(found.training, parts.training.labels, known.head, seed=seed)

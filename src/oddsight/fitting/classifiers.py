@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
-from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent
-from oddsight.training.classifier_settings import ClassifierSettings, as_json
+from oddsight.training.classifier_settings import ClassifierSettings
 from oddsight.training.classifiers import TrainedClassifier, average_classifiers, train_classifier
-from oddsight.training.image_arrays import gathered
+from oddsight.training.image_arrays import gather_arrays
 from oddsight.training.libraries import require_training
+from oddsight.training.workplace import Workplace
 
 PROBE = "probe"
 """A classifier that is linear on frozen features."""
@@ -156,44 +156,26 @@ def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassIm
 
 
 def train(
-    parts: Parts,
-    settings: ClassifierSettings,
-    folder: Path,
-    *,
-    start: Path | None = None,
-    accelerator: str = "auto",
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
+    parts: Parts, settings: ClassifierSettings, workplace: Workplace, *, start: Path | None = None
 ) -> tuple[Classifier, TrainedClassifier]:
     """A classifier whose network is trained, and what became of the training.
 
     Args:
         parts: Of the images; those for calibration are not touched.
         settings: Of the training.
-        folder: See :func:`oddsight.training.classifiers.train_classifier`, as for the other arguments.
-        start: See there.
-        accelerator: See there.
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
+        workplace: Where and on what; it has a folder, where the images are gathered, too.
+        start: See :func:`oddsight.training.classifiers.train_classifier`.
     """
     require_training()
+    folder = workplace.folder
+    assert folder is not None
     make_folder(folder)
     training, validation = (
-        gathered(part.images, part.labels, settings.size, file=folder / f"{name}.npy", progress=progress)
+        gather_arrays(part.images, part.labels, settings.size, folder / f"{name}.npy", workplace.progress)
         for name, part in (("training", parts.training), ("validation", parts.validation))
     )
-    trained = train_classifier(
-        training,
-        validation,
-        parts.training.classes,
-        settings,
-        folder,
-        start=start,
-        accelerator=accelerator,
-        progress=progress,
-        on_epoch=on_epoch,
-    )
-    record: dict[str, JsonValue] = {"classifier": settings.network, "settings": as_json(trained.settings)}
+    trained = train_classifier(training, validation, parts.training.classes, settings, workplace, start=start)
+    record: dict[str, JsonValue] = {"classifier": settings.network, "settings": trained.settings.as_json()}
     return _as_classifier(trained, parts.training.classes, record), trained
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
-from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.records import read_arrays, write_arrays
-from oddsight.training.classifier_settings import ClassifierSettings, as_json
+from oddsight.runtime.records import write_arrays
+from oddsight.training.classifier_settings import ClassifierSettings
 from oddsight.training.image_arrays import Arrays
 from oddsight.training.libraries import require_training
+from oddsight.training.workplace import Workplace
 
 if TYPE_CHECKING:
     import torch
@@ -56,12 +57,9 @@ def train_classifier(
     validation: Arrays,
     classes: Sequence[str],
     settings: ClassifierSettings,
-    folder: Path,
+    workplace: Workplace,
     *,
     start: Path | None = None,
-    accelerator: str = "auto",
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> TrainedClassifier:
     """Train a classifier, or take what an equal call has left in the folder; one that was interrupted goes on.
 
@@ -72,44 +70,36 @@ def train_classifier(
         validation: To watch; nothing is chosen by them, the weights after the last epoch are kept.
         classes: Their names.
         settings: See :class:`ClassifierSettings`.
-        folder: Where checkpoint, network, head and curves are kept.
+        workplace: Where and on what; checkpoint, network, head and curves are kept in its folder.
         start: The folder of a finished training of the same network: its weights are where this one begins.
-        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
 
     Raises:
         MemoryError: Too large a batch for the device.
         OddsightError: No ``train`` extra, a setting that cannot work, or a loss that diverged.
     """
     require_training()
-    make_folder(folder)
-    check_writable(folder / "network.onnx")
-    settings = _resolved(settings)
+    folder = _prepare(workplace.folder)
+    settings = _resolve_precision(settings)
     identity = {
         "images": training.fingerprint,
         "validation": validation.fingerprint,
         "classes": list(classes),
-        "start": _kept_fingerprint(start) if start is not None else None,
-        **as_json(settings),
+        "start": _weights_digest(start) if start is not None else None,
+        **settings.as_json(),
     }
-    module = _module(training, validation, len(classes), settings, start)
-    from oddsight.training.bookkeeping import Bookkeeping
-    from oddsight.training.trainer import learn
+    learner = _learner(training, validation, len(classes), settings, start)
+    from oddsight.training.loop import train
 
-    books = Bookkeeping(settings, folder, identity, progress, on_epoch, phase="training", keep_last=True)
-    books.resume(module)
-    learn(module, books, accelerator=accelerator, clip=None if settings.from_scratch else 1.0)
-    network = module.kept()
-    network.load_state_dict(books.weights)
-    _write(network, books.curves, identity, folder)
-    return TrainedClassifier(
-        folder / "network.onnx",
-        *read_head(folder),
-        network.stage,
-        settings,
-        tuple(books.curves),
-    )
+    curves = train(learner, identity, workplace, keep_last=True, clip=None if settings.from_scratch else 1.0)
+    return _write(learner.kept(), settings, curves, identity, folder)
+
+
+def _prepare(folder: Path | None) -> Path:
+    if folder is None:
+        raise OddsightError("a classifier is trained in a folder: name one")
+    make_folder(folder)
+    check_writable(folder / "network.onnx")
+    return folder
 
 
 def average_classifiers(
@@ -136,8 +126,7 @@ def average_classifiers(
     if settings.from_scratch:
         raise OddsightError(f"weights of {settings.network} start at random, so their average means nothing")
     require_training()
-    make_folder(folder)
-    check_writable(folder / "network.onnx")
+    _prepare(folder)
     import torch
 
     from oddsight.training.classifying import Network
@@ -155,25 +144,12 @@ def average_classifiers(
         "network": settings.network,
         "size": settings.size,
         "mirrored": settings.mirrored,
-        "members": {member.name: _kept_fingerprint(member) for member in members},
+        "members": {member.name: _weights_digest(member) for member in members},
     }
-    _write(network, (), identity, folder)
-    return TrainedClassifier(folder / "network.onnx", *read_head(folder), network.stage, settings, ())
+    return _write(network, settings, (), identity, folder)
 
 
-def read_head(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights ``[C, K]`` and bias ``[K]`` of the head of a trained classifier.
-
-    Raises:
-        OddsightError: If they are not there, are damaged or were edited.
-    """
-    arrays = read_arrays(folder / "head.npz")
-    if arrays is None:
-        raise OddsightError(f"{folder / 'head.npz'}: missing, damaged, or written by an older Oddsight: train it again")
-    return np.asarray(arrays["weights"], np.float32), np.asarray(arrays["bias"], np.float32)
-
-
-def _resolved(settings: ClassifierSettings) -> ClassifierSettings:
+def _resolve_precision(settings: ClassifierSettings) -> ClassifierSettings:
     """With a precision that says what it is.
 
     Half precision more than doubles the speed of plain convolutions where matrix units are built for it; depthwise
@@ -189,7 +165,7 @@ def _resolved(settings: ClassifierSettings) -> ClassifierSettings:
     return replace(settings, precision="bf16-mixed" if units and settings.network in WIDTHS else "32-true")
 
 
-def _module(
+def _learner(
     training: Arrays, validation: Arrays, classes: int, settings: ClassifierSettings, start: Path | None
 ) -> Classifying:
     import torch
@@ -243,14 +219,14 @@ def load_network(training: Arrays, classes: int, settings: ClassifierSettings, f
     Raises:
         OddsightError: If there is no finished training of that network.
     """
-    network: Network = _module(training, training, classes, settings, folder).network
+    network: Network = _learner(training, training, classes, settings, folder).network
     return network
 
 
 def _load(network: Network, start: Path) -> None:
     from oddsight.training.checkpoints import load_weights
 
-    _kept_fingerprint(start)  # which says it if there is nothing
+    _weights_digest(start)  # which says it if there is nothing
     weights = load_weights(start / "weights.safetensors")
     try:
         network.load_state_dict(weights)
@@ -258,27 +234,26 @@ def _load(network: Network, start: Path) -> None:
         raise OddsightError(f"{start} holds no finished training of {network.backbone.name} to start from") from error
 
 
-def _kept_fingerprint(folder: Path) -> str:
-    import hashlib
-
+def _weights_digest(folder: Path) -> str:
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
         raise OddsightError(f"{folder} holds no finished training to start from") from error
 
 
-def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path) -> None:
+def _write(
+    network: Network, settings: ClassifierSettings, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path
+) -> TrainedClassifier:
     """The feature network as a backbone's file, the head, the weights to start others from, and the record."""
     import torch
 
     from oddsight.backbones.exporting import export
     from oddsight.training.checkpoints import save_weights
 
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_weights(folder / "weights.safetensors", weights)
+    save_weights(folder / "weights.safetensors", network.state_dict())
     export(network.backbone.to(memory_format=torch.contiguous_format), folder / "network.onnx")
-    head = network.head
-    arrays = {"weights": head.weight.detach().cpu().numpy().T.copy(), "bias": head.bias.detach().cpu().numpy()}
-    write_arrays(folder / "head.npz", arrays)
+    weights, bias = network.head.weight.detach().cpu().numpy().T.copy(), network.head.bias.detach().cpu().numpy()
+    write_arrays(folder / "head.npz", {"weights": weights, "bias": bias})
     record = {"settings": identity, "curves": [asdict(row) for row in curves]}
     write_bytes(folder / "training.json", json.dumps(record, indent=1, allow_nan=False).encode(), follow_links=False)
+    return TrainedClassifier(folder / "network.onnx", weights, bias, network.stage, settings, tuple(curves))

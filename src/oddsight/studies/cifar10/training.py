@@ -36,9 +36,10 @@ from oddsight.runtime.sessions import session
 from oddsight.studies.cifar10.recipes import PROBE, RECIPES, Recipe
 from oddsight.studies.cifar10.results import Run, Scored
 from oddsight.studies.store import keep, state_of, taken
-from oddsight.training.classifier_settings import as_json, classifier_settings
+from oddsight.training.classifier_settings import classifier_settings
 from oddsight.training.classifiers import TrainedClassifier, load_network
 from oddsight.training.image_arrays import Arrays
+from oddsight.training.workplace import Workplace
 
 ODIN = "odin"
 
@@ -116,9 +117,9 @@ def trained(
         else:
             start = before[0] if before else None
             classifier, found = train(
-                sets.parts, planned, folder, start=start, accelerator=accelerator, progress=progress, on_epoch=on_epoch
+                sets.parts, planned, Workplace(folder, accelerator, progress, on_epoch), start=start
             )
-            settings = as_json(found.settings)
+            settings = found.settings.as_json()
         known = _embeddings(classifier.extractor, names, folder, progress)
         curves, seconds = found.curves, sum(row.seconds for row in found.curves)
         if found.settings.from_scratch and ODIN in score_names:
