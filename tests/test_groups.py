@@ -218,7 +218,7 @@ def test_calibration_counts_groups(grouped_model):
 def test_near_copies_are_the_same_groups(bursts, grouped_model):
     plans = []
     model = oddsight.fit(bursts, method="knn", size=SIZE, on_plan=plans.append)
-    assert plans[0].near_copies
+    assert plans[0].request.near_copies
     assert model.to_bytes() == grouped_model.to_bytes()
 
 

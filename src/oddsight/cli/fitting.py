@@ -201,10 +201,10 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
-    from oddsight.cli.class_output import say_class_epoch, say_labelled_plan
+    from oddsight.cli.class_output import say_class_epoch, say_class_plan
     from oddsight.cli.output import say_fitted
     from oddsight.detectors import DEFAULTS
-    from oddsight.fitting.classes import LabelledPlan
+    from oddsight.fitting.classes import ClassPlan
     from oddsight.fitting.classes import fit_classes as fit_model
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import progress
@@ -216,10 +216,10 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         inputs={"--backbone": existing_file(backbone), "--group-by": existing_file(group_by)},
         data={"DATA": data},
     )
-    plans: list[LabelledPlan] = []
+    plans: list[ClassPlan] = []
 
-    def start(plan: LabelledPlan) -> None:
-        say_labelled_plan(plan, quiet)
+    def start(plan: ClassPlan) -> None:
+        say_class_plan(plan, quiet)
         plans.append(plan)
 
     with progress(quiet) as report:
@@ -247,7 +247,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             on_plan=start,
             on_epoch=lambda row: say_class_epoch(row, quiet),
         )
-        _write(model, output, copies, plans[0].parts.training.images, report)
+        _write(model, output, copies, plans[0].training, report)
     say_fitted(model, output, copies, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)

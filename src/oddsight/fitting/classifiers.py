@@ -15,11 +15,11 @@ from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile
-from oddsight.data.decoding import memory_for_images
-from oddsight.data.memory import parse_bytes, plan_memory
+from oddsight.data.memory import MemoryPlan, plan_memory
 from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
+from oddsight.fitting.plan import Request, images_adapted_to
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent
 from oddsight.training.classifier_settings import ClassifierSettings
@@ -54,70 +54,33 @@ class Classifier:
     record: Mapping[str, JsonValue]
 
 
-def frozen(name: str, layers: Sequence[str] | None, size: int | None) -> Extractor:
-    """From an image to the average over the deepest stage of a backbone, or over others.
-
-    Args:
-        name: Of the backbone.
-        layers: Other stages.
-        size: Side in pixels to which images are brought; by default the backbone's.
-
-    Raises:
-        OddsightError: If there is no such backbone or stage, or the size does not suit it.
-    """
-    network = backbones.backbone(name)
-    stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
-    network.check_layers(stages)
-    extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
-    network.shapes(extractor.stages, extractor.size)
-    return extractor
-
-
+@dataclass(frozen=True, eq=False)
 class Embeddings:
-    """The embeddings of all parts, float32 ``[n, C]`` each.
+    """The embeddings of all parts, float32 ``[n, C]`` each."""
 
-    Args:
-        extractor: What computes them.
-        parts: Of which images.
-        memory: Budget in bytes, or as text.
-        cache: Where they are remembered, or None.
-        progress: Called with phase, done and total.
-        largest: Bytes that decoding the largest image takes.
+    training: NDArray[np.float32]
+    validation: NDArray[np.float32]
+    calibration: NDArray[np.float32]
+
+
+def embed_parts(
+    extractor: Extractor, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress = silent
+) -> Embeddings:
+    """The embeddings of all parts.
 
     Raises:
-        MemoryBudgetError: If the budget cannot hold them.
+        MemoryBudgetError: If what the budget leaves cannot hold them.
     """
-
-    def __init__(
-        self,
-        extractor: Extractor,
-        parts: Parts,
-        memory: str | int,
-        cache: FeatureCache | None,
-        progress: Progress,
-        *,
-        largest: int = 0,
-    ) -> None:
-        network, images = extractor.backbone, parts.images
-        plan = plan_memory(
-            parse_bytes(memory),
-            images,
-            extractor.size,
-            activations=network.activations,
-            weights=network.memory(extractor.stages),
-            largest=largest,
+    images = parts.images
+    needed = _COPIES * 4 * extractor.shape[0] * len(images)
+    if needed > memory.method:
+        raise MemoryBudgetError(
+            f"learning from {len(images):,} embeddings of {extractor.shape[0]:,} numbers takes "
+            f"{needed / 1e6:,.0f} MB, and the budget leaves {memory.method / 1e6:,.0f} MB: raise the memory budget, "
+            "or use fewer images or a network with a smaller embedding"
         )
-        needed = _COPIES * 4 * extractor.shape[0] * len(images)
-        if needed > plan.method:
-            raise MemoryBudgetError(
-                f"learning from {len(images):,} embeddings of {extractor.shape[0]:,} numbers takes "
-                f"{needed / 1e6:,.0f} MB, and the budget leaves {plan.method / 1e6:,.0f} MB: raise the memory budget, "
-                "or use fewer images or a network with a smaller embedding"
-            )
-        with memory_for_images(plan.images, final=True):
-            self.training = embedded(extractor, parts.training.images, cache, progress)
-            self.validation = embedded(extractor, parts.validation.images, cache, progress)
-            self.calibration = embedded(extractor, parts.calibration.images, cache, progress)
+    of_parts = (parts.training, parts.validation, parts.calibration)
+    return Embeddings(*(embedded(extractor, part.images, cache, progress) for part in of_parts))
 
 
 def embedded(
@@ -153,6 +116,60 @@ def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassIm
     head = Head(weights.astype(np.float32), (shifts - centre @ weights).astype(np.float32))
     record: dict[str, JsonValue] = {"classifier": PROBE, "penalty": 1 / _INVERSE_PENALTY, "iterations": _ITERATIONS}
     return Classifier(extractor, head, images.classes, record)
+
+
+class Probe:
+    """Where a probe comes from.
+
+    Args:
+        name: Of the backbone.
+        layers: Stages that are averaged, by default the deepest.
+        size: Side in pixels to which images are brought; by default the backbone's.
+
+    Raises:
+        OddsightError: If there is no such backbone or stage, or the size does not suit it.
+    """
+
+    settings = None
+
+    def __init__(self, name: str, layers: Sequence[str] | None, size: int | None) -> None:
+        network = backbones.backbone(name)
+        stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
+        network.check_layers(stages)
+        self.extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
+        network.shapes(self.extractor.stages, self.extractor.size)
+        self.adapted_to = images_adapted_to(network)
+
+    def memory_plan(self, request: Request, images: Sequence[ImageFile], largest: int) -> MemoryPlan:
+        """How the budget is divided."""
+        return request.memory_plan(images, self.extractor, largest=largest)
+
+    def learn(
+        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress
+    ) -> tuple[Classifier, Embeddings]:
+        """The classifier, and the embeddings of all parts."""
+        embeddings = embed_parts(self.extractor, parts, memory, cache, progress)
+        return probe(self.extractor, embeddings.training, parts.training), embeddings
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Where a classifier comes from whose network is trained: how, where and on what."""
+
+    settings: ClassifierSettings
+    workplace: Workplace
+    adapted_to = ""
+
+    def memory_plan(self, request: Request, images: Sequence[ImageFile], largest: int) -> MemoryPlan:
+        """How the budget is divided, beside what training itself takes."""
+        return plan_memory(request.budget, images, self.settings.size, largest=largest)
+
+    def learn(
+        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress
+    ) -> tuple[Classifier, Embeddings]:
+        """The classifier, and the embeddings of all parts."""
+        known, _ = train(parts, self.settings, self.workplace)
+        return known, embed_parts(known.extractor, parts, memory, cache, progress)
 
 
 def train(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oddsight.fitting.normal import versions
+from oddsight.fitting.assembly import versions
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.records import Arrays, read_arrays, write_arrays
 

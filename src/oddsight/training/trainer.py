@@ -40,7 +40,7 @@ def run(
             trainer = lightning.Trainer(
                 accelerator=accelerator,
                 devices=int(devices) if str(devices).isdecimal() else devices,
-                precision=learner.settings.precision,  # type: ignore[arg-type]
+                precision=learner.settings.precision,
                 max_epochs=learner.settings.epochs - learner.first,
                 callbacks=[callback],
                 logger=False,

@@ -21,9 +21,11 @@ from oddsight.data.collection import ImageFile
 from oddsight.detectors import create
 from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
-from oddsight.fitting.assembly import assembled
-from oddsight.fitting.classifiers import Classifier, average, embedded, probe, train
+from oddsight.fitting.assembly import assemble
+from oddsight.fitting.classes import learned_classes, plan_classes
+from oddsight.fitting.classifiers import Classifier, Embeddings, average, embedded, probe, train
 from oddsight.fitting.parts import Parts
+from oddsight.fitting.plan import Request
 from oddsight.graphs.building import chain
 from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
@@ -247,17 +249,10 @@ def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, 
     fitted = create(score_name, "classes").fit(
         known["training"], sets.parts.training.labels, classifier.head, seed=seed
     )
-    return assembled(
-        classifier,
-        fitted,
-        chosen.run.temperature,
-        known["training"],
-        known["calibration"],
-        sets.parts,
-        rate,
-        per_class=per_class,
-        seed=seed,
-    )
+    embeddings = Embeddings(known["training"], known["validation"], known["calibration"])
+    plan = plan_classes(sets.parts, rate, Request(seed=seed))
+    warmth = chosen.run.temperature
+    return assemble(learned_classes(classifier, fitted, warmth, embeddings, plan, per_class=per_class), plan)
 
 
 def recipes(names: Sequence[str]) -> list[Recipe]:

@@ -21,7 +21,8 @@ from oddsight.data.collection import ImageFile
 from oddsight.data.grouping import NONE
 from oddsight.errors import DataError, ModelError
 from oddsight.evaluation.compare.cells import scores_from_features, whole_file
-from oddsight.fitting.normal import fit, versions
+from oddsight.fitting.assembly import versions
+from oddsight.fitting.normal import fit
 from oddsight.fitting.plan import FitPlan
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
