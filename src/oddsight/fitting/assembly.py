@@ -78,13 +78,13 @@ def assemble(learned: Learned, plan: FitPlan) -> Model:
         DataError: Too few calibration images were predicted as a class.
         OddsightError: If the whole graph does not score as its parts do.
     """
-    graph = chain([copied(learned.extractor.graph), *learned.pieces], list(learned.outputs))
-    _verify(graph, learned, plan.calibration[:CHECKED])
     if learned.classes is not None and learned.predicted is not None:
         calibrated = calibrating_by_class(learned.scores, learned.predicted, len(learned.classes.names))
     else:
         calibrated = calibrating(learned.scores)
-    whole = chain([graph, calibrated], [learned.outputs[0], "p_value", *learned.outputs[1:]])
+    outputs = [learned.outputs[0], "p_value", *learned.outputs[1:]]
+    whole = chain([copied(learned.extractor.graph), *learned.pieces, calibrated], outputs)
+    _verify(whole, learned, plan.calibration[:CHECKED])
     whole.metadata_props.add(key=KEY, value=_metadata(learned, plan, whole).to_json())
     return Model.from_bytes(whole.SerializeToString(deterministic=True))
 
