@@ -110,7 +110,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         batch_size: The largest number of images per step and device.
         size: Side in pixels to which images are resized; by default the backbone's.
         freeze: A stage: it and the stages before it are not trained.
-        augment: Any of ``rotation`` (quarter turns), ``flip`` (left and right), ``crop`` and ``colour``.
+        augment: Any of ``rotation`` (quarter turns), ``flip`` (left and right), ``crop``, ``colour`` and ``cutout``.
         patience: Training ends after this number of epochs without a lower validation loss.
         validation: Share of the images for validation; at least one (of each class).
         precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
