@@ -91,9 +91,10 @@ def test_classes_are_folders_and_each_has_images_on_both_sides(classes):
     assert has_class_folders([classes])
     images = gather([classes], labelled=True, validation=0.1, seed=0)
     assert images.classes == ("bark", "cloth")
-    assert {(image.path.parent.name, index) for image, index in images.training} == {("bark", 0), ("cloth", 1)}
-    assert sorted(index for _, index in images.validation) == [0, 0, 1, 1]
-    everything = [image.content for image, _ in (*images.training, *images.validation)]
+    labelled = zip(images.training.images, images.training.labels.tolist(), strict=True)
+    assert {(image.path.parent.name, index) for image, index in labelled} == {("bark", 0), ("cloth", 1)}
+    assert sorted(images.validation.labels.tolist()) == [0, 0, 1, 1]
+    everything = [image.content for image in (*images.training.images, *images.validation.images)]
     assert len(everything) == len(set(everything)) == 24
 
 
@@ -103,7 +104,8 @@ def test_the_division_follows_content_not_names(classes, tmp_path):
         (renamed / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, renamed / path.parent.name / f"{number}.png")
     one, other = (gather([root], labelled=True, validation=0.2, seed=3) for root in (classes, renamed))
-    assert [image.content for image, _ in one.validation] == [image.content for image, _ in other.validation]
+    held = [[image.content for image in images.validation.images] for images in (one, other)]
+    assert held[0] == held[1]
     assert one.fingerprint == other.fingerprint
     moved = next((renamed / "bark").iterdir())
     moved.rename(renamed / "cloth" / moved.name)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import oddsight
 from oddsight import backbones
+from oddsight.data.class_images import ClassImages
 from oddsight.detectors import METHODS
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain
@@ -268,7 +269,7 @@ def test_an_image_that_changed_meanwhile(classes, tmp_path, monkeypatch):
 def test_images_are_brought_to_size_as_in_a_model(tmp_path):
     (path,) = write_textures(tmp_path, [5], width=97, height=150)
     (image,) = oddsight.data.collection.collect(path).images
-    ours, _, _ = FileBatches([(image, 0)], 64)[np.array([0]), 0]
+    ours, _, _ = FileBatches(ClassImages((image,), np.zeros(1, np.int64), ("",)), 64)[np.array([0]), 0]
     theirs = run(session(preprocessing(64).SerializeToString(), threads=1), {"image": image.read()[None]}, "one")[0]
     assert np.abs(ours[0, 0].numpy() - theirs[0]).max() <= 1
 

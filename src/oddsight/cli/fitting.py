@@ -183,7 +183,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     given |= {"extras": listed(extras) if extras is not None else None}
     model = _fit(
         fit_model,
-        [data],
+        [],
         given,
         say_plan=lambda plan: say_class_plan(plan, quiet),
         say_epoch=lambda row: say_class_epoch(row, quiet),

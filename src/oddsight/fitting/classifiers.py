@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,12 @@ from oddsight.fitting.plan import Request, images_adapted_to
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent
 from oddsight.training.classifier_settings import ClassifierSettings
-from oddsight.training.classifiers import TrainedClassifier, average_classifiers, train_classifier
 from oddsight.training.image_arrays import gather_arrays
 from oddsight.training.libraries import require_training
 from oddsight.training.workplace import Workplace
+
+if TYPE_CHECKING:
+    from oddsight.training.classifiers import TrainedClassifier
 
 PROBE = "probe"
 """A classifier that is linear on frozen features."""
@@ -184,6 +187,8 @@ def train(
         start: See :func:`oddsight.training.classifiers.train_classifier`.
     """
     require_training()
+    from oddsight.training.classifiers import train_classifier
+
     folder = workplace.folder
     assert folder is not None
     make_folder(folder)
@@ -207,6 +212,9 @@ def average(
         members: See there.
         folder: See there.
     """
+    require_training()
+    from oddsight.training.classifiers import average_classifiers
+
     averaged = average_classifiers(classes, settings, members, folder)
     record: dict[str, JsonValue] = {
         "network": settings.network,

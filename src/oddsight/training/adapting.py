@@ -168,7 +168,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
     workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch, "adapting")
     from oddsight.training.loop import train
 
-    curves = train(learner, identity, workplace, patience=patience, devices=devices)
+    curves = train(learner, identity, workplace, patience=settings.patience, devices=devices)
     if not first_process:
         sys.exit(0)
     _write(network, settings, images, curves, target)
@@ -238,7 +238,7 @@ def _write(
         "training": len(images.training),
         "validation": len(images.validation),
         "fingerprint": images.fingerprint,
-        "images_seen": pack(image for image, _ in (*images.training, *images.validation)),
+        "images_seen": pack((*images.training.images, *images.validation.images)),
         "epochs": len(curves),
         "best_epoch": kept.epoch,
         "validation_loss": kept.validation_loss,

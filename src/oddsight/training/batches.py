@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from oddsight.data.class_images import ClassImages
 from oddsight.errors import ImageError
 from oddsight.training.image_arrays import Arrays, read_resized
-from oddsight.training.training_images import Labelled
 
 Key = tuple[NDArray[np.intp], int]
 """The rows of a batch, and a seed for what is random about it."""
@@ -75,32 +75,31 @@ class FileBatches(Dataset[Batch | str]):
     """Images read from their files one by one and brought to size, ``[N, views, 3, size, size]``.
 
     Args:
-        images: With their classes.
+        data: Which.
         size: Side in pixels.
         views: How many versions of each image.
         crop: Whether a version is a random part of the image, half to all of its area.
     """
 
-    def __init__(self, images: Sequence[Labelled], size: int, *, views: int = 1, crop: bool = False) -> None:
-        self.images, self.size, self.views, self.crop = images, size, views, crop
+    def __init__(self, data: ClassImages, size: int, *, views: int = 1, crop: bool = False) -> None:
+        self.data, self.size, self.views, self.crop = data, size, views, crop
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.data)
 
     def __getitem__(self, key: Key) -> Batch | str:
         """A batch, or what went wrong while it was read: exceptions do not travel well between processes."""
         rows, seed = key
         lots = np.random.default_rng(seed)
-        chosen = [self.images[row] for row in rows]
+        chosen = self.data.subset(rows)
+        shape = (self.size, self.size)
         try:
             views = [
-                read_resized(image, (self.size, self.size), [self._box(lots) for _ in range(self.views)])
-                for image, _ in chosen
+                read_resized(image, shape, [self._box(lots) for _ in range(self.views)]) for image in chosen.images
             ]
         except ImageError as error:
             return str(error)
-        pixels = torch.from_numpy(np.array(views)).permute(0, 1, 4, 2, 3)
-        return pixels, torch.tensor([label for _, label in chosen]), seed
+        return torch.from_numpy(np.array(views)).permute(0, 1, 4, 2, 3), torch.from_numpy(chosen.labels), seed
 
     def _box(self, lots: np.random.Generator) -> tuple[float, float, float, float] | None:
         """Left, top, right and bottom of a part of an image, as shares of its sides."""

@@ -7,25 +7,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from oddsight.backbones.exporting import TorchBackbone, export, torch_backbone
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
 from oddsight.runtime.records import write_arrays
+from oddsight.training.checkpoints import load_weights, save_weights
 from oddsight.training.classifier_settings import ClassifierSettings
+from oddsight.training.classifying import Classifying, Network
+from oddsight.training.compact import WIDTHS, scratch
 from oddsight.training.image_arrays import Arrays
-from oddsight.training.libraries import require_training
+from oddsight.training.loop import train
 from oddsight.training.workplace import Workplace
-
-if TYPE_CHECKING:
-    import torch
-
-    from oddsight.backbones.exporting import TorchBackbone
-    from oddsight.training.classifying import Classifying, Network
 
 _LOOKED_AT = 2000
 """Images from which a network from scratch takes the statistics of its first layer."""
@@ -63,7 +62,7 @@ def train_classifier(
 ) -> TrainedClassifier:
     """Train a classifier, or take what an equal call has left in the folder; one that was interrupted goes on.
 
-    On a processor, the same images and settings give the same weights on the same machine. Needs the ``train`` extra.
+    On a processor, the same images and settings give the same weights on the same machine.
 
     Args:
         training: To learn from.
@@ -75,9 +74,8 @@ def train_classifier(
 
     Raises:
         MemoryError: Too large a batch for the device.
-        OddsightError: No ``train`` extra, a setting that cannot work, or a loss that diverged.
+        OddsightError: A setting that cannot work, or a loss that diverged.
     """
-    require_training()
     folder = _prepare(workplace.folder)
     settings = _resolve_precision(settings)
     identity = {
@@ -88,8 +86,6 @@ def train_classifier(
         **settings.as_json(),
     }
     learner = _learner(training, validation, len(classes), settings, start)
-    from oddsight.training.loop import train
-
     curves = train(learner, identity, workplace, keep_last=True, clip=None if settings.from_scratch else 1.0)
     return _write(learner.kept(), settings, curves, identity, folder)
 
@@ -109,7 +105,7 @@ def average_classifiers(
 
     It is one network, and often better than each if all were trained in several ways from the same one (Wortsman et
     al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
-    time, ICML 2022). Nothing is learned. Needs the ``train`` extra.
+    time, ICML 2022). Nothing is learned.
 
     Args:
         classes: Their names.
@@ -125,12 +121,7 @@ def average_classifiers(
         raise OddsightError(f"an average needs at least two trained classifiers, not {len(members)}")
     if settings.from_scratch:
         raise OddsightError(f"weights of {settings.network} start at random, so their average means nothing")
-    require_training()
     _prepare(folder)
-    import torch
-
-    from oddsight.training.classifying import Network
-
     with torch.random.fork_rng(devices=[]):
         network = Network(_pretrained(settings), len(classes))
     total: dict[str, torch.Tensor] = {}
@@ -155,10 +146,6 @@ def _resolve_precision(settings: ClassifierSettings) -> ClassifierSettings:
     Half precision more than doubles the speed of plain convolutions where matrix units are built for it; depthwise
     ones, such as EfficientNet's, lose by it on processors.
     """
-    import torch
-
-    from oddsight.training.compact import WIDTHS
-
     if settings.precision != "auto":
         return settings
     units = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
@@ -168,10 +155,6 @@ def _resolve_precision(settings: ClassifierSettings) -> ClassifierSettings:
 def _learner(
     training: Arrays, validation: Arrays, classes: int, settings: ClassifierSettings, start: Path | None
 ) -> Classifying:
-    import torch
-
-    from oddsight.training.classifying import Classifying, Network
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = _scratch(training, settings) if settings.from_scratch else _pretrained(settings)
@@ -182,10 +165,6 @@ def _learner(
 
 
 def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:
-    import torch
-
-    from oddsight.training.compact import scratch
-
     lots = np.random.default_rng(settings.seed)
     chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
     images = torch.from_numpy(training.images[chosen]).permute(0, 3, 1, 2).float()
@@ -195,8 +174,6 @@ def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:
 
 
 def _pretrained(settings: ClassifierSettings) -> TorchBackbone:
-    from oddsight.backbones.exporting import torch_backbone
-
     backbone = torch_backbone(settings.network)
     for size in {settings.size, settings.first_size or settings.size}:
         if backbone.fixed or size % backbone.multiple:
@@ -224,8 +201,6 @@ def load_network(training: Arrays, classes: int, settings: ClassifierSettings, f
 
 
 def _load(network: Network, start: Path) -> None:
-    from oddsight.training.checkpoints import load_weights
-
     _weights_digest(start)  # which says it if there is nothing
     weights = load_weights(start / "weights.safetensors")
     try:
@@ -245,11 +220,6 @@ def _write(
     network: Network, settings: ClassifierSettings, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path
 ) -> TrainedClassifier:
     """The feature network as a backbone's file, the head, the weights to start others from, and the record."""
-    import torch
-
-    from oddsight.backbones.exporting import export
-    from oddsight.training.checkpoints import save_weights
-
     save_weights(folder / "weights.safetensors", network.state_dict())
     export(network.backbone.to(memory_format=torch.contiguous_format), folder / "network.onnx")
     weights, bias = network.head.weight.detach().cpu().numpy().T.copy(), network.head.bias.detach().cpu().numpy()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,11 @@ from oddsight.studies.cifar10.recipes import PROBE, RECIPES, Recipe
 from oddsight.studies.cifar10.results import Run, Scored
 from oddsight.studies.store import keep, state_of, taken
 from oddsight.training.classifier_settings import classifier_settings
-from oddsight.training.classifiers import TrainedClassifier, load_network
 from oddsight.training.image_arrays import Arrays
 from oddsight.training.workplace import Workplace
+
+if TYPE_CHECKING:
+    from oddsight.training.classifiers import TrainedClassifier
 
 ODIN = "odin"
 
@@ -210,6 +213,7 @@ def _scored(
 
 def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Progress) -> Scored:
     """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
+    from oddsight.training.classifiers import load_network
     from oddsight.training.odin import odin_scores
 
     name = f"{ODIN} with gradient"
