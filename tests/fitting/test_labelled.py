@@ -31,10 +31,10 @@ from oddsight.detectors import create, names
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes
 from oddsight.fitting.assembly import assemble
-from oddsight.fitting.classes import fit_classes, learned_classes, plan_classes
+from oddsight.fitting.classes import combine_classes, fit_classes, plan_classes
 from oddsight.fitting.classifiers import Probe
 from oddsight.fitting.classifiers import probe as fit_probe
-from oddsight.fitting.parts import divided
+from oddsight.fitting.parts import divide_classes
 from oddsight.fitting.plan import Request
 from oddsight.graphs.calibrating import calibrating_by_class
 from oddsight.metrics.classification import temperature
@@ -55,7 +55,7 @@ class Fitted:
     def __init__(self, folder: Path, layers=None):
         self.folder = folder
         self.data = read_classes(folder)["train"]
-        self.parts = divided(self.data, SHARE, 0)
+        self.parts = divide_classes(self.data, SHARE, 0)
         source = Probe("efficientnet-lite0", layers, SIDE)
         memory = source.memory_plan(Request(), self.parts.images, 0)
         self.extractor = source.extractor
@@ -69,7 +69,7 @@ class Fitted:
         plan = plan_classes(replace(self.parts, calibration=getattr(self.parts, part)), RATE, Request(RATE))
         found = replace(self.found, calibration=getattr(self.found, part))
         return assemble(
-            learned_classes(known or self.known, fitted, self.warmth, found, plan, per_class=per_class), plan
+            combine_classes(known or self.known, fitted, self.warmth, found, plan, per_class=per_class), plan
         )
 
 
@@ -324,7 +324,7 @@ LABELS = st.lists(st.integers(0, 2), max_size=40).map(lambda more: [0, 1, 2] * 4
 @given(LABELS, st.floats(0.01, 0.3), st.integers(0, 5), st.randoms())
 def test_parts_are_disjoint_stratified_and_of_content_only(labels, fraction, seed, random):
     data = images_of(labels)
-    parts = divided(data, fraction, seed)
+    parts = divide_classes(data, fraction, seed)
     every = [contents_of(part) for part in (parts.training, parts.validation, parts.calibration)]
     assert sorted(chain(*every)) == sorted(contents_of(data))
     assert every == [sorted(one) for one in every]
@@ -340,7 +340,7 @@ def test_parts_are_disjoint_stratified_and_of_content_only(labels, fraction, see
     order = [*range(len(labels)), *random.choices(range(len(labels)), k=5)]
     random.shuffle(order)
     renamed = tuple(replace(data.images[index], path=Path(f"other/{place}")) for place, index in enumerate(order))
-    other = divided(ClassImages(renamed, data.labels[order], CLASSES), fraction, seed)
+    other = divide_classes(ClassImages(renamed, data.labels[order], CLASSES), fraction, seed)
     assert [contents_of(part) for part in (other.training, other.validation, other.calibration)] == every
     assert (other.duplicates, other.fingerprint) == (5, parts.fingerprint)
 
@@ -366,7 +366,7 @@ NINE = [0, 1, 2] * 3
 )
 def test_images_that_cannot_be_learned_from_are_refused(labels, contents, names, message):
     with pytest.raises(DataError, match=message) as error:
-        divided(images_of(labels, contents, names), 0.1, 0)
+        divide_classes(images_of(labels, contents, names), 0.1, 0)
     assert str(error.value).isprintable()
 
 

@@ -19,12 +19,12 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.data.collection import ImageFile
 from oddsight.errors import OddsightError
 from oddsight.runtime.sessions import session
-from oddsight.training.augmentation import augment, mixtures, quarter_turns, resized
+from oddsight.training.augmentation import augment, mix_images, resize, turn_images
 from oddsight.training.batches import ArrayBatches, Order
 from oddsight.training.classifier_settings import classifier_settings
 from oddsight.training.classifiers import average_classifiers, load_network, train_classifier
 from oddsight.training.classifying import Network
-from oddsight.training.compact import scratch
+from oddsight.training.compact import build_network
 from oddsight.training.image_arrays import Arrays, gather_arrays
 from oddsight.training.odin import TEMPERATURE, odin_scores
 from oddsight.training.settings import AUGMENTATIONS
@@ -165,8 +165,8 @@ def test_trainings_can_start_from_others(compact, changes, tmp_path):
 
 def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
     folder, _ = compact
-    pixels = resized(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
-    mixed = mixtures(pixels, torch.from_numpy(VALIDATION.labels), torch.Generator().manual_seed(0))
+    pixels = resize(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
+    mixed = mix_images(pixels, torch.from_numpy(VALIDATION.labels), torch.Generator().manual_seed(0))
     surest = {}
     for extras in ((), ("outliers",)):
         settings = classifier_settings(
@@ -178,7 +178,7 @@ def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
             TRAINING, VALIDATION, CLASSES, settings, Workplace(tmp_path / f"{len(extras)}"), start=folder
         )
         assert found.curves[-1].accuracy > 0.9
-        network = Network(scratch("compact", 32, pixels), 2)
+        network = Network(build_network("compact", 32, pixels), 2)
         network.load_state_dict(load_file(found.backbone.parent / "weights.safetensors"))
         with torch.no_grad():
             surest[extras] = float(network.eval()(mixed).softmax(1).amax(1).mean())
@@ -250,7 +250,7 @@ def test_flips_and_shifts_are_what_they_say(shift, margin):
 
 def test_quarter_turns_say_how_far():
     pixels = torch.rand(12, 3, 8, 8)
-    turned, turns = quarter_turns(pixels, torch.Generator().manual_seed(0))
+    turned, turns = turn_images(pixels, torch.Generator().manual_seed(0))
     assert set(turns.tolist()) <= {0, 1, 2, 3}
     for one, before, turn in zip(turned, pixels, turns.tolist(), strict=True):
         assert torch.equal(torch.rot90(one, -turn, (1, 2)), before)
@@ -259,12 +259,12 @@ def test_quarter_turns_say_how_far():
 def test_mixtures_are_of_two_classes_and_of_no_image():
     pixels = 255 * torch.rand(64, 3, 16, 16)
     labels = torch.arange(64) % 4
-    mixed = mixtures(pixels, labels, torch.Generator().manual_seed(0))
+    mixed = mix_images(pixels, labels, torch.Generator().manual_seed(0))
     assert 0 < len(mixed) <= 64
     assert mixed.min() >= 0
     assert mixed.max() <= 255
     assert not any(torch.equal(one, before) for one in mixed for before in pixels)
-    assert not len(mixtures(pixels, torch.zeros(64), torch.Generator().manual_seed(0)))
+    assert not len(mix_images(pixels, torch.zeros(64), torch.Generator().manual_seed(0)))
 
 
 def test_batches_are_all_images_in_another_order_each_epoch():
@@ -310,7 +310,7 @@ def test_odin_moves_images_towards_what_the_network_is_sure_of(compact):
     network = load_network(TRAINING, 2, found.settings, folder)
     images = [Shown(Path(str(number)), f"{number:064d}", 32, 32) for number in range(len(VALIDATION))]
     scores = odin_scores(network, images, 32)
-    pixels = resized(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
+    pixels = resize(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
     with torch.no_grad():
         log_p = (network(pixels).double() / TEMPERATURE).log_softmax(1).amax(1)
     unmoved = (-TEMPERATURE * (log_p + np.log(2))).numpy()
@@ -325,7 +325,7 @@ def test_resizing_is_that_of_the_graph():
         images = arrays(2, 5, side).images
         graph = session(preprocessing(size).SerializeToString(), threads=1)
         expected = graph.run(None, {"image": images})[0]
-        found = resized(torch.from_numpy(images).permute(0, 3, 1, 2), size).numpy()
+        found = resize(torch.from_numpy(images).permute(0, 3, 1, 2), size).numpy()
         # Where it makes images smaller, the graph rounds after each of the two directions.
         assert np.abs(found - expected).max() <= (1 if size > side else 4)
         assert np.abs(found - expected).mean() < 1

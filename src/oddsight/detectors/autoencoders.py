@@ -11,7 +11,7 @@ import onnx
 from oddsight.detectors.detector import detector
 from oddsight.detectors.features import FeatureStream, Rows
 from oddsight.detectors.gmm import GMM
-from oddsight.detectors.trained import Trained
+from oddsight.detectors.pixel_detector import PixelDetector
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, copied, piece
 from oddsight.graphs.maps import scaled_map
@@ -28,7 +28,7 @@ LOSSES = ("mse", "l1", "ssim", "mse+ssim")
 
 @detector
 @dataclass
-class Autoencoder(Trained):
+class Autoencoder(PixelDetector):
     """Reconstruction error of the image itself, brought to 64 pixels a side, by a convolutional autoencoder.
 
     The score is the mean error over all pixels, with ``mse`` on values from 0 to 1; the map has the errors of the
@@ -40,7 +40,7 @@ class Autoencoder(Trained):
             way round.
         loss: Of :data:`LOSSES`; the error is measured by it, too.
         sigma: Smoothing of the map, in pixels.
-        epochs: See :class:`oddsight.detectors.trained.Trained`, as for the others.
+        epochs: See :class:`oddsight.detectors.pixel_detector.PixelDetector`, as for the others.
     """
 
     name: ClassVar[str] = "autoencoder"
@@ -61,7 +61,7 @@ class Autoencoder(Trained):
             raise OddsightError(f"{self.name}: widths must name at least one layer")
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`Trained.network`."""
+        """See :meth:`PixelDetector.network`."""
         from oddsight.training import reconstruction
 
         if 2 ** len(self.widths) > side:
@@ -96,7 +96,7 @@ class Autoencoder(Trained):
         return None
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`Trained.scoring`."""
+        """See :meth:`PixelDetector.scoring`."""
         return [scaled_map(side, side, self.sigma)]
 
 
@@ -118,7 +118,7 @@ class DenseAutoencoder(Autoencoder):
     widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (512, 128)
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`Trained.network`."""
+        """See :meth:`PixelDetector.network`."""
         from oddsight.training import reconstruction
 
         return self._autoencoder(
@@ -201,14 +201,14 @@ class CodeGMM(Autoencoder):
         self.gmm_ = GMM(self.components, self.dimensions, max(2, self.sample_size))
 
     def look_again(self, found: TrainedPixels, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Fit the mixture to codes and errors of the images; see :meth:`Trained.look_again`."""
+        """Fit the mixture to codes and errors of the images; see :meth:`PixelDetector.look_again`."""
         coder = chain([copied(found.graph), self._described(features.shape[-1])], ["embedding"])
         loaded = session(coder.SerializeToString(), threads=1)
         rows = [run(loaded, {"pixels": pixels[None]}, self.name)[0][0] for pixels in features]
         self.gmm_.fit(Rows(np.stack(rows)), memory=memory, seed=seed)
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`Trained.scoring`."""
+        """See :meth:`PixelDetector.scoring`."""
         return [self._described(side), self.gmm_.graph()]
 
     def _described(self, side: int) -> onnx.ModelProto:

@@ -46,7 +46,7 @@ _RECORDED = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn")
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class Components:
     """What a learner made of its images.
 
     Attributes:
@@ -71,42 +71,42 @@ class Learned:
     predicted: NDArray[np.int64] | None = None
 
 
-def assemble(learned: Learned, plan: FitPlan) -> Model:
+def assemble(components: Components, plan: FitPlan) -> Model:
     """One graph of all pieces, calibrated.
 
     Raises:
         DataError: Too few calibration images were predicted as a class.
         OddsightError: If the whole graph does not score as its parts do.
     """
-    if learned.classes is not None and learned.predicted is not None:
-        calibrated = calibrating_by_class(learned.scores, learned.predicted, len(learned.classes.names))
+    if components.classes is not None and components.predicted is not None:
+        calibrated = calibrating_by_class(components.scores, components.predicted, len(components.classes.names))
     else:
-        calibrated = calibrating(learned.scores)
-    outputs = [learned.outputs[0], "p_value", *learned.outputs[1:]]
-    whole = chain([copied(learned.extractor.graph), *learned.pieces, calibrated], outputs)
-    _verify(whole, learned, plan.calibration[:CHECKED])
-    whole.metadata_props.add(key=KEY, value=_metadata(learned, plan, whole).to_json())
+        calibrated = calibrating(components.scores)
+    outputs = [components.outputs[0], "p_value", *components.outputs[1:]]
+    whole = chain([copied(components.extractor.graph), *components.pieces, calibrated], outputs)
+    _verify(whole, components, plan.calibration[:CHECKED])
+    whole.metadata_props.add(key=KEY, value=_metadata(components, plan, whole).to_json())
     return Model.from_bytes(whole.SerializeToString(deterministic=True))
 
 
-def _verify(graph: onnx.ModelProto, learned: Learned, images: Sequence[ImageFile]) -> None:
+def _verify(graph: onnx.ModelProto, components: Components, images: Sequence[ImageFile]) -> None:
     """Refuse a whole graph whose scores of some images are not those of its parts, which no user can cause."""
     loaded = session(graph.SerializeToString(), threads=1)
     whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
-    if not np.allclose(whole, learned.checked, rtol=1e-3, atol=1e-6):
-        name = learned.detector.name
+    if not np.allclose(whole, components.checked, rtol=1e-3, atol=1e-6):
+        name = components.detector.name
         raise OddsightError(f"{name} gives other scores in one graph than in parts: its scores are unstable")
 
 
-def _metadata(learned: Learned, plan: FitPlan, whole: onnx.ModelProto) -> Metadata:
-    detector, extractor, network = learned.detector, learned.extractor, learned.extractor.backbone
+def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> Metadata:
+    detector, extractor, network = components.detector, components.extractor, components.extractor.backbone
     calibration = CalibrationInfo(
         kind=plan.kind,
         images=plan.held,
-        folds=min(FOLDS, len(learned.scores)) if plan.kind == "cross" else 1,
+        folds=min(FOLDS, len(components.scores)) if plan.kind == "cross" else 1,
         groups=plan.groups,
     )
-    decision = decide(learned.scores, plan.rate, plan.request.confidence, what=calibration.what)
+    decision = decide(components.scores, plan.rate, plan.request.confidence, what=calibration.what)
     return Metadata.create(
         **versions(),
         graph_sha256=digest(whole),
@@ -129,17 +129,19 @@ def _metadata(learned: Learned, plan: FitPlan, whole: onnx.ModelProto) -> Metada
         # Training images are in the order of their contents, as packing puts them.
         explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=detector.voices(extractor.layers)),
         reading=reading_info(plan.training[0].reading),
-        classes=_with_thresholds(learned, plan, calibration.what),
+        classes=_with_thresholds(components, plan, calibration.what),
     )
 
 
-def _with_thresholds(learned: Learned, plan: FitPlan, what: str) -> ClassesInfo | None:
+def _with_thresholds(components: Components, plan: FitPlan, what: str) -> ClassesInfo | None:
     """What the model knows of classes, with a threshold of each if it has one of its own."""
-    if learned.classes is None or learned.predicted is None:
-        return learned.classes
-    names, rate = learned.classes.names, plan.rate
-    thresholds = decide_by_class(learned.scores, learned.predicted, names, rate, plan.request.confidence, what=what)
-    return learned.classes.model_copy(update={"thresholds": list(thresholds)})
+    if components.classes is None or components.predicted is None:
+        return components.classes
+    names, rate = components.classes.names, plan.rate
+    thresholds = decide_by_class(
+        components.scores, components.predicted, names, rate, plan.request.confidence, what=what
+    )
+    return components.classes.model_copy(update={"thresholds": list(thresholds)})
 
 
 def _curve(row: Epoch) -> CurveInfo:

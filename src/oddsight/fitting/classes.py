@@ -22,9 +22,9 @@ from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import RUNNING, MemoryPlan
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.fitting.assembly import CHECKED, Learned
+from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, TrainedNetwork
-from oddsight.fitting.parts import Parts, divided
+from oddsight.fitting.parts import Parts, divide_classes
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import NOTHING_TO_READ, FitPlan, Request
 from oddsight.graphs.building import chain, copied
@@ -207,20 +207,20 @@ class ClassLearner:
         request = self.request
         with memory_for_images(request.budget - RUNNING, final=True) as room:
             read = self.data if isinstance(self.data, ClassImages) else _training_split(self.data, self.progress)
-        read = _grouped(read, request.groups, self.progress)
-        parts = divided(read, DEFAULT_FRACTION if request.fraction is None else request.fraction, request.seed)
-        rate = _reachable_rate(parts, request, per_class=self.per_class)
+        read = _find_groups(read, request.groups, self.progress)
+        parts = divide_classes(read, DEFAULT_FRACTION if request.fraction is None else request.fraction, request.seed)
+        rate = _choose_rate(parts, request, per_class=self.per_class)
         memory = self.source.memory_plan(request, parts.images, room.largest)
         return plan_classes(parts, rate, request, memory, read.errors, self.source.adapted_to, self.source.settings)
 
-    def learn(self, plan: ClassPlan) -> Learned:
+    def learn(self, plan: ClassPlan) -> Components:
         """Train classifier and detector; see :class:`oddsight.fitting.pipeline.Learner`."""
         known, embeddings = self.source.learn(plan.parts, plan.memory, self.cache, self.progress)
         self.progress("learning", 0, 1)
         self.detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=plan.request.seed)
         self.progress("learning", 1, 1)
         warmth = temperature(known.head.logits(embeddings.validation), plan.parts.validation.labels)
-        return learned_classes(known, self.detector, warmth, embeddings, plan, per_class=self.per_class)
+        return combine_classes(known, self.detector, warmth, embeddings, plan, per_class=self.per_class)
 
 
 def plan_classes(
@@ -250,7 +250,7 @@ def plan_classes(
     )
 
 
-def learned_classes(
+def combine_classes(
     known: Classifier,
     detector: Detector,
     temperature: float,
@@ -258,7 +258,7 @@ def learned_classes(
     plan: ClassPlan,
     *,
     per_class: bool,
-) -> Learned:
+) -> Components:
     """What a model is assembled of: a classifier, a fitted detector, and their scores of the calibration images.
 
     Raises:
@@ -269,14 +269,14 @@ def learned_classes(
     pieces = [known.head.graph(), naming(len(names), temperature), detector.graph(), neighbours]
     outputs = ["score", "class_index", "class_probability", "nearest"]
     tail = chain([copied(one) for one in pieces], outputs)
-    scores, predicted = _scored(tail, embeddings.calibration, plan.calibration)
+    scores, predicted = _score_embeddings(tail, embeddings.calibration, plan.calibration)
     classes = ClassesInfo(names=list(names), head=dict(known.record), temperature=temperature, thresholds=None)
-    return Learned(
+    return Components(
         extractor, detector, pieces, outputs, scores, scores[:CHECKED], classes, predicted if per_class else None
     )
 
 
-def _scored(
+def _score_embeddings(
     graph: onnx.ModelProto, embeddings: NDArray[np.float32], images: Sequence[ImageFile]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scores of embeddings of images, and the predicted classes."""
@@ -296,7 +296,7 @@ def _training_split(data: str | os.PathLike[str], progress: Progress) -> ClassIm
     return splits["train"]
 
 
-def _grouped(data: ClassImages, groups: Groups, progress: Progress) -> ClassImages:
+def _find_groups(data: ClassImages, groups: Groups, progress: Progress) -> ClassImages:
     """Images with their groups; near copies are looked for within each class."""
     if not (isinstance(groups, str) and groups == AUTO):
         return replace(data, images=group_images(data.images, groups, progress=progress))
@@ -311,10 +311,10 @@ def _grouped(data: ClassImages, groups: Groups, progress: Progress) -> ClassImag
     return replace(data, images=tuple(replace(one, group=firsts.get(one.content, ""), sketch=b"") for one in images))
 
 
-def _reachable_rate(parts: Parts, request: Request, *, per_class: bool) -> float:
+def _choose_rate(parts: Parts, request: Request, *, per_class: bool) -> float:
     """The rate asked for, or 1 %, or the smallest that the images promise, of each class if that is asked."""
     count = min(parts.calibration.counts().values()) if per_class else len(parts.calibration)
     what = "groups of calibration images" if parts.groups is not None else "calibration images"
     # Fewer images are predicted as a class than belong to it where some are predicted as another.
     promised = max(1, count // 2) if per_class else count
-    return request.reachable_rate(count, what + " of each class" * per_class, "images", promised=promised)
+    return request.choose_rate(count, what + " of each class" * per_class, "images", promised=promised)

@@ -83,10 +83,10 @@ def embed_parts(
             "or use fewer images or a network with a smaller embedding"
         )
     of_parts = (parts.training, parts.validation, parts.calibration)
-    return Embeddings(*(embedded(extractor, part.images, cache, progress) for part in of_parts))
+    return Embeddings(*(embed_images(extractor, part.images, cache, progress) for part in of_parts))
 
 
-def embedded(
+def embed_images(
     extractor: Extractor, images: Sequence[ImageFile], cache: FeatureCache | None = None, progress: Progress = silent
 ) -> NDArray[np.float32]:
     """Embeddings of images, float32 ``[n, C]``."""

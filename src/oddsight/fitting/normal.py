@@ -21,7 +21,7 @@ from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
-from oddsight.fitting.assembly import CHECKED, Learned
+from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, Request, check_fraction, make_plan
 from oddsight.graphs.neighbours import MOST, nearest, summary
@@ -175,7 +175,7 @@ class NormalLearner:
         grouped = group_images(collection.images, request.groups, names=names, progress=progress)
         return make_plan(replace(collection, images=grouped), request, memory, self.extractor.backbone)
 
-    def learn(self, plan: FitPlan) -> Learned:
+    def learn(self, plan: FitPlan) -> Components:
         """Fit the detector and score the calibration images; see :class:`oddsight.fitting.pipeline.Learner`."""
         self.features = Features(self.extractor, plan.images, self.cache)
         scores = self._cross_scores(plan) if plan.kind == "cross" else None
@@ -188,13 +188,13 @@ class NormalLearner:
             checked = self._scores(self.detector, plan.calibration[:CHECKED], "checking")
         detector, voices = self.detector, ["evidence", "voice_p_values"] if self.detector.voices([]) else []
         outputs = ["score", *(["anomaly_map"] if detector.localises else []), "nearest", *voices]
-        return Learned(self.extractor, detector, [neighbours, detector.graph()], outputs, scores, checked)
+        return Components(self.extractor, detector, [neighbours, detector.graph()], outputs, scores, checked)
 
     def _fit(
         self, detector: Detector, images: Sequence[ImageFile], plan: FitPlan, phase: str, kept: int = 0
-    ) -> _Watched:
+    ) -> _ReportingFeatures:
         """Fit a detector on the features of images, and return these; ``kept`` of them have summaries."""
-        features = _Watched(self.features.of(images), phase, self.workplace.progress, kept)
+        features = _ReportingFeatures(self.features.of(images), phase, self.workplace.progress, kept)
         if detector.trains_network:
             detector.workplace = self.workplace.part(phase)
         detector.fit(features, memory=plan.memory.method, seed=plan.request.seed)
@@ -246,7 +246,7 @@ class _Scoring:
         return read_score(run_graph(self.graph.session, feed, str(image.path), ["score"])[0], str(image.path))
 
 
-class _Watched:
+class _ReportingFeatures:
     """Features whose passing by is reported; summaries of the first ``kept`` are taken when they first pass."""
 
     def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:

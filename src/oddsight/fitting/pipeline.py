@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from oddsight.data.decoding import memory_for_images
-from oddsight.fitting.assembly import Learned, assemble
+from oddsight.fitting.assembly import Components, assemble
 from oddsight.fitting.plan import FitPlan
 from oddsight.model.model import Model
 
@@ -19,7 +19,7 @@ class Learner(Protocol[Planned]):
     def plan(self) -> Planned:
         """Read the images and divide them."""
 
-    def learn(self, plan: Planned) -> Learned:
+    def learn(self, plan: Planned) -> Components:
         """Learn from the features of some, and score others."""
 
 

@@ -88,7 +88,7 @@ class Request:
             largest=largest,
         )
 
-    def reachable_rate(self, count: int, what: str, more: str, *, promised: int | None = None, hint: str = "") -> float:
+    def choose_rate(self, count: int, what: str, more: str, *, promised: int | None = None, hint: str = "") -> float:
         """The rate asked for, or 1 %, or the smallest that the number of images promises.
 
         Args:
@@ -185,9 +185,9 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     calibration = one_of_each(held, request.seed)
     if len(held) > len(calibration):
         whose = ("groups of calibration images", "normal images of other groups")
-        rate = request.reachable_rate(len(calibration), *whose, hint=hint)
+        rate = request.choose_rate(len(calibration), *whose, hint=hint)
     else:
-        rate = request.reachable_rate(len(calibration), "calibration images", "normal images")
+        rate = request.choose_rate(len(calibration), "calibration images", "normal images")
     return FitPlan(
         images=images,
         training=training,

@@ -18,7 +18,7 @@ _TURN = 15.0
 _COLOUR = 0.3
 
 
-def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
     """Images ``[N, 3, h, w]`` as float32 ``[N, 3, size, size]``, resized as a model's graph does it."""
     pixels = images.float()
     if pixels.shape[-2:] != (size, size):
@@ -99,7 +99,7 @@ def _change_colour(pixels: torch.Tensor, lots: torch.Generator, shift: float) ->
 _CHANGES = {
     "colour": _change_colour,
     "rotation": _rotate,
-    "quarter turns": lambda pixels, lots, shift: quarter_turns(pixels, lots)[0],
+    "quarter turns": lambda pixels, lots, shift: turn_images(pixels, lots)[0],
     "flip": _flip,
     "crop": _crop,
     "cutout": _cutout,
@@ -111,7 +111,7 @@ def _uniform(shape: int | tuple[int, ...], lots: torch.Generator) -> torch.Tenso
     return torch.rand(shape, generator=lots)
 
 
-def quarter_turns(pixels: torch.Tensor, lots: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def turn_images(pixels: torch.Tensor, lots: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Square images turned by 0 to 3 right angles, and by how many, int64 ``[N]``."""
     turns = torch.randint(4, (len(pixels),), generator=lots).to(pixels.device)
     turned = pixels.clone()
@@ -120,7 +120,7 @@ def quarter_turns(pixels: torch.Tensor, lots: torch.Generator) -> tuple[torch.Te
     return turned, turns
 
 
-def mixtures(pixels: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
+def mix_images(pixels: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
     """Images that belong to no class: each is mixed from images of two or more classes.
 
     A third are averages, a third have the textures of one and the outlines of another, a third are put together from

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from oddsight.data.class_images import ClassImages
 from oddsight.errors import ImageError
-from oddsight.training.image_arrays import Arrays, read_resized
+from oddsight.training.image_arrays import Arrays, read_at_size
 
 Key = tuple[NDArray[np.intp], int]
 """The rows of a batch, and a seed for what is random about it."""
@@ -95,7 +95,7 @@ class FileBatches(Dataset[Batch | str]):
         shape = (self.size, self.size)
         try:
             views = [
-                read_resized(image, shape, [self._box(lots) for _ in range(self.views)]) for image in chosen.images
+                read_at_size(image, shape, [self._box(lots) for _ in range(self.views)]) for image in chosen.images
             ]
         except ImageError as error:
             return str(error)

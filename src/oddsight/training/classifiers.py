@@ -21,7 +21,7 @@ from oddsight.runtime.records import write_arrays
 from oddsight.training.checkpoints import load_weights, save_weights
 from oddsight.training.classifier_settings import ClassifierSettings
 from oddsight.training.classifying import Classifying, Network
-from oddsight.training.compact import WIDTHS, scratch
+from oddsight.training.compact import WIDTHS, build_network
 from oddsight.training.image_arrays import Arrays
 from oddsight.training.loop import train
 from oddsight.training.workplace import Workplace
@@ -168,7 +168,7 @@ def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:
     lots = np.random.default_rng(settings.seed)
     chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
     images = torch.from_numpy(training.images[chosen]).permute(0, 3, 1, 2).float()
-    backbone = scratch(settings.network, settings.size, images)
+    backbone = build_network(settings.network, settings.size, images)
     backbone.mirrored = settings.mirrored
     return backbone
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.optim import Adam, AdamW, Optimizer
 
 from oddsight.backbones.exporting import TorchBackbone
-from oddsight.training.augmentation import augment, mixtures, quarter_turns, resized
+from oddsight.training.augmentation import augment, mix_images, resize, turn_images
 from oddsight.training.batches import ArrayBatches, Batch
 from oddsight.training.classifier_settings import ClassifierSettings
 from oddsight.training.image_arrays import Arrays
@@ -75,14 +75,14 @@ class Classifying(Learner):
 
     def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
         """See :meth:`Learner.learn`."""
-        pixels = resized(augment(images, self.settings.augment, lots, shift=self.settings.shift), self._size())
+        pixels = resize(augment(images, self.settings.augment, lots, shift=self.settings.shift), self._size())
         half = len(pixels) // 2
         more = []
         if self.turn_head is not None:
-            turned, turns = quarter_turns(pixels[:half], lots)
+            turned, turns = turn_images(pixels[:half], lots)
             more.append(turned)
         if "outliers" in self.settings.extras:
-            more.append(mixtures(pixels[-half:], labels[-half:], lots))
+            more.append(mix_images(pixels[-half:], labels[-half:], lots))
         embeddings = self.network.embed(torch.cat([pixels, *more]))
         counts = [len(some) for some in (pixels, *more)]
         parts = list(zip(embeddings.split(counts), self.network.head(embeddings).split(counts), strict=True))
@@ -104,7 +104,7 @@ class Classifying(Learner):
 
     def validate(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
         """See :meth:`Learner.validate`; of what would be kept."""
-        logits = self.kept()(resized(images, self._size())).float()
+        logits = self.kept()(resize(images, self._size())).float()
         return _outcome(self._loss(logits, labels), logits, labels)
 
     def _size(self) -> int:

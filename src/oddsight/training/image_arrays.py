@@ -70,7 +70,7 @@ def gather_arrays(
     )
 
     def read(image: ImageFile) -> NDArray[np.uint8]:
-        return read_resized(image, (height, width))[0]
+        return read_at_size(image, (height, width))[0]
 
     for row, pixels in enumerate(ordered_map(read, images)):
         array[row] = pixels
@@ -84,7 +84,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of an image, as shares of its sides."""
 
 
-def read_resized(
+def read_at_size(
     image: ImageFile, size: tuple[int, int], boxes: Sequence[Box | None] = (None,)
 ) -> list[NDArray[np.uint8]]:
     """Parts of an image, by default the whole, brought to one height and width.

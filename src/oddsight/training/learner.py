@@ -80,7 +80,7 @@ class Learner(lightning.LightningModule, ABC):
         """
         outcome = self._outcome(batch, self.learn)
         if not torch.isfinite(outcome["loss"]):
-            raise OddsightError(diverged(self.settings))
+            raise OddsightError(divergence(self.settings))
         return outcome
 
     def validation_step(self, batch: Batch | str, index: int) -> Outcome:
@@ -140,7 +140,7 @@ def parameter_groups(parts: Sequence[tuple[nn.Module, float]], decay: float) -> 
     return groups
 
 
-def diverged(settings: TrainingSettings) -> str:
+def divergence(settings: TrainingSettings) -> str:
     """What to say of a loss that is not finite."""
     return (
         f"the loss is no longer a finite number: choose a learning rate below {settings.learning_rate:g}"

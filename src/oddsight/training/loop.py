@@ -15,7 +15,7 @@ from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch, best
 from oddsight.runtime.files import check_writable, make_folder
 from oddsight.training import checkpoints
-from oddsight.training.learner import Learner, Outcome, diverged
+from oddsight.training.learner import Learner, Outcome, divergence
 from oddsight.training.settings import is_finished
 from oddsight.training.trainer import run
 from oddsight.training.workplace import Workplace
@@ -140,7 +140,7 @@ class _Books(lightning.Callback):
             losses={name: value for name, value in means.items() if name not in _IN_COLUMNS},
         )
         if not math.isfinite(row.validation_loss):
-            raise OddsightError(diverged(pl_module.settings))
+            raise OddsightError(divergence(pl_module.settings))
         pl_module.check(means)
         self.curves.append(row)
         if self.keep_last or best(self.curves) is row:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile
 from oddsight.runtime.progress import Progress, silent
-from oddsight.training.augmentation import resized
+from oddsight.training.augmentation import resize
 from oddsight.training.classifying import Network
 from oddsight.training.image_arrays import gather_arrays
 
@@ -58,4 +58,4 @@ def _batches(images: Sequence[ImageFile], size: int) -> Iterator[torch.Tensor]:
     for at in range(0, len(images), _BATCH):
         some = images[at : at + _BATCH]
         array = gather_arrays(some, np.zeros(len(some), np.int64), size).images
-        yield resized(torch.from_numpy(array).permute(0, 3, 1, 2), size)
+        yield resize(torch.from_numpy(array).permute(0, 3, 1, 2), size)

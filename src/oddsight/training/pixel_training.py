@@ -59,7 +59,7 @@ class PixelNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
         """The loss on images that are not learned from, a scalar: the weights of the least are kept."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class PixelNetwork(nn.Module, ABC):
         """What it takes images for, if it should be as varied as they are; compared after training."""
         return None
 
-    def prepared(self, pixels: torch.Tensor) -> None:
+    def prepare(self, pixels: torch.Tensor) -> None:
         """Look at some images before training."""
 
 
@@ -100,7 +100,7 @@ class _PixelLearner(Learner):
 
     def validate(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
         """See :meth:`Learner.validate`."""
-        return {"loss": self.network.watched(images / 255)}
+        return {"loss": self.network.validation_loss(images / 255)}
 
     def optimizer(self) -> Optimizer:
         """See :meth:`Learner.optimizer`; one rate throughout."""
@@ -130,7 +130,7 @@ def train_pixels(
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = make()
-        network.prepared(_tensor(images[:_COMPARED]))
+        network.prepare(_tensor(images[:_COMPARED]))
         learner = _PixelLearner(network, ArrayBatches(training), ArrayBatches(watching), settings)
         patience, keep_last = settings.patience, settings.keep_last
         curves = train(learner, identity, workplace, patience=patience, keep_last=keep_last)

@@ -20,7 +20,7 @@ from oddsight.detectors.one_class import PREFIX
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes, flagged, scored
-from oddsight.fitting.parts import divided
+from oddsight.fitting.parts import divide_classes
 from oddsight.metrics.image import auroc
 from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import check_rate
@@ -95,7 +95,7 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     if not {"train", "test"} <= splits.keys():
         raise DataError(f"{os.fspath(data)} has {', '.join(splits)}: a study takes a training and a test split")
     train = _limited(splits["train"], limit)
-    parts = divided(train, calibration_fraction, 0)
+    parts = divide_classes(train, calibration_fraction, 0)
     training_contents = {image.content for image in parts.images}
     test = splits["test"]
     of_classes = training_contents | {image.content for image in test.images}

@@ -23,8 +23,8 @@ from oddsight.detectors import create
 from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import assemble
-from oddsight.fitting.classes import learned_classes, plan_classes
-from oddsight.fitting.classifiers import Classifier, Embeddings, average, embedded, probe, train
+from oddsight.fitting.classes import combine_classes, plan_classes
+from oddsight.fitting.classifiers import Classifier, Embeddings, average, embed_images, probe, train
 from oddsight.fitting.parts import Parts
 from oddsight.fitting.plan import Request
 from oddsight.graphs.building import chain
@@ -172,7 +172,7 @@ def _embeddings(
         path, state = folder / f"embeddings-{name}.npz", state_of(*_maker(extractor), [one.content for one in images])
         kept = taken(path, state)
         if kept is None:
-            kept = keep(path, state, {"embeddings": embedded(extractor, images, None, progress)})
+            kept = keep(path, state, {"embeddings": embed_images(extractor, images, None, progress)})
         found[name] = np.asarray(kept["embeddings"], np.float32)
     return found
 
@@ -256,7 +256,7 @@ def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, 
     embeddings = Embeddings(known["training"], known["validation"], known["calibration"])
     plan = plan_classes(sets.parts, rate, Request(seed=seed))
     warmth = chosen.run.temperature
-    return assemble(learned_classes(classifier, fitted, warmth, embeddings, plan, per_class=per_class), plan)
+    return assemble(combine_classes(classifier, fitted, warmth, embeddings, plan, per_class=per_class), plan)
 
 
 def recipes(names: Sequence[str]) -> list[Recipe]:

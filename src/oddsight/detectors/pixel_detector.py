@@ -33,7 +33,7 @@ _PATIENCE, _PATIENT_STEPS = 5, 100
 
 
 @dataclass
-class Trained(Detector):
+class PixelDetector(Detector):
     """A network that is trained on pixels, brought to ``size``. Subclasses say which and what becomes of its outputs.
 
     A tenth of the images watches: the weights that do best on them are kept, and training ends when they gain no more.
@@ -92,7 +92,7 @@ class Trained(Detector):
 
         side = features.shape[-1]
         found = train_pixels(
-            lambda: self.network(side), self.drawn(features, seed), self.plan(len(features), seed), self.workplace
+            lambda: self.network(side), self.draw_images(features, seed), self.plan(len(features), seed), self.workplace
         )
         self.curves_ = found.curves
         self.look_again(found, features, memory=memory, seed=seed)
@@ -106,7 +106,7 @@ class Trained(Detector):
         """See :meth:`Detector.graph`."""
         return copied(self.graph_)
 
-    def drawn(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
+    def draw_images(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
         """Images of the stream, uint8 ``[n, S, S, 3]``: all, or ``sample_size`` drawn at random."""
         count = min(len(features), self.sample_size)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:count])
