@@ -14,10 +14,14 @@ pytest.importorskip("torch")
 import torch
 from safetensors.torch import load_file
 
+from labelled_files import write_classes
 from oddsight import backbones
 from oddsight.backbones.extraction import Extractor
+from oddsight.data import decoding
 from oddsight.data.collection import ImageFile
 from oddsight.errors import OddsightError
+from oddsight.fitting import classifiers
+from oddsight.fitting.classes import fit_classes
 from oddsight.runtime.sessions import session
 from oddsight.training.augmentation import augment, mix_images, resize, turn_images
 from oddsight.training.batches import ArrayBatches, Order
@@ -385,3 +389,19 @@ def test_an_average_of_what_cannot_be_averaged_is_refused(compact, tmp_path):
         average_classifiers(CLASSES, lite, [folder, folder], tmp_path)
     with pytest.raises(OddsightError, match="nothing holds no finished training"):
         average_classifiers(CLASSES, lite, [tmp_path / "nothing", folder], tmp_path)
+
+
+def test_images_to_train_on_are_read_within_the_budget(tmp_path, monkeypatch):
+    """As all other images of a fit are."""
+    write_classes(tmp_path, range(10))
+    rooms, plans = [], []
+
+    def stop(*args):
+        rooms.append(decoding._limits.room.total)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classifiers, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit_classes(tmp_path, classifier="compact", memory="600MB", on_plan=plans.append)
+    assert rooms == [plans[0].memory.images]
+    assert 0 < rooms[0] < 300e6
