@@ -18,6 +18,7 @@ from oddsight.data.collection import pack
 from oddsight.errors import ImageError, ModelError, OddsightError, plain
 from oddsight.model.curves import Epoch, best
 from oddsight.model.file import parse_proto
+from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.files import check_writable, write_bytes
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.records import DIGEST, digest_json, read_regular
@@ -28,7 +29,6 @@ from oddsight.training.workplace import Workplace
 
 if TYPE_CHECKING:
     from oddsight.backbones.exporting import TorchBackbone
-    from oddsight.training.objectives import Adapting
 
 KEY = "oddsight.adaptation"
 """Where an adapted backbone's file says what it was adapted to."""
@@ -135,6 +135,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
     target = Path(output)
     check_writable(target)
     labelled = has_class_folders(paths) if labelled is None else labelled
+    check_whole(workers, "the number of workers", 0)
     if objective == "classes" and not labelled:
         raise OddsightError("learning classes takes labelled images, DATA/CLASS/...: choose rotation or simsiam")
     network = _network(backbone, weights, size, freeze)
@@ -164,10 +165,11 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights is not None else None,
         **settings.as_json(),
     }
-    learner = _learner(network, settings, images, workers)
-    workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch, "adapting")
+    from oddsight.training.adapters import ADAPTERS
     from oddsight.training.loop import train
 
+    learner = ADAPTERS[settings.objective](network, images, settings, workers)
+    workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch, "adapting")
     curves = train(learner, identity, workplace, patience=settings.patience, devices=devices)
     if not first_process:
         sys.exit(0)
@@ -189,7 +191,7 @@ def _network(
 ) -> TorchBackbone:
     """The network that is to learn, its input of the size asked for, and its first stages frozen."""
     from oddsight.backbones.exporting import torch_backbone
-    from oddsight.training.objectives import freeze
+    from oddsight.training.adapters import freeze
 
     if name.endswith(".onnx"):
         raise OddsightError(f"{plain(name)}: an exported network cannot be trained: name the backbone it comes from")
@@ -203,20 +205,6 @@ def _network(
         network.size = size
     freeze(network, last_frozen)
     return network
-
-
-def _learner(network: TorchBackbone, settings: AdaptationSettings, images: TrainingImages, workers: int) -> Adapting:
-    import torch
-
-    from oddsight.training.objectives import Adapting, objective
-
-    if workers < 0:
-        raise OddsightError(f"the number of workers must be 0 or more, not {workers}")
-    channels = list(network.stages.values())[-1][1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        head = objective(settings.objective, channels, len(images.classes))
-    return Adapting(network, head, images, settings, workers)
 
 
 def _write(
