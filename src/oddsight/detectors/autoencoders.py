@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
+
+    MakeCoder = Callable[[int, Sequence[int], int], nn.Sequential]
 
 LOSSES = ("mse", "l1", "ssim", "mse+ssim")
 
@@ -55,6 +58,10 @@ class Autoencoder(PixelDetector):
     loss: Annotated[str, Choice("loss", LOSSES)] = "mse"
     sigma: Sigma = 1.5
 
+    # Settings of some subclasses.
+    noise = 0.0
+    beta = 0.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.widths:
@@ -62,38 +69,24 @@ class Autoencoder(PixelDetector):
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`PixelDetector.network`."""
-        from oddsight.training import reconstruction
+        from oddsight.training.reconstruction import convolutional_decoder, convolutional_encoder
 
         if 2 ** len(self.widths) > side:
             raise OddsightError(f"{self.name}: {len(self.widths)} widths halve an image of {side} pixels too often")
-        return self._autoencoder(
-            reconstruction.convolutional_encoder(side, self.widths, self.encoded()),
-            reconstruction.convolutional_decoder(side, self.widths, self.code),
-        )
+        return self._autoencoder(side, convolutional_encoder, convolutional_decoder)
 
-    def _autoencoder(self, encoder: nn.Module, decoder: nn.Module) -> PixelNetwork:
+    def _autoencoder(self, side: int, encoder: MakeCoder, decoder: MakeCoder) -> PixelNetwork:
         from oddsight.training import reconstruction
 
-        errors = reconstruction.Errors(self.loss)
+        # Of distributions there are means and variances.
+        numbers = 2 * self.code if self.beta else self.code
         return reconstruction.Autoencoder(
-            encoder,
-            decoder,
-            errors,
-            noise=self.noise_level(),
-            divergence=self.divergence_weight(),
+            encoder(side, self.widths, numbers),
+            decoder(side, self.widths, self.code),
+            reconstruction.Errors(self.loss),
+            noise=self.noise,
+            divergence=self.beta or None,
         )
-
-    def encoded(self) -> int:
-        """Numbers that the encoder gives."""
-        return self.code if self.divergence_weight() is None else 2 * self.code
-
-    def noise_level(self) -> float:
-        """Standard deviation of the noise on images to learn from."""
-        return 0.0
-
-    def divergence_weight(self) -> float | None:
-        """Of the codes' divergence from a normal distribution; None if they are plain numbers."""
-        return None
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
         """See :meth:`PixelDetector.scoring`."""
@@ -119,12 +112,9 @@ class DenseAutoencoder(Autoencoder):
 
     def network(self, side: int) -> PixelNetwork:
         """See :meth:`PixelDetector.network`."""
-        from oddsight.training import reconstruction
+        from oddsight.training.reconstruction import dense_decoder, dense_encoder
 
-        return self._autoencoder(
-            reconstruction.dense_encoder(side, self.widths, self.encoded()),
-            reconstruction.dense_decoder(side, self.widths, self.code),
-        )
+        return self._autoencoder(side, dense_encoder, dense_decoder)
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """See :meth:`Detector.memory_needed`."""
@@ -148,10 +138,6 @@ class VariationalAutoencoder(Autoencoder):
 
     beta: Positive = 0.01
 
-    def divergence_weight(self) -> float:
-        """See :meth:`Autoencoder.divergence_weight`."""
-        return self.beta
-
 
 @detector
 @dataclass
@@ -169,10 +155,6 @@ class DenoisingAutoencoder(Autoencoder):
     )
 
     noise: Positive = 0.1
-
-    def noise_level(self) -> float:
-        """See :meth:`Autoencoder.noise_level`."""
-        return self.noise
 
 
 @detector
