@@ -31,7 +31,7 @@ from oddsight.detectors import create, names
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes
 from oddsight.fitting.assembly import assemble
-from oddsight.fitting.classes import combine_classes, fit_classes, plan_classes
+from oddsight.fitting.classes import ClassPlan, combine_classes, fit_classes
 from oddsight.fitting.classifiers import Probe
 from oddsight.fitting.classifiers import probe as fit_probe
 from oddsight.fitting.parts import divide_classes
@@ -66,7 +66,7 @@ class Fitted:
         """A file; ``calibration`` is another part to calibrate on, by name, and ``known`` another classifier."""
         fitted = create(score, "classes").fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
         part = calibration or "calibration"
-        plan = plan_classes(replace(self.parts, calibration=getattr(self.parts, part)), RATE, Request(RATE))
+        plan = ClassPlan.of(replace(self.parts, calibration=getattr(self.parts, part)), RATE, Request(RATE))
         found = replace(self.found, calibration=getattr(self.found, part))
         return assemble(
             combine_classes(known or self.known, fitted, self.warmth, found, plan, per_class=per_class), plan

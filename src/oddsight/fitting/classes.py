@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import numpy as np
 import onnx
@@ -19,14 +20,14 @@ from oddsight.data.classes import read_classes
 from oddsight.data.collection import ImageFile
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
-from oddsight.data.memory import RUNNING, MemoryPlan
+from oddsight.data.memory import RUNNING
 from oddsight.detectors import Detector
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, TrainedNetwork
 from oddsight.fitting.parts import Parts, divide_classes
 from oddsight.fitting.pipeline import run
-from oddsight.fitting.plan import NOTHING_TO_READ, FitPlan, Request
+from oddsight.fitting.plan import FitPlan, Request
 from oddsight.graphs.building import chain, copied
 from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import MOST, nearest
@@ -61,7 +62,22 @@ class ClassPlan(FitPlan):
     """
 
     parts: Parts
-    settings: ClassifierSettings | None
+    settings: ClassifierSettings | None = None
+
+    @classmethod
+    def of(cls, parts: Parts, rate: float, request: Request) -> Self:
+        """The plan for divided images."""
+        return cls(
+            images=parts.images,
+            training=parts.training.images,
+            calibration=parts.calibration.images,
+            held=parts.held,
+            duplicates=parts.duplicates,
+            fingerprint=parts.fingerprint,
+            rate=rate,
+            request=request,
+            parts=parts,
+        )
 
 
 def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
@@ -182,17 +198,7 @@ def _settings(
 
 @dataclass(eq=False)
 class ClassLearner:
-    """Learns classes, and what belongs to none of them; see :class:`oddsight.fitting.pipeline.Learner`.
-
-    Attributes:
-        detector: Learns what belongs to none of them.
-        source: Of the classifier.
-        data: As :func:`fit_classes` takes it.
-        request: What is asked of the fit.
-        per_class: Whether the rate holds for each predicted class.
-        cache: Of features.
-        progress: Called with phase, done and total.
-    """
+    """Learns classes by a classifier, and by a detector what belongs to none of them; a learner of the pipeline."""
 
     detector: Detector
     source: Probe | TrainedNetwork
@@ -203,7 +209,7 @@ class ClassLearner:
     progress: Progress
 
     def plan(self) -> ClassPlan:
-        """Read the images, find their groups and divide them; see :class:`oddsight.fitting.pipeline.Learner`."""
+        """Read the images, find their groups and divide them."""
         request = self.request
         with memory_for_images(request.budget - RUNNING, final=True) as room:
             read = self.data if isinstance(self.data, ClassImages) else _training_split(self.data, self.progress)
@@ -211,43 +217,22 @@ class ClassLearner:
         parts = divide_classes(read, DEFAULT_FRACTION if request.fraction is None else request.fraction, request.seed)
         rate = _choose_rate(parts, request, per_class=self.per_class)
         memory = self.source.memory_plan(request, parts.images, room.largest)
-        return plan_classes(parts, rate, request, memory, read.errors, self.source.adapted_to, self.source.settings)
+        return replace(
+            ClassPlan.of(parts, rate, request),
+            errors=read.errors,
+            memory=memory,
+            adapted_to=self.source.adapted_to,
+            settings=self.source.settings,
+        )
 
     def learn(self, plan: ClassPlan) -> Components:
-        """Train classifier and detector; see :class:`oddsight.fitting.pipeline.Learner`."""
+        """Train classifier and detector."""
         known, embeddings = self.source.learn(plan.parts, plan.memory, self.cache, self.progress)
         self.progress("learning", 0, 1)
         self.detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=plan.request.seed)
         self.progress("learning", 1, 1)
         warmth = temperature(known.head.logits(embeddings.validation), plan.parts.validation.labels)
         return combine_classes(known, self.detector, warmth, embeddings, plan, per_class=self.per_class)
-
-
-def plan_classes(
-    parts: Parts,
-    rate: float,
-    request: Request,
-    memory: MemoryPlan = NOTHING_TO_READ,
-    errors: Sequence[ImageError] = (),
-    adapted_to: str = "",
-    settings: ClassifierSettings | None = None,
-) -> ClassPlan:
-    """How divided images become a model; see :class:`ClassPlan`."""
-    return ClassPlan(
-        images=parts.images,
-        training=parts.training.images,
-        calibration=parts.calibration.images,
-        held=parts.held,
-        duplicates=parts.duplicates,
-        errors=errors,
-        fingerprint=parts.fingerprint,
-        rate=rate,
-        request=request,
-        memory=memory,
-        adapted_to=adapted_to,
-        parts=parts,
-        settings=settings,
-    )
 
 
 def combine_classes(

@@ -98,13 +98,7 @@ def embed_images(
 
 
 def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages) -> Classifier:
-    """A classifier that is linear on frozen features: multinomial logistic regression.
-
-    Args:
-        extractor: Of the features.
-        embeddings: ``[n, C]``.
-        images: With their classes.
-    """
+    """A classifier that is linear on frozen features ``[n, C]``: multinomial logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     centre = embeddings.mean(axis=0)
@@ -180,11 +174,8 @@ def train(
 ) -> tuple[Classifier, TrainedClassifier]:
     """A classifier whose network is trained, and what became of the training.
 
-    Args:
-        parts: Of the images; those for calibration are not touched.
-        settings: Of the training.
-        workplace: Where and on what; it has a folder, where the images are gathered, too.
-        start: See :func:`oddsight.training.classifiers.train_classifier`.
+    The images are gathered in the folder of the workplace; those for calibration are not touched. See
+    :func:`oddsight.training.classifiers.train_classifier`.
     """
     require_training()
     from oddsight.training.classifiers import train_classifier
@@ -206,11 +197,7 @@ def average(
 ) -> tuple[Classifier, TrainedClassifier]:
     """A classifier whose network is the average of trained ones, and what became of it.
 
-    Args:
-        classes: Their names.
-        settings: See :func:`oddsight.training.classifiers.average_classifiers`, as for the other arguments.
-        members: See there.
-        folder: See there.
+    See :func:`oddsight.training.classifiers.average_classifiers`.
     """
     require_training()
     from oddsight.training.classifiers import average_classifiers

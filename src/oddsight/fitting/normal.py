@@ -23,13 +23,13 @@ from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
-from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, Request, check_fraction, make_plan
+from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, Request, make_plan
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import checked_verdicts
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
-from oddsight.runtime.bounds import check_whole
+from oddsight.runtime.bounds import Real, check_whole
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import Graph
@@ -116,7 +116,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     request = Request(
         false_alarm_rate, confidence, calibration_fraction, groups, chosen.budget if memory is None else memory, seed
     )
-    check_fraction(request.fraction)
+    if request.fraction is not None:
+        Real(least=0, below=1).read(request.fraction, "the calibration fraction")
     extractor = _extractor(chosen, backbone, layers, size)
     words = checked_verdicts(verdicts) if verdicts is not None else None
     learner = NormalLearner(chosen, extractor, request, images, reading, workplace, cache or default_cache())
@@ -143,17 +144,7 @@ def _names(layers: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(eq=False)
 class NormalLearner:
-    """Learns what is normal; see :class:`oddsight.fitting.pipeline.Learner`.
-
-    Attributes:
-        detector: Learns it.
-        extractor: From images to what the detector reads.
-        request: What is asked of the fit.
-        images: As :func:`fit` takes them.
-        reading: Of the images.
-        workplace: Where and on what a network is trained, if the detector trains one; who reads the progress.
-        cache: Of features.
-    """
+    """Learns what is normal from features; a learner of the pipeline."""
 
     detector: Detector
     extractor: Extractor
@@ -164,7 +155,7 @@ class NormalLearner:
     cache: FeatureCache | None
 
     def plan(self) -> FitPlan:
-        """Read the images, find their groups and divide them; see :class:`oddsight.fitting.pipeline.Learner`."""
+        """Read the images, find their groups and divide them."""
         require_normal_folders(self.images)
         request, progress = self.request, self.workplace.progress
         with memory_for_images(request.memory_plan([], self.extractor).method, final=True) as room:
@@ -176,7 +167,7 @@ class NormalLearner:
         return make_plan(replace(collection, images=grouped), request, memory, self.extractor.backbone)
 
     def learn(self, plan: FitPlan) -> Components:
-        """Fit the detector and score the calibration images; see :class:`oddsight.fitting.pipeline.Learner`."""
+        """Fit the detector and score the calibration images."""
         self.features = Features(self.extractor, plan.images, self.cache)
         scores = self._cross_scores(plan) if plan.kind == "cross" else None
         seen = self._fit(self.detector, plan.training, plan, "learning", MOST)

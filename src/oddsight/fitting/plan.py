@@ -13,7 +13,7 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.data.collection import Collection, ImageFile, count_groups, folds, one_of_each, seen, split
 from oddsight.data.grouping import AUTO, Groups
 from oddsight.data.memory import MemoryPlan, parse_bytes, plan_memory
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.errors import DataError, ImageError
 from oddsight.model.calibration import (
     DEFAULT_RATE,
     advised_rate,
@@ -89,17 +89,10 @@ class Request:
         )
 
     def choose_rate(self, count: int, what: str, more: str, *, promised: int | None = None, hint: str = "") -> float:
-        """The rate asked for, or 1 %, or the smallest that the number of images promises.
-
-        Args:
-            count: Of calibration images or groups.
-            what: What they are.
-            more: What could be added.
-            promised: With how many a rate can be promised where none is asked for; by default all.
-            hint: The end of the message.
+        """The rate asked for, or 1 %, or the smallest that ``promised`` images promise, by default all.
 
         Raises:
-            DataError: If they are too few for the rate asked for.
+            DataError: ``count`` of ``what`` are too few for the rate asked for.
         """
         if self.rate is None:
             return max(DEFAULT_RATE, smallest_rate(count if promised is None else promised, self.confidence))
@@ -162,12 +155,6 @@ class FitPlan:
 def make_plan(collection: Collection, request: Request, memory: MemoryPlan, network: Backbone) -> FitPlan:
     """Divide normal images for learning and calibration, as :func:`oddsight.fit` describes.
 
-    Args:
-        collection: The images, with their groups.
-        request: What is asked.
-        memory: How the budget is divided.
-        network: The backbone.
-
     Raises:
         DataError: If the images or groups are too few.
     """
@@ -211,12 +198,6 @@ def images_adapted_to(network: Backbone) -> str:
     from oddsight.training.adapting import read_adaptation
 
     return str((read_adaptation(network.path) or {}).get("images_seen", ""))
-
-
-def check_fraction(fraction: float | None) -> None:
-    """Refuse a share of normal images for calibration that cannot be; 0 is for folds."""
-    if fraction is not None and not 0 <= fraction < 1:
-        raise OddsightError(f"the calibration fraction must be at least 0 and below 1, not {fraction:g}")
 
 
 def _fraction(images: Sequence[ImageFile], request: Request) -> float:

@@ -23,7 +23,7 @@ from oddsight.detectors import create
 from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import assemble
-from oddsight.fitting.classes import combine_classes, plan_classes
+from oddsight.fitting.classes import ClassPlan, combine_classes
 from oddsight.fitting.classifiers import Classifier, Embeddings, average, embed_images, probe, train
 from oddsight.fitting.parts import Parts
 from oddsight.fitting.plan import Request
@@ -254,7 +254,7 @@ def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, 
         known["training"], sets.parts.training.labels, classifier.head, seed=seed
     )
     embeddings = Embeddings(known["training"], known["validation"], known["calibration"])
-    plan = plan_classes(sets.parts, rate, Request(seed=seed))
+    plan = ClassPlan.of(sets.parts, rate, Request(seed=seed))
     warmth = chosen.run.temperature
     return assemble(combine_classes(classifier, fitted, warmth, embeddings, plan, per_class=per_class), plan)
 
