@@ -20,7 +20,7 @@ from oddsight.runtime.files import check_writable, make_folder, write_bytes
 from oddsight.runtime.records import write_arrays
 from oddsight.training.checkpoints import load_weights, save_weights
 from oddsight.training.classifier_settings import ClassifierSettings
-from oddsight.training.classifying import Classifying, Network
+from oddsight.training.classifying import ClassifierLearner, Network
 from oddsight.training.compact import WIDTHS, build_network
 from oddsight.training.image_arrays import Arrays
 from oddsight.training.loop import train
@@ -154,14 +154,14 @@ def _resolve_precision(settings: ClassifierSettings) -> ClassifierSettings:
 
 def _learner(
     training: Arrays, validation: Arrays, classes: int, settings: ClassifierSettings, start: Path | None
-) -> Classifying:
+) -> ClassifierLearner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = _scratch(training, settings) if settings.from_scratch else _pretrained(settings)
         network = Network(backbone, classes)
         if start is not None:
             _load(network, start)
-        return Classifying(network, training, validation, settings)
+        return ClassifierLearner(network, training, validation, settings)
 
 
 def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:

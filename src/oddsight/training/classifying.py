@@ -50,7 +50,7 @@ class Network(nn.Module):
         return logits
 
 
-class Classifying(Learner):
+class ClassifierLearner(Learner):
     """A classifier, and its losses."""
 
     network: Network
@@ -62,7 +62,7 @@ class Classifying(Learner):
         # Averaged over the last steps, weights do better than any of them (Izmailov et al., UAI 2018).
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.averaging else None
 
-    def train(self, mode: bool = True) -> Classifying:
+    def train(self, mode: bool = True) -> ClassifierLearner:
         """Let all learn, but a pretrained network's batch statistics stay those of the millions it was trained on."""
         super().train(mode)
         if not self.settings.from_scratch:
