@@ -9,7 +9,7 @@ from oddsight.sinks.terminal import complain, note, percent
 if TYPE_CHECKING:
     from oddsight.model.curves import Epoch
     from oddsight.training.adapting import Adaptation
-    from oddsight.training.settings import Settings
+    from oddsight.training.settings import AdaptationSettings
     from oddsight.training.training_images import TrainingImages
 
 _MOST = 6
@@ -18,7 +18,7 @@ _MOST = 6
 _EACH = 10
 
 
-def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> None:
+def say_adapting(settings: AdaptationSettings, images: TrainingImages, quiet: bool) -> None:
     """Say what is about to be learned from what, and complain of what cannot be read."""
     for error in images.errors:
         complain(error)

@@ -40,7 +40,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     freeze: Annotated[str | None, typer.Option(metavar="STAGE", help="Freeze the network up to this stage.")] = None,
     augment: Annotated[
-        str, typer.Option(help="One or more of rotation, flip, crop and colour; or none.")
+        str, typer.Option(help="One or more of rotation, flip, crop, colour and cutout; or none.")
     ] = "flip,crop,colour",
     patience: Annotated[int, typer.Option(help="Stop after this many epochs without a lower validation loss.")] = 5,
     validation: Annotated[float, typer.Option(help="Share of the images to hold out for validation.")] = 0.1,

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from oddsight.cli.output import say_groups
+from oddsight.cli.output import say_images
 from oddsight.errors import plain
 from oddsight.evaluation.classes import ClassEvaluation
-from oddsight.fitting.classes import LabelledPlan
+from oddsight.fitting.classes import ClassPlan
 from oddsight.model.curves import Epoch
-from oddsight.sinks.terminal import complain, console, note, percent, table
+from oddsight.sinks.terminal import console, note, percent, table
 
 _MOST = 6
 """Names of classes that are shown."""
 
 
-def say_labelled_plan(plan: LabelledPlan, quiet: bool) -> None:
+def say_class_plan(plan: ClassPlan, quiet: bool) -> None:
     """Say what a fit to labelled images is about to do, and complain of what it cannot read."""
-    for error in plan.errors:
-        complain(error)
+    say_images(plan, quiet)
     parts = plan.parts
-    if parts.duplicates:
-        note(f"{parts.duplicates:,} duplicates are used once", quiet=quiet)
     names = ", ".join(map(plain, parts.training.classes[:_MOST])) + ", ..." * (len(parts.training.classes) > _MOST)
     note(f"{len(parts.training.classes)} classes: {names}", quiet=quiet)
-    say_groups(parts.images, quiet, near_copies=plan.near_copies)
-    groups = f"one of each of {parts.groups:,} groups of " if parts.groups is not None else ""
+    groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
     note(
         f"learning from {len(parts.training):,} images, fitting probabilities on {len(parts.validation):,} and "
-        f"calibrating on {groups}{parts.held:,} others",
+        f"calibrating on {groups}{plan.held:,} others",
         quiet=quiet,
     )
 

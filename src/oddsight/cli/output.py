@@ -37,15 +37,26 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
         write_bytes(path, text.encode())
 
 
+def say_images(plan: FitPlan, quiet: bool) -> None:
+    """Say which images a fit uses, and complain of what it cannot read."""
+    for error in plan.errors:
+        complain(error)
+    if plan.errors:
+        note(f"{len(plan.errors):,} files could not be read and are left out", quiet=quiet)
+    if plan.duplicates:
+        note(f"{plan.duplicates:,} duplicates are used once", quiet=quiet)
+    say_groups(plan.images, quiet, near_copies=plan.request.near_copies)
+    if plan.adapted:
+        note(
+            f"the backbone was adapted to {plan.adapted:,} of the calibration images, so the false-alarm rate is not "
+            "guaranteed: calibrate on others, or test the rate on new normal images",
+            quiet=quiet,
+        )
+
+
 def say_plan(plan: FitPlan, quiet: bool) -> None:
     """Say what a fit is about to do, and complain of what it cannot read."""
-    for error in plan.collection.errors:
-        complain(error)
-    if plan.collection.errors:
-        note(f"{len(plan.collection.errors):,} files could not be read and are left out", quiet=quiet)
-    if plan.collection.duplicates:
-        note(f"{len(plan.collection.duplicates):,} duplicates are used once", quiet=quiet)
-    say_groups(plan.collection.images, quiet, near_copies=plan.near_copies)
+    say_images(plan, quiet)
     groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
     if plan.kind == "split":
         others = f"{groups}{plan.held:,} others"
@@ -53,12 +64,6 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
     else:
         how = f"learning from {len(plan.training):,} images, calibrating on {groups}the same by cross-conformal folds"
     note(how, quiet=quiet)
-    if plan.adapted:
-        note(
-            f"the backbone was adapted to {plan.adapted:,} of the calibration images, so the false-alarm rate is not "
-            "guaranteed: calibrate on others, or test the rate on new normal images",
-            quiet=quiet,
-        )
     note(f"memory budget {plan.memory}", quiet=quiet)
 
 

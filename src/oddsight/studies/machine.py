@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from oddsight.fitting.normal import versions
+from oddsight.fitting.assembly import versions
 from oddsight.runtime.parallel import cores
 
 

@@ -19,8 +19,11 @@ from oddsight.detectors.one_class import PREFIX
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes, flagged, scored
-from oddsight.fitting.assembly import assembled
-from oddsight.fitting.parts import divided
+from oddsight.fitting.assembly import assemble
+from oddsight.fitting.classes import ClassPlan, combine_classes
+from oddsight.fitting.classifiers import Embeddings
+from oddsight.fitting.parts import divide_classes
+from oddsight.fitting.plan import Request
 from oddsight.metrics.image import auroc
 from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import check_rate
@@ -119,7 +122,7 @@ def _read(
     if not {"train", "test"} <= splits.keys():
         raise DataError(f"{data} has {', '.join(splits)}: a study takes a training and a test split")
     train, test = splits["train"], splits["test"]
-    parts = divided(_limited(train, limit), _CALIBRATION, 0)
+    parts = divide_classes(_limited(train, limit), _CALIBRATION, 0)
     learned = {image.content for image in parts.images}
     of_classes = learned | {image.content for image in test.images}
     unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in learned])
@@ -198,10 +201,10 @@ def _model(best: TrainedRun, sets: Sets, score: str, rate: float, *, per_class: 
     fitted = detectors.create(score, "classes").fit(
         known["training"], sets.parts.training.labels, classifier.head, seed=seed
     )
-    features = (known["training"], known["calibration"])
-    return assembled(
-        classifier, fitted, best.run.temperature, *features, sets.parts, rate, per_class=per_class, seed=seed
-    )
+    embeddings = Embeddings(known["training"], known["validation"], known["calibration"])
+    plan = ClassPlan.of(sets.parts, rate, Request(seed=seed))
+    warmth = best.run.temperature
+    return assemble(combine_classes(classifier, fitted, warmth, embeddings, plan, per_class=per_class), plan)
 
 
 def _test_file(model: Model, best: TrainedRun, sets: Sets, score: str, rate: float, progress: Progress) -> Shipped:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from oddsight.detectors import create
 from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.compare.store import compute_once, key_of, pack, unpack
-from oddsight.fitting.classifiers import Classifier, average, embedded, probe, train
+from oddsight.fitting.classifiers import Classifier, average, embed_images, probe, train
 from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain
 from oddsight.graphs.preprocessing import sides
@@ -37,9 +37,12 @@ from oddsight.runtime.sessions import run as run_graph
 from oddsight.runtime.sessions import session
 from oddsight.studies.cifar10.recipes import PROBE, Recipe
 from oddsight.studies.cifar10.results import Run, Scored
-from oddsight.training.classifier_settings import as_json, classifier_settings
-from oddsight.training.classifiers import TrainedClassifier, load_network
+from oddsight.training.classifier_settings import classifier_settings
 from oddsight.training.image_arrays import Arrays as ImageArrays
+from oddsight.training.workplace import Workplace
+
+if TYPE_CHECKING:
+    from oddsight.training.classifiers import TrainedClassifier
 
 _ODIN = "odin"
 _PROBE_SIZE = 96
@@ -147,16 +150,9 @@ def _network(job: Job) -> _Learning:
         classifier, trained = average(job.sets.test.classes, planned, before, job.folder)
         settings = dict(classifier.record)
     else:
-        classifier, trained = train(
-            parts,
-            planned,
-            job.folder,
-            start=before[0] if before else None,
-            accelerator=job.accelerator,
-            progress=job.progress,
-            on_epoch=job.on_epoch,
-        )
-        settings = as_json(trained.settings)
+        workplace = Workplace(job.folder, job.accelerator, job.progress, job.on_epoch)
+        classifier, trained = train(parts, planned, workplace, start=before[0] if before else None)
+        settings = trained.settings.as_json()
     return _Learning(classifier, settings, sum(row.seconds for row in trained.curves), trained)
 
 
@@ -193,7 +189,7 @@ def _embeddings(extractor: Extractor, job: Job) -> Embeddings:
 
 
 def _take(extractor: Extractor, images: Sequence[ImageFile], progress: Progress) -> Arrays:
-    return {"embeddings": embedded(extractor, images, None, progress)}
+    return {"embeddings": embed_images(extractor, images, None, progress)}
 
 
 def _apply_score(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
@@ -220,6 +216,7 @@ def _apply_score(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
 
 def _apply_odin(trained: TrainedClassifier, job: Job) -> Scored:
     """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
+    from oddsight.training.classifiers import load_network
     from oddsight.training.odin import odin_scores
 
     sets = job.sets.scored()
