@@ -196,8 +196,8 @@ def test_commands_say_what_the_rate_means(tmp_path):
         app, ["threshold", str(path), "-o", str(out), "--false-alarm-rate", "0.25", "--confidence", "0.95"]
     )
     text = " ".join(said.output.split())
-    assert "flags at most 25 % of normal images, with a confidence of 95 %: scores above 180" in text
-    assert "it lies between 1.3 % and 26 % in 95 of 100 draws" in text
+    assert "flags at most 25% of normal images, with a confidence of 95%: scores above 180" in text
+    assert "it lies between 1.3% and 26% in 95 of 100 draws" in text
     described = json.loads(run.invoke(app, ["info", str(out), "--json"]).output)
     assert described["decision"]["confidence"] == 0.95
     assert described["decision"]["true_rate_range_95"] == pytest.approx([0.013, 0.260], abs=1e-3)

@@ -95,9 +95,9 @@ def test_fit_says_what_it_does(world, tmp_path):
     assert said[2].startswith(f"wrote {tmp_path / 'm.onnx'} (")
     threshold = oddsight.load(world.model).decision.threshold
     assert said[3:] == [
-        f"rejects at most 20 % of images of the known classes: scores above {threshold:.6g}; "
-        "with 30 calibration images 3.23 % is the smallest possible",
-        "the true rate depends on the draw of calibration images: it lies between 7.71 % and 34.7 % in 95 of 100 draws",
+        f"rejects at most 20% of images of the known classes: scores above {threshold:.6g}; "
+        "with 30 calibration images 3.23% is the smallest possible",
+        "the true rate depends on the draw of calibration images: it lies between 7.71% and 34.7% in 95 of 100 draws",
     ]
 
 
@@ -106,9 +106,9 @@ def test_what_a_file_promises_is_said_by_class(world, tmp_path):
     model = oddsight.load(tmp_path / "m.onnx")
     lowest, *_, highest = sorted(model.metadata.classes.thresholds)
     assert outcome.err.splitlines()[1] == (
-        f"rejects at most 30 % of the images predicted as each class: scores above {lowest:.6g} to {highest:.6g}, by "
+        f"rejects at most 30% of the images predicted as each class: scores above {lowest:.6g} to {highest:.6g}, by "
         f"the class; with {model.fewest} calibration images of the rarest class "
-        f"{math.ceil(10**4 / (1 + model.fewest)) / 100:.3g} % is the smallest possible"
+        f"{math.ceil(10**4 / (1 + model.fewest)) / 100:.3g}% is the smallest possible"
     )
     outcome = run("threshold", world.by_class, "-o", tmp_path / "m.onnx", "--score", 0.5)
     assert outcome.err.splitlines()[1] == "rejects scores above 0.5, set by hand"

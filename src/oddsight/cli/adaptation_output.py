@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oddsight.sinks.terminal import complain, note, percent
+from oddsight.drawing.numbers import percent
+from oddsight.errors import some
+from oddsight.sinks.terminal import complain, note
 
 if TYPE_CHECKING:
     from oddsight.model.curves import Epoch
     from oddsight.training.adapting import Adaptation
     from oddsight.training.settings import Settings
     from oddsight.training.training_images import TrainingImages
-
-_MOST = 6
-"""Names of classes that are shown."""
 
 _EACH = 10
 
@@ -25,8 +24,7 @@ def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> Non
     counts = f"{len(images.training):,} images, validated on {len(images.validation):,} more"
     note(f"adapting {settings.backbone} with {settings.objective} to {counts}", quiet=quiet)
     if images.classes:
-        names = ", ".join(images.classes[:_MOST]) + ", ..." * (len(images.classes) > _MOST)
-        note(f"the folders are {len(images.classes)} classes: {names}", quiet=quiet)
+        note(f"the folders are {len(images.classes)} classes: {some(images.classes)}", quiet=quiet)
 
 
 def say_epoch(row: Epoch, quiet: bool, epochs: int | None = None) -> None:

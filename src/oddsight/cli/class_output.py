@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from oddsight.cli.output import say_groups
-from oddsight.errors import plain
+from oddsight.drawing.numbers import percent
+from oddsight.errors import plain, some
 from oddsight.evaluation.classes import ClassEvaluation
 from oddsight.fitting.classes import LabelledPlan
 from oddsight.model.curves import Epoch
-from oddsight.sinks.terminal import complain, console, note, percent, table
-
-_MOST = 6
-"""Names of classes that are shown."""
+from oddsight.sinks.terminal import complain, console, note, table
 
 
 def say_labelled_plan(plan: LabelledPlan, quiet: bool) -> None:
@@ -20,8 +18,7 @@ def say_labelled_plan(plan: LabelledPlan, quiet: bool) -> None:
     parts = plan.parts
     if parts.duplicates:
         note(f"{parts.duplicates:,} duplicates are used once", quiet=quiet)
-    names = ", ".join(map(plain, parts.training.classes[:_MOST])) + ", ..." * (len(parts.training.classes) > _MOST)
-    note(f"{len(parts.training.classes)} classes: {names}", quiet=quiet)
+    note(f"{len(parts.training.classes)} classes: {some(parts.training.classes)}", quiet=quiet)
     say_groups(parts.images, quiet, near_copies=plan.near_copies)
     groups = f"one of each of {parts.groups:,} groups of " if parts.groups is not None else ""
     note(
@@ -42,7 +39,7 @@ def say_class_epoch(row: Epoch, quiet: bool) -> None:
 def show_class_evaluation(found: ClassEvaluation) -> None:
     """Show the numbers of an evaluation."""
     told = found.to_json()
-    rows = table("metric", "value", "95 % interval", numbers=("value",))
+    rows = table("metric", "value", "95% interval", numbers=("value",))
     for name, key in (("accuracy", "accuracy"), ("known images rejected", "false_rejection_rate")):
         low, high = told[f"{key}_ci"]
         rows.add_row(name, f"{told[key]:.4f}", f"{low:.4f} to {high:.4f}")
@@ -67,7 +64,7 @@ def show_class_evaluation(found: ClassEvaluation) -> None:
     console.print(classes)
     if told["unknown"]:
         unknown = table(
-            "none of these", "images", "AUROC", "95 % interval", "rejected", numbers=("images", "AUROC", "rejected")
+            "none of these", "images", "AUROC", "95% interval", "rejected", numbers=("images", "AUROC", "rejected")
         )
         for name, row in told["unknown"].items():
             low, high = row["auroc_ci"]

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from oddsight.data.folder import others_ignored
+from oddsight.drawing.numbers import duration, p_text, percent
 from oddsight.errors import plain
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.cells import Cell
 from oddsight.evaluation.compare.standings import Numbers, Ranking, Standing
-from oddsight.report.comparison import duration, p_text, standing_text
+from oddsight.report.comparison import standing_text
 from oddsight.runtime.csv_tables import csv_records
 from oddsight.runtime.files import write_bytes
-from oddsight.sinks.terminal import complain, console, note, percent, table
+from oddsight.sinks.terminal import complain, console, note, table
 
 CHOICE = (
     "choosing a method by these numbers is a choice made on the test images: evaluate the chosen method on other "

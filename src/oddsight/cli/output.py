@@ -12,10 +12,11 @@ from rich.text import Text
 
 from oddsight.data.collection import ImageFile, count_groups, unpacked
 from oddsight.data.folder import others_ignored
+from oddsight.drawing.numbers import percent
 from oddsight.errors import plain
 from oddsight.model.calibration import advised_rate, smallest_rate
 from oddsight.runtime.files import write_bytes
-from oddsight.sinks.terminal import complain, console, note, percent, table
+from oddsight.sinks.terminal import complain, console, note, table
 
 if TYPE_CHECKING:
     from oddsight.backbones import Backbone
@@ -172,11 +173,11 @@ def _show_list(what: str, entries: Sequence[str]) -> None:
 def show_evaluation(found: Evaluation) -> None:
     """Show the numbers of an evaluation."""
     image, counts = found.image, found.counts
-    rows = table("metric", "value", f"{100 * found.confidence:g} % interval", numbers=("value",))
+    rows = table("metric", "value", f"{percent(found.confidence)} interval", numbers=("value",))
     rows.add_row("AUROC", f"{image['auroc']:.4f}", _interval(image["auroc_ci"]))
     rows.add_row("average precision", f"{image['average_precision']:.4f}")
-    rows.add_row("FPR at 95 % of anomalies found", f"{image['fpr95']:.4f}")
-    rows.add_row("anomalies passed at 95 % of normal passed", f"{image['fpr95_normal_positive']:.4f}")
+    rows.add_row("FPR at 95% of anomalies found", f"{image['fpr95']:.4f}")
+    rows.add_row("anomalies passed at 95% of normal passed", f"{image['fpr95_normal_positive']:.4f}")
     rows.add_row("anomalies found (recall)", f"{image['recall']:.4f}", _interval(image["recall_ci"]))
     rows.add_row("false-alarm rate", f"{image['false_alarm_rate']:.4f}", _interval(image["false_alarm_rate_ci"]))
     rows.add_row("precision", f"{image['precision']:.4f}")

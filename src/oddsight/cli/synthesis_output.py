@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from oddsight.data.synthetic_sets import SyntheticSet
-from oddsight.sinks.terminal import complain, console, note, percent, table
+from oddsight.drawing.numbers import percent
+from oddsight.sinks.terminal import complain, console, note, table
 
 
 def say_synthesized(found: SyntheticSet, quiet: bool) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from oddsight.errors import plain
@@ -29,12 +29,6 @@ NORMAL, ANOMALOUS = "#3a86b4", "#d4552f"
 
 _PIXELATED = 64
 """An image with sides of up to so many pixels is kept without loss: its pixels can be seen."""
-
-
-def short(name: str) -> str:
-    """A name for a chart, cut where it is too long."""
-    name = plain(name)
-    return name if len(name) <= 40 else f"{name[:39]}\u2026"
 
 
 def square(figure: Figure, across: str, up: str) -> Axes:
@@ -102,7 +96,8 @@ def chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None]
     svg = _smaller(svg)
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, variable)
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # noqa: S704 - names are escaped
+    opened = f'<svg role="img" aria-label="{escape(plain(label))}"'
+    return Markup(svg.replace("<svg", opened, 1))  # noqa: S704 - names are escaped
 
 
 def _smaller(svg: str) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from oddsight.drawing.charts import FAINT, INK, NORMAL, chart, short, square
+from oddsight.drawing.charts import FAINT, INK, NORMAL, chart, square
+from oddsight.drawing.numbers import short
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial

@@ -15,7 +15,8 @@ from PIL import Image
 
 from oddsight.data.images import read_mask, read_valid_image
 from oddsight.data.reading import Reading
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, mark, short, square
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, mark, square
+from oddsight.drawing.numbers import short
 from oddsight.drawing.overlays import overlay
 from oddsight.errors import ImageError
 from oddsight.evaluation.normal import Evaluation, Judged

@@ -11,13 +11,12 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from oddsight import metrics
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, short, square
-from oddsight.drawing.numbers import area, percent
-from oddsight.errors import plain
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, square
+from oddsight.drawing.numbers import area, percent, short
 from oddsight.metrics.ood import oscr, oscr_curve
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ def score_histograms(
         far = f"; the outermost bins hold {beyond:,} beyond" if beyond else ""
         rows[-1].set_xlabel(f"score (higher is more anomalous), threshold {threshold:.4g}{far}")
 
-    said = ", ".join(f"{plain(what)} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
-    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, escape(f"Histograms of scores. Rejected: {said}"))
+    said = ", ".join(f"{what} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
+    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, f"Histograms of scores. Rejected: {said}")
 
 
 def _edges(known: Scores, everything: Scores, threshold: float) -> Scores:
@@ -177,7 +176,7 @@ def _curves(
     # Wide enough that the height limits the square: otherwise its label would leave the chart.
     beside = 0 if few else 1.0 + 0.07 * max(len(text) for text in written)
     size = (3.4 + beside, max(3.3, 0 if few else 0.5 + 0.17 * len(curves)))
-    return chart(name, size, draw, escape(f"{measure}: {', '.join(written)}"))
+    return chart(name, size, draw, f"{measure}: {', '.join(written)}")
 
 
 def _thinned(across: Scores, up: Scores) -> tuple[Scores, Scores]:

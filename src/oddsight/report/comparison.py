@@ -11,7 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from oddsight.drawing import comparison_figures as figures
-from oddsight.drawing.numbers import area, percent, span
+from oddsight.drawing.numbers import area, duration, p_text, percent, span
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial
@@ -182,13 +182,3 @@ def _rank_text(ranked: Ranking, confidence: float) -> str:
         f"{test}: the methods do not all rank alike. By Nemenyi's test two of them differ where their mean ranks are "
         f"more than {ranked.critical_difference:.2f} apart; bars join those that cannot be distinguished."
     )
-
-
-def p_text(value: float) -> str:
-    """A p-value with two digits, or that it is tiny."""
-    return "<0.001" if value < 0.001 else f"{value:.2g}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

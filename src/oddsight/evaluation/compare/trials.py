@@ -17,7 +17,7 @@ from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.images import content_hash, read_image
 from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.errors import DataError, ImageError, OddsightError, some
 from oddsight.evaluation.maps import Mapped
 from oddsight.metrics.trivial import trivial_scores
 from oddsight.runtime.bounds import check_number, check_seed
@@ -179,20 +179,16 @@ def _check_layout(folder: Path, normal: str | None) -> None:
     if normal is None:
         raise DataError(
             f"{folder} has no test/good, so it is not laid out as MVTec AD: if it holds folders of classes, say which "
-            f"is normal with --normal{f' ({_some(classes)})' if classes else ''}"
+            f"is normal with --normal{f' ({some(classes, 10)})' if classes else ''}"
         )
     if normal not in classes:
-        raise DataError(f"{folder} has no class {normal!r}" + (f": it has {_some(classes)}" if classes else ""))
+        raise DataError(f"{folder} has no class {normal!r}" + (f": it has {some(classes, 10)}" if classes else ""))
     if len(classes) == 1:
         raise DataError(f"{folder} holds only the class {normal!r}: there is nothing anomalous to test on")
 
 
 def _classes(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _trial(

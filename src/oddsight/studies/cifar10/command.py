@@ -104,7 +104,8 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
 
 def _print_results(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
     """Print the accuracy of every run, and where the files are."""
-    from oddsight.sinks.terminal import note, percent
+    from oddsight.drawing.numbers import percent
+    from oddsight.sinks.terminal import note
 
     for run in study.runs:
         right = float((run.logits.argmax(1) == run.labels).mean())

@@ -128,8 +128,8 @@ def _report_failure(one: Failed, quiet: bool) -> None:
 
 def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
     """Print the results in short, what could not be read, and where the files are."""
-    from oddsight.drawing.numbers import area
-    from oddsight.sinks.terminal import complain, console, note, percent, table
+    from oddsight.drawing.numbers import area, percent
+    from oddsight.sinks.terminal import complain, console, note, table
     from oddsight.studies.clouds.conclusions import conclude
     from oddsight.studies.clouds.tables import cloud_tables
 
