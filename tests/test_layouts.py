@@ -14,8 +14,8 @@ from oddsight.data.anomaly_folders import from_folders, from_mvtec, layout_of, r
 from oddsight.data.check import check
 from oddsight.data.class_folders import read_class_folders
 from oddsight.errors import DataError
+from oddsight.evaluation import evaluate
 from oddsight.evaluation.compare.trials import read_trials
-from oddsight.evaluation.normal import evaluate
 from oddsight.report import write_report
 from tiny_model import tiny_model
 

@@ -11,10 +11,10 @@ from PIL import Image
 from rich.console import Console
 
 from oddsight.cli import comparison_output, output
+from oddsight.evaluation import evaluate
 from oddsight.evaluation.compare import Comparison, _warnings
 from oddsight.evaluation.compare.standings import standings_on
 from oddsight.evaluation.compare.trials import read_trials
-from oddsight.evaluation.normal import evaluate
 from oddsight.report.comparison import write_comparison_report
 from tiny_model import tiny_model
 
@@ -68,7 +68,7 @@ def test_an_evaluation_says_how_many_images_have_a_mask(parts, printed):
 
 def test_a_comparison_says_it_too(parts, printed, tmp_path):
     [trial] = read_trials([parts], None, 0.5, 0)
-    assert (trial.masks, trial.coverage.used, len(trial.coverage.without)) == (2, 2, 3)
+    assert (trial.masks, trial.test.coverage.used, len(trial.test.coverage.without)) == (2, 2, 3)
     rows = standings_on(trial, [], {}, 0.95)
     found = Comparison((trial,), (), tuple(rows), None, 0.95, 0, tuple(_warnings([trial], rows, None)))
     assert found.warnings[0].startswith("parts: Anomalous images without a mask: 3 (")
@@ -83,7 +83,7 @@ def test_a_comparison_says_it_too(parts, printed, tmp_path):
     write_comparison_report(found, tmp_path / "c.html")
     page = (tmp_path / "c.html").read_text()
     assert "2 of these with a mask that marks anything" in page
-    assert all(str(path) in page for path in trial.coverage.without)
+    assert all(str(path) in page for path in trial.test.coverage.without)
 
 
 @pytest.mark.parametrize(("name", "warned"), [("mask", True), ("spot", False)])

@@ -16,7 +16,7 @@ from oddsight.data.folder import find_images
 from oddsight.data.images import IMAGE_SUFFIXES, read_image
 from oddsight.data.unread_formats import UNREAD_FORMATS
 from oddsight.errors import DataError, ImageError
-from oddsight.evaluation.normal import evaluate
+from oddsight.evaluation import evaluate
 from oddsight.sinks import JsonLines
 from oddsight.sinks.messages import Messages
 from oddsight.sinks.prediction import predict

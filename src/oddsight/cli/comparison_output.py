@@ -26,7 +26,7 @@ def show_comparison(found: Comparison) -> None:
     """Show a table for each dataset, and the ranks over several."""
     for trial in found.trials:
         rows = found.on(trial.name)
-        masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.coverage is not None else ""
+        masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.test.coverage is not None else ""
         images = f"{trial.normal:,} normal and {trial.anomalous:,} anomalous test images"
         console.print(f"{plain(trial.name)}: {images}{masks}{others_ignored(trial.ignored)}")
         console.print(_table(rows))

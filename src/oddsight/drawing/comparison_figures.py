@@ -60,7 +60,7 @@ def roc(number: int, trial: Trial, rows: Sequence[Standing], comparison: Compari
     from sklearn.metrics import roc_curve
 
     shown = [row for row in rows if row.setting is not None and row.seeds][:CURVES]
-    truth = [one.kind is not None for one in trial.test]
+    truth = trial.test.anomalous
 
     def draw(figure: Figure) -> None:
         axes = square(figure, "normal images flagged", "anomalous images found")

@@ -19,7 +19,7 @@ from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logari
 from oddsight.drawing.numbers import short
 from oddsight.drawing.overlays import overlay
 from oddsight.errors import ImageError
-from oddsight.evaluation.normal import Evaluation, Judged
+from oddsight.evaluation.normal import Evaluation, ImageOutcome
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 from oddsight.model.result import VERDICTS
@@ -53,7 +53,7 @@ class Example:
         nearest_path: Where that image was found, or None.
     """
 
-    judged: Judged
+    judged: ImageOutcome
     image: str | None
     heat: str | None
     outlined: bool
@@ -182,7 +182,7 @@ def _truth_and_scores(evaluation: Evaluation) -> tuple[list[bool], list[float]]:
     return [judged.kind is not None for judged in evaluation.judged], [judged.score for judged in evaluation.judged]
 
 
-def found(evaluation: Evaluation) -> list[Judged]:
+def found(evaluation: Evaluation) -> list[ImageOutcome]:
     """Flagged anomalies: the highest score of each type, then the second of each, and so on."""
     flagged = _ranked(evaluation, lambda judged: judged.kind is not None and judged.flagged)
     turns: dict[str | None, int] = {}
@@ -193,33 +193,33 @@ def found(evaluation: Evaluation) -> list[Judged]:
     return [judged for _, judged in sorted(keyed, key=lambda pair: pair[0])][:EXAMPLES]
 
 
-def missed(evaluation: Evaluation) -> list[Judged]:
+def missed(evaluation: Evaluation) -> list[ImageOutcome]:
     """Anomalies that passed, lowest score first."""
     return _ranked(evaluation, lambda judged: judged.kind is not None and not judged.flagged)[:EXAMPLES]
 
 
-def false_alarms(evaluation: Evaluation) -> list[Judged]:
+def false_alarms(evaluation: Evaluation) -> list[ImageOutcome]:
     """Normal images that were flagged, highest score first."""
     return _ranked(evaluation, lambda judged: judged.kind is None and judged.flagged)[::-1][:EXAMPLES]
 
 
-def typical(evaluation: Evaluation) -> list[Judged]:
+def typical(evaluation: Evaluation) -> list[ImageOutcome]:
     """Normal images that passed, those around the median of their scores."""
     passed = _ranked(evaluation, lambda judged: judged.kind is None and not judged.flagged)
     start = max(0, (len(passed) - EXAMPLES) // 2)
     return passed[start : start + EXAMPLES]
 
 
-def _ranked(evaluation: Evaluation, wanted: Callable[[Judged], bool]) -> list[Judged]:
+def _ranked(evaluation: Evaluation, wanted: Callable[[ImageOutcome], bool]) -> list[ImageOutcome]:
     return sorted(filter(wanted, evaluation.judged), key=lambda judged: judged.score)
 
 
-def examples(model: Model, chosen: Sequence[Judged], normals: NormalImages | None, reading: Reading) -> list[Example]:
+def examples(model: Model, chosen: Sequence[ImageOutcome], normals: NormalImages | None, reading: Reading) -> list[Example]:
     """The test images to show, with heat maps if the model localises, and the normal images that they resemble."""
     return [_example(model, judged, normals, reading) for judged in chosen]
 
 
-def _example(model: Model, judged: Judged, normals: NormalImages | None, reading: Reading) -> Example:
+def _example(model: Model, judged: ImageOutcome, normals: NormalImages | None, reading: Reading) -> Example:
     nearest = _nearest(judged, normals)
     try:
         pixels, valid = read_valid_image(judged.path, reading=reading)
@@ -236,7 +236,7 @@ def _example(model: Model, judged: Judged, normals: NormalImages | None, reading
     return Example(judged, image_uri, heat, outlined is not None, *nearest)
 
 
-def _nearest(judged: Judged, normals: NormalImages | None) -> tuple[str | None, str | None]:
+def _nearest(judged: ImageOutcome, normals: NormalImages | None) -> tuple[str | None, str | None]:
     """A copy (a data URI) and the path of the most similar normal image, as far as they are known."""
     if normals is None or judged.nearest is None:
         return None, None
@@ -248,7 +248,7 @@ def _nearest(judged: Judged, normals: NormalImages | None) -> tuple[str | None, 
     return None if small is None else _data_uri(np.asarray(small)), path
 
 
-def _outlined(small: NDArray[np.uint8], judged: Judged, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+def _outlined(small: NDArray[np.uint8], judged: ImageOutcome, size: tuple[int, int]) -> NDArray[np.uint8] | None:
     """A thumbnail with a bright line with a dark rim just outside of what the mask marks, or None without a mask."""
     from scipy.ndimage import binary_dilation
 

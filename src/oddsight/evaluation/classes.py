@@ -11,12 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile, seen
+from oddsight.data.dataset import Dataset
 from oddsight.errors import DataError, ImageError, plain
-from oddsight.metrics.classification import accuracy, confusion, macro_average, per_class
+from oddsight.evaluation.overlap import refuse_overlap
+from oddsight.metrics.classification import (
+    ReliabilityBin,
+    accuracy,
+    calibration_gap,
+    confusion,
+    macro_average,
+    per_class,
+    reliability_of,
+)
 from oddsight.metrics.image import binomial_interval
 from oddsight.metrics.ood import ood_numbers, oscr
+from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.executor import map_jobs
@@ -35,6 +45,7 @@ class ClassEvaluation:
         unknown: Results of the images of each set of unknowns, by name.
         rate: The false-rejection rate that the model promises, or None if its threshold was set by hand.
         errors: Images that could not be read or scored.
+        metadata: Metadata of the model.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +55,7 @@ class ClassEvaluation:
     unknown: Mapping[str, tuple[Result, ...]]
     rate: float | None
     errors: tuple[ImageError, ...]
+    metadata: Metadata
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -54,6 +66,11 @@ class ClassEvaluation:
     def rejected(self) -> NDArray[np.bool_]:
         """Which test images are rejected, that is, predicted to be of none of the classes, ``[n]``."""
         return flagged(self.known)
+
+    @property
+    def reliability(self) -> list[ReliabilityBin]:
+        """How far the probabilities of the predicted classes can be believed, in 15 ranges."""
+        return reliability_of([result.label_probability or 0.0 for result in self.known], self.right)
 
     def to_json(self) -> dict[str, Any]:
         """As ``evaluate --labelled --json`` writes it; rates and areas are in [0, 1], intervals are 95% intervals."""
@@ -69,6 +86,7 @@ class ClassEvaluation:
             "accuracy_ci": interval,
             "accuracy_of_accepted": float(self.right[accepted].mean()) if accepted.any() else None,
             "macro_f1": macro_average(table).f1,
+            "expected_calibration_error": calibration_gap(self.reliability),
             "false_rejection_rate": rejected / total,
             "false_rejection_rate_ci": binomial_interval(rejected, total),
             "promised_rate": self.rate,
@@ -106,7 +124,7 @@ class ClassEvaluation:
 
 def evaluate_classes(
     model: Model,
-    data: ClassImages,
+    data: Dataset,
     unknown: Mapping[str, Sequence[ImageFile]] | None = None,
     *,
     progress: Progress = silent,
@@ -130,16 +148,14 @@ def evaluate_classes(
         names = plain(", ".join(model.classes))
         raise DataError(f"the model does not know the class {plain(strange[0])}: it knows {names}")
     sets = {f"images of {plain(name)}": images for name, images in (unknown or {}).items()}
+    used = seen(model.metadata.training.images_seen)
     for what, images in {"labelled images": data.images, **sets}.items():
-        _check_images(model, what, images)
-    known_contents = {image.content for image in data.images}
+        if not images:
+            raise DataError(f"there are no {what} to evaluate on")
+        refuse_overlap(images, used, what, "were used to fit this model")
+    contents = {image.content for image in data.images}
     for what, images in sets.items():
-        shared = [image for image in images if image.content in known_contents]
-        if shared:
-            raise DataError(
-                f"{len(shared):,} of {len(images):,} {what} are among the labelled images, too, such as "
-                f"{shared[0].path}: an image cannot be both"
-            )
+        refuse_overlap(images, contents.__contains__, what, "are among the labelled images, too")
     outcomes = _score_all(model, data.images, progress)
     known = _results(outcomes, "labelled images")
     others = {name: _score_all(model, images, progress) for name, images in (unknown or {}).items()}
@@ -153,6 +169,7 @@ def evaluate_classes(
         known=known,
         unknown={name: _results(them, f"images of {plain(name)}") for name, them in others.items()},
         rate=model.decision.false_alarm_rate,
+        metadata=model.metadata,
         errors=(*data.errors, *_errors(outcomes), *_errors(chain.from_iterable(others.values()))),
     )
 
@@ -169,18 +186,6 @@ def flagged(results: Sequence[Result]) -> NDArray[np.bool_]:
 
 def _share(flags: NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
-
-
-def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
-    if not images:
-        raise DataError(f"there are no {what} to evaluate on")
-    learned = seen(model.metadata.training.images_seen)
-    leaked = [image for image in images if learned(image.content)]
-    if leaked:
-        raise DataError(
-            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: "
-            "remove them, as results on them mean nothing"
-        )
 
 
 def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:

@@ -85,7 +85,7 @@ def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str,
 
 def _masks(trial: Trial) -> Markup | None:
     """What must be known of the masks, if there is anything."""
-    remarks = trial.coverage.remarks() if trial.coverage is not None else []
+    remarks = trial.test.coverage.remarks() if trial.test.coverage is not None else []
     if not remarks:
         return None
     rows = [(what, f"{len(paths):,}", joined(paths, len(paths))) for what, paths, _ in remarks]

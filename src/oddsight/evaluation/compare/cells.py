@@ -102,7 +102,7 @@ class Job:
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Measured(BaseModel):
+class Measurement(BaseModel):
     """What came of a cell.
 
     ``scores`` are raw, in the order of the trial's test images. ``fit_seconds`` is wall-clock time with the features at
@@ -128,7 +128,7 @@ class _Kept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: dict[str, Any]
-    measured: Measured | None
+    measured: Measurement | None
     error: str | None
 
 
@@ -139,7 +139,7 @@ class Cell:
     data: str
     setting: Setting
     seed: int
-    measured: Measured | None
+    measured: Measurement | None
     error: str | None
 
 
@@ -155,7 +155,7 @@ def stored(folder: Path, job: Job) -> Cell | None:
     return Cell(job.trial.name, job.setting, job.seed, kept.measured, kept.error)
 
 
-def store(folder: Path, job: Job, measured: Measured | None, error: str | None) -> Cell:
+def store(folder: Path, job: Job, measured: Measurement | None, error: str | None) -> Cell:
     """Keep what came of a cell."""
     kept = _Kept(key=job.key, measured=measured, error=error)
     write_record(_file(folder, job.key), kept.model_dump(mode="json"))
@@ -184,7 +184,7 @@ def room_taken(plan: MemoryPlan) -> int:
     return plan.budget - RUNNING
 
 
-def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
+def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measurement:
     """Fit as users do, score the test images, and see that the whole file gives the same scores.
 
     Raises:
@@ -208,14 +208,12 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
     )
     seconds = time.perf_counter() - started
     with tempfile.TemporaryFile() as maps:
-        scores = scores_from_features(
-            model, setting.extractor, [one.image for one in trial.test], cache, progress, maps
-        )
-        pixel = map_metrics(maps, model.metadata.map_size, [one.mapped for one in trial.test])
-    answer = whole_file(model, [one.image for one in trial.test], scores)
+        scores = scores_from_features(model, setting.extractor, trial.test.images, cache, progress, maps)
+        pixel = map_metrics(maps, model.metadata.map_size, trial.test)
+    answer = whole_file(model, trial.test.images, scores)
     metadata = model.metadata
     assert metadata.decision.false_alarm_rate is not None
-    return Measured(
+    return Measurement(
         scores=tuple(scores.tolist()),
         threshold=metadata.decision.threshold,
         false_alarm_rate=metadata.decision.false_alarm_rate,

@@ -116,7 +116,7 @@ def numbers(cell: Cell, trial: Trial, confidence: float) -> Numbers:
     """All numbers of a cell that has been measured."""
     measured = cell.measured
     assert measured is not None
-    truth = np.array([one.kind is not None for one in trial.test])
+    truth = trial.test.anomalous
     scores = np.array(measured.scores)
     flags = scores > measured.threshold
     decided = metrics.decision(flags[~truth], flags[truth])
@@ -172,7 +172,7 @@ def _area(one: Standing) -> float:
 def _standing(trial: Trial, setting: Setting, label: str, cells: Sequence[Cell], confidence: float) -> Standing:
     own = [cell for cell in cells if cell.setting == setting]
     measured = [cell for cell in own if cell.measured is not None]
-    truth = np.array([one.kind is not None for one in trial.test])
+    truth = trial.test.anomalous
     each = tuple(numbers(cell, trial, confidence) for cell in measured)
     scores = [np.array(cell.measured.scores) for cell in measured if cell.measured is not None]
     return Standing(
@@ -193,8 +193,8 @@ def _standing(trial: Trial, setting: Setting, label: str, cells: Sequence[Cell],
 
 def _baseline(trial: Trial, column: int, confidence: float) -> Standing:
     """A trivial score, read in whichever direction works better on these labels."""
-    truth = np.array([one.kind is not None for one in trial.test])
-    scores = np.array([one.trivial[column] for one in trial.test])
+    truth = trial.test.anomalous
+    scores = trial.trivial[:, column]
     if metrics.auroc(scores[~truth], scores[truth]) < 0.5:
         scores = -scores
     own = Numbers(*_ranked(scores[~truth], scores[truth], confidence))
