@@ -13,10 +13,10 @@ import oddsight
 from conftest import SIZE
 from oddsight.__main__ import app
 from oddsight.errors import DataError, ModelError
-from oddsight.evaluation.normal import _chance_of_alarms
 from oddsight.model.calibration import (
     advised_rate,
     alarms,
+    chance_of_alarms,
     check_confidence,
     decide,
     decide_by_class,
@@ -156,12 +156,11 @@ def test_a_model_file_whose_threshold_has_another_confidence_is_refused(decision
 
 def test_the_warning_about_alarms_knows_the_confidence():
     """As many alarms as the rate says are too many where the threshold was to be surer."""
-    counts = {"normal": 1000, "flagged_normal": 60}
-    assert _chance_of_alarms(counts, 0.05, 199) > 0.2
-    assert _chance_of_alarms(counts, 0.05, 199, 0.95) == pytest.approx(
+    assert chance_of_alarms(60, 1000, 0.05, 199) > 0.2
+    assert chance_of_alarms(60, 1000, 0.05, 199, 0.95) == pytest.approx(
         stats.betabinom(1000, alarms(199, 0.05, 0.95), 200 - alarms(199, 0.05, 0.95)).sf(59)
     )
-    assert _chance_of_alarms(counts, 0.05, 199, 0.95) < 0.02
+    assert chance_of_alarms(60, 1000, 0.05, 199, 0.95) < 0.02
 
 
 def test_scenes_keep_the_confidence():

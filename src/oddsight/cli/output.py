@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from oddsight.backbones.catalogue import Offer
     from oddsight.backbones.description import Description
     from oddsight.data.check import CheckReport
-    from oddsight.evaluation.normal import Evaluation
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.file import ModelFile
     from oddsight.model.model import Model
@@ -168,54 +167,6 @@ def _show_list(what: str, entries: Sequence[str]) -> None:
         console.print(f"  {plain(entry[:300])}")
     if len(entries) > _MOST:
         console.print(f"  and {len(entries) - _MOST:,} more")
-
-
-def show_evaluation(found: Evaluation) -> None:
-    """Show the numbers of an evaluation."""
-    image, counts = found.image, found.counts
-    rows = table("metric", "value", f"{percent(found.confidence)} interval", numbers=("value",))
-    rows.add_row("AUROC", f"{image['auroc']:.4f}", _interval(image["auroc_ci"]))
-    rows.add_row("average precision", f"{image['average_precision']:.4f}")
-    rows.add_row("FPR at 95% of anomalies found", f"{image['fpr95']:.4f}")
-    rows.add_row("anomalies passed at 95% of normal passed", f"{image['fpr95_normal_positive']:.4f}")
-    rows.add_row("anomalies found (recall)", f"{image['recall']:.4f}", _interval(image["recall_ci"]))
-    rows.add_row("false-alarm rate", f"{image['false_alarm_rate']:.4f}", _interval(image["false_alarm_rate_ci"]))
-    rows.add_row("precision", f"{image['precision']:.4f}")
-    rows.add_row("F1", f"{image['f1']:.4f}")
-    rows.add_row("F1 at the best threshold (uses the labels)", f"{image['f1_max']:.4f}")
-    if found.pixel is not None:
-        rows.add_row("pixel AUROC", f"{found.pixel['auroc']:.4f}")
-        rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
-        rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
-    masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
-    images = f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images"
-    console.print(f"{images}{masks}{others_ignored(counts['ignored'])}")
-    console.print(rows)
-    if found.pixel is not None:
-        console.print(f"pixel metrics: {_pixel_images(counts)}")
-    types = table("type", "images", "AUROC", "found", numbers=("images", "AUROC", "found"))
-    for kind, values in found.by_type.items():
-        types.add_row(plain(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
-    console.print(types)
-
-
-def _pixel_images(counts: Mapping[str, int]) -> str:
-    used, anomalous, normal = counts["pixel_images"], counts["anomalous"], counts["normal"]
-    return (
-        f"on {used:,} of {anomalous:,} anomalous images, those with a mask that marks anything, and {normal:,} normal"
-    )
-
-
-def say_evaluation(found: Evaluation, quiet: bool) -> None:
-    """Say beside the numbers what a reader must know, and what could not be used."""
-    for warning in found.warnings:
-        note(f"note: {warning}", quiet=quiet)
-    for error in found.errors:
-        complain(error)
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def describe_model(file: ModelFile) -> dict[str, Any]:

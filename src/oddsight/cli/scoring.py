@@ -183,7 +183,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Measure a model on labelled images that it has never seen."""
     from oddsight import evaluation
-    from oddsight.cli.output import say_evaluation, show_evaluation, write_json
+    from oddsight.cli.evaluation_output import say_evaluation, show_evaluation
+    from oddsight.cli.output import write_json
     from oddsight.model.model import load
     from oddsight.report import write_report
     from oddsight.sinks.output_paths import check_outputs, model_files

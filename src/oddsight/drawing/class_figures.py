@@ -74,26 +74,20 @@ def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reliability_figure(
-    before: Sequence[ReliabilityBin],
-    after: Sequence[ReliabilityBin],
-    *,
-    titles: tuple[str, str] = ("before", "after"),
-    name: str = "reliability",
+    *panels: Sequence[ReliabilityBin], titles: Sequence[str] = ("before", "after"), name: str = "reliability"
 ) -> Markup:
-    """Accuracy against confidence, and how many images have which, before and after a calibration of probabilities.
+    """Accuracy against confidence, and how many images have which, such as before and after a calibration.
 
     Args:
-        before: As of :func:`oddsight.metrics.classification.reliability`.
-        after: The same.
-        titles: What the two are.
+        *panels: As of :func:`oddsight.metrics.classification.reliability`, one or more.
+        titles: What they are.
         name: Apart from that of other charts on the page.
     """
-    parts = list(zip(titles, (before, after), strict=True))
-    said = [f"{title}: ECE {calibration_gap(rows):.3f}" for title, rows in parts]
+    said = [f"{title}: ECE {calibration_gap(rows):.3f}" for title, rows in zip(titles, panels, strict=True)]
 
     def draw(figure: Figure) -> None:
-        axes = figure.subplots(2, 2, sharex=True, height_ratios=(4, 1))
-        for column, (_, rows) in enumerate(parts):
+        axes = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=(4, 1))
+        for column, rows in enumerate(panels):
             _believed(axes[0, column], rows)
             axes[0, column].set_title(short(said[column]), loc="left")
             total = sum(row.count for row in rows)
@@ -105,7 +99,7 @@ def reliability_figure(
         axes[0, 0].set_ylabel("accuracy")
         axes[1, 0].set_ylabel("images")
 
-    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
+    return chart(name, (max(3.9, 3.3 * len(panels)), 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
 
 
 def _believed(axes: Axes, rows: Sequence[ReliabilityBin]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile, seen
 from oddsight.data.dataset import Dataset
-from oddsight.errors import DataError, ImageError, plain
+from oddsight.errors import DataError, ImageError, plain, some
 from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.classification import (
     ReliabilityBin,
@@ -26,6 +26,7 @@ from oddsight.metrics.classification import (
 )
 from oddsight.metrics.image import binomial_interval
 from oddsight.metrics.ood import ood_numbers, oscr
+from oddsight.model.calibration import chance_of_alarms
 from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result
@@ -46,6 +47,8 @@ class ClassEvaluation:
         rate: The false-rejection rate that the model promises, or None if its threshold was set by hand.
         errors: Images that could not be read or scored.
         metadata: Metadata of the model.
+        images: The test images, in their order.
+        unknown_images: The images of each set of unknowns, in the order of their results.
     """
 
     classes: tuple[str, ...]
@@ -56,6 +59,8 @@ class ClassEvaluation:
     rate: float | None
     errors: tuple[ImageError, ...]
     metadata: Metadata
+    images: tuple[ImageFile, ...]
+    unknown_images: Mapping[str, tuple[ImageFile, ...]]
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -102,8 +107,14 @@ class ClassEvaluation:
             },
             "confusion": table.tolist(),
             "unknown": {name: self._unknown_json(scores, found) for name, found in self.unknown.items()},
+            "warnings": list(self.warnings),
             "errors": [{"path": error.path, "error": error.reason} for error in self.errors],
         }
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Caveats for the reader, one sentence each."""
+        return tuple(_warnings(self))
 
     def _unknown_json(self, known: NDArray[np.float32], found: Sequence[Result]) -> dict[str, Any]:
         theirs, flags = scored(found), flagged(found)
@@ -170,8 +181,29 @@ def evaluate_classes(
         unknown={name: _results(them, f"images of {plain(name)}") for name, them in others.items()},
         rate=model.decision.false_alarm_rate,
         metadata=model.metadata,
+        images=_scored(data.images, outcomes),
+        unknown_images={name: _scored(images, others[name]) for name, images in (unknown or {}).items()},
         errors=(*data.errors, *_errors(outcomes), *_errors(chain.from_iterable(others.values()))),
     )
+
+
+def _warnings(found: ClassEvaluation) -> Iterator[str]:
+    rejected, total, calibration = int(found.rejected.sum()), len(found.labels), found.metadata.calibration
+    by_class = found.metadata.classes is not None and found.metadata.classes.thresholds is not None
+    if found.rate is not None and not by_class:
+        chance = chance_of_alarms(rejected, total, found.rate, calibration.scores, found.metadata.decision.confidence)
+        if chance < 0.01:
+            yield (
+                f"{rejected:,} of {total:,} images of known classes were rejected at a rate of {found.rate:.2%}, more "
+                "than chance explains (1 evaluation in 100): these images differ from those of calibration."
+            )
+    counts = np.bincount(found.labels, minlength=len(found.classes))
+    missing = [name for name, count in zip(found.classes, counts.tolist(), strict=True) if not count]
+    if missing:
+        yield f"Classes without test images: {some(missing)}; macro F1 counts them as 0."
+    few = [name for name, count in zip(found.classes, counts.tolist(), strict=True) if 0 < count < 20]
+    if few:
+        yield f"Classes with fewer than 20 test images: {some(few)}; mind how little their rows can say."
 
 
 def scored(results: Sequence[Result]) -> NDArray[np.float32]:
@@ -210,6 +242,11 @@ def _results(outcomes: Sequence[Result | ImageError], what: str) -> tuple[Result
     if not results:
         raise DataError(f"none of the {what} could be scored; the first is {outcomes[0]}")
     return results
+
+
+def _scored(images: Sequence[ImageFile], outcomes: Sequence[Result | ImageError]) -> tuple[ImageFile, ...]:
+    """The images that have a result."""
+    return tuple(image for image, outcome in zip(images, outcomes, strict=True) if isinstance(outcome, Result))
 
 
 def _errors(outcomes: Iterable[Result | ImageError]) -> Iterator[ImageError]:

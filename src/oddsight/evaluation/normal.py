@@ -24,7 +24,7 @@ from oddsight.evaluation.maps import map_metrics
 from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.pixel import PixelScores
 from oddsight.metrics.trivial import BASELINES, trivial_scores
-from oddsight.model.calibration import alarms
+from oddsight.model.calibration import chance_of_alarms
 from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Voice
@@ -303,9 +303,10 @@ def _warnings(
             f"{image['auroc']:.3f}: on these images the model is not needed, or they differ by an artefact."
         )
     rate, confidence = metadata.decision.false_alarm_rate, metadata.decision.confidence
-    if rate is not None and _chance_of_alarms(counts, rate, metadata.calibration.scores, confidence) < 0.01:
+    flagged, normal, scores = counts["flagged_normal"], counts["normal"], metadata.calibration.scores
+    if rate is not None and chance_of_alarms(flagged, normal, rate, scores, confidence) < 0.01:
         yield (
-            f"{counts['flagged_normal']} of {counts['normal']} normal images were flagged at a rate of {rate:.2%}, "
+            f"{flagged} of {normal} normal images were flagged at a rate of {rate:.2%}, "
             "more than chance explains (1 evaluation in 100): these normal images differ from those the model "
             "was calibrated on."
         )
@@ -314,13 +315,3 @@ def _warnings(
             f"{counts['normal']} normal and {counts['anomalous']} anomalous images are few: mind the width of the "
             "intervals."
         )
-
-
-def _chance_of_alarms(
-    counts: Mapping[str, int], rate: float, calibration: int, confidence: float | None = None
-) -> float:
-    """The chance of as many false alarms or more, over draws of both test images and ``calibration`` scores."""
-    from scipy.stats import betabinom
-
-    reached = max(1, alarms(calibration, rate, confidence))
-    return float(betabinom(counts["normal"], reached, calibration + 1 - reached).sf(counts["flagged_normal"] - 1))

@@ -15,7 +15,8 @@ from oddsight.drawing.numbers import area, duration, p_text, percent, span
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial
-from oddsight.report.markdown import fill_template, joined, render_page, table
+from oddsight.report.evaluation import mask_table
+from oddsight.report.markdown import fill_template, render_page, table
 from oddsight.runtime.files import write_bytes
 
 _ERRORS_LISTED = 50
@@ -80,16 +81,14 @@ def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str,
         drawn[f"roc-{number}"] = figures.roc(number, trial, rows, comparison)
         drawn[f"times-{number}"] = figures.times(number, rows)
     several = len({cell.seed for cell in comparison.cells}) > 1
-    return Section(trial, standing_text(rows, comparison.confidence), rows, _table(rows, several), _masks(trial), found)
-
-
-def _masks(trial: Trial) -> Markup | None:
-    """What must be known of the masks, if there is anything."""
-    remarks = trial.test.coverage.remarks() if trial.test.coverage is not None else []
-    if not remarks:
-        return None
-    rows = [(what, f"{len(paths):,}", joined(paths, len(paths))) for what, paths, _ in remarks]
-    return table(("What", "Number", "Files"), rows, words={0, 2})
+    return Section(
+        trial,
+        standing_text(rows, comparison.confidence),
+        rows,
+        _table(rows, several),
+        mask_table(trial.test.coverage),
+        found,
+    )
 
 
 def _table(rows: Sequence[Standing], several: bool) -> Markup:
