@@ -99,7 +99,7 @@ def reliability_figure(
         axes[0, 0].set_ylabel("accuracy")
         axes[1, 0].set_ylabel("images")
 
-    return chart(name, (max(3.9, 3.3 * len(panels)), 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
+    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
 
 
 def _believed(axes: Axes, rows: Sequence[ReliabilityBin]) -> None:

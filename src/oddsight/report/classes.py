@@ -26,7 +26,6 @@ from oddsight.report.gallery import Card, Gallery, draw_key
 from oddsight.report.markdown import table
 
 _CONFUSIONS = 10
-_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def class_content(
@@ -118,7 +117,7 @@ def _set_rows(numbers: dict[str, Any]) -> Markup:
             name,
             f"{row['images']:,}",
             percent(row["rejected"]),
-            span(*row["rejected_ci"], written=percent),
+            span(row["rejected_ci"][0], row["rejected_ci"][1], percent),
             area(row["auroc"]),
             span(*row["auroc_ci"]),
             *(area(row[key]) for key in ("aupr_in", "aupr_out", "fpr95", "oscr")),
@@ -178,7 +177,7 @@ def _card(image: ImageFile, result: Result, truth: str, normals: NormalImages | 
     lines = [
         f"truth: {truth}",
         f"predicted: {result.label}{probability}",
-        f"score {result.score:.4g} · p{_SPACE}={_SPACE}{result.p_value:.2g}",
+        f"score {result.score:.4g} · p = {result.p_value:.2g}",
     ]
     tag = "rejected" if result.anomalous else "accepted"
     return Card(Example(uri, nearest=nearest, nearest_path=nearest_path), str(image.path), lines, tag, result.anomalous)

@@ -170,10 +170,10 @@ def _galleries(evaluation: Evaluation, model: Model, normals: NormalImages | Non
 def _card(evaluation: Evaluation, model: Model, outcome: ImageOutcome, normals: NormalImages | None) -> Card:
     words = evaluation.metadata.verdicts
     kind = (words or VERDICTS)[0] if outcome.kind is None else outcome.kind
-    lines = [f"{kind} · score {outcome.score:.4g} · p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{outcome.p_value:.2g}"]
+    lines = [f"{kind} · score {outcome.score:.4g} · p = {outcome.p_value:.2g}"]
     if outcome.voices:
         spoke, first = ("decided by" if outcome.flagged else "loudest:"), outcome.voices[0]
-        lines.append(f"{spoke} {first.name}, its own p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{first.p_value:.2g}")
+        lines.append(f"{spoke} {first.name}, its own p = {first.p_value:.2g}")
     tag = "flagged" if outcome.flagged else "passed"
     if words is not None:
         tag += f" as {words[outcome.flagged]}"
