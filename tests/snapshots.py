@@ -1,4 +1,4 @@
-"""What users of Oddsight hold on to, as text that is kept in ``data/snapshots`` and compared by a test.
+"""What users of Oddsight hold on to, as text that is kept in ``files/snapshots`` and compared by a test.
 
 After a change that is meant, write the snapshots again and look at their difference:
 
@@ -30,7 +30,7 @@ from cli_files import run
 from fixed_models import fixed_methods, fixed_scores, measure
 from textures import write_textures
 
-SNAPSHOTS = Path(__file__).parent / "data" / "snapshots"
+SNAPSHOTS = Path(__file__).parent / "files" / "snapshots"
 
 HELP_WIDTH = "82"
 """Of the terminal: that of which Click leaves two columns free."""

@@ -61,7 +61,7 @@ def test_python_without_oddsight(model, tmp_path):
 def test_python_without_oddsight_on_a_file_of_schema_1(tmp_path):
     script = tmp_path / "score.py"
     script.write_text(example("docs/model-format.md", "python"))
-    kept = Path(__file__).parent / "data" / "model-schema-1.onnx"
+    kept = Path(__file__).parent / "files" / "model-schema-1.onnx"
     image = next(images(tmp_path))
     told = json.loads(subprocess.check_output([sys.executable, script, kept, image], timeout=60))
     result = oddsight.load(kept).predict(image)

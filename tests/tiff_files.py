@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tifffile
 
 _CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "B", 12: "d", 16: "Q"}
 PHOTOMETRIC, EXTRA, ORIENTATION, FORMAT, SUBFILE, PREDICTOR, FILL_ORDER = 262, 338, 274, 339, 254, 317, 266
 COLOUR_MAP, NODATA = 320, 42113
+
+KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
+"""UTM zone 33 N; coordinates are those of corners."""
+PLACED = {33550: (10.0, 20.0, 0.0), 33922: (0.0, 0.0, 0.0, 500_000.0, 5_000_000.0, 0.0), 34735: KEYS}
+KINDS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34737: "s", 42113: "s"}
 
 
 def pack(values: np.ndarray, bits: int, order: str = "<") -> bytes:
@@ -91,4 +97,18 @@ def write(path: Path, *pages: dict, big: bool = False) -> Path:
         link = len(out)
         out += bytes(size)
     path.write_bytes(bytes(out))
+    return path
+
+
+def geotiff(path, values, tags=None, **options):
+    """A file that tifffile writes, with the tags of a GeoTIFF."""
+    extra = [
+        (tag, KINDS[tag], 0 if KINDS[tag] == "s" else len(value), value, True) for tag, value in (tags or {}).items()
+    ]
+    if options.get("planarconfig") == "separate":
+        values = values.transpose(2, 0, 1)
+    elif isinstance(values, np.ndarray) and values.shape[-1] == 1:
+        values = values[..., 0]
+        options.pop("planarconfig", None)
+    tifffile.imwrite(path, values, **{"photometric": "minisblack", "metadata": None} | options, extratags=extra)
     return path

@@ -115,7 +115,7 @@ def test_words_that_will_not_do(words, reason):
 def test_a_model_that_cannot_have_words_says_so():
     with pytest.raises(DataError, match="knows classes, which are its verdicts"):
         tiny_class_model().with_verdicts(*WORDS)
-    old = oddsight.load(Path(__file__).parent / "data" / "model-schema-1.onnx")
+    old = oddsight.load(Path(__file__).parents[1] / "files" / "model-schema-1.onnx")
     with pytest.raises(DataError, match="schema 1 cannot keep words"):
         old.with_verdicts(*WORDS)
 

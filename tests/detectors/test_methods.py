@@ -26,7 +26,7 @@ from oddsight.errors import MemoryBudgetError, OddsightError
 from oddsight.graphs.building import chain, copied, piece
 from oddsight.runtime.sessions import session
 
-SCENES = Path(__file__).parents[1] / "examples" / "landsat-clouds" / "images"
+SCENES = Path(__file__).parents[2] / "examples" / "landsat-clouds" / "images"
 VECTOR_METHODS = ["feature-autoencoder", "deep-svdd", "gmm", "isolation-forest", "kde", "lof", "one-class-svm", "pca"]
 PATCH_METHODS = ["patch-autoencoder", "patch-gmm", "patch-mahalanobis", "patch-pca"]
 SMALL = {

@@ -202,8 +202,7 @@ NAMES = {
 
 def shown_name(name):
     """As the terminal shows it."""
-    text = os.fsdecode(name).encode("utf-8", "replace").decode()
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+    return "".join(letter if letter.isprintable() else "�" for letter in os.fsdecode(name))
 
 
 @pytest.mark.posix
@@ -529,5 +528,5 @@ def test_numbers_beyond_reason(world, tmp_path, arguments, word):
 def test_a_pipe_is_no_model_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     arguments = [sys.executable, "-m", "oddsight", "info", str(tmp_path / "pipe")]
-    done = subprocess.run(arguments, env=environment(), capture_output=True, check=False, timeout=5, text=True)
+    done = subprocess.run(arguments, env=environment(), capture_output=True, check=False, timeout=60, text=True)
     assert_failed(Outcome(done.returncode, done.stdout, done.stderr), tmp_path / "pipe")

@@ -86,17 +86,18 @@ def test_tables_have_numbers_to_the_right_and_named_rows():
 
 
 def test_templates_escape_every_value_and_know_no_missing_one(tmp_path, monkeypatch):
-    (tmp_path / "t.md.jinja").write_text(
-        "# {{ name }}\n\n\n\n{% if 0 %}\n{% endif %}\n{{ names | joined }}{{ code }}\n"
-    )
-    monkeypatch.setattr("oddsight.report.markdown.files", lambda package: tmp_path)
-    text = fill_template("x", "t.md.jinja", name=HOSTILE, names=["a_b", "*", "c"], code=code("a ``` b"))
+    package = tmp_path / "package_of_templates"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "t.md.jinja").write_text("# {{ name }}\n\n\n\n{% if 0 %}\n{% endif %}\n{{ names | joined }}{{ code }}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = fill_template(package.name, "t.md.jinja", name=HOSTILE, names=["a_b", "*", "c"], code=code("a ``` b"))
     assert "\\<script\\>" in text
     assert "\\[x\\](http\\://evil.example)" in text
     assert text.endswith("a\\_b, \\* and c````\na ``` b\n````\n")
     assert "\n\n\n" not in text
     with pytest.raises(Exception, match="undefined"):
-        fill_template("x", "t.md.jinja", name="a")
+        fill_template(package.name, "t.md.jinja", name="a")
 
 
 def test_names_are_joined_as_in_a_sentence():
@@ -161,7 +162,7 @@ def test_charts_are_small():
 @pytest.mark.parametrize("name", ["cifar10", "clouds"])
 def test_committed_reports_are_rendered_from_their_markdown(name):
     """After an edit of ``report.md``: python scripts/render_report.py docs/studies/*."""
-    folder = Path(__file__).parents[1] / "docs" / "studies" / name
+    folder = Path(__file__).parents[2] / "docs" / "studies" / name
     page = (folder / "report.html").read_text("utf-8")
     again = render_page((folder / "report.md").read_text("utf-8"), read_figure(folder))
     assert again.partition("<body")[2] == page.partition("<body")[2]

@@ -505,7 +505,7 @@ def test_names_that_are_none_are_refused():
 
 
 def test_the_document_lists_every_score():
-    text = (Path(__file__).parents[1] / "docs" / "scores.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "scores.md").read_text()
     assert set(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)) == {*SCORES, "one-class:NAME"}
 
 

@@ -26,7 +26,7 @@ from oddsight.model.result import Result, Voice
 from oddsight.report import write_report
 from textures import write_textures
 
-OLD = Path(__file__).parent / "data" / "model-schema-1.onnx"
+OLD = Path(__file__).parents[1] / "files" / "model-schema-1.onnx"
 
 
 @pytest.fixture(scope="module")

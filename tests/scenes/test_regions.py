@@ -18,7 +18,7 @@ from oddsight.model.result import Result
 from oddsight.scenes.outlines import mask, outlines
 from oddsight.scenes.region_files import geojson
 from oddsight.scenes.scene_image import SceneImage
-from test_rasters import KEYS, PLACED, geotiff
+from tiff_files import KEYS, PLACED, geotiff
 from tiny_model import tiny_model
 
 LEVELS = [0.0, 0.4, 0.5, 0.50001, 0.6, 1.0]

@@ -26,7 +26,7 @@ from oddsight.model.model import Model
 from textures import texture
 from tiny_model import CALIBRATION, GRID, NORMALS, TAKEN, tiny_class_model, tiny_class_proto, tiny_model, tiny_proto
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "files"
 OLD, KEPT, KEPT_CLASSES = (DATA / f"model-schema-{number}.onnx" for number in (1, 2, 3))
 IMAGE = texture(1, 31, 17)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,9 @@ from oddsight.evaluation.normal import Evaluation
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.report import write_report
+from web_pages import Page
 
 SIDE = 96
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = "<script>alert(1)<script>.png"
 
 
@@ -68,38 +67,6 @@ def page(model: Model, evaluation: Evaluation, tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(evaluation, model, path)
     return path.read_text("utf-8")
-
-
-class Page(HTMLParser):
-    """What a page consists of; fails on tags that do not match."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.ids += [value for name, value in attrs if name == "id"]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 def test_page_loads_nothing(page: str) -> None:

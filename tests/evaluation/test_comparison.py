@@ -31,8 +31,8 @@ from oddsight.evaluation.compare.trials import read_trials
 from oddsight.graphs.building import digest
 from oddsight.metrics.significance import Placements
 from oddsight.report.comparison import standing_text, write_comparison_report
-from test_report import Page
 from textures import texture, write_textures
+from web_pages import Page
 
 SIZE = 32
 LIBRARY = ["knn", "patchcore"]

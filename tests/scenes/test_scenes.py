@@ -362,7 +362,7 @@ def test_a_image_of_a_hundred_million_pixels_takes_little_memory(tmp_path, name,
         path.write_bytes(
             png_of(side, side, b"".join(compressor.compress(rows) for _ in range(10)) + compressor.flush())
         )
-    script = MEASURED.format(tests=str(Path(__file__).parent), path=str(path))
+    script = MEASURED.format(tests=str(Path(__file__).parents[1]), path=str(path))
     told = subprocess.run(
         [sys.executable, "-c", script],
         env=environment(OMP_NUM_THREADS="1"),

@@ -9,7 +9,6 @@ import zlib
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from cli_files import error_lines, run
@@ -20,30 +19,13 @@ from oddsight.errors import ImageError
 from oddsight.scenes import predict_scene, write_tiles
 from oddsight.scenes.georeference import georeference
 from oddsight.scenes.scene_image import SceneImage
+from tiff_files import KEYS, PLACED, geotiff
 from tiny_model import tiny_model
-
-KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
-"""UTM zone 33 N; coordinates are those of corners."""
-PLACED = {33550: (10.0, 20.0, 0.0), 33922: (0.0, 0.0, 0.0, 500_000.0, 5_000_000.0, 0.0), 34735: KEYS}
-KINDS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34737: "s", 42113: "s"}
 
 
 def bands(kind, count=4, high=4000, height=90, width=110):
     values = np.random.default_rng(0).integers(0, min(high, 256 if kind == "uint8" else high), (height, width, count))
     return values.astype(kind)
-
-
-def geotiff(path, values, tags=None, **options):
-    extra = [
-        (tag, KINDS[tag], 0 if KINDS[tag] == "s" else len(value), value, True) for tag, value in (tags or {}).items()
-    ]
-    if options.get("planarconfig") == "separate":
-        values = values.transpose(2, 0, 1)
-    elif isinstance(values, np.ndarray) and values.shape[-1] == 1:
-        values = values[..., 0]
-        options.pop("planarconfig", None)
-    tifffile.imwrite(path, values, **{"photometric": "minisblack", "metadata": None} | options, extratags=extra)
-    return path
 
 
 def expected(values, chosen, low, high):
