@@ -594,7 +594,7 @@ def test_the_command_shows_tables_and_writes_csv_and_page(told):
     for text in (
         "parts: 8 normal and 8 anomalous",
         "patchcore",
-        "(saturation)",
+        "saturation (trivial)",
         "mean rank",
         "Friedman",
     ):

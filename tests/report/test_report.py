@@ -88,7 +88,8 @@ def test_page_has_every_part(page: str, evaluation: Evaluation) -> None:
     found = evaluation.counts["flagged_anomalous"]
     assert parsed.count("img") == 2 * (min(8, found) + min(8, 10 - found) + 5)
     verdict = f"{evaluation.counts['flagged_anomalous']} of 10"
-    for said in (verdict, "can be promised is 4.76%", "upper bound, not a setting", evaluation.metadata.graph_sha256, "$tiny_{"):
+    promised = "the smallest rate that can be promised is 4.76%"
+    for said in (verdict, promised, "upper bound, not a setting", evaluation.metadata.graph_sha256, "$tiny_{"):
         assert said in parsed.text
     for warning in evaluation.warnings:
         assert warning in parsed.text

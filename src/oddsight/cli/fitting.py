@@ -14,6 +14,8 @@ from oddsight.cli.application import (
     Backbone,
     Bands,
     Confidence,
+    Curves,
+    FalseAlarmRate,
     GroupBy,
     ImageTimeout,
     Layers,
@@ -47,10 +49,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     backbone: Backbone = None,
     layers: Layers = None,
     size: Size = None,
-    false_alarm_rate: Annotated[
-        float | None,
-        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
-    ] = None,
+    false_alarm_rate: FalseAlarmRate = None,
     confidence: Confidence = None,
     group_by: GroupBy = "auto",
     calibration_fraction: Annotated[
@@ -78,13 +77,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     verdicts: Verdicts = None,
     work: Work = None,
     accelerator: Accelerator = None,
-    curves: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="When a method trains a network: write learning curves to a .png or .csv file. May be repeated.",
-        ),
-    ] = None,
+    curves: Curves = None,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:

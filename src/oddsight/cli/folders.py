@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Bands, ImageTimeout, JsonFile, Quiet, Scale, app, listed, reading_of
+from oddsight.cli.application import (
+    EXIT_ERROR,
+    Bands,
+    ImageTimeout,
+    JsonFile,
+    Quiet,
+    Scale,
+    Seed,
+    app,
+    listed,
+    reading_of,
+)
 
 
 @app.command()
@@ -50,7 +61,7 @@ def prepare(
     validation: Annotated[float, typer.Option(help="Share of each class to split off for validation.")] = 0.0,
     normalised: Annotated[bool, typer.Option(help="Also write normalised float32 arrays.")] = True,
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 (170 MB) into DATA first.")] = False,
-    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
+    seed: Seed = 0,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
@@ -79,7 +90,7 @@ def synthesize(
     train_share: Annotated[
         float, typer.Option(help="Share of the clear images to write to train/good instead, for 'compare'.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Add haze, smoke or dust to clear images, for 'evaluate'. Exits with 1 if an image could not be read."""

@@ -16,6 +16,7 @@ from oddsight.cli.application import (
     JsonFile,
     ModelPath,
     Quiet,
+    Report,
     Scale,
     app,
     named,
@@ -177,7 +178,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     bands: Bands = None,
     scale: Scale = None,
     json: JsonFile = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write an HTML report with images.")] = None,
+    report: Report = None,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:

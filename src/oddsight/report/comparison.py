@@ -80,25 +80,32 @@ def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str,
     if found:
         drawn[f"roc-{number}"] = figures.roc(number, trial, rows, comparison)
         drawn[f"times-{number}"] = figures.times(number, rows)
-    several = len({cell.seed for cell in comparison.cells}) > 1
     return Section(
         trial,
         standing_text(rows, comparison.confidence),
         rows,
-        _table(rows, several),
+        _table(rows),
         mask_table(trial.test.coverage),
         found,
     )
 
 
-def _table(rows: Sequence[Standing], several: bool) -> Markup:
-    """Every setting and trivial property; columns that none of them has are left out."""
-    lines = [_cells(row) for row in rows]
-    unused = {head for head in ("Pixel AUROC", "AUPRO") if not any(line[head] for line in lines)}
-    heads = [head for head in lines[0] if head not in unused and (several or head != "Seeds")]
+def _table(rows: Sequence[Standing]) -> Markup:
+    heads, lines = standing_cells(rows)
     best = {index for index, row in enumerate(rows) if row.verdict == "highest"}
-    words = {heads.index("Against the highest")}
-    return table(heads, [[line[head] for head in heads] for line in lines], words=words, strong=best)
+    return table(heads, lines, words={heads.index("Against the highest")}, strong=best)
+
+
+def standing_cells(rows: Sequence[Standing]) -> tuple[list[str], list[list[str | None]]]:
+    """Headings and rows of a table of every setting and trivial property; columns that none of them has are left out.
+
+    Args:
+        rows: On one dataset.
+    """
+    lines = [_cells(row) for row in rows]
+    optional = ("Seeds", "Pixel AUROC", "AUPRO")
+    heads = [head for head in lines[0] if head not in optional or any(line[head] for line in lines)]
+    return heads, [[line[head] for head in heads] for line in lines]
 
 
 def _cells(row: Standing) -> dict[str, str | None]:
