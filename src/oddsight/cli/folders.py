@@ -31,7 +31,8 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Check a folder of images. Reports sizes, unreadable files, duplicates, empty and blurred images."""
-    from oddsight.cli.output import show_check, write_json
+    from oddsight.cli.folder_output import show_check
+    from oddsight.cli.output import write_json
     from oddsight.data.check import check as look
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import progress
@@ -66,7 +67,7 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""
-    from oddsight.cli.preparation_output import say_prepared
+    from oddsight.cli.folder_output import say_prepared
     from oddsight.data.download import download_cifar10
     from oddsight.data.prepare import prepare as write
     from oddsight.sinks.terminal import progress
@@ -94,7 +95,7 @@ def synthesize(
     quiet: Quiet = False,
 ) -> None:
     """Add haze, smoke or dust to clear images, for 'evaluate'. Exits with 1 if an image could not be read."""
-    from oddsight.cli.synthesis_output import say_synthesized, show_synthesized
+    from oddsight.cli.folder_output import say_synthesized, show_synthesized
     from oddsight.data.synthetic_sets import write_synthetic
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import progress

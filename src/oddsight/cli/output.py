@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from oddsight.data.collection import ImageFile, count_groups, unpacked
-from oddsight.data.folder import others_ignored
 from oddsight.drawing.numbers import percent
 from oddsight.errors import plain
 from oddsight.model.calibration import advised_rate, smallest_rate
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from oddsight.backbones import Backbone
     from oddsight.backbones.catalogue import Offer
     from oddsight.backbones.description import Description
-    from oddsight.data.check import CheckReport
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.file import ModelFile
     from oddsight.model.model import Model
@@ -126,47 +122,6 @@ def _say_rate(model: Model, quiet: bool) -> None:
         "of 100 draws",
         quiet=quiet,
     )
-
-
-_MOST = 10
-"""Entries of a list shown on the terminal; the JSON has them all."""
-
-
-def show_check(report: CheckReport) -> None:
-    """Show what was found in a folder."""
-    kinds = report.kinds
-    console.print(f"{report.images:,} images in {plain(report.folder)}{others_ignored(report.ignored)}")
-    if kinds.width and kinds.height:
-        console.print(f"width {_spread(kinds.width)}, height {_spread(kinds.height)} pixels")
-    for name, counts in (("modes", kinds.modes), ("bits a channel", kinds.bit_depths), ("formats", kinds.formats)):
-        console.print(f"{name}: {', '.join(f'{plain(value)} ({count:,})' for value, count in counts.items())}")
-    rows = table("folder", "images", "unreadable", "commonest size", numbers=("images", "unreadable"))
-    for folder in report.subfolders:
-        size = next(iter(folder.kinds.sizes), "")
-        rows.add_row(plain(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
-    console.print(rows)
-    _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
-    _show_list("groups of exact duplicates", [" = ".join(group.paths) for group in report.duplicates])
-    _show_list("groups of near duplicates", [" ~ ".join(group.paths) for group in report.near_duplicates])
-    _show_list("nearly empty", report.nearly_empty)
-    _show_list("blurred, compared with the others", report.blurred)
-    for text in report.notes:
-        console.print(Text.assemble(("note:", "yellow"), " ", plain(text)))
-
-
-def _spread(values: tuple[int, float, int]) -> str:
-    least, median, most = values
-    return f"{least:,}" if least == most else f"{least:,} to {most:,} (median {median:,.0f})"
-
-
-def _show_list(what: str, entries: Sequence[str]) -> None:
-    if not entries:
-        return
-    console.print(f"{len(entries):,} {what}", style="bold")
-    for entry in entries[:_MOST]:
-        console.print(f"  {plain(entry[:300])}")
-    if len(entries) > _MOST:
-        console.print(f"  and {len(entries) - _MOST:,} more")
 
 
 def describe_model(file: ModelFile) -> dict[str, Any]:

@@ -120,48 +120,59 @@ def _spans(rows: Sequence[ReliabilityBin], heights: list[float]) -> tuple[list[f
 
 
 def curves_figure(rows: Sequence[Epoch], title: str, *, name: str = "curves") -> Markup:
-    """Loss epoch by epoch, of training and validation images, and accuracy or parts of the loss where there are any.
+    """Learning curves of a network, see :func:`draw_curves`.
 
     Args:
         rows: One an epoch, at least one.
         title: What was trained.
         name: Apart from that of other charts on the page.
     """
-    epochs = [row.epoch for row in rows]
-    pair = ("training", "validation")
-    panels: list[tuple[str, dict[str, list[float | None]]]] = [
-        (
-            "loss",
-            dict(zip(pair, ([row.train_loss for row in rows], [row.validation_loss for row in rows]), strict=True)),
-        )
-    ]
-    if any(row.accuracy is not None for row in rows):
-        right = [row.train_accuracy for row in rows], [row.accuracy for row in rows]
-        panels.append(("accuracy", dict(zip(pair, right, strict=True))))
-    if rows[0].losses:
-        panels.append(("parts of the loss", {part: [row.losses.get(part) for row in rows] for part in rows[0].losses}))
-    colours = {"training": FAINT, "validation": NORMAL}
 
     def draw(figure: Figure) -> None:
-        each = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (what, lines) in zip(each, panels, strict=True):
-            for label, values in lines.items():
-                if any(value is not None for value in values):
-                    kept = [np.nan if value is None else value for value in values]
-                    axes.plot(epochs, kept, "o-", color=colours.get(label), markersize=3, linewidth=1.6, label=label)
-            axes.set(xlabel="epoch", title=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
-            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-            axes.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.5)
-            axes.set_axisbelow(True)
-        each[0].legend(frameon=False, labelcolor=INK)
-        if rows[0].losses:
-            each[-1].legend(frameon=False, labelcolor=INK)
+        draw_curves(figure, rows)
         figure.suptitle(short(title), color=INK, fontsize=9.5)
 
     last = rows[-1]
     reached = f", accuracy {area(last.accuracy)}" if last.accuracy is not None else ""
     label = f"Learning curves of {title}: after epoch {last.epoch} loss {last.validation_loss:.3g}{reached}"
     return chart(name, (6.6, 2.6), draw, label)
+
+
+def draw_curves(figure: Figure, rows: Sequence[Epoch], kept: int | None = None, faint: str = FAINT) -> None:
+    """Draw the loss by epoch, of training and validation images, and accuracy or parts of the loss where there are any.
+
+    Args:
+        figure: Where to.
+        rows: One an epoch, at least one.
+        kept: The epoch to mark.
+        faint: The colour of what stands back.
+    """
+    epochs, first = [row.epoch for row in rows], rows[0]
+    panels: dict[str, dict[str, list[float | None]]] = {
+        "loss": {"training": [row.train_loss for row in rows], "validation": [row.validation_loss for row in rows]}
+    }
+    if any(row.accuracy is not None for row in rows):
+        panels["accuracy"] = {
+            "training": [row.train_accuracy for row in rows],
+            "validation": [row.accuracy for row in rows],
+        }
+    if first.losses:
+        panels["parts of the loss"] = {part: [row.losses.get(part) for row in rows] for part in first.losses}
+    colours = {"training": faint, "validation": NORMAL}
+    each = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (what, lines) in zip(each, panels.items(), strict=True):
+        for label, values in lines.items():
+            if any(value is not None for value in values):
+                shown = [np.nan if value is None else value for value in values]
+                axes.plot(epochs, shown, "o-", color=colours.get(label), markersize=3, linewidth=1.6, label=label)
+        if kept is not None:
+            axes.axvline(kept, color=ANOMALOUS, linewidth=1, linestyle=_DASHED, label=f"kept: epoch {kept}")
+        axes.set(xlabel="epoch", title=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.grid(axis="y", color=faint, alpha=0.35, linewidth=0.5)
+        axes.set_axisbelow(True)
+    for axes in (each[0], *([each[-1]] if first.losses else [])):
+        axes.legend(frameon=False, labelcolor=INK)
 
 
 def bars(

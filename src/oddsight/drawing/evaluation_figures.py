@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, mark, square
-from oddsight.drawing.numbers import short
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, square
+from oddsight.drawing.ood_figures import score_histograms
 from oddsight.evaluation.normal import Evaluation
 from oddsight.model.result import VERDICTS
 
@@ -20,59 +19,16 @@ if TYPE_CHECKING:
 TYPES_APART = 6
 """Up to this many types of anomaly have a histogram each."""
 
-_BINS = 40
-
 
 def histogram(evaluation: Evaluation) -> Markup:
     """Scores of normal and of anomalous images, by type if these are few, with the threshold through all."""
     kinds = list(evaluation.by_type)
     normal, anomalous = evaluation.metadata.verdicts or VERDICTS
-    groups = [(normal, evaluation.scores(None))]
-    if 1 < len(kinds) <= TYPES_APART:
-        groups += [(kind, evaluation.scores(kind)) for kind in kinds]
-    else:
-        every = np.array([judged.score for judged in evaluation.judged if judged.kind is not None])
-        groups.append((kinds[0] if len(kinds) == 1 else f"all {anomalous}", every))
+    groups = {kind: evaluation.scores(kind) for kind in kinds}
+    if len(kinds) > TYPES_APART:
+        groups = {f"all {anomalous}": np.concatenate(list(groups.values()))}
     threshold = evaluation.metadata.decision.threshold
-
-    def draw(figure: Figure) -> None:
-        everything = np.concatenate([scores for _, scores in groups])
-        logarithmic = bool(min(everything.min(), threshold) > 0 and everything.max() > 50 * np.median(groups[0][1]))
-        edges, marked = _edges(everything, threshold, logarithmic)
-        rows = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
-        for axes, (name, scores) in zip(rows, groups, strict=True):
-            axes.hist(scores, edges, color=NORMAL if axes is rows[0] else ANOMALOUS)
-            axes.set_title(f"{short(name)} ({len(scores):,})", loc="left")
-            axes.yaxis.get_major_locator().set_params(integer=True, nbins=2)
-            if marked:
-                axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
-        if logarithmic:
-            logarithmic_x(rows[0])
-        rows[-1].set_xlabel("score (higher is more anomalous)" + (", logarithmic scale" if logarithmic else ""))
-        if marked and threshold < (edges[0] + edges[-1]) / 2 and not logarithmic:
-            # Beside the line, where the normal images leave room for it.
-            place = {"xytext": (4, -1), "textcoords": "offset points", "va": "top", "color": INK}
-            rows[0].annotate(f"threshold {threshold:.4g}", (threshold, 1), xycoords=("data", "axes fraction"), **place)
-        else:
-            rows[0].set_title(f"threshold {threshold:.4g}{'' if marked else ', off the scale'}", loc="right")
-
-    return chart("scores", (6.6, 0.62 + 0.82 * len(groups)), draw, "Histogram of scores")
-
-
-def _edges(scores: NDArray[np.float64], threshold: float, logarithmic: bool) -> tuple[NDArray[np.float64], bool]:
-    """Edges of bins, one of them at the threshold unless that lies far off; and whether it does not."""
-    into, back = (np.log10, lambda x: 10.0**x) if logarithmic else (np.asarray, np.asarray)
-    low, high, at = (float(into(value)) for value in (scores.min(), scores.max(), threshold))
-    span = (high - low) or max(abs(high), 1.0) * 1e-3
-    if not low - span <= at <= high + span:
-        return np.asarray(back(np.linspace(low, low + span, _BINS + 1))), False
-    step = (max(high, at) - min(low, at) or span) / _BINS
-    first = min(int(np.floor((low - at) / step)), 0) - 1
-    last = max(int(np.ceil((high - at) / step)), 0) + 1
-    edges = np.asarray(back(at + step * np.arange(first, last + 1)))
-    # An image is flagged strictly beyond the threshold, and a bin holds its left edge.
-    edges[-first] = np.nextafter(threshold, np.inf)
-    return edges, True
+    return score_histograms(evaluation.scores(None), groups, threshold, name="histogram", known=normal, verb="flagged")
 
 
 def roc(evaluation: Evaluation) -> Markup:

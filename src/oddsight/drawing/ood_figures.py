@@ -42,6 +42,8 @@ def score_histograms(
     *,
     logarithmic: bool = False,
     name: str = "scores",
+    known: str = "known classes",
+    verb: str = "rejected",
 ) -> Markup:
     """Scores of the known classes and below them of every sort of others, in the same bins, the threshold through all.
 
@@ -51,8 +53,10 @@ def score_histograms(
         threshold: An image is rejected if its score is above it.
         logarithmic: Whether counts are on a logarithmic scale, which shows the few that are on the wrong side.
         name: Apart from that of other charts on the page.
+        known: What the first scores are of.
+        verb: What happens to images above the threshold.
     """
-    groups = [("known classes", id_scores), *ood_scores.items()]
+    groups = [(known, id_scores), *ood_scores.items()]
     edges = _edges(id_scores, np.concatenate([scores for _, scores in groups]), threshold)
     rejected = [float(np.mean(scores > threshold)) for _, scores in groups]
 
@@ -63,7 +67,7 @@ def score_histograms(
             axes.hist(shown, edges, color=NORMAL if axes is rows[0] else ANOMALOUS, log=logarithmic)
             axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
             axes.set_title(f"{short(what)} ({len(scores):,})", loc="left")
-            axes.set_title(f"{percent(share)} rejected", loc="right")
+            axes.set_title(f"{percent(share)} {verb}", loc="right")
             axes.set_xlim(edges[0], edges[-1])
             if logarithmic:
                 axes.set_ylim(bottom=0.7)
@@ -76,7 +80,7 @@ def score_histograms(
         rows[-1].set_xlabel(f"score (higher is more anomalous), threshold {threshold:.4g}{far}")
 
     said = ", ".join(f"{what} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
-    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, f"Histograms of scores. Rejected: {said}")
+    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, f"Histograms of scores. Share {verb}: {said}")
 
 
 def _edges(known: Scores, everything: Scores, threshold: float) -> Scores:
