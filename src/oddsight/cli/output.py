@@ -59,13 +59,7 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
 
 
 def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -> None:
-    """Say which images belong together, if any do.
-
-    Args:
-        images: With their groups.
-        quiet: Whether to say nothing.
-        near_copies: Whether these are near copies that were found, rather than named.
-    """
+    """Say which images belong together, if any do."""
     sizes = Counter(image.group for image in images if image.group)
     groups = count_groups(images)
     if groups == len(images):

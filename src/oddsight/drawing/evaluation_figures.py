@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, square
-from oddsight.drawing.ood_figures import score_histograms
+from oddsight.drawing.charts import FAINT, NORMAL, chart, mark, square
+from oddsight.drawing.ood_figures import Point, Scores, pr_curves, roc_curves, score_histograms
 from oddsight.evaluation.normal import Evaluation
 from oddsight.model.result import VERDICTS
 
@@ -33,39 +33,24 @@ def histogram(evaluation: Evaluation) -> Markup:
 
 def roc(evaluation: Evaluation) -> Markup:
     """ROC curve with the operating point and its intervals."""
-    from sklearn.metrics import roc_curve
-
     image = evaluation.image
-
-    def draw(figure: Figure) -> None:
-        axes = square(figure, "normal images flagged", "anomalous images found")
-        alarms, found, _ = roc_curve(*_truth_and_scores(evaluation))
-        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
-        axes.plot(alarms, found, color=ANOMALOUS, linewidth=1.8)
-        x, y = image["false_alarm_rate"], image["recall"]
-        axes.hlines(y, *image["false_alarm_rate_ci"], color=INK, linewidth=1)
-        axes.vlines(x, *image["recall_ci"], color=INK, linewidth=1)
-        mark(axes, x, y)
-
-    return chart("roc", (2.9, 2.85), draw, "ROC curve")
+    point = Point(image["false_alarm_rate"], image["recall"], image["false_alarm_rate_ci"], image["recall_ci"])
+    axis = ("normal images flagged", "anomalous images found")
+    return roc_curves({"": _scores(evaluation)}, axis=axis, point=point)
 
 
 def precision_recall(evaluation: Evaluation) -> Markup:
     """Precision against recall with the operating point, if anything was flagged at all."""
-    from sklearn.metrics import precision_recall_curve
-
     counts, image = evaluation.counts, evaluation.image
+    flagged = counts["flagged_normal"] + counts["flagged_anomalous"]
+    point = Point(image["recall"], image["precision"]) if flagged else None
+    axis = ("anomalous images found (recall)", "alarms that are right (precision)")
+    return pr_curves({"": _scores(evaluation)}, axis=axis, point=point)
 
-    def draw(figure: Figure) -> None:
-        axes = square(figure, "anomalous images found (recall)", "alarms that are right (precision)")
-        precision, recall, _ = precision_recall_curve(*_truth_and_scores(evaluation))
-        share = counts["anomalous"] / (counts["anomalous"] + counts["normal"])
-        axes.axhline(share, color=FAINT, linewidth=1)
-        axes.step(recall, precision, color=ANOMALOUS, linewidth=1.8, where="post")
-        if counts["flagged_normal"] + counts["flagged_anomalous"]:
-            mark(axes, image["recall"], image["precision"])
 
-    return chart("precision-recall", (2.9, 2.85), draw, "Precision-recall curve")
+def _scores(evaluation: Evaluation) -> tuple[Scores, Scores]:
+    anomalous = np.concatenate([evaluation.scores(kind) for kind in evaluation.by_type])
+    return evaluation.scores(None), anomalous
 
 
 def promised_and_seen(
@@ -100,7 +85,3 @@ def promised_and_seen(
             mark(axes, rate, float(np.mean(np.asarray(p_values) <= rate * (1 + 1e-9))))
 
     return chart("p-values", (2.9, 2.85), draw, "Flags promised and seen")
-
-
-def _truth_and_scores(evaluation: Evaluation) -> tuple[list[bool], list[float]]:
-    return [judged.kind is not None for judged in evaluation.judged], [judged.score for judged in evaluation.judged]

@@ -139,17 +139,7 @@ def evaluate_normal(
     seed: int,
     progress: Progress,
 ) -> Evaluation:
-    """Evaluate a model on normal and anomalous images; see :func:`oddsight.evaluate`.
-
-    Args:
-        model: The model.
-        files: The test images.
-        reading: How to read them.
-        aupro_limit: As there.
-        confidence: As there.
-        seed: As there.
-        progress: As there.
-    """
+    """Evaluate a model on normal and anomalous images; see :func:`oddsight.evaluate`."""
     with tempfile.TemporaryFile() as maps:
         looks, results, trivial = _score_all(model, files.images, reading, maps, progress)
         data = gather_images(files, looks)

@@ -31,13 +31,7 @@ _CONFUSIONS = 10
 def class_content(
     evaluation: ClassEvaluation, model: Model, normals: NormalImages | None
 ) -> tuple[dict[str, Any], dict[str, Markup]]:
-    """What fills ``classes.md.jinja``, and its figures.
-
-    Args:
-        evaluation: What was measured.
-        model: The model.
-        normals: Small copies of training images.
-    """
+    """What fills ``classes.md.jinja``, and its figures."""
     numbers, metadata = evaluation.to_json(), evaluation.metadata
     galleries = list(_galleries(evaluation, normals))
     key = draw_key(galleries, masked=False)

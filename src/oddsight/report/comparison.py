@@ -97,11 +97,7 @@ def _table(rows: Sequence[Standing]) -> Markup:
 
 
 def standing_cells(rows: Sequence[Standing]) -> tuple[list[str], list[list[str | None]]]:
-    """Headings and rows of a table of every setting and trivial property; columns that none of them has are left out.
-
-    Args:
-        rows: On one dataset.
-    """
+    """Headings and rows of a table of all settings and trivial properties, without columns that are empty."""
     lines = [_cells(row) for row in rows]
     optional = ("Seeds", "Pixel AUROC", "AUPRO")
     heads = [head for head in lines[0] if head not in optional or any(line[head] for line in lines)]

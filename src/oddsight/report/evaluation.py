@@ -31,13 +31,7 @@ _RARE = 0.01
 def evaluation_content(
     evaluation: Evaluation, model: Model, normals: NormalImages | None
 ) -> tuple[dict[str, Any], dict[str, Markup]]:
-    """What fills ``evaluation.md.jinja``, and its figures.
-
-    Args:
-        evaluation: What was measured.
-        model: The model.
-        normals: Small copies of normal images.
-    """
+    """What fills ``evaluation.md.jinja``, and its figures."""
     metadata, image, counts = evaluation.metadata, evaluation.image, evaluation.counts
     rate = metadata.decision.false_alarm_rate
     galleries = list(_galleries(evaluation, model, normals))

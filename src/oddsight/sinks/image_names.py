@@ -27,9 +27,6 @@ def distinct_names(images: Iterable[Path]) -> dict[str, str]:
     Those that share it get as many folders as distinguish them, with the suffix if that alone does, so that every name
     says whose it is: ``good_000`` and ``bent_000``. A name depends on the images, not on their order, and no two are
     the same to a file system that ignores the case of letters.
-
-    Args:
-        images: Their paths.
     """
     groups: dict[str, list[Path]] = {}
     for image in images:

@@ -19,14 +19,7 @@ from oddsight.sources.frame import Frame
 def predict_scenes(
     model: Model, frames: Iterable[Frame | ImageError], settings: SceneSettings, progress: Progress
 ) -> Iterator[Result | ImageError]:
-    """Score scenes one by one, the tiles of each on every core; or images that are not cut, on one core each.
-
-    Args:
-        model: The model.
-        frames: What they are.
-        settings: How to read and cut them.
-        progress: Told of the tiles of each scene.
-    """
+    """Score scenes one by one, the tiles of each on every core; or images that are not cut, on one core each."""
     if settings.tile is not None:
         yield from (_attempt(frame, model=model, settings=settings, progress=progress) for frame in frames)
     else:

@@ -145,14 +145,7 @@ def _ranked(
 
 
 def standings_on(trial: Trial, cells: Sequence[Cell], labels: dict[Setting, str], confidence: float) -> list[Standing]:
-    """Every setting and every baseline on one dataset, highest mean AUROC first, failed ones last.
-
-    Args:
-        trial: The dataset.
-        cells: Of this dataset.
-        labels: Of the settings, in the order asked for.
-        confidence: Of intervals and tests.
-    """
+    """Every setting and every baseline on one dataset, highest mean AUROC first, failed ones last."""
     methods = [_standing(trial, setting, label, cells, confidence) for setting, label in labels.items()]
     found = [one for one in methods if one.mean is not None]
     failed = [one for one in methods if one.mean is None]
@@ -241,13 +234,7 @@ def _tested(rows: Sequence[Standing], best: Standing, confidence: float) -> list
 
 
 def ranking(data: Sequence[str], rows: Sequence[Standing], confidence: float) -> Ranking | None:
-    """Rank the settings over datasets, and test whether they differ where there are enough; None for one dataset.
-
-    Args:
-        data: Names of the datasets.
-        rows: Of all of them.
-        confidence: Of the tests.
-    """
+    """Rank the settings over datasets, and test whether they differ where there are enough; None for one dataset."""
     areas: dict[str, dict[str, float]] = {}
     for one in rows:
         if one.setting is not None:
