@@ -120,7 +120,7 @@ def _spans(rows: Sequence[ReliabilityBin], heights: list[float]) -> tuple[list[f
 
 
 def curves_figure(rows: Sequence[Epoch], title: str, *, name: str = "curves") -> Markup:
-    """Learning curves of a network, see :func:`draw_curves`; ``name`` is apart from that of other charts on the page."""
+    """Learning curves of a network; see :func:`draw_curves`."""
 
     def draw(figure: Figure) -> None:
         draw_curves(figure, rows)
@@ -133,7 +133,7 @@ def curves_figure(rows: Sequence[Epoch], title: str, *, name: str = "curves") ->
 
 
 def draw_curves(figure: Figure, rows: Sequence[Epoch], kept: int | None = None, faint: str = FAINT) -> None:
-    """Draw loss, accuracy and parts of the loss by epoch, as far as they are known; the epoch that was kept is marked."""
+    """Draw loss, accuracy and parts of the loss by epoch, where they are known, and mark the epoch that was kept."""
     epochs, first = [row.epoch for row in rows], rows[0]
     panels: dict[str, dict[str, list[float | None]]] = {
         "loss": {"training": [row.train_loss for row in rows], "validation": [row.validation_loss for row in rows]}
