@@ -174,10 +174,15 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
         ("fit {train} -o {new} --work {new}", "--work is for methods that train a network"),
         ("fit {train} -o {new} --accelerator cpu", "--accelerator is for methods that train a network"),
         ("fit {train} -o {new} --curves {new}", "--curves is for methods that train a network"),
-        ("evaluate {model} --labelled {test} --normal {moss}", "--labelled goes with --unknown and --json only"),
-        ("evaluate {model} {test} --labelled {test}", "--labelled goes with --unknown and --json only"),
-        ("evaluate {model} --labelled {test} --report {new}", "--labelled goes with --unknown and --json only"),
-        ("evaluate {model} --labelled {test} --aupro-limit 0.3", "--labelled goes with --unknown and --json only"),
+        (
+            "evaluate {model} --labelled {test} --normal {moss}",
+            "--labelled goes with --unknown, --json and --report only",
+        ),
+        ("evaluate {model} {test} --labelled {test}", "--labelled goes with --unknown, --json and --report only"),
+        (
+            "evaluate {model} --labelled {test} --aupro-limit 0.3",
+            "--labelled goes with --unknown, --json and --report only",
+        ),
         ("evaluate {model} --unknown {moss}", "--unknown goes with --labelled"),
         ("evaluate {model} --labelled {test} --unknown a={moss} --unknown a={test}", "a name of its own"),
         ("evaluate {model} --labelled {test} --unknown {moss} --unknown {moss}", "a name of its own"),
@@ -331,7 +336,8 @@ def test_evaluate(world, tmp_path):
     known, moss = rows[:18], rows[18:]
     arguments = ("evaluate", world.by_class, "--labelled", world.test, "--unknown", f"my moss={world.moss}")
     outcome = run(*arguments, "--json", tmp_path / "found.json")
-    assert (outcome.code, outcome.err) == (0, "")
+    few = "note: Classes with fewer than 20 test images: bark, cloth, rust; mind how little their rows can say.\n"
+    assert (outcome.code, outcome.err) == (0, few)
     found = strict_json((tmp_path / "found.json").read_text())
     assert run(*arguments, "--json", "-").json == found
     right = [row["class"] == Path(row["path"]).parent.name for row in known]
