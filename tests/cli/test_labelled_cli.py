@@ -176,12 +176,12 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
         ("fit {train} -o {new} --curves {new}", "--curves is for methods that train a network"),
         (
             "evaluate {model} --labelled {test} --normal {moss}",
-            "--labelled goes with --unknown, --json and --report only",
+            "goes with --unknown, --json and --report only",
         ),
-        ("evaluate {model} {test} --labelled {test}", "--labelled goes with --unknown, --json and --report only"),
+        ("evaluate {model} {test} --labelled {test}", "goes with --unknown, --json and --report only"),
         (
             "evaluate {model} --labelled {test} --aupro-limit 0.3",
-            "--labelled goes with --unknown, --json and --report only",
+            "goes with --unknown, --json and --report only",
         ),
         ("evaluate {model} --unknown {moss}", "--unknown goes with --labelled"),
         ("evaluate {model} --labelled {test} --unknown a={moss} --unknown a={test}", "a name of its own"),
