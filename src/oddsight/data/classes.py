@@ -20,13 +20,14 @@ from oddsight.data.class_folders import (
     read_labelled_by_table,
 )
 from oddsight.data.class_images import ClassImages, stratified
+from oddsight.data.dataset import Dataset
 from oddsight.data.folder import as_path
 from oddsight.data.parquet_files import is_parquet, read_parquet
 from oddsight.data.prepared import is_prepared, read_prepared
 from oddsight.errors import DataError
 from oddsight.runtime.progress import Progress, silent
 
-__all__ = ["FORMS", "ClassImages", "Form", "form_of", "read_classes", "stratified"]
+__all__ = ["FORMS", "ClassImages", "Dataset", "Form", "form_of", "read_classes", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Form:
     name: str
     layout: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path, Progress], dict[str, ClassImages]]
+    read: Callable[[Path, Progress], dict[str, Dataset]]
     packed: bool = True
 
 
@@ -91,7 +92,7 @@ def form_of(path: str | os.PathLike[str]) -> Form:
     raise DataError(f"{where} holds no labelled images in a known layout: {layouts}")
 
 
-def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, ClassImages]:
+def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, Dataset]:
     """Read labelled images in any of the :data:`FORMS`.
 
     Args:
