@@ -81,7 +81,7 @@ def test_page_loads_nothing(page: str) -> None:
 def test_page_has_every_part(page: str, evaluation: Evaluation) -> None:
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    drawn = {"histogram", "roc", "precision-recall", "p-values", "baselines", "key", "found", "missed", "passed"}
+    drawn = {"histogram", "roc", "precision-recall", "p-values", "baselines", "key", "found", "passed"}
     assert {f"figure-{name}" for name in drawn} <= set(parsed.ids)
     assert {"the-numbers", "the-scores", "the-images", "how-it-was-made", "what-this-does-not-say"} <= set(parsed.ids)
     assert parsed.count("svg") == 5
