@@ -53,7 +53,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Fine-tune a backbone on your own images. Exits with 1 if an image could not be read. Needs PyTorch."""
     from oddsight.backbones import DEFAULT
-    from oddsight.cli.adaptation_output import say_adapted, say_adapting, say_epoch
+    from oddsight.cli.training_output import say_adapted, say_adapting, say_epoch
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import note, progress

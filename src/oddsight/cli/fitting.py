@@ -83,8 +83,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     from oddsight import detectors
-    from oddsight.cli.adaptation_output import say_some_epochs
     from oddsight.cli.output import say_fitted, say_plan
+    from oddsight.cli.training_output import say_some_epochs
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
     from oddsight.fitting.normal import fit as fit_model
     from oddsight.fitting.plan import FitPlan
@@ -194,8 +194,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
-    from oddsight.cli.class_output import say_class_epoch, say_labelled_plan
-    from oddsight.cli.output import say_fitted
+    from oddsight.cli.output import say_fitted, say_labelled_plan
+    from oddsight.cli.training_output import say_epoch
     from oddsight.detectors import DEFAULTS
     from oddsight.fitting.classes import LabelledPlan
     from oddsight.fitting.classes import fit_classes as fit_model
@@ -238,7 +238,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             seed=seed,
             progress=report,
             on_plan=start,
-            on_epoch=lambda row: say_class_epoch(row, quiet),
+            on_epoch=lambda row: say_epoch(row, quiet),
         )
         _write(model, output, copies, plans[0].parts.training.images, report)
     say_fitted(model, output, copies, quiet)

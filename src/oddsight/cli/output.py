@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from oddsight.data.collection import ImageFile, count_groups, unpacked
 from oddsight.drawing.numbers import percent
-from oddsight.errors import plain
+from oddsight.errors import plain, some
 from oddsight.model.calibration import advised_rate, smallest_rate
 from oddsight.runtime.files import write_bytes
 from oddsight.sinks.terminal import complain, console, note, table
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from oddsight.backbones import Backbone
     from oddsight.backbones.catalogue import Offer
     from oddsight.backbones.description import Description
+    from oddsight.fitting.classes import LabelledPlan
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.file import ModelFile
     from oddsight.model.model import Model
@@ -56,6 +57,23 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
             quiet=quiet,
         )
     note(f"memory budget {plan.memory}", quiet=quiet)
+
+
+def say_labelled_plan(plan: LabelledPlan, quiet: bool) -> None:
+    """Say what a fit to labelled images is about to do, and complain of what it cannot read."""
+    for error in plan.errors:
+        complain(error)
+    parts = plan.parts
+    if parts.duplicates:
+        note(f"{parts.duplicates:,} duplicates are used once", quiet=quiet)
+    note(f"{len(parts.training.classes)} classes: {some(parts.training.classes)}", quiet=quiet)
+    say_groups(parts.images, quiet, near_copies=plan.near_copies)
+    groups = f"one of each of {parts.groups:,} groups of " if parts.groups is not None else ""
+    note(
+        f"learning from {len(parts.training):,} images, fitting probabilities on {len(parts.validation):,} and "
+        f"calibrating on {groups}{parts.held:,} others",
+        quiet=quiet,
+    )
 
 
 def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -> None:

@@ -73,7 +73,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     ] = False,
 ) -> None:
     """Detect cloudy scenes with every method, compare, and report. Resumes after an interruption."""
-    from oddsight.cli.adaptation_output import say_some_epochs
+    from oddsight.cli.training_output import say_some_epochs
     from oddsight.detectors import METHODS
     from oddsight.runtime.files import check_writable, make_folder, write_bytes
     from oddsight.sinks.output_paths import check_outputs

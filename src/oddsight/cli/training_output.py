@@ -1,4 +1,4 @@
-"""Output of the command that adapts backbones."""
+"""Output of the commands that train networks."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> Non
 
 def say_epoch(row: Epoch, quiet: bool, epochs: int | None = None) -> None:
     """Say how an epoch went, of how many if that is known."""
-    accuracy = f", accuracy {percent(row.accuracy)}" if row.accuracy is not None else ""
-    losses = f"training loss {row.train_loss:.4g}, validation loss {row.validation_loss:.4g}{accuracy}"
+    training, validation = (
+        f"{loss:.4g}" + (f" ({percent(accuracy)} right)" if accuracy is not None else "")
+        for loss, accuracy in ((row.train_loss, row.train_accuracy), (row.validation_loss, row.accuracy))
+    )
     parts = "".join(f", {name} {value:.4g}" for name, value in row.losses.items())
     of = f" of {epochs}" if epochs is not None else ""
-    note(f"epoch {row.epoch}{of}: {losses}{parts}, {row.seconds:.0f} s", quiet=quiet)
+    losses = f"training loss {training}, validation loss {validation}{parts}"
+    note(f"epoch {row.epoch}{of}: {losses}, {row.seconds:.0f} s", quiet=quiet)
 
 
 def say_some_epochs(row: Epoch, quiet: bool) -> None:
