@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from oddsight.cli import comparison_output, output
+from oddsight.cli import comparison_output, evaluation_output
 from oddsight.evaluation import evaluate
 from oddsight.evaluation.compare import Comparison, _warnings
 from oddsight.evaluation.compare.standings import standings_on
@@ -47,14 +47,14 @@ def printed(monkeypatch):
     """What is printed on standard output."""
     text = io.StringIO()
     console = Console(file=text, width=200, highlight=False, markup=False)
-    for module in (output, comparison_output):
+    for module in (evaluation_output, comparison_output):
         monkeypatch.setattr(module, "console", console)
     return text
 
 
 def test_an_evaluation_says_how_many_images_have_a_mask(parts, printed):
     found = evaluate(tiny_model(), parts)
-    output.show_evaluation(found)
+    evaluation_output.show_evaluation(found)
     lines = printed.getvalue().splitlines()
     assert lines[0] == "3 normal and 6 anomalous images, 3 of these with a mask (1 other file is ignored)"
     expected = "pixel metrics: on 2 of 6 anomalous images, those with a mask that marks anything, and 3 normal"
