@@ -14,7 +14,7 @@ from oddsight.data.dataset import Dataset
 from oddsight.data.folder import empty_folders, find_images, is_image_file
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 """The names that splits go by in folders and files."""
@@ -156,17 +156,12 @@ def _read(
 ) -> Dataset:
     """Read every image once; those that cannot be read join ``errors``."""
     files = list(files)
-    images: list[ImageFile] = []
-    labels: list[int] = []
-    looked = ordered_map(lambda entry: look(entry[0]), files)
-    for done, (image, (_, label)) in enumerate(zip(looked, files, strict=True), 1):
-        if isinstance(image, ImageError):
-            errors.append(image)
-        else:
-            images.append(image)
-            labels.append(label)
-        progress(f"reading {path.name}", done, len(files))
+    looks = track(ordered_map(look, [file for file, _ in files]), f"reading {path.name}", len(files), progress)
+    entries = list(zip(looks, (label for _, label in files), strict=True))
+    images = [(image, label) for image, label in entries if isinstance(image, ImageFile)]
+    errors += [error for error, _ in entries if isinstance(error, ImageError)]
     if not images:
         reason = f"; the first of {len(errors):,} problems is {errors[0]}" if errors else ""
         raise DataError(f"none of the images in {path} can be read{reason}")
-    return Dataset(tuple(images), np.array(labels, np.int64), classes, tuple(errors))
+    labels = np.array([label for _, label in images], np.int64)
+    return Dataset(tuple(image for image, _ in images), labels, classes, tuple(errors))

@@ -18,7 +18,7 @@ from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 _UNSIGNED_BYTES = b"\0\0\x08"
 _MOST_BYTES = 2**31
@@ -72,15 +72,9 @@ def read_unlabelled(
 
 def _files(path: Path, progress: Progress) -> tuple[tuple[ImageFile, ...], tuple[ImageError, ...]]:
     found = find_images(path)
-    errors = [*found.problems]
-    images = []
-    for done, image in enumerate(ordered_map(look, found.images), 1):
-        if isinstance(image, ImageError):
-            errors.append(image)
-        else:
-            images.append(image)
-        progress("reading", done, len(found.images))
-    return tuple(images), tuple(errors)
+    looks = list(track(ordered_map(look, found.images), "reading", len(found.images), progress))
+    errors = (*found.problems, *(one for one in looks if isinstance(one, ImageError)))
+    return tuple(one for one in looks if isinstance(one, ImageFile)), errors
 
 
 def _is_idx(path: Path) -> bool:

@@ -42,7 +42,7 @@ from oddsight.runtime.bounds import check_number, check_seed
 from oddsight.runtime.csv_tables import csv_table
 from oddsight.runtime.files import atomic_write, make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.records import write_record
 
 _PARTS = ("-images.npy", "-normalised.npy", "-labels.npy", "-one-hot.npy", ".npz", ".csv", ".parquet")
@@ -130,8 +130,9 @@ def prepare(
             _write_normalised(folder / f"{split}-normalised.npy", split, _mapped(folder, split), mean, std, progress)
         if parquet:
             with atomic_write(folder / f"{split}.parquet", follow_links=False) as file:
-                watched = _watched(_mapped(folder, split), f"writing {split}.parquet", progress)
-                write_parquet(file, watched, names, images)
+                pixels = _mapped(folder, split)
+                tracked = track(pixels, f"writing {split}.parquet", len(pixels), progress)
+                write_parquet(file, tracked, names, images)
         left_out = {"-normalised.npy": not normalised, ".parquet": not parquet}
         written |= {split + part for part in _PARTS if not left_out.get(part)}
     for stale in {split + part for split in SPLITS for part in _PARTS} - written:
@@ -286,12 +287,6 @@ def _write_npz(path: Path, images: NDArray[np.uint8], data: ClassImages) -> None
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def _watched(images: NDArray[np.uint8], phase: str, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    for done, image in enumerate(images, 1):
-        yield image
-        progress(phase, done, len(images))
 
 
 def _name(image: ImageFile, data: Path) -> str:

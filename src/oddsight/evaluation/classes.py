@@ -31,7 +31,7 @@ from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,11 +221,7 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
 
 
 def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:
-    outcomes = []
-    for done, outcome in enumerate(map_jobs(partial(_score, model), images), 1):
-        outcomes.append(outcome)
-        progress("scoring", done, len(images))
-    return outcomes
+    return list(track(map_jobs(partial(_score, model), images), "scoring", len(images), progress))
 
 
 def _score(model: Model, image: ImageFile) -> Result | ImageError:

@@ -29,7 +29,7 @@ from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Voice
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,8 @@ def _score_all(
     """Read and score everything once; maps go to a file, so that memory does not grow with them."""
     looks: list[ImageLook | ImageError] = []
     results, trivial = [], []
-    for done, outcome in enumerate(map_jobs(partial(_score, model, reading), files), 1):
+    outcomes = map_jobs(partial(_score, model, reading), files)
+    for outcome in track(outcomes, "evaluating", len(files), progress):
         if isinstance(outcome, ImageError):
             looks.append(outcome)
         else:
@@ -205,7 +206,6 @@ def _score_all(
             looks.append(look)
             results.append(result)
             trivial.append(features)
-        progress("evaluating", done, len(files))
     return looks, results, trivial
 
 

@@ -30,7 +30,7 @@ from oddsight.fitting.normal import fit
 from oddsight.graphs.building import cut
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.records import read_record, write_record
 from oddsight.runtime.sessions import run, session
 
@@ -254,14 +254,14 @@ def scores_from_features(
     loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
     outputs = ["score", "anomaly_map"] if maps is not None and model.metadata.map_size else ["score"]
     scores = []
-    for done, array in enumerate(features, 1):
-        name, grid = str(images[done - 1].path), model.metadata.map_size
+    grid = model.metadata.map_size
+    for array, image in track(zip(features, images, strict=True), "scoring", len(features), progress):
+        name = str(image.path)
         score, *more = run(loaded, {entry: array[None]}, name, outputs)
         scores.append(read_score(score, name))
         for values in more:
             assert maps is not None and grid is not None
             maps.write(read_map(values, grid, scores[-1], name).tobytes())
-        progress("scoring", done, len(features))
     return np.array(scores)
 
 

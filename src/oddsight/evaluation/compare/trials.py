@@ -26,7 +26,7 @@ from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.trivial import trivial_scores
 from oddsight.runtime.bounds import check_number, check_seed
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 Source = str | os.PathLike[str]
 
@@ -197,11 +197,8 @@ def _trial(
         kept, held = split(group_images(collection.images, groups), test_share, split_seed)
         training, paths = tuple(kept), [image.path for image in kept]
         files = _class_folders(folder, normal, held)
-    looked: list[tuple[LabelledFile, ImageLook | ImageError, tuple[float, ...]]] = []
-    for done, look in enumerate(map_jobs(partial(_look, reading), files.images), 1):
-        looked.append(look)
-        progress(f"reading {name}", done, len(files.images))
-    looked.sort(key=_content)
+    looks = map_jobs(partial(_look, reading), files.images)
+    looked = sorted(track(looks, f"reading {name}", len(files.images), progress), key=_content)
     test = gather_images(replace(files, images=tuple(file for file, _, _ in looked)), [look for _, look, _ in looked])
     learned = {image.content for image in training}
     refuse_overlap(test.images, learned.__contains__, f"test images of {name}", "are also training images")
