@@ -77,12 +77,12 @@ class Standing:
     seeds: tuple[int, ...]
     each: tuple[Numbers, ...]
     mean: Numbers | None
-    spread: tuple[float, float] | None
-    placements: Placements | None
-    verdict: Verdict | None
-    difference: Difference | None
-    p_value: float | None
-    errors: tuple[str, ...]
+    spread: tuple[float, float] | None = None
+    placements: Placements | None = None
+    verdict: Verdict | None = None
+    difference: Difference | None = None
+    p_value: float | None = None
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,6 @@ def _standing(trial: Trial, setting: Setting, label: str, cells: Sequence[Cell],
         mean=_mean(each) if each else None,
         spread=(min(one.auroc for one in each), max(one.auroc for one in each)) if each else None,
         placements=averaged([placements(one[~truth], one[truth]) for one in scores]) if scores else None,
-        verdict=None,
-        difference=None,
-        p_value=None,
         errors=tuple(dict.fromkeys(cell.error for cell in own if cell.error is not None)),
     )
 
@@ -191,20 +188,8 @@ def _baseline(trial: Trial, column: int, confidence: float) -> Standing:
     if metrics.auroc(scores[~truth], scores[truth]) < 0.5:
         scores = -scores
     own = Numbers(*_ranked(scores[~truth], scores[truth], confidence))
-    return Standing(
-        data=trial.name,
-        label=BASELINES[column],
-        setting=None,
-        seeds=(),
-        each=(own,),
-        mean=own,
-        spread=None,
-        placements=placements(scores[~truth], scores[truth]),
-        verdict=None,
-        difference=None,
-        p_value=None,
-        errors=(),
-    )
+    placed = placements(scores[~truth], scores[truth])
+    return Standing(trial.name, BASELINES[column], None, (), (own,), own, placements=placed)
 
 
 def _mean(each: Sequence[Numbers]) -> Numbers:
