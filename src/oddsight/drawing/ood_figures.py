@@ -90,7 +90,7 @@ def score_histograms(
         rows[-1].set_xlabel(f"score (higher is more anomalous), threshold {threshold:.4g}{far}")
 
     said = ", ".join(f"{what} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
-    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, f"Histograms of scores. Share {verb}: {said}")
+    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, f"Histograms of scores. {verb.capitalize()}: {said}")
 
 
 def _edges(known: Scores, everything: Scores, threshold: float) -> Scores:
