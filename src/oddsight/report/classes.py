@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile
 from oddsight.drawing.class_figures import confusion_figure, reliability_figure
@@ -43,7 +44,7 @@ def class_content(
         "unknown_rejected": sum(result.anomalous for found in evaluation.unknown.values() for result in found),
         "unknown_images": sum(map(len, evaluation.unknown.values())),
         "rows": _class_rows(numbers),
-        "confusions": _confusions(evaluation),
+        "confusions": _confusions(evaluation.classes, np.array(numbers["confusion"])),
         "sets": _set_rows(numbers) if evaluation.unknown else None,
         "galleries": galleries,
         "key": bool(key),
@@ -92,13 +93,12 @@ def _class_rows(numbers: dict[str, Any]) -> Markup:
     return table(("Class", "Images", "Precision", "Recall", "F1", "Rejected"), lines)
 
 
-def _confusions(evaluation: ClassEvaluation) -> Markup | None:
+def _confusions(classes: Sequence[str], counts: NDArray[np.int64]) -> Markup | None:
     """The most frequent mistakes."""
-    counts = np.array(evaluation.to_json()["confusion"])
     totals = counts.sum(axis=1)
     mistakes = [(int(counts[a, b]), a, b) for a, b in np.argwhere(counts > 0).tolist() if a != b]
     rows = [
-        (evaluation.classes[true], evaluation.classes[predicted], f"{count:,}", percent(count / totals[true]))
+        (classes[true], classes[predicted], f"{count:,}", percent(count / totals[true]))
         for count, true, predicted in sorted(mistakes, key=lambda one: (-one[0], one[1:]))[:_CONFUSIONS]
     ]
     return table(("True class", "Predicted class", "Images", "Of its class"), rows, words={1}) if rows else None
