@@ -192,13 +192,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     from oddsight.sinks.terminal import note, progress
 
     sets = _unknown_sets(unknown or [])
-    places = (folder, normal, anomalous, masks)
+    folders = (normal, anomalous, masks)
     if labelled is not None:
-        if any(given is not None for given in (*places, bands, scale, aupro_limit)):
+        if any(given is not None for given in (folder, *folders, bands, scale, aupro_limit)):
             raise typer.BadParameter("--labelled goes with --unknown, --json and --report only")
     elif unknown:
         raise typer.BadParameter("--unknown goes with --labelled")
-    elif places[1:] != (None, None, None) if folder is not None else normal is None or anomalous is None:
+    elif None in (normal, anomalous) if folder is None else folders != (None, None, None):
         raise typer.BadParameter("name either one folder in MVTec AD's layout, or --normal and --anomalous")
     check_outputs(
         {"--json": json, "--report": report},
