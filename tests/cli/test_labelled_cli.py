@@ -69,7 +69,8 @@ def nothing_is_read(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("something was read")
 
-    for name in ("fitting.classes.read_classes", "data.classes.read_classes", "data.collection.read_image"):
+    readers = ("evaluation", "fitting.classes", "data.classes")
+    for name in (*(f"{module}.read_classes" for module in readers), "data.collection.read_image"):
         monkeypatch.setattr(f"oddsight.{name}", refuse)
 
 
