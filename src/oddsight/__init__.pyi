@@ -12,12 +12,12 @@ from .errors import ImageError as ImageError
 from .errors import MemoryBudgetError as MemoryBudgetError
 from .errors import ModelError as ModelError
 from .errors import OddsightError as OddsightError
+from .evaluation import evaluate as evaluate
 from .evaluation.classes import ClassEvaluation as ClassEvaluation
 from .evaluation.classes import evaluate_classes as evaluate_classes
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
 from .evaluation.normal import Evaluation as Evaluation
-from .evaluation.normal import evaluate as evaluate
 from .fitting.classes import fit_classes as fit_classes
 from .fitting.exporting import Export as Export
 from .fitting.exporting import Parity as Parity

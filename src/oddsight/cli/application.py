@@ -35,6 +35,7 @@ app = typer.Typer(
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A model file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only results and errors, no progress and no notes.")]
+PrintJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write JSON to this file ('-' for standard output).")
 ]
@@ -94,6 +95,18 @@ Size = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
+FalseAlarmRate = Annotated[
+    float | None,
+    typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
+]
+Report = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write an HTML report.")]
+Curves = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="When a network is trained: write learning curves to a .png or .csv file. May be repeated.",
+    ),
+]
 Thumbnails = Annotated[bool, typer.Option(help="Write thumbnails of normal images beside the model, for explanations.")]
 Work = Annotated[
     Path | None, typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to resume from.")

@@ -250,10 +250,10 @@ def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
 
 def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking | None) -> Iterator[str]:
     for trial in trials:
-        if trial.coverage is not None:
-            yield from (f"{trial.name}: {sentence}" for sentence in trial.coverage.sentences())
+        if trial.test.coverage is not None:
+            yield from (f"{trial.name}: {sentence}" for sentence in trial.test.coverage.sentences())
         else:
-            yield from (f"{trial.name}: {sentence}" for sentence in mask_like(one.kind for one in trial.test))
+            yield from (f"{trial.name}: {sentence}" for sentence in mask_like(trial.test.kinds))
         own = [one for one in rows if one.data == trial.name]
         best = next((one for one in own if one.verdict == "highest"), None)
         trivial = next(one for one in own if one.setting is None)

@@ -30,7 +30,7 @@ from oddsight.graphs.building import cut
 from oddsight.graphs.preprocessing import size_text
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.sessions import run, session
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What came of a cell.
 
     ``scores`` are raw, in the order of the trial's test images. ``fit_seconds`` is wall-clock time with the features at
@@ -120,7 +120,7 @@ class Cell:
     data: str
     setting: Setting
     seed: int
-    measured: Measured | None
+    measured: Measurement | None
     error: str | None
 
 
@@ -130,11 +130,11 @@ def stored(folder: Path, job: Job) -> Cell | None:
     if arrays is None:
         return None
     facts = unpack(arrays["facts"])
-    measured = None if facts["measured"] is None else Measured(tuple(arrays["scores"].tolist()), **facts["measured"])
+    measured = None if facts["measured"] is None else Measurement(tuple(arrays["scores"].tolist()), **facts["measured"])
     return Cell(job.trial.name, job.setting, job.seed, measured, facts["error"])
 
 
-def store(folder: Path, job: Job, measured: Measured | None, error: str | None) -> Cell:
+def store(folder: Path, job: Job, measured: Measurement | None, error: str | None) -> Cell:
     """Keep what came of a cell."""
     facts = asdict(measured) if measured is not None else None
     scores = facts.pop("scores") if facts is not None else ()
@@ -164,7 +164,7 @@ def room_taken(plan: MemoryPlan) -> int:
     return plan.budget - RUNNING
 
 
-def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
+def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measurement:
     """Fit as users do, score the test images, and see that the whole file gives the same scores.
 
     Raises:
@@ -188,12 +188,12 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
     )
     seconds = time.perf_counter() - started
     with tempfile.TemporaryFile() as maps:
-        scores = scores_from_features(model, job.extractor, [one.image for one in trial.test], cache, progress, maps)
-        pixel = map_metrics(maps, model.metadata.map_size, [one.mapped for one in trial.test])
-    answer = whole_file(model, [one.image for one in trial.test], scores)
+        scores = scores_from_features(model, job.extractor, trial.test.images, cache, progress, maps)
+        pixel = map_metrics(maps, model.metadata.map_size, trial.test)
+    answer = whole_file(model, trial.test.images, scores)
     metadata = model.metadata
     assert metadata.decision.false_alarm_rate is not None
-    return Measured(
+    return Measurement(
         scores=tuple(scores.tolist()),
         threshold=metadata.decision.threshold,
         false_alarm_rate=metadata.decision.false_alarm_rate,
@@ -235,14 +235,14 @@ def scores_from_features(
     loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
     outputs = ["score", "anomaly_map"] if maps is not None and model.metadata.map_size else ["score"]
     scores = []
-    for done, array in enumerate(features, 1):
-        name, grid = str(images[done - 1].path), model.metadata.map_size
+    grid = model.metadata.map_size
+    for array, image in track(zip(features, images, strict=True), "scoring", len(features), progress):
+        name = str(image.path)
         score, *more = run(loaded, {entry: array[None]}, name, outputs)
         scores.append(read_score(score, name))
         for values in more:
             assert maps is not None and grid is not None
             maps.write(read_map(values, grid, scores[-1], name).tobytes())
-        progress("scoring", done, len(features))
     return np.array(scores)
 
 

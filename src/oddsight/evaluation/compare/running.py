@@ -76,7 +76,7 @@ def side_by_side(job: Job, room: int, workers: int) -> int:
 def _features(jobs: Sequence[Job], work: Path, progress: Progress) -> Iterator[FeatureCache]:
     """A cache with all features that jobs on one dataset with one backbone and size need."""
     trial = jobs[0].trial
-    images = (*trial.training, *(one.image for one in trial.test))
+    images = (*trial.training, *trial.test.images)
     with shared_features((job.extractor for job in jobs), images, work, progress) as cache:
         yield cache
 

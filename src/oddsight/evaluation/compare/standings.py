@@ -116,7 +116,7 @@ def numbers(cell: Cell, trial: Trial, confidence: float) -> Numbers:
     """All numbers of a cell that has been measured."""
     measured = cell.measured
     assert measured is not None
-    truth = np.array([one.kind is not None for one in trial.test])
+    truth = trial.test.anomalous
     scores = np.array(measured.scores)
     flags = scores > measured.threshold
     decided = metrics.decision(flags[~truth], flags[truth])
@@ -145,14 +145,7 @@ def _ranked(
 
 
 def standings_on(trial: Trial, cells: Sequence[Cell], labels: dict[Setting, str], confidence: float) -> list[Standing]:
-    """Every setting and every baseline on one dataset, highest mean AUROC first, failed ones last.
-
-    Args:
-        trial: The dataset.
-        cells: Of this dataset.
-        labels: Of the settings, in the order asked for.
-        confidence: Of intervals and tests.
-    """
+    """Every setting and every baseline on one dataset, highest mean AUROC first, failed ones last."""
     methods = [_standing(trial, setting, label, cells, confidence) for setting, label in labels.items()]
     found = [one for one in methods if one.mean is not None]
     failed = [one for one in methods if one.mean is None]
@@ -172,7 +165,7 @@ def _area(one: Standing) -> float:
 def _standing(trial: Trial, setting: Setting, label: str, cells: Sequence[Cell], confidence: float) -> Standing:
     own = [cell for cell in cells if cell.setting == setting]
     measured = [cell for cell in own if cell.measured is not None]
-    truth = np.array([one.kind is not None for one in trial.test])
+    truth = trial.test.anomalous
     each = tuple(numbers(cell, trial, confidence) for cell in measured)
     scores = [np.array(cell.measured.scores) for cell in measured if cell.measured is not None]
     return Standing(
@@ -190,8 +183,8 @@ def _standing(trial: Trial, setting: Setting, label: str, cells: Sequence[Cell],
 
 def _baseline(trial: Trial, column: int, confidence: float) -> Standing:
     """A trivial score, read in whichever direction works better on these labels."""
-    truth = np.array([one.kind is not None for one in trial.test])
-    scores = np.array([one.trivial[column] for one in trial.test])
+    truth = trial.test.anomalous
+    scores = trial.trivial[:, column]
     if metrics.auroc(scores[~truth], scores[truth]) < 0.5:
         scores = -scores
     own = Numbers(*_ranked(scores[~truth], scores[truth], confidence))
@@ -226,13 +219,7 @@ def _tested(rows: Sequence[Standing], best: Standing, confidence: float) -> list
 
 
 def ranking(data: Sequence[str], rows: Sequence[Standing], confidence: float) -> Ranking | None:
-    """Rank the settings over datasets, and test whether they differ where there are enough; None for one dataset.
-
-    Args:
-        data: Names of the datasets.
-        rows: Of all of them.
-        confidence: Of the tests.
-    """
+    """Rank the settings over datasets, and test whether they differ where there are enough; None for one dataset."""
     areas: dict[str, dict[str, float]] = {}
     for one in rows:
         if one.setting is not None:

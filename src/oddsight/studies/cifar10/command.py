@@ -56,7 +56,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Train classifiers and detect images of none of the classes. Resumes after an interruption."""
-    from oddsight.cli.class_output import say_class_epoch
+    from oddsight.cli.training_output import say_epoch
     from oddsight.data.download import download_cifar10
     from oddsight.detectors import DEFAULTS
     from oddsight.runtime.files import check_writable, make_folder, write_bytes
@@ -90,7 +90,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             accelerator=accelerator,
             command=shlex.join(["oddsight", *sys.argv[1:]]),
             progress=report,
-            on_epoch=lambda row: say_class_epoch(row, quiet),
+            on_epoch=lambda row: say_epoch(row, quiet),
         )
     path = output / found.shipped.file
     write_bytes(path, model.to_bytes(), follow_links=False)
@@ -99,7 +99,8 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
 
 def _print_results(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
     """Print the accuracy of every run, and where the files are."""
-    from oddsight.sinks.terminal import note, percent
+    from oddsight.drawing.numbers import percent
+    from oddsight.sinks.terminal import note
 
     for run in study.runs:
         right = float((run.logits.argmax(1) == run.labels).mean())

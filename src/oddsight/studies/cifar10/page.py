@@ -13,9 +13,8 @@ from oddsight import detectors
 from oddsight.detectors.sums import PLUS
 from oddsight.drawing.class_figures import bars, confusion_figure, curves_figure, reliability_figure
 from oddsight.drawing.image_grids import image_grid, rows_of
-from oddsight.drawing.numbers import area, percent, quantity, span
+from oddsight.drawing.numbers import area, duration, p_text, percent, quantity, span
 from oddsight.metrics.classification import confusion, reliability
-from oddsight.report.comparison import duration, p_text
 from oddsight.report.markdown import fill_template, write_report
 from oddsight.studies.cifar10.conclusions import Conclusions, compare_runs, conclude
 from oddsight.studies.cifar10.page_unknowns import (

@@ -70,7 +70,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Detect cloudy scenes with every method, compare, and report. Resumes after an interruption."""
-    from oddsight.cli.adaptation_output import say_some_epochs
+    from oddsight.cli.training_output import say_some_epochs
     from oddsight.detectors import METHODS
     from oddsight.runtime.files import check_writable, make_folder, write_bytes
     from oddsight.sinks.output_paths import check_outputs
@@ -117,8 +117,8 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 
 def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
     """Print the results in short, what could not be read, and where the files are."""
-    from oddsight.drawing.numbers import area
-    from oddsight.sinks.terminal import complain, console, note, percent, table
+    from oddsight.drawing.numbers import area, percent
+    from oddsight.sinks.terminal import complain, console, note, table
     from oddsight.studies.clouds.conclusions import conclude
     from oddsight.studies.clouds.tables import cloud_tables
 

@@ -11,8 +11,8 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, short
-from oddsight.drawing.numbers import area, percent
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x
+from oddsight.drawing.numbers import area, percent, short
 from oddsight.errors import plain
 from oddsight.studies.clouds.isolation import Shown
 from oddsight.studies.clouds.results import Measurement

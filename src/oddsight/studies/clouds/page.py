@@ -12,8 +12,7 @@ from markupsafe import Markup
 from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars, curves_figure
 from oddsight.drawing.image_grids import image_grid, rows_of
-from oddsight.drawing.numbers import area, percent, span
-from oddsight.report.comparison import duration, p_text
+from oddsight.drawing.numbers import area, duration, p_text, percent, span
 from oddsight.report.markdown import fill_template, joined, write_report
 from oddsight.studies.clouds.conclusions import Conclusions, Standing, conclude
 from oddsight.studies.clouds.page_parts import (
