@@ -112,6 +112,24 @@ def ablation(rows: list[Row]) -> str:
     return markdown(["variant", *shown, "mean"], lines(values, values, shown))
 
 
+def small(rows: list[Row]) -> str:
+    """Detectors on parts and textures, at their own size and at another one."""
+    for row in rows:
+        own = row["kind"] == "method" and row["size"] == "224" and row["method"] == "auto"
+        row["label"] = "auto, 224 x 224 pixels" if own else row["method"]
+    methods = [row for row in rows if row["kind"] == "method"]
+    best = {
+        data: max((r for r in own if r["kind"] == "baseline"), key=lambda r: float(r["auroc"]))
+        for (data,), own in grouped(rows, "data").items()
+    }
+    sets, values = by_data(methods, "label")
+    shown = {row["data"]: f"{row['data']} ({row['normal']} + {row['anomalous']})" for row in rows}
+    header = ["method", *(shown[data] for data in sets), "mean"]
+    baseline = [f"{float(best[data]['auroc']):.3f} ({best[data]['method']})" for data in sets]
+    average = statistics.mean(float(best[data]["auroc"]) for data in sets)
+    return markdown(header, [*lines(values, values, sets), ["best trivial baseline", *baseline, f"{average:.3f}"]])
+
+
 def cifar10(rows: list[Row]) -> str:
     """``auto`` and its voices alone, each class of CIFAR-10 as the normal one."""
     chosen = [row for row in rows if row["data"].startswith("cifar10-")]
@@ -262,6 +280,8 @@ def main() -> None:
     put(docs / "methods.md", "details", details(rows))
     put(docs / "methods.md", "coreset", coreset(read("coreset.csv")))
     variants = read("ablation.csv")
+    if rows := read("small_defects.csv"):
+        put(docs / "auto.md", "small", small(rows))
     put(docs / "auto.md", "ablation", ablation(variants))
     put(docs / "auto.md", "cifar10", cifar10(variants))
     if runs := read("../docs/studies/cifar10/classification.csv"):
