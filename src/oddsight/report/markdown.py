@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from oddsight.drawing.numbers import area, percent, span
 from oddsight.errors import plain
+from oddsight.graphs.preprocessing import sides
 from oddsight.runtime.files import make_folder, write_bytes
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "interval": lambda ends, form="area": span(ends[0], ends[1], percent if form == "percent" else area),
     "percent_signed": lambda share: ("\u2212" if share < 0 else "") + percent(abs(share)),
     "comma": lambda number: f"{number:,}",
+    "size": lambda size: " \u00d7 ".join(map(str, sides(size)[::-1])),
 }
 """What templates write numbers and names by."""
 
