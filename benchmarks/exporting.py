@@ -17,7 +17,7 @@ from pathlib import Path
 import oddsight
 from oddsight.fitting.exporting import FORMS
 
-METHODS = ("patchcore", "auto", "mahalanobis", "padim")
+METHODS = ("patchcore",)
 
 
 def row(model: oddsight.Model, method: str, to: str, data: Path) -> dict[str, object]:
