@@ -26,7 +26,7 @@ from oddsight.data.class_images import ClassImages
 from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, plain
-from oddsight.runtime.progress import Progress, with_progress
+from oddsight.runtime.progress import Progress, track
 
 SIDE = 32
 """The side of the images, in pixels."""
@@ -78,7 +78,7 @@ class _Version:
         path = self._location(path) or path
         batches: dict[str, Batch] = {}
         classes: tuple[str, ...] = ()
-        files = with_progress(_contents(path, self.files), "reading", len(self.files), progress)
+        files = track(_contents(path, self.files), "reading", len(self.files), progress)
         for what, where, content in files:
             if what == "classes":
                 classes = self.read_classes(content, where)

@@ -21,7 +21,7 @@ from oddsight.data.near_copies import sketch
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent, with_progress
+from oddsight.runtime.progress import Progress, silent, track
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def collect(
     images: dict[str, ImageFile] = {}
     duplicates = []
     looks = chain(more, map_jobs(partial(look, reading=reading), found.images))
-    for image in with_progress(looks, "reading", len(more) + len(found.images), progress):
+    for image in track(looks, "reading", len(more) + len(found.images), progress):
         if isinstance(image, ImageError):
             errors.append(image)
         elif image.content in images:

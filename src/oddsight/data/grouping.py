@@ -17,7 +17,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.data.near_copies import near_copies, sketch
 from oddsight.errors import DataError
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent, with_progress
+from oddsight.runtime.progress import Progress, silent, track
 
 Groups = str | os.PathLike[str] | Mapping[str, Hashable] | Callable[[str], Hashable] | Sequence[Hashable]
 """How images are grouped:
@@ -65,7 +65,7 @@ def group_images(
 def _near(images: Sequence[_Image], progress: Progress) -> tuple[_Image, ...]:
     sketches = ordered_map(lambda image: image.sketch or sketch(image.read()), images)
     phase = "looking for near copies"
-    labels = near_copies([*with_progress(sketches, phase, len(images), progress)]).tolist()
+    labels = near_copies([*track(sketches, phase, len(images), progress)]).tolist()
     sizes = Counter(labels)
     return tuple(
         replace(image, group=images[label].content if sizes[label] > 1 else "", sketch=b"")

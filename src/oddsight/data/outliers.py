@@ -17,7 +17,7 @@ from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent, with_progress
+from oddsight.runtime.progress import Progress, silent, track
 
 _UNSIGNED_BYTES = b"\0\0\x08"
 _MOST_BYTES = 2**31
@@ -70,9 +70,9 @@ def read_unlabelled(
 
 def _files(path: Path, progress: Progress) -> tuple[tuple[ImageFile, ...], tuple[ImageError, ...]]:
     found = find_images(path)
-    looks = [*with_progress(ordered_map(look, found.images), "reading", len(found.images), progress)]
-    errors = (look for look in looks if isinstance(look, ImageError))
-    return tuple(look for look in looks if isinstance(look, ImageFile)), (*found.problems, *errors)
+    looks = list(track(ordered_map(look, found.images), "reading", len(found.images), progress))
+    errors = (*found.problems, *(one for one in looks if isinstance(one, ImageError)))
+    return tuple(one for one in looks if isinstance(one, ImageFile)), errors
 
 
 def _is_idx(path: Path) -> bool:

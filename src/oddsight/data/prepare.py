@@ -40,7 +40,7 @@ from oddsight.runtime.bounds import check_number, check_seed
 from oddsight.runtime.csv_tables import csv_table
 from oddsight.runtime.files import atomic_write, make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent, with_progress
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.records import write_record
 
 _PARTS = ("-images.npy", "-normalised.npy", "-labels.npy", "-one-hot.npy", ".npz", ".csv", ".parquet")
@@ -185,7 +185,7 @@ def _write_split(found: Preparation, split: str, data: Path, normalised: bool, p
         _write_normalised(folder / f"{split}-normalised.npy", pixels, found, progress)
     if found.parquet:
         with atomic_write(folder / f"{split}.parquet", follow_links=False) as file:
-            write_parquet(file, with_progress(pixels, f"writing {split}.parquet", len(pixels), progress), names, images)
+            write_parquet(file, track(pixels, f"writing {split}.parquet", len(pixels), progress), names, images)
     left_out = {"-normalised.npy": not normalised, ".parquet": not found.parquet}
     return {split + part for part in _PARTS if not left_out.get(part)}
 
@@ -208,7 +208,7 @@ def _write_images(path: Path, data: ClassImages, size: tuple[int, int], progress
     with atomic_write(path, follow_links=False) as file:
         _write_header(file, "|u1", len(data), *size, 3)
         images = ordered_map(sized, data.images)
-        for pixels in with_progress(images, f"writing {path.name}", len(data), progress):
+        for pixels in track(images, f"writing {path.name}", len(data), progress):
             file.write(np.ascontiguousarray(pixels).data)
             contents.append(content_hash(pixels))
     return contents

@@ -33,7 +33,7 @@ from oddsight.runtime.bounds import check_number, check_seed, check_whole
 from oddsight.runtime.csv_tables import csv_records
 from oddsight.runtime.files import atomic_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent, with_progress
+from oddsight.runtime.progress import Progress, silent, track
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_SEVERITIES = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -223,7 +223,7 @@ def _write_clear(folder: Path, images: Sequence[ImageFile], names: Mapping[str, 
         Image.fromarray(image.read()).save(folder / f"{names[image.content]}.png")
 
     phase = f"writing {folder.parent.name}/{folder.name}"
-    deque(with_progress(ordered_map(write, images), phase, len(images), progress), maxlen=0)
+    deque(track(ordered_map(write, images), phase, len(images), progress), maxlen=0)
 
 
 def _write_veiled(
@@ -258,7 +258,7 @@ def _write_veiled(
         return rows
 
     found: list[Row] = []
-    for rows in with_progress(ordered_map(write, images), "putting things into the air", len(images), progress):
+    for rows in track(ordered_map(write, images), "putting things into the air", len(images), progress):
         found += rows
     return sorted(found, key=lambda row: (kinds.index(row.kind), row.severity, row.file))
 

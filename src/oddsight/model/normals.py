@@ -26,7 +26,7 @@ from oddsight.errors import DataError, ImageError
 from oddsight.graphs.neighbours import MOST
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import atomic_write, descriptor
-from oddsight.runtime.progress import Progress, silent, with_progress
+from oddsight.runtime.progress import Progress, silent, track
 
 SIDE = 128
 """Pixels on the longer side of a small copy, at most."""
@@ -84,7 +84,7 @@ def write_normals(
     missing = []
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_entry(_INDEX), json.dumps(index, indent=0, allow_nan=False), zipfile.ZIP_DEFLATED)
-        copies = with_progress(map_jobs(_small_copy, kept), "keeping small copies", len(kept), progress)
+        copies = track(map_jobs(_small_copy, kept), "keeping small copies", len(kept), progress)
         for image, copy in zip(kept, copies, strict=True):
             if isinstance(copy, ImageError):
                 missing.append(copy)

@@ -25,8 +25,8 @@ def silent(phase: str, done: int, total: int, /) -> None:
     """Progress that nobody watches."""
 
 
-def with_progress(items: Iterable[Item], phase: str, total: int, progress: Progress) -> Iterator[Item]:
-    """The same items; progress is called after each has been dealt with."""
+def track(items: Iterable[Item], phase: str, total: int, progress: Progress) -> Iterator[Item]:
+    """The same items, each reported when it has been dealt with."""
     for done, item in enumerate(items, 1):
         yield item
         progress(phase, done, total)
