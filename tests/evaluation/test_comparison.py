@@ -269,7 +269,7 @@ def test_cells_under_way_end_when_nobody_waits(data, tmp_path, monkeypatch):
         try:
             while True:
                 progress("learning", 0, 1)
-                time.sleep(0.01)
+                time.sleep(0.1)
         except BaseException as error:
             ended.append(type(error).__name__)
             raise

@@ -41,8 +41,10 @@ def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress:
         with _features([jobs[index] for index in alike], work, progress) as cache:
             interruption = Interruption()
             compute = partial(compute_cell, folder, cache, interruption)
+            # Held by name: when it is closed, it waits for the jobs under way, which are told to end first.
+            outcomes = _compute(jobs, alike, compute, room, workers)
             try:
-                for index, cell in _compute(jobs, alike, compute, room, workers):
+                for index, cell in outcomes:
                     cells[index] = cell
                     done += 1
                     progress("comparing", done, len(jobs))
