@@ -15,7 +15,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.errors import ImageError, OddsightError
 from oddsight.evaluation.compare.cells import Cell, Job, measure, room_taken, store, stored
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.parallel import stop_all, stoppable
+from oddsight.runtime.parallel import stoppable
 from oddsight.runtime.progress import Progress
 
 _ROOMY = 1.25
@@ -39,13 +39,17 @@ def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress:
     done = len(jobs) - len(missing)
     for alike in _groups(jobs, missing, lambda job: (job.trial.name, job.setting.backbone, job.extractor.size)):
         with _features([jobs[index] for index in alike], work, progress) as cache:
+            interruption = Interruption()
+            compute = partial(compute_cell, folder, cache, interruption)
+            # Held by name: when it is closed, it waits for the jobs under way, which are told to end first.
+            outcomes = _compute(jobs, alike, compute, room, workers)
             try:
-                for index, cell in _compute(jobs, alike, partial(compute_cell, folder, cache), room, workers):
+                for index, cell in outcomes:
                     cells[index] = cell
                     done += 1
                     progress("comparing", done, len(jobs))
-            except (KeyboardInterrupt, SystemExit):
-                stop_all()
+            except BaseException:
+                interruption.event.set()
                 raise
     return [cells[index] for index in range(len(jobs))], len(missing)
 
@@ -121,28 +125,38 @@ def _empty(cache: FeatureCache) -> None:
             path.rmdir()
 
 
+class Interruption:
+    """Tells cells that nobody waits for them any more; a copy in another process never does."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def __reduce__(self) -> tuple[type[Interruption], tuple[()]]:
+        return Interruption, ()
+
+
 class _Stopped(BaseException):
     """Ends a cell whose result nobody waits for any more."""
 
 
-def compute_cell(folder: Path, cache: FeatureCache, job: Job) -> Cell:
+def compute_cell(folder: Path, cache: FeatureCache, interruption: Interruption, job: Job) -> Cell:
     """Measure a cell and keep it, or the error in its place. Interrupted, it ends at its next sign of progress."""
-    stopped = threading.Event()
 
     def watch(phase: str, done: int, total: int) -> None:
-        if stopped.is_set():
+        if interruption.event.is_set():
             raise _Stopped
 
     measured, problem, lasting = None, None, True
-    with stoppable(stopped.set):
+    with stoppable(interruption.event.set):
         try:
+            watch("", 0, 0)
             measured = measure(job, cache, watch)
         except OddsightError as error:
             # A file that is gone may be back the next time.
             problem, lasting = str(error), not isinstance(error, ImageError)
         except Exception as error:  # hours of work on other cells must not be lost to one method's mistake
             problem, lasting = f"unexpected {type(error).__name__}: {error}", False
-    if problem is not None and stopped.is_set():
+    if problem is not None and interruption.event.is_set():
         raise _Stopped  # a graph that was stopped is no error of the method
     if lasting:
         return store(folder, job, measured, problem)
