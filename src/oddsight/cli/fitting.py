@@ -15,6 +15,9 @@ from oddsight.cli.application import (
     Backbone,
     Bands,
     Confidence,
+    Curves,
+    Device,
+    FalseAlarmRate,
     GroupBy,
     ImageTimeout,
     Layers,
@@ -50,10 +53,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     backbone: Backbone = None,
     layers: Layers = None,
     size: Size = None,
-    false_alarm_rate: Annotated[
-        float | None,
-        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
-    ] = None,
+    false_alarm_rate: FalseAlarmRate = None,
     confidence: Confidence = None,
     group_by: GroupBy = "auto",
     calibration_fraction: Annotated[
@@ -81,21 +81,16 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     verdicts: Verdicts = None,
     work: Work = None,
     accelerator: Accelerator = None,
-    curves: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="When a method trains a network: write learning curves to a .png or .csv file. May be repeated.",
-        ),
-    ] = None,
+    curves: Curves = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     given = dict(locals())
     from oddsight import detectors
-    from oddsight.cli.adaptation_output import say_some_epochs
     from oddsight.cli.output import say_plan
+    from oddsight.cli.training_output import say_some_epochs
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
     from oddsight.fitting.normal import fit as fit_model
     from oddsight.sinks.terminal import note
@@ -172,11 +167,13 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     work: Work = None,
     accelerator: Accelerator = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
     given = dict(locals())
-    from oddsight.cli.class_output import say_class_epoch, say_class_plan
+    from oddsight.cli.output import say_labelled_plan
+    from oddsight.cli.training_output import say_epoch
     from oddsight.fitting.classes import fit_classes as fit_model
 
     _check_outputs(given, {"--output": output, _COPIES: _copies_of(output, thumbnails)}, data={"DATA": data})
@@ -185,8 +182,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         fit_model,
         [],
         given,
-        say_plan=lambda plan: say_class_plan(plan, quiet),
-        say_epoch=lambda row: say_class_epoch(row, quiet),
+        say_plan=lambda plan: say_labelled_plan(plan, quiet),
+        say_epoch=lambda row: say_epoch(row, quiet),
     )
     _finish(model, given)
 

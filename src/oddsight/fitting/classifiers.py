@@ -37,7 +37,7 @@ PROBE = "probe"
 _INVERSE_PENALTY = 0.01
 _ITERATIONS = 300
 _COPIES = 4
-"""Of the embeddings, that learning from them takes in memory at most."""
+"""How many copies of the embeddings learning from them takes in memory, at most."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassIm
     learned.fit((embeddings - centre) / scale, images.labels)
     rows, shifts = learned.coef_, learned.intercept_
     if len(rows) == 1:
-        # Of two classes scikit-learn gives the difference only.
+        # For two classes scikit-learn gives the difference only.
         rows, shifts = np.concatenate([-rows, rows]) / 2, np.concatenate([-shifts, shifts]) / 2
     weights = rows.T / scale[:, None]
     head = Head(weights.astype(np.float32), (shifts - centre @ weights).astype(np.float32))

@@ -24,6 +24,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, Request, make_plan
+from oddsight.fitting.sizing import input_size
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import checked_verdicts
@@ -74,7 +75,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
         layers: Stages of the backbone to read; by default those that suit the method.
-        size: Side in pixels to which images are resized; by default the backbone's.
+        size: To what images are resized, in pixels: the side of a square. Images that are not square keep their median
+            shape, with as many pixels as that square. By default the backbone's size; for detectors that look at
+            details (``auto``, ``patchcore``) as many pixels as the images have, at most 640 x 640.
         false_alarm_rate: Share of normal images that may be flagged. By default 1%, or the smallest rate that the
             number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95. The true rate depends on the
@@ -118,19 +121,19 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     )
     if request.fraction is not None:
         Real(least=0, below=1).read(request.fraction, "the calibration fraction")
+    size = None if size is None else check_whole(size, "the size", None)
     extractor = _extractor(chosen, backbone, layers, size)
     words = checked_verdicts(verdicts) if verdicts is not None else None
-    learner = NormalLearner(chosen, extractor, request, images, reading, workplace, cache or default_cache())
+    learner = NormalLearner(chosen, extractor, size, request, images, reading, workplace, cache or default_cache())
     model = run(learner, on_plan)
     return model if words is None else model.with_verdicts(*words)
 
 
 def _extractor(detector: Detector, backbone: str | None, layers: Sequence[str] | None, size: int | None) -> Extractor:
-    """From images to what a detector reads."""
-    size = None if size is None else check_whole(size, "the size", None)
+    """From images to what a detector reads, before their shapes are known."""
     network = backbones.backbone(backbones.suited(detector.reads, backbone))
     stages = network.default_layers(detector.reads, detector.stride) if layers is None else _names(layers)
-    extractor = Extractor(network, stages, (detector.size or network.size) if size is None else size, detector.reads)
+    extractor = Extractor(network, stages, input_size([], network, type(detector), size), detector.reads)
     network.check_layers(extractor.layers)
     network.shapes(extractor.stages, extractor.size)
     return extractor
@@ -148,6 +151,7 @@ class NormalLearner:
 
     detector: Detector
     extractor: Extractor
+    size: int | None
     request: Request
     images: Sequence[ImagesLike]
     reading: Reading
@@ -161,6 +165,8 @@ class NormalLearner:
         with memory_for_images(request.memory_plan([], self.extractor).method, final=True) as room:
             collection, names = collect_sources(*self.images, reading=self.reading, progress=progress)
         _check_collection(collection, described(self.images))
+        size = input_size(collection.images, self.extractor.backbone, type(self.detector), self.size)
+        self.extractor = replace(self.extractor, size=size)
         memory = request.memory_plan(collection.images, self.extractor, largest=room.largest)
         self.detector.require(memory.method, self.extractor.shape, len(collection.images))
         grouped = group_images(collection.images, request.groups, names=names, progress=progress)
@@ -168,7 +174,7 @@ class NormalLearner:
 
     def learn(self, plan: FitPlan) -> Components:
         """Fit the detector and score the calibration images."""
-        self.features = Features(self.extractor, plan.images, self.cache)
+        self.features = Features(self.extractor, plan.images, self.cache, workers=plan.memory.workers)
         scores = self._cross_scores(plan) if plan.kind == "cross" else None
         seen = self._fit(self.detector, plan.training, plan, "learning", MOST)
         neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(seen.summaries))
@@ -210,7 +216,7 @@ class NormalLearner:
         graph = Graph(lambda: detector.graph().SerializeToString())
         score = _Scoring(self.features.one, graph, self.extractor.reading)
         scores = []
-        for done, value in enumerate(map_jobs(score, images), 1):
+        for done, value in enumerate(map_jobs(score, images, workers=self.features.workers), 1):
             scores.append(value)
             self.workplace.progress(phase, done, len(images))
         return np.array(scores, np.float32)
@@ -242,7 +248,8 @@ class _ReportingFeatures:
 
     def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:
         self.features, self.phase, self.progress = features, phase, progress
-        self.shape, self.groups = features.shape, features.groups
+        self.shape, self.groups, self.channels = features.shape, features.groups, features.channels
+        self.defects = features.defects
         self.kept = kept
         self.summaries: list[NDArray[np.float32]] = []
 

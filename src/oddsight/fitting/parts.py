@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def images(self) -> tuple[ImageFile, ...]:
-        """Of all parts."""
+        """The images of all parts."""
         return (*self.training.images, *self.validation.images, *self.calibration.images)
 
     @property

@@ -14,10 +14,10 @@ from oddsight.data.collection import Collection, ImageFile, count_groups, folds,
 from oddsight.data.grouping import AUTO, Groups
 from oddsight.data.memory import MemoryPlan, parse_bytes, plan_memory
 from oddsight.errors import DataError, ImageError
+from oddsight.metrics.image import check_confidence
 from oddsight.model.calibration import (
     DEFAULT_RATE,
     advised_rate,
-    check_confidence,
     check_rate,
     describe_rate,
     images_needed,

@@ -154,7 +154,7 @@ class FAnoGan(PixelNetwork):
         return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
     def _residual(self, pixels: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
-        """Of each image, ``[N]``; gradients pass through the critic, and none stay in it."""
+        """The error of each image, ``[N]``; gradients pass through the critic, and none stay in it."""
         seen, made = _held(self.critic, pixels)[0], _held(self.critic, again)[0]
         features = (seen.detach() - made).square().flatten(1).mean(1)
         return (pixels - again).square().flatten(1).mean(1) + self.kappa * features

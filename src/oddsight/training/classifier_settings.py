@@ -15,7 +15,7 @@ SHIFT = 0.125
 """By how much ``crop`` moves an image at most where nothing else is said, as a share of its side."""
 
 MOST_PIXELS = 4096
-"""Of the side of what a classifier reads."""
+"""The longest side of what a classifier reads."""
 
 OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross-entropy", "logitnorm")

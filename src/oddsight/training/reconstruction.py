@@ -76,7 +76,7 @@ class Errors(nn.Module):
         self.kind = kind
 
     def forward(self, pixels: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """Of images ``[N, 3, S, S]``, 0 to 1, and what was made of them."""
+        """The loss of images ``[N, 3, S, S]``, 0 to 1, and what was made of them."""
         if self.kind == "l1":
             error = (pixels - made).abs()
         elif self.kind == "mse":

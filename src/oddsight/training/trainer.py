@@ -17,7 +17,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from oddsight.errors import OddsightError, plain
 from oddsight.training.learner import Learner
 
-# Of glibc's mallopt().
+# Options of glibc's mallopt().
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _KEPT, _PADDING = 2**31 - 1, 2**28
 """Bytes."""
