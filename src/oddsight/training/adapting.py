@@ -108,7 +108,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         epochs: The largest number of epochs.
         learning_rate: The peak learning rate of the backbone; that of the head is ten times as large.
         batch_size: The largest number of images per step and device.
-        size: Side in pixels to which images are resize; by default the backbone's.
+        size: Side in pixels to which images are resized; by default the backbone's.
         freeze: A stage: it and the stages before it are not trained.
         augment: Any of ``rotation`` (quarter turns), ``flip`` (left and right), ``crop``, ``colour`` and ``cutout``.
         patience: Training ends after this number of epochs without a lower validation loss.
