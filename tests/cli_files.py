@@ -14,15 +14,20 @@ import warnings
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from oddsight import __main__ as cli
 from textures import texture, write_textures
+
+# Typer builds every command anew at each call, which takes longer than most of what is tested.
+typer.main.get_command = cache(typer.main.get_command)
 
 SIDE = 48
 """Of the test images, in pixels."""

@@ -14,15 +14,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import pytest
 from hypothesis import settings
 
+from cli_files import World, make_world
 from textures import write_textures
 
 # Where a change is judged, the same examples each time; elsewhere new ones, to find what those do not.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
-
-SIZE = 64
-"""Side to which tests bring images: small, to be quick."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,6 +40,12 @@ def normal_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("normal")
     write_textures(folder, range(60))
     return folder
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """What most tests of the command line are about."""
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 def pytest_itemcollected(item):

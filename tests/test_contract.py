@@ -16,7 +16,6 @@ from PIL import Image
 from scipy import stats
 
 import oddsight
-from conftest import SIZE
 from image_files import oriented
 from oddsight import backbones, metrics
 from oddsight.backbones.extraction import Extractor
@@ -27,7 +26,7 @@ from oddsight.detectors import METHODS
 from oddsight.errors import DataError, MemoryBudgetError
 from oddsight.model.calibration import p_values
 from oddsight.model.result import Voice
-from textures import texture, write_textures
+from textures import SIZE, texture, write_textures
 
 RATE = 0.05
 CLOSE = 1e-5

@@ -14,6 +14,8 @@ MATERIALS = {
     "bark": ((60, 120, 170), (70, 30, 20), (0.1, 0.1, 0.3, 0.5), 0.8),
 }
 
+SIZE = 64
+"""Side to which tests bring images: small, to be quick."""
 
 LARGE = 128 * 128
 """Pixels beyond which an image is drawn anew each time, as many would fill the memory."""

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from typer.testing import CliRunner
 
 import oddsight
-from conftest import SIZE
-from oddsight.__main__ import app
+from cli_files import run
 from oddsight.errors import DataError, ModelError
 from oddsight.evaluation.normal import _chance_of_alarms
 from oddsight.model.calibration import (
@@ -27,6 +25,7 @@ from oddsight.model.calibration import (
 from oddsight.model.metadata import KEY
 from oddsight.model.model import Model
 from oddsight.scenes import decision_for
+from textures import SIZE
 from tiny_model import CALIBRATION, CLASSES, TAKEN, tiny_class_model, tiny_model, tiny_proto
 
 rates = st.floats(1e-4, 0.9)
@@ -191,17 +190,13 @@ def test_fit_takes_a_confidence(normal_folder):
 def test_commands_say_what_the_rate_means(tmp_path):
     path, out = tmp_path / "m.onnx", tmp_path / "n.onnx"
     tiny_model().save(path)
-    run = CliRunner()
-    said = run.invoke(
-        app, ["threshold", str(path), "-o", str(out), "--false-alarm-rate", "0.25", "--confidence", "0.95"]
-    )
-    text = " ".join(said.output.split())
+    said = run("threshold", path, "-o", out, "--false-alarm-rate", 0.25, "--confidence", 0.95)
+    text = " ".join((said.out + said.err).split())
     assert "flags at most 25 % of normal images, with a confidence of 95 %: scores above 180" in text
     assert "it lies between 1.3 % and 26 % in 95 of 100 draws" in text
-    described = json.loads(run.invoke(app, ["info", str(out), "--json"]).output)
+    described = run("info", out, "--json").json
     assert described["decision"]["confidence"] == 0.95
     assert described["decision"]["true_rate_range_95"] == pytest.approx([0.013, 0.260], abs=1e-3)
     assert described["calibration"]["smallest_rate"] == pytest.approx(1 - 0.05 ** (1 / 19))
     for wrong in (["--score", "3"], ["--verdicts", "fine,odd"]):
-        failed = run.invoke(app, ["threshold", str(path), "-o", str(out), *wrong, "--confidence", "0.9"])
-        assert failed.exit_code == 2
+        assert run("threshold", path, "-o", out, *wrong, "--confidence", 0.9).code == 2

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import oddsight
-from conftest import SIZE
 from oddsight.errors import ImageError, ModelError
 from oddsight.graphs.building import chain, digest, piece
 from oddsight.graphs.calibrating import CLASSES, SCORES, calibrating
 from oddsight.graphs.naming import BIAS
 from oddsight.model.metadata import KEY
 from oddsight.model.model import Model
-from textures import texture
+from textures import SIZE, texture
 from tiny_model import CALIBRATION, GRID, NORMALS, TAKEN, tiny_class_model, tiny_class_proto, tiny_model, tiny_proto
 
 DATA = Path(__file__).parents[1] / "files"
