@@ -42,7 +42,7 @@ HELP_WIDTH = "82"
 def public_names() -> str:
     """Every public name with what a caller writes: parameters and defaults, members of classes, fields.
 
-    Public are the names of ``oddsight.__all__`` and of ``[tool.oddsight.public]`` in ``pyproject.toml``.
+    Public are the names of ``vars(oddsight)["__all__"]`` and of ``[tool.oddsight.public]`` in ``pyproject.toml``.
     """
     lines = []
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def _members(cls: type) -> Iterator[str]:
         yield f"{name}{signature(value)}" if callable_ else name
 
 
-def _default(field: dataclasses.Field) -> str:
+def _default(field: dataclasses.Field[Any]) -> str:
     optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
     return " = ..." if optional else ""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -61,7 +63,7 @@ _small_texture = lru_cache(2048)(_texture)
 """The same seeds are drawn again for every method; to draw one takes longer than to score it."""
 
 
-def write_textures(folder: Path, seeds: range, **options) -> list[Path]:
+def write_textures(folder: Path, seeds: Sequence[int], **options: Any) -> list[Path]:
     """Save ``texture(seed, **options)`` for each seed as a PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{seed:05d}.png" for seed in seeds]

@@ -69,7 +69,7 @@ def tiny_proto(
     return proto
 
 
-def tiny_model(*args, **options) -> Model:
+def tiny_model(*args: Any, **options: Any) -> Model:
     """As :func:`tiny_proto`, loaded."""
     return Model.from_bytes(tiny_proto(*args, **options).SerializeToString(deterministic=True))
 
@@ -98,7 +98,7 @@ def tiny_class_proto(*, rate: float = 0.3, by_class: bool = True, images_seen: s
     return proto
 
 
-def tiny_class_model(**options) -> Model:
+def tiny_class_model(**options: Any) -> Model:
     """As :func:`tiny_class_proto`, loaded."""
     return Model.from_bytes(tiny_class_proto(**options).SerializeToString(deterministic=True))
 

@@ -358,6 +358,7 @@ def test_a_folder_that_holds_itself(world, folder):
 @pytest.mark.posix
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_what_may_not_be_read_is_named(world, what):
+    run("evaluate", world.model, world.mvtec, "--quiet")  # imports what an ordinary user may not be able to read
     with public_folder() as place:
         shutil.copytree(world.normal, place / "images")
         shutil.copytree(world.anomalous, place / "anomalous")

@@ -7,6 +7,7 @@ import itertools
 import lzma
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,13 @@ def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return colour * share + 255 * (1 - share)
 
 
-LAYOUTS = [{}, {"rows": 4}, {"rows": 7, "planar": True}, {"tile": (16, 16)}, {"tile": (16, 32), "planar": True}]
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"rows": 4},
+    {"rows": 7, "planar": True},
+    {"tile": (16, 16)},
+    {"tile": (16, 32), "planar": True},
+]
 STORAGE = [("<", 1, False), (">", 1, True), ("<", 8, True), (">", 8, False)]
 
 
@@ -374,7 +381,7 @@ def test_masks_at_full_depth(tmp_path, bits, photometric):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_declaration_is_one_image_or_one_reason(tmp_path, data):
     """Whatever tags say: both paths agree, and intact files are never called damaged."""
     kind, bits = data.draw(st.sampled_from([("u", n) for n in (1, 4, 8, 12, 16, 32)] + [("i", 16), ("f", 32)]))

@@ -11,6 +11,7 @@ import oddsight
 from oddsight.detectors import auto
 from oddsight.detectors.auto import Auto
 from oddsight.detectors.knn import KNN
+from oddsight.detectors.patchcore import PatchCore
 from oddsight.errors import MemoryBudgetError
 from oddsight.graphs.building import copied, piece, renamed
 from oddsight.model.calibration import p_values
@@ -157,7 +158,7 @@ def test_images_are_scored_without_their_own_patches(normal, method):
     expected = []
     for number, image in enumerate(normal.patches.astype(np.float32)):
         # The same graph with the others' patches for its bank: smoothing and borders as when it is used.
-        others = auto.PatchCore(sigma=method.sigma)
+        others = PatchCore(sigma=method.sigma)
         others.grid_, others.centre_ = (height, width), method.patchcore_.centre_
         others.bank_ = bank[sources != number]
         expected.append(run(others.graph(), image[None])["score"][0])

@@ -429,16 +429,6 @@ SPOILED = {
 }
 
 
-@pytest.mark.parametrize("kind", SPOILED)
-def test_spoiled_models_are_refused(tmp_path, kind):
-    spoil, message = SPOILED[kind]
-    proto = tiny_proto()
-    spoil(proto)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(proto.SerializeToString())
-    refused(path, message)
-
-
 def classes_of_calibration(values, kind=np.int64):
     def change(proto):
         constant(proto, CLASSES).CopyFrom(numpy_helper.from_array(np.array(values, kind), CLASSES))
@@ -513,10 +503,16 @@ SPOILED_CLASSES = {
 }
 
 
-@pytest.mark.parametrize("kind", SPOILED_CLASSES)
-def test_spoiled_models_with_classes_are_refused(tmp_path, kind):
-    spoil, message = SPOILED_CLASSES[kind]
-    proto = tiny_class_proto()
+@pytest.mark.parametrize(
+    ("make", "spoil", "message"),
+    [
+        pytest.param(make, *case, id=kind)
+        for make, cases in ((tiny_proto, SPOILED), (tiny_class_proto, SPOILED_CLASSES))
+        for kind, case in cases.items()
+    ],
+)
+def test_spoiled_models_are_refused(tmp_path, make, spoil, message):
+    proto = make()
     spoil(proto)
     path = tmp_path / "model.onnx"
     path.write_bytes(proto.SerializeToString())
@@ -650,7 +646,7 @@ TINY_BEHAVIOUR = [behaviour(Model.from_bytes(content)) for content in TINY]
 
 
 @given(st.integers(0, 1), changes())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_changed_bytes_give_the_same_model_or_an_error(which, made):
     same_or_refused(changed(TINY[which], made), TINY_BEHAVIOUR[which])
 
@@ -669,7 +665,7 @@ def real(normal_folder):
 
 
 @given(made=changes())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_changed_bytes_of_a_real_model_give_the_same_model_or_an_error(real, made):
     content, expected = real
     same_or_refused(changed(content, made), expected)
