@@ -124,6 +124,7 @@ def peak_of_a_stream(size, dimensions, memory, blocks):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 2.0])
 def test_memory_is_what_it_says_and_does_not_grow_with_the_stream(share):
     size, dimensions = 200, 16

@@ -64,6 +64,7 @@ def test_without_a_confidence_nothing_changes():
     assert [images_needed(rate) for rate in (0.5, 0.1, 0.01)] == [1, 9, 99]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "rate", "confidence"), [(100, 0.05, 0.9), (59, 0.05, 0.95), (300, 0.1, 0.95)])
 def test_true_rates_of_many_calibration_sets(n, rate, confidence):
     """5,000 sets of normal scores; the share whose true rate is beyond the one asked for is what Beta says."""
@@ -80,6 +81,7 @@ def test_true_rates_of_many_calibration_sets(n, rate, confidence):
     assert abs(np.mean((plain >= low) & (plain <= high)) - 0.95) < 0.01
 
 
+@pytest.mark.slow
 def test_ties_only_lower_the_true_rate():
     random = np.random.default_rng(1)
     draws = random.integers(0, 20, size=(4000, 59)).astype(np.float32)
