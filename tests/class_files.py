@@ -90,7 +90,10 @@ def write_kaggle(folder: Path, images: np.ndarray, labels: Sequence[int], classe
     for number, image in enumerate(images, 1):
         Image.fromarray(image).save(folder / "train" / f"{number}.png")
     with (folder / "trainLabels.csv").open("w", newline="") as file:
-        rows = [["id", "label"], *([number, classes[label]] for number, label in enumerate(labels, 1))]
+        rows: list[list[object]] = [
+            ["id", "label"],
+            *([number, classes[label]] for number, label in enumerate(labels, 1)),
+        ]
         csv.writer(file).writerows(rows)
     return folder
 

@@ -84,8 +84,7 @@ def run(*args: object) -> Outcome:
     for stream in streams:
         stream.flush()
         texts.append(stream.buffer.getvalue().decode())
-    code = end.value.code
-    return Outcome(0 if code is None else code, *texts)
+    return Outcome(int(end.value.code or 0), *texts)
 
 
 def environment(**changes: str) -> dict[str, str]:

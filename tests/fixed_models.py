@@ -26,7 +26,10 @@ VERSIONS = {"oddsight", "versions"}
 
 def registry(command: str) -> list[dict[str, Any]]:
     """What a command that lists says, as rows."""
-    return json.loads(subprocess.check_output([sys.executable, "-m", "oddsight", command, "--json"]))
+    rows: list[dict[str, Any]] = json.loads(
+        subprocess.check_output([sys.executable, "-m", "oddsight", command, "--json"])
+    )
+    return rows
 
 
 def fixed_methods(folder: Path) -> Iterator[tuple[str, oddsight.Model]]:

@@ -42,11 +42,11 @@ HELP_WIDTH = "82"
 def public_names() -> str:
     """Every public name with what a caller writes: parameters and defaults, members of classes, fields.
 
-    Public are the names of ``vars(oddsight)["__all__"]`` and of ``[tool.oddsight.public]`` in ``pyproject.toml``.
+    Public are the names of ``oddsight.__all__`` and of ``[tool.oddsight.public]`` in ``pyproject.toml``.
     """
     lines = []
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    public = {"oddsight": oddsight.__all__, **project["tool"]["oddsight"]["public"]}
+    public = {"oddsight": vars(oddsight)["__all__"], **project["tool"]["oddsight"]["public"]}
     for name, names in public.items():
         module = importlib.import_module(name)
         lines += [f"# {name}", *(line for one in names for line in _described(one, getattr(module, one))), ""]

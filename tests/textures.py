@@ -51,7 +51,7 @@ def _texture(seed: int, width: int, height: int, material: str, blot: bool) -> n
     light = random.uniform(0, 20) * (np.cos(angle) * x / width + np.sin(angle) * y / height)
     grain += stripes * np.sin(x / 3 + turn)[:, :, None]
     values = np.array(colour) + np.array(spread) * grain + light[:, :, None] + random.normal(0, 3, (height, width, 3))
-    image = np.clip(values, 0, 255).astype(np.uint8)
+    image: np.ndarray = np.clip(values, 0, 255).astype(np.uint8)
     if blot:
         top, left = int(random.uniform(0, 2 / 3) * height), int(random.uniform(0, 2 / 3) * width)
         inside = (slice(top, top + max(1, height // 3)), slice(left, left + max(1, width // 3)))
