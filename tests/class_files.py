@@ -9,6 +9,7 @@ import json
 import pickle
 import struct
 import tarfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +31,16 @@ def rows_of(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(len(images), -1)
 
 
-def parts(images, labels):
+def parts(images: np.ndarray, labels: Sequence[int]) -> dict[str, tuple[np.ndarray, Sequence[int]]]:
     """CIFAR-10's six batches: the last fifth or so is the test batch. Needs 6 images."""
     bounds = np.linspace(0, len(images), 7).astype(int)
     names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
     return {name: (images[a:b], labels[a:b]) for name, a, b in zip(names, bounds[:-1], bounds[1:], strict=True)}
 
 
-def python_files(images, labels, classes=CLASSES, *, protocol=2) -> dict[str, bytes]:
+def python_files(
+    images: np.ndarray, labels: Sequence[int], classes: Sequence[str] = CLASSES, *, protocol: int = 2
+) -> dict[str, bytes]:
     files = {
         name: pickle.dumps(
             {b"data": rows_of(some), b"labels": list(map(int, those)), b"batch_label": b"batch", b"filenames": []},
@@ -49,7 +52,7 @@ def python_files(images, labels, classes=CLASSES, *, protocol=2) -> dict[str, by
     return files | {"batches.meta": pickle.dumps({b"label_names": names, b"num_vis": 3072}, protocol)}
 
 
-def binary_files(images, labels, classes=CLASSES) -> dict[str, bytes]:
+def binary_files(images: np.ndarray, labels: Sequence[int], classes: Sequence[str] = CLASSES) -> dict[str, bytes]:
     files = {
         f"{name}.bin": np.hstack([np.array(those, np.uint8)[:, None], rows_of(some)]).tobytes()
         for name, (some, those) in parts(images, labels).items()
@@ -73,31 +76,44 @@ def write_archive(path: Path, files: dict[str, bytes], folder: str = "cifar-10-b
     return path
 
 
-def write_class_folders(folder: Path, images, labels, classes=CLASSES) -> Path:
+def write_class_folders(
+    folder: Path, images: Iterable[np.ndarray], labels: Iterable[int], classes: Sequence[str] = CLASSES
+) -> Path:
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         (folder / classes[label]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / classes[label] / f"{number:03d}.png")
     return folder
 
 
-def write_kaggle(folder: Path, images, labels, classes=CLASSES) -> Path:
+def write_kaggle(folder: Path, images: np.ndarray, labels: Sequence[int], classes: Sequence[str] = CLASSES) -> Path:
     (folder / "train").mkdir(parents=True)
     for number, image in enumerate(images, 1):
         Image.fromarray(image).save(folder / "train" / f"{number}.png")
     with (folder / "trainLabels.csv").open("w", newline="") as file:
-        rows = [["id", "label"], *([number, classes[label]] for number, label in enumerate(labels, 1))]
+        rows: list[list[object]] = [
+            ["id", "label"],
+            *([number, classes[label]] for number, label in enumerate(labels, 1)),
+        ]
         csv.writer(file).writerows(rows)
     return folder
 
 
-def png(image) -> bytes:
+def png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
 def write_parquet_file(
-    path: Path, images, labels, classes=CLASSES, *, image="img", label="label", metadata="huggingface", contents=None
+    path: Path,
+    images: Iterable[np.ndarray],
+    labels: Sequence[int | None],
+    classes: Sequence[str] = CLASSES,
+    *,
+    image: str = "img",
+    label: str = "label",
+    metadata: str | None = "huggingface",
+    contents: Sequence[bytes | None] | None = None,
 ) -> Path:
     import pyarrow
     from pyarrow.parquet import write_table

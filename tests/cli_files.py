@@ -12,17 +12,24 @@ import sys
 import tempfile
 import warnings
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, NoReturn
 from unittest import mock
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from oddsight import __main__ as cli
 from textures import texture, write_textures
+
+# Typer builds every command anew at each call, which takes longer than most of what is tested.
+typer.main.get_command = cache(typer.main.get_command)
 
 SIDE = 48
 """Of the test images, in pixels."""
@@ -37,28 +44,28 @@ class Outcome:
     err: str
 
     @property
-    def json(self):
+    def json(self) -> Any:
         return strict_json(self.out)
 
     @property
-    def lines(self):
+    def lines(self) -> list[Any]:
         return [strict_json(line) for line in self.out.splitlines()]
 
 
-def strict_json(text):
+def strict_json(text: str | bytes) -> Any:
     """JSON without NaN and Infinity, which other languages do not take."""
 
-    def refuse(word):
+    def refuse(word: str) -> NoReturn:
         raise AssertionError(f"{word} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
 
-def json_lines(path):
+def json_lines(path: Path) -> list[Any]:
     return [strict_json(line) for line in path.read_text().splitlines()]
 
 
-def run(*args) -> Outcome:
+def run(*args: object) -> Outcome:
     """Run a command in this process, as the console script does."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2)]
     before = signal.getsignal(signal.SIGTERM)
@@ -77,11 +84,10 @@ def run(*args) -> Outcome:
     for stream in streams:
         stream.flush()
         texts.append(stream.buffer.getvalue().decode())
-    code = end.value.code
-    return Outcome(0 if code is None else code, *texts)
+    return Outcome(int(end.value.code or 0), *texts)
 
 
-def environment(**changes):
+def environment(**changes: str) -> dict[str, str]:
     """This environment without what changes how Python and Rich write."""
     unwanted = {"PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8", "COLUMNS", "NO_COLOR", "LC_ALL", "LC_CTYPE"}
     unwanted |= {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LANG", "PYTHONCOERCECLOCALE"}
@@ -89,30 +95,31 @@ def environment(**changes):
     return kept | {"LANG": "C.UTF-8"} | changes
 
 
-def command(*args):
+def command(*args: object) -> list[str]:
     return [sys.executable, "-m", "oddsight", *map(str, args)]
 
 
-def spawn(*args, env=None, **options) -> Outcome:
+def spawn(*args: object, env: dict[str, str] | None = None, **options: Any) -> Outcome:
     """Run a command in a process of its own."""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     done = subprocess.run(command(*args), env=env or environment(), timeout=120, check=False, **streams)
     return Outcome(done.returncode, *((text or b"").decode() for text in (done.stdout, done.stderr)))
 
 
-def start(*args, env=None, **options):
+def start(*args: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own that can be interrupted, whatever this one ignores."""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heed_signals} | options
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heed_signals}
+    streams |= options
     return subprocess.Popen(command(*args), env=env or environment(), **streams)
 
 
-def heed_signals():
+def heed_signals() -> None:
     """Undo what a shell does to the processes that it starts in the background: they ignore interruptions."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 
-def assert_failed(outcome, *words, code=1):
+def assert_failed(outcome: Outcome, *words: object, code: int = 1) -> None:
     """One line that says what is wrong, and nothing else."""
     assert "Traceback" not in outcome.err, outcome.err
     assert outcome.code == code, outcome
@@ -124,7 +131,7 @@ def assert_failed(outcome, *words, code=1):
         assert str(word) in outcome.err
 
 
-def error_lines(outcome):
+def error_lines(outcome: Outcome) -> list[str]:
     assert "Traceback" not in outcome.err, outcome.err
     return [line for line in outcome.err.splitlines() if line.startswith("error: ")]
 
@@ -207,7 +214,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @contextmanager
-def ordinary_user():
+def ordinary_user() -> Iterator[None]:
     """Drop root's right to read and write everything; for anyone else, nothing changes."""
     user = os.geteuid()
     if user == 0:
@@ -219,7 +226,7 @@ def ordinary_user():
 
 
 @contextmanager
-def public_folder():
+def public_folder() -> Iterator[Path]:
     """A folder that anyone may look into and write to, unlike those that pytest makes."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -86,10 +86,10 @@ def made_up_clouds(
                     )
                 )
             for name in ("brightness", "saturation"):
-                own = {kind: random.normal(trivial, 1, images) for kind in side.anomalous}
-                trivials.append(Trivial(name, side.name, seed, random.normal(0, 1, images), own))
+                scores = {kind: random.normal(trivial, 1, images) for kind in side.anomalous}
+                trivials.append(Trivial(name, side.name, seed, random.normal(0, 1, images), scores))
     image = CaptionedImage(scene("sand", 0, 8), f"{grounds[0]}\nsaid {clouds}, p 0.5")
-    own = [next(one for one in measured if (one.side, one.method) == (side.name, default)) for side in sides]
+    shipped = [next(one for one in measured if (one.side, one.method) == (side.name, default)) for side in sides]
     return CloudStudy(
         data=SceneFacts(
             classes=dict.fromkeys(names, 600),
@@ -130,7 +130,7 @@ def made_up_clouds(
                 caught=(image, image),
                 passed=(image,),
             )
-            for one, side in zip(own, sides, strict=True)
+            for one, side in zip(shipped, sides, strict=True)
         ),
         command="oddsight study clouds --data DATA -o OUT",
         machine={"processor": "a processor", "cores": "2"},

@@ -11,22 +11,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some tests import ONNX Runtime themselves, to compare with it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
+from cli_files import World, make_world
 from textures import write_textures
 
 # Where a change is judged, the same examples each time; elsewhere new ones, to find what those do not.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
-
-SIZE = 64
-"""Side to which tests bring images: small, to be quick."""
+settings.register_profile("oddsight", derandomize=bool(os.environ.get("CI")), deadline=None)
+settings.load_profile("oddsight")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep features and backbones in folders of this session, so that no test reads or fills the user's."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
@@ -37,14 +37,38 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def normal_folder(tmp_path_factory):
+def normal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 normal images."""
     folder = tmp_path_factory.mktemp("normal")
     write_textures(folder, range(60))
     return folder
 
 
-def pytest_itemcollected(item):
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """What most tests of the command line are about."""
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of exports."""
+    monkeypatch.setenv("ODDSIGHT_BACKBONES", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: small networks are slower on more, above all where others compute too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Skip on Windows what it has not."""
     if os.name == "nt" and item.get_closest_marker("posix"):
         item.add_marker(pytest.mark.skip(reason="needs what Windows does not have"))

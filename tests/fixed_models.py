@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -23,9 +24,12 @@ VERSIONS = {"oddsight", "versions"}
 """What metadata say of the libraries at work, which another machine may have in other versions."""
 
 
-def registry(command: str) -> list[dict]:
+def registry(command: str) -> list[dict[str, Any]]:
     """What a command that lists says, as rows."""
-    return json.loads(subprocess.check_output([sys.executable, "-m", "oddsight", command, "--json"]))
+    rows: list[dict[str, Any]] = json.loads(
+        subprocess.check_output([sys.executable, "-m", "oddsight", command, "--json"])
+    )
+    return rows
 
 
 def fixed_methods(folder: Path) -> Iterator[tuple[str, oddsight.Model]]:
@@ -40,17 +44,18 @@ def fixed_methods(folder: Path) -> Iterator[tuple[str, oddsight.Model]]:
 
 def fixed_scores(folder: Path) -> Iterator[tuple[str, oddsight.Model]]:
     """Fit a model that knows classes for every score, one after the other; the images go into ``folder``."""
-    for name, options in {"bark": {"material": "bark"}, "cloth": {}, "blot": {"blot": True}}.items():
+    kinds: dict[str, dict[str, Any]] = {"bark": {"material": "bark"}, "cloth": {}, "blot": {"blot": True}}
+    for name, options in kinds.items():
         write_textures(folder / name, range(12), width=64, height=64, **options)
     for row in registry("scores"):
         yield row["score"], oddsight.fit_classes(folder, score=row["score"], size=32, false_alarm_rate=0.3)
 
 
-def _fit(normal: Path, method: str, **settings) -> oddsight.Model:
+def _fit(normal: Path, method: str, **settings: Any) -> oddsight.Model:
     return oddsight.fit(normal, method=method, size=64, false_alarm_rate=0.2, **settings)
 
 
-def measure(model: oddsight.Model) -> dict[str, object]:
+def measure(model: oddsight.Model) -> dict[str, Any]:
     """Hashes of a model's graph with its weights and of its metadata but versions; and the scores of fixed images."""
     proto = onnx.load_model_from_string(model.to_bytes())
     metadata = json.loads(next(prop.value for prop in proto.metadata_props))

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -57,7 +58,7 @@ def empty_png(path: Path, width: int, height: int, colour_type: int = 2, depth: 
     return path
 
 
-def noise_jpeg(path: Path, side: int, **options: object) -> Path:
+def noise_jpeg(path: Path, side: int, **options: Any) -> Path:
     """A JPEG that is large for its pixels."""
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     Image.fromarray(noise).save(path, quality=95, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,7 @@ RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
-def save(picture: Image.Image | np.ndarray, path: Path, **options) -> Path:
+def save(picture: Image.Image | np.ndarray, path: Path, **options: Any) -> Path:
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     image.save(path, **options)
     return path
@@ -49,7 +50,7 @@ def png_of(
     )
 
 
-def one_row(mode: str, pixels: list) -> Image.Image:
+def one_row(mode: str, pixels: list[Any]) -> Image.Image:
     image = Image.new(mode, (len(pixels), 1))
     image.putdata(pixels)
     return image

@@ -46,7 +46,7 @@ def public_names() -> str:
     """
     lines = []
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    public = {"oddsight": oddsight.__all__, **project["tool"]["oddsight"]["public"]}
+    public = {"oddsight": vars(oddsight)["__all__"], **project["tool"]["oddsight"]["public"]}
     for name, names in public.items():
         module = importlib.import_module(name)
         lines += [f"# {name}", *(line for one in names for line in _described(one, getattr(module, one))), ""]
@@ -87,7 +87,7 @@ def _members(cls: type) -> Iterator[str]:
         yield f"{name}{signature(value)}" if callable_ else name
 
 
-def _default(field: dataclasses.Field) -> str:
+def _default(field: dataclasses.Field[Any]) -> str:
     optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
     return " = ..." if optional else ""
 

@@ -18,7 +18,7 @@ def test_the_page_is_up_to_date():
 
 
 def test_every_public_name_is_documented():
-    assert [name for name in oddsight.__all__ if not inspect.getdoc(getattr(oddsight, name))] == []
+    assert [name for name in vars(oddsight)["__all__"] if not inspect.getdoc(getattr(oddsight, name))] == []
 
 
 def test_a_docstring_becomes_markdown():
@@ -46,7 +46,7 @@ def test_a_docstring_becomes_markdown():
 
 def test_a_long_signature_has_a_line_for_each_parameter():
     def example(first, *, second: int = 1, call=print) -> str:
-        """Have a signature."""
+        raise NotImplementedError
 
     signature = SCRIPT["signature"]
     assert signature("example", example) == "example(first, *, second: int = 1, call = ...) -> str"

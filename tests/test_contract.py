@@ -16,7 +16,6 @@ from PIL import Image
 from scipy import stats
 
 import oddsight
-from conftest import SIZE
 from image_files import oriented
 from oddsight import backbones, metrics
 from oddsight.backbones.extraction import Extractor
@@ -27,7 +26,7 @@ from oddsight.detectors import METHODS
 from oddsight.errors import DataError, MemoryBudgetError
 from oddsight.model.calibration import p_values
 from oddsight.model.result import Voice
-from textures import texture, write_textures
+from textures import SIZE, texture, write_textures
 
 RATE = 0.05
 CLOSE = 1e-5
@@ -67,12 +66,23 @@ IMAGES = [texture(1000 + n, *size) for n, size in enumerate(SIZES)] + [
 ]
 
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(name, marks=pytest.mark.train) if name in TRAINED else name for name in sorted(METHODS)],
-)
+def marked(name, *marks):
+    """A method; those that train a network are marked so."""
+    return pytest.param(name, marks=[*marks, *([pytest.mark.train] if name in TRAINED else [])])
+
+
+@pytest.fixture(scope="session", params=[marked(name) for name in sorted(METHODS)])
 def method(request):
     return request.param
+
+
+by_reading = pytest.mark.parametrize(
+    "method",
+    [marked(name, *([] if name in READINGS else [pytest.mark.slow])) for name in sorted(METHODS)],
+    indirect=True,
+    scope="session",
+)
+"""For what hardly depends on the method: while working, one of each reading is enough."""
 
 
 def made(method):
@@ -137,6 +147,7 @@ def test_few_images_score_the_same(model, alone):
     assert_same(next(iter(model.predict_many(IMAGES[:1]))), alone[0])
 
 
+@by_reading
 def test_an_image_scores_the_same_from_anywhere(model, alone, tmp_path):
     for picture, expected in zip(IMAGES, alone, strict=True):
         image = Image.fromarray(picture)
@@ -146,6 +157,7 @@ def test_an_image_scores_the_same_from_anywhere(model, alone, tmp_path):
             assert_same(model.predict(source), expected, 0)
 
 
+@by_reading
 def test_an_image_scores_the_same_after_save_and_load(model, alone, tmp_path):
     model.save(tmp_path / "model.onnx")
     loaded = oddsight.load(tmp_path / "model.onnx")
@@ -293,6 +305,7 @@ def test_another_seed_changes_only_what_is_random(model, alone, method, normal_f
         assert other.predict(picture).score == pytest.approx(result.score, rel=0.05)
 
 
+@by_reading
 def test_another_decision_changes_no_score(model, alone):
     assert model.with_decision(false_alarm_rate=RATE).to_bytes() == model.to_bytes()
     always = model.with_decision(threshold=0.99 * min(result.score for result in alone))
@@ -367,6 +380,7 @@ def test_a_blot_is_found(model, normal_scores):
 # 4. Regions.
 
 
+@by_reading
 def test_flagged_images_have_regions_and_normal_ones_none(model):
     images = [*IMAGES, *(texture(seed, 120, 80, blot=True) for seed in range(10))]
     # Half of them, whatever the method thinks of blots: that is asked elsewhere.
@@ -427,6 +441,7 @@ KINDS = {
 }
 
 
+@by_reading
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_image_scores_as_its_rgb_pixels(model, tmp_path, kind):
     picture, suffix, options, pixels = KINDS[kind]

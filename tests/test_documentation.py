@@ -88,6 +88,7 @@ def test_python_without_oddsight_on_a_model_that_knows_classes(by_class, tmp_pat
         assert result.anomalous == (number == 0 or not by_class)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
 @pytest.mark.skipif(not (NODE / "node_modules" / "onnxruntime-web").is_dir(), reason="run 'npm ci' in tests/node")
 def test_javascript(model, tmp_path):

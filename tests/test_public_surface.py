@@ -43,6 +43,7 @@ def test_columns_and_keys_that_commands_write(tmp_path):
     assert_unchanged("output_keys.json", snapshots.output_keys(tmp_path))
 
 
+@pytest.mark.slow
 def test_scores_of_every_method(tmp_path):
     assert_close("method_scores.json", snapshots.method_scores(tmp_path))
 

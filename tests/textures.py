@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,6 +16,8 @@ MATERIALS = {
     "bark": ((60, 120, 170), (70, 30, 20), (0.1, 0.1, 0.3, 0.5), 0.8),
 }
 
+SIZE = 64
+"""Side to which tests bring images: small, to be quick."""
 
 LARGE = 128 * 128
 """Pixels beyond which an image is drawn anew each time, as many would fill the memory."""
@@ -47,7 +51,7 @@ def _texture(seed: int, width: int, height: int, material: str, blot: bool) -> n
     light = random.uniform(0, 20) * (np.cos(angle) * x / width + np.sin(angle) * y / height)
     grain += stripes * np.sin(x / 3 + turn)[:, :, None]
     values = np.array(colour) + np.array(spread) * grain + light[:, :, None] + random.normal(0, 3, (height, width, 3))
-    image = np.clip(values, 0, 255).astype(np.uint8)
+    image: np.ndarray = np.clip(values, 0, 255).astype(np.uint8)
     if blot:
         top, left = int(random.uniform(0, 2 / 3) * height), int(random.uniform(0, 2 / 3) * width)
         inside = (slice(top, top + max(1, height // 3)), slice(left, left + max(1, width // 3)))
@@ -59,7 +63,7 @@ _small_texture = lru_cache(2048)(_texture)
 """The same seeds are drawn again for every method; to draw one takes longer than to score it."""
 
 
-def write_textures(folder: Path, seeds: range, **options) -> list[Path]:
+def write_textures(folder: Path, seeds: Sequence[int], **options: Any) -> list[Path]:
     """Save ``texture(seed, **options)`` for each seed as a PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{seed:05d}.png" for seed in seeds]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -20,7 +21,7 @@ PLACED = {33550: (10.0, 20.0, 0.0), 33922: (0.0, 0.0, 0.0, 500_000.0, 5_000_000.
 KINDS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34737: "s", 42113: "s"}
 
 
-def pack(values: np.ndarray, bits: int, order: str = "<") -> bytes:
+def pack(values: np.ndarray, bits: int, order: Literal["<", ">"] = "<") -> bytes:
     """Samples ``[h, w, n]`` as rows of bytes; of fewer than 16 bits the highest bit first."""
     if bits in (8, 16, 32, 64, 128):
         return values.astype(values.dtype.newbyteorder(order)).tobytes()
@@ -34,14 +35,14 @@ def page(
     photometric: int,
     bits: int | None = None,
     *,
-    order: str = "<",
-    tags: dict[int, tuple[int, Sequence]] | None = None,
+    order: Literal["<", ">"] = "<",
+    tags: dict[int, tuple[int, Sequence[Any]]] | None = None,
     planar: bool = False,
     rows: int | None = None,
     tile: tuple[int, int] | None = None,
     compression: int = 1,
-    encode=None,
-) -> dict:
+    encode: Callable[[bytes], bytes] | None = None,
+) -> dict[str, Any]:
     """A page of samples ``[h, w, n]``: its strips or tiles, and its tags ``{code: (type, values)}``."""
     height, width, samples = values.shape
     bits = bits or values.dtype.itemsize * 8
@@ -59,8 +60,8 @@ def page(
                 for top in range(0, padded.shape[0], high)
                 for left in range(0, padded.shape[1], wide)
             ]
-    if encode is None:
-        encode = {1: bytes, 8: zlib.compress}[compression]
+    packers: dict[int, Callable[[bytes], bytes]] = {1: bytes, 8: zlib.compress}
+    encode = encode or packers[compression]
     content = [encode(pack(np.ascontiguousarray(segment), bits, order)) for segment in segments]
     kind = {"u": 1, "i": 2, "f": 3, "c": 6}[values.dtype.kind]
     own = {256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * samples), 259: (3, [compression])}
@@ -69,7 +70,7 @@ def page(
     return {"content": content, "tiled": tile is not None, "order": order, "tags": own | (tags or {})}
 
 
-def write(path: Path, *pages: dict, big: bool = False) -> Path:
+def write(path: Path, *pages: dict[str, Any], big: bool = False) -> Path:
     """Write pages, all of one byte order."""
     order = pages[0]["order"]
     start = b"II" if order == "<" else b"MM"
@@ -100,7 +101,7 @@ def write(path: Path, *pages: dict, big: bool = False) -> Path:
     return path
 
 
-def geotiff(path, values, tags=None, **options):
+def geotiff(path: Path, values: Any, tags: dict[int, Any] | None = None, **options: Any) -> Path:
     """A file that tifffile writes, with the tags of a GeoTIFF."""
     extra = [
         (tag, KINDS[tag], 0 if KINDS[tag] == "s" else len(value), value, True) for tag, value in (tags or {}).items()

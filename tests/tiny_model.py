@@ -69,7 +69,7 @@ def tiny_proto(
     return proto
 
 
-def tiny_model(*args, **options) -> Model:
+def tiny_model(*args: Any, **options: Any) -> Model:
     """As :func:`tiny_proto`, loaded."""
     return Model.from_bytes(tiny_proto(*args, **options).SerializeToString(deterministic=True))
 
@@ -82,7 +82,7 @@ def tiny_class_proto(*, rate: float = 0.3, by_class: bool = True, images_seen: s
         by_class: Whether it is calibrated for each class.
         images_seen: As in :class:`oddsight.model.metadata.TrainingInfo`.
     """
-    head = Head(np.eye(3, dtype=np.float32) / 100, np.zeros(3, np.float32))
+    head = Head(np.eye(3, dtype=np.float32) / np.float32(100), np.zeros(3, np.float32))
     calibrated = calibrating_by_class(CALIBRATION, TAKEN, 3) if by_class else calibrating(CALIBRATION)
     pieces = [preprocessing(GRID), _mean(1.0), head.graph(), naming(3, 0.5), calibrated, _neighbours()]
     proto = chain(pieces, ["score", "p_value", "class_index", "class_probability", "nearest"])
@@ -98,7 +98,7 @@ def tiny_class_proto(*, rate: float = 0.3, by_class: bool = True, images_seen: s
     return proto
 
 
-def tiny_class_model(**options) -> Model:
+def tiny_class_model(**options: Any) -> Model:
     """As :func:`tiny_class_proto`, loaded."""
     return Model.from_bytes(tiny_class_proto(**options).SerializeToString(deterministic=True))
 

@@ -90,13 +90,6 @@ def exported(path: Path, name: str, *, fixed: bool = False) -> Path:
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """An empty folder of exports."""
-    monkeypatch.setenv("ODDSIGHT_BACKBONES", str(tmp_path / "kept"))
-    return tmp_path / "kept"
-
-
-@pytest.fixture
 def without_torch(monkeypatch):
     """As if PyTorch were not installed."""
     for name in ("torch", "timm", "oddsight.backbones.exporting", "oddsight.backbones.trunks"):

@@ -85,7 +85,7 @@ def test_a_damaged_file_counts_as_missing(tmp_path, kind):
 
 @example(at=18, value=ord("{"))
 @given(at=st.integers(0, 127), value=st.integers(0, 255))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.slow
 def test_no_damage_to_a_header_raises(tmp_path, at, value):
     cache = FeatureCache(tmp_path)

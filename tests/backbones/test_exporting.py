@@ -28,13 +28,6 @@ SMALL = "timm:resnet10t"
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """An empty folder of exports."""
-    monkeypatch.setenv("ODDSIGHT_BACKBONES", str(tmp_path / "kept"))
-    return tmp_path / "kept"
-
-
-@pytest.fixture
 def no_network(monkeypatch):
     """As if names of hosts could not be looked up."""
 

@@ -22,7 +22,6 @@ from cli_files import (
     environment,
     error_lines,
     json_lines,
-    make_world,
     ordinary_user,
     public_folder,
     run,
@@ -30,11 +29,6 @@ from cli_files import (
 )
 from oddsight.data.opening import MAX_PIXELS
 from textures import texture
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture
@@ -364,6 +358,7 @@ def test_a_folder_that_holds_itself(world, folder):
 @pytest.mark.posix
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_what_may_not_be_read_is_named(world, what):
+    run("evaluate", world.model, world.mvtec, "--quiet")  # imports what an ordinary user may not be able to read
     with public_folder() as place:
         shutil.copytree(world.normal, place / "images")
         shutil.copytree(world.anomalous, place / "anomalous")
@@ -408,7 +403,7 @@ def test_an_image_that_goes_or_changes_during_a_fit(world, tmp_path, monkeypatch
                 shutil.copy(world.normal / "00100.png", victim)
 
         monkeypatch.setattr("oddsight.cli.output.say_plan", meddle)
-        outcome = run("fit", copy, "-o", tmp_path / "m.onnx", "--size", 32)
+        outcome = run("fit", copy, "-o", tmp_path / "m.onnx", "--method", "knn", "--size", 32)
         assert_failed(outcome, victim, {"gone": "no such file", "changed": "changed while it was in use"}[change])
         assert not (tmp_path / "m.onnx").exists()
 

@@ -273,7 +273,7 @@ def test_by_hand_the_array_would_be_read(tmp_path):
 SOUND = python_files(IMAGES[:6], LABELS[:6])["data_batch_1"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_changed_bytes_of_a_batch_are_read_or_refused(data):
     batch = bytearray(SOUND)
@@ -583,7 +583,7 @@ def test_anything_else_is_refused_with_the_forms(tmp_path):
         read_classes(tmp_path / "gone")
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), count=st.integers(6, 20), classes=st.integers(2, 5))
 def test_all_forms_say_the_same(tmp_path_factory, seed, count, classes):
     names = tuple(f"class {number}" for number in range(classes))
@@ -779,8 +779,22 @@ def test_a_limit_chooses_by_content(tmp_path):
 ARCHIVE = np.random.default_rng(2).bytes(700_000)
 
 
+class Server(http.server.HTTPServer):
+    """What it serves, and how badly."""
+
+    content, status, ranges = ARCHIVE, 200, True
+    cut: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str | None] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/cifar-10-python.tar.gz"
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves ``ARCHIVE``, as the class of the server says."""
+    """Serves what its server holds."""
+
+    server: Server
 
     def do_GET(self):
         server = self.server
@@ -801,9 +815,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.content, running.cut, running.ranges, running.status, running.asked = ARCHIVE, None, True, 200, []
-        running.url = f"http://127.0.0.1:{running.server_port}/cifar-10-python.tar.gz"
+    with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running

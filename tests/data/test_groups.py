@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from typer.testing import CliRunner
 
 import oddsight
-from conftest import SIZE
-from oddsight.__main__ import app
+from cli_files import assert_failed, run
 from oddsight.data.class_images import ClassImages, stratified
 from oddsight.data.collection import ImageFile, count_groups, folds, one_of_each, split
 from oddsight.data.grouping import group_images
@@ -23,7 +21,7 @@ from oddsight.fitting.parts import divide_classes
 from oddsight.model.calibration import decide, p_values
 from oddsight.model.metadata import KEY, Metadata
 from oddsight.model.model import Model
-from textures import texture
+from textures import SIZE, texture
 from tiny_model import tiny_proto
 
 PATTERN = "(part[0-9]+)_"
@@ -257,22 +255,17 @@ def test_auto_holds_out_whole_groups():
 
 
 def test_the_command_says_which_groups_there_are(bursts, tmp_path):
-    run = CliRunner()
-    common = ["fit", str(bursts), "-o", str(tmp_path / "m.onnx"), "--method", "knn", "--size", str(SIZE)]
-    found = run.invoke(app, common)
-    assert found.exit_code == 0, found.output
-    said = " ".join(found.output.split())
+    common = ["fit", bursts, "-o", tmp_path / "m.onnx", "--method", "knn", "--size", SIZE]
+    outcome = run(*common)
+    assert outcome.code == 0, outcome
+    said = " ".join(outcome.err.split())
     assert "48 of 48 images are near copies of others, such as part" in said
     assert "form 12 groups" in said
     assert "calibrating on one of each of 12 groups" in said
     assert "with 12 groups of calibration images this is the smallest possible" in said
-    said = " ".join(run.invoke(app, [*common, "--group-by", "none"]).output.split())
-    assert "groups" not in said
-    described = json.loads(run.invoke(app, ["info", str(tmp_path / "m.onnx"), "--json"]).output)
-    assert described["calibration"]["images"] == 48
-    failed = run.invoke(app, [*common, "--group-by", "part"])
-    assert failed.exit_code == 1
-    assert "put one around what names the group" in str(failed.exception)
+    assert "groups" not in run(*common, "--group-by", "none").err
+    assert run("info", tmp_path / "m.onnx", "--json").json["calibration"]["images"] == 48
+    assert_failed(run(*common, "--group-by", "part", "--quiet"), "put one around what names the group")
 
 
 def test_a_comparison_keeps_groups_together(bursts, tmp_path):

@@ -25,7 +25,7 @@ from oddsight.data.mask_files import read_mask
 from oddsight.errors import ImageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
-FUZZ = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FEW_PIXELS = 2**20  # so that a header that lies costs little time
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from image_files import save
+from image_files import oriented, save
 from oddsight.data.mask_files import read_mask, read_mask_pixels
 from oddsight.data.masks import inspect_mask, match_masks, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError
@@ -212,22 +212,16 @@ def test_a_mask_with_values_that_are_no_numbers_is_refused(tmp_path):
 # ---- How it lies over an image that is turned ----
 
 
-def tagged(orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
-
-
 def turned_files(folder, orientation, height, width, *, mask_is):
     """An image with an orientation, its mask as stored or as shown, and what should be marked as it is shown."""
     folder.mkdir(exist_ok=True)
     stored = np.zeros((height, width), np.uint8)
     stored[2:9, 3:20] = 255
     stored[2:14, 3:7] = 255  # an L, which no turn or flip leaves as it is
-    image = save(Image.fromarray(stored), folder / f"{orientation}.png", exif=tagged(orientation))
+    image = save(Image.fromarray(stored), folder / f"{orientation}.png", exif=oriented(orientation))
     upright = np.asarray(ImageOps.exif_transpose(Image.open(image)))
     if mask_is == "tagged":
-        mask = save(Image.fromarray(stored), folder / f"{orientation}_mask.png", exif=tagged(orientation))
+        mask = save(Image.fromarray(stored), folder / f"{orientation}_mask.png", exif=oriented(orientation))
     else:
         mask = save(stored if mask_is == "stored" else upright, folder / f"{orientation}_mask.png")
     return mask, image, upright > 0

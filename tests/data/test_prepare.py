@@ -118,7 +118,7 @@ def test_its_parquet_files_are_read_again(tmp_path, data):
     }
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10**6),
     sides=st.tuples(st.integers(1, 20), st.integers(1, 20)),

@@ -196,14 +196,17 @@ def test_pixels_without_data_are_never_flagged(tmp_path):
 def test_where_pixels_lie():
     corners = np.array([[0.0, 0], [1, 0], [0, 1]])
     place = georeference(PLACED)
+    assert place is not None
     np.testing.assert_allclose(place(corners), [[500_000, 5e6], [500_010, 5e6], [500_000, 5e6 - 20]])
     assert (place.crs, place.metres) == ("urn:ogc:def:crs:EPSG::32633", True)
     assert place.pixel_area == pytest.approx(200)
     # A point is the centre of its pixel.
     point = georeference(PLACED | {34735: (*KEYS[:11], 2, *KEYS[12:])})
+    assert point is not None
     np.testing.assert_allclose(point(corners + 0.5), place(corners))
-    turned = {34735: KEYS, 34264: (9, 2, 0, 50, 1, -8, 0, 70, 0, 0, 0, 0, 0, 0, 0, 1)}
-    np.testing.assert_allclose(georeference(turned)(corners), [[50, 70], [59, 71], [52, 62]])
+    turned = georeference({34735: KEYS, 34264: (9, 2, 0, 50, 1, -8, 0, 70, 0, 0, 0, 0, 0, 0, 0, 1)})
+    assert turned is not None
+    np.testing.assert_allclose(turned(corners), [[50, 70], [59, 71], [52, 62]])
     degrees = georeference(PLACED | {34735: (1, 1, 0, 2, 1024, 0, 1, 2, 2048, 0, 1, 4326)})
     assert (degrees.crs, degrees.metres) == ("urn:ogc:def:crs:OGC:1.3:CRS84", False)
     own = georeference(PLACED | {34735: (1, 1, 0, 2, 1024, 0, 1, 1, 1026, 34737, 5, 0), 34737: "Moon|"})

@@ -9,7 +9,6 @@ import pytest
 
 import oddsight
 from cli_files import error_lines, run
-from conftest import SIZE
 from oddsight.data.check import check
 from oddsight.data.images import content_hash, read_image
 from oddsight.data.reading import AS_DECLARED, Reading
@@ -18,7 +17,7 @@ from oddsight.model.metadata import ReadingInfo
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 from oddsight.sinks import HeatMaps, Regions
-from textures import texture
+from textures import SIZE, texture
 from tiff_files import NODATA, page, write
 from tiny_model import tiny_model
 

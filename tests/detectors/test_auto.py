@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import oddsight
-from conftest import SIZE
 from oddsight.detectors import auto
 from oddsight.detectors.auto import Auto
 from oddsight.detectors.knn import KNN
@@ -17,7 +16,7 @@ from oddsight.errors import MemoryBudgetError
 from oddsight.graphs.building import copied, piece, renamed
 from oddsight.model.calibration import p_values
 from oddsight.runtime.sessions import session
-from textures import texture
+from textures import SIZE, texture
 
 WIDTHS, GRID = (6, 10), (5, 4, 3)
 

@@ -65,7 +65,7 @@ def test_k_center_of_one_point_many_times(value):
 
 
 @given(st.integers(1, 200), st.integers(1, 9000), st.integers(1, 4), st.integers(0, 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_coreset_is_some_of_the_vectors(size, n, dimensions, seed):
     random = np.random.default_rng(seed)
     points = random.normal(size=(n, dimensions)).astype(np.float32)
@@ -124,6 +124,7 @@ def peak_of_a_stream(size, dimensions, memory, blocks):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 2.0])
 def test_memory_is_what_it_says_and_does_not_grow_with_the_stream(share):
     size, dimensions = 200, 16

@@ -105,13 +105,13 @@ def test_a_method_that_overrides_fit_works(registry):
         reads: ClassVar[Reading] = "embedding"
         localises: ClassVar[bool] = False
 
-        def fit(self, features: FeatureStream, *, memory: int, seed: int) -> NearestMean:
+        def fit(self, features: FeatureStream, *, memory: int, seed: int) -> NearestMean:  # type: ignore[override]
             self.require(memory, features.shape, len(features))
             self.mean_ = sum(features) / len(features)
             return self
 
         def graph(self) -> onnx.ModelProto:
-            return piece(DISTANCE.format(name="nearest_mean"), {"mean": self.mean_})
+            return piece(DISTANCE.format(name="nearest_mean"), {"mean": np.asarray(self.mean_)})
 
         def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
             return 64

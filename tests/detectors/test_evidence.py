@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oddsight.detectors import evidence
@@ -50,7 +50,6 @@ def test_evidence_is_the_negative_logarithm_of_how_rare_a_score_is():
 
 
 @given(SCORES)
-@settings(deadline=None)
 def test_the_tail_begins_at_a_fifth(scores):
     tail = Tail.of(scores)
     start = tail.middle * np.expm1(tail.start)
@@ -61,7 +60,6 @@ def test_the_tail_begins_at_a_fifth(scores):
 
 
 @given(SCORES, st.floats(1e-4, 1e4))
-@settings(deadline=None)
 def test_the_scale_of_scores_does_not_matter(scores, scale):
     places = np.concatenate([scores, [0, 0.5, 7, 1e6]])
     expected, found = Tail.of(scores), Tail.of(scale * scores)
@@ -70,7 +68,6 @@ def test_the_scale_of_scores_does_not_matter(scores, scale):
 
 
 @given(SCORES, st.lists(st.floats(0, 1e6), min_size=2, max_size=20, unique=True).map(sorted))
-@settings(deadline=None)
 def test_a_higher_score_is_more_evidence(scores, places):
     tail = Tail.of(scores)
     assert (np.diff(tail.evidence(np.array(places))) >= 0).all()
@@ -100,7 +97,6 @@ def test_evidence_is_finite_for_any_score(scores):
 
 
 @given(SCORES, SCORES, st.floats(0.01, 1), st.integers(1, 2))
-@settings(deadline=None)
 def test_the_graph_says_what_the_definition_says(first, second, weight, detectors):
     tails = [Tail.of(first), Tail.of(second)][:detectors]
     speaker = Voice(tuple(tails), weight, np.zeros(1))
@@ -142,7 +138,6 @@ def test_detectors_of_one_voice_speak_for_its_mean():
 
 
 @given(st.lists(st.floats(0.02, 2), min_size=1, max_size=5), st.floats(0.02, 2), st.integers(8, 5000))
-@settings(deadline=None)
 def test_weights_are_shares_and_the_steadiest_depth_has_all(spreads, own, images):
     depths = [voice([normal_scores(number, spread=spread)]) for number, spread in enumerate(spreads)]
     patches = voice([normal_scores(9, spread=own)])

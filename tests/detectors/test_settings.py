@@ -189,7 +189,7 @@ def test_a_method_of_another_package_is_checked_by_declaring_bounds():
         size_of_bank: Count = 5
         free: object = None
 
-        fit = graph = memory_needed = None
+        fit = graph = memory_needed = None  # type: ignore[assignment]
 
     assert Other(free=NAN).size_of_bank == 5
     with pytest.raises(OddsightError, match="other: size_of_bank must be a whole number of 1 or more, not 0"):

@@ -136,7 +136,6 @@ some = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_siz
 
 
 @given(some, some, st.floats(-1e6, 1e6))
-@settings(deadline=None)
 def test_no_bin_holds_both_decisions(known, others, threshold):
     everything = np.concatenate([known, others])
     edges = rejection_figures._edges(known, everything, threshold)
@@ -165,7 +164,7 @@ def test_curves_are_named_with_their_areas():
 
 
 @given(st.integers(2, 3000), st.integers(0, 9))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_thinned_curve_looks_the_same(count, seed):
     rng = np.random.default_rng(seed)
     across, up = np.sort(rng.random(count) ** 3), np.sort(rng.random(count))

@@ -24,6 +24,7 @@ from oddsight.backbones.extraction import Extractor, Features, extract_together
 from oddsight.cli.comparison_output import write_csv
 from oddsight.data.collection import collect
 from oddsight.data.memory import RUNNING
+from oddsight.detectors.knn import KNN
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.evaluation import compare as comparison
 from oddsight.evaluation.compare import cells, running
@@ -33,6 +34,7 @@ from oddsight.graphs.building import digest
 from oddsight.metrics.significance import Placements
 from oddsight.report.comparison import standing_text, write_comparison_report
 from oddsight.runtime.progress import silent
+from oddsight.runtime.sessions import run as run_graph
 from textures import texture, write_textures
 from web_pages import Page
 
@@ -109,7 +111,7 @@ def test_a_cell_is_what_fit_and_evaluate_give(found, data, method):
         assert value == pytest.approx(judged.image[name])
     assert numbers.average_precision == pytest.approx(judged.image["average_precision"])
     assert (numbers.fpr95, numbers.false_alarm_rate) == (judged.image["fpr95"], judged.image["false_alarm_rate"])
-    pixel = judged.pixel or {"auroc": None, "aupro": None}
+    pixel: dict[str, float | None] = {"auroc": None, "aupro": None, **(judged.pixel or {})}
     assert numbers.pixel_auroc == (pixel["auroc"] and pytest.approx(pixel["auroc"], rel=1e-5))
     assert numbers.aupro == (pixel["aupro"] and pytest.approx(pixel["aupro"], rel=1e-5))
     assert numbers.answer_ms > 0 < numbers.fit_seconds
@@ -166,11 +168,10 @@ def extractors():
 @pytest.mark.parametrize("alike", [True, False])
 def test_features_come_from_one_run_an_image_bit_by_bit(data, tmp_path, monkeypatch, alike):
     images, cache, runs = collect(data / "test").images, FeatureCache(tmp_path), []
-    original = extraction.run
 
     def counted(loaded, *args):
         runs.append(len(loaded.get_outputs()))
-        outputs = original(loaded, *args)
+        outputs = run_graph(loaded, *args)
         return outputs if alike or len(outputs) == 1 else [array + 1e-6 for array in outputs]
 
     monkeypatch.setattr(extraction, "run", counted)
@@ -182,7 +183,7 @@ def test_features_come_from_one_run_an_image_bit_by_bit(data, tmp_path, monkeypa
     runs.clear()
     extract_together(extractors(), images, cache)
     assert len(runs) == (4 if alike else 2)  # nothing but the comparison on one image
-    monkeypatch.setattr(extraction, "run", original)
+    monkeypatch.setattr(extraction, "run", run_graph)
     for extractor in extractors():
         for image, array in zip(images, Features(extractor, images), strict=True):
             np.testing.assert_array_equal(cache.get(digest(extractor.graph), image.content), array)
@@ -191,10 +192,9 @@ def test_features_come_from_one_run_an_image_bit_by_bit(data, tmp_path, monkeypa
 def test_without_the_users_cache_one_is_made_and_emptied(data, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")
     seen = []
-    extract = running.extract_together
 
     def watched(extractors_, images, cache, progress):
-        extract(extractors_, images, cache, progress)
+        extract_together(extractors_, images, cache, progress)
         seen.append(len(list(cache.folder.glob("*/*.npy"))))
 
     monkeypatch.setattr(running, "extract_together", watched)
@@ -279,7 +279,7 @@ def test_cells_under_way_end_when_nobody_waits(data, tmp_path, monkeypatch):
             assert reached.wait(10)
             raise KeyboardInterrupt
 
-    measure = running.measure
+    measure = running.measure  # type: ignore[attr-defined]
     monkeypatch.setattr(running, "measure", lambda job, *more: (endless if job.seed else measure)(job, *more))
     with pytest.raises(KeyboardInterrupt):
         compared(data, work=tmp_path, methods=["knn"], seeds=range(3), jobs=2, progress=interrupt)
@@ -322,10 +322,10 @@ def test_a_damaged_cell_is_computed_again(found, data, work, tmp_path, damage):
 
 def failing(error):
     @dataclasses.dataclass
-    class Failing(detectors.METHODS["knn"]):
+    class Failing(KNN):
         name: ClassVar[str] = "failing"
 
-        def fit(self, features, *, memory, seed):
+        def fit(self, *arguments, **settings):
             raise error
 
     return Failing

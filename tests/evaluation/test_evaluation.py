@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import oddsight
-from conftest import SIZE
 from oddsight import metrics
 from oddsight.data.collection import collect, pack
 from oddsight.errors import DataError, OddsightError
@@ -18,7 +17,7 @@ from oddsight.evaluation import evaluate
 from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.metrics.trivial import BASELINES
-from textures import texture, write_textures
+from textures import SIZE, texture, write_textures
 from tiny_model import tiny_model
 
 

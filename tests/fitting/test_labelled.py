@@ -510,7 +510,7 @@ def test_each_class_is_rejected_at_most_at_the_rate(rate, ties):
 @given(
     st.lists(st.tuples(VALUES, st.integers(0, 2)), min_size=1, max_size=30), st.lists(VALUES, min_size=1, max_size=4)
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_graph_counts_within_each_class(pairs, asked):
     values = np.array([value for value, _ in pairs], np.float32)
     taken = np.array([label for _, label in pairs], np.int64)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -43,7 +43,6 @@ def judged(draw, most=12):
 
 
 @given(named)
-@settings(deadline=None)
 def test_counts_agree_with_scikit_learn(both):
     labels, said = both
     table = confusion(labels, said, CLASSES)
@@ -77,7 +76,6 @@ def test_counts_of_one_image_and_of_narrow_types():
 
 
 @given(judged(), st.integers(1, 20))
-@settings(deadline=None)
 def test_calibration_error_agrees_with_exact_arithmetic(data, bins):
     logits, labels = data
     probabilities = softmax(logits, axis=1)
@@ -118,7 +116,6 @@ def test_calibration_error_on_known_numbers():
 
 
 @given(judged())
-@settings(deadline=None)
 def test_proper_scores_agree_with_scikit_learn(data):
     logits, labels = data
     probabilities = softmax(logits, axis=1)
@@ -154,7 +151,6 @@ def doubtful(logits, labels):
 
 
 @given(judged())
-@settings(deadline=None)
 def test_no_other_temperature_is_better(data):
     logits, labels = data
     best = temperature(logits, labels)

@@ -43,7 +43,6 @@ def both(normal, anomalous):
 
 
 @given(scores, scores)
-@settings(deadline=None)
 def test_ranking_metrics_agree_with_scikit_learn_and_with_all_pairs(normal, anomalous):
     pairs = anomalous[:, None] - normal[None]
     assert auroc(normal, anomalous) == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean(), abs=1e-12)
@@ -54,7 +53,6 @@ def test_ranking_metrics_agree_with_scikit_learn_and_with_all_pairs(normal, anom
 
 
 @given(scores, scores, levels)
-@settings(deadline=None)
 def test_fpr_at_tpr_is_the_smallest_over_all_thresholds(normal, anomalous, tpr):
     thresholds = [*normal, *anomalous, np.inf, -np.inf]
     flagged = [np.mean(normal >= t) for t in thresholds if np.mean(anomalous >= t) >= tpr]
@@ -72,7 +70,6 @@ def test_fpr_at_tpr_conventions_on_known_numbers():
 
 
 @given(scores, scores)
-@settings(deadline=None)
 def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_reaches_it(normal, anomalous):
     def f1(t):
         return Fraction(2 * int(sum(anomalous >= t)), int(sum(anomalous >= t) + sum(normal >= t)) + len(anomalous))
@@ -88,7 +85,7 @@ def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_reaches_it(norma
 
 @pytest.mark.parametrize("metric", METRICS)
 @given(normal=tied, anomalous=tied, seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_metrics_depend_on_ranks_only_and_not_on_order(metric, normal, anomalous, seed):
     shuffle = np.random.default_rng(seed).permutation
     value = metric(normal, anomalous)
@@ -99,7 +96,6 @@ def test_metrics_depend_on_ranks_only_and_not_on_order(metric, normal, anomalous
 
 
 @given(scores, scores)
-@settings(deadline=None)
 def test_trivial_baseline_takes_the_better_direction(normal, anomalous):
     value = trivial_baseline_auroc(normal, anomalous)
     assert value >= 0.5
@@ -113,7 +109,6 @@ def test_raw_scores_keep_full_precision():
 
 
 @given(flags, flags)
-@settings(deadline=None)
 def test_decision_agrees_with_scikit_learn(normal, anomalous):
     result = decision(normal, anomalous)
     labels, joined = both(normal, anomalous)
@@ -130,7 +125,6 @@ def test_decision_that_flags_nothing_has_precision_zero():
 
 
 @given(st.integers(1, 60), st.data(), st.sampled_from([0.8, 0.95, 0.99]))
-@settings(deadline=None)
 def test_binomial_interval_is_clopper_pearson(n, data, confidence):
     k = data.draw(st.integers(0, n))
     tail = (1 - confidence) / 2
@@ -145,7 +139,7 @@ def test_binomial_interval_is_clopper_pearson(n, data, confidence):
     st.lists(st.integers(-3, 4), min_size=2, max_size=12),
     st.integers(0, 5),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_fast_bootstrap_of_auroc_is_the_plain_one(normal, anomalous, seed):
     fast = bootstrap_interval(normal, anomalous, auroc, resamples=20, seed=seed)
     plain = bootstrap_interval(normal, anomalous, partial(auroc), resamples=20, seed=seed)

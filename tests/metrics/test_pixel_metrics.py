@@ -56,7 +56,7 @@ def slow_aupro(made, limit):
 
 
 @given(images(), st.sampled_from([0.01, 0.05, 0.3, 0.5, 1.0]), st.sampled_from([1, 3, 1 << 18]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_all_metrics_agree_with_slow_and_with_scikit_learn(made, limit, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
@@ -73,7 +73,7 @@ def test_all_metrics_agree_with_slow_and_with_scikit_learn(made, limit, block):
 
 
 @given(images(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_metrics_depend_on_ranks_only_and_not_on_the_order_of_images(made, random):
     first = pixel_metrics(lambda: made)
     # float64, because float32 would tie what the transform squeezes together

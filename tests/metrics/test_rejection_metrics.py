@@ -34,7 +34,7 @@ def both(id_scores, ood_scores):
 
 
 @given(scores, scores)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_numbers_agree_with_scikit_learn(id_scores, ood_scores):
     numbers = ood_numbers(id_scores, ood_scores)
     truth, values = both(id_scores, ood_scores)
@@ -53,7 +53,7 @@ def test_numbers_agree_with_scikit_learn(id_scores, ood_scores):
 
 
 @given(tied, tied)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_only_the_ranking_counts(id_scores, ood_scores):
     assert ood_numbers(id_scores, ood_scores) == ood_numbers(np.exp(id_scores) - 7, np.exp(ood_scores) - 7)
 
@@ -135,7 +135,6 @@ def test_fpr_interval_starts_from_the_right_order_statistics():
 
 
 @given(scores, scores, st.one_of(st.integers(-4, 5).map(float), st.sampled_from([np.inf, -np.inf, 0.5])))
-@settings(deadline=None)
 def test_decisions_agree_with_scikit_learn(id_scores, ood_scores, threshold):
     made = at_threshold(id_scores, ood_scores, threshold)
     truth, values = both(id_scores, ood_scores)
@@ -155,7 +154,6 @@ def test_an_image_at_the_threshold_is_accepted():
 
 
 @given(known(), scores)
-@settings(deadline=None)
 def test_oscr_agrees_with_all_pairs_and_with_its_curve(own, ood_scores):
     id_scores, correct = own
     apart = ood_scores[:, None] - id_scores[None]

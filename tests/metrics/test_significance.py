@@ -51,7 +51,6 @@ def correlated(rng, n, m, shift, correlation=0.6):
     return [rng.multivariate_normal([0, 0], cover, n), rng.multivariate_normal(shift, cover, m)]
 
 
-@settings(deadline=None)
 @given(two_methods(least=1))
 def test_placements_are_those_of_all_pairs(sides):
     normal, anomalous = sides[0][:, 0], sides[1][:, 0]
@@ -61,7 +60,6 @@ def test_placements_are_those_of_all_pairs(sides):
     assert found.auroc == pytest.approx(found.normal.mean()) == pytest.approx(metrics.auroc(normal, anomalous))
 
 
-@settings(deadline=None)
 @given(two_methods())
 def test_the_error_is_that_of_delongs_covariances(sides):
     pairs = np.array([kernel(sides[0][:, method], sides[1][:, method]) for method in (0, 1)])
@@ -74,7 +72,6 @@ def test_the_error_is_that_of_delongs_covariances(sides):
     assert found.value == pytest.approx(pairs[0].mean() - pairs[1].mean(), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(two_methods())
 def test_the_test_is_symmetric_and_sees_ranks_only(sides):
     first, second = both(sides)
@@ -137,7 +134,6 @@ def test_what_cannot_be_compared_is_refused():
             placements(wrong, [1, 2])
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_the_step_down_procedure(p_values):
     found = holm(p_values)
@@ -152,7 +148,7 @@ def test_holm_is_the_step_down_procedure(p_values):
             assert rejected == set(np.flatnonzero(found <= level))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(3, 6), st.integers(2, 12), st.integers(0, 10**6))
 def test_friedman_is_scipys(methods, count, seed):
     values = np.random.default_rng(seed).integers(0, 5, (count, methods)).astype(float)
@@ -178,7 +174,6 @@ def test_demsars_example():
     assert cliques([1.964, 2.000, 2.893, 3.143], 1.118) == [(0, 2), (2, 3)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=10), st.integers(1, 10))
 def test_groups_hold_what_cannot_be_told_apart(numerators, difference):
     own = sorted(value / 2 for value in numerators)

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from typer.testing import CliRunner
 
 import oddsight
-from conftest import SIZE
-from oddsight.__main__ import app
+from cli_files import run
 from oddsight.errors import DataError, ModelError
 from oddsight.metrics.image import check_confidence
 from oddsight.model.calibration import (
@@ -27,6 +25,7 @@ from oddsight.model.calibration import (
 from oddsight.model.metadata import KEY
 from oddsight.model.model import Model
 from oddsight.scenes import decision_for
+from textures import SIZE
 from tiny_model import CALIBRATION, CLASSES, TAKEN, tiny_class_model, tiny_model, tiny_proto
 
 rates = st.floats(1e-4, 0.9)
@@ -65,6 +64,7 @@ def test_without_a_confidence_nothing_changes():
     assert [images_needed(rate) for rate in (0.5, 0.1, 0.01)] == [1, 9, 99]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "rate", "confidence"), [(100, 0.05, 0.9), (59, 0.05, 0.95), (300, 0.1, 0.95)])
 def test_true_rates_of_many_calibration_sets(n, rate, confidence):
     """5,000 sets of normal scores; the share whose true rate is beyond the one asked for is what Beta says."""
@@ -81,6 +81,7 @@ def test_true_rates_of_many_calibration_sets(n, rate, confidence):
     assert abs(np.mean((plain >= low) & (plain <= high)) - 0.95) < 0.01
 
 
+@pytest.mark.slow
 def test_ties_only_lower_the_true_rate():
     random = np.random.default_rng(1)
     draws = random.integers(0, 20, size=(4000, 59)).astype(np.float32)
@@ -190,17 +191,13 @@ def test_fit_takes_a_confidence(normal_folder):
 def test_commands_say_what_the_rate_means(tmp_path):
     path, out = tmp_path / "m.onnx", tmp_path / "n.onnx"
     tiny_model().save(path)
-    run = CliRunner()
-    said = run.invoke(
-        app, ["threshold", str(path), "-o", str(out), "--false-alarm-rate", "0.25", "--confidence", "0.95"]
-    )
-    text = " ".join(said.output.split())
+    said = run("threshold", path, "-o", out, "--false-alarm-rate", 0.25, "--confidence", 0.95)
+    text = " ".join((said.out + said.err).split())
     assert "flags at most 25% of normal images, with a confidence of 95%: scores above 180" in text
     assert "it lies between 1.3% and 26% in 95 of 100 draws" in text
-    described = json.loads(run.invoke(app, ["info", str(out), "--json"]).output)
+    described = run("info", out, "--json").json
     assert described["decision"]["confidence"] == 0.95
     assert described["decision"]["true_rate_range_95"] == pytest.approx([0.013, 0.260], abs=1e-3)
     assert described["calibration"]["smallest_rate"] == pytest.approx(1 - 0.05 ** (1 / 19))
     for wrong in (["--score", "3"], ["--verdicts", "fine,odd"]):
-        failed = run.invoke(app, ["threshold", str(path), "-o", str(out), *wrong, "--confidence", "0.9"])
-        assert failed.exit_code == 2
+        assert run("threshold", path, "-o", out, *wrong, "--confidence", 0.9).code == 2

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import oddsight
-from conftest import SIZE
 from oddsight.errors import ImageError, ModelError
 from oddsight.graphs.building import chain, digest, piece
 from oddsight.graphs.calibrating import CLASSES, SCORES, calibrating
 from oddsight.graphs.naming import BIAS
 from oddsight.model.metadata import KEY
 from oddsight.model.model import Model
-from textures import texture
+from textures import SIZE, texture
 from tiny_model import CALIBRATION, GRID, NORMALS, TAKEN, tiny_class_model, tiny_class_proto, tiny_model, tiny_proto
 
 DATA = Path(__file__).parents[1] / "files"
@@ -431,16 +430,6 @@ SPOILED = {
 }
 
 
-@pytest.mark.parametrize("kind", SPOILED)
-def test_spoiled_models_are_refused(tmp_path, kind):
-    spoil, message = SPOILED[kind]
-    proto = tiny_proto()
-    spoil(proto)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(proto.SerializeToString())
-    refused(path, message)
-
-
 def classes_of_calibration(values, kind=np.int64):
     def change(proto):
         constant(proto, CLASSES).CopyFrom(numpy_helper.from_array(np.array(values, kind), CLASSES))
@@ -515,10 +504,16 @@ SPOILED_CLASSES = {
 }
 
 
-@pytest.mark.parametrize("kind", SPOILED_CLASSES)
-def test_spoiled_models_with_classes_are_refused(tmp_path, kind):
-    spoil, message = SPOILED_CLASSES[kind]
-    proto = tiny_class_proto()
+@pytest.mark.parametrize(
+    ("make", "spoil", "message"),
+    [
+        pytest.param(make, *case, id=kind)
+        for make, cases in ((tiny_proto, SPOILED), (tiny_class_proto, SPOILED_CLASSES))
+        for kind, case in cases.items()
+    ],
+)
+def test_spoiled_models_are_refused(tmp_path, make, spoil, message):
+    proto = make()
     spoil(proto)
     path = tmp_path / "model.onnx"
     path.write_bytes(proto.SerializeToString())
@@ -652,7 +647,7 @@ TINY_BEHAVIOUR = [behaviour(Model.from_bytes(content)) for content in TINY]
 
 
 @given(st.integers(0, 1), changes())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_changed_bytes_give_the_same_model_or_an_error(which, made):
     same_or_refused(changed(TINY[which], made), TINY_BEHAVIOUR[which])
 
@@ -671,7 +666,7 @@ def real(normal_folder):
 
 
 @given(made=changes())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_changed_bytes_of_a_real_model_give_the_same_model_or_an_error(real, made):
     content, expected = real
     same_or_refused(changed(content, made), expected)

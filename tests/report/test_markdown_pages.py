@@ -51,7 +51,7 @@ def render(text, figures=()):
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_name_is_the_same_text_on_the_page(name):
     page = render(f"# T\n\n## S\n\n{table(('a', 'b'), [(name, 'x')])}\n\nA name: {escape(name)}.")
     cells = [text for text in page.text if text]

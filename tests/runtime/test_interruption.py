@@ -20,9 +20,10 @@ from oddsight.errors import ImageError
 from oddsight.graphs.building import chain, renamed
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.preprocessing import preprocessing
+from oddsight.model.calibration import decide
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata
 from oddsight.runtime.parallel import busy, ordered_map, stoppable
-from tiny_model import CALIBRATION, GRID, _described, _mean, _neighbours, decide
+from tiny_model import CALIBRATION, GRID, _described, _mean, _neighbours
 
 _LOOP = """
 <ir_version: 10, opset_import: ["": 17]>

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from oddsight.runtime.records import DIGEST, read_arrays, read_record, read_regular, write_arrays, write_record
 
 CONTENT = {"key": {"seed": 0, "name": "größe"}, "scores": [0.1, -2.5e-07, 3.0], "error": None, "count": 12}
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "scores": np.array([0.1, -2.5, 3.0], np.float32),
     "labels": np.arange(6).reshape(2, 3),
     "record": np.array(json.dumps(CONTENT)),
@@ -23,7 +23,7 @@ ARRAYS = {
     "flags": np.array([[True], [False]]),
 }
 
-quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def same(arrays):

@@ -69,7 +69,7 @@ maps = st.tuples(st.integers(1, 7), st.integers(1, 7)).flatmap(
 
 
 @given(maps, st.integers(8, 60), st.integers(8, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_outlines_are_sound_and_agree_with_the_regions_and_the_mask(values, width, height):
     one = result(values, width, height)
     found = outlines(one)

@@ -75,7 +75,7 @@ def test_weights_are_linear_in_the_overlap_and_one_outside_of_it():
 
 
 @given(CUTS, CUTS, st.floats(-1e6, 1e6, width=32))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_constant_stays_that_constant(rows, columns, value):
     down, across = axis(*rows), axis(*columns)
     canvas = Canvas(down, across)
@@ -86,7 +86,7 @@ def test_a_constant_stays_that_constant(rows, columns, value):
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_place_exceeds_the_tiles_and_lone_ones_keep_their_value(data):
     down, across = axis(*data.draw(CUTS)), axis(*data.draw(CUTS))
     canvas, count = Canvas(down, across), np.zeros((down.cells, across.cells), int)
@@ -146,7 +146,7 @@ def test_an_anomaly_is_found_where_it_is(model):
 
 
 @given(st.integers(1, 60), st.sampled_from([0.02, 0.1, 0.3, 0.9]), st.floats(0, 255, width=32), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_flagged_means_beyond_the_threshold_means_a_small_p_value(tiles, rate, score, per_tile):
     model = MODELS[rate] if rate in MODELS else MODELS.setdefault(rate, tiny_model(FIFTY, rate=rate))
     decision = decision_for(model, tiles, per_tile=per_tile)
@@ -239,12 +239,12 @@ def test_rows_of_any_image_are_rows_of_what_is_read(tmp_path):
         image.save(tmp_path / name)
     rgb.save(tmp_path / "turned.jpg", exif=oriented(6))
     for path in sorted(tmp_path.iterdir()):
-        whole, image = read_image(path), SceneImage(path)
-        assert (image.height, image.width) == whole.shape[:2]
-        parts = [image.rows(0, 7)[0], image.rows(7, image.height)[0]]
+        whole, large = read_image(path), SceneImage(path)
+        assert (large.height, large.width) == whole.shape[:2]
+        parts = [large.rows(0, 7)[0], large.rows(7, large.height)[0]]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
         np.testing.assert_array_equal(as_image(decode_image(path)), whole)
-        np.testing.assert_array_equal(image.reduced(30), whole)
+        np.testing.assert_array_equal(large.reduced(30), whole)
 
 
 def test_a_reduced_copy_is_an_average(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,7 +182,7 @@ def test_hints_and_documentation_name_what_fit_takes():
     assert "ImagesLike" in str(inspect.signature(oddsight.fit).parameters["images"].annotation)
 
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "seed": [-1, 1.5, "x", None, True, 2**70, float("nan")],
     "size": [0, -32, 33, 10**9, 64.0, "64", True],
     "calibration_fraction": [-0.1, 1, 2, float("nan"), float("inf"), "x", True],
@@ -232,7 +233,7 @@ def test_numbers_of_numpy_are_taken_as_they_are_meant(files, expected):
         lambda model: oddsight.fit(".", layers=5),
         lambda model: oddsight.fit(".", layers="stage3"),
         lambda model: oddsight.evaluate(model, ".", confidence=1),
-        lambda model: oddsight.evaluate(model, ".", confidence="x"),
+        lambda model: oddsight.evaluate(model, ".", confidence="x"),  # type: ignore[call-overload]
         lambda model: oddsight.evaluate(model, ".", aupro_limit=0),
         lambda model: oddsight.evaluate(model, ".", aupro_limit=float("nan")),
         lambda model: oddsight.evaluate(model, ".", seed=-1),

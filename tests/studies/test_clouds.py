@@ -239,7 +239,7 @@ def test_a_second_run_takes_everything_from_the_first(options, out, monkeypatch)
 
 
 def test_a_method_that_cannot_be_run_is_a_row_and_the_rest_goes_on(data, tmp_path, monkeypatch):
-    whole = cells.fit
+    whole = cells.fit  # type: ignore[attr-defined]
 
     def fit(*paths, method, **settings):
         if method == "mahalanobis":

@@ -21,6 +21,7 @@ from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.evaluation.compare.store import compute_once, key_of, pack, read_cell, unpack, write_cell
 from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template
+from oddsight.scenes import predict_scene
 from oddsight.studies.clouds import isolation, isolation_maps
 from oddsight.studies.clouds.isolation import isolate
 from oddsight.studies.clouds.isolation_maps import MASKS, RULES, SceneMaps
@@ -90,7 +91,7 @@ def scene(number, ground=60.0, cover=0.5):
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 255)), min_size=6, max_size=40), st.integers(3, 6), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_scene_is_in_one_part_and_parts_are_alike(grounds, count, seed):
     scenes = [scene(number, ground) for number, ground in enumerate(grounds)]
     if count > len(scenes) // 2:
@@ -114,9 +115,8 @@ def test_no_scene_is_on_both_sides(folder, tmp_path, fits, monkeypatch):
 
     def watched(model, image, **options):
         tested.append((len(fits.calls), Path(image).stem, options))
-        return predict(model, image, **options)
+        return predict_scene(model, image, **options)
 
-    predict = isolation_maps.predict_scene
     monkeypatch.setattr(isolation_maps, "predict_scene", watched)
     found = run(folder, tmp_path)
     names = {one.content[:16]: one.name for one in found.scenes}

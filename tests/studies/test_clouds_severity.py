@@ -188,7 +188,7 @@ def test_the_verdict_says_so_if_nothing_is_seen_and_if_a_trivial_measure_needs_n
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_half_are_detected_where_straight_lines_say_so(shares):
     depths = [0.1 * 2**place for place in range(len(shares) - 1)]
     found = half_depth(np.array(shares), depths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from oddsight.graphs.preprocessing import preprocessing
 from oddsight.runtime.sessions import run, session
 from textures import texture, write_textures
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from oddsight.backbones.exporting import torch_backbone  # noqa: E402
@@ -29,16 +30,7 @@ from oddsight.training.adapting import adapt, read_adaptation  # noqa: E402
 from oddsight.training.batches import FileBatches, Order, loader  # noqa: E402
 from oddsight.training.training_images import gather  # noqa: E402
 
-SMALL = {"size": 32, "epochs": 2, "batch_size": 8, "seed": 1}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small are slower on more, above all where others compute too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+SMALL: dict[str, Any] = {"size": 32, "epochs": 2, "batch_size": 8, "seed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +146,11 @@ def test_rotations_are_learned_where_there_is_a_right_way_up(tmp_path):
             (tmp_path / name).mkdir(exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / f"{number}.png")
     options = {**SMALL, "objective": "rotation", "augment": ("flip",), "learning_rate": 1e-3, "epochs": 5}
-    upright, grey = (
+    upright_run, grey_run = (
         adapt(tmp_path / name, output=tmp_path / f"{name}.onnx", **options) for name in ("upright", "grey")
     )
-    assert upright.best.accuracy > 0.9 and not upright.at_chance
-    assert grey.best.accuracy == 0.25 and grey.at_chance
+    assert upright_run.best.accuracy > 0.9 and not upright_run.at_chance
+    assert grey_run.best.accuracy == 0.25 and grey_run.at_chance
 
 
 def test_a_checkpoint_serves_only_what_it_was_made_for(classes, tmp_path):
@@ -166,11 +158,12 @@ def test_a_checkpoint_serves_only_what_it_was_made_for(classes, tmp_path):
     cloth = classes / "cloth"
     options = {**SMALL, "epochs": 1, "objective": "simsiam", "output": tmp_path / "own.onnx", "work": work}
     adapt(cloth, **options)
-    for changed, said in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"learning_rate": 2e-4}, "has learning rate 0.0001, not 0.0002"),
         ({"freeze": "stage3"}, "has freeze None, not stage3"),
         ({"epochs": 2}, "has epochs 1, not 2"),
-    ]:
+    ]
+    for changed, said in cases:
         with pytest.raises(OddsightError, match=said):
             adapt(cloth, **{**options, **changed})
     with pytest.raises(OddsightError, match="learns from other images"):
@@ -252,10 +245,9 @@ def test_an_image_that_changed_meanwhile(classes, tmp_path, monkeypatch):
     images = gather([classes], labelled=True, validation=0.1, seed=0)
     copies = tmp_path / "copies"
     paths = write_textures(copies, range(12))
-    gather_first = adapting.gather
 
     def spoil(*args, **options):
-        found = gather_first(*args, **options)
+        found = gather(*args, **options)
         for path in paths:
             Image.fromarray(texture(500)).save(path)
         return found
@@ -268,8 +260,8 @@ def test_an_image_that_changed_meanwhile(classes, tmp_path, monkeypatch):
 
 def test_images_are_brought_to_size_as_in_a_model(tmp_path):
     (path,) = write_textures(tmp_path, [5], width=97, height=150)
-    (image,) = oddsight.data.collection.collect(path).images
-    ours, _, _ = FileBatches(ClassImages((image,), np.zeros(1, np.int64), ("",)), 64)[np.array([0]), 0]
+    image = oddsight.data.collection.collect(path).images[0]
+    ours = FileBatches(ClassImages((image,), np.zeros(1, np.int64), ("",)), 64)[np.array([0]), 0][0]
     theirs = run(session(preprocessing(64).SerializeToString(), threads=1), {"image": image.read()[None]}, "one")[0]
     difference = np.abs(ours[0, 0].numpy() - theirs[0])
     assert difference.max() <= 2

@@ -34,7 +34,7 @@ from oddsight.training.odin import TEMPERATURE, odin_scores
 from oddsight.training.settings import AUGMENTATIONS
 from oddsight.training.workplace import Workplace
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 CLASSES = ("dark", "bright")
 
 
@@ -44,15 +44,6 @@ def arrays(count: int, seed: int, side: int = 32) -> Arrays:
     labels = np.arange(count) % 2
     images = lots.integers(0, 120, (count, side, side, 3)) + 120 * labels[:, None, None, None]
     return Arrays(images.astype(np.uint8), labels, f"{seed}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small are slower on more, above all where others compute too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 TRAINING, VALIDATION = arrays(96, 0), arrays(32, 1)
@@ -111,7 +102,7 @@ def test_mirrored_answers_are_the_mean_of_two(network, tmp_path):
     alone, mirrored = (session(graph, threads=1) for graph in stages)
     for image in VALIDATION.images[:4]:
         answers = [alone.run(None, {"image": one[None]})[0] for one in (image, image[:, ::-1].copy())]
-        assert not np.allclose(*answers, rtol=1e-3)
+        assert not np.allclose(answers[0], answers[1], rtol=1e-3)
         found = mirrored.run(None, {"image": image[None]})[0]
         assert np.allclose(found, np.mean(answers, axis=0), rtol=1e-3, atol=1e-4 * np.abs(found).max())
 
