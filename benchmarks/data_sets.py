@@ -6,6 +6,7 @@ DATA holds any of these folders; those that are missing are left out:
 - ``bottle``: MVTec AD's layout.
 - ``satellite``: ``cloudy`` (normal) against ``desert``, ``green_area``, ``water``. Everything is first brought to
   64 x 64 RGB, as sizes and colour modes differ by class. 1,000 cloudy images to fit, the others to test.
+- ``kolektor``, ``pcb``, ``textures/NAME``: MVTec AD's layout.
 - ``cifar10``: Parquet files as on the Hugging Face hub (reading them takes pyarrow). Each class once as the normal one:
   its 5,000 training images to fit, all 10,000 test images to test.
 
@@ -118,3 +119,11 @@ def panel(data: Path, work: Path) -> list[Path]:
     if (data / "satellite").is_dir():
         found += satellite(data / "satellite", work)
     return found
+
+
+def parts(data: Path, work: Path) -> list[Path]:
+    """Datasets of parts and textures, whose defects are small, or whose normal images are a kind of thing."""
+    found = [data / name for name in ("kolektor", "pcb", "bottle") if (data / name).is_dir()]
+    if (data / "magnetic-tile").is_dir():
+        found += magnetic(data / "magnetic-tile", work)
+    return found + sorted((data / "textures").glob("*/"))

@@ -112,6 +112,24 @@ def ablation(rows: list[Row]) -> str:
     return markdown(["variant", *shown, "mean"], lines(values, values, shown))
 
 
+def small(rows: list[Row]) -> str:
+    """Detectors on parts and textures, at their own size and at another one."""
+    for row in rows:
+        own = row["kind"] == "method" and row["size"] == "224" and row["method"] == "auto"
+        row["label"] = "auto, 224 x 224 pixels" if own else row["method"]
+    methods = [row for row in rows if row["kind"] == "method"]
+    best = {
+        data: max((r for r in own if r["kind"] == "baseline"), key=lambda r: float(r["auroc"]))
+        for (data,), own in grouped(rows, "data").items()
+    }
+    sets, values = by_data(methods, "label")
+    shown = {row["data"]: f"{row['data']} ({row['normal']} + {row['anomalous']})" for row in rows}
+    header = ["method", *(shown[data] for data in sets), "mean"]
+    baseline = [f"{float(best[data]['auroc']):.3f} ({best[data]['method']})" for data in sets]
+    average = statistics.mean(float(best[data]["auroc"]) for data in sets)
+    return markdown(header, [*lines(values, values, sets), ["best trivial baseline", *baseline, f"{average:.3f}"]])
+
+
 def cifar10(rows: list[Row]) -> str:
     """``auto`` and its voices alone, each class of CIFAR-10 as the normal one."""
     chosen = [row for row in rows if row["data"].startswith("cifar10-")]
@@ -239,6 +257,11 @@ def depths(rows: list[Row]) -> str:
     return markdown(["method", *kinds], body)
 
 
+def conversions(rows: list[Row]) -> str:
+    """Every row as it is."""
+    return markdown(list(rows[0]), [list(row.values()) for row in rows])
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -257,12 +280,16 @@ def main() -> None:
     put(docs / "methods.md", "details", details(rows))
     put(docs / "methods.md", "coreset", coreset(read("coreset.csv")))
     variants = read("ablation.csv")
+    if rows := read("small_defects.csv"):
+        put(docs / "auto.md", "small", small(rows))
     put(docs / "auto.md", "ablation", ablation(variants))
     put(docs / "auto.md", "cifar10", cifar10(variants))
     if runs := read("../docs/studies/cifar10/classification.csv"):
         put(docs / "known-classes.md", "classifiers", classifiers(runs))
         names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]
         put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
+    if rows := read("exporting.csv"):
+        put(docs / "exporting.md", "exporting", conversions(rows))
     put(docs / "scores.md", "sums", sums(read("score_sums.csv")))
     if rows := read("../docs/studies/clouds/scenes.csv"):
         baselines = read("../docs/studies/clouds/baselines.csv")

@@ -16,7 +16,7 @@ from oddsight.data.folder import find_images
 from oddsight.data.formats import IMAGE_SUFFIXES, UNREAD_FORMATS
 from oddsight.data.images import read_image
 from oddsight.errors import DataError, ImageError
-from oddsight.evaluation.normal import evaluate
+from oddsight.evaluation import evaluate
 from oddsight.sinks import JsonLines
 from oddsight.sinks.messages import Messages
 from oddsight.sinks.prediction import predict

@@ -15,13 +15,14 @@ from oddsight.data.class_folders import (
     read_labelled_by_table,
 )
 from oddsight.data.class_images import ClassImages, stratified
+from oddsight.data.dataset import Dataset
 from oddsight.data.folder import as_path
 from oddsight.data.parquet_files import is_parquet, read_parquet
 from oddsight.data.prepared import is_prepared, read_prepared
 from oddsight.errors import DataError
 from oddsight.runtime.progress import Progress, silent
 
-__all__ = ["FORMS", "ClassImages", "Form", "form_of", "read_classes", "stratified"]
+__all__ = ["FORMS", "ClassImages", "Dataset", "Form", "form_of", "read_classes", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Form:
     name: str
     layout: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path, Progress], dict[str, ClassImages]]
+    read: Callable[[Path, Progress], dict[str, Dataset]]
     packed: bool = True
 
 
@@ -97,7 +98,7 @@ def packed_form(path: Path) -> Form | None:
     return form
 
 
-def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, ClassImages]:
+def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, Dataset]:
     """Read labelled images in any of the :data:`FORMS`.
 
     Args:

@@ -106,17 +106,22 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int =
         The ranges that hold images, lowest first.
     """
     table, truth = _probabilities(probabilities, labels)
+    return reliability_of(table.max(axis=1), table.argmax(axis=1) == truth, bins)
+
+
+def reliability_of(confidences: npt.ArrayLike, right: npt.ArrayLike, bins: int = 15) -> list[ReliabilityBin]:
+    """As :func:`reliability`, of the highest probabilities and whether these are of the true class, ``[n]`` each."""
     if bins < 1:
         raise DataError(f"reliability takes 1 bin or more, not {bins}")
-    confidences, right = table.max(axis=1), table.argmax(axis=1) == truth
+    highest, hits = np.asarray(confidences, np.float64), np.asarray(right, np.bool_)
     edges = np.arange(bins + 1) / bins  # multiples of a step would not be the nearest doubles
-    places = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
+    places = np.clip(np.searchsorted(edges, highest, side="left") - 1, 0, bins - 1)
     return [
         ReliabilityBin(
             low=float(edges[place]),
             high=float(edges[place + 1]),
-            confidence=float(confidences[places == place].mean()),
-            accuracy=float(right[places == place].mean()),
+            confidence=float(highest[places == place].mean()),
+            accuracy=float(hits[places == place].mean()),
             count=int((places == place).sum()),
         )
         for place in np.unique(places).tolist()

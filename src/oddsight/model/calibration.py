@@ -93,6 +93,24 @@ def alarms(n: int, rate: float, confidence: float | None = None) -> int:
     return fewer + 1
 
 
+def chance_of_alarms(
+    flagged: int, tested: int, rate: float, calibration: int, confidence: float | None = None
+) -> float:
+    """The chance of as many false alarms or more, over draws of both test images and calibration scores.
+
+    Args:
+        flagged: False alarms.
+        tested: Test images that ought to pass.
+        rate: The false-alarm rate of the threshold.
+        calibration: Number of calibration scores.
+        confidence: Of the rate.
+    """
+    from scipy.stats import betabinom
+
+    reached = max(1, alarms(calibration, rate, confidence))
+    return float(betabinom(tested, reached, calibration + 1 - reached).sf(flagged - 1))
+
+
 def rate_range(n: int, reached: int, share: float = 0.95) -> tuple[float, float]:
     """Between which values the true false-alarm rate lies in a share of all draws of ``n`` calibration images."""
     from scipy.stats import beta

@@ -93,6 +93,11 @@ class Model:
         return self._file.calibration
 
     @property
+    def calibration_classes(self) -> NDArray[np.int64] | None:
+        """The predicted classes of the calibration images ``[n]``, if each class has its own calibration."""
+        return self._file.calibration_classes
+
+    @property
     def fewest(self) -> int:
         """Number of calibration images, or groups, behind a rate: all, or the fewest of a class if each has its own."""
         return self._file.fewest

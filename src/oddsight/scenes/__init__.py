@@ -66,6 +66,7 @@ def predict_scene(
     tile: int | None = 256,
     overlap: int | None = None,
     per_tile: bool = False,
+    reading: Reading | None = None,
     bands: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
     progress: Progress = silent,
@@ -83,16 +84,16 @@ def predict_scene(
         overlap: Overlap of neighbouring tiles in pixels, in which one map fades into the next; by default an eighth of
             the tile.
         per_tile: Whether the false-alarm rate and the p-value are for a tile instead of the scene.
-        bands: Bands of a TIFF file, counted from 1: one as grey, or three as red, green and blue. By default those that
-            the model was trained with.
-        scale: Values of a TIFF file that become 0 and 255, likewise.
+        reading: Bands and scale of a TIFF file, instead of those that the model was trained with.
+        bands: The bands alone, instead of ``reading``.
+        scale: The scale alone, likewise.
         progress: Called with phase, done and total tiles.
 
     Raises:
         ImageError: If the image cannot be read.
         OddsightError: A setting is invalid, or the model has no map.
     """
-    settings = SceneSettings(tile, overlap, per_tile, Reading(bands, scale))
+    settings = SceneSettings(tile, overlap, per_tile, Reading(bands, scale).override(reading))
     return score_image(model, image, settings, progress=progress)
 
 
@@ -168,6 +169,7 @@ def write_tiles(
     *,
     tile: int = 256,
     overlap: int = 0,
+    reading: Reading | None = None,
     bands: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
 ) -> list[Path]:
@@ -180,8 +182,9 @@ def write_tiles(
         folder: The folder for the tiles; created if it is missing.
         tile: Side of a tile in pixels.
         overlap: Overlap of neighbouring tiles in pixels.
-        bands: As for :func:`predict_scene`.
-        scale: As for :func:`predict_scene`.
+        reading: Bands and scale of a TIFF file.
+        bands: The bands alone, instead of ``reading``.
+        scale: The scale alone, likewise.
 
     Returns:
         The files.
@@ -191,7 +194,7 @@ def write_tiles(
         OddsightError: A setting is invalid, or a file cannot be written.
     """
     SceneSettings(tile, overlap)
-    scene = SceneImage(image, Reading(bands, scale))
+    scene = SceneImage(image, Reading(bands, scale).override(reading))
     make_folder(Path(folder))
     stem = Path(scene.source or "scene").stem
     written = []

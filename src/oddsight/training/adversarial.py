@@ -85,8 +85,8 @@ class Ganomaly(PixelNetwork):
             "reconstruction": contextual,
         }
 
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`: what of the generator's loss does not depend on the critic."""
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PixelNetwork.validation_loss`: what of the generator's loss does not depend on the critic."""
         code = self.encoder(pixels)
         made = self.decoder(code)
         _, context, coding = self.weights
@@ -159,8 +159,8 @@ class FAnoGan(PixelNetwork):
         features = (seen.detach() - made).square().flatten(1).mean(1)
         return (pixels - again).square().flatten(1).mean(1) + self.kappa * features
 
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`: how well images are made from their codes."""
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PixelNetwork.validation_loss`: how well images are made from their codes."""
         return (pixels - self.likeness(pixels)).square().mean()
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -93,7 +93,7 @@ def _normalised(width: int) -> tuple[nn.Module, nn.Module]:
     return nn.BatchNorm2d(width, momentum=_MOMENTUM), nn.GELU()
 
 
-def scratch(name: str, size: int, images: torch.Tensor) -> TorchBackbone:
+def build_network(name: str, size: int, images: torch.Tensor) -> TorchBackbone:
     """A network that knows nothing yet.
 
     Args:

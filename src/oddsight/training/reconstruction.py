@@ -139,8 +139,8 @@ class Autoencoder(PixelNetwork):
             "divergence": divergence,
         }
 
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`."""
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PixelNetwork.validation_loss`."""
         return self.errors(pixels, self.likeness(pixels)).mean()
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor:

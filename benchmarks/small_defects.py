@@ -1,0 +1,49 @@
+"""Detectors on parts and textures with small defects: python benchmarks/small_defects.py DATA WORK.
+
+Writes small_defects.csv: the quick methods at their default sizes, and ``auto`` at 224 pixels as well, for what the
+resolution gives. :mod:`data_sets` says what DATA holds; WORK keeps what is finished, to go on from after an
+interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import oddsight
+from data_sets import parts
+from oddsight.cli.comparison_output import write_csv
+
+HERE = Path(__file__).parent
+METHODS = ("auto", "patchcore", "padim", "knn")
+
+
+def progress(phase: str, done: int, total: int) -> None:
+    """A line now and then."""
+    if done == total or done % 200 == 0:
+        print(f"{phase}: {done} of {total}", flush=True)
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--csv", type=Path, default=HERE / "small_defects.csv")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    folders = parts(options.data, options.work)
+    common = {"work": options.work / "cells", "memory": "3GB", "progress": progress}
+    written = []
+    for name, chosen in (("own", {"methods": METHODS}), ("224", {"methods": "auto", "sizes": [224]})):
+        path = options.csv.with_suffix(f".{name}.csv")
+        write_csv(path, oddsight.compare(*folders, **chosen, **common))
+        written.append(path)
+    header, *rows = (line for path in written for line in path.read_text().splitlines(keepends=True))
+    options.csv.write_text(header + "".join(row for row in rows if row != header))
+    for path in written:
+        path.unlink()
+
+
+if __name__ == "__main__":
+    main()
