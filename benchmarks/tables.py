@@ -239,6 +239,11 @@ def depths(rows: list[Row]) -> str:
     return markdown(["method", *kinds], body)
 
 
+def conversions(rows: list[Row]) -> str:
+    """Every row as it is."""
+    return markdown(list(rows[0]), [list(row.values()) for row in rows])
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -263,6 +268,8 @@ def main() -> None:
         put(docs / "known-classes.md", "classifiers", classifiers(runs))
         names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]
         put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
+    if rows := read("exporting.csv"):
+        put(docs / "exporting.md", "exporting", conversions(rows))
     put(docs / "scores.md", "sums", sums(read("score_sums.csv")))
     if rows := read("../docs/studies/clouds/scenes.csv"):
         baselines = read("../docs/studies/clouds/baselines.csv")

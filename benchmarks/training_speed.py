@@ -30,7 +30,7 @@ def rate(name: str, size: int, batch: int, keep: bool) -> float:
     from oddsight.backbones.exporting import torch_backbone
     from oddsight.detectors.autoencoders import Autoencoder
     from oddsight.training.classifying import Network
-    from oddsight.training.compact import scratch
+    from oddsight.training.compact import build_network
     from oddsight.training.trainer import keep_freed_memory
 
     if keep:
@@ -41,7 +41,7 @@ def rate(name: str, size: int, batch: int, keep: bool) -> float:
     if name == "autoencoder":
         network = Autoencoder().network(size)
     else:
-        network = Network(scratch(name, size, images) if name == "compact" else torch_backbone(name), 10)
+        network = Network(build_network(name, size, images) if name == "compact" else torch_backbone(name), 10)
     network.train(name == "compact")
     optimizer = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], 1e-4)
     times = []

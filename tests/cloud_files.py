@@ -6,16 +6,8 @@ import numpy as np
 from PIL import Image
 
 from oddsight.drawing.image_grids import CaptionedImage
-from oddsight.studies.clouds.protocol import CLEAR, Side
-from oddsight.studies.clouds.results import (
-    CloudStudy,
-    Failed,
-    Measured,
-    SceneFacts,
-    ShippedScenes,
-    SplitFacts,
-    Trivial,
-)
+from oddsight.studies.clouds.results import CloudStudy, Failure, Measurement, ShippedScenes, SplitRow, Trivial
+from oddsight.studies.clouds.scenes import CLEAR, SceneFacts, Side
 from textures import texture
 
 GROUNDS = {"sand": (190, 160, 110), "sea": (30, 60, 120)}
@@ -73,23 +65,16 @@ def made_up_clouds(
     measured, trivials, splits = [], [], []
     for side in sides:
         for seed in seeds:
-            splits.append(
-                SplitFacts(
-                    side=side.name,
-                    seed=seed,
-                    training={name: 360 // len(side.normal) for name in side.normal},
-                    calibration={name: calibration // len(side.normal) for name in side.normal},
-                    normal={name: images // len(side.normal) for name in side.normal},
-                    anomalous=dict.fromkeys(side.anomalous, images),
-                )
-            )
+            for role, count in (("training", 360), ("calibration", calibration), ("normal test", images)):
+                own = [SplitRow(side.name, seed, name, role, count // len(side.normal)) for name in side.normal]
+                splits += own
+            splits += [SplitRow(side.name, seed, name, "anomalous test", images) for name in side.anomalous]
             for place, method in enumerate(methods):
                 measured.append(
-                    Measured(
+                    Measurement(
                         method=method,
                         side=side.name,
                         seed=seed,
-                        settings={},
                         calibration=np.sort(scores(random, calibration, 5)),
                         training=scores(random, 360, 4.5) if method == default else None,
                         normal=scores(random, images, 5 + shift),
@@ -108,20 +93,20 @@ def made_up_clouds(
     return CloudStudy(
         data=SceneFacts(
             classes=dict.fromkeys(names, 600),
-            clouds=clouds,
             size=64,
             found=dict.fromkeys(names, 603),
             duplicates=dict.fromkeys(names, 3),
             shared=2,
             sizes={name: {(64, 64) if name == names[-1] else (256, 256): 603} for name in names},
             errors=tuple(errors),
-            limit=limit,
-            examples=tuple(CaptionedImage(scene("sea", place, 8), name) for place, name in enumerate(names)),
         ),
+        clouds=clouds,
+        limit=limit,
+        examples={name: (CaptionedImage(scene("sea", place, 8)),) for place, name in enumerate(names)},
         sides=sides,
         splits=tuple(splits),
         measured=tuple(measured),
-        failed=tuple(Failed(name, side.name, 0, reason) for name, reason in failed for side in sides),
+        failed=tuple(Failure(name, side.name, 0, reason) for name, reason in failed for side in sides),
         trivial=tuple(trivials),
         default=default,
         compared=(default,),

@@ -84,7 +84,7 @@ def made_up_study(
             duplicates={"train": 2, "test": 0},
             leaks=3,
             unreadable=1,
-            examples=tuple(image(rng, name) for name in names for _ in range(2)),
+            examples={name: tuple(image(rng, "") for _ in range(2)) for name in names},
         ),
         unknowns=tuple(
             Unknowns(
@@ -109,7 +109,6 @@ def made_up_study(
             thresholds=(threshold,),
             labels=labels,
             predicted=last.logits.argmax(1),
-            probability=np.full(len(labels), 0.8, np.float32),
             known=scored.known,
             rejected=scored.known > threshold,
             unknown=scored.unknown,

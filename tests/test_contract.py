@@ -523,7 +523,7 @@ def test_copies_stay_on_one_side(model, method, normal_folder, tmp_path):
     [plan] = plans
     training, held = ({content_hash(read_image(i.path)) for i in side} for side in (plan.training, plan.calibration))
     assert (len(training), len(held), len(training | held)) == (36, 24, 60)
-    assert len(plan.collection.duplicates) == copied.metadata.training.duplicates == 60
+    assert plan.duplicates == copied.metadata.training.duplicates == 60
     # The copies change nothing at all.
     once = oddsight.fit(normal_folder, **settings)
     assert copied.metadata.graph_sha256 == once.metadata.graph_sha256

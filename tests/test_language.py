@@ -24,7 +24,7 @@ def texts():
     """Text of the package and its documentation, but pages that are made from other text."""
     paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     paths.remove(ROOT / "docs" / "api.md")
-    paths += [path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".pyi", ".jinja"}]
+    paths += [path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".pyi", ".jinja", ".toml"}]
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 

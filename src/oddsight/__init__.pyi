@@ -12,13 +12,16 @@ from .errors import ImageError as ImageError
 from .errors import MemoryBudgetError as MemoryBudgetError
 from .errors import ModelError as ModelError
 from .errors import OddsightError as OddsightError
+from .evaluation import evaluate as evaluate
 from .evaluation.classes import ClassEvaluation as ClassEvaluation
 from .evaluation.classes import evaluate_classes as evaluate_classes
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
 from .evaluation.normal import Evaluation as Evaluation
-from .evaluation.normal import evaluate as evaluate
 from .fitting.classes import fit_classes as fit_classes
+from .fitting.exporting import Export as Export
+from .fitting.exporting import Parity as Parity
+from .fitting.exporting import export as export
 from .fitting.normal import fit as fit
 from .model.model import Model as Model
 from .model.model import load as load
@@ -27,6 +30,8 @@ from .model.normals import normals_path as normals_path
 from .model.normals import write_normals as write_normals
 from .model.result import Region as Region
 from .model.result import Result as Result
+from .runtime.sessions import available_devices as available_devices
+from .runtime.sessions import set_device as set_device
 from .scenes import predict_scene as predict_scene
 from .scenes import write_tiles as write_tiles
 from .sinks.prediction import predict as predict

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def plain(text: object) -> str:
     """Text from outside, without line breaks, control characters and undecodable bytes."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def some(names: Sequence[object], most: int = 6) -> str:
+    """Names from outside, separated by commas; of many only the first."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(plain, names[:most])) + more
 
 
 _LONGEST = 2000

@@ -15,7 +15,7 @@ from oddsight.drawing.learning_curves import write_curves
 from oddsight.errors import DataError, OddsightError
 from oddsight.model.curves import Epoch, best
 from oddsight.training import libraries
-from oddsight.training.settings import Settings, finished
+from oddsight.training.settings import AdaptationSettings, is_finished
 from oddsight.training.training_images import gather, has_class_folders
 from textures import texture, write_textures
 
@@ -35,7 +35,7 @@ def classes(tmp_path_factory):
     return folder
 
 
-KNOWN = Settings(
+KNOWN = AdaptationSettings(
     backbone="efficientnet-lite0",
     objective="classes",
     epochs=3,
@@ -91,9 +91,10 @@ def test_classes_are_folders_and_each_has_images_on_both_sides(classes):
     assert has_class_folders([classes])
     images = gather([classes], labelled=True, validation=0.1, seed=0)
     assert images.classes == ("bark", "cloth")
-    assert {(image.path.parent.name, index) for image, index in images.training} == {("bark", 0), ("cloth", 1)}
-    assert sorted(index for _, index in images.validation) == [0, 0, 1, 1]
-    everything = [image.content for image, _ in (*images.training, *images.validation)]
+    labelled = zip(images.training.images, images.training.labels.tolist(), strict=True)
+    assert {(image.path.parent.name, index) for image, index in labelled} == {("bark", 0), ("cloth", 1)}
+    assert sorted(images.validation.labels.tolist()) == [0, 0, 1, 1]
+    everything = [image.content for image in (*images.training.images, *images.validation.images)]
     assert len(everything) == len(set(everything)) == 24
 
 
@@ -103,7 +104,8 @@ def test_the_division_follows_content_not_names(classes, tmp_path):
         (renamed / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, renamed / path.parent.name / f"{number}.png")
     one, other = (gather([root], labelled=True, validation=0.2, seed=3) for root in (classes, renamed))
-    assert [image.content for image, _ in one.validation] == [image.content for image, _ in other.validation]
+    held = [[image.content for image in images.validation.images] for images in (one, other)]
+    assert held[0] == held[1]
     assert one.fingerprint == other.fingerprint
     moved = next((renamed / "bark").iterdir())
     moved.rename(renamed / "cloth" / moved.name)
@@ -158,11 +160,12 @@ def test_one_image_in_two_classes(classes, tmp_path):
 
 def test_the_best_epoch_and_the_end():
     assert best(CURVES).epoch == 2
-    assert not finished([], KNOWN)
-    assert not finished(CURVES[:2], KNOWN)
-    assert finished(CURVES, replace(KNOWN, epochs=3))
-    assert finished(CURVES, replace(KNOWN, epochs=9, patience=1))
-    assert not finished(CURVES, replace(KNOWN, epochs=9, patience=2))
+    assert not is_finished([], 3, 2)
+    assert not is_finished(CURVES[:2], 3, 2)
+    assert is_finished(CURVES, 3, 2)
+    assert is_finished(CURVES, 9, 1)
+    assert not is_finished(CURVES, 9, 2)
+    assert not is_finished(CURVES, 9, None)
 
 
 def test_curves_as_numbers_and_as_a_image(tmp_path):

@@ -27,7 +27,7 @@ from cli_files import (
     run,
     spawn,
 )
-from oddsight.data.images import MAX_PIXELS
+from oddsight.data.opening import MAX_PIXELS
 from textures import texture
 
 

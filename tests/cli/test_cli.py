@@ -65,7 +65,7 @@ def nothing_is_read(monkeypatch):
     def refuse(path, limit):
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("oddsight.data.images._opened", refuse)
+    monkeypatch.setattr("oddsight.data.images.open_image", refuse)
 
 
 def names_in(folder):
@@ -296,7 +296,7 @@ def test_fit_says_what_it_does_beside_the_results(world, tmp_path):
     assert "learning from 24 images" in outcome.err
     assert "memory budget 1,000 MB" in outcome.err
     assert f"wrote {tmp_path / 'm.onnx'}" in outcome.err
-    assert "4 % of normal images" in outcome.err
+    assert "4% of normal images" in outcome.err
     assert oddsight.load(tmp_path / "m.onnx").metadata.method.name == detectors.DEFAULTS["normal"] == "auto"
 
 

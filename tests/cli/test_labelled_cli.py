@@ -69,7 +69,8 @@ def nothing_is_read(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("something was read")
 
-    for name in ("fitting.classes.read_classes", "data.classes.read_classes", "data.collection.read_image"):
+    readers = ("evaluation", "fitting.classes", "data.classes")
+    for name in (*(f"{module}.read_classes" for module in readers), "data.collection.read_image"):
         monkeypatch.setattr(f"oddsight.{name}", refuse)
 
 
@@ -95,9 +96,9 @@ def test_fit_says_what_it_does(world, tmp_path):
     assert said[2].startswith(f"wrote {tmp_path / 'm.onnx'} (")
     threshold = oddsight.load(world.model).decision.threshold
     assert said[3:] == [
-        f"rejects at most 20 % of images of the known classes: scores above {threshold:.6g}; "
-        "with 30 calibration images 3.23 % is the smallest possible",
-        "the true rate depends on the draw of calibration images: it lies between 7.71 % and 34.7 % in 95 of 100 draws",
+        f"rejects at most 20% of images of the known classes: scores above {threshold:.6g}; "
+        "with 30 calibration images 3.23% is the smallest possible",
+        "the true rate depends on the draw of calibration images: it lies between 7.71% and 34.7% in 95 of 100 draws",
     ]
 
 
@@ -106,9 +107,9 @@ def test_what_a_file_promises_is_said_by_class(world, tmp_path):
     model = oddsight.load(tmp_path / "m.onnx")
     lowest, *_, highest = sorted(model.metadata.classes.thresholds)
     assert outcome.err.splitlines()[1] == (
-        f"rejects at most 30 % of the images predicted as each class: scores above {lowest:.6g} to {highest:.6g}, by "
+        f"rejects at most 30% of the images predicted as each class: scores above {lowest:.6g} to {highest:.6g}, by "
         f"the class; with {model.fewest} calibration images of the rarest class "
-        f"{math.ceil(10**4 / (1 + model.fewest)) / 100:.3g} % is the smallest possible"
+        f"{math.ceil(10**4 / (1 + model.fewest)) / 100:.3g}% is the smallest possible"
     )
     outcome = run("threshold", world.by_class, "-o", tmp_path / "m.onnx", "--score", 0.5)
     assert outcome.err.splitlines()[1] == "rejects scores above 0.5, set by hand"
@@ -174,10 +175,15 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
         ("fit {train} -o {new} --work {new}", "--work is for methods that train a network"),
         ("fit {train} -o {new} --accelerator cpu", "--accelerator is for methods that train a network"),
         ("fit {train} -o {new} --curves {new}", "--curves is for methods that train a network"),
-        ("evaluate {model} --labelled {test} --normal {moss}", "--labelled goes with --unknown and --json only"),
-        ("evaluate {model} {test} --labelled {test}", "--labelled goes with --unknown and --json only"),
-        ("evaluate {model} --labelled {test} --report {new}", "--labelled goes with --unknown and --json only"),
-        ("evaluate {model} --labelled {test} --aupro-limit 0.3", "--labelled goes with --unknown and --json only"),
+        (
+            "evaluate {model} --labelled {test} --normal {moss}",
+            "goes with --unknown, --json and --report only",
+        ),
+        ("evaluate {model} {test} --labelled {test}", "goes with --unknown, --json and --report only"),
+        (
+            "evaluate {model} --labelled {test} --aupro-limit 0.3",
+            "goes with --unknown, --json and --report only",
+        ),
         ("evaluate {model} --unknown {moss}", "--unknown goes with --labelled"),
         ("evaluate {model} --labelled {test} --unknown a={moss} --unknown a={test}", "a name of its own"),
         ("evaluate {model} --labelled {test} --unknown {moss} --unknown {moss}", "a name of its own"),
@@ -331,7 +337,8 @@ def test_evaluate(world, tmp_path):
     known, moss = rows[:18], rows[18:]
     arguments = ("evaluate", world.by_class, "--labelled", world.test, "--unknown", f"my moss={world.moss}")
     outcome = run(*arguments, "--json", tmp_path / "found.json")
-    assert (outcome.code, outcome.err) == (0, "")
+    few = "note: Classes with fewer than 20 test images: bark, cloth, rust; mind how little their rows can say.\n"
+    assert (outcome.code, outcome.err) == (0, few)
     found = strict_json((tmp_path / "found.json").read_text())
     assert run(*arguments, "--json", "-").json == found
     right = [row["class"] == Path(row["path"]).parent.name for row in known]

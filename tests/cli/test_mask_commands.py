@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from oddsight.cli import comparison_output, output
+from oddsight.cli import comparison_output, evaluation_output
+from oddsight.evaluation import evaluate
 from oddsight.evaluation.compare import Comparison, _warnings
 from oddsight.evaluation.compare.standings import standings_on
 from oddsight.evaluation.compare.trials import read_trials
-from oddsight.evaluation.normal import evaluate
 from oddsight.report.comparison import write_comparison_report
 from tiny_model import tiny_model
 
@@ -47,14 +47,14 @@ def printed(monkeypatch):
     """What is printed on standard output."""
     text = io.StringIO()
     console = Console(file=text, width=200, highlight=False, markup=False)
-    for module in (output, comparison_output):
+    for module in (evaluation_output, comparison_output):
         monkeypatch.setattr(module, "console", console)
     return text
 
 
 def test_an_evaluation_says_how_many_images_have_a_mask(parts, printed):
     found = evaluate(tiny_model(), parts)
-    output.show_evaluation(found)
+    evaluation_output.show_evaluation(found)
     lines = printed.getvalue().splitlines()
     assert lines[0] == "3 normal and 6 anomalous images, 3 of these with a mask (1 other file is ignored)"
     expected = "pixel metrics: on 2 of 6 anomalous images, those with a mask that marks anything, and 3 normal"
@@ -68,7 +68,7 @@ def test_an_evaluation_says_how_many_images_have_a_mask(parts, printed):
 
 def test_a_comparison_says_it_too(parts, printed, tmp_path):
     [trial] = read_trials([parts], None, 0.5, 0)
-    assert (trial.masks, trial.coverage.used, len(trial.coverage.without)) == (2, 2, 3)
+    assert (trial.masks, trial.test.coverage.used, len(trial.test.coverage.without)) == (2, 2, 3)
     rows = standings_on(trial, [], {}, 0.95)
     found = Comparison((trial,), (), tuple(rows), None, 0.95, 0, tuple(_warnings([trial], rows, None)))
     assert found.warnings[0].startswith("parts: Anomalous images without a mask: 3 (")
@@ -83,7 +83,7 @@ def test_a_comparison_says_it_too(parts, printed, tmp_path):
     write_comparison_report(found, tmp_path / "c.html")
     page = (tmp_path / "c.html").read_text()
     assert "2 of these with a mask that marks anything" in page
-    assert all(str(path) in page for path in trial.coverage.without)
+    assert all(str(path) in page for path in trial.test.coverage.without)
 
 
 @pytest.mark.parametrize(("name", "warned"), [("mask", True), ("spot", False)])

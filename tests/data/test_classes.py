@@ -883,3 +883,14 @@ def test_downloads_that_fail(tmp_path, server):
     (tmp_path / "file").touch()
     with pytest.raises(OddsightError, match="cannot write"):
         fetch(tmp_path / "file", server)
+
+
+@pytest.mark.parametrize("form", ["above the python folder", "binary folder", "python 3"])
+def test_class_folders_beside_a_packed_form_are_not_ignored_in_silence(tmp_path, form):
+    path = CIFAR[form](tmp_path)
+    for name in ("cat", "dog"):
+        (path / name).mkdir()
+        Image.fromarray(IMAGES[0]).save(path / name / "1.png")
+    for read in (read_classes, read_unlabelled):
+        with pytest.raises(DataError, match="folders of classes beside labelled images in another form"):
+            read(path)

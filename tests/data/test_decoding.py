@@ -17,10 +17,12 @@ from PIL import Image
 
 from hostile_files import empty_png, jpeg_of_exif_blocks, jpeg_of_scans, noise_jpeg, tiff_of_pages
 from image_files import RGB, save
-from oddsight.data import decoder_process, decoding, images
+from oddsight.data import decoder_process, decoding, images, opening
 from oddsight.data.decoding import bytes_to_decode, memory_for_images, set_image_limits
 from oddsight.data.file_structure import seconds_to_read
-from oddsight.data.images import MAX_SIDE, decode_image, read_header, read_image, read_image_bytes, read_mask
+from oddsight.data.images import decode_image, read_header, read_image, read_valid_image
+from oddsight.data.mask_files import read_mask
+from oddsight.data.opening import MAX_SIDE
 from oddsight.errors import ImageError, MemoryBudgetError, OddsightError
 from oddsight.runtime.parallel import ordered_map
 
@@ -47,7 +49,7 @@ def need(path):
 
 def test_as_many_images_are_decoded_at_once_as_fit(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(12)]
-    convert, lock, under_way, most = images._rgb, threading.Lock(), [0], [0]
+    convert, lock, under_way, most = images.to_rgb, threading.Lock(), [0], [0]
 
     def watched(image, name):
         with lock:
@@ -58,7 +60,7 @@ def test_as_many_images_are_decoded_at_once_as_fit(tmp_path, monkeypatch):
             under_way[0] -= 1
         return convert(image, name)
 
-    monkeypatch.setattr(images, "_rgb", watched)
+    monkeypatch.setattr(images, "to_rgb", watched)
     for together in (1, 2, 3):
         most[0] = 0
         with memory_for_images(together * need(paths[0])):
@@ -70,7 +72,7 @@ def test_as_many_images_are_decoded_at_once_as_fit(tmp_path, monkeypatch):
 
 def test_an_image_that_never_fits_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = save(RGB, tmp_path / "a.png")
-    monkeypatch.setattr(images, "_rgb", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(images, "to_rgb", lambda *_: pytest.fail("it was decoded"))
     with memory_for_images(need(path) - 1), pytest.raises(ImageError, match="--memory"):
         read_image(path)
     with memory_for_images(need(path) - 1, final=True), pytest.raises(MemoryBudgetError, match=r"a\.png.*--memory"):
@@ -104,7 +106,7 @@ def test_a_thread_that_keeps_its_pixels_does_not_wait_for_itself(tmp_path):
 def test_an_image_that_takes_long_to_read_is_waited_for(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(3)]
     monkeypatch.setattr(decoding, "_LONGEST_WAIT", 0.05)
-    convert, under_way = images._rgb, threading.Semaphore(1)
+    convert, under_way = images.to_rgb, threading.Semaphore(1)
 
     def slow(image, name):
         assert under_way.acquire(blocking=False), "two at once"
@@ -112,7 +114,7 @@ def test_an_image_that_takes_long_to_read_is_waited_for(tmp_path, monkeypatch):
         under_way.release()
         return convert(image, name)
 
-    monkeypatch.setattr(images, "_rgb", slow)
+    monkeypatch.setattr(images, "to_rgb", slow)
     with memory_for_images(need(paths[0])), ThreadPoolExecutor(3) as pool:
         assert all(pool.map(lambda path: np.array_equal(read_image(path), RGB), paths))
 
@@ -130,7 +132,7 @@ def test_threads_that_keep_their_pixels_do_not_wait_for_each_other(tmp_path):
 
 def test_more_memory_admits_more_pixels(tmp_path, monkeypatch):
     path = save(RGB, tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 10)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 10)
     with pytest.raises(ImageError, match="more than the limit of 10"):
         read_image(path, max_pixels=10)
     with memory_for_images(decoding.IMAGE_MEMORY * 2):
@@ -173,7 +175,7 @@ def test_a_long_image_is_refused_and_can_be_cut(tmp_path, width, height):
     with pytest.raises(ImageError, match="--tile"):
         read_image(path)
     with pytest.raises(ImageError, match="--tile"):
-        read_image_bytes(path.read_bytes(), "long")
+        read_valid_image(path.read_bytes(), "long")
     assert decode_image(path).size == (width, height)
 
 
@@ -217,7 +219,7 @@ def test_reading_and_resizing_takes_no_more_than_was_reserved(tmp_path):
         (lambda path: jpeg_of_scans(path, 300_000), read_image),
         (lambda path: jpeg_of_scans(path, 300_000), read_mask),
         (lambda path: jpeg_of_scans(path, 300_000), decode_image),
-        (lambda path: jpeg_of_scans(path, 300_000), lambda path: read_image_bytes(path.read_bytes(), str(path))),
+        (lambda path: jpeg_of_scans(path, 300_000), lambda path: read_valid_image(path.read_bytes(), str(path))),
         (lambda path: jpeg_of_exif_blocks(path, 1_500), read_header),
         (lambda path: tiff_of_pages(path, 600_000), read_header),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oddsight.data.folder import find_images
-from oddsight.data.images import IMAGE_SUFFIXES
+from oddsight.data.formats import IMAGE_SUFFIXES
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from oddsight.data.grouping import group_images
 from oddsight.detectors.auto import _folds
 from oddsight.errors import DataError, ModelError
 from oddsight.evaluation.compare.trials import read_trials
-from oddsight.fitting.parts import divided
+from oddsight.fitting.parts import divide_classes
 from oddsight.model.calibration import decide, p_values
 from oddsight.model.metadata import KEY, Metadata
 from oddsight.model.model import Model
@@ -86,7 +86,7 @@ def test_classes_are_divided_by_groups():
     data = ClassImages(tuple(image_files(groups)), np.arange(60) // 30, ("one", "two"))
     rest, held = stratified(data, 0.2, 0)
     assert not {i.unit for i in rest.images} & {i.unit for i in held.images}
-    parts = divided(data, 0.2, 0)
+    parts = divide_classes(data, 0.2, 0)
     units = [{i.unit for i in part.images} for part in (parts.training, parts.validation, parts.calibration)]
     assert sum(map(len, units)) == 20
     assert set.union(*units) == set(groups)
@@ -97,7 +97,7 @@ def test_a_class_of_one_group_cannot_be_divided():
     groups = ["same"] * 10 + [f"g{number}" for number in range(10)]
     data = ClassImages(tuple(image_files(groups)), np.arange(20) // 10, ("one", "two"))
     with pytest.raises(DataError, match="the images of one are in too few groups"):
-        divided(data, 0.2, 0)
+        divide_classes(data, 0.2, 0)
 
 
 def test_new_groups_are_flagged_at_most_at_the_rate():
@@ -216,7 +216,7 @@ def test_calibration_counts_groups(grouped_model):
 def test_near_copies_are_the_same_groups(bursts, grouped_model):
     plans = []
     model = oddsight.fit(bursts, method="knn", size=SIZE, on_plan=plans.append)
-    assert plans[0].near_copies
+    assert plans[0].request.near_copies
     assert model.to_bytes() == grouped_model.to_bytes()
 
 
@@ -276,7 +276,8 @@ def test_a_comparison_keeps_groups_together(bursts, tmp_path):
     assert count_groups(trial.training) == 6
     assert len(trial.training) == 24
     learned = {image.path.name.split("_")[0] for image in trial.training}
-    assert not learned & {one.image.path.name.split("_")[0] for one in trial.test if one.kind is None}
+    normal = trial.test.subset(np.flatnonzero(~trial.test.anomalous)).images
+    assert not learned & {image.path.name.split("_")[0] for image in normal}
     [named_groups] = read_trials([data], "fine", 0.5, 0, PATTERN)
     assert named_groups.groups_fingerprint == trial.groups_fingerprint
     [apart] = read_trials([data], "fine", 0.5, 0, "none")

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from image_files import RANDOM, RGB, one_row, oriented, palette_image, png, save
-from oddsight.data.images import as_image, read_header, read_image, read_mask
+from oddsight.data.images import as_image, read_header, read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.errors import ImageError
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from image_files import RANDOM, RGB, oriented, png
-from oddsight.data.images import as_image, decode_image, read_header, read_image, read_mask
+from oddsight.data.images import as_image, decode_image, read_header, read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.errors import ImageError
 from oddsight.scenes.scene_image import SceneImage
 
@@ -132,7 +133,7 @@ def test_jpeg_xl_is_turned_once(tmp_path):
 
 
 def test_jpeg_xl_names_its_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr("oddsight.data.images._JPEG_XL", False)
+    monkeypatch.setattr("oddsight.data.formats._JPEG_XL", False)
     (tmp_path / "a.jxl").write_bytes(b"\xff\x0a" + bytes(20))
     with pytest.raises(ImageError, match=r"oddsight\[jxl\]"):
         read_image(tmp_path / "a.jxl")

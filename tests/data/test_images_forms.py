@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from image_files import RANDOM, RGB, one_row, palette_image, png, save
-from oddsight.data.images import IMAGE_SUFFIXES, as_image, content_hash, read_header, read_image, read_mask
+from oddsight.data.formats import IMAGE_SUFFIXES
+from oddsight.data.images import as_image, content_hash, read_header, read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.errors import ImageError
 
 # ---- Arrays ----

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oddsight.data import images
-from oddsight.data.images import FORMATS, read_header, read_image, read_mask
+from oddsight.data.formats import FORMATS
+from oddsight.data.images import read_header, read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.errors import ImageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

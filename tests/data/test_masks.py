@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from image_files import oriented, save
-from oddsight.data.images import read_mask, read_mask_pixels
+from oddsight.data.mask_files import read_mask, read_mask_pixels
 from oddsight.data.masks import inspect_mask, match_masks, settle_turns, summarize_masks
 from oddsight.errors import DataError, ImageError
 

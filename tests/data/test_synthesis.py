@@ -16,7 +16,8 @@ from PIL import Image
 import oddsight
 from cli_files import assert_failed, ordinary_user, run
 from oddsight.data.anomaly_folders import from_mvtec
-from oddsight.data.images import read_image, read_mask
+from oddsight.data.images import read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.data.synthesis import KINDS, VISIBLE, airlight, pattern, synthesize
 from oddsight.data.synthetic_sets import write_synthetic
 from oddsight.errors import DataError, ImageError, OddsightError

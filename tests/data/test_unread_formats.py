@@ -13,10 +13,10 @@ from PIL import Image
 from oddsight.data.check import check
 from oddsight.data.collection import collect
 from oddsight.data.folder import find_images
-from oddsight.data.images import IMAGE_SUFFIXES, read_image
-from oddsight.data.unread_formats import UNREAD_FORMATS
+from oddsight.data.formats import IMAGE_SUFFIXES, UNREAD_FORMATS
+from oddsight.data.images import read_image
 from oddsight.errors import DataError, ImageError
-from oddsight.evaluation.normal import evaluate
+from oddsight.evaluation import evaluate
 from oddsight.sinks import JsonLines
 from oddsight.sinks.messages import Messages
 from oddsight.sinks.prediction import predict

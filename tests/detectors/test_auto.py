@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from copy import copy
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ import oddsight
 from oddsight.detectors import auto
 from oddsight.detectors.auto import Auto
 from oddsight.detectors.knn import KNN
-from oddsight.detectors.patchcore import PatchCore
 from oddsight.errors import MemoryBudgetError
 from oddsight.graphs.building import copied, piece, renamed
 from oddsight.model.calibration import p_values
@@ -77,7 +77,7 @@ def test_the_graph_is_its_detectors_and_their_evidence(method):
         [run(copied(graph), np.ascontiguousarray(array[:, end - width : end]))["score"] for graph in detectors]
         for end, width, detectors in zip(ends, WIDTHS, method.detectors_, strict=True)
     ]
-    patches = run(method.patchcore_.graph(), fresh.patches.astype(np.float32))
+    patches = run(method.patchcores_[0].graph(), fresh.patches.astype(np.float32))
     scores.append([patches["score"]])
     for column, (voice, each) in enumerate(zip(method.voices_, scores, strict=True)):
         raw = np.mean([tail.evidence(score) for tail, score in zip(voice.tails, each, strict=True)], axis=0)
@@ -130,21 +130,25 @@ def test_profiles_are_scored_by_detectors_that_did_not_see_them():
         """
         return piece(text, {"rows": others[None]})
 
-    scores = auto._held_out(fit, rows, folds)
+    copies = rows[[0, 7, 7]] + 1
+    scores, of_copies = auto._held_out(fit, rows, folds, copies, np.array([0, 7, 7]))
     for fold in range(5):
         np.testing.assert_array_equal(learned[fold], rows[folds != fold])
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=2)
     distances[folds[:, None] == folds[None]] = np.inf
     np.testing.assert_allclose(scores, distances.min(axis=1), rtol=1e-5)
+    for score, other, number in zip(of_copies, copies, (0, 7, 7), strict=True):
+        others = rows[folds != folds[number]]
+        np.testing.assert_allclose(score, np.linalg.norm(others - other, axis=1).min(), rtol=1e-5)
 
 
 def test_every_profile_is_held_out_once(normal, monkeypatch):
     calls = []
     held_out = auto._held_out
 
-    def watched(fit, rows, folds):
+    def watched(fit, rows, folds, *changed):
         calls.append((rows.shape, np.bincount(folds).tolist()))
-        return held_out(fit, rows, folds)
+        return held_out(fit, rows, folds, *changed)
 
     monkeypatch.setattr(auto, "_held_out", watched)
     fitted(normal)
@@ -152,17 +156,15 @@ def test_every_profile_is_held_out_once(normal, monkeypatch):
 
 
 def test_images_are_scored_without_their_own_patches(normal, method):
-    bank, sources = method.patchcore_.bank_, method.patchcore_.sources_
+    bank, sources = method.patchcores_[0].bank_, method.patchcores_[0].sources_
     assert len(set(sources)) > 50
-    _, height, width = GRID
     expected = []
     for number, image in enumerate(normal.patches.astype(np.float32)):
         # The same graph with the others' patches for its bank: smoothing and borders as when it is used.
-        others = PatchCore(sigma=method.sigma)
-        others.grid_, others.centre_ = (height, width), method.patchcore_.centre_
+        others = copy(method.patchcores_[0])
         others.bank_ = bank[sources != number]
         expected.append(run(others.graph(), image[None])["score"][0])
-    found = auto._own_scores(method.patchcore_, auto._Patches(normal, 60))
+    (found,) = auto._own_scores(method.patchcores_, method.spans_, auto._Patches(normal, 60))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert (found > 0.1).all()
 
@@ -172,10 +174,10 @@ def test_an_odd_normal_image_is_odd_to_itself_too():
     levels = Levels(40)
     levels.patches[7] += 25
     method = fitted(levels)
-    found = auto._own_scores(method.patchcore_, auto._Patches(levels, 40))
+    (found,) = auto._own_scores(method.patchcores_, method.spans_, auto._Patches(levels, 40))
     assert found.argmax() == 7
     assert found[7] > 5 * np.median(found)
-    assert run(method.patchcore_.graph(), levels.patches[7:8].astype(np.float32))["score"][0] < np.median(found)
+    assert run(method.patchcores_[0].graph(), levels.patches[7:8].astype(np.float32))["score"][0] < np.median(found)
 
 
 def test_images_that_are_alone_in_the_bank_are_still_scored():
@@ -197,7 +199,7 @@ def test_profiles_of_the_first_images_only_are_learned_from():
     assert [len(voice.normal) for voice in method.voices_] == [20, 20, 60]
     again = fitted(sampled, images=20)
     assert again.graph().SerializeToString(deterministic=True) == method.graph().SerializeToString(deterministic=True)
-    assert len(set(method.patchcore_.sources_) - set(range(20))) > 30
+    assert len(set(method.patchcores_[0].sources_) - set(range(20))) > 30
 
 
 def test_what_it_needs_stops_growing():
@@ -270,9 +272,49 @@ def test_the_voice_of_what_is_odd_speaks(method):
     assert (found["anomaly_map"][20:].reshape(10, -1).argmax(axis=1) == GRID[2] + 1).all()
 
 
+class Stages(Levels):
+    """The same, whose patches come from three stages, and which show small defects at some of them."""
+
+    channels = (2, 2, 1)
+
+    def __init__(self, count, *, seed=0, seen_at=()):
+        super().__init__(count, seed=seed)
+        self.seen_at = list(seen_at)
+
+    def defects(self):
+        for number, array in list(enumerate(self.array))[:30]:
+            patches = array[sum(WIDTHS) :].reshape(GRID).copy()
+            patches[self.seen_at, 2, 1] += 8
+            yield number, np.concatenate([array[: sum(WIDTHS)], patches.reshape(-1)])
+
+
+def test_the_two_voices_of_patches_look_at_deep_and_at_shallow_stages():
+    method = fitted(Stages(60, seen_at=range(5)))
+    assert method.spans_ == [(2, 5), (0, 4)]
+    assert method.voices(["a", "b"]) == ["a", "b", "patches", "details"]
+    fresh = Levels(20, seed=1)
+    fresh.patches[:10, 4, 1, 1] += 9
+    fresh.patches[10:, 0, 3, 2] += 9
+    found = run(method.graph(), fresh.array)
+    assert found["evidence"].argmax(axis=1).tolist() == [2] * 10 + [3] * 10
+    cells = found["anomaly_map"].reshape(20, -1).argmax(axis=1)
+    assert cells.tolist() == [GRID[2] + 1] * 10 + [3 * GRID[2] + 2] * 10
+
+
+def test_what_sees_small_defects_counts_and_what_does_not_counts_less():
+    blind, deep, all_ = (fitted(Stages(60, seen_at=stages)).voices_ for stages in ((), (4,), range(5)))
+    assert [voice.ability for voice in blind] == pytest.approx([0] * 4, abs=0.2)
+    assert [voice.weight for voice in blind[2:]] == pytest.approx([0.2] * 2)
+    assert deep[2].ability > 0.9 > 0.2 > deep[3].ability
+    assert deep[2].weight == 1
+    assert [voice.ability > 0.9 for voice in all_] == [False, False, True, True]
+    # Whole images show nothing of them.
+    assert all(seen.weight < 0.5 * unseen.weight for seen, unseen in zip(all_[:2], blind[:2], strict=True))
+
+
 @pytest.fixture(scope="module")
 def model(normal_folder):
-    return oddsight.fit(normal_folder, method="auto", size=SIZE, false_alarm_rate=0.05)
+    return oddsight.fit(normal_folder, method="auto", size=2 * SIZE, false_alarm_rate=0.05)
 
 
 def tinted(seed):
@@ -295,12 +337,11 @@ def test_a_tint_is_told_by_a_shallow_stage_and_a_spot_by_patches(model):
         assert result.voices[0].name in shallow
     for result in model.predict_many([spotted(seed) for seed in seeds]):
         assert result.anomalous
-        assert result.voices[0].name == "patches"
+        assert result.voices[0].name in ("patches", "details")
         assert result.voices[0].p_value == pytest.approx(1 / 61)
-        # The spot is in cells 3 and 4 down, and 2 and 3 across, of 8; the map is smoothed.
-        row, column = np.unravel_index(result.map.argmax(), result.map.shape)
-        assert 2 <= row <= 5
-        assert 1 <= column <= 4
+        # The spot's middle is at 47 down and 37 across, of 96; the map is smoothed.
+        place = (np.array(np.unravel_index(result.map.argmax(), result.map.shape)) + 0.5) / result.map.shape
+        assert np.abs(place - np.array([47, 37]) / 96).max() <= 0.15
 
 
 def test_voices_say_of_fresh_normal_images_that_they_are_normal(model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -139,7 +141,7 @@ def test_detectors_of_one_voice_speak_for_its_mean():
 def test_weights_are_shares_and_the_steadiest_depth_has_all(spreads, own, images):
     depths = [voice([normal_scores(number, spread=spread)]) for number, spread in enumerate(spreads)]
     patches = voice([normal_scores(9, spread=own)])
-    result = weighed(depths, patches, images)
+    result = weighed(depths, [patches], images)
     weights = [each.weight for each in result]
     assert len(weights) == len(depths) + 1
     assert all(0 < weight <= 1 for weight in weights)
@@ -147,14 +149,14 @@ def test_weights_are_shares_and_the_steadiest_depth_has_all(spreads, own, images
     assert weights[order[0]] == 1
     assert (np.diff([weights[index] for index in order]) <= 0).all()
     # That of patches depends on the depths, not on their own scores.
-    assert weighed(depths, voice([normal_scores(9)]), images)[-1].weight == weights[-1]
+    assert weighed(depths, [voice([normal_scores(9)])], images)[-1].weight == weights[-1]
 
 
 def test_more_images_are_trusted_more():
     depths = [voice([normal_scores(0, spread=0.3)]), voice([normal_scores(1, spread=0.6)])]
     patches = voice([normal_scores(2)])
     ratio = depths[0].spread / depths[1].spread
-    found = [weighed(depths, patches, images)[1].weight for images in (8, 100, 1000, 10**9)]
+    found = [weighed(depths, [patches], images)[1].weight for images in (8, 100, 1000, 10**9)]
     assert (np.diff(found) < 0).all()
     powers = np.log(found) / np.log(ratio)
     assert powers[0] < 0.1
@@ -164,13 +166,35 @@ def test_more_images_are_trusted_more():
 @pytest.mark.parametrize(("spread", "full"), [(0.05, True), (0.15, True), (0.5, False), (1.0, False)])
 def test_details_tell_little_where_no_depth_finds_the_images_alike(spread, full):
     depths = [voice([normal_scores(0, spread=spread)])] * 4
-    weight = weighed(depths, voice([normal_scores(1)]), 500)[-1].weight
+    weight = weighed(depths, [voice([normal_scores(1)])], 500)[-1].weight
     assert (weight == pytest.approx(1)) == full
     assert weight <= 1
 
 
 def test_what_is_normal_is_weighed_like_what_is_asked():
     scores = [normal_scores(0, spread=0.6), normal_scores(1, spread=0.3), normal_scores(2)]
-    for each, own in zip(weighed([voice([s]) for s in scores[:2]], voice([scores[2]]), 500), scores, strict=True):
+    for each, own in zip(weighed([voice([s]) for s in scores[:2]], [voice([scores[2]])], 500), scores, strict=True):
         assert (np.diff(each.normal) >= 0).all()
         np.testing.assert_allclose(each.normal, np.sort(said(each, own)))
+
+
+@pytest.mark.parametrize("ability", [0.0, 0.1, 0.4, 0.5, 1.0])
+def test_patches_count_by_what_they_see_and_depths_by_what_they_miss(ability):
+    depths = [replace(voice([normal_scores(number)]), ability=seen) for number, seen in enumerate((0.0, 0.3, 1.0))]
+    patches = replace(voice([normal_scores(9, spread=0.1)]), ability=ability)
+    unshown = weighed([replace(each, ability=None) for each in depths], [replace(patches, ability=None)], 500)
+    found = weighed(depths, [patches], 500)
+    local = unshown[3].weight * max(0.2, min(1, ability / 0.5) ** 2)
+    assert found[3].weight == pytest.approx(local)
+    for each, before, seen in zip(found, unshown, (0.0, 0.3, 1.0), strict=False):
+        assert each.weight == pytest.approx(before.weight * (1 - 0.8 * local * max(0, ability - seen)))
+
+
+def test_ability_is_the_share_of_pairs_that_are_in_order():
+    normal = np.arange(1.0, 11.0)
+    assert voice([normal], [normal + 100]).ability == 1
+    assert voice([normal], [normal]).ability == 0
+    assert voice([normal], [normal / 2]).ability == 0
+    assert voice([normal], [np.array([8.5])]).ability == pytest.approx(0.6)
+    assert voice([normal], [np.array([])]).ability is None
+    assert voice([normal]).ability is None

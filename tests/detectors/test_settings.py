@@ -32,7 +32,7 @@ from oddsight.runtime.bounds import (
     check_settings,
 )
 from oddsight.training.classifier_settings import ClassifierSettings, classifier_settings
-from oddsight.training.settings import Settings
+from oddsight.training.settings import AdaptationSettings
 
 NAN, INF = math.nan, math.inf
 NEVER = [NAN, INF, -INF, -1, -1e-9, -(10**400), None, [], {}, b"1", object(), np.array([1.0, 2.0]), 1j, True, "", "x"]
@@ -40,7 +40,18 @@ NEVER = [NAN, INF, -INF, -1, -1e-9, -(10**400), None, [], {}, b"1", object(), np
 HUGE = [10**12, 10**400, 2**63]
 """What no count may be."""
 
-SETTINGS = Settings("b", "classes", 1, 0.1, 1, 32, None, ("flip",), 1, 0.1, "32-true", 0)
+SETTINGS = AdaptationSettings(
+    backbone="b",
+    objective="classes",
+    epochs=1,
+    learning_rate=0.1,
+    batch_size=1,
+    size=32,
+    freeze=None,
+    augment=("flip",),
+    patience=1,
+    validation=0.1,
+)
 
 
 def sum_of(**changes):
@@ -58,12 +69,15 @@ MAKERS = {
     "score sum": sum_of,
     "score one-class": one_class,
     "classifier": lambda network="compact", **changes: classifier_settings(network, **changes),
-    "adaptation": lambda **changes: Settings(**{**vars(SETTINGS), **changes}),
+    "adaptation": lambda **changes: AdaptationSettings(**{**vars(SETTINGS), **changes}),
 }
 CLASSES = {
-    name: {"score sum": Sum, "score one-class": OneClass, "classifier": ClassifierSettings, "adaptation": Settings}.get(
-        name, made
-    )
+    name: {
+        "score sum": Sum,
+        "score one-class": OneClass,
+        "classifier": ClassifierSettings,
+        "adaptation": AdaptationSettings,
+    }.get(name, made)
     for name, made in MAKERS.items()
 }
 NOT_NUMBERS = {("score sum", "parts"), ("score one-class", "method"), ("adaptation", "freeze")}

@@ -353,7 +353,7 @@ def test_models_of_schema_1_have_nothing_to_explain_and_work(world, tmp_path):
     outcome = run("evaluate", OLD, world, "--report", tmp_path / "page.html", "--json", "-", "--quiet")
     assert outcome.code == 0
     assert outcome.json["by_type"]["bark"]["decided_by"] == {}
-    assert 'id="voices"' not in (tmp_path / "page.html").read_text("utf-8")
+    assert 'id="deciding-detector"' not in (tmp_path / "page.html").read_text("utf-8")
 
 
 # Images
@@ -421,7 +421,7 @@ def test_the_page_shows_the_nearest_images_and_what_spoke(model, evaluation, nor
     assert page.count('class="nearest"') == len(evaluation.judged) == 12
     assert 'class="nearest"' not in without
     for text in (page, without):
-        assert 'id="voices"' in text
+        assert 'id="deciding-detector"' in text
         assert "its own p" in text
     for one in evaluation.judged:
         name = "/".join(Path(normals.path(one.nearest)).parts[-2:])
@@ -447,7 +447,7 @@ def test_a_method_with_one_voice_has_a_page_without_the_table(world, tmp_path):
     assert all(one.nearest is not None for one in found.judged)
     write_report(found, model, tmp_path / "page.html", normals=NormalImages(world / "model.normals.zip"))
     page = (tmp_path / "page.html").read_text("utf-8")
-    assert 'id="voices"' not in page
+    assert 'id="deciding-detector"' not in page
     assert page.count('class="nearest"') == 12
 
 

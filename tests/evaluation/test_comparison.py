@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
+import pickle
 import shutil
 import threading
 import time
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from oddsight.evaluation.compare.trials import read_trials
 from oddsight.graphs.building import digest
 from oddsight.metrics.significance import Placements
 from oddsight.report.comparison import standing_text, write_comparison_report
+from oddsight.runtime.progress import silent
 from oddsight.runtime.sessions import run as run_graph
 from textures import texture, write_textures
 from web_pages import Page
@@ -101,8 +103,8 @@ def test_a_cell_is_what_fit_and_evaluate_give(found, data, method):
     assert cell.measured.graph_sha256 == model.metadata.graph_sha256
     assert (cell.measured.threshold, cell.measured.model_bytes) == (model.decision.threshold, len(model.to_bytes()))
     scores = {one.path: one.score for one in judged.judged}
-    for look, score in zip(found.trials[0].test, cell.measured.scores, strict=True):
-        assert score == pytest.approx(scores[str(look.image.path)], rel=1e-5)
+    for image, score in zip(found.trials[0].test.images, cell.measured.scores, strict=True):
+        assert score == pytest.approx(scores[str(image.path)], rel=1e-5)
     row = next(one for one in found.standings if one.label == method)
     numbers = row.each[row.seeds.index(1)]
     for name, value in (("auroc", numbers.auroc), ("auroc_ci", numbers.auroc_interval), ("recall", numbers.recall)):
@@ -272,46 +274,34 @@ def test_cells_under_way_end_when_nobody_waits(data, tmp_path, monkeypatch):
             ended.append(type(error).__name__)
             raise
 
-    monkeypatch.setattr(running, "measure", endless)
-    crew = running._Crew([job_of(data)] * 3, tmp_path, FeatureCache(tmp_path), 10**9, 2)
-    finished = crew.finished()
-    monkeypatch.setattr(running, "as_completed", lambda futures: reached.wait(10) and iter([FailingFuture(futures)]))
+    def interrupt(phase, done, total):
+        if phase == "comparing":
+            assert reached.wait(10)
+            raise KeyboardInterrupt
+
+    measure = running.measure
+    monkeypatch.setattr(running, "measure", lambda job, *more: (endless if job.seed else measure)(job, *more))
     with pytest.raises(KeyboardInterrupt):
-        next(finished)
+        compared(data, work=tmp_path, methods=["knn"], seeds=range(3), jobs=2, progress=interrupt)
     assert ended
     assert set(ended) == {"_Stopped"}
-
-
-class FailingFuture:
-    """What Ctrl-C does to the one that waits."""
-
-    def __init__(self, futures):
-        self.position = next(iter(futures.values()))
-        futures[self] = self.position
-
-    def result(self):
-        raise KeyboardInterrupt
-
-    def cancel(self):
-        return True
+    assert len(list((tmp_path / "cells").iterdir())) == 1
 
 
 def test_an_edited_digit_in_a_cell_is_noticed(found, data, work, tmp_path):
     shutil.copytree(work, tmp_path / "work")
     victim = min((tmp_path / "work" / "cells").iterdir())
-    content = victim.read_bytes()
-    start = content.index(b'"scores":[') + len(b'"scores":[')
-    at = next(at for at in range(start, len(content)) if content[at : at + 1].isdigit())
-    victim.write_bytes(content[:at] + b"9" + content[at + 1 :])
-    assert victim.read_bytes() != content
+    with np.load(victim) as file:
+        whole = dict(file)
+    edited = whole | {"scores": whole["scores"] + np.eye(1, whole["scores"].size)[0]}
+    np.savez(victim, **edited)
     again = compared(data, work=tmp_path / "work", seeds=[0, 1])
     assert again.computed == 1
     assert [cell.measured.scores for cell in again.cells] == [cell.measured.scores for cell in found.cells]
-    # Nor is a cell without a digest believed, as older versions wrote them.
-    whole = json.loads(victim.read_bytes())
-    del whole["sha256"]
-    victim.write_text(json.dumps(whole))
-    assert compared(data, work=tmp_path / "work", seeds=[0, 1]).computed == 1
+    # Nor is a cell without a digest believed, or one under another key.
+    for missing in ("sha256", "key"):
+        np.savez(victim, **{name: array for name, array in whole.items() if name != missing})
+        assert compared(data, work=tmp_path / "work", seeds=[0, 1]).computed == 1
 
 
 @pytest.mark.slow
@@ -319,8 +309,7 @@ def test_an_edited_digit_in_a_cell_is_noticed(found, data, work, tmp_path):
 def test_a_damaged_cell_is_computed_again(found, data, work, tmp_path, damage):
     shutil.copytree(work, tmp_path / "work")
     victim = min((tmp_path / "work" / "cells").iterdir())
-    content = victim.read_bytes() if damage is None else damage
-    victim.write_bytes(content.replace(b'"scores":[', b'"scores":[0.5,') if damage is None else damage)
+    victim.write_bytes(victim.read_bytes()[:-30] if damage is None else damage)
     again = compared(data, work=tmp_path / "work", seeds=[0, 1])
     assert again.computed == 1
     assert [cell.measured.scores for cell in again.cells] == [cell.measured.scores for cell in found.cells]
@@ -403,14 +392,22 @@ def test_cells_run_side_by_side_only_as_far_as_memory_allows(data, tmp_path, mon
             time.sleep(0.05)
             with lock:
                 now -= 1
-            raise DataError("seen")
+            raise MemoryError
 
         monkeypatch.setattr(running, "measure", measured)
-        crew = running._Crew([job] * 6, tmp_path, FeatureCache(tmp_path), room, 3)
-        assert len(list(crew.finished())) == 6
+        monkeypatch.setattr(running, "extract_together", lambda *_: None)
+        found, computed = running.run_jobs([job] * 6, tmp_path, room, 3, silent)
+        assert len(found) == computed == 6
         return most
 
     assert [most_at_once(room) for room in (taken // 2, taken, 2 * taken, 9 * taken)] == [1, 1, 2, 3]
+
+
+def test_jobs_are_data(data, tmp_path):
+    [cell] = map(
+        partial(running.compute_cell, tmp_path, FeatureCache(tmp_path)), pickle.loads(pickle.dumps([job_of(data)]))
+    )
+    assert pickle.loads(pickle.dumps(cell)) == cells.stored(tmp_path, job_of(data))
 
 
 # Datasets.
@@ -429,8 +426,8 @@ def test_folders_of_classes_are_divided_by_content(classes, tmp_path):
     [trial] = read_trials([f"stuff={classes}"], "cloth", 0.4, 0)
     assert (trial.name, len(trial.training), trial.normal, trial.anomalous) == ("stuff", 18, 12, 11)
     learned = {image.content for image in trial.training}
-    assert not learned & {one.image.content for one in trial.test}
-    assert {one.kind for one in trial.test} == {None, "bark", "spots"}
+    assert not learned & {image.content for image in trial.test.images}
+    assert set(trial.test.kinds) == {None, "bark", "spots"}
     shutil.copytree(classes, tmp_path / "copy")
     for number, path in enumerate(sorted((tmp_path / "copy" / "cloth").iterdir())):
         path.rename(path.with_name(f"{number * 7 % 30}-x.png"))
@@ -594,7 +591,7 @@ def test_the_command_shows_tables_and_writes_csv_and_page(told):
     for text in (
         "parts: 8 normal and 8 anomalous",
         "patchcore",
-        "(saturation)",
+        "saturation (trivial)",
         "mean rank",
         "Friedman",
     ):

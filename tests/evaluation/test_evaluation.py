@@ -13,8 +13,8 @@ import oddsight
 from oddsight import metrics
 from oddsight.data.collection import collect, pack
 from oddsight.errors import DataError, OddsightError
+from oddsight.evaluation import evaluate
 from oddsight.evaluation.maps import upscaled
-from oddsight.evaluation.normal import evaluate
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.metrics.trivial import BASELINES
 from textures import SIZE, texture, write_textures

@@ -30,10 +30,12 @@ from oddsight.data.stored import stored
 from oddsight.detectors import create, names
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes
-from oddsight.fitting.assembly import assembled
-from oddsight.fitting.classes import fit_classes
-from oddsight.fitting.classifiers import Embeddings, frozen, probe
-from oddsight.fitting.parts import divided
+from oddsight.fitting.assembly import assemble
+from oddsight.fitting.classes import ClassPlan, combine_classes, fit_classes
+from oddsight.fitting.classifiers import Probe
+from oddsight.fitting.classifiers import probe as fit_probe
+from oddsight.fitting.parts import divide_classes
+from oddsight.fitting.plan import Request
 from oddsight.graphs.calibrating import calibrating_by_class
 from oddsight.metrics.classification import temperature
 from oddsight.model.calibration import decide, decide_by_class, images_needed
@@ -53,19 +55,22 @@ class Fitted:
     def __init__(self, folder: Path, layers=None):
         self.folder = folder
         self.data = read_classes(folder)["train"]
-        self.parts = divided(self.data, SHARE, 0)
-        self.extractor = frozen("efficientnet-lite0", layers, SIDE)
-        self.found = Embeddings(self.extractor, self.parts, "1GB", default_cache(), lambda *state: None)
-        self.known = probe(self.extractor, self.found.training, self.parts.training)
+        self.parts = divide_classes(self.data, SHARE, 0)
+        source = Probe("efficientnet-lite0", layers, SIDE)
+        memory = source.memory_plan(Request(), self.parts.images, 0)
+        self.extractor = source.extractor
+        self.known, self.found = source.learn(self.parts, memory, default_cache(), lambda *state: None)
         self.warmth = temperature(self.known.head.logits(self.found.validation), self.parts.validation.labels)
 
     def model(self, score="knn", *, per_class=False, known=None, calibration=None) -> Model:
         """A file; ``calibration`` is another part to calibrate on, by name, and ``known`` another classifier."""
         fitted = create(score, "classes").fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
         part = calibration or "calibration"
-        parts, rows = replace(self.parts, calibration=getattr(self.parts, part)), getattr(self.found, part)
-        options = {"per_class": per_class, "seed": 0}
-        return assembled(known or self.known, fitted, self.warmth, self.found.training, rows, parts, RATE, **options)
+        plan = ClassPlan.of(replace(self.parts, calibration=getattr(self.parts, part)), RATE, Request(RATE))
+        found = replace(self.found, calibration=getattr(self.found, part))
+        return assemble(
+            combine_classes(known or self.known, fitted, self.warmth, found, plan, per_class=per_class), plan
+        )
 
 
 @pytest.fixture(scope="session")
@@ -210,7 +215,7 @@ def test_a_probe_is_a_logistic_regression(classes):
     images = ClassImages(tuple(image_of(number) for number in range(60)), labels, CLASSES[:classes])
     scaled = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
     expected = LogisticRegression(C=0.01, max_iter=300, tol=1e-4).fit(scaled, labels).predict_proba(scaled)
-    head = probe(None, rows, images).head
+    head = fit_probe(None, rows, images).head
     assert softmax(head.logits(rows), axis=1) == pytest.approx(expected, abs=1e-4)
 
 
@@ -319,7 +324,7 @@ LABELS = st.lists(st.integers(0, 2), max_size=40).map(lambda more: [0, 1, 2] * 4
 @given(LABELS, st.floats(0.01, 0.3), st.integers(0, 5), st.randoms())
 def test_parts_are_disjoint_stratified_and_of_content_only(labels, fraction, seed, random):
     data = images_of(labels)
-    parts = divided(data, fraction, seed)
+    parts = divide_classes(data, fraction, seed)
     every = [contents_of(part) for part in (parts.training, parts.validation, parts.calibration)]
     assert sorted(chain(*every)) == sorted(contents_of(data))
     assert every == [sorted(one) for one in every]
@@ -335,7 +340,7 @@ def test_parts_are_disjoint_stratified_and_of_content_only(labels, fraction, see
     order = [*range(len(labels)), *random.choices(range(len(labels)), k=5)]
     random.shuffle(order)
     renamed = tuple(replace(data.images[index], path=Path(f"other/{place}")) for place, index in enumerate(order))
-    other = divided(ClassImages(renamed, data.labels[order], CLASSES), fraction, seed)
+    other = divide_classes(ClassImages(renamed, data.labels[order], CLASSES), fraction, seed)
     assert [contents_of(part) for part in (other.training, other.validation, other.calibration)] == every
     assert (other.duplicates, other.fingerprint) == (5, parts.fingerprint)
 
@@ -361,7 +366,7 @@ NINE = [0, 1, 2] * 3
 )
 def test_images_that_cannot_be_learned_from_are_refused(labels, contents, names, message):
     with pytest.raises(DataError, match=message) as error:
-        divided(images_of(labels, contents, names), 0.1, 0)
+        divide_classes(images_of(labels, contents, names), 0.1, 0)
     assert str(error.value).isprintable()
 
 

@@ -11,11 +11,11 @@ from scipy import stats
 import oddsight
 from cli_files import run
 from oddsight.errors import DataError, ModelError
-from oddsight.evaluation.normal import _chance_of_alarms
+from oddsight.metrics.image import check_confidence
 from oddsight.model.calibration import (
     advised_rate,
     alarms,
-    check_confidence,
+    chance_of_alarms,
     decide,
     decide_by_class,
     images_needed,
@@ -157,12 +157,11 @@ def test_a_model_file_whose_threshold_has_another_confidence_is_refused(decision
 
 def test_the_warning_about_alarms_knows_the_confidence():
     """As many alarms as the rate says are too many where the threshold was to be surer."""
-    counts = {"normal": 1000, "flagged_normal": 60}
-    assert _chance_of_alarms(counts, 0.05, 199) > 0.2
-    assert _chance_of_alarms(counts, 0.05, 199, 0.95) == pytest.approx(
+    assert chance_of_alarms(60, 1000, 0.05, 199) > 0.2
+    assert chance_of_alarms(60, 1000, 0.05, 199, 0.95) == pytest.approx(
         stats.betabinom(1000, alarms(199, 0.05, 0.95), 200 - alarms(199, 0.05, 0.95)).sf(59)
     )
-    assert _chance_of_alarms(counts, 0.05, 199, 0.95) < 0.02
+    assert chance_of_alarms(60, 1000, 0.05, 199, 0.95) < 0.02
 
 
 def test_scenes_keep_the_confidence():
@@ -194,8 +193,8 @@ def test_commands_say_what_the_rate_means(tmp_path):
     tiny_model().save(path)
     said = run("threshold", path, "-o", out, "--false-alarm-rate", 0.25, "--confidence", 0.95)
     text = " ".join((said.out + said.err).split())
-    assert "flags at most 25 % of normal images, with a confidence of 95 %: scores above 180" in text
-    assert "it lies between 1.3 % and 26 % in 95 of 100 draws" in text
+    assert "flags at most 25% of normal images, with a confidence of 95%: scores above 180" in text
+    assert "it lies between 1.3% and 26% in 95 of 100 draws" in text
     described = run("info", out, "--json").json
     assert described["decision"]["confidence"] == 0.95
     assert described["decision"]["true_rate_range_95"] == pytest.approx([0.013, 0.260], abs=1e-3)

@@ -365,7 +365,8 @@ SPOILED = {
     "metadata no JSON": (raw_metadata("{"), "not valid JSON"),
     "metadata nested deeply": (raw_metadata("[" * 100_000), "not valid JSON"),
     "metadata a list": (raw_metadata("[1]"), "schema version is None"),
-    "a later schema": (edit(schema_version=6), "schema version is 6.* reads versions 1 to 5"),
+    "a later schema": (edit(schema_version=7), "schema version is 7.* reads versions 1 to 6"),
+    "schema 6 with nothing of it": (edit(schema_version=6), "wrong: the conversion and the schema version do not fit"),
     "schema 5 with nothing of it": (edit(schema_version=5), "wrong: the reading, groups or confidence and the schema"),
     "schema 4 without curves": (edit(schema_version=4), "wrong: the learning curves and the schema version do not fit"),
     "schema 1 with an explanation": (

@@ -241,7 +241,7 @@ def test_the_report_says_them(tmp_path):
     write_report(found, model, tmp_path / "own.html", title="t")
     page = (tmp_path / "own.html").read_text("utf-8")
     shown = [word.replace("<", "&lt;").replace(">", "&gt;") for word in words]
-    assert f"are <b>{shown[0]}</b> and <b>{shown[1]}</b>" in page
+    assert f"are <strong>{shown[0]}</strong> and <strong>{shown[1]}</strong>" in page
     assert page.count(f"passed as {shown[0]}<") + page.count(f"flagged as {shown[1]}<") == 4
     assert f"<br>{shown[0]} · score" in page
     assert "<script>" not in page

@@ -81,12 +81,15 @@ def test_page_loads_nothing(page: str) -> None:
 def test_page_has_every_part(page: str, evaluation: Evaluation) -> None:
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert {"histogram", "roc", "precision-recall", "p-values", "baselines", "images", "limits"} <= set(parsed.ids)
-    assert parsed.count("svg") == 4
+    drawn = {"histogram", "roc", "precision-recall", "p-values", "baselines", "key", "found", "passed"}
+    assert {f"figure-{name}" for name in drawn} <= set(parsed.ids)
+    assert {"the-numbers", "the-scores", "the-images", "how-it-was-made", "what-this-does-not-say"} <= set(parsed.ids)
+    assert parsed.count("svg") == 5
     found = evaluation.counts["flagged_anomalous"]
     assert parsed.count("img") == 2 * (min(8, found) + min(8, 10 - found) + 5)
     verdict = f"{evaluation.counts['flagged_anomalous']} of 10"
-    for said in (verdict, "1/21", "upper bound, not a setting", evaluation.metadata.graph_sha256, "$tiny_{"):
+    promised = "the smallest rate that can be promised is 4.76%"
+    for said in (verdict, promised, "upper bound, not a setting", evaluation.metadata.graph_sha256, "$tiny_{"):
         assert said in parsed.text
     for warning in evaluation.warnings:
         assert warning in parsed.text

@@ -275,3 +275,21 @@ def test_streams_are_no_files(inputs):
     for option in ("--report", "--output", "--curves", "--csv"):
         with pytest.raises(OddsightError, match=f"{option} cannot be written to standard output: name a file"):
             check_outputs({"--json": Path("-"), option: Path("-")})
+
+
+@pytest.mark.parametrize("pattern", ["**/*.png", "*/*.png", "n*/0*.png"])
+def test_a_folder_of_images_that_a_pattern_would_match_the_next_time(pattern, inputs):
+    (inputs["images"] / "near").mkdir()
+    for image in list(inputs["images"].glob("*.png")):
+        image.rename(inputs["images"] / "near" / image.name)
+    output = inputs["images"] / "new"
+    failed = run("predict", inputs["model"], inputs["images"] / pattern, "--maps", output)
+    assert_failed(failed, "would match them, so that they would be read as images the next time")
+    assert not output.exists()
+
+
+def test_a_folder_of_images_that_a_pattern_does_not_match(inputs):
+    for pattern, folder in (("**/*.png", ".new"), ("*.png", "new")):
+        output = inputs["images"] / folder
+        assert run("predict", inputs["model"], inputs["images"] / pattern, "--maps", output, "--quiet").code == 0
+        assert len(list(output.iterdir())) == 3

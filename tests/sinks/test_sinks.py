@@ -165,3 +165,15 @@ def test_a_sink_that_cannot_open_is_known_before_a_batch_is_scored(model, images
     with pytest.raises(DataError, match="shut"):
         oddsight.predict(model, frames(), sinks=[Shut()], fdr=0.5)
     assert not read
+
+
+@pytest.mark.parametrize("name", ["bright.png", "dark.png"])
+def test_a_folder_in_the_place_of_a_result_is_the_error_of_that_image(name, model, images, tmp_path):
+    (tmp_path / "maps" / name).mkdir(parents=True)
+    noted = Noted()
+    totals = oddsight.predict(model, images, sinks=[HeatMaps(tmp_path / "maps"), noted])
+    errors = {Path(p.outcome.path).name: p.outcome.reason for p in noted.told if isinstance(p.outcome, ImageError)}
+    assert sorted(errors) == sorted([name, "torn.png"]) and totals.errors == 2
+    assert (
+        errors[name] == f"{tmp_path / 'maps' / name}: a folder is where this result is to be written: move it elsewhere"
+    )

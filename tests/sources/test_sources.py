@@ -79,8 +79,8 @@ def test_the_same_pixels_give_the_same_model(form, files, pictures, expected, tm
 def test_the_same_image_counts_once_however_it_is_given(files, pictures):
     plans = []
     model = oddsight.fit(files, pictures[:5], on_plan=plans.append, **OPTIONS)
-    assert len(plans[0].collection.images) == 16
-    assert len(plans[0].collection.duplicates) == 5
+    assert len(plans[0].images) == 16
+    assert plans[0].duplicates == 5
     assert model.metadata.training.duplicates == 5
 
 
@@ -113,7 +113,7 @@ def test_images_that_cannot_be_used_are_counted(pictures, files, tmp_path):
         tmp_path / "broken.png",
     ]
     model = oddsight.fit([*pictures, *bad], on_plan=plans.append, **OPTIONS)
-    errors = plans[0].collection.errors
+    errors = plans[0].errors
     assert model.metadata.training.unreadable == len(errors) == 4
     assert [error.path for error in errors] == ["image 17", "image 18", "image 19", str(tmp_path / "broken.png")]
     assert "float64 pixels; pass uint8" in errors[1].reason

@@ -21,9 +21,8 @@ from oddsight.cli.application import numbers_by_name
 from oddsight.data.collection import ImageFile
 from oddsight.errors import DataError, OddsightError
 from oddsight.studies.clouds import cells, study
-from oddsight.studies.clouds.protocol import sides, split
-from oddsight.studies.clouds.scenes import read_scenes
-from oddsight.studies.clouds.thresholds import three_ways
+from oddsight.studies.clouds.scenes import read_scenes, sides, split
+from oddsight.studies.clouds.tables import three_ways
 from tiny_model import tiny_model
 
 pytestmark = pytest.mark.slow
@@ -35,6 +34,10 @@ COUNTS = {"cloudy": 60, "sand": 50, "sea": 44}
 def made_up(name, count):
     contents = [hashlib.sha256(f"{name} {number}".encode()).hexdigest() for number in range(count)]
     return [ImageFile(Path(f"{content}.png"), content, 64, 64) for content in contents]
+
+
+def every(scenes):
+    return [image for images in scenes.classes.values() for image in images]
 
 
 def rows_of(folder, name):
@@ -91,25 +94,25 @@ def test_scenes_come_in_one_size_and_every_image_once(tmp_path):
     (data / "notes").mkdir()
     found = read_scenes(data, tmp_path / "work", size=24)
     assert {name: len(images) for name, images in found.classes.items()} == {"cloudy": 3, "sand": 3, "sea": 3}
-    assert found.duplicates == {"cloudy": 1, "sand": 1, "sea": 0}
-    assert found.shared == 1
-    assert found.sizes["sand"] == {(24, 24): 4, (96, 96): 1}
-    assert [Path(error.path).name for error in found.errors] == ["broken.png"]
-    assert {image.read().shape for image in found.images} == {(24, 24, 3)}
+    assert found.facts.duplicates == {"cloudy": 1, "sand": 1, "sea": 0}
+    assert found.facts.shared == 1
+    assert found.facts.sizes["sand"] == {(24, 24): 4, (96, 96): 1}
+    assert len(found.facts.errors) == 1
+    assert "broken.png" in found.facts.errors[0]
+    assert {image.read().shape for image in every(found)} == {(24, 24, 3)}
     other = read_scenes(data, tmp_path / "work", size=16, limit=2)
     assert {len(images) for images in other.classes.values()} == {2}
-    assert {image.read().shape for image in other.images} == {(16, 16, 3)}
+    assert {image.read().shape for image in every(other)} == {(16, 16, 3)}
 
 
 def test_three_ways_to_a_threshold():
     training, calibration = np.float32([1, 2, 3]), np.arange(99, dtype=np.float32)
-    found = {one.way: one for one in three_ways(training, calibration, 0.02, 0.05)}
-    assert found["by hand"].value == 0.02
-    assert found["mean + 3 sd"].value == pytest.approx(2 + 3 * np.std([1, 2, 3]))
+    found = three_ways(training, calibration, 0.02, 0.05)
+    assert found["by hand"] == (0.02, None)
+    assert found["mean + 3 sd"] == (pytest.approx(2 + 3 * np.std([1, 2, 3])), None)
     # 5 of 100 ranks may be above.
-    assert (found["conformal"].value, found["conformal"].asked) == (94, 0.05)
-    few = {one.way: one for one in three_ways(training, calibration[:9], 0.02, 0.05)}
-    assert (few["conformal"].value, few["conformal"].asked) == (8, 0.1)
+    assert found["conformal"] == (94, 0.05)
+    assert three_ways(training, calibration[:9], 0.02, 0.05)["conformal"] == (8, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +147,7 @@ def kept(out):
         side, method, seed, _ = path.stem.split("-")
         with np.load(path) as file:
             found[method, side, int(seed)] = {
-                **{name: file[name] for name in file.files if name not in ("state", "record")},
+                **{name: file[name] for name in file.files if name not in ("key", "record", "sha256")},
                 **json.loads(str(file["record"])),
             }
     return found
@@ -182,7 +185,7 @@ def test_numbers_are_those_of_scikit_learn_on_the_same_scores(out):
 def test_no_content_is_on_two_sides(out, data):
     splits = rows_of(out, "splits.csv")
     pictures = read_scenes(data, out / "work", size=24)
-    own = {image.content: name for name, images in pictures.classes.items() for image in images}
+    own = pictures.class_of
     for (method, side, seed), left in kept(out).items():
         trained, calibration = set(left["training"]), set(left["calibration_contents"])
         assert not trained & calibration
@@ -333,7 +336,7 @@ def test_a_folder_that_holds_no_classes(tmp_path):
 
 def test_masks_and_severities_become_sections_and_tables(data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "oddsight.studies.clouds.isolation_variants.fit",
+        "oddsight.studies.clouds.variants.fit",
         lambda *_, **__: tiny_model(np.linspace(0, 1, 19, dtype=np.float32), rate=0.05),
     )
     for number in range(8):

@@ -15,19 +15,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from oddsight.data.images import read_image, read_mask
+from oddsight.data.images import read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.evaluation.compare.store import compute_once, key_of, pack, read_cell, unpack, write_cell
 from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds import isolation, isolation_maps
 from oddsight.studies.clouds.isolation import isolate
-from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Mapped
-from oddsight.studies.clouds.isolation_measures import BRIGHT, Group, Tally, areas_of, drawn, overlaps_of
-from oddsight.studies.clouds.isolation_scenes import Scene, brightness, clear_tiles, dealt, whiteness
-from oddsight.studies.clouds.isolation_variants import Variant
+from oddsight.studies.clouds.isolation_maps import MASKS, RULES, SceneMaps
+from oddsight.studies.clouds.isolation_measures import BRIGHT, Group, Tally, areas_of, draw_scenes, overlaps_of
+from oddsight.studies.clouds.isolation_scenes import Scene, brightness, clear_tiles, deal, whiteness
 from oddsight.studies.clouds.page_parts import isolation_values
-from oddsight.studies.store import keep, state_of, taken
+from oddsight.studies.clouds.variants import Variant
 from textures import texture
 from tiny_model import tiny_model
 
@@ -77,7 +78,7 @@ class Fits:
 @pytest.fixture
 def fits(monkeypatch):
     found = Fits()
-    monkeypatch.setattr("oddsight.studies.clouds.isolation_variants.fit", found)
+    monkeypatch.setattr("oddsight.studies.clouds.variants.fit", found)
     return found
 
 
@@ -95,12 +96,12 @@ def test_every_scene_is_in_one_part_and_parts_are_alike(grounds, count, seed):
     scenes = [scene(number, ground) for number, ground in enumerate(grounds)]
     if count > len(scenes) // 2:
         with pytest.raises(OddsightError, match="folds"):
-            dealt(scenes, count, seed)
+            deal(scenes, count, seed)
         return
-    parts = dealt(scenes, count, seed)
+    parts = deal(scenes, count, seed)
     assert sorted(index for part in parts for index in part) == list(range(len(scenes)))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert parts == dealt(scenes, count, seed)
+    assert parts == deal(scenes, count, seed)
     # Ranks of brightness: of each next ``count`` scenes, every part has one.
     if len(scenes) % count == 0 and len({ground for ground in grounds if ground is not None}) == len(grounds):
         order = sorted(range(len(scenes)), key=lambda index: grounds[index])
@@ -161,14 +162,14 @@ def test_numbers_are_those_of_scikit_learn(folder, tmp_path, fits):
 
 def test_overlaps_count_pixels_beyond_each_threshold(folder, tmp_path, fits):
     job = []
-    original = isolation_maps.mapped
+    original = isolation_maps.map_by_method
 
     def kept(variant, given):
         job.append(original(variant, given))
         return job[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(isolation, "mapped", kept)
+        patch.setattr(isolation, "map_by_method", kept)
         found = run(folder, tmp_path)
     (maps,) = job
     for rule in RULES:
@@ -194,7 +195,7 @@ def test_the_intervals_are_those_of_pixels_of_drawn_scenes():
         [[int((o & (m == side)).sum())] * len(RULES) for o, m in zip(over, masks, strict=True)] for side in (1, 0)
     ]
     tally = Tally(*map(np.array, count), *map(np.array, numbers))
-    draws = drawn(6, 0)[:20]
+    draws = draw_scenes(6, 0)[:20]
     everything = Group("", "", tuple(range(6)), tuple(range(6)))
     areas, (ious, f1s) = areas_of(tally, everything, draws), overlaps_of(tally, everything, draws, MASKS)
     for drawing, area, iou, f1 in zip(draws, areas, ious, f1s, strict=True):
@@ -253,22 +254,20 @@ def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(folder, tmp_p
 
 def section(found):
     """The section of the report, and its figures."""
-    values, figures = isolation_values(found)
+    figures = {}
+    values = isolation_values(found, figures)
     return fill_template("oddsight.studies.clouds", "isolation.md.jinja", v=values), figures
 
 
 def verdicts(found):
     """The last cell of each row of the verdicts, by group."""
-    rows = [line.strip("| ").split(" | ") for line in isolation_values(found)[0]["verdicts"].splitlines()[2:]]
-    return {row[0]: row[-1] for row in rows}
+    return {row[0]: row[-1] for row in isolation_values(found, {})["verdicts"]}
 
 
 def test_the_verdict_says_so_if_brightness_wins(folder, tmp_path, fits):
     found = run(folder, tmp_path)
     # The method is brightness on a coarse grid: brightness itself cannot be beaten by it.
     assert verdicts(found) == {"all scenes": "baseline wins"}
-    assert found.beaten[0].lost
-    assert not found.beaten[0].surely
 
 
 def test_the_verdict_says_so_if_a_method_wins_on_bright_ground(tmp_path, monkeypatch):
@@ -280,11 +279,11 @@ def test_the_verdict_says_so_if_a_method_wins_on_bright_ground(tmp_path, monkeyp
             return (job.scenes[index].clouds() + noise).astype(np.float32)
 
         thresholds = (dict.fromkeys(RULES, 0.5),) * len(job.scenes)
-        return Mapped(
+        return SceneMaps(
             variant.name, "by the masks", False, read, thresholds, RATED, (1.0,) * 3, (9, 9), lambda index: tiny_model()
         )
 
-    monkeypatch.setattr(isolation, "mapped", perfect)
+    monkeypatch.setattr(isolation, "map_by_method", perfect)
     found = run(folder, tmp_path / "work")
     assert [one.bright for one in found.scenes] == [False] * 9 + [True] * 3
     # The bright scenes have no clouds of their own, so nothing is measured of them alone.
@@ -360,15 +359,22 @@ def test_settings_that_cannot_work(folder, tmp_path):
             run(folder, tmp_path, **options)
 
 
-def test_what_is_kept_is_taken_for_the_same_state_only(tmp_path):
-    path, arrays = tmp_path / "deep" / "one.npz", {"values": np.arange(3)}
-    state = state_of("a", 1)
-    assert taken(path, state) is None
-    keep(path, state, arrays)
-    np.testing.assert_array_equal(taken(path, state)["values"], arrays["values"])
-    assert taken(path, state_of("a", 2)) is None
+def test_a_cell_is_taken_for_the_same_key_only(tmp_path):
+    path, arrays, key = (
+        tmp_path / "deep" / "one.npz",
+        {"values": np.arange(3), "facts": pack({"a": 1.5})},
+        key_of("a", 1),
+    )
+    assert read_cell(path, key) is None
+    write_cell(path, key, arrays)
+    kept = compute_once(path, key, lambda: pytest.fail("computed again"))
+    np.testing.assert_array_equal(kept["values"], arrays["values"])
+    assert unpack(kept["facts"]) == {"a": 1.5}
+    assert read_cell(path, key_of("a", 2)) is None
     path.write_bytes(path.read_bytes()[:40])
-    assert taken(path, state) is None
+    assert read_cell(path, key) is None
+    assert compute_once(path, key, lambda: arrays) is arrays
+    assert read_cell(path, key).keys() == arrays.keys()
 
 
 def test_a_map_may_be_weighed_by_brightness(folder, tmp_path, fits):

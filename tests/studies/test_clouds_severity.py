@@ -21,9 +21,8 @@ from oddsight.metrics.image import binomial_interval
 from oddsight.model.calibration import smallest_rate
 from oddsight.report.markdown import fill_template
 from oddsight.studies.clouds.page_parts import severity_values
-from oddsight.studies.clouds.severity import MEASURES, severity_curves
-from oddsight.studies.clouds.severity_curves import first_depth, half_depth, onset
-from oddsight.studies.clouds.severity_scores import Seen
+from oddsight.studies.clouds.severity import MEASURES, first_depth, half_depth, onset, severity_curves
+from oddsight.studies.clouds.severity_scores import Answers
 from textures import texture
 from tiny_model import tiny_model
 
@@ -58,7 +57,7 @@ class Fits:
 @pytest.fixture
 def fits(monkeypatch):
     found = Fits()
-    monkeypatch.setattr("oddsight.studies.clouds.isolation_variants.fit", found)
+    monkeypatch.setattr("oddsight.studies.clouds.variants.fit", found)
     return found
 
 
@@ -95,7 +94,7 @@ def test_images_are_paired_and_numbers_are_those_of_scikit_learn(clear, tmp_path
     scores = np.array([tiny_model().score(read_image(path)).score for path in files], np.float32)
     model = tiny_model(scores, rate=smallest_rate(28))
     before = [model.score(pixels) for pixels in tested]
-    for depth, point in zip(DEPTHS, found.of("smoke")[0].curve.points, strict=True):
+    for depth, point in zip(DEPTHS, found.of("smoke")[0].points, strict=True):
         made = [synthesize(pixels, "smoke", depth) for pixels in tested]
         after = [model.score(one.image) for one in made]
         assert point.detected == sum(result.anomalous for result in after)
@@ -119,9 +118,9 @@ def test_trivial_measures_read_the_way_that_suits_them(clear, tmp_path, fits):
     assert {name for name, _ in trivial} == set(MEASURES)
     assert trivial["brightness", "haze"].direction == "higher"
     assert trivial["contrast", "haze"].direction == "lower"
-    assert all(one.curve.points[-1].auroc >= 0.5 for one in trivial.values())
-    assert all(one.curve.points[-1].pixel_auroc is None for one in trivial.values())
-    assert trivial["brightness", "haze"].curve.points[-1].share == 1
+    assert all(one.points[-1].auroc >= 0.5 for one in trivial.values())
+    assert all(one.points[-1].pixel_auroc is None for one in trivial.values())
+    assert trivial["brightness", "haze"].points[-1].share == 1
 
 
 def test_a_rerun_is_taken_from_the_work_folder(clear, tmp_path, fits):
@@ -144,7 +143,7 @@ def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(clear, tmp_pa
             raise OddsightError("it takes what is not there")
         return fits(*paths, method=method, **options)
 
-    monkeypatch.setattr("oddsight.studies.clouds.isolation_variants.fit", fit)
+    monkeypatch.setattr("oddsight.studies.clouds.variants.fit", fit)
     found = run(clear, tmp_path, methods=["knn", "patchcore"])
     assert found.failed == {"knn": "it takes what is not there"}
     assert "- knn: it takes what is not there." in section(found)[0]
@@ -157,14 +156,14 @@ def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(clear, tmp_pa
 
 def section(found):
     """The section of the report, and its figures."""
-    values, figures = severity_values(found)
+    figures = {}
+    values = severity_values(found, figures)
     return fill_template("oddsight.studies.clouds", "severity.md.jinja", v=values), figures
 
 
 def verdicts(found):
     """The cells of each row of the verdicts, by kind."""
-    rows = [line.strip("|").split("|") for line in severity_values(found)[0]["verdicts"].splitlines()[2:]]
-    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    return {kind: cells for kind, *cells in severity_values(found, {})["verdicts"]}
 
 
 def test_the_section_says_that_it_is_synthetic_and_who_needs_least(clear, tmp_path, fits):
@@ -213,7 +212,7 @@ def test_intervals_of_the_depth_may_end_beyond_the_greatest():
     rng = np.random.default_rng(0)
     veiled = np.stack([rng.random(20) * 0.4, rng.random(20)], axis=1)
     nothing = np.full(2, np.nan)
-    found = onset(Seen("a", False, "haze", 0.05, 0.5, np.zeros(20), veiled, nothing, nothing), (0.1, 0.2), 0)
+    found = onset(Answers("a", False, "haze", 0.05, 0.5, np.zeros(20), veiled, nothing, nothing), (0.1, 0.2), 0)
     assert found.half_interval[1] is None
     assert found.first == 0.2
     assert found.first_interval == (0.2, 0.2)

@@ -19,7 +19,7 @@ from sklearn import metrics as reference
 from oddsight.drawing import class_figures as known_figures
 from oddsight.drawing import ood_figures as rejection_figures
 from oddsight.errors import DataError, OddsightError
-from oddsight.studies.cifar10.conclusions import conclude, paired
+from oddsight.studies.cifar10.conclusions import compare_runs, conclude
 from oddsight.studies.cifar10.page import study_page, write_study
 from oddsight.studies.cifar10.tables import study_tables
 from study_files import CALIBRATION, made_up_study, with_shipped
@@ -279,7 +279,10 @@ def test_tables_are_the_numbers_of_the_study():
     best = row_of(text, "The compact network")
     assert best[:3] == ["2", f"{np.mean(shares[1:]):.1%}", f"{shares[1]:.1%}\u2013{shares[2]:.1%}"]
     assert best[-1] == "most accurate"
-    other, test = row_of(text.partition("McNemar")[2], "The textbook network"), paired(study.runs[1], study.runs[0])
+    other, test = (
+        row_of(text.partition("McNemar")[2], "The textbook network"),
+        compare_runs(study.runs[1], study.runs[0]),
+    )
     assert other[5:7] == [str(test.only_first), str(test.only_second)]
     assert other[-1] == ("less accurate" if test.p_value < 0.05 else "not distinguishable")
     areas = {
@@ -366,12 +369,12 @@ def test_paired_runs_are_compared_image_by_image():
     run = made_up_study(names=("a", "b")).runs[0]
     first = replace(run, labels=labels, logits=np.repeat([right[0], wrong[0]], [10, 2], axis=0).astype(np.float32))
     second = replace(run, labels=labels, logits=np.repeat([wrong[0], right[0]], [8, 4], axis=0).astype(np.float32))
-    found = paired(first, second)
+    found = compare_runs(first, second)
     assert (found.only_first, found.only_second) == (8, 2)
     assert found.p_value == pytest.approx(binomtest(8, 10).pvalue)
-    assert paired(first, first).p_value == 1
+    assert compare_runs(first, first).p_value == 1
     with pytest.raises(DataError, match="not tested on the same images"):
-        paired(first, run)
+        compare_runs(first, run)
 
 
 def test_time_counts_what_a_recipe_starts_from():

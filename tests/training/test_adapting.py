@@ -13,6 +13,7 @@ from PIL import Image
 
 import oddsight
 from oddsight import backbones
+from oddsight.data.class_images import ClassImages
 from oddsight.detectors import METHODS
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain
@@ -26,7 +27,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from oddsight.backbones.exporting import torch_backbone  # noqa: E402
 from oddsight.training import adapting  # noqa: E402
 from oddsight.training.adapting import adapt, read_adaptation  # noqa: E402
-from oddsight.training.augmentation import Images, Order, loader, transform  # noqa: E402
+from oddsight.training.batches import FileBatches, Order, loader  # noqa: E402
 from oddsight.training.training_images import gather  # noqa: E402
 
 SMALL: dict[str, Any] = {"size": 32, "epochs": 2, "batch_size": 8, "seed": 1}
@@ -257,39 +258,39 @@ def test_an_image_that_changed_meanwhile(classes, tmp_path, monkeypatch):
     assert images.classes
 
 
-def test_images_are_brought_to_size_as_in_a_model():
-    pixels = texture(5, 150, 97)
-    ours = transform(64, ())(torch.from_numpy(pixels).permute(2, 0, 1)).numpy()
-    proto = preprocessing(64)
-    theirs = run(session(proto.SerializeToString(), threads=1), {"image": pixels[None]}, "a texture")[0]
-    assert np.abs(ours - theirs[0]).max() <= 1
+def test_images_are_brought_to_size_as_in_a_model(tmp_path):
+    (path,) = write_textures(tmp_path, [5], width=97, height=150)
+    (image,) = oddsight.data.collection.collect(path).images
+    ours, _, _ = FileBatches(ClassImages((image,), np.zeros(1, np.int64), ("",)), 64)[np.array([0]), 0]
+    theirs = run(session(preprocessing(64).SerializeToString(), threads=1), {"image": image.read()[None]}, "one")[0]
+    assert np.abs(ours[0, 0].numpy() - theirs[0]).max() <= 1
 
 
 def batches(images, workers, epoch=3):
-    pictures = Images(images, transform(32, ("crop", "rotation", "flip", "colour")), 2, seed=7)
-    order = Order(pictures, first=0, shuffle=True, processes=1, rank=0)
-    order.set_epoch(epoch)
-    return list(loader(order, pictures, 8, workers=workers))
+    files = FileBatches(images, 32, views=2, crop=True)
+    order = Order(len(files), 6, shuffle=True, seed=7)
+    order.epoch = epoch
+    return list(loader(files, order, workers=workers))
 
 
 def test_images_do_not_depend_on_who_reads_them(classes):
     images = gather([classes], labelled=True, validation=0.1, seed=0).training
     here, there, later = batches(images, 0), batches(images, 1), batches(images, 0, epoch=4)
-    assert [len(labels) for _, labels in here] == [6, 6, 6]
-    for (one, labels), (other, others) in zip(here, there, strict=True):
-        assert torch.equal(one, other) and torch.equal(labels, others)
+    assert [len(labels) for _, labels, _ in here] == [6, 6, 6]
+    for (one, labels, seed), (other, others, same) in zip(here, there, strict=True):
+        assert torch.equal(one, other) and torch.equal(labels, others) and seed == same
         # Two views of an image differ.
         assert not torch.equal(one[:, 0], one[:, 1])
     assert not torch.equal(here[0][0], later[0][0])
 
 
-def test_processes_share_the_images(classes):
-    images = gather([classes], labelled=True, validation=0.1, seed=0).training
-    pictures = Images(images, transform(32, ()), 1, seed=7)
-    orders = [Order(pictures, first=2, shuffle=True, processes=2, rank=rank) for rank in range(2)]
-    shares = [[index for _, index in order] for order in orders]
-    assert sorted(shares[0] + shares[1]) == list(range(len(images)))
-    assert {epoch for order in orders for epoch, _ in order} == {2}
+@pytest.mark.parametrize(("shuffle", "count"), [(True, 20), (False, 20), (False, 19)])
+def test_processes_share_the_images(shuffle, count):
+    orders = [Order(count, 5, shuffle=shuffle, seed=7, processes=2, rank=rank) for rank in range(2)]
+    shares = [[row for rows, _ in order for row in rows] for order in orders]
+    assert sorted({*shares[0], *shares[1]}) == list(range(count))
+    assert [len(share) for share in shares] == [10, 10]
+    assert not {seed for _, seed in orders[0]} & {seed for _, seed in orders[1]}
 
 
 def test_the_command(classes, tmp_path):

@@ -14,18 +14,25 @@ pytest.importorskip("torch")
 import torch
 from safetensors.torch import load_file
 
+from labelled_files import write_classes
 from oddsight import backbones
 from oddsight.backbones.extraction import Extractor
+from oddsight.data import decoding
 from oddsight.data.collection import ImageFile
 from oddsight.errors import OddsightError
+from oddsight.fitting import classifiers
+from oddsight.fitting.classes import fit_classes
 from oddsight.runtime.sessions import session
-from oddsight.training.classifier_settings import AUGMENTATIONS, classifier_settings
+from oddsight.training.augmentation import augment, mix_images, resize, turn_images
+from oddsight.training.batches import ArrayBatches, Order
+from oddsight.training.classifier_settings import classifier_settings
 from oddsight.training.classifiers import average_classifiers, load_network, train_classifier
 from oddsight.training.classifying import Network
-from oddsight.training.compact import scratch
-from oddsight.training.image_arrays import Arrays, gathered
-from oddsight.training.image_batches import Batches, augmented, brought_to, mixtures, quarter_turns
+from oddsight.training.compact import build_network
+from oddsight.training.image_arrays import Arrays, gather_arrays
 from oddsight.training.odin import TEMPERATURE, odin_scores
+from oddsight.training.settings import AUGMENTATIONS
+from oddsight.training.workplace import Workplace
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 CLASSES = ("dark", "bright")
@@ -46,7 +53,7 @@ QUICK = {"epochs": 2, "batch_size": 16, "precision": "32-true"}
 def trained(folder, network="compact", **changes):
     gentle = {"first_size": 0} if network in ("compact", "wide") else {}
     settings = classifier_settings(network, **{**QUICK, **gentle, **changes})
-    return train_classifier(TRAINING, VALIDATION, CLASSES, settings, folder)
+    return train_classifier(TRAINING, VALIDATION, CLASSES, settings, Workplace(folder))
 
 
 @pytest.fixture(scope="module")
@@ -111,18 +118,17 @@ def test_the_same_settings_give_the_same_weights_and_others_do_not(compact, tmp_
 @pytest.mark.parametrize("extras", [(), ("rotation", "outliers")])
 def test_an_interrupted_training_goes_on_to_the_same_weights(extras, tmp_path):
     settings = classifier_settings("compact", **{**QUICK, "epochs": 3, "learning_rate": 2e-3}, extras=extras)
-    whole = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / "whole")
+    whole = train_classifier(TRAINING, VALIDATION, CLASSES, settings, Workplace(tmp_path / "whole"))
 
     def stop(row):
         if row.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / "parts", on_epoch=stop)
+        train_classifier(TRAINING, VALIDATION, CLASSES, settings, Workplace(tmp_path / "parts", on_epoch=stop))
     epochs = []
-    rest = train_classifier(
-        TRAINING, VALIDATION, CLASSES, settings, tmp_path / "parts", on_epoch=lambda row: epochs.append(row.epoch)
-    )
+    workplace = Workplace(tmp_path / "parts", on_epoch=lambda row: epochs.append(row.epoch))
+    rest = train_classifier(TRAINING, VALIDATION, CLASSES, settings, workplace)
     assert epochs == [3]
     assert np.array_equal(whole.weights, rest.weights)
     assert [row.train_loss for row in whole.curves] == [row.train_loss for row in rest.curves]
@@ -131,31 +137,31 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(extras, tmp_path):
 def test_a_finished_training_is_taken_as_it_is_and_another_is_refused(compact):
     folder, first = compact
     epochs = []
-    again = train_classifier(TRAINING, VALIDATION, CLASSES, first.settings, folder, on_epoch=epochs.append)
+    again = train_classifier(TRAINING, VALIDATION, CLASSES, first.settings, Workplace(folder, on_epoch=epochs.append))
     assert not epochs
     assert np.array_equal(first.weights, again.weights)
     record = json.loads((folder / "training.json").read_text())
     assert record["settings"]["seed"] == 0
     assert len(record["curves"]) == 2
     with pytest.raises(OddsightError, match="has learning rate"):
-        train_classifier(TRAINING, VALIDATION, CLASSES, replace(first.settings, learning_rate=0.1), folder)
+        train_classifier(TRAINING, VALIDATION, CLASSES, replace(first.settings, learning_rate=0.1), Workplace(folder))
 
 
 @pytest.mark.parametrize("changes", [{"loss": "logitnorm"}, {"extras": ("rotation",)}, {"extras": ("outliers",)}])
 def test_trainings_can_start_from_others(compact, changes, tmp_path):
     folder, first = compact
     settings = classifier_settings("compact", **{**QUICK, "epochs": 1, "learning_rate": 1e-3}, **changes)
-    found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path, start=folder)
+    found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, Workplace(tmp_path), start=folder)
     assert np.isfinite(found.curves[-1].validation_loss)
     assert not np.array_equal(first.weights, found.weights)
     with pytest.raises(OddsightError, match="no finished training"):
-        train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / "x", start=tmp_path / "nothing")
+        train_classifier(TRAINING, VALIDATION, CLASSES, settings, Workplace(tmp_path / "x"), start=tmp_path / "nothing")
 
 
 def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
     folder, _ = compact
-    pixels = brought_to(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
-    mixed = mixtures(pixels, torch.from_numpy(VALIDATION.labels), torch.Generator().manual_seed(0))
+    pixels = resize(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
+    mixed = mix_images(pixels, torch.from_numpy(VALIDATION.labels), torch.Generator().manual_seed(0))
     surest = {}
     for extras in ((), ("outliers",)):
         settings = classifier_settings(
@@ -163,9 +169,11 @@ def test_outliers_make_the_network_undecided_about_mixtures(compact, tmp_path):
             **{**QUICK, "epochs": 4, "first_size": 0, "learning_rate": 3e-3, "extra_weight": 2.0},
             extras=extras,
         )
-        found = train_classifier(TRAINING, VALIDATION, CLASSES, settings, tmp_path / f"{len(extras)}", start=folder)
+        found = train_classifier(
+            TRAINING, VALIDATION, CLASSES, settings, Workplace(tmp_path / f"{len(extras)}"), start=folder
+        )
         assert found.curves[-1].accuracy > 0.9
-        network = Network(scratch("compact", 32, pixels), 2)
+        network = Network(build_network("compact", 32, pixels), 2)
         network.load_state_dict(load_file(found.backbone.parent / "weights.safetensors"))
         with torch.no_grad():
             surest[extras] = float(network.eval()(mixed).softmax(1).amax(1).mean())
@@ -213,7 +221,7 @@ def test_the_first_half_of_the_epochs_has_small_images():
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentation_depends_on_its_seed_only_and_keeps_shape_and_range(name):
     pixels = torch.from_numpy(TRAINING.images[:8]).permute(0, 3, 1, 2).float()
-    once, again, other = (augmented(pixels, [name], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    once, again, other = (augment(pixels, [name], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert once.shape == pixels.shape
@@ -225,10 +233,10 @@ def test_augmentation_depends_on_its_seed_only_and_keeps_shape_and_range(name):
 def test_flips_and_shifts_are_what_they_say(shift, margin):
     pixels = torch.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).float()
     for seed in range(5):
-        flipped = augmented(pixels, ["flip"], torch.Generator().manual_seed(seed))
+        flipped = augment(pixels, ["flip"], torch.Generator().manual_seed(seed))
         for one, before in zip(flipped, pixels, strict=True):
             assert torch.equal(one, before) or torch.equal(one, before.flip(2))
-        shifted = augmented(pixels, ["crop"], torch.Generator().manual_seed(seed), shift=shift)
+        shifted = augment(pixels, ["crop"], torch.Generator().manual_seed(seed), shift=shift)
         padded = torch.nn.functional.pad(pixels, (margin,) * 4, mode="reflect")
         for one, before in zip(shifted, padded, strict=True):
             places = [before[:, y : y + 16, x : x + 16] for y in range(2 * margin + 1) for x in range(2 * margin + 1)]
@@ -237,7 +245,7 @@ def test_flips_and_shifts_are_what_they_say(shift, margin):
 
 def test_quarter_turns_say_how_far():
     pixels = torch.rand(12, 3, 8, 8)
-    turned, turns = quarter_turns(pixels, torch.Generator().manual_seed(0))
+    turned, turns = turn_images(pixels, torch.Generator().manual_seed(0))
     assert set(turns.tolist()) <= {0, 1, 2, 3}
     for one, before, turn in zip(turned, pixels, turns.tolist(), strict=True):
         assert torch.equal(torch.rot90(one, -turn, (1, 2)), before)
@@ -246,19 +254,19 @@ def test_quarter_turns_say_how_far():
 def test_mixtures_are_of_two_classes_and_of_no_image():
     pixels = 255 * torch.rand(64, 3, 16, 16)
     labels = torch.arange(64) % 4
-    mixed = mixtures(pixels, labels, torch.Generator().manual_seed(0))
+    mixed = mix_images(pixels, labels, torch.Generator().manual_seed(0))
     assert 0 < len(mixed) <= 64
     assert mixed.min() >= 0
     assert mixed.max() <= 255
     assert not any(torch.equal(one, before) for one in mixed for before in pixels)
-    assert not len(mixtures(pixels, torch.zeros(64), torch.Generator().manual_seed(0)))
+    assert not len(mix_images(pixels, torch.zeros(64), torch.Generator().manual_seed(0)))
 
 
 def test_batches_are_all_images_in_another_order_each_epoch():
-    batches = Batches(arrays(20, 0, 4), 5, shuffle=True, seed=3)
+    images, order = ArrayBatches(arrays(20, 0, 4)), Order(20, 5, shuffle=True, seed=3)
     epochs = []
-    for batches.epoch in (0, 1, 0):
-        found = list(batches)
+    for order.epoch in (0, 1, 0):
+        found = [images[key] for key in order]
         epochs.append((torch.cat([batch[0] for batch in found]), [batch[2] for batch in found]))
     (first, seeds), (second, others), (again, same) = epochs
     assert torch.equal(first, again)
@@ -271,15 +279,15 @@ def test_batches_are_all_images_in_another_order_each_epoch():
 
 def test_a_training_shows_its_images_differently_in_each_epoch(tmp_path, monkeypatch):
     shown = []
-    original = Batches.__iter__
+    original = Order.__iter__
 
     def watched(self):
         shown.append([])
-        for batch in original(self):
-            shown[-1].append(batch[2])
-            yield batch
+        for key in original(self):
+            shown[-1].append(key[1])
+            yield key
 
-    monkeypatch.setattr(Batches, "__iter__", watched)
+    monkeypatch.setattr(Order, "__iter__", watched)
     trained(tmp_path, epochs=3)
     seeds = [seed for epoch in shown for seed in epoch if len(epoch) == len(TRAINING) // QUICK["batch_size"]]
     assert len(seeds) == len(set(seeds)) == 3 * len(TRAINING) // QUICK["batch_size"]
@@ -297,7 +305,7 @@ def test_odin_moves_images_towards_what_the_network_is_sure_of(compact):
     network = load_network(TRAINING, 2, found.settings, folder)
     images = [Shown(Path(str(number)), f"{number:064d}", 32, 32) for number in range(len(VALIDATION))]
     scores = odin_scores(network, images, 32)
-    pixels = brought_to(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
+    pixels = resize(torch.from_numpy(VALIDATION.images).permute(0, 3, 1, 2), 32)
     with torch.no_grad():
         log_p = (network(pixels).double() / TEMPERATURE).log_softmax(1).amax(1)
     unmoved = (-TEMPERATURE * (log_p + np.log(2))).numpy()
@@ -312,7 +320,7 @@ def test_resizing_is_that_of_the_graph():
         images = arrays(2, 5, side).images
         graph = session(preprocessing(size).SerializeToString(), threads=1)
         expected = graph.run(None, {"image": images})[0]
-        found = brought_to(torch.from_numpy(images).permute(0, 3, 1, 2), size).numpy()
+        found = resize(torch.from_numpy(images).permute(0, 3, 1, 2), size).numpy()
         # Where it makes images smaller, the graph rounds after each of the two directions.
         assert np.abs(found - expected).max() <= (1 if size > side else 4)
         assert np.abs(found - expected).mean() < 1
@@ -325,9 +333,9 @@ def test_images_of_one_small_size_are_gathered_as_they_are_and_others_are_resize
 
     labels = np.array([0, 1])
     small = [Drawn(tmp_path / str(n), f"{n:064d}", 20, 10) for n in range(2)]
-    assert gathered(small, labels, 32).images.shape == (2, 10, 20, 3)
+    assert gather_arrays(small, labels, 32).images.shape == (2, 10, 20, 3)
     mixed = [small[0], Drawn(tmp_path / "x", "f" * 64, 40, 40)]
-    found = gathered(mixed, labels, 32, file=tmp_path / "images.npy")
+    found = gather_arrays(mixed, labels, 32, file=tmp_path / "images.npy")
     assert found.images.shape == (2, 32, 32, 3)
     assert (found.images == 7).all()
     assert np.load(tmp_path / "images.npy", mmap_mode="r").shape == (2, 32, 32, 3)
@@ -372,3 +380,19 @@ def test_an_average_of_what_cannot_be_averaged_is_refused(compact, tmp_path):
         average_classifiers(CLASSES, lite, [folder, folder], tmp_path)
     with pytest.raises(OddsightError, match="nothing holds no finished training"):
         average_classifiers(CLASSES, lite, [tmp_path / "nothing", folder], tmp_path)
+
+
+def test_images_to_train_on_are_read_within_the_budget(tmp_path, monkeypatch):
+    """As all other images of a fit are."""
+    write_classes(tmp_path, range(10))
+    rooms, plans = [], []
+
+    def stop(*args):
+        rooms.append(decoding._limits.room.total)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classifiers, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit_classes(tmp_path, classifier="compact", memory="600MB", on_plan=plans.append)
+    assert rooms == [plans[0].memory.images]
+    assert 0 < rooms[0] < 300e6

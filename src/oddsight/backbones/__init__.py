@@ -19,10 +19,11 @@ from oddsight.backbones.network_shapes import inferred_shapes
 from oddsight.errors import ModelError, OddsightError
 from oddsight.graphs.building import pruned
 from oddsight.graphs.features import Shape
+from oddsight.graphs.preprocessing import Size, sides
 from oddsight.runtime.bounds import check_whole
 
 MOST_PIXELS = 2**20
-"""Of the side to which images are brought; memory allows far fewer."""
+"""The largest side to which images are brought; memory allows far fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +79,20 @@ class Backbone:
         proto = onnx.load_model_from_string(content)
         return pruned(adapted(proto) if self.plain else proto, layers)
 
-    def shapes(self, layers: tuple[str, ...], size: int) -> dict[str, Shape]:
+    def shapes(self, layers: tuple[str, ...], size: Size) -> dict[str, Shape]:
         """Channels, height and width of each of ``layers`` for an input of ``size`` pixels.
 
         Raises:
             OddsightError: If the size does not suit the network.
         """
-        check_whole(size, f"the size for {self.name}", None, MOST_PIXELS)
-        if self.fixed and size != self.size:
-            raise OddsightError(f"{self.name} takes only images of {self.size} pixels a side, not {size}")
-        if size < self.multiple or size % self.multiple:
-            raise OddsightError(f"the size for {self.name} must be a positive multiple of {self.multiple}, not {size}")
+        for side in sides(size):
+            check_whole(side, f"the size for {self.name}", None, MOST_PIXELS)
+            if self.fixed and side != self.size:
+                raise OddsightError(f"{self.name} takes only images of {self.size} pixels a side, not {side}")
+            if side < self.multiple or side % self.multiple:
+                raise OddsightError(
+                    f"the size for {self.name} must be a positive multiple of {self.multiple}, not {side}"
+                )
         self.check_layers(layers)
         return dict(_shapes(self, layers, size))
 
@@ -240,18 +244,21 @@ def _weights(network: Backbone, layers: tuple[str, ...]) -> int:
 
 
 @lru_cache(maxsize=64)
-def _shapes(network: Backbone, layers: tuple[str, ...], size: int) -> Mapping[str, Shape]:
+def _shapes(network: Backbone, layers: tuple[str, ...], size: Size) -> Mapping[str, Shape]:
     """Shapes of stages: inferred, or measured by a run where ONNX cannot infer them."""
     proto = network.graph(layers)
     # Nothing says how small is too small for a network that takes any size, and the inference does not notice.
-    known = {} if network.multiple == 1 and size < network.size else inferred_shapes(proto, size)
+    largest, smallest = max(sides(size)), min(sides(size))
+    known = {} if network.multiple == 1 and smallest < network.size else inferred_shapes(proto, size)
     if not known.keys() >= set(layers):
-        if size > LARGEST_SIDE:
-            raise OddsightError(f"the size for {network.name} can be at most {LARGEST_SIDE:,}, not {size}")
+        if largest > LARGEST_SIDE:
+            raise OddsightError(f"the size for {network.name} can be at most {LARGEST_SIDE:,}, not {largest}")
         try:
             known = measured_shapes(proto, size)
         except ModelError as error:
-            raise OddsightError(f"{network.name} does not take images of {size} pixels a side: {error}") from error
+            height, width = sides(size)
+            what = f"images of {width} x {height} pixels"
+            raise OddsightError(f"{network.name} does not take {what}: {error}") from error
     shapes = {}
     for name in layers:
         if len(known[name]) != 4 or known[name][1] != network.stages[name][1]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain as flattened
+from itertools import islice
 
 import numpy as np
 import onnx
@@ -15,13 +17,24 @@ from numpy.typing import NDArray
 
 from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
+from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile
+from oddsight.data.defects import DEFECTS, small_defects
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
-from oddsight.graphs.preprocessing import preprocessing
+from oddsight.graphs.preprocessing import Size, preprocessing, sides
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.sessions import Graph, run, session
+from oddsight.runtime.sessions import CPU, Graph, device, run, session
+
+_OVERVIEW = "overview_"
+"""Before the names of what a network reads and gives at the size of the whole image."""
+
+_DEFECTIVE = 20
+"""Images of which there are copies with small defects, at most."""
+
+_WORTHWHILE = 0.5
+"""Share of the pixels below which a whole image is read at a size of its own."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +44,13 @@ class Extractor:
     Attributes:
         backbone: The network.
         layers: Which of its stages.
-        size: The side in pixels to which images are brought.
+        size: To which images are brought, in pixels: the side of a square, or height and width.
         reading: ``patches``, ``embedding``, ``levels`` or ``pixels``; also the name of the graph's output.
     """
 
     backbone: Backbone
     layers: tuple[str, ...]
-    size: int
+    size: Size
     reading: str
 
     @cached_property
@@ -45,19 +58,49 @@ class Extractor:
         """Preprocessing, backbone and reading, joined."""
         if self.reading == "pixels":
             return preprocessing(self.size)
-        parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
-        return chain(parts, [self.reading])
+        if not self.runs_twice:
+            parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
+            return chain(parts, [self.reading])
+        names = {name: f"{_OVERVIEW}{name}" for name in ("pixels", *self.layers)}
+        small = [preprocessing(self.overview), self.backbone.graph(self.layers)]
+        small = [renamed(part, f"{_OVERVIEW}{part.graph.name}", names) for part in small]
+        large = [preprocessing(self.size), self.backbone.graph(self._local)]
+        whole = chain([*small, *large, self.reading_graph()], [self.reading])
+        share_weights(whole)
+        return whole
 
     @cached_property
     def stages(self) -> tuple[str, ...]:
         """The stages it takes from the backbone: ``layers``, and for levels also those of the patches."""
         return tuple(dict.fromkeys((*self.layers, *(self._local if self.reading == "levels" else ()))))
 
+    @cached_property
+    def overview(self) -> Size:
+        """The size at which levels see the whole image: the network's, in the shape of ``size``.
+
+        Unless that is hardly smaller, so that a second run of the network is not worth its time.
+        """
+        height, width = sides(self.size)
+        shrink = self.backbone.size / math.sqrt(height * width)
+        if self.backbone.fixed or shrink**2 >= _WORTHWHILE:
+            return self.size
+        multiple = self.backbone.multiple
+        height, width = (max(multiple, round(shrink * side / multiple) * multiple) for side in (height, width))
+        return height if height == width else (height, width)
+
+    @property
+    def runs_twice(self) -> bool:
+        """Whether the network runs twice for an image: at ``size``, and at ``overview``."""
+        return self.reading == "levels" and self.overview != self.size
+
     def reading_graph(self) -> onnx.ModelProto:
         """From the backbone's stages to the reading."""
-        shapes = self.backbone.shapes(self.layers, self.size)
         if self.reading == "levels":
-            return levels(shapes, self.backbone.shapes(self._local, self.size))
+            shapes = self.backbone.shapes(self.layers, self.overview)
+            if self.runs_twice:
+                shapes = {f"{_OVERVIEW}{name}": shape for name, shape in shapes.items()}
+            return levels(shapes, self.backbone.shapes(self._local, self.size), self._grid)
+        shapes = self.backbone.shapes(self.layers, self.size)
         return patches(shapes) if self.reading == "patches" else embedding(shapes)
 
     @cached_property
@@ -68,7 +111,8 @@ class Extractor:
         """
         shapes = self.backbone.shapes(self.layers, self.size)
         if self.reading == "levels":
-            return (*level_widths(shapes), *patch_shape(self.backbone.shapes(self._local, self.size)))
+            local = self.backbone.shapes(self._local, self.size)
+            return (*level_widths(shapes), *patch_shape(local, self._grid))
         return (
             patch_shape(shapes)
             if self.reading in ("patches", "pixels")
@@ -87,9 +131,23 @@ class Extractor:
         """Height and width of the grid of patches."""
         return self.shape[-2], self.shape[-1]
 
+    @cached_property
+    def channels(self) -> tuple[int, ...]:
+        """How many channels of a patch each stage gives, from shallow to deep."""
+        stages = self._local if self.reading == "levels" else self.layers
+        return tuple(shape[0] for shape in self.backbone.shapes(stages, self.size).values())
+
     @property
     def _local(self) -> tuple[str, ...]:
-        return self.backbone.layers["patches/8"]
+        """The stages of the patches of levels: those of patches, and the one before them, which sees finer details."""
+        usual, names = self.backbone.layers["patches/8"], list(self.backbone.stages)
+        first = names.index(usual[0])
+        return (names[first - 1], *usual) if first else usual
+
+    @property
+    def _grid(self) -> str:
+        """The stage whose grid the patches of levels are on."""
+        return max(self.backbone.layers["patches/8"], key=lambda name: -self.backbone.stages[name][0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +168,28 @@ class Extraction:
 
     def __call__(self, image: ImageFile) -> NDArray[np.float32]:
         """The features of one image."""
-        known = self.cache.get(self.maker, image.content, self.shape) if self.cache else None
+        return self.known(image.content, image.read, str(image.path))
+
+    def known(self, content: str, pixels: Callable[[], NDArray[np.uint8]], name: str) -> NDArray[np.float32]:
+        """The features that are remembered for some content, or those of its pixels."""
+        known = self.cache.get(self.maker, content, self.shape) if self.cache else None
         if known is not None:
             return known
-        feed = {"image": image.read()[None]}
-        features = np.asarray(run(self.graph.session, feed, str(image.path))[0][0], np.float32)
+        features = np.asarray(run(self.graph.session, {"image": pixels()[None]}, name)[0][0], np.float32)
         if self.cache:
-            self.cache.put(self.maker, image.content, features)
+            self.cache.put(self.maker, content, features)
         return features
+
+
+def _defective(one: Extraction, copy: tuple[ImageFile, int]) -> NDArray[np.float32]:
+    """Features of an image with a small defect of a kind; what it is depends on the image alone."""
+    image, kind = copy
+    content = hashlib.sha256(f"{image.content} with defect {kind}".encode()).hexdigest()
+
+    def pixels() -> NDArray[np.uint8]:
+        return next(islice(small_defects(image.read(), int(image.content[:8], 16)), kind, None))
+
+    return one.known(content, pixels, str(image.path))
 
 
 class Features:
@@ -127,17 +199,26 @@ class Features:
         extractor: What computes them.
         images: Of which images.
         cache: Where they are remembered, or None.
+        workers: How many are computed at once; by default one on every core.
 
     Attributes:
         one: The job that computes those of one image.
     """
 
-    def __init__(self, extractor: Extractor, images: Sequence[ImageFile], cache: FeatureCache | None = None) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        images: Sequence[ImageFile],
+        cache: FeatureCache | None = None,
+        *,
+        workers: int | None = None,
+    ) -> None:
         self.extractor = extractor
+        self.workers = workers
         self.images = list(images)
         self.shape = extractor.shape
         self.one = Extraction(
-            Graph(extractor.graph.SerializeToString), digest(extractor.graph), extractor.array_shape, cache
+            Graph(extractor.graph.SerializeToString), _maker(extractor.graph), extractor.array_shape, cache
         )
 
     def of(self, images: Sequence[ImageFile]) -> Features:
@@ -145,6 +226,11 @@ class Features:
         other = copy(self)
         other.images = list(images)
         return other
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """See :attr:`Extractor.channels`."""
+        return self.extractor.channels
 
     @property
     def groups(self) -> NDArray[np.intp]:
@@ -156,7 +242,15 @@ class Features:
         return len(self.images)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return map_jobs(self.one, self.images)
+        return map_jobs(self.one, self.images, workers=self.workers)
+
+    def defects(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Features of copies of the first images with small defects, with the numbers of these images."""
+        copies = [(number, kind) for number in range(min(_DEFECTIVE, len(self.images))) for kind in range(DEFECTS)]
+        job = partial(_defective, self.one)
+        arrays = map_jobs(job, [(self.images[number], kind) for number, kind in copies], workers=self.workers)
+        for (number, _), array in zip(copies, arrays, strict=True):
+            yield number, array
 
 
 def extract_together(
@@ -175,20 +269,28 @@ def extract_together(
     """
     if not extractors or not images:
         return
-    # Extractors keep their graphs: their copies do not outlive what they are needed for.
-    makers = [digest(replace(one).graph) for one in extractors]
-    graph = Graph(_joint(extractors).SerializeToString)
-    first = {"image": images[0].read()[None]}
-    alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
-    same = all(
-        np.array_equal(joint, run(own, first, str(images[0].path))[0])
-        for joint, own in zip(run(graph.session, first, str(images[0].path)), alone, strict=True)
-    )
-
-    extract = _JointExtraction(graph, makers, [one.array_shape for one in extractors], cache)
-    rounds = [map_jobs(extract, images)] if same else [Features(one, images, cache) for one in extractors]
+    joined = [one for one in extractors if not one.runs_twice]
+    apart = [one for one in extractors if one.runs_twice]
+    extract = _joint_extraction(joined, images[0], cache) if joined else None
+    rounds: list[Iterable[object]] = [Features(one, images, cache) for one in apart]
+    rounds += [map_jobs(extract, images)] if extract is not None else [Features(one, images, cache) for one in joined]
     for done, _ in enumerate(flattened.from_iterable(rounds), 1):
         progress("extracting features", done, len(rounds) * len(images))
+
+
+def _joint_extraction(
+    extractors: Sequence[Extractor], image: ImageFile, cache: FeatureCache
+) -> _JointExtraction | None:
+    """The job of several extractors, or None if it gives other features of an image than each of them alone."""
+    # Extractors keep their graphs: their copies do not outlive what they are needed for.
+    makers = [_maker(replace(one).graph) for one in extractors]
+    graph = Graph(_joint(extractors).SerializeToString)
+    feed = {"image": image.read()[None]}
+    alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
+    for joint, own in zip(run(graph.session, feed, str(image.path)), alone, strict=True):
+        if not np.array_equal(joint, run(own, feed, str(image.path))[0]):
+            return None
+    return _JointExtraction(graph, makers, [one.array_shape for one in extractors], cache)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +317,12 @@ class _JointExtraction:
         arrays = run(self.graph.session, {"image": image.read()[None]}, str(image.path))
         for maker, array in zip(self.makers, arrays, strict=True):
             self.cache.put(maker, image.content, np.asarray(array[0], np.float32))
+
+
+def _maker(graph: onnx.ModelProto) -> str:
+    """What the cache knows features by: their graph, and the device, which rounds in its own way."""
+    own = digest(graph)
+    return own if device() == CPU else hashlib.sha256(f"{own} {device()}".encode()).hexdigest()
 
 
 def _joint(extractors: Sequence[Extractor]) -> onnx.ModelProto:

@@ -18,6 +18,7 @@ from oddsight.backbones.description import Description, default_layers, read_des
 from oddsight.backbones.network_shapes import activation_bytes
 from oddsight.errors import ModelError, plain
 from oddsight.graphs.building import IR_VERSION, OPSET, digest, pruned
+from oddsight.graphs.preprocessing import Size, sides
 from oddsight.model.file import check_safety, parse_proto, read_content
 from oddsight.runtime.sessions import session
 
@@ -210,14 +211,15 @@ def _found_out(proto: onnx.ModelProto, path: Path) -> Description:
     )
 
 
-def measured_shapes(proto: onnx.ModelProto, size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the stages for one image of ``size`` pixels a side, by running the network.
+def measured_shapes(proto: onnx.ModelProto, size: Size) -> dict[str, tuple[int, ...]]:
+    """Shapes of the stages for one image of ``size`` pixels, by running the network.
 
     Raises:
         ModelError: If it cannot be run on such an image.
     """
     loaded = session(proto.SerializeToString(), threads=1)
-    outputs = _run(loaded, _images(size)[:1], f"an image of {size} x {size} pixels")
+    height, width = sides(size)
+    outputs = _run(loaded, _images(size)[:1], f"an image of {width} x {height} pixels")
     names = [value.name for value in proto.graph.output]
     return {name: output.shape for name, output in zip(names, outputs, strict=True)}
 
@@ -229,9 +231,9 @@ def _run(loaded: InferenceSession, pixels: NDArray[np.float32], what: str) -> li
         raise ModelError(f"it cannot be run on {what}: {_first_line(error)}") from error
 
 
-def _images(size: int) -> NDArray[np.float32]:
-    """Two images of noise, float32 ``[2, 3, size, size]``."""
-    return np.random.default_rng(0).integers(0, 256, (2, 3, size, size)).astype(np.float32)
+def _images(size: Size) -> NDArray[np.float32]:
+    """Two images of noise, float32 ``[2, 3, height, width]``."""
+    return np.random.default_rng(0).integers(0, 256, (2, 3, *sides(size))).astype(np.float32)
 
 
 def _first_line(error: Exception) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx
 
+from oddsight.graphs.preprocessing import Size, sides
+
 _SMALL = 1024
 """Constants of at most so many values may be shapes and indices; of larger ones, weights, the values do not matter."""
 
 
-def inferred_shapes(proto: onnx.ModelProto, size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the values in a graph for one image of ``size`` pixels a side, as far as ONNX can infer them.
+def inferred_shapes(proto: onnx.ModelProto, size: Size) -> dict[str, tuple[int, ...]]:
+    """Shapes of the values in a graph for one image of ``size`` pixels, as far as ONNX can infer them.
 
     Weights are not copied and nothing is computed, so that it costs little at any size.
     """
@@ -30,7 +32,7 @@ def inferred_shapes(proto: onnx.ModelProto, size: int) -> dict[str, tuple[int, .
     for value in proto.graph.input:
         if value.name not in constants:
             element = value.type.tensor_type.elem_type
-            graph.input.append(onnx.helper.make_tensor_value_info(value.name, element, [1, 3, size, size]))
+            graph.input.append(onnx.helper.make_tensor_value_info(value.name, element, [1, 3, *sides(size)]))
     try:
         known = onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
     except Exception:  # the inference raises what it likes on graphs that it does not understand

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, app, existing_file, listed
+from oddsight.cli.application import EXIT_ERROR, Curves, Quiet, Seed, Size, Work, app, existing_file, listed
 
 
 @app.command()
@@ -35,12 +35,10 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     epochs: Annotated[int, typer.Option(help="Largest number of epochs.")] = 20,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of the backbone.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Largest number of images per step and device.")] = 32,
-    size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which images are resized. [default: the backbone's]")
-    ] = None,
+    size: Size = None,
     freeze: Annotated[str | None, typer.Option(metavar="STAGE", help="Freeze the network up to this stage.")] = None,
     augment: Annotated[
-        str, typer.Option(help="One or more of rotation, flip, crop and colour; or none.")
+        str, typer.Option(help="One or more of rotation, flip, crop, colour and cutout; or none.")
     ] = "flip,crop,colour",
     patience: Annotated[int, typer.Option(help="Stop after this many epochs without a lower validation loss.")] = 5,
     validation: Annotated[float, typer.Option(help="Share of the images to hold out for validation.")] = 0.1,
@@ -48,17 +46,14 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another accelerator of Lightning.")] = "auto",
     devices: Annotated[str, typer.Option(help="Number of devices, their indices (such as 0,1), or auto.")] = "1",
     workers: Annotated[int, typer.Option(help="Processes that read images; 0 for none besides the main process.")] = 0,
-    work: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep a checkpoint there, to resume from.")] = None,
-    curves: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Write learning curves to a .png or .csv file. May be repeated."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    work: Work = None,
+    curves: Curves = None,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a backbone on your own images. Exits with 1 if an image could not be read. Needs PyTorch."""
     from oddsight.backbones import DEFAULT
-    from oddsight.cli.adaptation_output import say_adapted, say_adapting, say_epoch
+    from oddsight.cli.training_output import say_adapted, say_adapting, say_epoch
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import note, progress

@@ -35,6 +35,7 @@ app = typer.Typer(
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A model file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only results and errors, no progress and no notes.")]
+PrintJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write JSON to this file ('-' for standard output).")
 ]
@@ -55,6 +56,21 @@ ImageTimeout = Annotated[
         help="Time limit for reading an image, and for scoring it; 0 for no limit.",
     ),
 ]
+
+
+def _choose_device(name: str) -> str:
+    from oddsight.runtime.sessions import set_device
+
+    set_device(name)
+    return name
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        callback=_choose_device, help="Where ONNX Runtime runs: cpu, or cuda and others where its build supports them."
+    ),
+]
 Verdicts = Annotated[
     str | None,
     typer.Option(
@@ -73,9 +89,24 @@ Backbone = Annotated[
 Layers = Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")]
 Size = Annotated[
     int | None,
-    typer.Option(help="Side in pixels to which images are resized. [default: that of the backbone or the method]"),
+    typer.Option(
+        help="Side in pixels of the square to which images are resized; others keep their shape, with as many pixels. "
+        "[default: that of the backbone or the method; for auto and patchcore as large as the images, at most 640]"
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
+FalseAlarmRate = Annotated[
+    float | None,
+    typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
+]
+Report = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write an HTML report.")]
+Curves = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="When a network is trained: write learning curves to a .png or .csv file. May be repeated.",
+    ),
+]
 Thumbnails = Annotated[bool, typer.Option(help="Write thumbnails of normal images beside the model, for explanations.")]
 Work = Annotated[
     Path | None, typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to resume from.")

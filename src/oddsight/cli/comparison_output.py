@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from oddsight.data.folder import others_ignored
+from oddsight.drawing.numbers import p_text
 from oddsight.errors import plain
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.cells import Cell
 from oddsight.evaluation.compare.standings import Numbers, Ranking, Standing
-from oddsight.report.comparison import duration, p_text, standing_text
+from oddsight.report.comparison import standing_cells, standing_text
 from oddsight.runtime.csv_tables import csv_records
 from oddsight.runtime.files import write_bytes
-from oddsight.sinks.terminal import complain, console, note, percent, table
+from oddsight.sinks.terminal import complain, console, note, table
 
 CHOICE = (
     "choosing a method by these numbers is a choice made on the test images: evaluate the chosen method on other "
@@ -25,7 +27,7 @@ def show_comparison(found: Comparison) -> None:
     """Show a table for each dataset, and the ranks over several."""
     for trial in found.trials:
         rows = found.on(trial.name)
-        masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.coverage is not None else ""
+        masks = f", {trial.masks:,} of these with a mask that marks anything" if trial.test.coverage is not None else ""
         images = f"{trial.normal:,} normal and {trial.anomalous:,} anomalous test images"
         console.print(f"{plain(trial.name)}: {images}{masks}{others_ignored(trial.ignored)}")
         console.print(_table(rows))
@@ -36,36 +38,12 @@ def show_comparison(found: Comparison) -> None:
 
 
 def _table(rows: list[Standing]) -> Any:  # noqa: ANN401 - Rich's table
-    several = any(len(row.seeds) > 1 for row in rows)
-    pixels = any(row.mean is not None and row.mean.pixel_auroc is not None for row in rows)
-    numbers = ("AUROC", "p", "AP", "FPR95", "recall", "false alarms", "pixel AUROC", "AUPRO", "fit", "answer", "size")
-    titles = ["method", "AUROC", "interval", *(["seeds"] if several else []), "p", "against the highest"]
-    titles += [title for title in numbers[2:] if pixels or title not in ("pixel AUROC", "AUPRO")]
-    lines = table(*titles, numbers=numbers)
-    for row in rows:
-        name = plain(row.label) if row.setting is not None else f"({plain(row.label)})"
-        if row.mean is None:
-            lines.add_row(name, "failed")
-            continue
-        mean = row.mean
-        cells = [name, f"{mean.auroc:.4f}", f"{mean.auroc_interval[0]:.4f} to {mean.auroc_interval[1]:.4f}"]
-        if several:
-            spread = row.spread if len(row.seeds) > 1 else None
-            cells.append(f"{spread[0]:.4f} to {spread[1]:.4f}" if spread else "")
-        cells += ["" if row.p_value is None else p_text(row.p_value), row.verdict or ""]
-        lines.add_row(*cells, *_measured(mean, pixels))
-    return lines
-
-
-def _measured(mean: Numbers, pixels: bool) -> list[str]:
-    def written(value: float | None, form: str, unit: str = "") -> str:
-        return "" if value is None else f"{value:{form}}{unit}"
-
-    cells = [f"{mean.average_precision:.4f}", f"{mean.fpr95:.4f}"]
-    cells += ["" if rate is None else percent(rate) for rate in (mean.recall, mean.false_alarm_rate)]
-    cells += [written(mean.pixel_auroc, ".4f"), written(mean.aupro, ".4f")] if pixels else []
-    cells.append("" if mean.fit_seconds is None else duration(mean.fit_seconds))
-    return [*cells, written(mean.answer_ms, ".3g", " ms"), written(mean.megabytes, ".1f", " MB")]
+    heads, lines = standing_cells(rows)
+    words = ("Method", "Against the highest")
+    shown = table(*heads, numbers=tuple(head for head in heads if head not in words))
+    for line in lines:
+        shown.add_row(*(plain(cell or "") for cell in line))
+    return shown
 
 
 def _show_ranks(ranked: Ranking) -> None:
@@ -98,26 +76,11 @@ def say_comparison(found: Comparison, quiet: bool) -> None:
             complain(f"{cell.data}, {cell.setting.method}, seed {cell.seed}: {cell.error}")
 
 
-_NUMBERS = (
-    *("auroc", "auroc_low", "auroc_high", "average_precision", "fpr95", "recall", "false_alarm_rate", "asked_rate"),
-    *("pixel_auroc", "aupro", "fit_seconds", "answer_ms", "megabytes"),
-)
+_NUMBERS = [field.name for field in fields(Numbers) if not field.name.startswith("auroc")]
 
 _COLUMNS = (
-    *(
-        "data",
-        "learned",
-        "normal",
-        "anomalous",
-        "masks",
-        "kind",
-        "method",
-        "backbone",
-        "layers",
-        "size",
-        "seed",
-        *_NUMBERS,
-    ),
+    *("data", "learned", "normal", "anomalous", "masks", "kind", "method", "backbone", "layers", "size", "seed"),
+    *("auroc", "auroc_low", "auroc_high", *_NUMBERS),
     *("threshold", "calibration", "graph_sha256", "against_highest", "p_value", "error"),
 )
 
@@ -152,7 +115,7 @@ def _cell_row(cell: Cell, row: Standing) -> dict[str, Any]:
         "method": cell.setting.method,
         "backbone": cell.setting.backbone,
         "layers": "+".join(cell.setting.layers),
-        "size": cell.setting.size,
+        "size": cell.measured.size if cell.measured is not None else cell.setting.size,
         "seed": cell.seed,
     }
     if cell.measured is None:
@@ -166,5 +129,6 @@ def _verdict(row: Standing) -> dict[str, Any]:
 
 
 def _columns(numbers: Numbers) -> dict[str, Any]:
-    values = {name: getattr(numbers, name) for name in _NUMBERS if not name.startswith("auroc_")}
-    return values | dict(zip(("auroc_low", "auroc_high"), numbers.auroc_interval, strict=True))
+    low, high = numbers.auroc_interval
+    values = {name: getattr(numbers, name) for name in _NUMBERS}
+    return values | {"auroc": numbers.auroc, "auroc_low": low, "auroc_high": high}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from oddsight.cli.application import (
     Backbone,
     Bands,
     Confidence,
+    Curves,
+    Device,
+    FalseAlarmRate,
     GroupBy,
     ImageTimeout,
     Layers,
@@ -35,6 +39,8 @@ from oddsight.cli.application import (
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile
     from oddsight.detectors import Detector
+    from oddsight.fitting.plan import FitPlan
+    from oddsight.model.curves import Epoch
     from oddsight.model.model import Model
     from oddsight.runtime.progress import Progress
 
@@ -47,10 +53,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     backbone: Backbone = None,
     layers: Layers = None,
     size: Size = None,
-    false_alarm_rate: Annotated[
-        float | None,
-        typer.Option(help="Share of normal images that may be flagged. [default: 0.01, or the smallest possible]"),
-    ] = None,
+    false_alarm_rate: FalseAlarmRate = None,
     confidence: Confidence = None,
     group_by: GroupBy = "auto",
     calibration_fraction: Annotated[
@@ -78,73 +81,39 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     verdicts: Verdicts = None,
     work: Work = None,
     accelerator: Accelerator = None,
-    curves: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="When a method trains a network: write learning curves to a .png or .csv file. May be repeated.",
-        ),
-    ] = None,
+    curves: Curves = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
+    given = dict(locals())
     from oddsight import detectors
-    from oddsight.cli.adaptation_output import say_some_epochs
-    from oddsight.cli.output import say_fitted, say_plan
+    from oddsight.cli.output import say_plan
+    from oddsight.cli.training_output import say_some_epochs
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
     from oddsight.fitting.normal import fit as fit_model
-    from oddsight.fitting.plan import FitPlan
-    from oddsight.sinks.output_paths import check_outputs
-    from oddsight.sinks.terminal import note, progress
+    from oddsight.sinks.terminal import note
 
-    reading = reading_of(bands, scale)
     words = two_words(verdicts) if verdicts is not None else None
     chosen = detectors.create(detectors.DEFAULTS["normal"] if method is None else method, settings=settings or [])
     _require_training(chosen, work=work, accelerator=accelerator, curves=curves or None)
-    curves = curves or []
-    for path in curves:
+    for path in curves or []:
         check_curves_path(path)
-    copies = _copies_of(output, thumbnails)
-    check_outputs(
-        {"--output": output, "--curves": curves, "the small copies of normal images": copies},
-        folders={"checkpoints": work},
-        inputs={"DIR": paths, "--backbone": existing_file(backbone), "--group-by": existing_file(group_by)},
+    outputs = {"--output": output, "--curves": curves or [], _COPIES: _copies_of(output, thumbnails)}
+    _check_outputs(given, outputs, inputs={"DIR": paths})
+    given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
+    model = _fit(
+        fit_model,
+        paths,
+        given,
+        say_plan=lambda plan: say_plan(plan, quiet),
+        say_epoch=lambda row: say_some_epochs(row, quiet),
     )
-    plans: list[FitPlan] = []
-
-    def start(plan: FitPlan) -> None:
-        say_plan(plan, quiet)
-        plans.append(plan)
-
-    with progress(quiet) as report:
-        model = fit_model(
-            *paths,
-            method=chosen,
-            backbone=backbone,
-            layers=listed(layers) if layers is not None else None,
-            size=size,
-            false_alarm_rate=false_alarm_rate,
-            confidence=confidence,
-            groups=group_by,
-            calibration_fraction=calibration_fraction,
-            memory=memory,
-            seed=seed,
-            reading=reading,
-            verdicts=words,
-            work=work,
-            accelerator="auto" if accelerator is None else accelerator,
-            progress=report,
-            on_plan=start,
-            on_epoch=lambda row: say_some_epochs(row, quiet),
-        )
-        _write(model, output, copies, plans[0].training, report)
-    for path in curves:
+    for path in curves or []:
         write_curves(path, model.curves)
         note(f"wrote {path}", quiet=quiet)
-    say_fitted(model, output, copies, quiet)
-    if model.metadata.training.unreadable:
-        raise typer.Exit(EXIT_ERROR)
+    _finish(model, given)
 
 
 @app.command("fit-classes")
@@ -198,57 +167,74 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     work: Work = None,
     accelerator: Accelerator = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
-    from oddsight.cli.class_output import say_class_epoch, say_labelled_plan
-    from oddsight.cli.output import say_fitted
-    from oddsight.detectors import DEFAULTS
-    from oddsight.fitting.classes import LabelledPlan
+    given = dict(locals())
+    from oddsight.cli.output import say_labelled_plan
+    from oddsight.cli.training_output import say_epoch
     from oddsight.fitting.classes import fit_classes as fit_model
+
+    _check_outputs(given, {"--output": output, _COPIES: _copies_of(output, thumbnails)}, data={"DATA": data})
+    given |= {"extras": listed(extras) if extras is not None else None}
+    model = _fit(
+        fit_model,
+        [],
+        given,
+        say_plan=lambda plan: say_labelled_plan(plan, quiet),
+        say_epoch=lambda row: say_epoch(row, quiet),
+    )
+    _finish(model, given)
+
+
+_COPIES = "the small copies of normal images"
+
+
+def _check_outputs(given: Mapping[str, Any], outputs: Mapping[str, Any], **inputs: Mapping[str, Any]) -> None:
+    """Refuse to overwrite what is read."""
     from oddsight.sinks.output_paths import check_outputs
+
+    files = {"--backbone": existing_file(given["backbone"]), "--group-by": existing_file(given["group_by"])}
+    inputs["inputs"] = {**inputs.get("inputs", {}), **files}
+    check_outputs(outputs, folders={"checkpoints": given["work"]}, **inputs)
+
+
+def _fit(
+    function: Callable[..., Model],
+    images: Sequence[str],
+    given: dict[str, Any],
+    *,
+    say_plan: Callable[[Any], None],
+    say_epoch: Callable[[Epoch], None],
+) -> Model:
+    """Fit, and write the model and small copies of the images that it was trained on.
+
+    An option is passed on as the function's argument of the same name, unless it was not given.
+    """
     from oddsight.sinks.terminal import progress
 
-    copies = _copies_of(output, thumbnails)
-    check_outputs(
-        {"--output": output, "the small copies of normal images": copies},
-        folders={"checkpoints": work},
-        inputs={"--backbone": existing_file(backbone), "--group-by": existing_file(group_by)},
-        data={"DATA": data},
-    )
-    plans: list[LabelledPlan] = []
+    plans: list[FitPlan] = []
 
-    def start(plan: LabelledPlan) -> None:
-        say_labelled_plan(plan, quiet)
+    def start(plan: FitPlan) -> None:
+        say_plan(plan)
         plans.append(plan)
 
-    with progress(quiet) as report:
-        model = fit_model(
-            data,
-            classifier=classifier,
-            backbone=backbone,
-            layers=listed(layers) if layers is not None else None,
-            size=size,
-            score=DEFAULTS["classes"] if score is None else score,
-            false_alarm_rate=false_alarm_rate,
-            confidence=confidence,
-            per_class=per_class,
-            groups=group_by,
-            calibration_fraction=calibration_fraction,
-            epochs=epochs,
-            loss=loss,
-            extras=listed(extras) if extras is not None else None,
-            mirrored=mirrored,
-            work=work,
-            accelerator="auto" if accelerator is None else accelerator,
-            memory=memory,
-            seed=seed,
-            progress=report,
-            on_plan=start,
-            on_epoch=lambda row: say_class_epoch(row, quiet),
-        )
-        _write(model, output, copies, plans[0].parts.training.images, report)
-    say_fitted(model, output, copies, quiet)
+    layers = given["layers"]
+    given |= {"groups": given["group_by"], "layers": listed(layers) if layers is not None else None}
+    names = signature(function).parameters
+    options = {name: value for name, value in given.items() if name in names and value is not None}
+    with progress(given["quiet"]) as report:
+        model = function(*images, **options, progress=report, on_plan=start, on_epoch=say_epoch)
+        _write(model, given["output"], _copies_of(given["output"], given["thumbnails"]), plans[0].training, report)
+    return model
+
+
+def _finish(model: Model, given: Mapping[str, Any]) -> None:
+    """Say what was written, and exit with 1 if a file could not be read."""
+    from oddsight.cli.output import say_fitted
+
+    say_fitted(model, given["output"], _copies_of(given["output"], given["thumbnails"]), given["quiet"])
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
 

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Bands, ImageTimeout, JsonFile, Quiet, Scale, app, listed, reading_of
+from oddsight.cli.application import (
+    EXIT_ERROR,
+    Bands,
+    ImageTimeout,
+    JsonFile,
+    Quiet,
+    Scale,
+    Seed,
+    app,
+    listed,
+    reading_of,
+)
 
 
 @app.command()
@@ -20,7 +31,8 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Check a folder of images. Reports sizes, unreadable files, duplicates, empty and blurred images."""
-    from oddsight.cli.output import show_check, write_json
+    from oddsight.cli.folder_output import show_check
+    from oddsight.cli.output import write_json
     from oddsight.data.check import check as look
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import progress
@@ -50,12 +62,12 @@ def prepare(
     validation: Annotated[float, typer.Option(help="Share of each class to split off for validation.")] = 0.0,
     normalised: Annotated[bool, typer.Option(help="Also write normalised float32 arrays.")] = True,
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 (170 MB) into DATA first.")] = False,
-    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
+    seed: Seed = 0,
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""
-    from oddsight.cli.preparation_output import say_prepared
+    from oddsight.cli.folder_output import say_prepared
     from oddsight.data.download import download_cifar10
     from oddsight.data.prepare import prepare as write
     from oddsight.sinks.terminal import progress
@@ -79,11 +91,11 @@ def synthesize(
     train_share: Annotated[
         float, typer.Option(help="Share of the clear images to write to train/good instead, for 'compare'.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Add haze, smoke or dust to clear images, for 'evaluate'. Exits with 1 if an image could not be read."""
-    from oddsight.cli.synthesis_output import say_synthesized, show_synthesized
+    from oddsight.cli.folder_output import say_synthesized, show_synthesized
     from oddsight.data.synthetic_sets import write_synthetic
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import progress

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import Confidence, ModelPath, Quiet, Verdicts, app, two_words
+from oddsight.cli.application import Confidence, ModelPath, PrintJson, Quiet, Verdicts, app, two_words
 
 
 @app.command()
@@ -42,7 +42,7 @@ def threshold(
 
 
 @app.command()
-def info(model: ModelPath, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def info(model: ModelPath, json: PrintJson = False) -> None:
     """Show how a model was made and how it decides. Does not run the model."""
     from oddsight.cli.output import describe_model, show_model, write_json
     from oddsight.model.file import read_model_file

@@ -8,21 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from oddsight.data.collection import ImageFile, count_groups, unpacked
-from oddsight.data.folder import others_ignored
-from oddsight.errors import plain
+from oddsight.drawing.numbers import percent
+from oddsight.errors import plain, some
 from oddsight.model.calibration import advised_rate, smallest_rate
 from oddsight.runtime.files import write_bytes
-from oddsight.sinks.terminal import complain, console, note, percent, table
+from oddsight.sinks.terminal import complain, console, note, table
 
 if TYPE_CHECKING:
     from oddsight.backbones import Backbone
     from oddsight.backbones.catalogue import Offer
     from oddsight.backbones.description import Description
-    from oddsight.data.check import CheckReport
-    from oddsight.evaluation.normal import Evaluation
+    from oddsight.fitting.classes import ClassPlan
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.file import ModelFile
     from oddsight.model.model import Model
@@ -37,15 +34,26 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
         write_bytes(path, text.encode())
 
 
+def say_images(plan: FitPlan, quiet: bool) -> None:
+    """Say which images a fit uses, and complain of what it cannot read."""
+    for error in plan.errors:
+        complain(error)
+    if plan.errors:
+        note(f"{len(plan.errors):,} files could not be read and are left out", quiet=quiet)
+    if plan.duplicates:
+        note(f"{plan.duplicates:,} duplicates are used once", quiet=quiet)
+    say_groups(plan.images, quiet, near_copies=plan.request.near_copies)
+    if plan.adapted:
+        note(
+            f"the backbone was adapted to {plan.adapted:,} of the calibration images, so the false-alarm rate is not "
+            "guaranteed: calibrate on others, or test the rate on new normal images",
+            quiet=quiet,
+        )
+
+
 def say_plan(plan: FitPlan, quiet: bool) -> None:
     """Say what a fit is about to do, and complain of what it cannot read."""
-    for error in plan.collection.errors:
-        complain(error)
-    if plan.collection.errors:
-        note(f"{len(plan.collection.errors):,} files could not be read and are left out", quiet=quiet)
-    if plan.collection.duplicates:
-        note(f"{len(plan.collection.duplicates):,} duplicates are used once", quiet=quiet)
-    say_groups(plan.collection.images, quiet, near_copies=plan.near_copies)
+    say_images(plan, quiet)
     groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
     if plan.kind == "split":
         others = f"{groups}{plan.held:,} others"
@@ -53,23 +61,24 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
     else:
         how = f"learning from {len(plan.training):,} images, calibrating on {groups}the same by cross-conformal folds"
     note(how, quiet=quiet)
-    if plan.adapted:
-        note(
-            f"the backbone was adapted to {plan.adapted:,} of the calibration images, so the false-alarm rate is not "
-            "guaranteed: calibrate on others, or test the rate on new normal images",
-            quiet=quiet,
-        )
     note(f"memory budget {plan.memory}", quiet=quiet)
 
 
-def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -> None:
-    """Say which images belong together, if any do.
+def say_labelled_plan(plan: ClassPlan, quiet: bool) -> None:
+    """Say what a fit to labelled images is about to do, and complain of what it cannot read."""
+    say_images(plan, quiet)
+    parts = plan.parts
+    note(f"{len(parts.training.classes)} classes: {some(parts.training.classes)}", quiet=quiet)
+    groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
+    note(
+        f"learning from {len(parts.training):,} images, fitting probabilities on {len(parts.validation):,} and "
+        f"calibrating on {groups}{plan.held:,} others",
+        quiet=quiet,
+    )
 
-    Args:
-        images: With their groups.
-        quiet: Whether to say nothing.
-        near_copies: Whether these are near copies that were found, rather than named.
-    """
+
+def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -> None:
+    """Say which images belong together, if any do."""
     sizes = Counter(image.group for image in images if image.group)
     groups = count_groups(images)
     if groups == len(images):
@@ -128,95 +137,6 @@ def _say_rate(model: Model, quiet: bool) -> None:
     )
 
 
-_MOST = 10
-"""Entries of a list shown on the terminal; the JSON has them all."""
-
-
-def show_check(report: CheckReport) -> None:
-    """Show what was found in a folder."""
-    kinds = report.kinds
-    console.print(f"{report.images:,} images in {plain(report.folder)}{others_ignored(report.ignored)}")
-    if kinds.width and kinds.height:
-        console.print(f"width {_spread(kinds.width)}, height {_spread(kinds.height)} pixels")
-    for name, counts in (("modes", kinds.modes), ("bits a channel", kinds.bit_depths), ("formats", kinds.formats)):
-        console.print(f"{name}: {', '.join(f'{plain(value)} ({count:,})' for value, count in counts.items())}")
-    rows = table("folder", "images", "unreadable", "commonest size", numbers=("images", "unreadable"))
-    for folder in report.subfolders:
-        size = next(iter(folder.kinds.sizes), "")
-        rows.add_row(plain(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
-    console.print(rows)
-    _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
-    _show_list("groups of exact duplicates", [" = ".join(group.paths) for group in report.duplicates])
-    _show_list("groups of near duplicates", [" ~ ".join(group.paths) for group in report.near_duplicates])
-    _show_list("nearly empty", report.nearly_empty)
-    _show_list("blurred, compared with the others", report.blurred)
-    for text in report.notes:
-        console.print(Text.assemble(("note:", "yellow"), " ", plain(text)))
-
-
-def _spread(values: tuple[int, float, int]) -> str:
-    least, median, most = values
-    return f"{least:,}" if least == most else f"{least:,} to {most:,} (median {median:,.0f})"
-
-
-def _show_list(what: str, entries: Sequence[str]) -> None:
-    if not entries:
-        return
-    console.print(f"{len(entries):,} {what}", style="bold")
-    for entry in entries[:_MOST]:
-        console.print(f"  {plain(entry[:300])}")
-    if len(entries) > _MOST:
-        console.print(f"  and {len(entries) - _MOST:,} more")
-
-
-def show_evaluation(found: Evaluation) -> None:
-    """Show the numbers of an evaluation."""
-    image, counts = found.image, found.counts
-    rows = table("metric", "value", f"{100 * found.confidence:g} % interval", numbers=("value",))
-    rows.add_row("AUROC", f"{image['auroc']:.4f}", _interval(image["auroc_ci"]))
-    rows.add_row("average precision", f"{image['average_precision']:.4f}")
-    rows.add_row("FPR at 95 % of anomalies found", f"{image['fpr95']:.4f}")
-    rows.add_row("anomalies passed at 95 % of normal passed", f"{image['fpr95_normal_positive']:.4f}")
-    rows.add_row("anomalies found (recall)", f"{image['recall']:.4f}", _interval(image["recall_ci"]))
-    rows.add_row("false-alarm rate", f"{image['false_alarm_rate']:.4f}", _interval(image["false_alarm_rate_ci"]))
-    rows.add_row("precision", f"{image['precision']:.4f}")
-    rows.add_row("F1", f"{image['f1']:.4f}")
-    rows.add_row("F1 at the best threshold (uses the labels)", f"{image['f1_max']:.4f}")
-    if found.pixel is not None:
-        rows.add_row("pixel AUROC", f"{found.pixel['auroc']:.4f}")
-        rows.add_row(f"AUPRO up to {found.pixel['aupro_limit']:g}", f"{found.pixel['aupro']:.4f}")
-        rows.add_row("pixel F1 at the best threshold (uses the labels)", f"{found.pixel['f1_max']:.4f}")
-    masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
-    images = f"{counts['normal']:,} normal and {counts['anomalous']:,} anomalous images"
-    console.print(f"{images}{masks}{others_ignored(counts['ignored'])}")
-    console.print(rows)
-    if found.pixel is not None:
-        console.print(f"pixel metrics: {_pixel_images(counts)}")
-    types = table("type", "images", "AUROC", "found", numbers=("images", "AUROC", "found"))
-    for kind, values in found.by_type.items():
-        types.add_row(plain(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
-    console.print(types)
-
-
-def _pixel_images(counts: Mapping[str, int]) -> str:
-    used, anomalous, normal = counts["pixel_images"], counts["anomalous"], counts["normal"]
-    return (
-        f"on {used:,} of {anomalous:,} anomalous images, those with a mask that marks anything, and {normal:,} normal"
-    )
-
-
-def say_evaluation(found: Evaluation, quiet: bool) -> None:
-    """Say beside the numbers what a reader must know, and what could not be used."""
-    for warning in found.warnings:
-        note(f"note: {warning}", quiet=quiet)
-    for error in found.errors:
-        complain(error)
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"
-
-
 def describe_model(file: ModelFile) -> dict[str, Any]:
     """Everything a model file says about itself, and its sizes."""
     content: dict[str, Any] = file.metadata.model_dump(mode="json")
@@ -239,6 +159,8 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         del content["verdicts"]
     if file.metadata.reading is None:
         del content["reading"]
+    if file.metadata.conversion is None:
+        del content["conversion"]
     content["bytes"] = len(file.content)
     return content
 

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from oddsight.cli.application import Quiet, app
+from oddsight.cli.application import PrintJson, Quiet, app
 
 
-class _Registry(StrEnum):
-    METHODS = "methods"
-    BACKBONES = "backbones"
-    SCORES = "scores"
+def _list(rows: list[dict[str, Any]], json: bool) -> None:
+    from oddsight.cli.output import show_rows, write_json
 
-
-def _list(registry: _Registry, json: bool) -> None:
-    from oddsight.cli import output
-
-    tables = {
-        _Registry.METHODS: output.method_rows,
-        _Registry.BACKBONES: output.backbone_rows,
-        _Registry.SCORES: output.score_rows,
-    }
-    rows: list[dict[str, Any]] = tables[registry]()
     if json:
-        output.write_json(Path("-"), rows)
+        write_json(Path("-"), rows)
     else:
-        output.show_rows(rows)
+        show_rows(rows)
 
 
 @app.command()
-def methods(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def methods(json: PrintJson = False) -> None:
     """List the methods, what they read and their papers."""
-    _list(_Registry.METHODS, json)
+    from oddsight.cli.output import method_rows
+
+    _list(method_rows(), json)
 
 
 @app.command()
-def scores(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def scores(json: PrintJson = False) -> None:
     """List the scores for known classes. Names joined by + are sums, such as energy+knn."""
-    _list(_Registry.SCORES, json)
+    from oddsight.cli.output import score_rows
+
+    _list(score_rows(), json)
 
 
 _backbones = typer.Typer(invoke_without_command=True)
@@ -49,12 +40,12 @@ app.add_typer(_backbones, name="backbones")
 
 
 @_backbones.callback()
-def backbones(
-    context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def backbones(context: typer.Context, json: PrintJson = False) -> None:
     """List the backbones and their layers, or export one."""
+    from oddsight.cli.output import backbone_rows
+
     if context.invoked_subcommand is None:
-        _list(_Registry.BACKBONES, json)
+        _list(backbone_rows(), json)
 
 
 @_backbones.command("export")

@@ -12,10 +12,12 @@ from oddsight.cli.application import (
     EXIT_ANOMALY,
     EXIT_ERROR,
     Bands,
+    Device,
     ImageTimeout,
     JsonFile,
     ModelPath,
     Quiet,
+    Report,
     Scale,
     app,
     named,
@@ -70,6 +72,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
     ] = False,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Score images and write tables, JSON Lines and heat maps. Exits with 1 if an image could not be read."""
@@ -177,26 +180,28 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     bands: Bands = None,
     scale: Scale = None,
     json: JsonFile = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write an HTML report with images.")] = None,
+    report: Report = None,
     image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on labelled images that it has never seen."""
-    from oddsight.cli.output import say_evaluation, show_evaluation, write_json
-    from oddsight.evaluation.normal import evaluate as judge
+    from oddsight import evaluation
+    from oddsight.cli.evaluation_output import say_evaluation, show_evaluation
+    from oddsight.cli.output import write_json
     from oddsight.model.model import load
+    from oddsight.report import write_report
     from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import note, progress
 
+    sets = _unknown_sets(unknown or [])
+    folders = (normal, anomalous, masks)
     if labelled is not None:
-        if any(given is not None for given in (folder, normal, anomalous, masks, bands, scale, aupro_limit, report)):
-            raise typer.BadParameter("--labelled goes with --unknown and --json only")
-        _evaluate_labelled(model, labelled, unknown or [], json, quiet)
-        return
-    if unknown:
+        if any(given is not None for given in (folder, *folders, bands, scale, aupro_limit)):
+            raise typer.BadParameter("--labelled goes with --unknown, --json and --report only")
+    elif unknown:
         raise typer.BadParameter("--unknown goes with --labelled")
-    mixed = folder is not None and any(given is not None for given in (normal, anomalous, masks))
-    if mixed or (folder is None and (normal is None or anomalous is None)):
+    elif None in (normal, anomalous) if folder is None else folders != (None, None, None):
         raise typer.BadParameter("name either one folder in MVTec AD's layout, or --normal and --anomalous")
     check_outputs(
         {"--json": json, "--report": report},
@@ -207,19 +212,23 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
             "--anomalous": anomalous,
             "--masks": masks,
         },
+        data={"--labelled": labelled, "--unknown": list(sets.values())},
     )
     loaded = load(model)
     with progress(quiet) as watch:
-        limit = 0.3 if aupro_limit is None else aupro_limit
-        found = judge(
-            loaded,
-            folder,
-            normal=normal,
-            anomalous=anomalous,
-            masks=masks,
-            reading=reading_of(bands, scale),
-            aupro_limit=limit,
-            progress=watch,
+        found = (
+            evaluation.evaluate(loaded, labelled=labelled, unknown=sets, progress=watch)
+            if labelled is not None
+            else evaluation.evaluate(
+                loaded,
+                folder,
+                normal=normal,
+                anomalous=anomalous,
+                masks=masks,
+                reading=reading_of(bands, scale),
+                aupro_limit=0.3 if aupro_limit is None else aupro_limit,
+                progress=watch,
+            )
         )
     if json is not None:
         write_json(json, found.to_json())
@@ -227,47 +236,14 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
         show_evaluation(found)
     say_evaluation(found, quiet)
     if report is not None:
-        from oddsight.report import write_report
-
         write_report(found, loaded, report, normals=_normals_beside(model))
         note(f"The report is {report}", quiet=quiet)
     if found.errors:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _evaluate_labelled(model: Path, labelled: Path, unknown: list[str], json: Path | None, quiet: bool) -> None:
-    from dataclasses import replace
-
-    from oddsight.cli.class_output import show_class_evaluation
-    from oddsight.cli.output import write_json
-    from oddsight.data.classes import read_classes
-    from oddsight.data.outliers import read_unlabelled
-    from oddsight.errors import ImageError
-    from oddsight.evaluation.classes import evaluate_classes
-    from oddsight.model.model import load
-    from oddsight.sinks.output_paths import check_outputs, model_files
-    from oddsight.sinks.terminal import complain, progress
-
-    folders = dict(map(named, unknown))
-    if len(folders) < len(unknown) or "" in folders:
+def _unknown_sets(unknown: list[str]) -> dict[str, Path]:
+    sets = dict(map(named, unknown))
+    if len(sets) < len(unknown) or "" in sets:
         raise typer.BadParameter("give each --unknown a name of its own: NAME=DIR")
-    check_outputs(
-        {"--json": json},
-        inputs=model_files(model),
-        data={"--labelled": labelled, "--unknown": list(folders.values())},
-    )
-    loaded = load(model)
-    errors: list[ImageError] = []
-    with progress(quiet) as watch:
-        splits = read_classes(labelled, progress=watch)
-        sets = {name: read_unlabelled(path, on_error=errors.append, progress=watch) for name, path in folders.items()}
-        found = evaluate_classes(loaded, splits.get("test") or next(iter(splits.values())), sets, progress=watch)
-    found = replace(found, errors=(*found.errors, *errors))
-    if json is not None:
-        write_json(json, found.to_json())
-    if json is None or str(json) != "-":
-        show_class_evaluation(found)
-    for error in found.errors:
-        complain(error)
-    if found.errors:
-        raise typer.Exit(EXIT_ERROR)
+    return sets

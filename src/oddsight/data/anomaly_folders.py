@@ -14,8 +14,8 @@ from oddsight.errors import DataError, ImageError
 
 
 @dataclass(frozen=True)
-class LabelledImage:
-    """One image with the truth about it.
+class LabelledFile:
+    """The file of an image with the truth about it.
 
     Attributes:
         path: The image.
@@ -29,8 +29,8 @@ class LabelledImage:
 
 
 @dataclass(frozen=True)
-class LabelledSet:
-    """Images to evaluate on, normal ones first, and what was not found.
+class LabelledFiles:
+    """Files of images to test on, normal ones first, and what was not found.
 
     Attributes:
         images: The images.
@@ -39,7 +39,7 @@ class LabelledSet:
         ignored: Other files, hidden folders and, in MVTec 3D's layout, what is neither an image nor a mask.
     """
 
-    images: tuple[LabelledImage, ...]
+    images: tuple[LabelledFile, ...]
     problems: tuple[ImageError, ...]
     unmatched: tuple[Path, ...] | None = None
     ignored: int = 0
@@ -168,7 +168,7 @@ def _folders_below(name: str) -> Iterator[Path]:
             yield from _folders_below(str(match))
 
 
-def from_folders(normal: Folder, anomalous: Folder, masks: Folder | None = None) -> LabelledSet:
+def from_folders(normal: Folder, anomalous: Folder, masks: Folder | None = None) -> LabelledFiles:
     """Images of two folders. Sub-folders of ``anomalous`` are the types of anomaly.
 
     A mask is found in ``masks`` under the image's sub-folder and name, as
@@ -192,7 +192,7 @@ def from_folders(normal: Folder, anomalous: Folder, masks: Folder | None = None)
     return _labelled(good.images, images, matched, [*problems, *found.problems], ignored)
 
 
-def from_mvtec(folder: Folder) -> LabelledSet:
+def from_mvtec(folder: Folder) -> LabelledFiles:
     """The test images of a folder laid out as MVTec AD: ``test/good``, ``test/TYPE``, ``ground_truth/TYPE``.
 
     ``good`` may also be called ``ok`` or ``normal``, as in BTAD. A mask may be a folder with several files, as in MVTec
@@ -259,13 +259,13 @@ def _labelled(
     masks: MaskFiles | None,
     problems: Iterable[ImageError],
     ignored: int,
-) -> LabelledSet:
-    images = [LabelledImage(path, None) for path in normal]
+) -> LabelledFiles:
+    images = [LabelledFile(path, None) for path in normal]
     for place, path in anomalous.items():
         kind = place.parts[0] if len(place.parts) > 1 else "anomalous"
-        images.append(LabelledImage(path, kind, masks.of_image.get(path) if masks is not None else None))
+        images.append(LabelledFile(path, kind, masks.of_image.get(path) if masks is not None else None))
     if not anomalous:
         raise DataError("there are no anomalous images beside the normal ones")
     once = {problem.path: problem for problem in problems}
     unmatched = masks.unmatched if masks is not None else None
-    return LabelledSet(tuple(images), tuple(once.values()), unmatched, ignored)
+    return LabelledFiles(tuple(images), tuple(once.values()), unmatched, ignored)

@@ -180,17 +180,16 @@ def check(
         raise OddsightError(f"near_distance is {near_distance}; it must be from 0 to 16 (bits of 64)")
     root = as_path(folder, "a folder")
     found = _found(root)
-    looks: list[_Look] = []
-    unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]
-    for done, outcome in enumerate(ordered_map(partial(_look_at, root=root, reading=reading), found.images), start=1):
-        if isinstance(outcome, _Look):
-            looks.append(outcome)
-        else:
-            unreadable.append(outcome)
+    outcomes: list[_Look | Unreadable] = []
+    for outcome in ordered_map(partial(_look_at, root=root, reading=reading), found.images):
+        outcomes.append(outcome)
         if progress is not None:
-            progress(done, len(found.images))
-
+            progress(len(outcomes), len(found.images))
+    looks = [outcome for outcome in outcomes if isinstance(outcome, _Look)]
+    unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]
+    unreadable += [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
     near_duplicates = _near_duplicates(looks, near_distance)
+    empty = [f"{_relative(Path(problem.path), root)} is an empty folder" for problem in empty_folders(root)]
     return CheckReport(
         folder=os.fsdecode(folder),
         images=len(found.images),
@@ -202,7 +201,7 @@ def check(
         near_duplicates=near_duplicates,
         nearly_empty=tuple(look.path for look in looks if look.deviation < EMPTY_DEVIATION),
         blurred=_blurred(looks),
-        notes=(*_notes(looks, near_duplicates), *_empty(root)),
+        notes=(*_notes(looks, near_duplicates), *empty),
     )
 
 
@@ -216,10 +215,6 @@ def _found(root: Path) -> Found:
         reason = f": {found.problems[0]}" if found.problems else ""
         raise DataError(f"no images in {root}{others_ignored(found.ignored)}{reason}")
     return found
-
-
-def _empty(root: Path) -> list[str]:
-    return [f"{_relative(Path(problem.path), root)} is an empty folder" for problem in empty_folders(root)]
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -15,6 +15,7 @@ import pickletools
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -25,10 +26,10 @@ from oddsight.data.class_images import ClassImages
 from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, plain
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 
 SIDE = 32
-"""Of the images, in pixels."""
+"""The side of the images, in pixels."""
 
 _VALUES = 3 * SIDE * SIDE
 _TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -50,57 +51,68 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Rows of 3,072 values (red, green, blue), ``[N, 3072]``, and their labels."""
 
 
-def is_python_version(path: Path) -> bool:
-    """Whether the path is the Python version: its folder, the folder above it, or the archive."""
-    return _location(path, _PYTHON, "cifar-10-batches-py", "cifar-10-python.tar.gz") is not None
+@dataclass(frozen=True)
+class _Version:
+    """One of the two versions.
 
-
-def is_binary_version(path: Path) -> bool:
-    """Whether the path is the binary version: its folder, the folder above it, or the archive."""
-    return _location(path, _BINARY, "cifar-10-batches-bin", "cifar-10-binary.tar.gz") is not None
-
-
-def read_python_version(path: Path, progress: Progress) -> dict[str, ClassImages]:
-    """Read the Python version.
-
-    Raises:
-        DataError: If a file is missing, damaged, or holds anything else than what it should.
+    Attributes:
+        archive: Its archive, without suffix.
+        folder: The folder in that.
+        files: What the files are, by name.
+        read_batch: Reads images and labels from the content of a file, which is called so in errors.
+        read_classes: Reads the names of the classes, likewise.
     """
-    found = _location(path, _PYTHON, "cifar-10-batches-py", "cifar-10-python.tar.gz")
-    return _read(found or path, _PYTHON, _pickled_batch, _pickled_classes, progress)
 
+    archive: str
+    folder: str
+    files: dict[str, str]
+    read_batch: Callable[[bytes, str], Batch]
+    read_classes: Callable[[bytes, str], tuple[str, ...]]
 
-def read_binary_version(path: Path, progress: Progress) -> dict[str, ClassImages]:
-    """Read the binary version.
+    def fits(self, path: Path) -> bool:
+        """Whether the path is this version: its folder, the folder above it, or the archive."""
+        return self._location(path) is not None
 
-    Raises:
-        DataError: If a file is missing, damaged, or holds anything else than what it should.
-    """
-    found = _location(path, _BINARY, "cifar-10-batches-bin", "cifar-10-binary.tar.gz")
-    return _read(found or path, _BINARY, _binary_batch, _binary_classes, progress)
+    def read(self, path: Path, progress: Progress) -> dict[str, ClassImages]:
+        """Read both splits."""
+        path = self._location(path) or path
+        batches: dict[str, Batch] = {}
+        classes: tuple[str, ...] = ()
+        files = track(_contents(path, self.files), "reading", len(self.files), progress)
+        for what, where, content in files:
+            if what == "classes":
+                classes = self.read_classes(content, where)
+            else:
+                batches[what] = self.read_batch(content, where)
+        found = {*batches, *(["classes"] if classes else [])}
+        missing = [name for name, what in self.files.items() if what not in found]
+        if missing:
+            raise DataError(f"{path} lacks {', '.join(missing)}: get CIFAR-10 again, or unpack all of it")
+        return {
+            split: _split({name: batches.pop(name) for name in names}, classes, path)
+            for split, names in (("train", _TRAINING), ("test", ("test_batch",)))
+        }
 
+    def _location(self, path: Path) -> Path | None:
+        """The folder with the files, or the archive of them."""
+        if path.is_file():
+            return path if self._is_in(path) else None
+        for place in (path, path / self.folder):
+            if any((place / name).is_file() for name in self.files):
+                return place
+        inside = path / f"{self.archive}.tar.gz"
+        return inside if inside.is_file() and self._is_in(inside) else None
 
-def _location(path: Path, known: dict[str, str], folder: str, archive: str) -> Path | None:
-    """The folder with the files, or the archive of them."""
-    if path.is_file():
-        return path if _archive_holds(path, known) else None
-    for place in (path, path / folder):
-        if any((place / name).is_file() for name in known):
-            return place
-    inside = path / archive
-    return inside if inside.is_file() and _archive_holds(inside, known) else None
-
-
-def _archive_holds(path: Path, known: dict[str, str]) -> bool:
-    """Whether the first of CIFAR-10's files in an archive is one of these."""
-    try:
-        for name, _ in _archived(path, {}):
-            if name in _PYTHON or name in _BINARY:
-                return name in known
-    except DataError:
-        # Damaged, which reading will say; what it was meant to be shows in its name.
-        return path.name.startswith("cifar-10-python" if known is _PYTHON else "cifar-10-binary")
-    return False
+    def _is_in(self, archive: Path) -> bool:
+        """Whether the first of CIFAR-10's files in an archive is one of these."""
+        try:
+            for name, _ in _archived(archive, {}):
+                if name in _PYTHON or name in _BINARY:
+                    return name in self.files
+        except DataError:
+            # Damaged, which reading will say; what it was meant to be shows in its name.
+            return archive.name.startswith(self.archive)
+        return False
 
 
 def _archived(path: Path, wanted: dict[str, str]) -> Iterator[tuple[str, bytes]]:
@@ -152,42 +164,17 @@ def _admit(where: str, size: int) -> None:
         raise DataError(f"{where} has {size / 1e6:,.0f} MB, and a file of CIFAR-10 has at most 31")
 
 
-def _read(
-    path: Path,
-    known: dict[str, str],
-    read_batch: Callable[[bytes, str], Batch],
-    read_classes: Callable[[bytes, str], tuple[str, ...]],
-    progress: Progress,
-) -> dict[str, ClassImages]:
-    batches: dict[str, Batch] = {}
-    classes: tuple[str, ...] = ()
-    for done, (what, where, content) in enumerate(_contents(path, known), 1):
-        if what == "classes":
-            classes = read_classes(content, where)
-        else:
-            batches[what] = read_batch(content, where)
-        progress("reading", done, len(known))
-    found = {*batches, *(["classes"] if classes else [])}
-    missing = [name for name, what in known.items() if what not in found]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}: get CIFAR-10 again, or unpack all of it")
-    return {
-        split: _split([(name, *batches.pop(name)) for name in names], classes, path)
-        for split, names in (("train", _TRAINING), ("test", ("test_batch",)))
-    }
-
-
-def _split(
-    batches: list[tuple[str, NDArray[np.uint8], NDArray[np.int64]]], classes: tuple[str, ...], path: Path
-) -> ClassImages:
-    pixels = np.empty((sum(len(labels) for _, _, labels in batches), SIDE, SIDE, 3), np.uint8)
+def _split(batches: dict[str, Batch], classes: tuple[str, ...], path: Path) -> ClassImages:
+    pixels = np.empty((sum(len(labels) for _, labels in batches.values()), SIDE, SIDE, 3), np.uint8)
     names: list[str] = []
-    for name, values, labels in batches:
+    for name, (values, labels) in batches.items():
         start = len(names)
         pixels[start : start + len(labels)] = values.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
         names += [f"cifar-10/{name}/{number}" for number in range(len(labels))]
     try:
-        return ClassImages(tuple(stored(pixels, names)), np.concatenate([batch[2] for batch in batches]), classes)
+        return ClassImages(
+            tuple(stored(pixels, names)), np.concatenate([labels for _, labels in batches.values()]), classes
+        )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -360,3 +347,7 @@ class _Reader(pickle.Unpickler):
         if (module, name) not in known:
             raise _UnknownNameError(plain(f"{module}.{name}")[:80])
         return known[module, name]
+
+
+PYTHON_VERSION = _Version("cifar-10-python", "cifar-10-batches-py", _PYTHON, _pickled_batch, _pickled_classes)
+BINARY_VERSION = _Version("cifar-10-binary", "cifar-10-batches-bin", _BINARY, _binary_batch, _binary_classes)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile, look
+from oddsight.data.dataset import Dataset
 from oddsight.data.folder import empty_folders, find_images, is_image_file
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 """The names that splits go by in folders and files."""
@@ -27,7 +27,7 @@ def is_class_folders(path: Path) -> bool:
     return path.is_dir() and (len(_class_folders(path)) > 1 or "train" in _splits(path))
 
 
-def read_class_folders(path: Path, progress: Progress) -> dict[str, ClassImages]:
+def read_class_folders(path: Path, progress: Progress) -> dict[str, Dataset]:
     """Read ``PATH/CLASS/...``, or ``PATH/train/CLASS/...`` and so on: all splits must have the same classes.
 
     Raises:
@@ -52,7 +52,7 @@ def is_labelled_by_table(path: Path) -> bool:
     return (path / _TABLE).is_file() and (path / "train").is_dir()
 
 
-def read_labelled_by_table(path: Path, progress: Progress) -> dict[str, ClassImages]:
+def read_labelled_by_table(path: Path, progress: Progress) -> dict[str, Dataset]:
     """Read ``PATH/train/ID.png`` with classes from ``PATH/trainLabels.csv`` (its columns: ``id``, ``label``).
 
     Images without a label and labels without an image are errors of the result.
@@ -132,7 +132,7 @@ def _holds_images(folder: Path) -> bool:
     return False
 
 
-def _read_folders(path: Path, progress: Progress) -> ClassImages:
+def _read_folders(path: Path, progress: Progress) -> Dataset:
     folders = _class_folders(path)
     found = find_images(path)
     index = {folder.name: number for number, folder in enumerate(folders)}
@@ -153,20 +153,15 @@ def _read(
     errors: list[ImageError],
     path: Path,
     progress: Progress,
-) -> ClassImages:
+) -> Dataset:
     """Read every image once; those that cannot be read join ``errors``."""
     files = list(files)
-    images: list[ImageFile] = []
-    labels: list[int] = []
-    looked = ordered_map(lambda entry: look(entry[0]), files)
-    for done, (image, (_, label)) in enumerate(zip(looked, files, strict=True), 1):
-        if isinstance(image, ImageError):
-            errors.append(image)
-        else:
-            images.append(image)
-            labels.append(label)
-        progress(f"reading {path.name}", done, len(files))
+    looks = track(ordered_map(look, [file for file, _ in files]), f"reading {path.name}", len(files), progress)
+    entries = list(zip(looks, (label for _, label in files), strict=True))
+    images = [(image, label) for image, label in entries if isinstance(image, ImageFile)]
+    errors += [error for error, _ in entries if isinstance(error, ImageError)]
     if not images:
         reason = f"; the first of {len(errors):,} problems is {errors[0]}" if errors else ""
         raise DataError(f"none of the images in {path} can be read{reason}")
-    return ClassImages(tuple(images), np.array(labels, np.int64), classes, tuple(errors))
+    labels = np.array([label for _, label in images], np.int64)
+    return Dataset(tuple(image for image, _ in images), labels, classes, tuple(errors))

@@ -1,73 +1,23 @@
-"""Labelled images of one split, how they are divided, and which images are in them more than once."""
+"""How labelled images are divided, and which are in a dataset more than once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
-from oddsight.data.collection import ImageFile
-from oddsight.errors import DataError, ImageError, OddsightError, plain
+from oddsight.data.dataset import Dataset
+from oddsight.errors import OddsightError
 
-
-@dataclass(frozen=True, eq=False)
-class ClassImages:
-    """Labelled images of one split, in the order of their source. The same image may occur more than once.
-
-    Attributes:
-        images: The images, each uint8 ``[H, W, 3]`` when read; sizes may differ.
-        labels: Index of each image's class, int64 ``[N]``.
-        classes: Distinct names of the classes; a split need not have images of each.
-        errors: Images that could not be read, which are not among ``images``.
-
-    Raises:
-        DataError: There are not as many labels as images, a label is not the index of a class, or two classes share a
-            name.
-    """
-
-    images: tuple[ImageFile, ...]
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    errors: tuple[ImageError, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", np.asarray(self.labels, np.int64).reshape(-1))
-        twice = [plain(name) for name, count in Counter(self.classes).items() if count > 1]
-        if twice:
-            raise DataError(f"two classes are called {twice[0]!r}")
-        if len(self.labels) != len(self.images):
-            raise DataError(f"there are {len(self.images):,} images but {len(self.labels):,} labels")
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            outside = next(int(label) for label in self.labels if not 0 <= label < len(self.classes))
-            raise DataError(f"a label is {outside}, but the {len(self.classes)} classes count from 0")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def subset(self, indices: Sequence[int] | NDArray[np.intp]) -> ClassImages:
-        """Select images, in the order of ``indices``; errors are left out."""
-        at = np.asarray(indices, np.intp).reshape(-1)
-        return ClassImages(tuple(self.images[index] for index in at.tolist()), self.labels[at], self.classes)
-
-    def counts(self) -> dict[str, int]:
-        """Number of images of each class, by name."""
-        counted = np.bincount(self.labels, minlength=len(self.classes)).tolist()
-        return dict(zip(self.classes, counted, strict=True))
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over classes, contents and labels, in hex: the same for the same images in any order or form."""
-        rows = sorted(f"{image.content} {label}" for image, label in zip(self.images, self.labels, strict=True))
-        state = repr((self.classes, rows))
-        return hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
+ClassImages = Dataset
+"""The name that it had before."""
 
 
-def stratified(data: ClassImages, fraction: float, seed: int) -> tuple[ClassImages, ClassImages]:
+def stratified(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Split images in two, the second part with a share ``fraction`` (rounded up) of each class.
 
     The part of an image depends only on its content, the seed and the contents of the other images, not on names or
@@ -139,7 +89,7 @@ class Repeat:
         return len({place.label for place in self.places}) > 1
 
 
-def repeats(splits: Mapping[str, ClassImages]) -> list[Repeat]:
+def repeats(splits: Mapping[str, Dataset]) -> list[Repeat]:
     """The images that are more than once in these splits, in the order of their first places.
 
     Only images equal to the last bit count; ``oddsight check`` looks for near duplicates in a folder.

@@ -7,12 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from oddsight.data.cifar_files import (
-    is_binary_version,
-    is_python_version,
-    read_binary_version,
-    read_python_version,
-)
+from oddsight.data.cifar_files import BINARY_VERSION, PYTHON_VERSION
 from oddsight.data.class_folders import (
     is_class_folders,
     is_labelled_by_table,
@@ -20,13 +15,14 @@ from oddsight.data.class_folders import (
     read_labelled_by_table,
 )
 from oddsight.data.class_images import ClassImages, stratified
+from oddsight.data.dataset import Dataset
 from oddsight.data.folder import as_path
 from oddsight.data.parquet_files import is_parquet, read_parquet
 from oddsight.data.prepared import is_prepared, read_prepared
 from oddsight.errors import DataError
 from oddsight.runtime.progress import Progress, silent
 
-__all__ = ["FORMS", "ClassImages", "Form", "form_of", "read_classes", "stratified"]
+__all__ = ["FORMS", "ClassImages", "Dataset", "Form", "form_of", "read_classes", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Form:
     name: str
     layout: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path, Progress], dict[str, ClassImages]]
+    read: Callable[[Path, Progress], dict[str, Dataset]]
     packed: bool = True
 
 
@@ -53,14 +49,14 @@ FORMS: tuple[Form, ...] = (
     Form(
         "CIFAR-10, Python version",
         "cifar-10-python.tar.gz or cifar-10-batches-py",
-        is_python_version,
-        read_python_version,
+        PYTHON_VERSION.fits,
+        PYTHON_VERSION.read,
     ),
     Form(
         "CIFAR-10, binary version",
         "cifar-10-binary.tar.gz or cifar-10-batches-bin",
-        is_binary_version,
-        read_binary_version,
+        BINARY_VERSION.fits,
+        BINARY_VERSION.read,
     ),
     Form("Parquet", "train-*.parquet and test-*.parquet with image and label columns", is_parquet, read_parquet),
     Form("Kaggle", "train/ID.png and trainLabels.csv", is_labelled_by_table, read_labelled_by_table, packed=False),
@@ -84,14 +80,25 @@ def form_of(path: str | os.PathLike[str]) -> Form:
     where = as_path(path, "a dataset")
     if not where.exists():
         raise DataError(f"{where}: no such file or folder")
-    for form in FORMS:
-        if form.fits(where):
-            return form
+    form = packed_form(where) or next((form for form in FORMS if form.fits(where)), None)
+    if form is not None:
+        return form
     layouts = "; ".join(form.layout for form in FORMS)
     raise DataError(f"{where} holds no labelled images in a known layout: {layouts}")
 
 
-def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, ClassImages]:
+def packed_form(path: Path) -> Form | None:
+    """The form of images that are packed in files, if there are any; class folders beside them are refused."""
+    form = next((form for form in FORMS if form.packed and form.fits(path)), None)
+    if form is not None and path.is_dir() and is_class_folders(path):
+        raise DataError(
+            f"{path} holds folders of classes beside labelled images in another form ({form.layout}), and only these "
+            "would be read: name their own folder or file, or keep both apart"
+        )
+    return form
+
+
+def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, Dataset]:
     """Read labelled images in any of the :data:`FORMS`.
 
     Args:

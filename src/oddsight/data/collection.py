@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ from oddsight.data.near_copies import sketch
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,7 @@ class ImageFile:
         return self.group or self.content
 
     def read(self) -> NDArray[np.uint8]:
-        """The pixels, uint8 ``[H, W, 3]``.
-
-        Raises:
-            ImageError: If the file has gone or changed since.
-        """
+        """The pixels, uint8 ``[H, W, 3]``."""
         image = read_image(self.path, reading=self.reading)
         if content_hash(image) != self.content:
             raise ImageError(str(self.path), "changed while it was in use")
@@ -98,26 +95,22 @@ def collect(
         more: Images that are known already, and those that could not be read, which come first.
         reading: Which bands and values of TIFF files to take.
         progress: Called with phase, done and total.
-
-    Raises:
-        DataError: If there is nothing that can be read.
     """
     found = find_images(*paths)
     errors = list(found.problems)
     images: dict[str, ImageFile] = {}
     duplicates = []
-    for done, image in enumerate(chain(more, map_jobs(partial(look, reading=reading), found.images)), 1):
+    looks = chain(more, map_jobs(partial(look, reading=reading), found.images))
+    for image in track(looks, "reading", len(more) + len(found.images), progress):
         if isinstance(image, ImageError):
             errors.append(image)
         elif image.content in images:
             duplicates.append(image)
         else:
             images[image.content] = image
-        progress("reading", done, len(more) + len(found.images))
     if not images:
         raise DataError(_nothing(paths, len(found.images), found.ignored, errors))
-    ordered = tuple(sorted(images.values(), key=lambda image: image.content))
-    return Collection(ordered, tuple(duplicates), tuple(errors), found.ignored)
+    return Collection(tuple(_by_content(images.values())), tuple(duplicates), tuple(errors), found.ignored)
 
 
 def look(path: Path, reading: Reading = AS_DECLARED) -> ImageFile | ImageError:
@@ -173,18 +166,18 @@ def split(images: Sequence[ImageFile], fraction: float, seed: int) -> tuple[list
     """
     units = _shuffled(images, seed)
     cut = len(units) - int(np.ceil(fraction * len(units) - 1e-9))
-    return _flat(units[:cut]), _flat(units[cut:])
+    return _by_content(chain(*units[:cut])), _by_content(chain(*units[cut:]))
 
 
 def folds(images: Sequence[ImageFile], count: int, seed: int) -> list[list[ImageFile]]:
     """Divide images into ``count`` parts of nearly equally many images, or groups, by content; see :func:`split`."""
     units = _shuffled(images, seed)
-    return [_flat(units[start::count]) for start in range(count)]
+    return [_by_content(chain(*units[start::count])) for start in range(count)]
 
 
 def one_of_each(images: Iterable[ImageFile], seed: int) -> list[ImageFile]:
     """One image of each group, drawn by content and seed, and each that stands alone; ordered by content."""
-    return _by_content(min(unit, key=lambda image: _lot(image.content, seed)) for unit in _units(images).values())
+    return _by_content(min(unit, key=lambda image: lot(image.content, seed)) for unit in _units(images))
 
 
 def count_groups(images: Iterable[ImageFile]) -> int:
@@ -192,24 +185,20 @@ def count_groups(images: Iterable[ImageFile]) -> int:
     return len({image.unit for image in images})
 
 
-def _units(images: Iterable[ImageFile]) -> dict[str, list[ImageFile]]:
-    units: dict[str, list[ImageFile]] = {}
+def _units(images: Iterable[ImageFile]) -> list[list[ImageFile]]:
+    units: dict[str, list[ImageFile]] = defaultdict(list)
     for image in images:
-        units.setdefault(image.unit, []).append(image)
-    return units
+        units[image.unit].append(image)
+    return [*units.values()]
 
 
 def _shuffled(images: Iterable[ImageFile], seed: int) -> list[list[ImageFile]]:
-    units = _units(images).values()
-    return sorted(units, key=lambda unit: _lot(min(image.content for image in unit), seed))
+    return sorted(_units(images), key=lambda unit: lot(min(image.content for image in unit), seed))
 
 
-def _lot(content: str, seed: int) -> str:
+def lot(content: str, seed: int) -> str:
+    """What decides by chance about an image: it depends on its content and the seed only."""
     return hashlib.sha256(f"{seed} {content}".encode()).hexdigest()
-
-
-def _flat(units: Iterable[list[ImageFile]]) -> list[ImageFile]:
-    return _by_content(image for unit in units for image in unit)
 
 
 def _by_content(images: Iterable[ImageFile]) -> list[ImageFile]:

@@ -1,14 +1,12 @@
 """Reading images in processes of their own, which can be ended.
 
-A process serves one request after another: a line of JSON that names a function of :mod:`oddsight.data.images` and its
-arguments. It asks for the memory that an image takes, and answers with what the function returns or raises. Arrays
-follow their line as bytes.
+A process serves one request after another: a line of JSON that names a function and its arguments. It asks for the
+memory that an image takes, and answers with what the function returns or raises. Arrays follow their line as bytes.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import subprocess
 import sys
@@ -20,11 +18,12 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.decoder_protocol import pack, unpack, write
+from oddsight.data.decoder_protocol import message_of, receive, send
 from oddsight.errors import ImageError
 from oddsight.runtime.parallel import stoppable
 
 _START = "from oddsight.data.decoder_server import serve; serve()"
+_ENDED: tuple[str, Any] = ("ended", None)
 _STARTING = 120.0
 """Seconds that a process may take to start."""
 
@@ -34,29 +33,17 @@ class NoProcessError(Exception):
 
 
 def read(
-    function: str,
+    function: Callable[..., Any],
     args: tuple[Any, ...],
     options: dict[str, Any],
     seconds: float,
     reserve: Callable[[int, str], None],
 ) -> Any:  # noqa: ANN401
-    """What a function of :mod:`oddsight.data.images` returns, if that takes no longer than that.
-
-    Args:
-        function: Its name.
-        args: Its arguments, a file or its content first.
-        options: Its keywords.
-        seconds: How long it may take.
-        reserve: Called with bytes and the name of the image, to wait until they are granted.
-
-    Raises:
-        ImageError: Of the function, or if it takes longer or if the process ends.
-        NoProcessError: If there is no way to ask a process.
-    """
-    name = str(args[1]) if isinstance(args[0], bytes) else os.fsdecode(args[0])
+    """What a function of a module returns, if that takes no longer than that."""
+    name = str(args[1] or "an image") if isinstance(args[0], bytes) else os.fsdecode(args[0])
     arrays: list[NDArray[np.generic]] = []
     try:
-        request = json.dumps([function, pack(list(args), arrays), pack(options, arrays)])
+        request = message_of([function.__module__, function.__name__, args, options], arrays)
     except TypeError as error:
         raise NoProcessError from error
     with _borrowed() as decoder:
@@ -87,7 +74,7 @@ class _Decoder:
 
     def ask(
         self,
-        request: str,
+        message: bytes,
         arrays: list[NDArray[np.generic]],
         name: str,
         seconds: float,
@@ -95,17 +82,14 @@ class _Decoder:
     ) -> Any:  # noqa: ANN401
         """See :func:`read`."""
         left = seconds
-        message = request.encode() + b"\n"
         while True:
             started = time.monotonic()
             with stoppable(self._process.kill, left):
                 try:
-                    write(self._to, message, arrays)
-                    answer = json.loads(self._from.readline() or "null")
-                    kind, content = answer or ("ended", None)
-                    value = unpack(content, self._from)
-                except (OSError, EOFError):
-                    kind, value = "ended", None
+                    send(self._to, message, arrays)
+                    kind, value = receive(self._from) or _ENDED
+                except (OSError, EOFError, ValueError):
+                    kind, value = _ENDED
             left -= time.monotonic() - started
             if kind == "ended":
                 self.end()
@@ -114,7 +98,7 @@ class _Decoder:
             if kind == "error":
                 raise ImageError(*value)
             if kind == "value":
-                return value
+                return tuple(value) if isinstance(value, list) else value
             try:
                 reserve(value, name)
             except BaseException:  # it waits for an answer

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
 import signal
 import sys
 import threading
 import time
 import warnings
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data import decoding, images
-from oddsight.data.decoder_protocol import message_of, unpack, write
+from oddsight.data import decoding
+from oddsight.data.decoder_protocol import message_of, receive, send
+from oddsight.data.images import as_image
 from oddsight.errors import ImageError
 
 
@@ -27,25 +29,31 @@ def serve() -> None:
     source, sink = sys.stdin.buffer, sys.stdout.buffer
 
     def ask_for(size: int, name: str) -> None:
-        write(sink, message_of("reserve", size, []), [])
+        send(sink, message_of(["reserve", size], []), [])
         if not source.readline():
             os._exit(0)
 
     decoding.serve_another(ask_for)
-    write(sink, b"ready\n", [])
-    while line := source.readline():
-        function, args, options = json.loads(line)
-        arrays: list[NDArray[np.generic]] = []
-        try:
-            value = getattr(images, function)(*unpack(args, source), **unpack(options, source))
-            if isinstance(value, Image.Image):  # of which only what it looks like matters
-                value = Image.fromarray(images.as_image(value))
-            message = message_of("value", value, arrays)
-            del value
-        except ImageError as error:
-            message, arrays = message_of("error", (error.path, error.reason), []), []
-        write(sink, message, arrays)
-        arrays.clear()  # until the next request, which may never come
+    send(sink, b"ready\n", [])
+    while (answer := _answer(source)) is not None:
+        send(sink, *answer)
+        del answer  # until the next request, which may never come
+
+
+def _answer(source: IO[bytes]) -> tuple[bytes, list[NDArray[np.generic]]] | None:
+    """The answer to the next request; None if there is no more."""
+    request = receive(source)
+    if request is None:
+        return None
+    module, function, args, options = request
+    arrays: list[NDArray[np.generic]] = []
+    try:
+        value = getattr(importlib.import_module(module), function)(*args, **options)
+        if isinstance(value, Image.Image):  # of which only what it looks like matters
+            value = Image.fromarray(as_image(value))
+    except ImageError as error:
+        return message_of(["error", [error.path, error.reason]], []), []
+    return message_of(["value", value], arrays), arrays
 
 
 def _end_with(parent: int) -> None:

@@ -17,9 +17,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from oddsight.data.file_structure import seconds_to_read
 from oddsight.errors import ImageError, MemoryBudgetError, OddsightError
@@ -43,25 +44,6 @@ _LONGEST_WAIT = 10.0
 """Seconds after which pixels that nobody gives back are not waited for any longer."""
 
 
-class Decodable(Protocol):
-    """What the header of a file says, as of Pillow's images."""
-
-    format: str | None
-    info: dict[Any, Any]
-
-    @property
-    def width(self) -> int:
-        """In pixels."""
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-
-    @property
-    def mode(self) -> str:
-        """Pillow's."""
-
-
 class Room:
     """Bytes that images share. A thread waits until there is room for its image.
 
@@ -78,12 +60,7 @@ class Room:
         self._changed = threading.Condition()
 
     def take(self, share: _Share, size: int, name: str) -> None:
-        """Wait for room.
-
-        Raises:
-            ImageError: If there can never be enough.
-            MemoryBudgetError: Instead of that, if that is final.
-        """
+        """Wait for room."""
         if size > self.total:
             reason = (
                 f"reading it takes {size / 1e6:,.0f} MB of memory, and {self.total / 1e6:,.0f} MB are "
@@ -132,9 +109,6 @@ class _Share:
     room: Room
     owner: int = field(default_factory=threading.get_ident)
     reading: bool = True
-
-    def take(self, size: int, name: str) -> None:
-        self.room.take(self, size, name)
 
     def hand_over(self, outcome: Any) -> None:  # noqa: ANN401
         """Keep what pixels and the copies that are made of them take, until the pixels are gone."""
@@ -202,7 +176,7 @@ def memory_for_images(total: int, *, final: bool = False) -> Iterator[Room]:
 
 
 def limited(read: Callable[Arguments, Outcome]) -> Callable[Arguments, Outcome]:
-    """Make a function of :mod:`oddsight.data.images` that reads a file, its first argument, keep the limits.
+    """Make a function that reads a file, its first argument, or what is in one, keep the limits.
 
     It reserves memory by :func:`reserve` once it has seen the header.
     """
@@ -230,33 +204,20 @@ def _read_in_time(read: Callable[..., Outcome], args: tuple[Any, ...], options: 
     from oddsight.data import decoder_process
 
     try:
-        return decoder_process.read(read.__name__, args, options, seconds, reserve_bytes)  # type: ignore[no-any-return]
+        return decoder_process.read(read, args, options, seconds, reserve)  # type: ignore[no-any-return]
     except decoder_process.NoProcessError:
         return read(*args, **options)
 
 
-def reserve(image: Decodable, name: str) -> None:
-    """Wait for the memory that decoding takes, or refuse it; to be called once the header is known.
-
-    Raises:
-        ImageError: If there can never be enough.
-    """
-    reserve_bytes(bytes_to_decode(image), name)
-
-
-def reserve_bytes(size: int, name: str) -> None:
-    """The same, of that many bytes."""
+def reserve(size: int, name: str) -> None:
+    """Wait for the bytes that decoding an image takes, or refuse it; to be called once its header is known."""
     share = getattr(_current, "share", None)
     if share is not None:
-        share.take(size, name)
+        share.room.take(share, size, name)
 
 
 def serve_another(ask: Callable[[int, str], None]) -> None:
-    """Have this process read for another one, which keeps the time and shares out the memory.
-
-    Args:
-        ask: Called with bytes and the name of an image, to wait until they are granted.
-    """
+    """Have this process read for another one, which keeps the time and shares out the memory."""
     _limits.seconds = None
     _limits.room = _OtherRoom(ask)
 
@@ -291,7 +252,7 @@ _OTHER = 30
 _TRANSPARENT, _COEFFICIENTS, _ROW = 8, 6, 3 * 1024
 
 
-def bytes_to_decode(image: Decodable) -> int:
+def bytes_to_decode(image: Image.Image) -> int:
     """The bytes that reading an image takes at its peak, by its header.
 
     A row counts for more than its pixels: resizing brings the columns to the model's size before the rows.

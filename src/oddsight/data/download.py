@@ -17,7 +17,7 @@ CIFAR10_BYTES = 170_498_071
 CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"
 """As published there."""
 CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-"""Of the same file; an MD5 can be forged."""
+"""The checksum of the same file; an MD5 can be forged."""
 
 _BLOCK = 2**18
 _PATIENCE = 30.0  # seconds without a byte
@@ -36,21 +36,6 @@ def download_cifar10(
 
     Bytes go to a file that ends in ``.part`` until all of them are there and right; a later call goes on where an
     interrupted one ended, if the server can.
-
-    Args:
-        folder: Made if it is missing.
-        url: Where from.
-        size: Of the file, in bytes.
-        md5: Its checksum, hex.
-        sha256: Its checksum, hex.
-        progress: Called with phase, bytes done and their total.
-
-    Returns:
-        The archive, ``cifar-10-python.tar.gz``.
-
-    Raises:
-        OddsightError: If it cannot be fetched or written; what came is kept for the next try.
-        DataError: If it is not the file that it should be; it is removed.
     """
     target = Path(folder) / "cifar-10-python.tar.gz"
     part = target.with_name(target.name + ".part")
@@ -98,12 +83,10 @@ def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
 def _is_right(path: Path, size: int, md5: str, sha256: str) -> bool:
     if path.stat().st_size != size:
         return False
-    digests = (hashlib.md5(usedforsecurity=False), hashlib.sha256())
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            for digest in digests:
-                digest.update(block)
-    return [digest.hexdigest() for digest in digests] == [md5, sha256]
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        file.seek(0)
+        return (found, hashlib.file_digest(file, "sha256").hexdigest()) == (md5, sha256)
 
 
 def _reason(error: Exception) -> str:

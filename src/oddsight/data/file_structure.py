@@ -26,11 +26,7 @@ _MOST_PARTS = 10_000
 
 
 def seconds_to_read(source: str | os.PathLike[str] | bytes) -> float:
-    """An upper bound for how long reading takes; infinite if it cannot be told by a glance.
-
-    Args:
-        source: A file, or what is in it. One that cannot be read takes no time to be refused.
-    """
+    """An upper bound for how long reading takes; infinite if it cannot be told by a glance."""
     try:
         if isinstance(source, bytes):
             return _of(io.BytesIO(source), len(source))

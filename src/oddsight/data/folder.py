@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oddsight.data.images import IMAGE_SUFFIXES
+from oddsight.data.formats import IMAGE_SUFFIXES
 from oddsight.errors import DataError, ImageError, OddsightError
 
 _IGNORED_FOLDERS = frozenset({"__MACOSX"})
@@ -34,7 +34,7 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
     """Find the images that paths name.
 
     Each path may be a file, which counts as an image whatever its suffix; a folder, which is searched with all its
-    sub-folders for the suffixes in :data:`~oddsight.data.images.IMAGE_SUFFIXES`; or, if no file or folder has exactly
+    sub-folders for the suffixes in :data:`~oddsight.data.formats.IMAGE_SUFFIXES`; or, if no file or folder has exactly
     that name, a glob pattern, in which ``**`` stands for any number of folders. Links are followed. A file that is
     named twice and a folder that can be reached twice count once; within a folder that is searched, by the real
     name rather than a link's.
@@ -62,15 +62,7 @@ def find_images(*paths: str | os.PathLike[str]) -> Found:
 
 
 def as_path(value: object, what: str) -> Path:
-    """A path that was given.
-
-    Args:
-        value: What was given.
-        what: What it is a path of, for the error.
-
-    Raises:
-        OddsightError: If it is none.
-    """
+    """A path that was given."""
     if not isinstance(value, str | os.PathLike):
         raise OddsightError(f"{what} is given as a path, not as a {type(value).__name__}")
     return Path(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -16,7 +17,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.data.near_copies import near_copies, sketch
 from oddsight.errors import DataError
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 Groups = str | os.PathLike[str] | Mapping[str, Hashable] | Callable[[str], Hashable] | Sequence[Hashable]
 """How images are grouped:
@@ -52,9 +53,6 @@ def group_images(
         groups: See :data:`Groups`.
         names: Paths, or names of images in memory, that a sequence of groups belongs to, one by one.
         progress: Called with phase, done and total.
-
-    Raises:
-        DataError: If the groups cannot be read, or are missing for an image.
     """
     if isinstance(groups, str) and groups == NONE:
         return tuple(replace(image, group="", sketch=b"") for image in images)
@@ -65,14 +63,10 @@ def group_images(
 
 
 def _near(images: Sequence[_Image], progress: Progress) -> tuple[_Image, ...]:
-    sketches = []
-    for done, value in enumerate(ordered_map(lambda image: image.sketch or sketch(image.read()), images), 1):
-        sketches.append(value)
-        progress("looking for near copies", done, len(images))
-    labels = near_copies(sketches).tolist()
-    sizes: dict[int, int] = {}
-    for label in labels:
-        sizes[label] = sizes.get(label, 0) + 1
+    sketches = ordered_map(lambda image: image.sketch or sketch(image.read()), images)
+    phase = "looking for near copies"
+    labels = near_copies([*track(sketches, phase, len(images), progress)]).tolist()
+    sizes = Counter(labels)
     return tuple(
         replace(image, group=images[label].content if sizes[label] > 1 else "", sketch=b"")
         for image, label in zip(images, labels, strict=True)

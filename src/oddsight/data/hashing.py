@@ -14,9 +14,6 @@ def dhash(image: NDArray[np.uint8] | Image.Image) -> int:
 
     Bit by bit, row by row, it says where the grey image, reduced to 9 x 8 pixels, grows brighter from left to right.
     (N. Krawetz, "Kind of like that", 2013.) Of nearly constant images it says nothing.
-
-    Args:
-        image: RGB values ``[H, W, 3]``, grey ones ``[H, W]``, or a Pillow image of mode RGB or L.
     """
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)

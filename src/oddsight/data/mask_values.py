@@ -32,7 +32,7 @@ class MaskPixels:
 
 
 def marked_pixels(values: NDArray[Any], name: str, *, lossy: bool) -> MaskPixels:
-    """Decide which pixels of a mask are marked; see :func:`oddsight.data.images.read_mask` for the rule.
+    """Decide which pixels of a mask are marked; see :func:`oddsight.data.mask_files.read_mask` for the rule.
 
     Args:
         values: How strongly each pixel is marked, ``[H, W]``, 0 for not at all.

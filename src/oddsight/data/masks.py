@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oddsight.data.images import read_mask_pixels, read_orientation
+from oddsight.data.mask_files import read_mask_pixels, read_orientation
 from oddsight.data.mask_values import MaskValues
-from oddsight.errors import DataError
+from oddsight.errors import DataError, some
 
 ENDINGS = ("_mask", "_gt", "-mask", "-gt")
 """What may follow an image's name in the name of its mask."""
@@ -125,7 +125,7 @@ class MaskLook:
     Attributes:
         path: The mask.
         share: Of the image's pixels that it marks, 0..1.
-        values: What it holds, see :func:`oddsight.data.images.read_mask`.
+        values: What it holds, see :func:`oddsight.data.mask_files.read_mask`.
         content: SHA-256 of what it marks, hex.
         fit: How it lies over an image with an EXIF orientation: ``upright``, as the image is shown; ``stored``, as its
             pixels are stored; ``unsure``, where both have one size. ``plain`` where the image has no orientation or the
@@ -258,16 +258,11 @@ class MaskCoverage:
 
     def sentences(self) -> list[str]:
         """The remarks, a sentence each."""
-        return [f"{what}: {len(paths):,} ({_some(paths)}); {then}" for what, paths, then in self.remarks()]
+        return [f"{what}: {len(paths):,} ({some(paths, _NAMED)}); {then}" for what, paths, then in self.remarks()]
 
     def to_json(self) -> dict[str, Any]:
         """As ``evaluate --json`` writes it."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
-
-
-def _some(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
-    return ", ".join(paths[:_NAMED]) + more
 
 
 def summarize_masks(

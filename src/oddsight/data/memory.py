@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from oddsight.data.collection import ImageFile
 from oddsight.errors import MemoryBudgetError, OddsightError, plain
+from oddsight.graphs.preprocessing import Size, sides
 from oddsight.runtime.parallel import cores
 
 RUNNING = 300 * 10**6
@@ -29,11 +30,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "
 
 
 def parse_bytes(text: str | int) -> int:
-    """Bytes from ``1GB``, ``512 MiB``, ``800m`` or a plain number.
-
-    Raises:
-        OddsightError: If it is none of these.
-    """
+    """Bytes from ``1GB``, ``512 MiB``, ``800m`` or a plain number."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(text).lower())
     if match is None:
         raise OddsightError(f"{text!r} is not an amount of memory: write 1GB, 512MB or a number of bytes")
@@ -49,7 +46,8 @@ class MemoryPlan:
 
     Attributes:
         budget: All of it.
-        running: The process itself, and a network at work on every core.
+        running: The process itself, and networks at work.
+        workers: How many networks are at work at once: one on every core, or fewer in half of what the process leaves.
         images: Images being decoded: the largest on every core, or fewer at once in half of what is left.
         method: What is left for the method.
     """
@@ -57,6 +55,7 @@ class MemoryPlan:
     budget: int
     running: int
     images: int
+    workers: int = 1
 
     @property
     def method(self) -> int:
@@ -71,38 +70,41 @@ class MemoryPlan:
 def plan_memory(
     budget: int,
     images: Sequence[ImageFile],
-    size: int,
+    size: Size,
     *,
     activations: int = _PER_INPUT_PIXEL,
     weights: int = 0,
     largest: int | None = None,
 ) -> MemoryPlan:
-    """Divide a budget for these images, brought to ``size`` pixels a side.
+    """Divide a budget for these images, brought to ``size``.
 
     Args:
         budget: In bytes.
         images: All that will be read.
-        size: In pixels.
+        size: In pixels: the side of a square, or height and width.
         activations: Bytes that the network takes for each pixel of its input, while it runs.
         weights: Bytes that the network's weights take beyond those of EfficientNet-Lite0.
         largest: Bytes that decoding the largest image takes, if that is known to be more than usual.
-
-    Raises:
-        MemoryBudgetError: If not even the running process and the largest images fit.
     """
     estimates = (image.width * image.height * _PER_PIXEL + image.height * _PER_ROW for image in images)
     largest = max(estimates, default=0) if largest is None else max(largest, *estimates, 0)
-    running = running_memory(size, activations=activations, weights=weights)
+    height, width = sides(size)
+    at_work = (budget - RUNNING - weights) // (2 * height * width * activations)
+    workers = max(1, min(cores(), at_work))
+    running = running_memory(size, activations=activations, weights=weights, workers=workers)
     decoding = min(cores() * largest, max(largest, (budget - running) // 2))
-    plan = MemoryPlan(budget, running, decoding)
+    plan = MemoryPlan(budget, running, decoding, workers)
     if plan.method <= 0:
         raise MemoryBudgetError(
-            f"a budget of {budget / 1e6:,.0f} MB is too small: running at {size} pixels a side takes "
+            f"a budget of {budget / 1e6:,.0f} MB is too small: running at {width} x {height} pixels takes "
             f"{plan.running / 1e6:,.0f} MB and decoding the largest image takes {largest / 1e6:,.0f} MB"
         )
     return plan
 
 
-def running_memory(size: int, *, activations: int = _PER_INPUT_PIXEL, weights: int = 0) -> int:
-    """Bytes of the process itself, and of a network at work on every core; see :func:`plan_memory`."""
-    return RUNNING + weights + cores() * size**2 * activations
+def running_memory(
+    size: Size, *, activations: int = _PER_INPUT_PIXEL, weights: int = 0, workers: int | None = None
+) -> int:
+    """Bytes of the process itself, and of networks at work, by default one on every core; see :func:`plan_memory`."""
+    height, width = sides(size)
+    return RUNNING + weights + (workers or cores()) * height * width * activations

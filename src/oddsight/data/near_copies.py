@@ -9,24 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 32
-"""Of the sketch of an image, in pixels."""
+"""The side of the sketch of an image, in pixels."""
 
 LEAST_CORRELATION = 0.9
-"""Of near copies, each with its nearest: of their sketches without what all images have in common."""
+"""The least correlation of near copies, each with its nearest, without what all images have in common."""
 
 SEPARATION = 1.5
 """How many times farther than from each other near copies are from any other image."""
 
 _MARGIN = 2
 _INNER = slice(_MARGIN, SIDE - _MARGIN)
-_SHIFTS = [(down, right) for down in range(-3, 4) for right in range(-3, 4)]
-"""In half pixels."""
+_WHOLE = list(product((-2, 0, 2), (-2, 0, 2)))
+_HALVES = [shift for shift in product(range(-3, 4), range(-3, 4)) if shift not in _WHOLE]
+"""Shifts down and to the right, in half pixels."""
 
 _NEIGHBOURS = 8
 _WORTH_A_LOOK, _WORTH_A_CLOSER_LOOK = 0.5, 0.6
@@ -55,9 +57,6 @@ def near_copies(sketches: Sequence[bytes]) -> NDArray[np.intp]:
     The first comparison is of all pairs, as a product of matrices in tiles: its time grows with the square of the
     number (of 256 numbers each), memory with the number.
 
-    Args:
-        sketches: As :func:`sketch` returns them, ``N``.
-
     Returns:
         For each image the first position in its group, ``[N]``; its own for an image that stands alone.
     """
@@ -80,7 +79,7 @@ def _standard(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _mean(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of all standardised sketches, ``[32, 32]``."""
+    """The mean of all standardised sketches, ``[32, 32]``."""
     total = sum(_standard(grey[top : top + _ROWS]).sum(0, dtype=np.float64) for top in range(0, len(grey), _ROWS))
     return np.asarray(total / len(grey), np.float32)
 
@@ -107,22 +106,17 @@ def _pairs_worth_a_look(grey: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 
 def _correlations(grey: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Of each pair, at the best shift of its second image ``[m]``; by half pixels only where whole ones come close."""
+    """Correlations of pairs at the best shift of the second, ``[m]``; by half pixels where whole ones come close."""
     mean = _mean(grey)[_INNER, _INNER]
     mean = mean - mean.mean()
     best = np.full(len(pairs), -1, np.float32)
     for start in range(0, len(pairs), _PAIRS):
         some = pairs[start : start + _PAIRS]
-        values = _at_best_shift(grey, some, mean, [shift for shift in _SHIFTS if _is_whole(shift)])
+        values = _at_best_shift(grey, some, mean, _WHOLE)
         close = np.flatnonzero(values >= _WORTH_A_CLOSER_LOOK)
-        halves = [shift for shift in _SHIFTS if not _is_whole(shift)]
-        values[close] = np.maximum(values[close], _at_best_shift(grey, some[close], mean, halves))
+        values[close] = np.maximum(values[close], _at_best_shift(grey, some[close], mean, _HALVES))
         best[start : start + _PAIRS] = values
     return best
-
-
-def _is_whole(shift: tuple[int, int]) -> bool:
-    return shift[0] % 2 == shift[1] % 2 == 0
 
 
 def _at_best_shift(

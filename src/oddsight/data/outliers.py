@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import zlib
@@ -11,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from oddsight.data.classes import FORMS
-from oddsight.data.collection import ImageFile, look
+from oddsight.data.classes import packed_form
+from oddsight.data.collection import ImageFile, look, lot
 from oddsight.data.folder import find_images
 from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 _UNSIGNED_BYTES = b"\0\0\x08"
 _MOST_BYTES = 2**31
@@ -50,7 +49,7 @@ def read_unlabelled(
     if limit is not None and limit < 1:
         raise OddsightError(f"the most images to take must be 1 or more, not {limit}")
     where = Path(path)
-    form = next((form for form in FORMS if form.packed and form.fits(where)), None)
+    form = packed_form(where)
     if form is not None:
         splits = form.read(where, progress)
         data = splits.get("test") or splits.get("train") or next(iter(splits.values()))
@@ -65,22 +64,15 @@ def read_unlabelled(
         raise DataError(f"no images in {where}" + (f": {errors[0]}" if errors else ""))
     if limit is None or limit >= len(images):
         return images
-    lots = {image.content: hashlib.sha256(f"{seed} {image.content}".encode()).digest() for image in images}
-    chosen = sorted(range(len(images)), key=lambda index: lots[images[index].content])[:limit]
+    chosen = sorted(range(len(images)), key=lambda index: lot(images[index].content, seed))[:limit]
     return tuple(images[index] for index in sorted(chosen))
 
 
 def _files(path: Path, progress: Progress) -> tuple[tuple[ImageFile, ...], tuple[ImageError, ...]]:
     found = find_images(path)
-    errors = [*found.problems]
-    images = []
-    for done, image in enumerate(ordered_map(look, found.images), 1):
-        if isinstance(image, ImageError):
-            errors.append(image)
-        else:
-            images.append(image)
-        progress("reading", done, len(found.images))
-    return tuple(images), tuple(errors)
+    looks = list(track(ordered_map(look, found.images), "reading", len(found.images), progress))
+    errors = (*found.problems, *(one for one in looks if isinstance(one, ImageError)))
+    return tuple(one for one in looks if isinstance(one, ImageFile)), errors
 
 
 def _is_idx(path: Path) -> bool:

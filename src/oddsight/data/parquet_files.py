@@ -17,7 +17,7 @@ from PIL import Image
 
 from oddsight.data.class_folders import SPLITS
 from oddsight.data.class_images import ClassImages
-from oddsight.data.images import read_image_bytes
+from oddsight.data.images import read_valid_image
 from oddsight.data.stored import PixelFile, stored
 from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.runtime.parallel import ordered_map
@@ -45,10 +45,6 @@ def read_parquet(path: Path, progress: Progress) -> dict[str, ClassImages]:
     The image column is a structure of ``bytes`` (an image's file) and ``path``; the label column holds whole numbers.
     Names of classes come from the metadata; without it they are numbers. Images are decoded once, a few rows at a
     time, into a temporary file.
-
-    Raises:
-        DataError: If a file is damaged or is not laid out like that.
-        OddsightError: If pyarrow is missing.
     """
     places = _places(path)
     if len(places) != 1:
@@ -181,7 +177,7 @@ def _decoded(row: tuple[dict[str, Any] | None, int]) -> tuple[NDArray[np.uint8] 
     try:
         if content is None:
             raise ImageError("", "the image itself is not in the file")
-        return read_image_bytes(content, ""), label
+        return read_valid_image(content, "")[0], label
     except ImageError as error:
         return ImageError("", error.reason), label
 
@@ -198,14 +194,7 @@ def can_write_parquet() -> bool:
 def write_parquet(
     file: IO[bytes], images: Iterable[NDArray[np.uint8]], names: Sequence[str], data: ClassImages
 ) -> None:
-    """Write images as PNG beside their labels, as :func:`read_parquet` and the datasets library read them.
-
-    Args:
-        file: Where to.
-        images: uint8 ``[H, W, 3]`` each.
-        names: What to call each.
-        data: Has the labels and classes.
-    """
+    """Write images as PNG beside their labels, as :func:`read_parquet` and the datasets library read them."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 

@@ -15,15 +15,13 @@ and ``statistics.json``. Every array is read with ``allow_pickle=False``.
 
 from __future__ import annotations
 
-import io
 import os
 import platform
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +40,7 @@ from oddsight.runtime.bounds import check_number, check_seed
 from oddsight.runtime.csv_tables import csv_table
 from oddsight.runtime.files import atomic_write, make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.records import write_record
 
 _PARTS = ("-images.npy", "-normalised.npy", "-labels.npy", "-one-hot.npy", ".npz", ".csv", ".parquet")
@@ -105,44 +103,31 @@ def prepare(
         OddsightError: A setting is invalid, or the folder holds other files or cannot be written.
     """
     data, folder = as_path(data, "a dataset"), as_path(output, "a folder to write to")
-    check_seed(seed)
-    _check(folder, data, size, validation)
+    _check(folder, data, size, validation, seed)
     form = form_of(data).name
     splits = read_classes(data, progress=progress)
     errors = tuple(error for split in splits.values() for error in split.errors)
     if validation:
-        splits = _divided(splits, validation, seed)
+        splits = _split_off(splits, validation, seed)
     shape = (size, size) if size is not None else _shared_size(splits)
-    repeated = tuple(repeats(splits))
-    parquet = can_write_parquet()
-    _begin(folder)
+    make_folder(folder)
+    write_record(folder / STATISTICS, {"format": FORMAT, "complete": False}, indent=2)
     digests = {
         split: digest_of(_write_images(folder / f"{split}-images.npy", images, shape, progress), images.labels)
         for split, images in splits.items()
     }
     mean, std = _statistics(_mapped(folder, "train"))
-    written = {STATISTICS}
-    for split, images in splits.items():
-        names = [_name(image, data) for image in images.images]
-        _write_tables(folder, split, images, names)
-        _write_npz(folder / f"{split}.npz", _mapped(folder, split), images)
-        if normalised:
-            _write_normalised(folder / f"{split}-normalised.npy", split, _mapped(folder, split), mean, std, progress)
-        if parquet:
-            with atomic_write(folder / f"{split}.parquet", follow_links=False) as file:
-                watched = _watched(_mapped(folder, split), f"writing {split}.parquet", progress)
-                write_parquet(file, watched, names, images)
-        left_out = {"-normalised.npy": not normalised, ".parquet": not parquet}
-        written |= {split + part for part in _PARTS if not left_out.get(part)}
+    found = Preparation(folder, form, splits, shape, mean, std, tuple(repeats(splits)), errors, can_write_parquet())
+    written = set().union(*(_write_split(found, split, data, normalised, progress) for split in splits))
     for stale in {split + part for split in SPLITS for part in _PARTS} - written:
         (folder / stale).unlink(missing_ok=True)
-    found = Preparation(folder, form, splits, shape, mean, std, repeated, errors, parquet)
     settings = {"size": size, "validation": validation, "normalised": normalised, "seed": seed}
     write_record(folder / STATISTICS, {**_described(found, settings, data), "digests": digests}, indent=2)
     return found
 
 
-def _check(folder: Path, data: Path, size: int | None, validation: float) -> None:
+def _check(folder: Path, data: Path, size: int | None, validation: float, seed: int) -> None:
+    check_seed(seed)
     check_number(validation, "the share for validation")
     if size is not None and (not isinstance(size, int) or not 1 <= size <= 2**14):
         raise OddsightError(f"the size must be from 1 to {2**14:,} pixels, not {size!r}")
@@ -164,7 +149,7 @@ def _contains(folder: Path, other: Path) -> bool:
     return folder.exists() and any(one.exists() and one.samefile(folder) for one in (real, *real.parents))
 
 
-def _divided(splits: dict[str, ClassImages], share: float, seed: int) -> dict[str, ClassImages]:
+def _split_off(splits: dict[str, ClassImages], share: float, seed: int) -> dict[str, ClassImages]:
     if "validation" in splits:
         raise OddsightError("the images have a validation split already: leave out the share to split off")
     training, held = stratified(splits["train"], share, seed)
@@ -188,17 +173,26 @@ def _shared_size(splits: Mapping[str, ClassImages]) -> tuple[int, int]:
     return first.height, first.width
 
 
-def _begin(folder: Path) -> None:
-    """Mark the folder as written by ``prepare``, but not whole."""
-    make_folder(folder)
-    write_record(folder / STATISTICS, {"format": FORMAT, "complete": False}, indent=2)
+def _write_split(found: Preparation, split: str, data: Path, normalised: bool, progress: Progress) -> set[str]:
+    """Write all but the images of a split; the names of its files."""
+    folder, images = found.folder, found.splits[split]
+    pixels, names = _mapped(folder, split), [_name(image, data) for image in images.images]
+    _write_tables(folder, split, images, names)
+    with atomic_write(folder / f"{split}.npz", follow_links=False) as file:
+        classes = np.array(images.classes, np.str_)
+        np.savez(file, allow_pickle=False, images=pixels, labels=images.labels, classes=classes)
+    if normalised:
+        _write_normalised(folder / f"{split}-normalised.npy", pixels, found, progress)
+    if found.parquet:
+        with atomic_write(folder / f"{split}.parquet", follow_links=False) as file:
+            write_parquet(file, track(pixels, f"writing {split}.parquet", len(pixels), progress), names, images)
+    left_out = {"-normalised.npy": not normalised, ".parquet": not found.parquet}
+    return {split + part for part in _PARTS if not left_out.get(part)}
 
 
-def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """What an .npy file begins with, before the values."""
-    file = io.BytesIO()
+def _write_header(file: IO[bytes], dtype: str, *shape: int) -> None:
+    """Write what an .npy file begins with, before the values."""
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-    return file.getvalue()
 
 
 def _write_images(path: Path, data: ClassImages, size: tuple[int, int], progress: Progress) -> list[str]:
@@ -212,11 +206,11 @@ def _write_images(path: Path, data: ClassImages, size: tuple[int, int], progress
 
     contents = []
     with atomic_write(path, follow_links=False) as file:
-        file.write(_header("|u1", (len(data), *size, 3)))
-        for done, pixels in enumerate(ordered_map(sized, data.images), 1):
+        _write_header(file, "|u1", len(data), *size, 3)
+        images = ordered_map(sized, data.images)
+        for pixels in track(images, f"writing {path.name}", len(data), progress):
             file.write(np.ascontiguousarray(pixels).data)
             contents.append(content_hash(pixels))
-            progress(f"writing {path.name}", done, len(data))
     return contents
 
 
@@ -232,29 +226,25 @@ def _blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation of each channel in 0..1, from exact sums."""
-    total, squares = [0, 0, 0], [0, 0, 0]
+    counts = np.zeros((3, 256), np.int64)
     for block in _blocks(images):
         for channel in range(3):
-            counts = np.bincount(block[..., channel].ravel(), minlength=256).tolist()
-            total[channel] += sum(value * count for value, count in enumerate(counts))
-            squares[channel] += sum(value**2 * count for value, count in enumerate(counts))
-    pixels = images.size // 3
+            counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
+    values, pixels = np.arange(256), images.size // 3
+    total, squares = (counts @ values).tolist(), (counts @ values**2).tolist()
     mean = [part / pixels / 255 for part in total]
     # In whole numbers until the end, as the difference of two large ones has few digits left otherwise.
     std = [(pixels * more - part**2) ** 0.5 / pixels / 255 for part, more in zip(total, squares, strict=True)]
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
-def _write_normalised(
-    path: Path, split: str, images: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float], progress: Progress
-) -> None:
+def _write_normalised(path: Path, images: NDArray[np.uint8], found: Preparation, progress: Progress) -> None:
     """Write ``(x / 255 - mean) / std``; a channel without any variation becomes 0."""
-    spread = [value or 1.0 for value in std]
-    values = np.arange(256)[:, None] / 255
-    table = ((values - np.asarray(mean)) / np.asarray(spread)).astype("<f4")
+    values, spread = np.arange(256)[:, None] / 255, [value or 1.0 for value in found.std]
+    table = ((values - np.asarray(found.mean)) / np.asarray(spread)).astype("<f4")
     count, height, width, _ = images.shape
     with atomic_write(path, follow_links=False) as file:
-        file.write(_header("<f4", (count, 3, height, width)))
+        _write_header(file, "<f4", count, 3, height, width)
         done = 0
         for block in _blocks(images):
             channels = [table[:, channel][block[..., channel]] for channel in range(3)]
@@ -276,24 +266,6 @@ def _write_tables(folder: Path, split: str, data: ClassImages, names: Sequence[s
     write_bytes(folder / f"{split}.csv", table, follow_links=False)
 
 
-def _write_npz(path: Path, images: NDArray[np.uint8], data: ClassImages) -> None:
-    arrays: dict[str, NDArray[Any]] = {
-        "images": images,
-        "labels": data.labels,
-        "classes": np.array(data.classes, np.str_),
-    }
-    with atomic_write(path, follow_links=False) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def _watched(images: NDArray[np.uint8], phase: str, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    for done, image in enumerate(images, 1):
-        yield image
-        progress(phase, done, len(images))
-
-
 def _name(image: ImageFile, data: Path) -> str:
     """Where an image comes from, without the folders above the data, which are of one machine."""
     path = image.path
@@ -302,18 +274,20 @@ def _name(image: ImageFile, data: Path) -> str:
 
 
 def _described(found: Preparation, settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
-    def placed(repeat: Repeat) -> list[dict[str, Any]]:
+    def placed(repeats: Iterable[Repeat]) -> list[list[dict[str, Any]]]:
         return [
-            {
-                "split": place.split,
-                "index": place.index,
-                "name": _name(found.splits[place.split].images[place.index], data),
-                "class": place.label,
-            }
-            for place in repeat.places
+            [
+                {
+                    "split": place.split,
+                    "index": place.index,
+                    "name": _name(found.splits[place.split].images[place.index], data),
+                    "class": place.label,
+                }
+                for place in repeat.places
+            ]
+            for repeat in repeats
         ]
 
-    within = [repeat for repeat in found.repeats if not repeat.leaks]
     height, width = found.size
     return {
         "format": FORMAT,
@@ -330,9 +304,9 @@ def _described(found: Preparation, settings: Mapping[str, Any], data: Path) -> d
             for split, images in found.splits.items()
         },
         "duplicates": {
-            "within splits": [placed(repeat) for repeat in within],
-            "between splits": [placed(repeat) for repeat in found.repeats if repeat.leaks],
-            "between classes": [placed(repeat) for repeat in found.repeats if repeat.contradicts],
+            "within splits": placed(repeat for repeat in found.repeats if not repeat.leaks),
+            "between splits": placed(repeat for repeat in found.repeats if repeat.leaks),
+            "between classes": placed(repeat for repeat in found.repeats if repeat.contradicts),
         },
         "unreadable": [{"name": plain(error.path), "reason": error.reason} for error in found.errors],
         "versions": {

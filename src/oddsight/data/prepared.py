@@ -47,11 +47,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def read_prepared(path: Path, progress: Progress) -> dict[str, ClassImages]:
-    """Read the splits of a prepared folder. Their images stay on disk, mapped into memory.
-
-    Raises:
-        DataError: If the folder is not whole.
-    """
+    """Read the splits of a prepared folder. Their images stay on disk, mapped into memory."""
     said = prepared_statistics(path)
     if said is None:
         raise DataError(f"{path / STATISTICS} is damaged: run 'oddsight prepare' again")

@@ -55,11 +55,7 @@ class PixelFile:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
 
     def add(self, image: NDArray[np.uint8]) -> None:
-        """Append an image, uint8 ``[H, W, 3]``.
-
-        Raises:
-            OddsightError: If the disk is full.
-        """
+        """Append an image, uint8 ``[H, W, 3]``."""
         height, width, channels = image.shape
         with _room():
             self._file.write(np.ascontiguousarray(image).data)

@@ -120,33 +120,21 @@ def synthesize(image: NDArray[Any] | Image.Image, kind: str, severity: float, *,
 
 
 def kind_by_name(name: str) -> Kind:
-    """The kind of that name.
-
-    Raises:
-        OddsightError: If there is none.
-    """
+    """The kind of that name."""
     if name not in KINDS:
         raise OddsightError(f"no kind of synthesis is called {plain(name)!r}: choose from {', '.join(KINDS)}")
     return KINDS[name]
 
 
 def check_severity(severity: float) -> None:
-    """Refuse what cannot be an optical depth.
-
-    Raises:
-        OddsightError: With the number in question.
-    """
+    """Refuse what cannot be an optical depth."""
     check_number(severity, "a severity")
     if not 0 <= severity < np.inf:
         raise OddsightError(f"a severity is an optical depth, a finite number of 0 or more, not {severity:g}")
 
 
 def pattern(image: NDArray[np.uint8], kind: str, seed: int) -> NDArray[np.float32]:
-    """Where there is how much: float32 ``[H, W]``, 0 or more, of mean 1 over the area where it is not 0.
-
-    Raises:
-        OddsightError: If the kind is not known or the seed below 0.
-    """
+    """Where there is how much: float32 ``[H, W]``, 0 or more, of mean 1 over the area where it is not 0."""
     drawn = kind_by_name(kind).pattern
     check_seed(seed)
     height, width, _ = image.shape

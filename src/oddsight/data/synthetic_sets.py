@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import platform
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -32,7 +33,7 @@ from oddsight.runtime.bounds import check_number, check_seed, check_whole
 from oddsight.runtime.csv_tables import csv_records
 from oddsight.runtime.files import atomic_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_SEVERITIES = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -144,19 +145,16 @@ def write_synthetic(
         testing, training = split(chosen, train_share, seed) if train_share else (chosen, [])
         if not testing:
             raise DataError(f"a training share of {train_share:g} leaves none of {len(chosen)} images to test on")
-        roots = [Path(path) for path in clear]
-        names = _names(chosen)
-        for part, images in (("train", training), ("test", testing)):
-            _write_clear(temporary / part / "good", images, names, f"writing {part}/good", progress)
+        roots, names = [Path(path) for path in clear], _names(chosen)
+        _write_clear(temporary / "train" / "good", training, names, progress)
+        _write_clear(temporary / "test" / "good", testing, names, progress)
         rows = _write_veiled(temporary, testing, names, roots, kinds, severities, seed, progress)
+        found = SyntheticSet(
+            Path(output), tuple(rows), len(testing), len(training), len(collection.duplicates), collection.errors
+        )
         settings = {"severities": list(severities), "limit": limit, "train_share": train_share, "seed": seed}
-        counts = {"clear": len(testing), "training": len(training), "synthetic": len(rows)}
-        unreadable = [{"name": _source(Path(one.path), roots), "reason": one.reason} for one in collection.errors]
-        described = settings | {"kinds": _described(kinds), "images": counts, "unreadable": unreadable}
-        _write_descriptions(temporary, rows, described)
-    return SyntheticSet(
-        Path(output), tuple(rows), len(testing), len(training), len(collection.duplicates), collection.errors
-    )
+        _write_descriptions(temporary, found, settings | {"kinds": _described(kinds)}, roots)
+    return found
 
 
 def _check_settings(
@@ -217,17 +215,15 @@ def _source(path: Path, roots: Sequence[Path]) -> str:
     return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
-def _write_clear(
-    folder: Path, images: Sequence[ImageFile], names: Mapping[str, str], phase: str, progress: Progress
-) -> None:
+def _write_clear(folder: Path, images: Sequence[ImageFile], names: Mapping[str, str], progress: Progress) -> None:
     if images:
         folder.mkdir(parents=True)
 
     def write(image: ImageFile) -> None:
         Image.fromarray(image.read()).save(folder / f"{names[image.content]}.png")
 
-    for done, _ in enumerate(ordered_map(write, images), 1):
-        progress(phase, done, len(images))
+    phase = f"writing {folder.parent.name}/{folder.name}"
+    deque(track(ordered_map(write, images), phase, len(images), progress), maxlen=0)
 
 
 def _write_veiled(
@@ -262,9 +258,8 @@ def _write_veiled(
         return rows
 
     found: list[Row] = []
-    for done, rows in enumerate(ordered_map(write, images), 1):
+    for rows in track(ordered_map(write, images), "putting things into the air", len(images), progress):
         found += rows
-        progress("putting things into the air", done, len(images))
     return sorted(found, key=lambda row: (kinds.index(row.kind), row.severity, row.file))
 
 
@@ -273,8 +268,8 @@ def _described(kinds: Sequence[str]) -> dict[str, Any]:
     return {kind.name: {"looks": kind.summary, "airlight": bytes(kind.airlight).hex()} for kind in named}
 
 
-def _write_descriptions(folder: Path, rows: Sequence[Row], described: Mapping[str, Any]) -> None:
-    records = [asdict(row) | {"depth": f"{row.depth:.6g}", "share": f"{row.share:.6g}"} for row in rows]
+def _write_descriptions(folder: Path, found: SyntheticSet, settings: Mapping[str, Any], roots: Sequence[Path]) -> None:
+    records = [asdict(row) | {"depth": f"{row.depth:.6g}", "share": f"{row.share:.6g}"} for row in found.rows]
     write_bytes(folder / "synthesis.csv", csv_records([field.name for field in fields(Row)], records))
     own = version("oddsight")
     content = {
@@ -282,7 +277,9 @@ def _write_descriptions(folder: Path, rows: Sequence[Row], described: Mapping[st
         "model": "I = J t + A (1 - t) with t = exp(-tau), in linear light (sRGB decoded)",
         "severity": "the mean of tau inside the affected area, which is where tau is above 0",
         "mask": f"tau > {VISIBLE:g}",
-        **described,
+        **settings,
+        "images": {"clear": found.clear, "training": found.training, "synthetic": len(found.rows)},
+        "unreadable": [{"name": _source(Path(error.path), roots), "reason": error.reason} for error in found.errors],
         "versions": {"oddsight": own, "numpy": np.__version__, "python": platform.python_version()},
     }
     write_bytes(folder / "synthesis.json", (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -16,9 +16,6 @@ class Unzipped:
     Args:
         path: The file.
         most: Bytes that may be read of it altogether.
-
-    Raises:
-        DataError: If more are read.
     """
 
     def __init__(self, path: Path, most: int) -> None:

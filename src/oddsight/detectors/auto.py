@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -12,11 +12,11 @@ import onnx
 from numpy.typing import NDArray
 
 from oddsight.detectors.detector import Detector, Reading, detector
-from oddsight.detectors.evidence import Scores, speaking, voice, weighed
-from oddsight.detectors.features import FeatureStream, Rows, groups_of
+from oddsight.detectors.evidence import Scores, Voice, speaking, voice, weighed
+from oddsight.detectors.features import FeatureStream, Rows, channels_of, defects_of, groups_of
 from oddsight.detectors.knn import KNN
 from oddsight.detectors.mahalanobis import Mahalanobis
-from oddsight.detectors.patchcore import PatchCore
+from oddsight.detectors.patchcore import PatchCore, moments
 from oddsight.graphs.building import chain, piece, renamed
 from oddsight.runtime.bounds import Count, Sigma, Whole
 from oddsight.runtime.sessions import session
@@ -24,8 +24,11 @@ from oddsight.runtime.sessions import session
 _FOLDS = 5
 _FEWEST = 4
 _WIDE = 1000
-_OWN_SCORES = 500
 _BATCH = 64
+_PART = 512
+
+_OWN_SCORES, _FEWEST_SCORES, _CELLS = 500, 40, 784
+"""Images whose patches are scored, at most, and on grids of many cells at least; so many cells are usual."""
 
 
 @detector
@@ -34,13 +37,14 @@ class Auto(Detector):
     """What needs no choice: detectors at several depths and on patches, each heard by how sure it can be.
 
     At each depth the mean and spread of every channel are scored by Mahalanobis distance and nearest neighbour (where
-    the profile is wide, by nearest neighbour alone), and patches by PatchCore. Scores of normal images by detectors
-    that did not learn from them turn scores into evidence, and weigh it: a depth at which normal images differ much
-    among themselves counts less. The strongest evidence is the score. Nothing is learned from anomalous images.
+    the profile is wide, by nearest neighbour alone), and patches by PatchCore: those of the usual stages, and those of
+    shallower ones, which see finer details. Scores of normal images by detectors that did not learn from them turn
+    scores into evidence, and weigh it: a depth at which normal images differ much among themselves counts less. The
+    strongest evidence is the score. Nothing is learned from anomalous images.
 
     Attributes:
-        images: Images whose profiles are learned from, at most; PatchCore's bank is filled from all.
-        bank_size: Patches in the bank, at most.
+        images: Images whose profiles are learned from, at most; PatchCore's banks are filled from all.
+        bank_size: Patches in each bank, at most.
         sigma: Smoothing of the map, in grid cells.
     """
 
@@ -49,30 +53,57 @@ class Auto(Detector):
     paper: ClassVar[str] = "this project (docs/auto.md); its parts: see mahalanobis, knn and patchcore"
     reads: ClassVar[Reading] = "levels"
     localises: ClassVar[bool] = True
+    detailed: ClassVar[bool] = True
 
     images: Annotated[int, Whole(8)] = 2000
-    bank_size: Count = 1000
+    bank_size: Count = 4000
     sigma: Sigma = 1.0
 
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
         """Learn every detector, and what normal images score; see :meth:`Detector.fit`."""
         self.widths_, self.shape_ = features.shape[:-3], features.shape[-3:]
+        self.spans_ = _spans(channels_of(features))
         patches = _Patches(features, self.images)
-        bank_memory = PatchCore(self.bank_size).memory_needed(self.shape_, len(features))
         # Coresets take what they are given; profiles have the rest.
         spare = max(0, memory - self.memory_needed(features.shape, len(features)))
-        self.patchcore_ = PatchCore(self.bank_size, self.sigma).fit(patches, memory=bank_memory + spare, seed=seed)
-        rng = np.random.default_rng(seed)
-        profiles = patches.profiles
-        units, folds = _folds(patches.groups[: len(profiles)], rng)
+        self.patchcores_ = self._filled(patches, spare, seed)
+        self.voices_ = self._weighed(patches, seed)
+
+    def _weighed(self, patches: _Patches, seed: int) -> list[Voice]:
+        """Fit what looks at whole images, and weigh all voices."""
+        profiles, defects = patches.profiles, _Defects(patches, self.patchcores_, self.spans_)
+        units, folds = _folds(patches.groups[: len(profiles)], np.random.default_rng(seed))
         self.detectors_: list[list[onnx.ModelProto]] = []
-        voices = []
+        depths = []
         for start, width in zip(np.cumsum([0, *self.widths_[:-1]]), self.widths_, strict=True):
-            rows = np.ascontiguousarray(profiles[:, start : start + width])
+            rows, changed = (
+                np.ascontiguousarray(one[:, start : start + width]) for one in (profiles, defects.profiles)
+            )
             fits = [_fitted(make, seed) for make in _detectors(width)]
             self.detectors_.append([fit(rows) for fit in fits])
-            voices.append(voice([_held_out(fit, rows, folds) for fit in fits]))
-        self.voices_ = weighed(voices, voice([_own_scores(self.patchcore_, patches)]), units)
+            scores = [_held_out(fit, rows, folds, changed, defects.numbers) for fit in fits]
+            depths.append(voice([normal for normal, _ in scores], [defective for _, defective in scores]))
+        own = _own_scores(self.patchcores_, self.spans_, patches)
+        local = [voice([scores], [changed]) for scores, changed in zip(own, defects.scores, strict=True)]
+        return weighed(depths, local, units)
+
+    def _filled(self, patches: _Patches, spare: int, seed: int) -> list[PatchCore]:
+        """A PatchCore for each span of channels, filled in one pass."""
+        mean, covariance = moments(patches)
+        height, width = self.shape_[1:]
+        made = []
+        for start, stop in self.spans_:
+            one, shape = PatchCore(self.bank_size, sigma=self.sigma), (stop - start, height, width)
+            memory = one.memory_needed(shape, len(patches)) + spare // len(self.spans_)
+            part = slice(start, stop)
+            one.start(mean[part], covariance[part, part], shape, len(patches), memory=memory, seed=seed)
+            made.append(one)
+        for number, array in enumerate(patches):
+            for one, (start, stop) in zip(made, self.spans_, strict=True):
+                one.add(array[start:stop], number)
+        for one in made:
+            one.finish()
+        return made
 
     def graph(self) -> onnx.ModelProto:
         """See :meth:`Detector.graph`; also ``evidence`` and ``voice_p_values``, see :meth:`Detector.voices`."""
@@ -87,12 +118,12 @@ class Auto(Detector):
                 parts.append(renamed(proto, f"{own}_detector", {"embedding": name, "score": own}))
             parts.append(speaking(name, speaker, "N"))
         grid = f"N, {height}, {width}"
-        local = {"score": "patch_score", "anomaly_map": "patches_0"}
-        parts += [
-            renamed(self.patchcore_.graph(), "patchcore", local),
-            speaking("patches", self.voices_[-1], grid),
-            _deciding(names, grid, [speaker.normal for speaker in self.voices_]),
-        ]
+        local = _LOCAL[: len(self.spans_)]
+        parts.append(_divided(self.shape_, dict(zip(local, self.spans_, strict=True))))
+        for name, one, speaker in zip(local, self.patchcores_, self.voices_[len(names) :], strict=True):
+            values = {"patches": f"{name}_patches", "score": f"{name}_score", "anomaly_map": f"{name}_0"}
+            parts += [renamed(one.graph(), f"{name}_patchcore", values), speaking(name, speaker, grid)]
+        parts.append(_deciding(names, local, grid, [speaker.normal for speaker in self.voices_]))
         return chain(parts, ["score", "anomaly_map", "evidence", "voice_p_values"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
@@ -100,11 +131,26 @@ class Auto(Detector):
         rows, widths = min(self.images, count), shape[:-3]
         # Profiles, the detectors that hold them, their graphs and the sessions that score with them.
         profiles = 4 * rows * (3 * sum(widths) + 8 * max(widths)) + 40 * min(max(widths), _WIDE) ** 2
-        return profiles + PatchCore(self.bank_size).memory_needed(shape[-3:], count)
+        return profiles + len(_LOCAL) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
 
     def voices(self, layers: Sequence[str]) -> list[str]:
-        """See :meth:`Detector.voices`: one for each layer, and one for patches."""
-        return [*layers, "patches"]
+        """See :meth:`Detector.voices`: one for each layer, and two for patches, or one of a backbone of few stages."""
+        return [*layers, *_LOCAL[: len(getattr(self, "spans_", _LOCAL))]]
+
+
+_LOCAL = ("patches", "details")
+"""The voices that look at places."""
+
+
+def _spans(channels: Sequence[int]) -> list[tuple[int, int]]:
+    """Which channels of a patch each voice looks at, of the stages that they come from, from shallow to deep.
+
+    ``patches`` at all but the shallowest stage, ``details`` at the two shallowest; where there are no three, one voice
+    looks at all.
+    """
+    if len(channels) < len(_LOCAL) + 1:
+        return [(0, sum(channels))]
+    return [(channels[0], sum(channels)), (0, sum(channels[:2]))]
 
 
 class _Patches:
@@ -153,38 +199,89 @@ def _folds(groups: NDArray[np.intp], rng: np.random.Generator) -> tuple[int, NDA
 
 
 def _held_out(
-    fit: Callable[[NDArray[np.float32]], onnx.ModelProto], rows: NDArray[np.float32], folds: NDArray[np.intp]
-) -> Scores:
-    """Scores of all rows, each by a detector that learned from other folds."""
-    scores = np.empty(len(rows))
+    fit: Callable[[NDArray[np.float32]], onnx.ModelProto],
+    rows: NDArray[np.float32],
+    folds: NDArray[np.intp],
+    changed: NDArray[np.float32],
+    numbers: NDArray[np.intp],
+) -> tuple[Scores, Scores]:
+    """Scores of all rows, each by a detector that learned from other folds, and of changed copies of some of them.
+
+    Args:
+        fit: Learns from rows.
+        rows: Profiles ``[n, width]``.
+        folds: Of each.
+        changed: Profiles of changed copies ``[m, width]``.
+        numbers: Of which row each is a copy.
+    """
+    scores, of_changed = np.empty(len(rows)), np.empty(len(changed))
     for number in range(int(folds.max()) + 1):
         loaded = session(fit(rows[folds != number]).SerializeToString(), threads=1)
-        own = np.flatnonzero(folds == number)
-        for start in range(0, len(own), _BATCH):
-            some = own[start : start + _BATCH]
-            scores[some] = loaded.run(["score"], {"embedding": rows[some]})[0]
+        for array, fold, values in ((rows, folds, scores), (changed, folds[numbers], of_changed)):
+            own = np.flatnonzero(fold == number)
+            for start in range(0, len(own), _BATCH):
+                some = own[start : start + _BATCH]
+                values[some] = loaded.run(["score"], {"embedding": array[some]})[0]
         # Freed before the next fold is fitted: its bank is as large as the profiles.
         del loaded
-    return scores
+    return scores, of_changed
 
 
-def _own_scores(patchcore: PatchCore, patches: _Patches) -> Scores:
-    """Scores of the first images, each without the patches of its group in the bank."""
+class _Defects:
+    """What is known of copies of images with small defects.
+
+    Attributes:
+        numbers: Of which image each is a copy, ``[m]``.
+        profiles: Of each, ``[m, width]``.
+        scores: For each PatchCore its score of each, without the patches of the image's group in the bank.
+    """
+
+    def __init__(self, patches: _Patches, fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]]) -> None:
+        sources = [patches.groups[one.sources_] for one in fitted]
+        numbers, profiles = [], []
+        found: list[list[float]] = [[] for _ in fitted]
+        for number, array in defects_of(patches.features):
+            if number < len(patches.profiles):
+                numbers.append(number)
+                profiles.append(array[: patches.width])
+                places = array[patches.width :].reshape(patches.shape)
+                for one, (start, stop), source, scores in zip(fitted, spans, sources, found, strict=True):
+                    scores.append(_own_score(one, places[start:stop], source != patches.groups[number]))
+        self.numbers = np.array(numbers, np.intp)
+        self.profiles = np.array(profiles, np.float32).reshape(-1, patches.width)
+        self.scores = [np.array(scores, np.float64) for scores in found]
+
+
+def _own_scores(fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]], patches: _Patches) -> list[Scores]:
+    """For each PatchCore scores of the first images, each without the patches of its group in the bank."""
+    sources = [patches.groups[one.sources_] for one in fitted]
+    count = max(_FEWEST_SCORES, _OWN_SCORES * _CELLS // math.prod(patches.shape[1:]))
+    found: list[list[float]] = [[] for _ in fitted]
+    for number, array in zip(range(min(count, _OWN_SCORES)), patches, strict=False):
+        for one, (start, stop), source, scores in zip(fitted, spans, sources, found, strict=True):
+            scores.append(_own_score(one, array[start:stop], source != patches.groups[number]))
+    return [np.array(scores, np.float64) for scores in found]
+
+
+def _own_score(fitted: PatchCore, patches: NDArray[np.float32], others: NDArray[np.bool_]) -> float:
+    """Score of an image's patches ``[C, h, w]`` by those in the bank that are from others, or all if none is."""
     from scipy.ndimage import gaussian_filter
 
-    bank = patchcore.bank_ - patchcore.centre_
-    squares = np.einsum("ij,ij->i", bank, bank)
-    sources = patches.groups[patchcore.sources_]
-    scores = []
-    for number, array in zip(range(_OWN_SCORES), patches, strict=False):
-        others = sources != patches.groups[number]
-        if not others.any():
-            others[:] = True
-        rows = array.reshape(len(array), -1).T - patchcore.centre_
-        nearest = (squares[others] - 2 * rows @ bank[others].T).min(axis=1) + np.einsum("ij,ij->i", rows, rows)
-        distances = np.sqrt(np.maximum(nearest, 0)).reshape(array.shape[1:])
-        scores.append(gaussian_filter(distances, patchcore.sigma, mode="nearest", truncate=3.0).max())
-    return np.array(scores, np.float64)
+    rows = fitted.projected(patches)
+    squared = _nearest(rows, fitted.bank_[others if others.any() else ~others]) + np.einsum("ij,ij->i", rows, rows)
+    distances = np.sqrt(np.maximum(squared, 0)).reshape(patches.shape[1:])
+    return float(gaussian_filter(distances, fitted.sigma, mode="nearest", truncate=3.0).max())
+
+
+def _nearest(rows: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared distance of each row to the nearest in the bank, less the square of the row."""
+    nearest = np.full(len(rows), np.inf, np.float32)
+    for start in range(0, len(bank), _PART):
+        part = bank[start : start + _PART]
+        products = rows @ (np.float32(-2) * part.T)
+        products += np.einsum("ij,ij->i", part, part)
+        np.minimum(nearest, products.min(axis=1), out=nearest)
+    return nearest
 
 
 def _split(names: list[str], widths: Sequence[int], shape: Sequence[int]) -> onnx.ModelProto:
@@ -205,17 +302,38 @@ def _split(names: list[str], widths: Sequence[int], shape: Sequence[int]) -> onn
     )
 
 
-def _deciding(names: list[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
-    """Evidence of each voice, and of patches as a map, to all outputs.
+def _divided(shape: tuple[int, ...], spans: Mapping[str, tuple[int, int]]) -> onnx.ModelProto:
+    """``patches`` to the channels of each span as ``NAME_patches``."""
+    channels, height, width = shape
+    outputs = [f"float[N, {stop - start}, {height}, {width}] {name}_patches" for name, (start, stop) in spans.items()]
+    lines = [f"{name}_patches = Slice (patches, {name}_start, {name}_stop, axis)" for name in spans]
+    bounds = {f"{name}_start": np.array([start]) for name, (start, _) in spans.items()}
+    bounds |= {f"{name}_stop": np.array([stop]) for name, (_, stop) in spans.items()}
+    return piece(
+        f"""
+        divided (float[N, {channels}, {height}, {width}] patches) => ({", ".join(outputs)}) <int64[1] axis = {{1}}>
+        {{ {" ".join(lines)} }}
+        """,
+        bounds,
+    )
 
-    The map is the patches' evidence, scaled so that its maximum is the strongest evidence of all: the score.
+
+def _deciding(names: Sequence[str], local: Sequence[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
+    """Evidence of each voice, and of those that look at places as a map, to all outputs.
+
+    The map is the stronger evidence at each place, scaled so that its maximum is the strongest of all: the score.
     """
-    inputs = ", ".join(f"float[N] {name}_evidence" for name in names)
-    columns = ", ".join(f"column_{name}" for name in [*names, "patches"])
+    inputs = ", ".join(
+        [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {name}_evidence" for name in local)]
+    )
+    columns = ", ".join(f"column_{name}" for name in [*names, *local])
     lines = [f"column_{name} = Unsqueeze ({name}_evidence, last)" for name in names]
+    for name in local:
+        lines.append(f"highest_{name} = ReduceMax ({name}_evidence, places)")
+        lines.append(f"column_{name} = Squeeze (highest_{name}, last)")
     ranks, weights = [], {}
     for number, scores in enumerate(normal):
-        name = [*names, "patches"][number]
+        name = [*names, *local][number]
         ranks += [
             f"reached_{name} = GreaterOrEqual (normal_{name}, column_{name})",
             f"counted_{name} = Cast <to = 1> (reached_{name})",
@@ -227,23 +345,23 @@ def _deciding(names: list[str], grid: str, normal: list[Scores]) -> onnx.ModelPr
         weights[f"total_{name}"] = np.array(len(scores) + 1, np.float32)
     return piece(
         f"""
-        deciding ({inputs}, float[{grid}] patches_evidence)
+        deciding ({inputs})
         => (float[N] score, float[{grid}] anomaly_map, float[N, {len(normal)}] evidence,
             float[N, {len(normal)}] voice_p_values)
         <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float tiny = {{1e-30}}>
         {{
             {" ".join(lines)}
-            peak = ReduceMax (patches_evidence, places)
-            column_patches = Squeeze (peak, last)
+            places_evidence = Max ({", ".join(f"{name}_evidence" for name in local)})
+            peak = ReduceMax (places_evidence, places)
             evidence = Concat <axis = 1> ({columns})
             strongest = ReduceMax (evidence, last)
             wide = Unsqueeze (strongest, last)
             positive = Max (peak, tiny)
             scale = Div (wide, positive)
-            anomaly_map = Mul (patches_evidence, scale)
+            anomaly_map = Mul (places_evidence, scale)
             score = ReduceMax <keepdims = 0> (anomaly_map, places)
             {" ".join(ranks)}
-            voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, "patches"])})
+            voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, *local])})
         }}
         """,
         weights,

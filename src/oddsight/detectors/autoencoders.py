@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -11,7 +12,7 @@ import onnx
 from oddsight.detectors.detector import detector
 from oddsight.detectors.features import FeatureStream, Rows
 from oddsight.detectors.gmm import GMM
-from oddsight.detectors.trained import Trained
+from oddsight.detectors.pixel_detector import PixelDetector
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, copied, piece
 from oddsight.graphs.maps import scaled_map
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
 
+    MakeCoder = Callable[[int, Sequence[int], int], nn.Sequential]
+
 LOSSES = ("mse", "l1", "ssim", "mse+ssim")
 
 
 @detector
 @dataclass
-class Autoencoder(Trained):
+class Autoencoder(PixelDetector):
     """Reconstruction error of the image itself, brought to 64 pixels a side, by a convolutional autoencoder.
 
     The score is the mean error over all pixels, with ``mse`` on values from 0 to 1; the map has the errors of the
@@ -40,7 +43,7 @@ class Autoencoder(Trained):
             way round.
         loss: Of :data:`LOSSES`; the error is measured by it, too.
         sigma: Smoothing of the map, in pixels.
-        epochs: See :class:`oddsight.detectors.trained.Trained`, as for the others.
+        epochs: See :class:`oddsight.detectors.pixel_detector.PixelDetector`, as for the others.
     """
 
     name: ClassVar[str] = "autoencoder"
@@ -55,48 +58,38 @@ class Autoencoder(Trained):
     loss: Annotated[str, Choice("loss", LOSSES)] = "mse"
     sigma: Sigma = 1.5
 
+    # Settings of some subclasses.
+    noise = 0.0
+    beta = 0.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.widths:
             raise OddsightError(f"{self.name}: widths must name at least one layer")
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`Trained.network`."""
-        from oddsight.training import reconstruction
+        """See :meth:`PixelDetector.network`."""
+        from oddsight.training.reconstruction import convolutional_decoder, convolutional_encoder
 
         if 2 ** len(self.widths) > side:
             raise OddsightError(f"{self.name}: {len(self.widths)} widths halve an image of {side} pixels too often")
-        return self._autoencoder(
-            reconstruction.convolutional_encoder(side, self.widths, self.encoded()),
-            reconstruction.convolutional_decoder(side, self.widths, self.code),
-        )
+        return self._autoencoder(side, convolutional_encoder, convolutional_decoder)
 
-    def _autoencoder(self, encoder: nn.Module, decoder: nn.Module) -> PixelNetwork:
+    def _autoencoder(self, side: int, encoder: MakeCoder, decoder: MakeCoder) -> PixelNetwork:
         from oddsight.training import reconstruction
 
-        errors = reconstruction.Errors(self.loss)
+        # Of distributions there are means and variances.
+        numbers = 2 * self.code if self.beta else self.code
         return reconstruction.Autoencoder(
-            encoder,
-            decoder,
-            errors,
-            noise=self.noise_level(),
-            divergence=self.divergence_weight(),
+            encoder(side, self.widths, numbers),
+            decoder(side, self.widths, self.code),
+            reconstruction.Errors(self.loss),
+            noise=self.noise,
+            divergence=self.beta or None,
         )
 
-    def encoded(self) -> int:
-        """Numbers that the encoder gives."""
-        return self.code if self.divergence_weight() is None else 2 * self.code
-
-    def noise_level(self) -> float:
-        """Standard deviation of the noise on images to learn from."""
-        return 0.0
-
-    def divergence_weight(self) -> float | None:
-        """Of the codes' divergence from a normal distribution; None if they are plain numbers."""
-        return None
-
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`Trained.scoring`."""
+        """See :meth:`PixelDetector.scoring`."""
         return [scaled_map(side, side, self.sigma)]
 
 
@@ -118,13 +111,10 @@ class DenseAutoencoder(Autoencoder):
     widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (512, 128)
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`Trained.network`."""
-        from oddsight.training import reconstruction
+        """See :meth:`PixelDetector.network`."""
+        from oddsight.training.reconstruction import dense_decoder, dense_encoder
 
-        return self._autoencoder(
-            reconstruction.dense_encoder(side, self.widths, self.encoded()),
-            reconstruction.dense_decoder(side, self.widths, self.code),
-        )
+        return self._autoencoder(side, dense_encoder, dense_decoder)
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """See :meth:`Detector.memory_needed`."""
@@ -148,10 +138,6 @@ class VariationalAutoencoder(Autoencoder):
 
     beta: Positive = 0.01
 
-    def divergence_weight(self) -> float:
-        """See :meth:`Autoencoder.divergence_weight`."""
-        return self.beta
-
 
 @detector
 @dataclass
@@ -169,10 +155,6 @@ class DenoisingAutoencoder(Autoencoder):
     )
 
     noise: Positive = 0.1
-
-    def noise_level(self) -> float:
-        """See :meth:`Autoencoder.noise_level`."""
-        return self.noise
 
 
 @detector
@@ -201,14 +183,14 @@ class CodeGMM(Autoencoder):
         self.gmm_ = GMM(self.components, self.dimensions, max(2, self.sample_size))
 
     def look_again(self, found: TrainedPixels, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Fit the mixture to codes and errors of the images; see :meth:`Trained.look_again`."""
+        """Fit the mixture to codes and errors of the images; see :meth:`PixelDetector.look_again`."""
         coder = chain([copied(found.graph), self._described(features.shape[-1])], ["embedding"])
         loaded = session(coder.SerializeToString(), threads=1)
         rows = [run(loaded, {"pixels": pixels[None]}, self.name)[0][0] for pixels in features]
         self.gmm_.fit(Rows(np.stack(rows)), memory=memory, seed=seed)
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`Trained.scoring`."""
+        """See :meth:`PixelDetector.scoring`."""
         return [self._described(side), self.gmm_.graph()]
 
     def _described(self, side: int) -> onnx.ModelProto:

@@ -16,6 +16,12 @@ _Part = tuple[Vectors, NDArray[np.int32]]
 BLOCK = 4096
 """Vectors reduced at a time."""
 
+_LEAST = 64
+"""Vectors kept of a block, at least."""
+
+_CANDIDATES = 16
+"""Vectors from which one of the coreset is chosen in the end."""
+
 _ACTIVE = 384
 _MISSED = 512
 
@@ -79,15 +85,17 @@ class Coreset:
         dimensions: Of each vector.
         memory: Bytes it may use.
         seed: Of the starting points.
+        expected: About how many vectors will be added, if that is known: the more, the fewer of each block are kept.
     """
 
-    def __init__(self, size: int, dimensions: int, memory: int, seed: int) -> None:
+    def __init__(self, size: int, dimensions: int, memory: int, seed: int, *, expected: int = 0) -> None:
         self.size = size
         self._rng = np.random.default_rng(seed)
-        self._per_block = _per_block(size)
+        blocks = -(-expected // BLOCK)
+        self._per_block = min(_per_block(size), max(_LEAST, _CANDIDATES * size // max(blocks, 1)))
         fitting = (memory - _block_bytes(dimensions)) // _candidate_bytes(dimensions)
         # More candidates than this make the last reduction slow, not better.
-        self._capacity = min(max(fitting, 2 * size + self._per_block), 16 * size)
+        self._capacity = min(max(fitting, 2 * size + self._per_block), _CANDIDATES * size)
         self._block: list[_Part] = []
         self._waiting = 0
         self._candidates: list[_Part] = []
@@ -137,7 +145,7 @@ class Coreset:
 
 
 def _per_block(size: int) -> int:
-    return max(64, size // 6)
+    return max(_LEAST, size // 6)
 
 
 def _block_bytes(dimensions: int) -> int:

@@ -52,6 +52,8 @@ class Detector(ABC):
         trains_network: Whether learning trains a network by gradient.
         budget: Memory of the whole process that is enough by default.
         size: The side in pixels to which images are brought by default, if it is not the backbone's.
+        detailed: Whether it gains from images of more pixels than the backbone's size: then it reads by default nearly
+            as many as they have.
         channels_: Of an embedding, after fitting with classes: ``C``.
         classes_: Known ones, after fitting with classes: ``K``.
         curves_: Learning curves of a network that was trained, a row an epoch.
@@ -69,6 +71,7 @@ class Detector(ABC):
     trains_network: ClassVar[bool] = False
     budget: ClassVar[str] = "1GB"
     size: ClassVar[int | None] = None
+    detailed: ClassVar[bool] = False
 
     curves_: tuple[Epoch, ...] = ()
     workplace: Workplace

@@ -7,17 +7,20 @@ of the probability that a normal image scores as high, in nats.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from oddsight.graphs.building import piece
+from oddsight.metrics.image import auroc
 
 _TAIL = 0.8
 _TINY = 1e-12
 _TRUST, _DOUBT, _ALIKE = 3.0, 400, 0.2
+_SEEING, _BLINDNESS, _HEARD = 0.5, 0.8, 0.2
 
 Scores = NDArray[np.float64]
 
@@ -40,7 +43,7 @@ class Tail:
 
     @classmethod
     def of(cls, scores: Scores) -> Tail:
-        """Of scores of normal images that the detector did not learn from, ``[n]``, none negative."""
+        """The tail of scores of normal images that the detector did not learn from, ``[n]``, none negative."""
         middle = max(float(np.median(scores)), _TINY)
         log = np.log1p(scores / middle)
         start = float(np.quantile(log, _TAIL))
@@ -62,11 +65,14 @@ class Voice:
         tails: Of each detector.
         weight: From 0 to 1.
         normal: Its evidence on normal images that it did not learn from, ascending ``[n]``.
+        ability: How well it sees small synthetic defects in normal images, from 0 (not at all) to 1 (always): twice
+            the AUROC less 1. None if it was not shown any.
     """
 
     tails: tuple[Tail, ...]
     weight: float
     normal: Scores
+    ability: float | None = None
 
     @property
     def spread(self) -> float:
@@ -74,39 +80,57 @@ class Voice:
         return float(np.exp(np.mean([np.log(tail.spread) for tail in self.tails])))
 
 
-def voice(scores: list[Scores]) -> Voice:
+def voice(scores: list[Scores], defective: list[Scores] | None = None) -> Voice:
     """A voice of full weight.
 
     Args:
         scores: For each detector, its scores of the same normal images, which it did not learn from, ``[n]``.
+        defective: For each detector, its scores of copies of some of them with a small defect, ``[m]``.
     """
     tails = tuple(Tail.of(each) for each in scores)
-    together = np.mean([tail.evidence(each) for tail, each in zip(tails, scores, strict=True)], axis=0)
-    return Voice(tails, 1.0, together)
+    together = _together(tails, scores)
+    if defective is None or not len(defective[0]):
+        return Voice(tails, 1.0, together)
+    return Voice(tails, 1.0, together, max(0.0, 2 * auroc(together, _together(tails, defective)) - 1))
 
 
-def weighed(depths: list[Voice], patches: Voice, images: int) -> list[Voice]:
+def _together(tails: Sequence[Tail], scores: Sequence[Scores]) -> Scores:
+    return np.asarray(np.mean([tail.evidence(each) for tail, each in zip(tails, scores, strict=True)], axis=0))
+
+
+def weighed(depths: Sequence[Voice], patches: Sequence[Voice], images: int) -> list[Voice]:
     """Voices with weights: the less the scores of normal images spread, the more a voice counts.
 
-    The weight of a depth is ``(smallest spread of a depth / own spread) ** power``. That of patches, whose scores are
-    maxima and so hardly spread, is the weight that the depth they are taken from would have if the smallest spread were
-    at most 0.2: where no depth finds the images alike, or only a deep one does, their details tell little. The power
+    The weight of a depth is ``(smallest spread of a depth / own spread) ** power``. The scores of patches are maxima
+    and so hardly spread. They count fully where the images are alike at some depth, that is where the smallest spread
+    is at most 0.2, and as ``(0.2 / smallest spread) ** power`` elsewhere: there their details tell little. The power
     grows to 3 with the number of images, as few images say little about the spread.
+
+    What voices say of small synthetic defects changes that in two ways. Patches that hardly see them count less, by
+    ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where patches see and count, a depth
+    counts the less, the less it sees of what they see.
 
     Args:
         depths: Of whole images.
-        patches: Of their details.
+        patches: Of their places.
         images: From how many images the spreads are known.
     """
     least = min(each.spread for each in depths)
     power = _TRUST * images / (images + _DOUBT)
-    detailed = depths[(len(depths) - 1) // 2].spread
-    ratios = [*(least / each.spread for each in depths), min(least, _ALIKE) / detailed]
-    result = []
-    for each, ratio in zip([*depths, patches], ratios, strict=True):
-        weight = ratio**power
-        result.append(Voice(each.tails, weight, np.sort(np.logaddexp(0, weight * each.normal))))
-    return result
+    alike = min(1.0, _ALIKE / least) ** power
+    local = [
+        alike * (1.0 if each.ability is None else max(_HEARD, min(1.0, each.ability / _SEEING) ** 2))
+        for each in patches
+    ]
+    seen = max(((each.ability or 0.0) for each in patches), default=0.0)
+    whole = [
+        (least / each.spread) ** power * (1 - _BLINDNESS * max(local) * max(0.0, seen - (each.ability or 0.0)))
+        for each in depths
+    ]
+    return [
+        replace(each, weight=weight, normal=np.sort(np.logaddexp(0, weight * each.normal)))
+        for each, weight in zip([*depths, *patches], [*whole, *local], strict=True)
+    ]
 
 
 def speaking(name: str, speaker: Voice, shape: str) -> onnx.ModelProto:

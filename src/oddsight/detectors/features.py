@@ -17,7 +17,8 @@ class FeatureStream(Protocol):
     ``shape`` is ``[C, h, w]`` for patches, ``[3, S, S]`` for pixels and ``[C]`` for embeddings. For levels, whose
     arrays are flat, it is the width of each level's profile, then ``C, h, w`` of the patches that follow them.
 
-    A stream may also say which images belong together, see :func:`groups_of`.
+    A stream may also say which images belong together, see :func:`groups_of`, which channels of a patch come from one
+    stage, see :func:`channels_of`, and what its images look like with small defects, see :func:`defects_of`.
     """
 
     shape: tuple[int, ...]
@@ -55,3 +56,20 @@ def groups_of(features: FeatureStream) -> NDArray[np.intp]:
     is the stream's ``groups``, if it has that, and otherwise each image stands alone.
     """
     return np.asarray(getattr(features, "groups", np.arange(len(features))), np.intp)
+
+
+def channels_of(features: FeatureStream) -> tuple[int, ...]:
+    """How many channels of a patch each stage of the backbone gave, from shallow to deep.
+
+    It is the stream's ``channels``, if it has that, and otherwise all come from one stage.
+    """
+    return tuple(getattr(features, "channels", features.shape[-3:-2]))
+
+
+def defects_of(features: FeatureStream) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Features of copies of some images with a small defect, and the numbers of these images.
+
+    It is what the stream's ``defects()`` gives, if it has that, and otherwise nothing.
+    """
+    if hasattr(features, "defects"):
+        yield from features.defects()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import onnx
 
 from oddsight.detectors.detector import detector
-from oddsight.detectors.trained import Trained
+from oddsight.detectors.pixel_detector import PixelDetector
 from oddsight.errors import OddsightError
 from oddsight.graphs.maps import scaled_map
 from oddsight.runtime.bounds import Count, Each, NonNegative, Positive, Share, Sigma, Whole
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Adversarial(Trained):
+class _Adversarial(PixelDetector):
     """What the two have in common: layers, and a map of errors at pixels in proportion to the score.
 
     Attributes:
@@ -44,11 +44,11 @@ class _Adversarial(Trained):
     """As many as a side that is a multiple of 16 can be halved."""
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`Trained.scoring`."""
+        """See :meth:`PixelDetector.scoring`."""
         return [scaled_map(side, side, self.sigma, by="raw")]
 
     def activations(self) -> int:
-        """See :meth:`Trained.activations`."""
+        """See :meth:`PixelDetector.activations`."""
         return 5000
 
 
@@ -81,7 +81,7 @@ class Ganomaly(_Adversarial):
     latent: NonNegative = 1.0
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`Trained.network`."""
+        """See :meth:`PixelDetector.network`."""
         from oddsight.training.adversarial import Ganomaly as Network
 
         weights = (self.adversarial, self.contextual, self.latent)
@@ -114,7 +114,7 @@ class FAnoGAN(_Adversarial):
     adversarial: NonNegative = 1e-3
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`Trained.network`."""
+        """See :meth:`PixelDetector.network`."""
         from oddsight.training.adversarial import FAnoGan
 
         return FAnoGan(side, self.code, self.widths, self.kappa, self.adversarial)

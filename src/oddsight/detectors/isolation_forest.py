@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sklearn.tree import ExtraTreeRegressor
 
 _TREES_OPSET = 3
-"""Of the operators for classical models, ``ai.onnx.ml``."""
+"""The version of the operators for classical models, ``ai.onnx.ml``."""
 
 
 @detector

@@ -43,7 +43,7 @@ class OneClass(Detector):
             raise OddsightError("a one-class score takes a method, such as oddsight.detectors.METHODS['kde']()")
         if self.method.reads != "embedding":
             raise OddsightError(f"{self.method.name} reads {self.method.reads}, and a classifier has an embedding only")
-        # Of other detectors these are the same for all of a class.
+        # For other detectors these are the same for all of a class.
         vars(self).update(name=f"{PREFIX}{self.method.name}", summary=self.method.summary, paper=self.method.paper)
         super().__post_init__()
 

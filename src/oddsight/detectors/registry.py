@@ -25,7 +25,7 @@ def quick() -> list[str]:
 
 
 def names(kind: Kind = "normal") -> list[str]:
-    """Of all that learns from it; ``one-class:NAME`` learns from classes what NAME learns from normal embeddings."""
+    """What learns from it; ``one-class:NAME`` learns from classes what NAME learns from normal embeddings."""
     if kind == "normal":
         return [*DETECTORS["normal"]]
     one_class = (f"{PREFIX}{name}" for name, cls in DETECTORS["normal"].items() if cls.reads == "embedding")

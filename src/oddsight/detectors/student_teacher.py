@@ -9,7 +9,7 @@ import onnx
 
 from oddsight.backbones import DEFAULT, backbone
 from oddsight.detectors.detector import detector
-from oddsight.detectors.trained import Trained
+from oddsight.detectors.pixel_detector import PixelDetector
 from oddsight.errors import OddsightError
 from oddsight.graphs.building import chain, piece
 from oddsight.graphs.features import patches
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @detector
 @dataclass
-class StudentTeacher(Trained):
+class StudentTeacher(PixelDetector):
     """Squared error with which a small network imitates the patches of a pretrained one: the smoothed map's largest.
 
     The student sees normal images only; on others it does not know what the teacher sees. It learns from the largest
@@ -56,7 +56,7 @@ class StudentTeacher(Trained):
             raise OddsightError(f"{self.name}: widths must name three layers, not {len(self.widths)}")
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`Trained.network`."""
+        """See :meth:`PixelDetector.network`."""
         from oddsight.training.imitation import Student
 
         teacher, channels, _, _ = self._teaching(side)
@@ -64,7 +64,7 @@ class StudentTeacher(Trained):
         return Student(teacher, channels, (first, second, third), self.hard)
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`Trained.scoring`."""
+        """See :meth:`PixelDetector.scoring`."""
         from oddsight.training.imitation import Student
 
         assert isinstance(found.network, Student)
@@ -97,5 +97,5 @@ class StudentTeacher(Trained):
         return graph, channels, height, width
 
     def activations(self) -> int:
-        """See :meth:`Trained.activations`."""
+        """See :meth:`PixelDetector.activations`."""
         return 1500

@@ -51,7 +51,7 @@ class Sum(Detector):
         if len(names) < 2 or len({*names}) < len(names):
             raise OddsightError(f"a sum needs at least two scores, each once, not {name!r}")
         summary = f"sum of {', '.join(names[:-1])} and {names[-1]}, each in units of its spread"
-        # Of other detectors these are the same for all of a class.
+        # For other detectors these are the same for all of a class.
         vars(self).update(name=name, summary=summary, paper="; ".join(part.paper for part in self.parts))
         check_settings(self, owner="sum")
 
@@ -98,7 +98,7 @@ def _learns_from_classes(part: object) -> bool:
 
 
 def _scores(part: Detector, head: Head, embeddings: Vectors) -> NDArray[np.float64]:
-    """Of embeddings ``[n, C]``, by the score's own graph: ``[n]``."""
+    """Scores ``[n]`` of embeddings ``[n, C]``, by the score's own graph."""
     loaded = session(chain([head.graph(), part.graph()], ["score"]).SerializeToString(), threads=1)
     found = [run(loaded, {"embedding": embeddings[rows]}, part.name)[0] for rows in blocks(len(embeddings))]
     return np.concatenate(found).astype(np.float64)

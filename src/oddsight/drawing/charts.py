@@ -13,9 +13,11 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+import numpy as np
+from markupsafe import Markup, escape
 from PIL import Image
 
+from oddsight.drawing.image_grids import image_uri
 from oddsight.errors import plain
 
 if TYPE_CHECKING:
@@ -26,15 +28,6 @@ if TYPE_CHECKING:
 INK, FAINT = "#010203", "#040506"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--rule)"}
 NORMAL, ANOMALOUS = "#3a86b4", "#d4552f"
-
-_PIXELATED = 64
-"""An image with sides of up to so many pixels is kept without loss: its pixels can be seen."""
-
-
-def short(name: str) -> str:
-    """A name for a chart, cut where it is too long."""
-    name = plain(name)
-    return name if len(name) <= 40 else f"{name[:39]}\u2026"
 
 
 def square(figure: Figure, across: str, up: str) -> Axes:
@@ -96,13 +89,14 @@ def chart(name: str, inches: tuple[float, float], draw: Callable[[Figure], None]
     text = file.getvalue().decode()
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Of the identifiers only those that are referred to (and differ by the salt) may stay: a page has several charts.
+    # A page has several charts: only identifiers that are referred to (and differ by the salt) may stay.
     used = set(re.findall(r'#([\w-]+)[")]', svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = _smaller(svg)
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, variable)
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # noqa: S704 - names are escaped
+    opened = f'<svg role="img" aria-label="{escape(plain(label))}"'
+    return Markup(svg.replace("<svg", opened, 1))  # noqa: S704 - names are escaped
 
 
 def _smaller(svg: str) -> str:
@@ -125,11 +119,8 @@ def _smaller(svg: str) -> str:
 
 def _photograph(uri: str, content: str) -> str:
     """The URI of an image that is large and opaque as JPEG, if that is smaller; of another as it is."""
-    data = base64.b64decode(content)
-    image = Image.open(BytesIO(data)).convert("RGBA")
-    file = BytesIO()
-    if max(image.size) <= _PIXELATED or image.getchannel("A").getextrema() != (255, 255):
+    image = Image.open(BytesIO(base64.b64decode(content))).convert("RGBA")
+    if image.getchannel("A").getextrema() != (255, 255):
         return uri
-    image.convert("RGB").save(file, "JPEG", quality=80, optimize=True)
-    text = base64.b64encode(file.getvalue()).decode()
-    return f"data:image/jpeg;base64,{text}" if len(text) < len(content) else uri
+    smaller = image_uri(np.asarray(image.convert("RGB")), max(image.size))
+    return smaller if len(smaller) < len(uri) else uri

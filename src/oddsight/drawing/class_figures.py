@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, short
-from oddsight.drawing.numbers import area
-from oddsight.errors import plain
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart
+from oddsight.drawing.numbers import area, short
 from oddsight.metrics.classification import ReliabilityBin, calibration_gap
 from oddsight.model.curves import Epoch
 
@@ -51,7 +50,7 @@ def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: 
         axes.spines[:].set_visible(False)
         if not named:
             return
-        labels = [_brief(one) for one in classes]
+        labels = [short(one, 16) for one in classes]  # so that the matrix keeps its place
         axes.set_xticks(range(count), labels, rotation=90 if count > 3 else 0)
         axes.set_yticks(range(count), labels)
         axes.tick_params(length=0)
@@ -61,12 +60,6 @@ def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: 
 
     right = f"{int(np.trace(table)):,} of {int(table.sum()):,} images are right"
     return chart(name, (max(5.2, high), high), draw, f"Confusion matrix of {count} classes: {right}")
-
-
-def _brief(name: str) -> str:
-    """A name of a class so short that the matrix keeps its place beside the names of all."""
-    name = plain(name)
-    return name if len(name) <= 16 else f"{name[:15]}\u2026"
 
 
 def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -81,26 +74,20 @@ def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reliability_figure(
-    before: Sequence[ReliabilityBin],
-    after: Sequence[ReliabilityBin],
-    *,
-    titles: tuple[str, str] = ("before", "after"),
-    name: str = "reliability",
+    *panels: Sequence[ReliabilityBin], titles: Sequence[str] = ("before", "after"), name: str = "reliability"
 ) -> Markup:
-    """Accuracy against confidence, and how many images have which, before and after a calibration of probabilities.
+    """Accuracy against confidence, and how many images have which, such as before and after a calibration.
 
     Args:
-        before: As of :func:`oddsight.metrics.classification.reliability`.
-        after: The same.
-        titles: What the two are.
+        *panels: As of :func:`oddsight.metrics.classification.reliability`, one or more.
+        titles: What they are.
         name: Apart from that of other charts on the page.
     """
-    parts = list(zip(titles, (before, after), strict=True))
-    said = [f"{title}: ECE {calibration_gap(rows):.3f}" for title, rows in parts]
+    said = [f"{title}: ECE {calibration_gap(rows):.3f}" for title, rows in zip(titles, panels, strict=True)]
 
     def draw(figure: Figure) -> None:
-        axes = figure.subplots(2, 2, sharex=True, height_ratios=(4, 1))
-        for column, (_, rows) in enumerate(parts):
+        axes = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=(4, 1))
+        for column, rows in enumerate(panels):
             _believed(axes[0, column], rows)
             axes[0, column].set_title(short(said[column]), loc="left")
             total = sum(row.count for row in rows)
@@ -112,7 +99,7 @@ def reliability_figure(
         axes[0, 0].set_ylabel("accuracy")
         axes[1, 0].set_ylabel("images")
 
-    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {escape(plain('; '.join(said)))}")
+    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
 
 
 def _believed(axes: Axes, rows: Sequence[ReliabilityBin]) -> None:
@@ -133,48 +120,46 @@ def _spans(rows: Sequence[ReliabilityBin], heights: list[float]) -> tuple[list[f
 
 
 def curves_figure(rows: Sequence[Epoch], title: str, *, name: str = "curves") -> Markup:
-    """Loss epoch by epoch, of training and validation images, and accuracy or parts of the loss where there are any.
-
-    Args:
-        rows: One an epoch, at least one.
-        title: What was trained.
-        name: Apart from that of other charts on the page.
-    """
-    epochs = [row.epoch for row in rows]
-    pair = ("training", "validation")
-    panels: list[tuple[str, dict[str, list[float | None]]]] = [
-        (
-            "loss",
-            dict(zip(pair, ([row.train_loss for row in rows], [row.validation_loss for row in rows]), strict=True)),
-        )
-    ]
-    if any(row.accuracy is not None for row in rows):
-        right = [row.train_accuracy for row in rows], [row.accuracy for row in rows]
-        panels.append(("accuracy", dict(zip(pair, right, strict=True))))
-    if rows[0].losses:
-        panels.append(("parts of the loss", {part: [row.losses.get(part) for row in rows] for part in rows[0].losses}))
-    colours = {"training": FAINT, "validation": NORMAL}
+    """Learning curves of a network; see :func:`draw_curves`."""
 
     def draw(figure: Figure) -> None:
-        each = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (what, lines) in zip(each, panels, strict=True):
-            for label, values in lines.items():
-                if any(value is not None for value in values):
-                    kept = [np.nan if value is None else value for value in values]
-                    axes.plot(epochs, kept, "o-", color=colours.get(label), markersize=3, linewidth=1.6, label=label)
-            axes.set(xlabel="epoch", title=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
-            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-            axes.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.5)
-            axes.set_axisbelow(True)
-        each[0].legend(frameon=False, labelcolor=INK)
-        if rows[0].losses:
-            each[-1].legend(frameon=False, labelcolor=INK)
+        draw_curves(figure, rows)
         figure.suptitle(short(title), color=INK, fontsize=9.5)
 
     last = rows[-1]
     reached = f", accuracy {area(last.accuracy)}" if last.accuracy is not None else ""
-    label = f"Learning curves of {plain(title)}: after epoch {last.epoch} loss {last.validation_loss:.3g}{reached}"
-    return chart(name, (6.6, 2.6), draw, escape(label))
+    label = f"Learning curves of {title}: after epoch {last.epoch} loss {last.validation_loss:.3g}{reached}"
+    return chart(name, (6.6, 2.6), draw, label)
+
+
+def draw_curves(figure: Figure, rows: Sequence[Epoch], kept: int | None = None, faint: str = FAINT) -> None:
+    """Draw loss, accuracy and parts of the loss by epoch, where they are known, and mark the epoch that was kept."""
+    epochs, first = [row.epoch for row in rows], rows[0]
+    panels: dict[str, dict[str, list[float | None]]] = {
+        "loss": {"training": [row.train_loss for row in rows], "validation": [row.validation_loss for row in rows]}
+    }
+    if any(row.accuracy is not None for row in rows):
+        panels["accuracy"] = {
+            "training": [row.train_accuracy for row in rows],
+            "validation": [row.accuracy for row in rows],
+        }
+    if first.losses:
+        panels["parts of the loss"] = {part: [row.losses.get(part) for row in rows] for part in first.losses}
+    colours = {"training": faint, "validation": NORMAL}
+    each = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (what, lines) in zip(each, panels.items(), strict=True):
+        for label, values in lines.items():
+            if any(value is not None for value in values):
+                shown = [np.nan if value is None else value for value in values]
+                axes.plot(epochs, shown, "o-", color=colours.get(label), markersize=3, linewidth=1.6, label=label)
+        if kept is not None:
+            axes.axvline(kept, color=ANOMALOUS, linewidth=1, linestyle=_DASHED, label=f"kept: epoch {kept}")
+        axes.set(xlabel="epoch", title=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.grid(axis="y", color=faint, alpha=0.35, linewidth=0.5)
+        axes.set_axisbelow(True)
+    for axes in (each[0], *([each[-1]] if first.losses else [])):
+        axes.legend(frameon=False, labelcolor=INK)
 
 
 def bars(
@@ -232,5 +217,5 @@ def bars(
         axes.xaxis.set_major_formatter(lambda value, _: written(value))
         axes.set_ylim(count - 0.4, -0.6 - 0.75 * len(lines))
 
-    said = ", ".join(f"{plain(one)} {written(value)}" for one, value in zip(names, values, strict=True))
-    return chart(name, (6.6, 0.7 + 0.24 * (count + 0.75 * len(lines))), draw, escape(f"{axis}: {said}"))
+    said = ", ".join(f"{one} {written(value)}" for one, value in zip(names, values, strict=True))
+    return chart(name, (6.6, 0.7 + 0.24 * (count + 0.75 * len(lines))), draw, f"{axis}: {said}")

@@ -9,7 +9,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from oddsight.drawing.charts import FAINT, INK, NORMAL, chart, short, square
+from oddsight.drawing.charts import FAINT, INK, NORMAL, chart, logarithmic_x
+from oddsight.drawing.numbers import short
+from oddsight.drawing.ood_figures import roc_curves
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial
@@ -24,7 +26,6 @@ CURVES = 5
 _NAMED = 8
 """Up to this many points are all named; of more, those that no other beats in both time and AUROC."""
 
-_COLOURS = ("#3a86b4", "#d4552f", "#4d9a57", "#a06bc0", "#c3961c")
 _SUPPORTED = ("highest", "not distinguishable")
 
 
@@ -56,21 +57,11 @@ def areas(number: int, rows: Sequence[Standing]) -> Markup:
 
 def roc(number: int, trial: Trial, rows: Sequence[Standing], comparison: Comparison) -> Markup:
     """ROC curves of the settings with the highest AUROC, each of its first seed."""
-    from sklearn.metrics import roc_curve
-
-    shown = [row for row in rows if row.setting is not None and row.seeds][:CURVES]
-    truth = [one.kind is not None for one in trial.test]
-
-    def draw(figure: Figure) -> None:
-        axes = square(figure, "normal images flagged", "anomalous images found")
-        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
-        for row, colour in reversed(list(zip(shown, _COLOURS, strict=False))):
-            alarms, found, _ = roc_curve(truth, _scores(comparison, row))
-            axes.plot(alarms, found, color=colour, linewidth=1.6, label=short(row.label), clip_on=False)
-        handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles[::-1], labels[::-1], loc="lower right", frameon=False, labelcolor=INK, fontsize=8)
-
-    return chart(f"roc-{number}", (3.4, 3.3), draw, "ROC curves")
+    truth, curves = trial.test.anomalous, {}
+    for row in [row for row in rows if row.setting is not None and row.seeds][:CURVES]:
+        scores = np.array(_scores(comparison, row))
+        curves[row.label] = scores[~truth], scores[truth]
+    return roc_curves(curves, name=f"roc-{number}", axis=("normal images flagged", "anomalous images found"))
 
 
 def _scores(comparison: Comparison, row: Standing) -> tuple[float, ...]:
@@ -96,8 +87,7 @@ def times(number: int, rows: Sequence[Standing]) -> Markup:
             beaten = any(t <= milliseconds and a >= area and (t, a) != (milliseconds, area) for t, a, _ in points)
             if len(points) <= _NAMED or not beaten:
                 _name(axes, (milliseconds, area), short(row.label))
-        axes.set_xscale("log")
-        _plain_ticks(axes, [milliseconds for milliseconds, _, _ in points])
+        logarithmic_x(axes)
         axes.margins(x=0.25, y=0.15)
         axes.set(xlabel="milliseconds for an answer, one core, logarithmic scale", ylabel="AUROC")
 
@@ -106,18 +96,6 @@ def times(number: int, rows: Sequence[Standing]) -> Markup:
 
 def _name(axes: Axes, place: tuple[float, float], text: str) -> None:
     axes.annotate(text, place, xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=INK)
-
-
-def _plain_ticks(axes: Axes, values: Sequence[float]) -> None:
-    """Ticks at round numbers, written out."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    decades = range(int(np.floor(np.log10(min(values)))) - 1, int(np.ceil(np.log10(max(values)))) + 2)
-    axes.xaxis.set_major_locator(
-        FixedLocator([step * 10.0**decade for decade in decades for step in (1, 1.5, 2, 3, 5, 7)])
-    )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def critical_differences(ranked: Ranking) -> Markup:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.drawing.numbers import short
 from oddsight.errors import plain
 
 _PIXELATED = 64
@@ -78,11 +79,9 @@ def _cell(image: CaptionedImage, left: int, top: int, side: int) -> Iterator[Mar
 
 
 def _text(left: int, top: float, text: str, *, bold: bool) -> Markup:
-    text = plain(text)
-    text = text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}\u2026"
     weight = Markup(' font-weight="600"') if bold else ""
     return Markup('<text x="{}" y="{}" font-size="{}" font-family="sans-serif" fill="var(--ink)"{}>{}</text>').format(
-        left, top, _SIZE, weight, text
+        left, top, _SIZE, weight, short(text, _LETTERS)
     )
 
 

@@ -1,8 +1,10 @@
-"""How numbers are written on figures and pages."""
+"""How numbers and names are written, on pages, figures and the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from oddsight.errors import plain
 
 
 def area(value: float) -> str:
@@ -11,12 +13,12 @@ def area(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """One decimal, or two digits below 1%; nothing rounds to 0% or 100% that is not."""
-    if 0 < value < 0.01:
-        return f"{100 * value:.2g}%" if value >= 1e-4 else "<0.01%"
+    """Three significant digits; nothing rounds to 0% or 100% that is not."""
+    if 0 < value < 1e-4:
+        return "<0.01%"
     if 0.9995 <= value < 1:
         return ">99.9%"
-    return f"{value:.1%}".replace(".0%", "%")
+    return f"{100 * value:.3g}%"
 
 
 def signed(value: float) -> str:
@@ -33,3 +35,19 @@ def span(low: float, high: float, written: Callable[[float], str] = area) -> str
 def quantity(number: int) -> str:
     """A large number in thousands or millions."""
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k" if number >= 10_000 else f"{number:,}"
+
+
+def p_text(value: float) -> str:
+    """A p-value with two digits, or that it is tiny."""
+    return "<0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def short(name: str, longest: int = 40) -> str:
+    """A name in plain text, cut where it is too long."""
+    name = plain(name)
+    return name if len(name) <= longest else f"{name[: longest - 1]}\u2026"

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from oddsight import metrics
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, short, square
-from oddsight.drawing.numbers import area, percent
-from oddsight.errors import plain
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, square
+from oddsight.drawing.numbers import area, percent, short
 from oddsight.metrics.ood import oscr, oscr_curve
 
 if TYPE_CHECKING:
@@ -26,6 +25,16 @@ if TYPE_CHECKING:
 Scores = NDArray[np.float64]
 Curve = tuple[str, float, Scores, Scores]
 """A name, the area below, and the points across and up."""
+
+
+class Point(NamedTuple):
+    """An operating point on a curve, with its intervals across and up."""
+
+    x: float
+    y: float
+    across: tuple[float, float] | None = None
+    up: tuple[float, float] | None = None
+
 
 _COLOURS = (NORMAL, ANOMALOUS, "#4d9a57", "#a06bc0", "#c3961c", "#7f7f7f")
 _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
@@ -43,6 +52,8 @@ def score_histograms(
     *,
     logarithmic: bool = False,
     name: str = "scores",
+    known: str = "known classes",
+    verb: str = "rejected",
 ) -> Markup:
     """Scores of the known classes and below them of every sort of others, in the same bins, the threshold through all.
 
@@ -52,8 +63,10 @@ def score_histograms(
         threshold: An image is rejected if its score is above it.
         logarithmic: Whether counts are on a logarithmic scale, which shows the few that are on the wrong side.
         name: Apart from that of other charts on the page.
+        known: What the first scores are of.
+        verb: What happens to images above the threshold.
     """
-    groups = [("known classes", id_scores), *ood_scores.items()]
+    groups = [(known, id_scores), *ood_scores.items()]
     edges = _edges(id_scores, np.concatenate([scores for _, scores in groups]), threshold)
     rejected = [float(np.mean(scores > threshold)) for _, scores in groups]
 
@@ -64,7 +77,7 @@ def score_histograms(
             axes.hist(shown, edges, color=NORMAL if axes is rows[0] else ANOMALOUS, log=logarithmic)
             axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
             axes.set_title(f"{short(what)} ({len(scores):,})", loc="left")
-            axes.set_title(f"{percent(share)} rejected", loc="right")
+            axes.set_title(f"{percent(share)} {verb}", loc="right")
             axes.set_xlim(edges[0], edges[-1])
             if logarithmic:
                 axes.set_ylim(bottom=0.7)
@@ -76,8 +89,8 @@ def score_histograms(
         far = f"; the outermost bins hold {beyond:,} beyond" if beyond else ""
         rows[-1].set_xlabel(f"score (higher is more anomalous), threshold {threshold:.4g}{far}")
 
-    said = ", ".join(f"{plain(what)} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
-    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, escape(f"Histograms of scores. Rejected: {said}"))
+    said = ", ".join(f"{what} {percent(share)}" for (what, _), share in zip(groups, rejected, strict=True))
+    return chart(name, (6.6, 0.62 + 0.82 * len(groups)), draw, f"Histograms of scores. {verb.capitalize()}: {said}")
 
 
 def _edges(known: Scores, everything: Scores, threshold: float) -> Scores:
@@ -97,13 +110,14 @@ def _edges(known: Scores, everything: Scores, threshold: float) -> Scores:
     return np.asarray(edges, np.float64)
 
 
-def roc_curves(scores: Mapping[str, tuple[Scores, Scores]], *, name: str = "roc") -> Markup:
-    """ROC curves with OOD positive, and their AUROC.
-
-    Args:
-        scores: ID scores ``[n]`` and OOD scores ``[m]`` by name, one or more.
-        name: Apart from that of other charts on the page.
-    """
+def roc_curves(
+    scores: Mapping[str, tuple[Scores, Scores]],
+    *,
+    name: str = "roc",
+    axis: tuple[str, str] = ("known classes rejected", "others rejected"),
+    point: Point | None = None,
+) -> Markup:
+    """ROC curves of ID scores ``[n]`` and OOD scores ``[m]`` by name, with OOD positive, and their AUROC."""
     from sklearn.metrics import roc_curve
 
     curves: list[Curve] = []
@@ -111,16 +125,17 @@ def roc_curves(scores: Mapping[str, tuple[Scores, Scores]], *, name: str = "roc"
         false, true, _ = roc_curve(*_labelled(known, unknown))
         curves.append((what, metrics.auroc(known, unknown), false, true))
     chance = (np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-    return _curves(name, "AUROC", curves, ("known classes rejected", "others rejected"), chance, "lower right")
+    return _curves(name, "AUROC", curves, axis, chance, "lower right", point)
 
 
-def pr_curves(scores: Mapping[str, tuple[Scores, Scores]], *, name: str = "precision-recall") -> Markup:
-    """Precision against recall with OOD positive, and their average precision.
-
-    Args:
-        scores: ID scores ``[n]`` and OOD scores ``[m]`` by name, one or more.
-        name: Apart from that of other charts on the page.
-    """
+def pr_curves(
+    scores: Mapping[str, tuple[Scores, Scores]],
+    *,
+    name: str = "precision-recall",
+    axis: tuple[str, str] = ("others rejected (recall)", "rejections that are right (precision)"),
+    point: Point | None = None,
+) -> Markup:
+    """Precision and recall of ID scores ``[n]`` and OOD scores ``[m]`` by name, with OOD positive, and their AUPR."""
     from sklearn.metrics import precision_recall_curve
 
     curves: list[Curve] = []
@@ -130,16 +145,13 @@ def pr_curves(scores: Mapping[str, tuple[Scores, Scores]], *, name: str = "preci
     shares = {len(unknown) / (len(known) + len(unknown)) for known, unknown in scores.values()}
     # Guessing has the precision of the share of OOD images, which is one line only if all curves have the same.
     chance = (np.array([0.0, 1.0]), np.full(2, shares.pop())) if len(shares) == 1 else None
-    axis = ("others rejected (recall)", "rejections that are right (precision)")
-    return _curves(name, "AUPR", curves, axis, chance, "lower left")
+    return _curves(name, "AUPR", curves, axis, chance, "lower left", point)
 
 
 def oscr_curves(scores: Mapping[str, tuple[Scores, NDArray[np.bool_], Scores]], *, name: str = "oscr") -> Markup:
     """Images named correctly against others accepted (Dhamija et al., NeurIPS 2018), and the area below.
 
-    Args:
-        scores: By name, one or more: ID scores ``[n]``, whether each is named correctly ``[n]``, OOD scores ``[m]``.
-        name: Apart from that of other charts on the page.
+    ``scores`` holds, by name, ID scores ``[n]``, whether each is named correctly ``[n]``, and OOD scores ``[m]``.
     """
     curves = [(what, oscr(*parts), *oscr_curve(*parts)) for what, parts in scores.items()]
     axis = ("others accepted", "known classes named correctly")
@@ -153,9 +165,10 @@ def _curves(
     axis: tuple[str, str],
     chance: tuple[Scores, Scores] | None,
     free: Literal["lower left", "lower right"],
+    point: Point | None = None,
 ) -> Markup:
     """Curves of two shares; the names of a few stand in a corner that is free, those of many beside the chart."""
-    written = [f"{short(what)} {area(value)}" for what, value, _, _ in curves]
+    written = [f"{short(what)} {area(value)}".strip() for what, value, _, _ in curves]
     few = len(curves) <= _FEW
 
     def draw(figure: Figure) -> None:
@@ -170,6 +183,10 @@ def _curves(
             label = f"\u200b{text}" if text.startswith("_") else text
             points = _thinned(across, up)
             axes.plot(*points, color=colour, linestyle=dash, linewidth=1.6, clip_on=False, label=label)
+        if point is not None:
+            axes.hlines(point.y, *(point.across or (point.x, point.x)), color=INK, linewidth=1)
+            axes.vlines(point.x, *(point.up or (point.y, point.y)), color=INK, linewidth=1)
+            mark(axes, point.x, point.y)
         style: dict[str, Any] = {"frameon": False, "labelcolor": INK, "fontsize": 8, "title": measure}
         legend = axes.legend(loc=free, **style) if few else figure.legend(loc="outside right center", **style)
         legend.get_title().set_color(INK)
@@ -177,7 +194,7 @@ def _curves(
     # Wide enough that the height limits the square: otherwise its label would leave the chart.
     beside = 0 if few else 1.0 + 0.07 * max(len(text) for text in written)
     size = (3.4 + beside, max(3.3, 0 if few else 0.5 + 0.17 * len(curves)))
-    return chart(name, size, draw, escape(f"{measure}: {', '.join(written)}"))
+    return chart(name, size, draw, f"{measure}: {', '.join(written)}")
 
 
 def _thinned(across: Scores, up: Scores) -> tuple[Scores, Scores]:

@@ -11,16 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile, seen
-from oddsight.errors import DataError, ImageError, plain
-from oddsight.metrics.classification import accuracy, confusion, macro_average, per_class
+from oddsight.data.dataset import Dataset
+from oddsight.errors import DataError, ImageError, plain, some
+from oddsight.evaluation.overlap import refuse_overlap
+from oddsight.metrics.classification import (
+    ReliabilityBin,
+    accuracy,
+    calibration_gap,
+    confusion,
+    macro_average,
+    per_class,
+    reliability_of,
+)
 from oddsight.metrics.image import binomial_interval
 from oddsight.metrics.ood import ood_numbers, oscr
+from oddsight.model.calibration import chance_of_alarms
+from oddsight.model.metadata import Metadata
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +46,9 @@ class ClassEvaluation:
         unknown: Results of the images of each set of unknowns, by name.
         rate: The false-rejection rate that the model promises, or None if its threshold was set by hand.
         errors: Images that could not be read or scored.
+        metadata: Metadata of the model.
+        images: The test images, in their order.
+        unknown_images: The images of each set of unknowns, in the order of their results.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +58,9 @@ class ClassEvaluation:
     unknown: Mapping[str, tuple[Result, ...]]
     rate: float | None
     errors: tuple[ImageError, ...]
+    metadata: Metadata
+    images: tuple[ImageFile, ...]
+    unknown_images: Mapping[str, tuple[ImageFile, ...]]
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -54,6 +71,11 @@ class ClassEvaluation:
     def rejected(self) -> NDArray[np.bool_]:
         """Which test images are rejected, that is, predicted to be of none of the classes, ``[n]``."""
         return flagged(self.known)
+
+    @property
+    def reliability(self) -> list[ReliabilityBin]:
+        """How far the probabilities of the predicted classes can be believed, in 15 ranges."""
+        return reliability_of([result.label_probability or 0.0 for result in self.known], self.right)
 
     def to_json(self) -> dict[str, Any]:
         """As ``evaluate --labelled --json`` writes it; rates and areas are in [0, 1], intervals are 95% intervals."""
@@ -69,6 +91,7 @@ class ClassEvaluation:
             "accuracy_ci": interval,
             "accuracy_of_accepted": float(self.right[accepted].mean()) if accepted.any() else None,
             "macro_f1": macro_average(table).f1,
+            "expected_calibration_error": calibration_gap(self.reliability),
             "false_rejection_rate": rejected / total,
             "false_rejection_rate_ci": binomial_interval(rejected, total),
             "promised_rate": self.rate,
@@ -84,8 +107,14 @@ class ClassEvaluation:
             },
             "confusion": table.tolist(),
             "unknown": {name: self._unknown_json(scores, found) for name, found in self.unknown.items()},
+            "warnings": list(self.warnings),
             "errors": [{"path": error.path, "error": error.reason} for error in self.errors],
         }
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Caveats for the reader, one sentence each."""
+        return tuple(_warnings(self))
 
     def _unknown_json(self, known: NDArray[np.float32], found: Sequence[Result]) -> dict[str, Any]:
         theirs, flags = scored(found), flagged(found)
@@ -106,7 +135,7 @@ class ClassEvaluation:
 
 def evaluate_classes(
     model: Model,
-    data: ClassImages,
+    data: Dataset,
     unknown: Mapping[str, Sequence[ImageFile]] | None = None,
     *,
     progress: Progress = silent,
@@ -130,16 +159,14 @@ def evaluate_classes(
         names = plain(", ".join(model.classes))
         raise DataError(f"the model does not know the class {plain(strange[0])}: it knows {names}")
     sets = {f"images of {plain(name)}": images for name, images in (unknown or {}).items()}
+    used = seen(model.metadata.training.images_seen)
     for what, images in {"labelled images": data.images, **sets}.items():
-        _check_images(model, what, images)
-    known_contents = {image.content for image in data.images}
+        if not images:
+            raise DataError(f"there are no {what} to evaluate on")
+        refuse_overlap(images, used, what, "were used to fit this model")
+    contents = {image.content for image in data.images}
     for what, images in sets.items():
-        shared = [image for image in images if image.content in known_contents]
-        if shared:
-            raise DataError(
-                f"{len(shared):,} of {len(images):,} {what} are among the labelled images, too, such as "
-                f"{shared[0].path}: an image cannot be both"
-            )
+        refuse_overlap(images, contents.__contains__, what, "are among the labelled images, too")
     outcomes = _score_all(model, data.images, progress)
     known = _results(outcomes, "labelled images")
     others = {name: _score_all(model, images, progress) for name, images in (unknown or {}).items()}
@@ -153,8 +180,30 @@ def evaluate_classes(
         known=known,
         unknown={name: _results(them, f"images of {plain(name)}") for name, them in others.items()},
         rate=model.decision.false_alarm_rate,
+        metadata=model.metadata,
+        images=_scored(data.images, outcomes),
+        unknown_images={name: _scored(images, others[name]) for name, images in (unknown or {}).items()},
         errors=(*data.errors, *_errors(outcomes), *_errors(chain.from_iterable(others.values()))),
     )
+
+
+def _warnings(found: ClassEvaluation) -> Iterator[str]:
+    rejected, total, calibration = int(found.rejected.sum()), len(found.labels), found.metadata.calibration
+    by_class = found.metadata.classes is not None and found.metadata.classes.thresholds is not None
+    if found.rate is not None and not by_class:
+        chance = chance_of_alarms(rejected, total, found.rate, calibration.scores, found.metadata.decision.confidence)
+        if chance < 0.01:
+            yield (
+                f"{rejected:,} of {total:,} images of known classes were rejected at a rate of {found.rate:.2%}, more "
+                "than chance explains (1 evaluation in 100): these images differ from those of calibration."
+            )
+    counts = np.bincount(found.labels, minlength=len(found.classes))
+    missing = [name for name, count in zip(found.classes, counts.tolist(), strict=True) if not count]
+    if missing:
+        yield f"Classes without test images: {some(missing)}; macro F1 counts them as 0."
+    few = [name for name, count in zip(found.classes, counts.tolist(), strict=True) if 0 < count < 20]
+    if few:
+        yield f"Classes with fewer than 20 test images: {some(few)}; mind how little their rows can say."
 
 
 def scored(results: Sequence[Result]) -> NDArray[np.float32]:
@@ -171,24 +220,8 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def _check_images(model: Model, what: str, images: Sequence[ImageFile]) -> None:
-    if not images:
-        raise DataError(f"there are no {what} to evaluate on")
-    learned = seen(model.metadata.training.images_seen)
-    leaked = [image for image in images if learned(image.content)]
-    if leaked:
-        raise DataError(
-            f"{len(leaked):,} of {len(images):,} {what} were used to fit this model, such as {leaked[0].path}: "
-            "remove them, as results on them mean nothing"
-        )
-
-
 def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:
-    outcomes = []
-    for done, outcome in enumerate(map_jobs(partial(_score, model), images), 1):
-        outcomes.append(outcome)
-        progress("scoring", done, len(images))
-    return outcomes
+    return list(track(map_jobs(partial(_score, model), images), "scoring", len(images), progress))
 
 
 def _score(model: Model, image: ImageFile) -> Result | ImageError:
@@ -205,6 +238,11 @@ def _results(outcomes: Sequence[Result | ImageError], what: str) -> tuple[Result
     if not results:
         raise DataError(f"none of the {what} could be scored; the first is {outcomes[0]}")
     return results
+
+
+def _scored(images: Sequence[ImageFile], outcomes: Sequence[Result | ImageError]) -> tuple[ImageFile, ...]:
+    """The images that have a result."""
+    return tuple(image for image, outcome in zip(images, outcomes, strict=True) if isinstance(outcome, Result))
 
 
 def _errors(outcomes: Iterable[Result | ImageError]) -> Iterator[ImageError]:

@@ -1,123 +1,170 @@
-"""From a classifier and a fitted score to one graph, calibrated."""
+"""From what was learned to one graph, verified, calibrated and described."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.data.collection import ImageFile, pack
+from oddsight.backbones.extraction import Extractor
+from oddsight.data.collection import ImageFile, merged, pack
+from oddsight.data.reading import Reading
 from oddsight.detectors import Detector
-from oddsight.fitting.classifiers import Classifier
-from oddsight.fitting.normal import CHECKED, assembled_scores, check_assembled, versions
-from oddsight.fitting.parts import Parts
+from oddsight.errors import OddsightError
+from oddsight.fitting.plan import FOLDS, FitPlan
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
-from oddsight.graphs.naming import naming
-from oddsight.graphs.neighbours import MOST, nearest
+from oddsight.graphs.neighbours import MOST
 from oddsight.model.calibration import decide, decide_by_class
+from oddsight.model.curves import Epoch
 from oddsight.model.metadata import (
     KEY,
     BackboneInfo,
     CalibrationInfo,
     ClassesInfo,
+    CurveInfo,
     DecisionInfo,
     ExplanationInfo,
     Metadata,
     MethodInfo,
+    ReadingInfo,
     TrainingInfo,
 )
 from oddsight.model.model import Model
-from oddsight.model.outputs import read_score
 from oddsight.runtime.sessions import run, session
 
+CHECKED = 3
+"""Images that a finished graph is checked on."""
 
-def assembled(
-    known: Classifier,
-    score: Detector,
-    temperature: float,
-    training: NDArray[np.float32],
-    calibration: NDArray[np.float32],
-    parts: Parts,
-    rate: float,
-    confidence: float | None = None,
-    *,
-    per_class: bool,
-    seed: int,
-    unreadable: int = 0,
-) -> Model:
-    """One graph of a classifier and a fitted score, calibrated.
+_RECORDED = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn")
 
-    Args:
-        known: The classifier.
-        score: Fitted.
-        temperature: The temperature of its probabilities.
-        training: Embeddings of the training images ``[n, C]``.
-        calibration: Embeddings of the calibration images ``[m, C]``.
-        parts: Of the images.
-        rate: The false-rejection rate of the decision.
-        confidence: With which it is to hold, if that was asked for.
-        per_class: Whether for each class.
-        seed: Of the fit.
-        unreadable: Files that could not be read.
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """What a learner made of its images.
+
+    Attributes:
+        extractor: From an image to features.
+        detector: Fitted on these.
+        pieces: From features to ``outputs``.
+        outputs: Of the graph, ``score`` first.
+        scores: Of the calibration images, float32 ``[n]``.
+        checked: What the pieces give for the first :data:`CHECKED` calibration images, which is not among ``scores``
+            where models of folds gave these.
+        classes: What the model knows of classes, if any.
+        predicted: Classes of the calibration images, int64 ``[n]``, if each class has a threshold of its own.
+    """
+
+    extractor: Extractor
+    detector: Detector
+    pieces: Sequence[onnx.ModelProto]
+    outputs: Sequence[str]
+    scores: NDArray[np.float32]
+    checked: NDArray[np.float32]
+    classes: ClassesInfo | None = None
+    predicted: NDArray[np.int64] | None = None
+
+
+def assemble(components: Components, plan: FitPlan) -> Model:
+    """One graph of all pieces, calibrated.
 
     Raises:
         DataError: Too few calibration images were predicted as a class.
-        ImageError: If the score of a calibration image is not one finite number.
         OddsightError: If the whole graph does not score as its parts do.
     """
-    extractor, names = known.extractor, known.classes
-    neighbours = nearest(extractor.reading, extractor.shape, training[:MOST])
-    pieces = [known.head.graph(), naming(len(names), temperature), score.graph(), neighbours]
-    outputs = ["score", "class_index", "class_probability", "nearest"]
-    tail = chain([copied(one) for one in pieces], outputs)
-    values, taken = _scored(tail, calibration, parts.calibration.images)
-    calibrated = calibrating_by_class(values, taken, len(names)) if per_class else calibrating(values)
-    outputs.insert(1, "p_value")
-    whole = chain([copied(extractor.graph), *pieces, calibrated], outputs)
-    check_assembled(assembled_scores(whole, parts.calibration.images[:CHECKED]), values[:CHECKED], score.name)
-    calibrated_on = CalibrationInfo(kind="split", images=parts.held, folds=1, groups=parts.groups)
-    decision = decide(values, rate, confidence, what=calibrated_on.what)
-    thresholds = None
-    if per_class:
-        thresholds = list(decide_by_class(values, taken, names, rate, confidence, what=calibrated_on.what))
-    network = extractor.backbone
-    metadata = Metadata.create(
-        **versions(),
-        graph_sha256=digest(whole),
-        method=MethodInfo(name=score.name, paper=score.paper, settings=score.settings()),
-        backbone=BackboneInfo(
-            name=network.name, sha256=network.sha256, layers=list(extractor.layers), size=extractor.size
-        ),
-        map_size=None,
-        training=TrainingInfo(
-            images=len(parts.training),
-            duplicates=parts.duplicates,
-            unreadable=unreadable,
-            fingerprint=parts.fingerprint,
-            images_seen=pack(parts.images),
-            seed=seed,
-        ),
-        calibration=calibrated_on,
-        decision=DecisionInfo(**asdict(decision)),
-        explanation=ExplanationInfo(normals=pack(parts.training.images[:MOST]), voices=[]),
-        classes=ClassesInfo(names=list(names), head=dict(known.record), temperature=temperature, thresholds=thresholds),
-    )
-    whole.metadata_props.add(key=KEY, value=metadata.to_json())
+    if components.classes is not None and components.predicted is not None:
+        calibrated = calibrating_by_class(components.scores, components.predicted, len(components.classes.names))
+    else:
+        calibrated = calibrating(components.scores)
+    outputs = [components.outputs[0], "p_value", *components.outputs[1:]]
+    whole = chain([copied(components.extractor.graph), *components.pieces, calibrated], outputs)
+    _verify(whole, components, plan.calibration[:CHECKED])
+    whole.metadata_props.add(key=KEY, value=_metadata(components, plan, whole).to_json())
     return Model.from_bytes(whole.SerializeToString(deterministic=True))
 
 
-def _scored(
-    graph: onnx.ModelProto, embeddings: NDArray[np.float32], images: Sequence[ImageFile]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores of embeddings of images, and the predicted classes."""
+def _verify(graph: onnx.ModelProto, components: Components, images: Sequence[ImageFile]) -> None:
+    """Refuse a whole graph whose scores of some images are not those of its parts, which no user can cause."""
     loaded = session(graph.SerializeToString(), threads=1)
-    scores, predicted = [], []
-    for embedding, image in zip(embeddings, images, strict=True):
-        score, index = run(loaded, {"embedding": embedding[None]}, str(image.path), ["score", "class_index"])
-        scores.append(read_score(score, str(image.path)))
-        predicted.append(index[0])
-    return np.array(scores, np.float32), np.array(predicted, np.int64)
+    whole = [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
+    if not np.allclose(whole, components.checked, rtol=1e-3, atol=1e-6):
+        name = components.detector.name
+        raise OddsightError(f"{name} gives other scores in one graph than in parts: its scores are unstable")
+
+
+def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> Metadata:
+    detector, extractor, network = components.detector, components.extractor, components.extractor.backbone
+    calibration = CalibrationInfo(
+        kind=plan.kind,
+        images=plan.held,
+        folds=min(FOLDS, len(components.scores)) if plan.kind == "cross" else 1,
+        groups=plan.groups,
+    )
+    decision = decide(components.scores, plan.rate, plan.request.confidence, what=calibration.what)
+    return Metadata.create(
+        **versions(),
+        graph_sha256=digest(whole),
+        method=MethodInfo(name=detector.name, paper=detector.paper, settings=detector.settings()),
+        backbone=BackboneInfo(
+            name=network.name, sha256=network.sha256, layers=list(extractor.layers), size=extractor.size
+        ),
+        map_size=_map_size(whole),
+        training=TrainingInfo(
+            images=len(plan.training),
+            duplicates=plan.duplicates,
+            unreadable=len(plan.errors),
+            fingerprint=plan.fingerprint,
+            images_seen=merged(pack(plan.images), plan.adapted_to),
+            seed=plan.request.seed,
+            curves=[_curve(row) for row in detector.curves_],
+        ),
+        calibration=calibration,
+        decision=DecisionInfo(**asdict(decision)),
+        # Training images are in the order of their contents, as packing puts them.
+        explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=detector.voices(extractor.layers)),
+        reading=reading_info(plan.training[0].reading),
+        classes=_with_thresholds(components, plan, calibration.what),
+    )
+
+
+def _with_thresholds(components: Components, plan: FitPlan, what: str) -> ClassesInfo | None:
+    """What the model knows of classes, with a threshold of each if it has one of its own."""
+    if components.classes is None or components.predicted is None:
+        return components.classes
+    names, rate = components.classes.names, plan.rate
+    thresholds = decide_by_class(
+        components.scores, components.predicted, names, rate, plan.request.confidence, what=what
+    )
+    return components.classes.model_copy(update={"thresholds": list(thresholds)})
+
+
+def _curve(row: Epoch) -> CurveInfo:
+    return CurveInfo(**{name: value for name, value in asdict(row).items() if name != "seconds"})
+
+
+def _map_size(graph: onnx.ModelProto) -> tuple[int, int] | None:
+    """Height and width of the anomaly map, if there is one."""
+    for value in graph.graph.output:
+        if value.name == "anomaly_map":
+            _, height, width = (dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            return height, width
+    return None
+
+
+def reading_info(reading: Reading) -> ReadingInfo | None:
+    """How images were read, as metadata keep it; None if as they declare it themselves."""
+    if not reading.chosen:
+        return None
+    return ReadingInfo(bands=list(reading.bands) if reading.bands is not None else None, scale=reading.scale)
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Oddsight, and of Python and libraries, as metadata keep them."""
+    libraries = {"python": platform.python_version(), **{name: version(name) for name in _RECORDED}}
+    return {"oddsight": version("oddsight"), "versions": libraries}

@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import numpy as np
+import onnx
+from numpy.typing import NDArray
 
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache, default_cache
-from oddsight.backbones.extraction import Extractor
 from oddsight.data.class_images import ClassImages
 from oddsight.data.classes import read_classes
+from oddsight.data.collection import ImageFile
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
-from oddsight.data.memory import RUNNING, parse_bytes
+from oddsight.data.memory import RUNNING
 from oddsight.detectors import Detector
-from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.fitting.assembly import assembled
-from oddsight.fitting.classifiers import PROBE, Embeddings, frozen, probe, train
-from oddsight.fitting.parts import Parts, divided
+from oddsight.errors import DataError, OddsightError
+from oddsight.fitting.assembly import CHECKED, Components
+from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, TrainedNetwork
+from oddsight.fitting.parts import Parts, divide_classes
+from oddsight.fitting.pipeline import run
+from oddsight.fitting.plan import FitPlan, Request
+from oddsight.graphs.building import chain, copied
+from oddsight.graphs.naming import naming
+from oddsight.graphs.neighbours import MOST, nearest
 from oddsight.metrics.classification import temperature
-from oddsight.model.calibration import (
-    DEFAULT_RATE,
-    advised_rate,
-    check_confidence,
-    check_rate,
-    describe_rate,
-    images_needed,
-    smallest_rate,
-)
 from oddsight.model.curves import Epoch
+from oddsight.model.metadata import ClassesInfo
 from oddsight.model.model import Model
-from oddsight.runtime.bounds import check_seed, check_whole
+from oddsight.model.outputs import read_score
+from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.sessions import run as run_graph
+from oddsight.runtime.sessions import session
 from oddsight.training.classifier_settings import NETWORKS, ClassifierSettings, classifier_settings
 from oddsight.training.libraries import require_training
+from oddsight.training.workplace import Workplace
 
 FINE_TUNED = "fine-tuned"
 """A classifier whose backbone learns, too."""
@@ -49,25 +52,32 @@ CLASSIFIERS = (PROBE, FINE_TUNED, *NETWORKS)
 DEFAULT_FRACTION = 0.1
 
 
-@dataclass(frozen=True)
-class LabelledPlan:
-    """What a fit is about to do, known before it starts.
+@dataclass(frozen=True, kw_only=True)
+class ClassPlan(FitPlan):
+    """What a fit to labelled images is about to do, known before it starts.
 
     Attributes:
-        parts: The images.
-        errors: Files that could not be read.
-        classifier: Of :data:`CLASSIFIERS`.
-        rate: The false-rejection rate of the decision.
-        near_copies: Whether groups are of near copies that were found, rather than named.
-        settings: Of the training, or None for a probe.
+        parts: The images with their classes.
+        settings: Of the training of a network, or None for a probe.
     """
 
     parts: Parts
-    errors: tuple[ImageError, ...]
-    classifier: str
-    rate: float
-    near_copies: bool
-    settings: ClassifierSettings | None
+    settings: ClassifierSettings | None = None
+
+    @classmethod
+    def of(cls, parts: Parts, rate: float, request: Request) -> Self:
+        """The plan for divided images."""
+        return cls(
+            images=parts.images,
+            training=parts.training.images,
+            calibration=parts.calibration.images,
+            held=parts.held,
+            duplicates=parts.duplicates,
+            fingerprint=parts.fingerprint,
+            rate=rate,
+            request=request,
+            parts=parts,
+        )
 
 
 def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
@@ -93,7 +103,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     seed: int = 0,
     cache: FeatureCache | None = None,
     progress: Progress = silent,
-    on_plan: Callable[[LabelledPlan], None] = lambda plan: None,
+    on_plan: Callable[[ClassPlan], None] = lambda plan: None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> Model:
     """Train a classifier and return a calibrated model, which predicts a class or says that it is none of them.
@@ -144,54 +154,25 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     if classifier not in CLASSIFIERS:
         raise OddsightError(f"no classifier {classifier!r}: there are {', '.join(CLASSIFIERS)}")
-    seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", None)
-    false_alarm_rate = None if false_alarm_rate is None else check_rate(false_alarm_rate)
-    confidence = None if confidence is None else check_confidence(confidence)
+    request = Request(false_alarm_rate, confidence, calibration_fraction, groups, memory, seed)
+    size = None if size is None else check_whole(size, "the size", None)
     chosen = detectors.create(score, "classes")
-    budget = parse_bytes(memory)
-    start: Extractor | ClassifierSettings
-    if classifier == PROBE:
-        _check_probe(epochs=epochs, loss=loss, extras=extras, mirrored=mirrored, work=work, accelerator=accelerator)
-        start = frozen(backbones.DEFAULT if backbone is None else backbone, layers, size)
-    else:
-        start = _settings(classifier, backbone, layers, size, epochs, loss, extras, mirrored, seed)
-    with memory_for_images(budget - RUNNING, final=True) as room:
-        read = data if isinstance(data, ClassImages) else _training_split(data, progress)
-    read = _grouped(read, groups, progress)
-    parts = divided(read, DEFAULT_FRACTION if calibration_fraction is None else calibration_fraction, seed)
-    rate = _reachable(parts, false_alarm_rate, confidence, per_class=per_class)
-    near_copies = isinstance(groups, str) and groups == AUTO
-    settings = None if isinstance(start, Extractor) else start
-    on_plan(LabelledPlan(parts, read.errors, classifier, rate, near_copies, settings))
-    cache = cache or default_cache()
-    with ExitStack() as stack:
-        if isinstance(start, Extractor):
-            found = Embeddings(start, parts, memory, cache, progress, largest=room.largest)
-            known = probe(start, found.training, parts.training)
+    changes = {"epochs": epochs, "loss": loss, "extras": extras, "mirrored": mirrored}
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary if work is None else work)
+        source: Probe | TrainedNetwork
+        if classifier == PROBE:
+            _check_probe(**changes, work=work, accelerator=None if accelerator == "auto" else accelerator)
+            source = Probe(backbones.DEFAULT if backbone is None else backbone, layers, size)
         else:
-            folder = Path(work) if work is not None else Path(stack.enter_context(TemporaryDirectory()))
-            known, _ = train(parts, start, folder, accelerator=accelerator, progress=progress, on_epoch=on_epoch)
-            found = Embeddings(known.extractor, parts, memory, cache, progress, largest=room.largest)
-        progress("learning", 0, 1)
-        chosen.fit(found.training, parts.training.labels, known.head, seed=seed)
-        progress("learning", 1, 1)
-        return assembled(
-            known,
-            chosen,
-            temperature(known.head.logits(found.validation), parts.validation.labels),
-            found.training,
-            found.calibration,
-            parts,
-            rate,
-            confidence,
-            per_class=per_class,
-            seed=seed,
-            unreadable=len(read.errors),
-        )
+            settings = _settings(classifier, backbone, layers, size, {**changes, "seed": request.seed})
+            source = TrainedNetwork(settings, Workplace(folder, accelerator, progress, on_epoch))
+        learner = ClassLearner(chosen, source, data, request, per_class, cache or default_cache(), progress)
+        return run(learner, on_plan)
 
 
-def _check_probe(*, accelerator: str, **others: object) -> None:
-    given = [name for name, value in others.items() if value is not None] + ["accelerator"] * (accelerator != "auto")
+def _check_probe(**options: object) -> None:
+    given = [name for name, value in options.items() if value is not None]
     if given:
         raise OddsightError(f"a probe trains no network, so it takes no {given[0]}: choose another classifier")
 
@@ -201,28 +182,96 @@ def _settings(
     backbone: str | None,
     layers: Sequence[str] | None,
     size: int | None,
-    epochs: int | None,
-    loss: str | None,
-    extras: Sequence[str] | None,
-    mirrored: bool | None,
-    seed: int,
+    changes: Mapping[str, object],
 ) -> ClassifierSettings:
-    changes = {
-        "epochs": epochs,
-        "loss": loss,
-        "extras": tuple(extras) if extras is not None else None,
-        "mirrored": mirrored,
-    }
     if backbone is not None and classifier != FINE_TUNED:
         raise OddsightError(f"the classifier {classifier} is a network of its own: leave the backbone out")
     if layers is not None:
         raise OddsightError(f"the classifier {classifier} reads the deepest layer of its network: leave the layers out")
     if size is not None:
-        changes |= {"size": size, "first_size": 0}
+        changes = {**changes, "size": size, "first_size": 0}
     network = backbones.DEFAULT if backbone is None else backbone
-    settings = classifier_settings(network if classifier == FINE_TUNED else classifier, seed=seed, **changes)
+    settings = classifier_settings(network if classifier == FINE_TUNED else classifier, **changes)
     require_training()
     return settings
+
+
+@dataclass(eq=False)
+class ClassLearner:
+    """Learns classes by a classifier, and by a detector what belongs to none of them; a learner of the pipeline."""
+
+    detector: Detector
+    source: Probe | TrainedNetwork
+    data: str | os.PathLike[str] | ClassImages
+    request: Request
+    per_class: bool
+    cache: FeatureCache | None
+    progress: Progress
+
+    def plan(self) -> ClassPlan:
+        """Read the images, find their groups and divide them."""
+        request = self.request
+        with memory_for_images(request.budget - RUNNING, final=True) as room:
+            read = self.data if isinstance(self.data, ClassImages) else _training_split(self.data, self.progress)
+        read = _find_groups(read, request.groups, self.progress)
+        parts = divide_classes(read, DEFAULT_FRACTION if request.fraction is None else request.fraction, request.seed)
+        rate = _choose_rate(parts, request, per_class=self.per_class)
+        memory = self.source.memory_plan(request, parts.images, room.largest)
+        return replace(
+            ClassPlan.of(parts, rate, request),
+            errors=read.errors,
+            memory=memory,
+            adapted_to=self.source.adapted_to,
+            settings=self.source.settings,
+        )
+
+    def learn(self, plan: ClassPlan) -> Components:
+        """Train classifier and detector."""
+        known, embeddings = self.source.learn(plan.parts, plan.memory, self.cache, self.progress)
+        self.progress("learning", 0, 1)
+        self.detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=plan.request.seed)
+        self.progress("learning", 1, 1)
+        warmth = temperature(known.head.logits(embeddings.validation), plan.parts.validation.labels)
+        return combine_classes(known, self.detector, warmth, embeddings, plan, per_class=self.per_class)
+
+
+def combine_classes(
+    known: Classifier,
+    detector: Detector,
+    temperature: float,
+    embeddings: Embeddings,
+    plan: ClassPlan,
+    *,
+    per_class: bool,
+) -> Components:
+    """What a model is assembled of: a classifier, a fitted detector, and their scores of the calibration images.
+
+    Raises:
+        ImageError: If the score of a calibration image is not one finite number.
+    """
+    extractor, names = known.extractor, known.classes
+    neighbours = nearest(extractor.reading, extractor.shape, embeddings.training[:MOST])
+    pieces = [known.head.graph(), naming(len(names), temperature), detector.graph(), neighbours]
+    outputs = ["score", "class_index", "class_probability", "nearest"]
+    tail = chain([copied(one) for one in pieces], outputs)
+    scores, predicted = _score_embeddings(tail, embeddings.calibration, plan.calibration)
+    classes = ClassesInfo(names=list(names), head=dict(known.record), temperature=temperature, thresholds=None)
+    return Components(
+        extractor, detector, pieces, outputs, scores, scores[:CHECKED], classes, predicted if per_class else None
+    )
+
+
+def _score_embeddings(
+    graph: onnx.ModelProto, embeddings: NDArray[np.float32], images: Sequence[ImageFile]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores of embeddings of images, and the predicted classes."""
+    loaded = session(graph.SerializeToString(), threads=1)
+    scores, predicted = [], []
+    for embedding, image in zip(embeddings, images, strict=True):
+        score, index = run_graph(loaded, {"embedding": embedding[None]}, str(image.path), ["score", "class_index"])
+        scores.append(read_score(score, str(image.path)))
+        predicted.append(index[0])
+    return np.array(scores, np.float32), np.array(predicted, np.int64)
 
 
 def _training_split(data: str | os.PathLike[str], progress: Progress) -> ClassImages:
@@ -232,7 +281,7 @@ def _training_split(data: str | os.PathLike[str], progress: Progress) -> ClassIm
     return splits["train"]
 
 
-def _grouped(data: ClassImages, groups: Groups, progress: Progress) -> ClassImages:
+def _find_groups(data: ClassImages, groups: Groups, progress: Progress) -> ClassImages:
     """Images with their groups; near copies are looked for within each class."""
     if not (isinstance(groups, str) and groups == AUTO):
         return replace(data, images=group_images(data.images, groups, progress=progress))
@@ -247,17 +296,10 @@ def _grouped(data: ClassImages, groups: Groups, progress: Progress) -> ClassImag
     return replace(data, images=tuple(replace(one, group=firsts.get(one.content, ""), sketch=b"") for one in images))
 
 
-def _reachable(parts: Parts, rate: float | None, confidence: float | None, *, per_class: bool) -> float:
-    """The rate asked for, or 1 %, or the smallest that this number of images promises."""
+def _choose_rate(parts: Parts, request: Request, *, per_class: bool) -> float:
+    """The rate asked for, or 1 %, or the smallest that the images promise, of each class if that is asked."""
     count = min(parts.calibration.counts().values()) if per_class else len(parts.calibration)
-    if rate is not None:
-        if count < images_needed(rate, confidence):
-            what = "groups of calibration images" if parts.groups is not None else "calibration images"
-            each = " of each class" * per_class
-            raise DataError(
-                f"{describe_rate(rate, confidence)} needs at least {images_needed(rate, confidence):,} {what}{each}, "
-                f"and there are {count:,}: add images or ask for {advised_rate(max(1, count), confidence):.3g} or more"
-            )
-        return rate
+    what = "groups of calibration images" if parts.groups is not None else "calibration images"
     # Fewer images are predicted as a class than belong to it where some are predicted as another.
-    return max(DEFAULT_RATE, smallest_rate(max(1, count // 2) if per_class else count, confidence))
+    promised = max(1, count // 2) if per_class else count
+    return request.choose_rate(count, what + " of each class" * per_class, "images", promised=promised)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,20 @@ from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile
-from oddsight.data.decoding import memory_for_images
-from oddsight.data.memory import parse_bytes, plan_memory
+from oddsight.data.memory import MemoryPlan, plan_memory
 from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
-from oddsight.model.curves import Epoch
+from oddsight.fitting.plan import Request, images_adapted_to
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent
-from oddsight.training.classifier_settings import ClassifierSettings, as_json
-from oddsight.training.classifiers import TrainedClassifier, average_classifiers, train_classifier
-from oddsight.training.image_arrays import gathered
+from oddsight.training.classifier_settings import ClassifierSettings
+from oddsight.training.image_arrays import gather_arrays
 from oddsight.training.libraries import require_training
+from oddsight.training.workplace import Workplace
+
+if TYPE_CHECKING:
+    from oddsight.training.classifiers import TrainedClassifier
 
 PROBE = "probe"
 """A classifier that is linear on frozen features."""
@@ -34,7 +37,7 @@ PROBE = "probe"
 _INVERSE_PENALTY = 0.01
 _ITERATIONS = 300
 _COPIES = 4
-"""Of the embeddings, that learning from them takes in memory at most."""
+"""How many copies of the embeddings learning from them takes in memory, at most."""
 
 
 @dataclass(frozen=True)
@@ -54,73 +57,36 @@ class Classifier:
     record: Mapping[str, JsonValue]
 
 
-def frozen(name: str, layers: Sequence[str] | None, size: int | None) -> Extractor:
-    """From an image to the average over the deepest stage of a backbone, or over others.
-
-    Args:
-        name: Of the backbone.
-        layers: Other stages.
-        size: Side in pixels to which images are brought; by default the backbone's.
-
-    Raises:
-        OddsightError: If there is no such backbone or stage, or the size does not suit it.
-    """
-    network = backbones.backbone(name)
-    stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
-    network.check_layers(stages)
-    extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
-    network.shapes(extractor.stages, extractor.size)
-    return extractor
-
-
+@dataclass(frozen=True, eq=False)
 class Embeddings:
-    """The embeddings of all parts, float32 ``[n, C]`` each.
+    """The embeddings of all parts, float32 ``[n, C]`` each."""
 
-    Args:
-        extractor: What computes them.
-        parts: Of which images.
-        memory: Budget in bytes, or as text.
-        cache: Where they are remembered, or None.
-        progress: Called with phase, done and total.
-        largest: Bytes that decoding the largest image takes.
+    training: NDArray[np.float32]
+    validation: NDArray[np.float32]
+    calibration: NDArray[np.float32]
+
+
+def embed_parts(
+    extractor: Extractor, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress = silent
+) -> Embeddings:
+    """The embeddings of all parts.
 
     Raises:
-        MemoryBudgetError: If the budget cannot hold them.
+        MemoryBudgetError: If what the budget leaves cannot hold them.
     """
-
-    def __init__(
-        self,
-        extractor: Extractor,
-        parts: Parts,
-        memory: str | int,
-        cache: FeatureCache | None,
-        progress: Progress,
-        *,
-        largest: int = 0,
-    ) -> None:
-        network, images = extractor.backbone, parts.images
-        plan = plan_memory(
-            parse_bytes(memory),
-            images,
-            extractor.size,
-            activations=network.activations,
-            weights=network.memory(extractor.stages),
-            largest=largest,
+    images = parts.images
+    needed = _COPIES * 4 * extractor.shape[0] * len(images)
+    if needed > memory.method:
+        raise MemoryBudgetError(
+            f"learning from {len(images):,} embeddings of {extractor.shape[0]:,} numbers takes "
+            f"{needed / 1e6:,.0f} MB, and the budget leaves {memory.method / 1e6:,.0f} MB: raise the memory budget, "
+            "or use fewer images or a network with a smaller embedding"
         )
-        needed = _COPIES * 4 * extractor.shape[0] * len(images)
-        if needed > plan.method:
-            raise MemoryBudgetError(
-                f"learning from {len(images):,} embeddings of {extractor.shape[0]:,} numbers takes "
-                f"{needed / 1e6:,.0f} MB, and the budget leaves {plan.method / 1e6:,.0f} MB: raise the memory budget, "
-                "or use fewer images or a network with a smaller embedding"
-            )
-        with memory_for_images(plan.images, final=True):
-            self.training = embedded(extractor, parts.training.images, cache, progress)
-            self.validation = embedded(extractor, parts.validation.images, cache, progress)
-            self.calibration = embedded(extractor, parts.calibration.images, cache, progress)
+    of_parts = (parts.training, parts.validation, parts.calibration)
+    return Embeddings(*(embed_images(extractor, part.images, cache, progress) for part in of_parts))
 
 
-def embedded(
+def embed_images(
     extractor: Extractor, images: Sequence[ImageFile], cache: FeatureCache | None = None, progress: Progress = silent
 ) -> NDArray[np.float32]:
     """Embeddings of images, float32 ``[n, C]``."""
@@ -132,13 +98,7 @@ def embedded(
 
 
 def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages) -> Classifier:
-    """A classifier that is linear on frozen features: multinomial logistic regression.
-
-    Args:
-        extractor: Of the features.
-        embeddings: ``[n, C]``.
-        images: With their classes.
-    """
+    """A classifier that is linear on frozen features ``[n, C]``: multinomial logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     centre = embeddings.mean(axis=0)
@@ -147,7 +107,7 @@ def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassIm
     learned.fit((embeddings - centre) / scale, images.labels)
     rows, shifts = learned.coef_, learned.intercept_
     if len(rows) == 1:
-        # Of two classes scikit-learn gives the difference only.
+        # For two classes scikit-learn gives the difference only.
         rows, shifts = np.concatenate([-rows, rows]) / 2, np.concatenate([-shifts, shifts]) / 2
     weights = rows.T / scale[:, None]
     head = Head(weights.astype(np.float32), (shifts - centre @ weights).astype(np.float32))
@@ -155,45 +115,80 @@ def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassIm
     return Classifier(extractor, head, images.classes, record)
 
 
+class Probe:
+    """Where a probe comes from.
+
+    Args:
+        name: Of the backbone.
+        layers: Stages that are averaged, by default the deepest.
+        size: Side in pixels to which images are brought; by default the backbone's.
+
+    Raises:
+        OddsightError: If there is no such backbone or stage, or the size does not suit it.
+    """
+
+    settings = None
+
+    def __init__(self, name: str, layers: Sequence[str] | None, size: int | None) -> None:
+        network = backbones.backbone(name)
+        stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
+        network.check_layers(stages)
+        self.extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
+        network.shapes(self.extractor.stages, self.extractor.size)
+        self.adapted_to = images_adapted_to(network)
+
+    def memory_plan(self, request: Request, images: Sequence[ImageFile], largest: int) -> MemoryPlan:
+        """How the budget is divided."""
+        return request.memory_plan(images, self.extractor, largest=largest)
+
+    def learn(
+        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress
+    ) -> tuple[Classifier, Embeddings]:
+        """The classifier, and the embeddings of all parts."""
+        embeddings = embed_parts(self.extractor, parts, memory, cache, progress)
+        return probe(self.extractor, embeddings.training, parts.training), embeddings
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Where a classifier comes from whose network is trained: how, where and on what."""
+
+    settings: ClassifierSettings
+    workplace: Workplace
+    adapted_to = ""
+
+    def memory_plan(self, request: Request, images: Sequence[ImageFile], largest: int) -> MemoryPlan:
+        """How the budget is divided, beside what training itself takes."""
+        return plan_memory(request.budget, images, self.settings.size, largest=largest)
+
+    def learn(
+        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress
+    ) -> tuple[Classifier, Embeddings]:
+        """The classifier, and the embeddings of all parts."""
+        known, _ = train(parts, self.settings, self.workplace)
+        return known, embed_parts(known.extractor, parts, memory, cache, progress)
+
+
 def train(
-    parts: Parts,
-    settings: ClassifierSettings,
-    folder: Path,
-    *,
-    start: Path | None = None,
-    accelerator: str = "auto",
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
+    parts: Parts, settings: ClassifierSettings, workplace: Workplace, *, start: Path | None = None
 ) -> tuple[Classifier, TrainedClassifier]:
     """A classifier whose network is trained, and what became of the training.
 
-    Args:
-        parts: Of the images; those for calibration are not touched.
-        settings: Of the training.
-        folder: See :func:`oddsight.training.classifiers.train_classifier`, as for the other arguments.
-        start: See there.
-        accelerator: See there.
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
+    The images are gathered in the folder of the workplace; those for calibration are not touched. See
+    :func:`oddsight.training.classifiers.train_classifier`.
     """
     require_training()
+    from oddsight.training.classifiers import train_classifier
+
+    folder = workplace.folder
+    assert folder is not None
     make_folder(folder)
     training, validation = (
-        gathered(part.images, part.labels, settings.size, file=folder / f"{name}.npy", progress=progress)
+        gather_arrays(part.images, part.labels, settings.size, folder / f"{name}.npy", workplace.progress)
         for name, part in (("training", parts.training), ("validation", parts.validation))
     )
-    trained = train_classifier(
-        training,
-        validation,
-        parts.training.classes,
-        settings,
-        folder,
-        start=start,
-        accelerator=accelerator,
-        progress=progress,
-        on_epoch=on_epoch,
-    )
-    record: dict[str, JsonValue] = {"classifier": settings.network, "settings": as_json(trained.settings)}
+    trained = train_classifier(training, validation, parts.training.classes, settings, workplace, start=start)
+    record: dict[str, JsonValue] = {"classifier": settings.network, "settings": trained.settings.as_json()}
     return _as_classifier(trained, parts.training.classes, record), trained
 
 
@@ -202,12 +197,11 @@ def average(
 ) -> tuple[Classifier, TrainedClassifier]:
     """A classifier whose network is the average of trained ones, and what became of it.
 
-    Args:
-        classes: Their names.
-        settings: See :func:`oddsight.training.classifiers.average_classifiers`, as for the other arguments.
-        members: See there.
-        folder: See there.
+    See :func:`oddsight.training.classifiers.average_classifiers`.
     """
+    require_training()
+    from oddsight.training.classifiers import average_classifiers
+
     averaged = average_classifiers(classes, settings, members, folder)
     record: dict[str, JsonValue] = {
         "network": settings.network,

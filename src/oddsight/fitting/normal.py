@@ -3,61 +3,41 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from oddsight import backbones, detectors
-from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extraction, Extractor, Features
 from oddsight.data.anomaly_folders import require_normal_folders
-from oddsight.data.collection import Collection, ImageFile, folds, merged, pack, seen
+from oddsight.data.collection import Collection, ImageFile, folds
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
-from oddsight.data.memory import parse_bytes, plan_memory
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
-from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, make_plan
-from oddsight.graphs.building import chain, copied, digest
-from oddsight.graphs.calibrating import calibrating
+from oddsight.fitting.assembly import CHECKED, Components
+from oddsight.fitting.pipeline import run
+from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, Request, make_plan
+from oddsight.fitting.sizing import input_size
 from oddsight.graphs.neighbours import MOST, nearest, summary
-from oddsight.model.calibration import check_confidence, check_rate, decide
 from oddsight.model.curves import Epoch
-from oddsight.model.metadata import (
-    KEY,
-    BackboneInfo,
-    CalibrationInfo,
-    CurveInfo,
-    DecisionInfo,
-    ExplanationInfo,
-    Metadata,
-    MethodInfo,
-    ReadingInfo,
-    TrainingInfo,
-    checked_verdicts,
-)
+from oddsight.model.metadata import checked_verdicts
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
-from oddsight.runtime.bounds import check_number, check_seed, check_whole
+from oddsight.runtime.bounds import Real, check_whole
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.sessions import Graph, run, session
+from oddsight.runtime.sessions import Graph
+from oddsight.runtime.sessions import run as run_graph
 from oddsight.sources.collecting import collect_sources, described
 from oddsight.sources.source import ImagesLike
 from oddsight.training.workplace import Workplace
-
-CHECKED = 3
-"""Images that a finished graph is checked on."""
 
 
 def fit(  # noqa: PLR0913 - one keyword for each option of the command
@@ -95,7 +75,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
         layers: Stages of the backbone to read; by default those that suit the method.
-        size: Side in pixels to which images are resized; by default the backbone's.
+        size: To what images are resized, in pixels: the side of a square. Images that are not square keep their median
+            shape, with as many pixels as that square. By default the backbone's size; for detectors that look at
+            details (``auto``, ``patchcore``) as many pixels as the images have, at most 640 x 640.
         false_alarm_rate: Share of normal images that may be flagged. By default 1%, or the smallest rate that the
             number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95. The true rate depends on the
@@ -134,67 +116,110 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     chosen.require_libraries()
     if not chosen.trains_network and (work is not None or accelerator != "auto"):
         raise OddsightError(f"{chosen.name} trains no network: leave work and accelerator out")
-    seed, size = check_seed(seed), None if size is None else check_whole(size, "the size", None)
-    false_alarm_rate = None if false_alarm_rate is None else check_rate(false_alarm_rate)
-    confidence = None if confidence is None else check_confidence(confidence)
-    _check_fraction(calibration_fraction)
-    network = backbones.backbone(backbones.suited(chosen.reads, backbone))
-    stages = network.default_layers(chosen.reads, chosen.stride) if layers is None else _names(layers)
-    extractor = Extractor(network, stages, (chosen.size or network.size) if size is None else size, chosen.reads)
-    network.check_layers(extractor.layers)
-    network.shapes(extractor.stages, extractor.size)
-    words = checked_verdicts(verdicts) if verdicts is not None else None
-    budget = parse_bytes(memory if memory is not None else chosen.budget)
-
-    require_normal_folders(images)
-    weights = network.memory(extractor.stages)
-    before = plan_memory(budget, [], extractor.size, activations=network.activations, weights=weights)
-    with memory_for_images(before.method, final=True) as room:
-        collection, names = collect_sources(*images, reading=reading, progress=progress)
-    _check_collection(collection, described(images))
-    memory_plan = plan_memory(
-        budget,
-        collection.images,
-        extractor.size,
-        activations=network.activations,
-        weights=weights,
-        largest=room.largest,
+    request = Request(
+        false_alarm_rate, confidence, calibration_fraction, groups, chosen.budget if memory is None else memory, seed
     )
-    chosen.require(memory_plan.method, extractor.shape, len(collection.images))
-    grouped = group_images(collection.images, groups, names=names, progress=progress)
-    collection = replace(collection, images=grouped)
-    near_copies = isinstance(groups, str) and groups == AUTO
-    asked = (false_alarm_rate, confidence)
-    plan = make_plan(collection, asked, calibration_fraction, memory_plan, seed, near_copies=near_copies)
-    adapted = _adapted(network)
-    plan = replace(plan, adapted=sum(map(seen(adapted), (image.content for image in plan.calibration))))
-    on_plan(plan)
-
-    with memory_for_images(memory_plan.images, final=True):
-        job = _Job(extractor, plan, seed, cache or default_cache(), progress, workplace)
-        scores = job.cross_scores(chosen) if plan.kind == "cross" else None
-        graph = job.whole(chosen)
-        job.check(graph, chosen)
-        if scores is None:
-            scores = job.scores(chosen, plan.calibration, "calibrating")
-    model = _model(chosen, extractor, plan, graph, scores, seed, adapted)
+    if request.fraction is not None:
+        Real(least=0, below=1).read(request.fraction, "the calibration fraction")
+    size = None if size is None else check_whole(size, "the size", None)
+    extractor = _extractor(chosen, backbone, layers, size)
+    words = checked_verdicts(verdicts) if verdicts is not None else None
+    learner = NormalLearner(chosen, extractor, size, request, images, reading, workplace, cache or default_cache())
+    model = run(learner, on_plan)
     return model if words is None else model.with_verdicts(*words)
 
 
-def _adapted(network: Backbone) -> str:
-    """The images that a backbone was adapted to, packed; empty if it was not."""
-    if network.name in backbones.BACKBONES:
-        return ""
-    from oddsight.training.adapting import read_adaptation
+def _extractor(detector: Detector, backbone: str | None, layers: Sequence[str] | None, size: int | None) -> Extractor:
+    """From images to what a detector reads, before their shapes are known."""
+    network = backbones.backbone(backbones.suited(detector.reads, backbone))
+    stages = network.default_layers(detector.reads, detector.stride) if layers is None else _names(layers)
+    extractor = Extractor(network, stages, input_size([], network, type(detector), size), detector.reads)
+    network.check_layers(extractor.layers)
+    network.shapes(extractor.stages, extractor.size)
+    return extractor
 
-    return str((read_adaptation(network.path) or {}).get("images_seen", ""))
+
+def _names(layers: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise OddsightError(f"layers are a list of names, such as ['stage3', 'stage5'], not {layers!r}")
+    return tuple(layers)
 
 
-def _check_fraction(fraction: float | None) -> None:
-    if fraction is not None:
-        check_number(fraction, "the calibration fraction")
-    if fraction is not None and not 0 <= fraction < 1:
-        raise OddsightError(f"the calibration fraction must be at least 0 and below 1, not {fraction:g}")
+@dataclass(eq=False)
+class NormalLearner:
+    """Learns what is normal from features; a learner of the pipeline."""
+
+    detector: Detector
+    extractor: Extractor
+    size: int | None
+    request: Request
+    images: Sequence[ImagesLike]
+    reading: Reading
+    workplace: Workplace
+    cache: FeatureCache | None
+
+    def plan(self) -> FitPlan:
+        """Read the images, find their groups and divide them."""
+        require_normal_folders(self.images)
+        request, progress = self.request, self.workplace.progress
+        with memory_for_images(request.memory_plan([], self.extractor).method, final=True) as room:
+            collection, names = collect_sources(*self.images, reading=self.reading, progress=progress)
+        _check_collection(collection, described(self.images))
+        size = input_size(collection.images, self.extractor.backbone, type(self.detector), self.size)
+        self.extractor = replace(self.extractor, size=size)
+        memory = request.memory_plan(collection.images, self.extractor, largest=room.largest)
+        self.detector.require(memory.method, self.extractor.shape, len(collection.images))
+        grouped = group_images(collection.images, request.groups, names=names, progress=progress)
+        return make_plan(replace(collection, images=grouped), request, memory, self.extractor.backbone)
+
+    def learn(self, plan: FitPlan) -> Components:
+        """Fit the detector and score the calibration images."""
+        self.features = Features(self.extractor, plan.images, self.cache, workers=plan.memory.workers)
+        scores = self._cross_scores(plan) if plan.kind == "cross" else None
+        seen = self._fit(self.detector, plan.training, plan, "learning", MOST)
+        neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(seen.summaries))
+        if scores is None:
+            scores = self._scores(self.detector, plan.calibration, "calibrating")
+            checked = scores[:CHECKED]
+        else:
+            checked = self._scores(self.detector, plan.calibration[:CHECKED], "checking")
+        detector, voices = self.detector, ["evidence", "voice_p_values"] if self.detector.voices([]) else []
+        outputs = ["score", *(["anomaly_map"] if detector.localises else []), "nearest", *voices]
+        return Components(self.extractor, detector, [neighbours, detector.graph()], outputs, scores, checked)
+
+    def _fit(
+        self, detector: Detector, images: Sequence[ImageFile], plan: FitPlan, phase: str, kept: int = 0
+    ) -> _ReportingFeatures:
+        """Fit a detector on the features of images, and return these; ``kept`` of them have summaries."""
+        features = _ReportingFeatures(self.features.of(images), phase, self.workplace.progress, kept)
+        if detector.trains_network:
+            detector.workplace = self.workplace.part(phase)
+        detector.fit(features, memory=plan.memory.method, seed=plan.request.seed)
+        return features
+
+    def _cross_scores(self, plan: FitPlan) -> NDArray[np.float32]:
+        """Score every calibration image by a model that saw neither it nor any of its group."""
+        calibration = {image.content for image in plan.calibration}
+        parts = folds(plan.training, min(FOLDS, len(calibration)), plan.request.seed)
+        scores = []
+        for number, part in enumerate(parts, 1):
+            others = [image for other in parts if other is not part for image in other]
+            name = f"fold {number} of {len(parts)}"
+            others.sort(key=lambda image: image.content)
+            one = deepcopy(self.detector)
+            self._fit(one, others, plan, name)
+            scores.append(self._scores(one, [image for image in part if image.content in calibration], name))
+        return np.concatenate(scores)
+
+    def _scores(self, detector: Detector, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
+        """Scores of images by the detector's graph on their features, which are known or come from the same graph."""
+        graph = Graph(lambda: detector.graph().SerializeToString())
+        score = _Scoring(self.features.one, graph, self.extractor.reading)
+        scores = []
+        for done, value in enumerate(map_jobs(score, images, workers=self.features.workers), 1):
+            scores.append(value)
+            self.workplace.progress(phase, done, len(images))
+        return np.array(scores, np.float32)
 
 
 def _check_collection(collection: Collection, where: str) -> None:
@@ -203,68 +228,6 @@ def _check_collection(collection: Collection, where: str) -> None:
         raise DataError(f"all {len(collection.duplicates) + 1} images in {where} are identical")
     if count < FEWEST:
         raise DataError(f"{where} holds {count} distinct images, and training needs at least {FEWEST}")
-
-
-class _Job:
-    """One fit: what its steps share."""
-
-    def __init__(
-        self,
-        extractor: Extractor,
-        plan: FitPlan,
-        seed: int,
-        cache: FeatureCache | None,
-        progress: Progress,
-        workplace: Workplace,
-    ) -> None:
-        self.extractor, self.plan, self.seed = extractor, plan, seed
-        self.progress, self.workplace = progress, workplace
-        self.cache = cache
-        self.features = Features(extractor, plan.collection.images, cache)
-
-    def learned(self, method: Detector, images: Sequence[ImageFile], phase: str, kept: int = 0) -> _Watched:
-        """Fit ``method`` on the features of images, and return these; ``kept`` of them have summaries."""
-        features = _Watched(self.features.of(images), phase, self.progress, kept)
-        if method.trains_network:
-            method.workplace = self.workplace.part(phase)
-        method.fit(features, memory=self.plan.memory.method, seed=self.seed)
-        return features
-
-    def whole(self, method: Detector) -> onnx.ModelProto:
-        """Fit on all training images, and return the graph from image to score."""
-        features = self.learned(method, self.plan.training, "learning", MOST)
-        neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(features.summaries))
-        return chain([copied(self.extractor.graph), neighbours, method.graph()], [*_outputs(method), "nearest"])
-
-    def cross_scores(self, method: Detector) -> NDArray[np.float32]:
-        """Score every calibration image by a model that saw neither it nor any of its group."""
-        calibration = {image.content for image in self.plan.calibration}
-        parts = folds(self.plan.training, min(FOLDS, len(calibration)), self.seed)
-        scores = []
-        for number, part in enumerate(parts, 1):
-            others = [image for other in parts if other is not part for image in other]
-            name = f"fold {number} of {len(parts)}"
-            others.sort(key=lambda image: image.content)
-            one = deepcopy(method)
-            self.learned(one, others, name)
-            scores.append(self.scores(one, [image for image in part if image.content in calibration], name))
-        return np.concatenate(scores)
-
-    def scores(self, method: Detector, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
-        """Scores of images by the method's graph on their features, which are known or come from the same graph."""
-        graph = Graph(lambda: method.graph().SerializeToString())
-        score = _Scoring(self.features.one, graph, self.extractor.reading)
-        scores = []
-        for done, value in enumerate(map_jobs(score, images), 1):
-            scores.append(value)
-            self.progress(phase, done, len(images))
-        return np.array(scores, np.float32)
-
-    def check(self, graph: onnx.ModelProto, method: Detector) -> None:
-        """Refuse a whole graph that does not score as its parts do; see :func:`check_assembled`."""
-        images = self.plan.calibration[:CHECKED]
-        whole = assembled_scores(graph, images)
-        check_assembled(whole, self.scores(method, images, "checking"), method.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,25 +240,16 @@ class _Scoring:
 
     def __call__(self, image: ImageFile) -> float:
         feed = {self.reading: self.extraction(image)[None]}
-        return read_score(run(self.graph.session, feed, str(image.path), ["score"])[0], str(image.path))
+        return read_score(run_graph(self.graph.session, feed, str(image.path), ["score"])[0], str(image.path))
 
 
-def _outputs(method: Detector) -> list[str]:
-    voices = ["evidence", "voice_p_values"] if method.voices([]) else []
-    return ["score", *(["anomaly_map"] if method.localises else []), *voices]
-
-
-def _all_outputs(method: Detector) -> list[str]:
-    maps = ["anomaly_map"] if method.localises else []
-    return ["score", "p_value", *maps, "nearest", *(name for name in _outputs(method)[1:] if name not in maps)]
-
-
-class _Watched:
+class _ReportingFeatures:
     """Features whose passing by is reported; summaries of the first ``kept`` are taken when they first pass."""
 
     def __init__(self, features: Features, phase: str, progress: Progress, kept: int = 0) -> None:
         self.features, self.phase, self.progress = features, phase, progress
-        self.shape, self.groups = features.shape, features.groups
+        self.shape, self.groups, self.channels = features.shape, features.groups, features.channels
+        self.defects = features.defects
         self.kept = kept
         self.summaries: list[NDArray[np.float32]] = []
 
@@ -308,100 +262,3 @@ class _Watched:
                 self.summaries.append(summary(self.features.extractor.reading, array, self.shape))
             yield array
             self.progress(self.phase, done, len(self.features))
-
-
-def _names(layers: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
-        raise OddsightError(f"layers are a list of names, such as ['stage3', 'stage5'], not {layers!r}")
-    return tuple(layers)
-
-
-def _model(
-    method: Detector,
-    extractor: Extractor,
-    plan: FitPlan,
-    graph: onnx.ModelProto,
-    scores: NDArray[np.float32],
-    seed: int,
-    adapted: str,
-) -> Model:
-    """Add calibration and metadata to the graph."""
-    decision = decide(scores, plan.rate, plan.confidence)
-    whole = chain([graph, calibrating(scores)], _all_outputs(method))
-    metadata = Metadata.create(
-        **versions(),
-        graph_sha256=digest(whole),
-        method=MethodInfo(name=method.name, paper=method.paper, settings=method.settings()),
-        backbone=BackboneInfo(
-            name=extractor.backbone.name,
-            sha256=extractor.backbone.sha256,
-            layers=list(extractor.layers),
-            size=extractor.size,
-        ),
-        map_size=_map_size(whole),
-        training=TrainingInfo(
-            images=len(plan.training),
-            duplicates=len(plan.collection.duplicates),
-            unreadable=len(plan.collection.errors),
-            fingerprint=plan.collection.fingerprint,
-            images_seen=merged(pack(plan.collection.images), adapted),
-            seed=seed,
-            curves=[
-                CurveInfo(**{name: value for name, value in asdict(row).items() if name != "seconds"})
-                for row in method.curves_
-            ],
-        ),
-        calibration=CalibrationInfo(
-            kind="cross" if plan.kind == "cross" else "split",
-            images=plan.held,
-            folds=min(FOLDS, len(scores)) if plan.kind == "cross" else 1,
-            groups=plan.groups,
-        ),
-        decision=DecisionInfo(**asdict(decision)),
-        # Training images are in the order of their contents, as packing puts them.
-        explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=method.voices(extractor.layers)),
-        reading=reading_info(plan.training[0].reading),
-    )
-    whole.metadata_props.add(key=KEY, value=metadata.to_json())
-    return Model.from_bytes(whole.SerializeToString(deterministic=True))
-
-
-def reading_info(reading: Reading) -> ReadingInfo | None:
-    """How images were read, as metadata keep it; None if as they declare it themselves."""
-    if not reading.chosen:
-        return None
-    return ReadingInfo(bands=list(reading.bands) if reading.bands is not None else None, scale=reading.scale)
-
-
-def _map_size(graph: onnx.ModelProto) -> tuple[int, int] | None:
-    """Height and width of the anomaly map, if there is one."""
-    for value in graph.graph.output:
-        if value.name == "anomaly_map":
-            _, height, width = (dim.dim_value for dim in value.type.tensor_type.shape.dim)
-            return height, width
-    return None
-
-
-_RECORDED = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn")
-
-
-def assembled_scores(graph: onnx.ModelProto, images: Sequence[ImageFile]) -> list[np.float32]:
-    """Scores of images by a whole graph, whose session is freed at once."""
-    loaded = session(graph.SerializeToString(), threads=1)
-    return [run(loaded, {"image": one.read()[None]}, str(one.path), ["score"])[0][0] for one in images]
-
-
-def check_assembled(whole: Sequence[np.float32], parts: NDArray[np.float32], name: str) -> None:
-    """Refuse a whole graph whose scores of some images are not those of its parts.
-
-    Raises:
-        OddsightError: If they differ, which no user can cause.
-    """
-    if not np.allclose(whole, parts, rtol=1e-3, atol=1e-6):
-        raise OddsightError(f"{name} gives other scores in one graph than in parts: its scores are unstable")
-
-
-def versions() -> dict[str, Any]:
-    """Versions of Oddsight, and of Python and libraries, as metadata keep them."""
-    libraries = {"python": platform.python_version(), **{name: version(name) for name in _RECORDED}}
-    return {"oddsight": version("oddsight"), "versions": libraries}

@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def images(self) -> tuple[ImageFile, ...]:
-        """Of all parts."""
+        """The images of all parts."""
         return (*self.training.images, *self.validation.images, *self.calibration.images)
 
     @property
@@ -52,7 +52,7 @@ class Parts:
         return ClassImages(self.images, labels, self.training.classes).fingerprint
 
 
-def divided(data: ClassImages, fraction: float, seed: int) -> Parts:
+def divide_classes(data: ClassImages, fraction: float, seed: int) -> Parts:
     """Divide labelled images class by class: a share ``fraction`` for calibration and as many for validation.
 
     Images of one group are not divided, and calibration takes one of each group.

@@ -1,16 +1,29 @@
-"""How a fit divides its images, known before it starts."""
+"""What is asked of a fit, and what it is about to do, known before it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from oddsight.data.collection import Collection, ImageFile, count_groups, folds, one_of_each, split
-from oddsight.data.memory import MemoryPlan
-from oddsight.errors import DataError
-from oddsight.model.calibration import DEFAULT_RATE, advised_rate, describe_rate, images_needed, smallest_rate
+from oddsight.backbones import BACKBONES, Backbone
+from oddsight.backbones.extraction import Extractor
+from oddsight.data.collection import Collection, ImageFile, count_groups, folds, one_of_each, seen, split
+from oddsight.data.grouping import AUTO, Groups
+from oddsight.data.memory import MemoryPlan, parse_bytes, plan_memory
+from oddsight.errors import DataError, ImageError
+from oddsight.metrics.image import check_confidence
+from oddsight.model.calibration import (
+    DEFAULT_RATE,
+    advised_rate,
+    check_rate,
+    describe_rate,
+    images_needed,
+    smallest_rate,
+)
+from oddsight.runtime.bounds import check_number, check_seed
 
 FEWEST = 8
 """The fewest distinct images that a fit takes."""
@@ -21,98 +34,181 @@ _LEFT = 5
 _FRACTION = 0.25
 FOLDS = 5
 
+NOTHING_TO_READ = MemoryPlan(0, 0, 0)
+"""Of a plan whose features are known."""
 
-@dataclass(frozen=True)
+
+class Request:
+    """What is asked of a fit, whatever it learns; see :func:`oddsight.fit`.
+
+    Attributes:
+        rate: The false-alarm rate, or None.
+        confidence: With which it is to hold, or None.
+        fraction: Share of the images for calibration, or None.
+        groups: Which images belong together.
+        budget: Of memory, in bytes.
+        seed: Of every random choice.
+
+    Raises:
+        OddsightError: If something cannot be.
+    """
+
+    def __init__(
+        self,
+        rate: float | None = None,
+        confidence: float | None = None,
+        fraction: float | None = None,
+        groups: Groups = AUTO,
+        memory: str | int = "1GB",
+        seed: int = 0,
+    ) -> None:
+        self.seed = check_seed(seed)
+        self.rate = None if rate is None else check_rate(rate)
+        self.confidence = None if confidence is None else check_confidence(confidence)
+        self.fraction = None if fraction is None else check_number(fraction, "the calibration fraction")
+        self.groups = groups
+        self.budget = parse_bytes(memory)
+
+    @property
+    def near_copies(self) -> bool:
+        """Whether near copies form groups, instead of what someone names."""
+        return isinstance(self.groups, str) and self.groups == AUTO
+
+    def memory_plan(
+        self, images: Sequence[ImageFile], extractor: Extractor, *, largest: int | None = None
+    ) -> MemoryPlan:
+        """Divide the budget for the features of images; see :func:`oddsight.data.memory.plan_memory`."""
+        network = extractor.backbone
+        return plan_memory(
+            self.budget,
+            images,
+            extractor.size,
+            activations=network.activations,
+            weights=network.memory(extractor.stages),
+            largest=largest,
+        )
+
+    def choose_rate(self, count: int, what: str, more: str, *, promised: int | None = None, hint: str = "") -> float:
+        """The rate asked for, or 1 %, or the smallest that ``promised`` images promise, by default all.
+
+        Raises:
+            DataError: ``count`` of ``what`` are too few for the rate asked for.
+        """
+        if self.rate is None:
+            return max(DEFAULT_RATE, smallest_rate(count if promised is None else promised, self.confidence))
+        needed = images_needed(self.rate, self.confidence)
+        if count < needed:
+            raise DataError(
+                f"{describe_rate(self.rate, self.confidence)} needs at least {needed:,} {what}, and there are "
+                f"{count:,}: add {more} or ask for {advised_rate(max(1, count), self.confidence):.3g} or more{hint}"
+            )
+        return self.rate
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitPlan:
     """What a fit is about to do, known before it starts.
 
     Attributes:
-        collection: The images.
-        training: Those it learns from.
+        images: All of them, each once.
+        training: Those it learns from, in the order of their contents.
         calibration: Those it is calibrated on: of those kept out of training, or of all if ``kind`` is ``cross``, one
             of each group.
         held: How many images these groups hold, ``calibration`` among them.
         kind: ``split`` or ``cross``, see :class:`oddsight.model.metadata.CalibrationInfo`.
+        duplicates: How many images occurred again, and are left out.
+        errors: Files that could not be read.
+        fingerprint: SHA-256 over the contents of all images, and their classes if they have any, hex.
         rate: The false-alarm rate of the decision.
-        confidence: With which it is to hold, if that was asked for.
+        request: What was asked.
         memory: How the budget is divided.
-        near_copies: Whether groups are of near copies that were found, rather than named.
-        adapted: How many of the calibration images the backbone was adapted to: on them it may do better than on new
-            ones, and the false-alarm rate is then not guaranteed.
+        adapted_to: The images that the backbone was adapted to, packed; empty if it was not.
     """
 
-    collection: Collection
+    images: Sequence[ImageFile]
     training: Sequence[ImageFile]
     calibration: Sequence[ImageFile]
     held: int
-    kind: str
+    kind: Literal["split", "cross"] = "split"
+    duplicates: int
+    errors: Sequence[ImageError] = ()
+    fingerprint: str
     rate: float
-    confidence: float | None
-    memory: MemoryPlan
-    near_copies: bool
-    adapted: int = 0
+    request: Request
+    memory: MemoryPlan = NOTHING_TO_READ
+    adapted_to: str = ""
 
     @property
     def groups(self) -> int | None:
         """In how many groups the calibration images come; None if each stands alone."""
         return len(self.calibration) if self.held > len(self.calibration) else None
 
+    @property
+    def adapted(self) -> int:
+        """How many of the calibration images the backbone was adapted to.
 
-def make_plan(
-    collection: Collection,
-    asked: tuple[float | None, float | None],
-    fraction: float | None,
-    memory: MemoryPlan,
-    seed: int,
-    *,
-    near_copies: bool,
-) -> FitPlan:
-    """Divide images for learning and calibration, as :func:`oddsight.fit` describes.
+        On them it may do better than on new ones, and the false-alarm rate is then not guaranteed.
+        """
+        return sum(map(seen(self.adapted_to), (image.content for image in self.calibration)))
 
-    Args:
-        collection: The images, with their groups.
-        asked: The rate and the confidence, if any.
-        fraction: Of images, or groups, kept out of training; 0 for folds.
-        memory: How the budget is divided.
-        seed: Of the division.
-        near_copies: Whether the groups are of near copies, for what is said.
+
+def make_plan(collection: Collection, request: Request, memory: MemoryPlan, network: Backbone) -> FitPlan:
+    """Divide normal images for learning and calibration, as :func:`oddsight.fit` describes.
 
     Raises:
         DataError: If the images or groups are too few.
     """
-    images, (rate, confidence) = collection.images, asked
-    wanted = DEFAULT_RATE if rate is None else rate
-    if fraction is None:
-        enough = int(np.ceil(_FRACTION * count_groups(images))) >= images_needed(wanted, confidence)
-        fraction = _FRACTION if enough else 0.0
-    training, held = split(images, fraction, seed) if fraction else (list(images), list(images))
+    images = collection.images
+    fraction = _fraction(images, request)
+    training, held = split(images, fraction, request.seed) if fraction else (list(images), list(images))
     if len(training) < FEWEST:
         raise DataError(
             f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to train on, and "
             f"training needs at least {FEWEST}"
         )
-    calibration = one_of_each(held, seed)
-    grouped = "; groups are of near copies, and --group-by none counts images" if near_copies else ""
+    hint = "; groups are of near copies, and --group-by none counts images" if request.near_copies else ""
     if not fraction:
-        _check_folds(training, seed, grouped)
-    if len(calibration) < images_needed(wanted, confidence):
-        least = advised_rate(len(calibration), confidence)
-        if rate is not None:
-            what, more = "calibration images", "normal images"
-            if len(held) > len(calibration):
-                what, more = "groups of calibration images", "normal images of other groups"
-            raise DataError(
-                f"{describe_rate(rate, confidence)} needs at least {images_needed(rate, confidence):,} {what}, and "
-                f"there are {len(calibration):,}: add {more} or ask for {least:.3g} or more"
-                + grouped
-                * (len(held) > len(calibration))
-            )
-        wanted = smallest_rate(len(calibration), confidence)
-    kind = "split" if fraction else "cross"
-    return FitPlan(collection, training, calibration, len(held), kind, wanted, confidence, memory, near_copies)
+        _check_folds(training, request.seed, hint)
+    calibration = one_of_each(held, request.seed)
+    if len(held) > len(calibration):
+        whose = ("groups of calibration images", "normal images of other groups")
+        rate = request.choose_rate(len(calibration), *whose, hint=hint)
+    else:
+        rate = request.choose_rate(len(calibration), "calibration images", "normal images")
+    return FitPlan(
+        images=images,
+        training=training,
+        calibration=calibration,
+        held=len(held),
+        kind="split" if fraction else "cross",
+        duplicates=len(collection.duplicates),
+        errors=collection.errors,
+        fingerprint=collection.fingerprint,
+        rate=rate,
+        request=request,
+        memory=memory,
+        adapted_to=images_adapted_to(network),
+    )
 
 
-def _check_folds(images: Sequence[ImageFile], seed: int, grouped: str) -> None:
+def images_adapted_to(network: Backbone) -> str:
+    """The images that a backbone was adapted to, packed; empty if it was not."""
+    if network.name in BACKBONES:
+        return ""
+    from oddsight.training.adapting import read_adaptation
+
+    return str((read_adaptation(network.path) or {}).get("images_seen", ""))
+
+
+def _fraction(images: Sequence[ImageFile], request: Request) -> float:
+    """The share asked for, or a quarter if that is enough for the rate, or 0 for folds."""
+    if request.fraction is not None:
+        return request.fraction
+    needed = images_needed(DEFAULT_RATE if request.rate is None else request.rate, request.confidence)
+    return _FRACTION if int(np.ceil(_FRACTION * count_groups(images))) >= needed else 0.0
+
+
+def _check_folds(images: Sequence[ImageFile], seed: int, hint: str) -> None:
     """Refuse folds that would leave next to nothing to learn from, which only few or very unequal groups cause."""
     groups = count_groups(images)
     if groups < len(images):
@@ -121,5 +217,5 @@ def _check_folds(images: Sequence[ImageFile], seed: int, grouped: str) -> None:
         if left < _LEFT:
             raise DataError(
                 f"{len(images):,} images form {groups:,} group{'s' * (groups != 1)}: without one fold of them {left:,} "
-                f"images are left to train on, which needs at least {_LEFT}: add images of other groups{grouped}"
+                f"images are left to train on, which needs at least {_LEFT}: add images of other groups{hint}"
             )

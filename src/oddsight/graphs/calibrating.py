@@ -73,6 +73,26 @@ def calibrating_by_class(scores: NDArray[np.float32], classes: NDArray[np.int64]
     )
 
 
+def recalibrate(
+    model: onnx.ModelProto, scores: NDArray[np.float32], classes: NDArray[np.int64] | None = None, count: int = 0
+) -> None:
+    """Put other calibration scores into a model that carries some, in place.
+
+    Args:
+        model: The model.
+        scores: Of ``n`` held-out images, ``[n]``.
+        classes: Their predicted classes, ``[n]``, if each class has its own calibration.
+        count: Of all classes.
+    """
+    new = calibrating(scores) if classes is None else calibrating_by_class(scores, classes, count)
+    constants = {f"{new.graph.name}/{tensor.name}": tensor for tensor in new.graph.initializer}
+    for tensor in model.graph.initializer:
+        if tensor.name in constants:
+            name = tensor.name
+            tensor.CopyFrom(constants[name])
+            tensor.name = name
+
+
 def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
     """The classes of the calibration scores that a model carries ``[n]``, or None if it does not need them.
 

@@ -12,21 +12,26 @@ Shape = tuple[int, int, int]
 """Channels, height and width."""
 
 
-def patches(stages: Mapping[str, Shape]) -> onnx.ModelProto:
-    """Stages, each float32 ``[N, C, h, w]``, to ``patches`` float32 ``[N, sum of C, h, w]`` on the finest grid.
+def patches(stages: Mapping[str, Shape], grid: str | None = None) -> onnx.ModelProto:
+    """Stages, each float32 ``[N, C, h, w]``, to ``patches`` float32 ``[N, sum of C, h, w]`` on one grid.
 
-    Each stage is averaged over 3x3 neighbours (zeros beyond the border, as in PatchCore, Roth et al., CVPR 2022),
-    coarser ones are brought to the finest grid bilinearly.
+    Each stage is averaged over 3x3 neighbours (zeros beyond the border, as in PatchCore, Roth et al., CVPR 2022).
+    Coarser ones are then brought to the grid bilinearly, finer ones by averages over what a cell covers.
 
     Args:
         stages: Shapes by name.
+        grid: The stage whose grid it is; by default the finest.
     """
-    channels, height, width = patch_shape(stages)
+    channels, height, width = patch_shape(stages, grid)
     lines = []
     for name, shape in stages.items():
         pool = "AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1>"
         if shape[1:] == (height, width):
             lines.append(f"patches_{name} = {pool} ({name})")
+        elif shape[1] % height == 0 and shape[2] % width == 0:
+            cells = f"{shape[1] // height}, {shape[2] // width}"
+            cover = f"AveragePool <kernel_shape = [{cells}], strides = [{cells}]>"
+            lines += [f"pooled_{name} = {pool} ({name})", f"patches_{name} = {cover} (pooled_{name})"]
         else:
             resize = 'Resize <mode = "linear", axes = [2, 3], coordinate_transformation_mode = "half_pixel">'
             lines += [f"pooled_{name} = {pool} ({name})", f"patches_{name} = {resize} (pooled_{name}, , , grid)"]
@@ -57,7 +62,7 @@ def embedding(stages: Mapping[str, Shape]) -> onnx.ModelProto:
     )
 
 
-def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape]) -> onnx.ModelProto:
+def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape], grid: str | None = None) -> onnx.ModelProto:
     """Stages to ``levels`` float32 ``[N, L]``: a profile of each of ``stages``, then the patches of ``local``, flat.
 
     A profile is the mean and the standard deviation of each channel over the image.
@@ -65,6 +70,7 @@ def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape]) -> onnx.Mode
     Args:
         stages: Shapes by name, of those that get a profile.
         local: Shapes by name, of those that :func:`patches` reads.
+        grid: The stage whose grid patches are on; see there.
     """
     lines = []
     for name in stages:
@@ -85,7 +91,7 @@ def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape]) -> onnx.Mode
             profiles = Concat <axis = 1> ({", ".join(f"flat_{name}, spread_{name}" for name in stages)})
         }}"""
     )
-    channels, height, width = patch_shape(local)
+    channels, height, width = patch_shape(local, grid)
     size = channels * height * width
     joined = piece(
         f"""
@@ -97,7 +103,7 @@ def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape]) -> onnx.Mode
         }}
         """
     )
-    return chain([profiles, patches(local), joined], ["levels"])
+    return chain([profiles, patches(local, grid), joined], ["levels"])
 
 
 def level_widths(stages: Mapping[str, Shape]) -> tuple[int, ...]:
@@ -105,9 +111,10 @@ def level_widths(stages: Mapping[str, Shape]) -> tuple[int, ...]:
     return tuple(2 * channels for channels, _, _ in stages.values())
 
 
-def patch_shape(stages: Mapping[str, Shape]) -> Shape:
-    """Shape of the patches of stages: all channels on the finest grid."""
-    _, height, width = max(stages.values(), key=lambda shape: shape[1] * shape[2])
+def patch_shape(stages: Mapping[str, Shape], grid: str | None = None) -> Shape:
+    """Shape of the patches of stages: all channels on the grid of one of them, by default the finest."""
+    finest = max(stages.values(), key=lambda shape: shape[1] * shape[2])
+    _, height, width = finest if grid is None else stages[grid]
     return sum(shape[0] for shape in stages.values()), height, width
 
 

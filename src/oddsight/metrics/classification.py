@@ -1,7 +1,8 @@
 """Exact numbers on how well a classifier names classes, and on how far its probabilities can be believed.
 
-Labels and predictions are whole numbers from 0 to ``K - 1``, one an image. Every function raises `DataError` when there
-are no images, when arrays do not fit each other, or when they hold what cannot be meant.
+Labels and predictions are whole numbers from 0 to ``K - 1``, one an image, ``[n]``; probabilities and logits are tables
+``[n, K]``; a confusion matrix is ``[K, K]``. Every function raises `DataError` when there are no images, when arrays do
+not fit each other, or when they hold what cannot be meant.
 """
 
 from __future__ import annotations
@@ -25,11 +26,6 @@ COLDEST, HOTTEST = 0.05, 20.0
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Labels:
     """Count how often each class was predicted as each.
 
-    Args:
-        labels: The true classes, ``[n]``.
-        predicted: What the classifier said, ``[n]``.
-        classes: How many there are, K.
-
     Returns:
         Int64 ``[K, K]``: rows are the truth, columns what was said.
     """
@@ -40,13 +36,7 @@ def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> 
 def accuracy(
     labels: npt.ArrayLike, predicted: npt.ArrayLike, confidence: float = 0.95
 ) -> tuple[float, tuple[float, float]]:
-    """Share of the images whose class was named, and its exact interval (Clopper and Pearson, Biometrika 1934).
-
-    Args:
-        labels: The true classes, ``[n]``.
-        predicted: What the classifier said, ``[n]``.
-        confidence: Between 0 and 1, both excluded.
-    """
+    """Share of the images whose class was named, and its exact interval (Clopper and Pearson, Biometrika 1934)."""
     truth, said = _pair(labels, predicted)
     right = int((truth == said).sum())
     return right / truth.size, binomial_interval(right, truth.size, confidence)
@@ -70,11 +60,7 @@ class ClassRow:
 
 
 def per_class(table: npt.ArrayLike) -> list[ClassRow]:
-    """Precision, recall and F1 of each class, with scikit-learn's ``zero_division=0`` where nothing is to divide by.
-
-    Args:
-        table: As of :func:`confusion`, ``[K, K]``.
-    """
+    """Precision, recall and F1 of each class, with scikit-learn's ``zero_division=0`` where nothing is to divide by."""
     counts = _square(table)
     right, truth, said = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     return [
@@ -84,11 +70,7 @@ def per_class(table: npt.ArrayLike) -> list[ClassRow]:
 
 
 def macro_average(table: npt.ArrayLike) -> ClassRow:
-    """Plain averages over all K classes, however many images each has; a class without images counts as 0.
-
-    Args:
-        table: As of :func:`confusion`, ``[K, K]``.
-    """
+    """Plain averages over all K classes, however many images each has; a class without images counts as 0."""
     rows = per_class(table)
     return ClassRow(
         precision=sum(row.precision for row in rows) / len(rows),
@@ -120,26 +102,26 @@ class ReliabilityBin:
 def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> list[ReliabilityBin]:
     """Confidence against accuracy in ranges of equal width (Guo et al., ICML 2017).
 
-    Args:
-        probabilities: ``[n, K]``, each row sums to 1. The predicted class is that of the highest, the first of equals.
-        labels: The true classes, ``[n]``.
-        bins: How many ranges 0 to 1 is cut into, at least 1.
-
     Returns:
         The ranges that hold images, lowest first.
     """
     table, truth = _probabilities(probabilities, labels)
+    return reliability_of(table.max(axis=1), table.argmax(axis=1) == truth, bins)
+
+
+def reliability_of(confidences: npt.ArrayLike, right: npt.ArrayLike, bins: int = 15) -> list[ReliabilityBin]:
+    """As :func:`reliability`, of the highest probabilities and whether these are of the true class, ``[n]`` each."""
     if bins < 1:
         raise DataError(f"reliability takes 1 bin or more, not {bins}")
-    confidences, right = table.max(axis=1), table.argmax(axis=1) == truth
+    highest, hits = np.asarray(confidences, np.float64), np.asarray(right, np.bool_)
     edges = np.arange(bins + 1) / bins  # multiples of a step would not be the nearest doubles
-    places = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
+    places = np.clip(np.searchsorted(edges, highest, side="left") - 1, 0, bins - 1)
     return [
         ReliabilityBin(
             low=float(edges[place]),
             high=float(edges[place + 1]),
-            confidence=float(confidences[places == place].mean()),
-            accuracy=float(right[places == place].mean()),
+            confidence=float(highest[places == place].mean()),
+            accuracy=float(hits[places == place].mean()),
             count=int((places == place).sum()),
         )
         for place in np.unique(places).tolist()
@@ -156,25 +138,12 @@ def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLi
     """How far confidence is off accuracy: top label, bins of equal width (Guo et al., ICML 2017).
 
     It is biased upwards where bins hold few images, so compare it on equally many images only.
-
-    Args:
-        probabilities: As in :func:`reliability`.
-        labels: The true classes, ``[n]``.
-        bins: As in :func:`reliability`.
-
-    Returns:
-        From 0 (best) to 1.
     """
     return calibration_gap(reliability(probabilities, labels, bins))
 
 
 def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Brier score over all classes (Brier, Monthly Weather Review 1950): 0 (best) to 2.
-
-    Args:
-        probabilities: ``[n, K]``, each row sums to 1.
-        labels: The true classes, ``[n]``.
-    """
+    """Brier score over all classes (Brier, Monthly Weather Review 1950): 0 (best) to 2."""
     table, truth = _probabilities(probabilities, labels)
     of_truth = table[np.arange(truth.size), truth]
     return float((np.square(table).sum(axis=1) - 2 * of_truth + 1).clip(min=0).mean())
@@ -184,10 +153,6 @@ def negative_log_likelihood(logits: npt.ArrayLike, labels: npt.ArrayLike) -> flo
     """Mean negative log-likelihood of the true classes in nats, 0 (best) upwards; it is the cross-entropy.
 
     It takes logits, not probabilities: of a class whose probability rounds to 0 it is still known how unlikely it is.
-
-    Args:
-        logits: ``[n, K]``.
-        labels: The true classes, ``[n]``.
     """
     from scipy.special import log_softmax
 
@@ -202,13 +167,6 @@ def temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     ``1 / (n + 2)`` is left to the other classes, as one more image may be of another (Platt, Probabilistic outputs for
     support vector machines, 1999). The likelihood is convex in 1/T, so the zero of its slope is the one minimum; T
     stays within :data:`COLDEST` and :data:`HOTTEST`. It never changes which class is said.
-
-    Args:
-        logits: ``[n, K]`` of images that were not learned from.
-        labels: Their true classes, ``[n]``.
-
-    Returns:
-        From 0.05 to 20; 1 where T changes nothing, as logits are all equal.
     """
     from scipy.optimize import brentq
     from scipy.special import softmax

@@ -1,9 +1,9 @@
 """Exact image-level metrics on raw scores, with intervals that say how sure they are.
 
-Everywhere a higher score is more anomalous, and the scores of the normal and of the anomalous images come as two
-separate 1-d arrays, so that no label can be mixed up. Scores are compared in float64 and never clamped or rescaled.
-Every function that takes scores raises `DataError` when either array is empty, not 1-d, or holds a value that is not
-finite; every setting out of its range raises `OddsightError`.
+Everywhere a higher score is more anomalous, and the scores of the normal images ``[n]`` and of the anomalous ones
+``[m]`` come as two separate arrays, so that no label can be mixed up. Scores are compared in float64 and never clamped
+or rescaled. Every function that takes scores raises `DataError` when either array is empty, not 1-d, or holds a value
+that is not finite; every setting out of its range raises `OddsightError`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ Metric = Callable[[Scores, Scores], float]
 def auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     """Area under the ROC curve: the chance that an anomalous image scores higher than a normal one, ties half.
 
-    Args:
-        normal: Scores of the normal images, shape [n].
-        anomalous: Scores of the anomalous images, shape [m].
-
     Returns:
         From 0 to 1; 0.5 is chance.
     """
@@ -41,13 +37,6 @@ def average_precision(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     """Average precision of finding the anomalous images: precision averaged over the steps of recall.
 
     Unlike AUROC it depends on the share of anomalous images: compare it on one test set only.
-
-    Args:
-        normal: Scores of the normal images, shape [n].
-        anomalous: Scores of the anomalous images, shape [m].
-
-    Returns:
-        Above 0, up to 1; about m / (n + m) is chance.
     """
     from sklearn.metrics import average_precision_score
 
@@ -72,12 +61,6 @@ def fpr_at_tpr(
 
     Nothing is interpolated: images of equal score are flagged together or not at all.
 
-    Args:
-        normal: Scores of the normal images, shape [n].
-        anomalous: Scores of the anomalous images, shape [m].
-        tpr: The true-positive rate asked for, above 0, up to 1.
-        positive: Which images count as positive.
-
     Returns:
         From 0 (best) to 1.
     """
@@ -100,10 +83,6 @@ def f1_max(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> tuple[float, floa
     The threshold is picked by looking at the labels, so the value is an upper bound on what a deployed detector
     reaches, and the threshold is never a setting to use.
 
-    Args:
-        normal: Scores of the normal images, shape [n].
-        anomalous: Scores of the anomalous images, shape [m].
-
     Returns:
         The F1 score (above 0, up to 1), and the threshold that reaches it: an image is anomalous if and only if its
         score is at least the threshold. Of several such thresholds, the highest.
@@ -121,12 +100,8 @@ def f1_max(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> tuple[float, floa
 def trivial_baseline_auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     """AUROC of a trivial score, such as mean brightness or file size, read in whichever direction works better.
 
-    The direction is chosen by the labels, in the baseline's favour: a detector that does not beat this number has
-    shown nothing that one line of arithmetic could not.
-
-    Args:
-        normal: The trivial score of the normal images, shape [n].
-        anomalous: The trivial score of the anomalous images, shape [m].
+    The direction is chosen by the labels, in the baseline's favour: a detector that does not beat this number has shown
+    nothing that one line of arithmetic could not.
 
     Returns:
         From 0.5 to 1.
@@ -161,15 +136,7 @@ class Decision:
 
 
 def decision(normal_flags: npt.ArrayLike, anomalous_flags: npt.ArrayLike) -> Decision:
-    """Count right and wrong decisions, with scikit-learn's `zero_division=0`: no image flagged is a precision of 0.
-
-    Args:
-        normal_flags: Whether each normal image was flagged, boolean, shape [n].
-        anomalous_flags: Whether each anomalous image was flagged, boolean, shape [m].
-
-    Raises:
-        DataError: Either array is empty, not 1-d or not boolean.
-    """
+    """Count right and wrong decisions, with scikit-learn's `zero_division=0`: no image flagged is a precision of 0."""
     normal, anomalous = _checked_flags(normal_flags, "normal"), _checked_flags(anomalous_flags, "anomalous")
     tp, fp = int(anomalous.sum()), int(normal.sum())
     return Decision(
@@ -185,19 +152,7 @@ def decision(normal_flags: npt.ArrayLike, anomalous_flags: npt.ArrayLike) -> Dec
 
 
 def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact confidence interval of a rate seen as `k` of `n` images (Clopper and Pearson, Biometrika 1934).
-
-    Args:
-        k: Images that count, 0 to n.
-        n: All images, at least 1.
-        confidence: Between 0 and 1, both excluded.
-
-    Returns:
-        Lower and upper bound, 0 to 1.
-
-    Raises:
-        DataError: Not 0 <= k <= n, or n is 0.
-    """
+    """Exact confidence interval of a rate seen as `k` of `n` images (Clopper and Pearson, Biometrika 1934)."""
     from scipy.special import betaincinv
 
     check_confidence(confidence)
@@ -225,26 +180,16 @@ def bootstrap_interval(
     about half a second for 10,000 + 10,000 scores; any other metric takes `resamples` calls of it.
 
     Two cases hold no information on how much the metric varies: all resamples agree (perfect separation, where the
-    plain bootstrap would claim [1, 1]), or there is only one normal or only one anomalous image. Then the interval
-    asks what the images that were not seen could do. Of k images of which none went wrong, as many as 1 - t^(1/k) of
-    all may still go wrong, with t = (1 - confidence) / 2 (Clopper and Pearson, 1934; the "rule of three" of Hanley
-    and Lippman-Hand, JAMA 1983). That share of the normal or of the anomalous images, rounded up to whole images, is
-    moved to the far end of the ranking, for worse and for better, and the interval spans the values that the metric
-    takes. For AUROC at perfect separation it is valid for any distribution (min(n, m) disjoint pairs are independent
-    trials, all won): 20 + 20 images give [0.80, 1], 100 + 100 give [0.96, 1], a single anomalous image [0, 1].
+    plain bootstrap would claim [1, 1]), or there is only one normal or only one anomalous image. Then the interval asks
+    what the images that were not seen could do. Of k images of which none went wrong, as many as 1 - t^(1/k) of all may
+    still go wrong, with t = (1 - confidence) / 2 (Clopper and Pearson, 1934; the "rule of three" of Hanley and
+    Lippman-Hand, JAMA 1983). That share of the normal or of the anomalous images, rounded up to whole images, is moved
+    to the far end of the ranking, for worse and for better, and the interval spans the values that the metric takes.
+    For AUROC at perfect separation it is valid for any distribution (min(n, m) disjoint pairs are independent trials,
+    all won): 20 + 20 images give [0.80, 1], 100 + 100 give [0.96, 1], a single anomalous image [0, 1].
 
-    With fewer than about 20 images on either side the percentile bootstrap is known to be too narrow.
-
-    Args:
-        normal: Scores of the normal images, shape [n].
-        anomalous: Scores of the anomalous images, shape [m].
-        metric: A function of the normal and the anomalous scores that depends on their ranks only, as `auroc`.
-        confidence: Between 0 and 1, both excluded.
-        resamples: How many bootstrap samples, at least 1.
-        seed: The same seed gives the same interval.
-
-    Returns:
-        Lower and upper bound.
+    With fewer than about 20 images on either side the percentile bootstrap is known to be too narrow. The metric must
+    depend on the ranks of the scores only, as `auroc` does.
     """
     check_confidence(confidence)
     if resamples < 1:
@@ -323,15 +268,12 @@ def _check_shape(array: npt.NDArray[np.generic], kind: str) -> None:
         raise DataError(f"there are no {kind} images to measure on")
 
 
-def check_confidence(confidence: float) -> None:
-    """Refuse what is no confidence.
-
-    Raises:
-        OddsightError: With the number in question.
-    """
-    check_number(confidence, "the confidence")
+def check_confidence(confidence: float) -> float:
+    """The confidence as a plain float; refuse what is no probability."""
+    confidence = check_number(confidence, "the confidence")
     if not 0 < confidence < 1:
-        raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")
+        raise DataError(f"the confidence must lie between 0 and 1, such as 0.95, not {confidence:g}")
+    return confidence
 
 
 def _labelled(negatives: Scores, positives: Scores) -> tuple[npt.NDArray[np.bool_], Scores]:

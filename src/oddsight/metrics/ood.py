@@ -1,8 +1,9 @@
 """Exact numbers on how well a classifier rejects what belongs to none of its classes.
 
 Images of a known class are in-distribution (ID), all others out-of-distribution (OOD). Everywhere a higher score is
-more anomalous, ID and OOD scores come as two separate 1-d arrays, and an image is rejected if and only if its score is
-above the threshold. Every function raises `DataError` when an array of scores is empty, not 1-d, or not finite.
+more anomalous, ID scores ``[n]`` and OOD scores ``[m]`` come as two separate arrays, and an image is rejected if and
+only if its score is above the threshold. Every function raises `DataError` when an array of scores is empty, not 1-d,
+or not finite.
 """
 
 from __future__ import annotations
@@ -61,10 +62,6 @@ def ood_numbers(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> OodNumbe
     """All that is measured without a threshold; a fraction of a second for 10,000 + 10,000 scores.
 
     AUPR has no interval here, as it takes a bootstrap: :func:`oddsight.metrics.image.bootstrap_interval` makes one.
-
-    Args:
-        id_scores: ``[n]``.
-        ood_scores: ``[m]``.
     """
     known, unknown = np.asarray(id_scores, np.float64), np.asarray(ood_scores, np.float64)
     return OodNumbers(
@@ -86,17 +83,11 @@ def auroc_interval(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, confiden
 
     It takes milliseconds for thousands of images. Where that variance is 0 or unknown (perfect separation, all scores
     equal, a single image of a sort) it says nothing; :func:`oddsight.metrics.image.bootstrap_interval` answers instead.
-
-    Args:
-        id_scores: ``[n]``.
-        ood_scores: ``[m]``.
-        confidence: Between 0 and 1, both excluded.
     """
     from scipy.special import expit, logit
     from scipy.stats import norm
 
-    if not 0 < confidence < 1:
-        raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")
+    metrics.check_confidence(confidence)
     placed = placements(id_scores, ood_scores)
     if min(placed.normal.size, placed.anomalous.size) > 1 and placed.variance > 1e-18:
         area = placed.auroc
@@ -161,13 +152,7 @@ class Rejection:
 
 
 def at_threshold(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, threshold: float) -> Rejection:
-    """Reject what scores above the threshold, and count.
-
-    Args:
-        id_scores: ``[n]``.
-        ood_scores: ``[m]``.
-        threshold: A raw score.
-    """
+    """Reject what scores above the threshold, and count."""
     if np.isnan(threshold):
         raise OddsightError("the threshold is not a number")
     known, unknown = _sorted(id_scores), _sorted(ood_scores)
@@ -185,11 +170,6 @@ def at_threshold(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, threshold:
 def oscr_curve(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.ArrayLike) -> tuple[Scores, Scores]:
     """Correct classification against false positives at every threshold (Dhamija et al., NeurIPS 2018).
 
-    Args:
-        id_scores: ``[n]``.
-        id_correct: Whether the predicted class of each ID image is right, boolean, ``[n]``.
-        ood_scores: ``[m]``.
-
     Returns:
         False-positive rates (the share of OOD images accepted) and correct-classification rates (the share of all ID
         images that are accepted and named correctly), from ``(0, 0)`` to ``(1, accuracy)``, a point a distinct score.
@@ -206,11 +186,6 @@ def oscr(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.Ar
     """Area under :func:`oscr_curve`: the chance that an ID image is named correctly and scores below an OOD image.
 
     Ties count half. So it is the accuracy, times the AUROC of the correctly named ID images against the OOD ones.
-
-    Args:
-        id_scores: ``[n]``.
-        id_correct: Whether the predicted class of each ID image is right, boolean, ``[n]``.
-        ood_scores: ``[m]``.
 
     Returns:
         From 0 to the accuracy.

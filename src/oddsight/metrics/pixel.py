@@ -63,11 +63,6 @@ def pixel_metrics(images: Callable[[], Iterable[tuple[Map, Mask]]], *, limit: fl
             as it is) and the mask [H, W] (boolean, true where anomalous; all false for a normal image) of every test
             image, the same both times. Sizes may differ from image to image.
         limit: False-positive rate up to which AUPRO integrates, above 0, up to 1.
-
-    Raises:
-        DataError: No anomalous or no normal pixel; a map and mask that do not fit; scores that are not finite; or
-            a second reading that differs from the first.
-        OddsightError: `limit` is out of range.
     """
     check_limit(limit)
     anomalous, normal_pixels = _collect_anomalous(images())
@@ -156,11 +151,7 @@ def _count_normal(images: Iterable[tuple[Map, Mask]], thresholds: Map) -> npt.ND
 
 
 def check_limit(limit: float) -> None:
-    """Refuse what is no limit of the false-positive rate.
-
-    Raises:
-        OddsightError: With the number in question.
-    """
+    """Refuse what is no limit of the false-positive rate."""
     check_number(limit, "the limit of the false-positive rate")
     if not 0 < limit <= 1:
         raise OddsightError(f"the limit of the false-positive rate must be above 0 and at most 1, not {limit}")
@@ -171,11 +162,6 @@ def _summarise(anomalous: _Anomalous, counts: npt.NDArray[np.int64], limit: floa
 
     Every area is a sum over anomalous scores of the area that each adds on its own: a curve of false positives along x
     rises, at a score with `above` higher and `tied` equal normal pixels, in a straight line from above to above + tied.
-
-    Args:
-        anomalous: The anomalous pixels by score.
-        counts: Cumulative counts of normal pixels, shape [2 K + 1].
-        limit: As in `pixel_metrics`.
     """
     pixels, normal_pixels = anomalous.pixels, int(counts[-1])
     end = limit * normal_pixels

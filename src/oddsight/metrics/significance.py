@@ -38,11 +38,7 @@ class Placements:
 
     @property
     def variance(self) -> float:
-        """DeLong's estimate of the variance of the AUROC over draws of test images.
-
-        Raises:
-            DataError: With fewer than two images of a sort nothing is known of it.
-        """
+        """DeLong's estimate of the variance of the AUROC over draws of test images."""
         if min(self.normal.size, self.anomalous.size) < 2:
             raise DataError(
                 f"{self.normal.size} normal and {self.anomalous.size} anomalous images are too few for a test: it "
@@ -52,15 +48,7 @@ class Placements:
 
 
 def placements(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Placements:
-    """Placements of raw scores, in O((n + m) log (n + m)).
-
-    Args:
-        normal: Scores of the normal images, ``[n]``.
-        anomalous: Scores of the anomalous images, ``[m]``.
-
-    Raises:
-        DataError: An array is empty, not 1-d or holds a value that is not finite.
-    """
+    """Placements of raw scores, in O((n + m) log (n + m))."""
     from scipy.stats import rankdata
 
     low, high = np.asarray(normal, np.float64), np.asarray(anomalous, np.float64)
@@ -100,9 +88,6 @@ def delong(first: Placements, second: Placements) -> Difference:
 
     The normal approximation is poor for few images. So the p-value is never below ``2 ** (1 - n - m)``, the least that
     swapping the two methods' placements image by image could give.
-
-    Raises:
-        DataError: The images differ in number, or there are fewer than two of a sort.
     """
     from scipy.stats import norm
 
@@ -127,11 +112,7 @@ def holm(p_values: npt.ArrayLike) -> Values:
 
 
 def ranks(values: npt.ArrayLike) -> Values:
-    """Ranks of methods on each dataset, 1 for the highest value, ties shared.
-
-    Args:
-        values: ``[datasets, methods]``.
-    """
+    """Ranks of methods on each dataset, 1 for the highest value, ties shared."""
     from scipy.stats import rankdata
 
     table = np.asarray(values, np.float64)
@@ -144,12 +125,6 @@ def friedman(table: npt.ArrayLike) -> tuple[float, float]:
     """Friedman's test that all methods rank alike, corrected for ties: its statistic and p-value.
 
     The p-value is of the chi-squared distribution, an approximation that is rough for fewer than about 10 datasets.
-
-    Args:
-        table: Ranks as of :func:`ranks`, ``[datasets, methods]``.
-
-    Raises:
-        DataError: Fewer than two datasets or methods.
     """
     from scipy.stats import chi2
 
@@ -167,13 +142,7 @@ def friedman(table: npt.ArrayLike) -> tuple[float, float]:
 
 
 def critical_difference(methods: int, count: int, confidence: float = 0.95) -> float:
-    """Nemenyi's critical difference: mean ranks that are closer cannot be distinguished.
-
-    Args:
-        methods: How many are compared, at least 2.
-        count: Datasets, at least 1.
-        confidence: Between 0 and 1, both excluded, for all pairs together.
-    """
+    """Nemenyi's critical difference: mean ranks that are closer cannot be distinguished."""
     from scipy.stats import studentized_range
 
     if methods < 2 or count < 1 or not 0 < confidence < 1:

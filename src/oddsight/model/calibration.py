@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.errors import DataError, plain
+from oddsight.metrics.image import check_confidence
 from oddsight.runtime.bounds import check_number
 
 DEFAULT_RATE = 0.01
@@ -92,14 +93,26 @@ def alarms(n: int, rate: float, confidence: float | None = None) -> int:
     return fewer + 1
 
 
-def rate_range(n: int, reached: int, share: float = 0.95) -> tuple[float, float]:
-    """Between which values the true false-alarm rate lies in a share of all draws of ``n`` calibration images.
+def chance_of_alarms(
+    flagged: int, tested: int, rate: float, calibration: int, confidence: float | None = None
+) -> float:
+    """The chance of as many false alarms or more, over draws of both test images and calibration scores.
 
     Args:
-        n: Calibration images, or groups of them.
-        reached: How many of them reach the threshold, see :func:`alarms`.
-        share: The central part of Beta(reached, n + 1 - reached).
+        flagged: False alarms.
+        tested: Test images that ought to pass.
+        rate: The false-alarm rate of the threshold.
+        calibration: Number of calibration scores.
+        confidence: Of the rate.
     """
+    from scipy.stats import betabinom
+
+    reached = max(1, alarms(calibration, rate, confidence))
+    return float(betabinom(tested, reached, calibration + 1 - reached).sf(flagged - 1))
+
+
+def rate_range(n: int, reached: int, share: float = 0.95) -> tuple[float, float]:
+    """Between which values the true false-alarm rate lies in a share of all draws of ``n`` calibration images."""
     from scipy.stats import beta
 
     low, high = beta.ppf([(1 - share) / 2, (1 + share) / 2], reached, n + 1 - reached)
@@ -107,27 +120,11 @@ def rate_range(n: int, reached: int, share: float = 0.95) -> tuple[float, float]
 
 
 def check_rate(rate: float) -> float:
-    """The rate as a plain float; refuse what is no share, or what no number of images could promise.
-
-    Raises:
-        DataError: With the rate in question.
-    """
+    """The rate as a plain float; refuse what is no share, or what no number of images could promise."""
     rate = check_number(rate, "the false-alarm rate")
     if not _SMALLEST <= rate < 1:
         raise DataError(f"the false-alarm rate must lie between 0 and 1 (from {_SMALLEST:g}), not {rate:g}")
     return rate
-
-
-def check_confidence(confidence: float) -> float:
-    """The confidence as a plain float; refuse what is no probability.
-
-    Raises:
-        DataError: With the confidence in question.
-    """
-    confidence = check_number(confidence, "the confidence")
-    if not 0 < confidence < 1:
-        raise DataError(f"the confidence must lie between 0 and 1, such as 0.95, not {confidence:g}")
-    return confidence
 
 
 def describe_rate(rate: float, confidence: float | None) -> str:
@@ -148,10 +145,6 @@ def decide(
         confidence: The share of draws of calibration images in which the true rate is to be at most ``rate``. Without
             it, the rate holds on average over them.
         what: Scores are of, for the error.
-
-    Raises:
-        DataError: If ``rate`` or ``confidence`` is not between 0 and 1, or takes more calibration images than there
-            are.
     """
     rate = check_rate(rate)
     confidence = None if confidence is None else check_confidence(confidence)
@@ -185,10 +178,6 @@ def decide_by_class(
         rate: Between 0 and 1.
         confidence: As :func:`decide` takes it, for each class.
         what: Scores are of, for the error.
-
-    Raises:
-        DataError: If ``rate`` or ``confidence`` is not between 0 and 1, or takes more calibration images of a class
-            than there are; it names the class with the fewest.
     """
     rate = check_rate(rate)
     confidence = None if confidence is None else check_confidence(confidence)

@@ -56,7 +56,7 @@ class ModelFile:
 
     @property
     def true_rate_range(self) -> tuple[float, float] | None:
-        """Of the decision, see :attr:`oddsight.Model.true_rate_range`."""
+        """See :attr:`oddsight.Model.true_rate_range`."""
         decision = self.metadata.decision
         if decision.false_alarm_rate is None:
             return None
@@ -64,11 +64,7 @@ class ModelFile:
 
 
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
-    """Read and check a model file; nothing in it is run.
-
-    Raises:
-        ModelError: In one sentence that names the file and what is wrong with it.
-    """
+    """Read and check a model file; nothing in it is run."""
     content = read_content(path)
     try:
         return parse_model(content)
@@ -77,11 +73,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
 
 
 def read_content(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file that may be an ONNX file.
-
-    Raises:
-        ModelError: If it cannot be one, or cannot be read.
-    """
+    """The bytes of a file that may be an ONNX file."""
     if not isinstance(path, str | os.PathLike):
         raise ModelError(f"a model file is given as a path, not as a {type(path).__name__}")
     try:
@@ -97,11 +89,7 @@ def read_content(path: str | os.PathLike[str]) -> bytes:
 
 
 def parse_model(content: bytes) -> ModelFile:
-    """Check the bytes of a model file; nothing in them is run.
-
-    Raises:
-        ModelError: Saying what is wrong.
-    """
+    """Check the bytes of a model file; nothing in them is run."""
     proto = parse_proto(content)
     entries = [entry.value for entry in proto.metadata_props if entry.key == KEY]
     if len(entries) != 1:
@@ -118,11 +106,7 @@ def parse_model(content: bytes) -> ModelFile:
 
 
 def parse_proto(content: bytes) -> onnx.ModelProto:
-    """The message in the bytes of an ONNX file, not checked further.
-
-    Raises:
-        ModelError: If there is none.
-    """
+    """The message in the bytes of an ONNX file, not checked further."""
     if not content:
         raise ModelError("an empty file")
     check_structure(content)
@@ -133,11 +117,7 @@ def parse_proto(content: bytes) -> onnx.ModelProto:
 
 
 def check_safety(proto: onnx.ModelProto) -> None:
-    """Refuse what reaches beyond the file or beyond ONNX Runtime's own operators.
-
-    Raises:
-        ModelError: Saying what.
-    """
+    """Refuse what reaches beyond the file or beyond ONNX Runtime's own operators."""
     foreign = sorted({entry.domain for entry in proto.opset_import} - _DOMAINS)
     if foreign or proto.functions:
         raise ModelError(f"it needs operators of its own ({plain(', '.join(foreign)) or 'functions'}): refused")

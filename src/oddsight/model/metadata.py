@@ -12,18 +12,21 @@ from oddsight.errors import DataError, ModelError, bounded, plain
 
 KEY = "oddsight"
 SCHEMA_VERSION: Literal[2] = 2
-"""Of models that know no classes."""
+"""The schema of models that know no classes."""
 
 CLASSES_VERSION: Literal[3] = 3
-"""Of models that do, or that have words of their own for verdicts; they alone have it, so that older versions read all
-others."""
+"""The schema of models that do, or that have words of their own for verdicts; they alone have it, so older versions
+read all others."""
 
 NETWORKS_VERSION: Literal[4] = 4
-"""Of models whose method trained a network, with its learning curves; they alone have it."""
+"""The schema of models whose method trained a network, with its learning curves; they alone have it."""
 
 EXTENDED_VERSION: Literal[5] = 5
-"""Of models that say how files were read, in how many groups their calibration images came or with which confidence
-their rate holds; such models may also have what schemas 3 and 4 have."""
+"""The schema of models that say how files were read, in how many groups their calibration images came or with which
+confidence their rate holds; such models may also have what schemas 3 and 4 have."""
+
+CONVERTED_VERSION: Literal[6] = 6
+"""Of models that were converted to smaller numbers or another form; such models may also have what schema 5 has."""
 
 _LONGEST_VERDICT = 40
 
@@ -61,12 +64,15 @@ class MethodInfo(_Section):
 
 
 class BackboneInfo(_Section):
-    """The feature network: its name, the SHA-256 of its weights, its layers and its input size in pixels."""
+    """The feature network: its name, the SHA-256 of its weights, its layers and its input size in pixels.
+
+    ``size``: the side of a square, or height and width.
+    """
 
     name: _Text
     sha256: _Digest
     layers: list[_Text]
-    size: _Positive
+    size: _Positive | tuple[_Positive, _Positive]
 
 
 class CurveInfo(_Section):
@@ -126,7 +132,7 @@ class DecisionInfo(_Section):
     """The threshold on the score (anomalous is strictly greater) and the rate it was chosen for, if any.
 
     ``confidence``: the probability, over draws of the calibration images, with which the true rate is at most
-    ``false_alarm_rate``, if that was asked for; only in schema 5.
+    ``false_alarm_rate``, if that was asked for; only in schemas 5 and 6.
     """
 
     threshold: _Finite
@@ -170,10 +176,28 @@ class ClassesInfo(_Section):
     thresholds: list[_Finite] | None
 
 
+class ConversionInfo(_Section):
+    """How a model was made of another one.
+
+    ``to``: ``int8``, ``fp16`` or ``openvino``. ``source_sha256``: ``graph_sha256`` of the other one. ``images``: how
+    many images both scored, of which ``changed`` got another decision; ``largest_difference`` and
+    ``median_difference`` are of their scores. ``raised``: how much was added to the calibration scores of the other
+    one; null if the model was calibrated anew.
+    """
+
+    to: Literal["int8", "fp16", "openvino"]
+    source_sha256: _Digest
+    images: _Positive
+    changed: _Count
+    largest_difference: _Finite
+    median_difference: _Finite
+    raised: _Finite | None
+
+
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3, 4, 5]
+    schema_version: Literal[1, 2, 3, 4, 5, 6]
     oddsight: _Text
     versions: dict[_Text, _Text]
     graph_sha256: _Digest
@@ -190,17 +214,21 @@ class Metadata(_Section):
     verdicts: tuple[_Text, _Text] | None = None
     """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
     reading: ReadingInfo | None = None
-    """Only in schema 5."""
+    """Only in schemas 5 and 6."""
+    conversion: ConversionInfo | None = None
+    """Only in schema 6."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
-        if self.extended != (self.schema_version == EXTENDED_VERSION):
+        if (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
+            raise ValueError("the conversion and the schema version do not fit together")
+        if self.conversion is None and self.extended != (self.schema_version == EXTENDED_VERSION):
             raise ValueError("the reading, groups or confidence and the schema version do not fit together")
         if self.verdicts is not None:
             self._check_verdicts()
-        if not self.extended:
+        if not self.extended and self.conversion is None:
             self._check_version()
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
@@ -211,7 +239,7 @@ class Metadata(_Section):
 
     @property
     def extended(self) -> bool:
-        """Whether it has fields that only schema 5 has."""
+        """Whether it has fields that only schemas 5 and 6 have."""
         return any(value is not None for value in (self.reading, self.calibration.groups, self.decision.confidence))
 
     def at_lowest_version(self) -> Metadata:
@@ -224,7 +252,9 @@ class Metadata(_Section):
         version = cls.model_construct(None, **fields)._lowest_version()
         return cls(schema_version=version, **fields)
 
-    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5]:
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6]:
+        if self.conversion is not None:
+            return CONVERTED_VERSION
         if self.extended:
             return EXTENDED_VERSION
         if self.training.curves:
@@ -251,7 +281,11 @@ class Metadata(_Section):
 
     def to_json(self) -> str:
         """Compact JSON."""
-        later = {name for name in ("explanation", "classes", "verdicts", "reading") if getattr(self, name) is None}
+        later = {
+            name
+            for name in ("explanation", "classes", "verdicts", "reading", "conversion")
+            if getattr(self, name) is None
+        }
         excluded: dict[str, Any] = dict.fromkeys(later, True)
         if not self.training.curves:
             excluded["training"] = {"curves"}
@@ -273,10 +307,10 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if isinstance(version, bool | float) or version not in range(1, EXTENDED_VERSION + 1):
+        if isinstance(version, bool | float) or version not in range(1, CONVERTED_VERSION + 1):
             given = bounded(plain(repr(version)), 40)
             raise ModelError(
-                f"its schema version is {given}, and this Oddsight reads versions 1 to {EXTENDED_VERSION}: "
+                f"its schema version is {given}, and this Oddsight reads versions 1 to {CONVERTED_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:
@@ -289,11 +323,7 @@ class Metadata(_Section):
 
 
 def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:
-    """Check the words for a normal and for an anomalous image: different, and printable.
-
-    Raises:
-        DataError: If they are not two different words of printable characters.
-    """
+    """Check the words for a normal and for an anomalous image: different, and printable."""
     if isinstance(words, str) or len(words) != 2:
         raise DataError("verdicts take two words: one for normal images, and then one for anomalous ones")
     for word in words:

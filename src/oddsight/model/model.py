@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from PIL import Image
 
 from oddsight.data.collection import unpacked
 from oddsight.data.decoding import image_timeout
-from oddsight.data.images import MAX_PIXELS, check_sides
+from oddsight.data.opening import MAX_PIXELS, check_sides
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.tiff.raster import NO_DATA
 from oddsight.errors import DataError, ImageError, ModelError
-from oddsight.model.calibration import Decision, decide, decide_by_class, p_values
+from oddsight.model.calibration import Decision, decide, decide_by_class
 from oddsight.model.curves import Epoch
 from oddsight.model.file import ModelFile, parse_model, read_model_file
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
-from oddsight.model.result import VERDICTS, Result, Voice
+from oddsight.model.result import VERDICTS, Result, Voice, score_where, shares
 from oddsight.runtime.bounds import check_number, check_whole
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import write_bytes
@@ -93,6 +91,11 @@ class Model:
     def calibration_scores(self) -> NDArray[np.float32]:
         """Scores of the calibration images, ascending ``[n]``."""
         return self._file.calibration
+
+    @property
+    def calibration_classes(self) -> NDArray[np.int64] | None:
+        """The predicted classes of the calibration images ``[n]``, if each class has its own calibration."""
+        return self._file.calibration_classes
 
     @property
     def fewest(self) -> int:
@@ -322,19 +325,10 @@ class Model:
             label_probability=chance,
             verdicts=self.verdicts,
         )
-        return result if valid is None or valid.all() else self._where_valid(result, valid)
-
-    def _where_valid(self, result: Result, valid: NDArray[np.bool_]) -> Result:
-        """The same of places that hold data, so that no other is ever flagged."""
-        if result.map is None:
+        if valid is None or valid.all() or result.map is None:
             return result
         there = shares(valid, result.map.shape) > 0.5
-        if not there.any():
-            raise ImageError(result.source or "an array", NO_DATA)
-        score = float(result.map[there].max())
-        values = np.where(there, result.map, min(float(result.map[there].min()), self.decision.threshold))
-        p_value = float(p_values(self.calibration_scores, np.array([score], np.float32))[0])
-        return replace(result, score=score, p_value=p_value, map=values.astype(np.float32))
+        return score_where(result, result.map, there, self.decision.threshold, self.calibration_scores)
 
     def _score_frame(self, frame: Frame, *, reading: Reading | None, max_pixels: int, one_core: bool) -> Result:
         pixels, valid = frame.read_valid(self.reading.override(reading), max_pixels=max_pixels)
@@ -394,12 +388,6 @@ class Model:
     def _session_for_many(self) -> InferenceSession:
         # One core an image beats every core on one image when there are many.
         return session(self._file.content, threads=1)
-
-
-def shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Which share of each cell of a grid holds data, ``[h, w]``."""
-    whole = Image.fromarray(valid.astype(np.float32))
-    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -26,7 +26,7 @@ from oddsight.errors import DataError, ImageError
 from oddsight.graphs.neighbours import MOST
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import atomic_write, descriptor
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 SIDE = 128
 """Pixels on the longer side of a small copy, at most."""
@@ -84,12 +84,12 @@ def write_normals(
     missing = []
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_entry(_INDEX), json.dumps(index, indent=0, allow_nan=False), zipfile.ZIP_DEFLATED)
-        for done, (image, copy) in enumerate(zip(kept, map_jobs(_small_copy, kept), strict=True), 1):
+        copies = track(map_jobs(_small_copy, kept), "keeping small copies", len(kept), progress)
+        for image, copy in zip(kept, copies, strict=True):
             if isinstance(copy, ImageError):
                 missing.append(copy)
             else:
                 archive.writestr(_entry(f"{image.content[:_DIGITS]}.jpg"), copy)
-            progress("keeping small copies", done, len(kept))
     return missing
 
 

@@ -47,11 +47,7 @@ _LISTS = re.compile(
 
 
 def check_structure(content: bytes) -> None:
-    """Refuse a file that would take much to parse.
-
-    Raises:
-        ModelError: If it holds more than :data:`MOST_STRUCTURE` or :data:`MOST_NUMBERS`, or is damaged.
-    """
+    """Refuse a file that would take much to parse."""
     total = steps = numbers = 0
     stack = [(0, len(content), _MODEL)]
     while stack:

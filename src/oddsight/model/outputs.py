@@ -18,30 +18,12 @@ _CLOSE = 1e-4
 
 
 def read_score(values: ArrayLike, image: str) -> float:
-    """The score of one image.
-
-    Args:
-        values: The output ``score``; one finite number, ``[1]``.
-        image: The image's name, for the error.
-
-    Raises:
-        ImageError: If it is not one finite number.
-    """
+    """The score of one image."""
     return float(_one(values, "score", image))
 
 
 def read_p_value(values: ArrayLike, score: float, calibration: NDArray[np.float32], image: str) -> float:
-    """The p-value of one image: a multiple of 1 / (n + 1), of which the graph's float32 is a rounding.
-
-    Args:
-        values: The output ``p_value``, ``[1]``.
-        score: Of the image.
-        calibration: The scores that it is compared with, ``[n]``.
-        image: The image's name, for the error.
-
-    Raises:
-        ImageError: If it is not in (0, 1], or not the one that follows from the score.
-    """
+    """The p-value of one image: a multiple of 1 / (n + 1), of which the graph's float32 is a rounding."""
     given = _probability(_one(values, "p-value", image), "p-value", image)
     expected = float(p_values(calibration, np.array([score], np.float32))[0])
     if not math.isclose(given, expected, rel_tol=_ROUNDED):
@@ -52,20 +34,12 @@ def read_p_value(values: ArrayLike, score: float, calibration: NDArray[np.float3
 
 
 def read_probability(values: ArrayLike, what: str, image: str) -> float:
-    """A probability of one image, in (0, 1].
-
-    Raises:
-        ImageError: If it is none.
-    """
+    """A probability of one image, in (0, 1]."""
     return _probability(_one(values, what, image), what, image)
 
 
 def read_index(values: ArrayLike, count: int, what: str, image: str) -> int:
-    """One of ``count`` things, counted from 0.
-
-    Raises:
-        ImageError: If it is none of them.
-    """
+    """One of ``count`` things, counted from 0."""
     index = int(_one(values, what, image))
     if not 0 <= index < count:
         raise ImageError(image, f"the model gave {what} {index}, but there are {count:,}, counted from 0")
@@ -73,11 +47,7 @@ def read_index(values: ArrayLike, count: int, what: str, image: str) -> int:
 
 
 def read_map(values: ArrayLike, grid: tuple[int, int], score: float, image: str) -> NDArray[np.float32]:
-    """The anomaly map of one image, float32 ``[h, w]``, whose highest value is the score.
-
-    Raises:
-        ImageError: If it is not finite, of another size, or has another highest value.
-    """
+    """The anomaly map of one image, float32 ``[h, w]``, whose highest value is the score."""
     array: NDArray[np.float32] = np.asarray(values, np.float32)
     if array.shape != (1, *grid):
         raise ImageError(
@@ -97,12 +67,7 @@ def read_map(values: ArrayLike, grid: tuple[int, int], score: float, image: str)
 def read_voices(
     evidence: ArrayLike, p_values: ArrayLike, count: int, score: float, image: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The evidence, of which the highest is the score, and the p-value of each voice, float32 ``[count]``.
-
-    Raises:
-        ImageError: If they are not as many, the evidence is not finite or has another highest value, or a p-value is
-            not in (0, 1].
-    """
+    """The evidence, of which the highest is the score, and the p-value of each voice, float32 ``[count]``."""
     said, shares = np.asarray(evidence, np.float32), np.asarray(p_values, np.float32)
     if said.shape != (1, count) or shares.shape != (1, count):
         raise ImageError(image, f"the model gave evidence of shape {said.shape} for one image and {count} voices")

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from oddsight.data.tiff.raster import NO_DATA
 from oddsight.errors import DataError, ImageError
+from oddsight.model.calibration import p_values
 from oddsight.runtime.bounds import check_number
 
 NONE_OF_THESE = "none of these"
@@ -155,6 +158,29 @@ class Result:
         }
 
 
+def shares(valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Which share of each cell of a grid holds data, ``[h, w]``."""
+    whole = Image.fromarray(valid.astype(np.float32))
+    return np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.BOX))
+
+
+def score_where(
+    result: Result,
+    values: NDArray[np.floating],
+    there: NDArray[np.bool_],
+    threshold: float,
+    calibration: NDArray[np.float32],
+) -> Result:
+    """The result of a map ``[h, w]`` by the cells that hold data, so that no other is ever flagged."""
+    if not there.any():
+        raise ImageError(result.source or "an array", NO_DATA)
+    score = float(values[there].max())
+    # Below everything, so that no one who compares with the threshold has to know what is missing.
+    seen = np.where(there, values, min(float(values[there].min()), threshold)).astype(np.float32)
+    p_value = float(p_values(calibration, np.array([score], np.float32))[0])
+    return replace(result, score=score, p_value=p_value, map=seen)
+
+
 def find_regions(values: NDArray[np.float32], threshold: float, width: int, height: int) -> tuple[Region, ...]:
     """Connected areas (8 neighbours) of a map ``[h, w]`` above ``threshold``, for an image of that size in pixels."""
     return tuple(region for region, _ in labelled_regions(values, threshold, width, height)[0])
@@ -196,9 +222,6 @@ def control_fdr(
         rate: The false discovery rate, between 0 and 1.
         calibration: The model's calibration scores, ``[n]``, which its p-values are among; so not of a model whose
             p-values are :attr:`oddsight.Model.by_class`.
-
-    Raises:
-        DataError: If ``rate`` is not between 0 and 1.
     """
     from scipy.stats import false_discovery_control
 

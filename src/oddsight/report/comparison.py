@@ -11,11 +11,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from oddsight.drawing import comparison_figures as figures
-from oddsight.drawing.numbers import area, percent, span
+from oddsight.drawing.numbers import area, duration, p_text, percent, span
 from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial
-from oddsight.report.markdown import fill_template, joined, render_page, table
+from oddsight.report.evaluation import mask_table
+from oddsight.report.markdown import fill_template, render_page, table
 from oddsight.runtime.files import write_bytes
 
 _ERRORS_LISTED = 50
@@ -79,27 +80,28 @@ def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str,
     if found:
         drawn[f"roc-{number}"] = figures.roc(number, trial, rows, comparison)
         drawn[f"times-{number}"] = figures.times(number, rows)
-    several = len({cell.seed for cell in comparison.cells}) > 1
-    return Section(trial, standing_text(rows, comparison.confidence), rows, _table(rows, several), _masks(trial), found)
+    return Section(
+        trial,
+        standing_text(rows, comparison.confidence),
+        rows,
+        _table(rows),
+        mask_table(trial.test.coverage),
+        found,
+    )
 
 
-def _masks(trial: Trial) -> Markup | None:
-    """What must be known of the masks, if there is anything."""
-    remarks = trial.coverage.remarks() if trial.coverage is not None else []
-    if not remarks:
-        return None
-    rows = [(what, f"{len(paths):,}", joined(paths, len(paths))) for what, paths, _ in remarks]
-    return table(("What", "Number", "Files"), rows, words={0, 2})
-
-
-def _table(rows: Sequence[Standing], several: bool) -> Markup:
-    """Every setting and trivial property; columns that none of them has are left out."""
-    lines = [_cells(row) for row in rows]
-    unused = {head for head in ("Pixel AUROC", "AUPRO") if not any(line[head] for line in lines)}
-    heads = [head for head in lines[0] if head not in unused and (several or head != "Seeds")]
+def _table(rows: Sequence[Standing]) -> Markup:
+    heads, lines = standing_cells(rows)
     best = {index for index, row in enumerate(rows) if row.verdict == "highest"}
-    words = {heads.index("Against the highest")}
-    return table(heads, [[line[head] for head in heads] for line in lines], words=words, strong=best)
+    return table(heads, lines, words={heads.index("Against the highest")}, strong=best)
+
+
+def standing_cells(rows: Sequence[Standing]) -> tuple[list[str], list[list[str | None]]]:
+    """Headings and rows of a table of all settings and trivial properties, without columns that are empty."""
+    lines = [_cells(row) for row in rows]
+    optional = ("Seeds", "Pixel AUROC", "AUPRO")
+    heads = [head for head in lines[0] if head not in optional or any(line[head] for line in lines)]
+    return heads, [[line[head] for head in heads] for line in lines]
 
 
 def _cells(row: Standing) -> dict[str, str | None]:
@@ -182,13 +184,3 @@ def _rank_text(ranked: Ranking, confidence: float) -> str:
         f"{test}: the methods do not all rank alike. By Nemenyi's test two of them differ where their mean ranks are "
         f"more than {ranked.critical_difference:.2f} apart; bars join those that cannot be distinguished."
     )
-
-
-def p_text(value: float) -> str:
-    """A p-value with two digits, or that it is tiny."""
-    return "<0.001" if value < 0.001 else f"{value:.2g}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from oddsight.drawing.numbers import area, percent, span
 from oddsight.errors import plain
-from oddsight.report.pages import environment, template
 from oddsight.runtime.files import make_folder, write_bytes
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markdown_it.token import Token
 
 FIGURES = "figures"
@@ -25,6 +26,39 @@ FIGURES = "figures"
 
 _COLOURS = {"var(--ink)": "#1d2126", "var(--rule)": "#b4b9bf"}
 _TYPES = {"svg": "svg+xml", "png": "png", "jpg": "jpeg"}
+
+
+_FILTERS: dict[str, Callable[..., object]] = {
+    "area": area,
+    "percent": percent,
+    "plain": plain,
+    "span": lambda low, high, form="area": span(low, high, percent if form == "percent" else area),
+    "interval": lambda ends, form="area": span(ends[0], ends[1], percent if form == "percent" else area),
+    "percent_signed": lambda share: ("\u2212" if share < 0 else "") + percent(abs(share)),
+    "comma": lambda number: f"{number:,}",
+}
+"""What templates write numbers and names by."""
+
+
+def _environment(package: str, finalize: Callable[[object], object] | None = None) -> Environment:
+    """Where the templates that lie in a package are filled: every value is escaped, and none may be missing."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=PackageLoader(package, ""),
+        finalize=finalize,
+    )
+    made.filters |= _FILTERS
+    return made
+
+
+def fill_html(name: str, /, **values: object) -> Markup:
+    """Fill an HTML template of this package, which escapes every value."""
+    return Markup(_environment("oddsight.report").get_template(name).render(values))  # noqa: S704 - escaped
 
 
 def fill_template(package: str, name: str, /, **values: object) -> str:
@@ -35,7 +69,7 @@ def fill_template(package: str, name: str, /, **values: object) -> str:
         name: Of its file.
         values: What it prints. Text is escaped; tables are made by :func:`table`.
     """
-    known = environment(package, _escaped)
+    known = _environment(package, _escaped)
     known.filters |= {"joined": joined, "code": code}
     text = known.get_template(name).render(values, table=table)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -168,9 +202,8 @@ def render_page(text: str, figure: Callable[[str], Markup]) -> str:
     starts = [at for at, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"]
     first = starts[0] if starts else len(tokens)
     title = next((tokens[at + 1].children for at, token in enumerate(tokens) if token.tag == "h1"), None)
-    return template(
-        "document.html.jinja"
-    ).render(
+    return fill_html(
+        "document.html.jinja",
         title="".join(part.content for part in title or ()),
         header=Markup(reader.renderer.render(tokens[:first], reader.options, {})),  # noqa: S704 - rendered, HTML is off
         sections=sections,

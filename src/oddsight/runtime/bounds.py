@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LARGEST = 2**31 - 1
-"""Of counts, unless they say otherwise."""
+"""The largest count, unless a bound says otherwise."""
 
 LARGEST_SEED = 2**63 - 1
 
@@ -32,15 +32,7 @@ class Bound(ABC):
 
     @abstractmethod
     def read(self, value: object, label: str) -> object:
-        """The value, as a plain Python object of the setting's own type.
-
-        Args:
-            value: What was given.
-            label: What the setting is called.
-
-        Raises:
-            OddsightError: Naming the setting, the value and what it may be.
-        """
+        """The value, as a plain Python object of the setting's own type."""
 
     @property
     def label(self) -> str:
@@ -176,9 +168,6 @@ def check_settings(settings: DataclassInstance, *, owner: str = "", article: str
         settings: What was just made; it may be frozen.
         owner: Whose settings they are, such as the name of a method.
         article: What stands before the name of a setting in a sentence.
-
-    Raises:
-        OddsightError: Naming the owner, the setting, the value and what it may be.
     """
     prefix = f"{owner}: " if owner else ""
     for name, bound in bounds_of(type(settings)).items():
@@ -203,11 +192,7 @@ def _bound(metadata: Sequence[object]) -> Bound | None:
 
 
 def check_number(value: object, label: str) -> float:
-    """The argument as a plain float; refuse what is no number, before it is compared with anything.
-
-    Raises:
-        OddsightError: Naming the argument and the value.
-    """
+    """The argument as a plain float; refuse what is no number, before it is compared with anything."""
     if not isinstance(value, RealNumber) or isinstance(value, bool):
         raise refused(label, "a number", value)
     try:
@@ -217,20 +202,12 @@ def check_number(value: object, label: str) -> float:
 
 
 def check_whole(value: object, label: str, least: int | None = 1, most: int = LARGEST) -> int:
-    """The argument as a plain int; refuse what is no whole number of a range.
-
-    Raises:
-        OddsightError: Naming the argument, the value and the range.
-    """
+    """The argument as a plain int; refuse what is no whole number of a range."""
     return Whole(least, most, label).read(value, label)
 
 
 def check_seed(seed: object) -> int:
-    """The seed as a plain int; refuse what is no whole number from 0 on.
-
-    Raises:
-        OddsightError: With the seed in question.
-    """
+    """The seed as a plain int; refuse what is no whole number from 0 on."""
     return check_whole(seed, "the seed", 0, LARGEST_SEED)
 
 

@@ -23,10 +23,6 @@ def csv_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes
     Text that a spreadsheet would run as a formula (``=``, ``+``, ``-`` or ``@`` first) gets an apostrophe before it, as
     OWASP advises for "CSV injection"; numbers stay numbers. Control characters, and bytes of names that are no text,
     are written as ``\n`` or ``\x07``. None is an empty cell.
-
-    Args:
-        columns: Their names.
-        rows: Cells in the order of the columns.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +24,8 @@ _AT_ONCE = 16
 """Writers of one file at the same time, at most: each has a temporary file of its own."""
 
 _DESCRIPTORS = "/dev/fd"
+_NO_HANDLE = -1
+"""The handle of a folder where folders cannot be opened."""
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -43,9 +45,6 @@ def atomic_write(
         follow_links: Whether a link stays one, and what it points to is replaced. Files in folders of results are
             written without: then a link is replaced itself.
         durable: Whether the file has reached the disk at the end, so that it outlives a failure of power.
-
-    Raises:
-        OddsightError: If the folder is missing or cannot be written, the file is read-only, or the disk is full.
     """
     try:
         stream = _open_stream(path) if follow_links else None
@@ -82,9 +81,6 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of ``folder``, which is missing or empty, at the end of the block.
 
     After an error or an interruption it is gone; what a killed process left of it is removed by the next one.
-
-    Raises:
-        OddsightError: If ``folder`` cannot be made or holds something by now.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +101,6 @@ def make_folder(folder: Path, *, follow_links: bool = True) -> None:
     Args:
         folder: The folder.
         follow_links: Whether it may be a link to one; not inside folders of results.
-
-    Raises:
-        OddsightError: If it cannot be made.
     """
     if not follow_links and os.path.islink(folder):  # noqa: PTH114
         raise OddsightError(f"cannot write into {folder}: it is a link to elsewhere; remove it")
@@ -118,11 +111,7 @@ def make_folder(folder: Path, *, follow_links: bool = True) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out before long work whether ``path`` can be written; what it holds is left alone.
-
-    Raises:
-        OddsightError: If not.
-    """
+    """Find out before long work whether ``path`` can be written; what it holds is left alone."""
     try:
         number = descriptor(path)
         if number is not None:
@@ -157,11 +146,7 @@ def descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` is a device, a pipe or an open descriptor, which is written to and not replaced.
-
-    Raises:
-        OSError: If it cannot be the name of a file.
-    """
+    """Whether ``path`` is a device, a pipe or an open descriptor, which is written to and not replaced."""
     if descriptor(path) is not None:
         return True
     try:
@@ -173,11 +158,7 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[bool]:
-    """Keep a folder to this process for as long as the block lasts; False if another one has it.
-
-    Raises:
-        OSError: If it cannot be opened.
-    """
+    """Keep a folder to this process for as long as the block lasts; False if another one has it."""
     if fcntl is None:  # pragma: no cover - where folders cannot be opened
         yield True
         return
@@ -242,53 +223,50 @@ def _take_over(handle: int, old: os.stat_result) -> None:
 
 @contextmanager
 def _temporary(target: Path, mode: int) -> Iterator[tuple[BinaryIO, str]]:
-    """A temporary file beside ``target``, removed at the end if it still is where it was.
+    """A temporary file beside ``target``, removed at the end if it still is where it was."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW
+    name, handle = _reserve(target, lambda name: os.open(name, flags, mode))
+    with os.fdopen(handle, "wb") as file:
+        try:
+            yield file, name
+        finally:
+            _remove_own(file, name)
 
-    Its name depends on that of the target only and it is locked while it is written, so that the next writer of the
-    same file finds what a killed one left, and never takes what another one still writes.
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """As :func:`_temporary`, of a folder."""
+    name, handle = _reserve(folder, _make_and_open)
+    try:
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+        if handle != _NO_HANDLE:
+            os.close(handle)
+
+
+def _make_and_open(folder: str) -> int:
+    os.mkdir(folder)  # noqa: PTH102
+    return os.open(folder, os.O_RDONLY | _NO_FOLLOW) if fcntl is not None else _NO_HANDLE
+
+
+def _reserve(target: Path, create: Callable[[str], int]) -> tuple[str, int]:
+    """Create something beside ``target`` and lock it: its name and its handle.
+
+    The name depends on that of the target only and what is created is locked while it is written, so that the next
+    writer of the same target finds what a killed one left, and never takes what another one still writes.
     """
     names = _temporary_names(target)
     for name in names:
         _remove_dead(name)
     for name in names:
         try:
-            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, mode)
+            handle = create(name)
         except FileExistsError:
             continue
-        with os.fdopen(handle, "wb") as file:
-            if not _lock(handle) or not _is_at(handle, name):  # another writer thought it dead
-                continue
-            try:
-                yield file, name
-            finally:
-                _remove_own(file, name)
-            return
-    raise OSError(errno.EBUSY, f"{_AT_ONCE} others are writing it")
-
-
-@contextmanager
-def _temporary_folder(folder: Path) -> Iterator[Path]:
-    """As :func:`_temporary`, of a folder."""
-    names = _temporary_names(folder)
-    for name in names:
-        _remove_dead(name)
-    for name in names:
-        try:
-            os.mkdir(name)  # noqa: PTH102
-        except FileExistsError:
-            continue
-        handle = os.open(name, os.O_RDONLY | _NO_FOLLOW) if fcntl is not None else None
-        try:
-            if handle is not None and (not _lock(handle) or not _is_at(handle, name)):
-                continue
-            try:
-                yield Path(name)
-            finally:
-                shutil.rmtree(name, ignore_errors=True)
-            return
-        finally:
-            if handle is not None:
-                os.close(handle)
+        if handle == _NO_HANDLE or (_lock(handle) and _is_at(handle, name)):
+            return name, handle
+        os.close(handle)  # another writer thought it dead
     raise OSError(errno.EBUSY, f"{_AT_ONCE} others are writing it")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Progress(Protocol):
@@ -20,3 +23,10 @@ class Progress(Protocol):
 
 def silent(phase: str, done: int, total: int, /) -> None:
     """Progress that nobody watches."""
+
+
+def track(items: Iterable[Item], phase: str, total: int, progress: Progress) -> Iterator[Item]:
+    """The same items, each reported when it has been dealt with."""
+    for done, item in enumerate(items, 1):
+        yield item
+        progress(phase, done, total)

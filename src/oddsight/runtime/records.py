@@ -31,12 +31,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def write_record(path: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:
-    """Write what JSON can hold, all at once or not at all.
-
-    Raises:
-        OddsightError: If it cannot be written.
-        ValueError: If it holds numbers that are not finite.
-    """
+    """Write what JSON can hold, all at once or not at all."""
     sealed = {**content, DIGEST: digest_json(content)}
     separators = (",", ":") if indent is None else None
     text = json.dumps(sealed, indent=indent, separators=separators, allow_nan=False) + "\n"
@@ -59,11 +54,7 @@ def digest_json(content: Mapping[str, Any]) -> str:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays by name, all at once or not at all.
-
-    Raises:
-        OddsightError: If they cannot be written.
-    """
+    """Write arrays by name, all at once or not at all."""
     sealed = {**arrays, DIGEST: np.array(digest_arrays(arrays))}
     with atomic_write(path, follow_links=False) as file:
         np.savez(file, allow_pickle=False, **sealed)
@@ -90,12 +81,7 @@ def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def read_regular(path: Path, largest: int = _LARGEST) -> bytes:
-    """The bytes of a regular file, or of what a link to one points to. Nothing is waited for, as of a pipe.
-
-    Raises:
-        OSError: If there is none, or it is larger than ``largest`` bytes.
-        ValueError: If the path cannot be one.
-    """
+    """The bytes of a regular file, or of what a link to one points to. Nothing is waited for, as of a pipe."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from oddsight.errors import OddsightError
+from oddsight.errors import ImageError, OddsightError
 from oddsight.runtime.files import lock_folder, remove_dead_parts, write_bytes
 
 _DIGITS = 64
@@ -30,8 +30,11 @@ def write_result(path: Path, content: bytes) -> None:
     """Write a PNG, a GeoJSON object or a TIFF with its seal, all at once or not at all. Links are replaced.
 
     Raises:
-        OddsightError: If it cannot be written.
+        ImageError: A folder is in its place: the other results can be written.
+        OddsightError: It cannot be written.
     """
+    if path.is_dir() and not path.is_symlink():
+        raise ImageError(str(path), "a folder is where this result is to be written: move it elsewhere")
     write_bytes(path, _sealed(path.suffix, content), follow_links=False)
 
 
@@ -39,15 +42,8 @@ def write_result(path: Path, content: bytes) -> None:
 def fill_folder(folder: Path, what: str) -> Iterator[int]:
     """Remove what an earlier run left in a folder, and keep other runs out of it for as long as the block lasts.
 
-    Args:
-        folder: The folder.
-        what: Is written there, for the errors.
-
     Yields:
         How many files of an earlier run were removed. Those that were changed since stay.
-
-    Raises:
-        OddsightError: If that cannot be done, or another process fills the folder.
     """
     with ExitStack() as stack:
         try:
@@ -112,4 +108,4 @@ _SUFFIXES = {
     ".geojson": (_JSON_MEMBER, _JSON_END, b"}\n"),
     ".tif": (_TIFF_TAIL, b"", b""),
 }
-"""Of each kind of file: the start of its seal, what follows it, and how a file without one ends."""
+"""The start of the seal of each kind of file, what follows it, and how a file without one ends."""

@@ -13,11 +13,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.errors import ImageError, ModelError
+from oddsight.errors import ImageError, ModelError, OddsightError, plain
 from oddsight.runtime.parallel import interruptible, stoppable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+
+CPU = "cpu"
+
+_PROVIDERS = {
+    CPU: "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+}
+"""What ONNX Runtime calls each device."""
+
+_device = CPU
 
 
 def import_onnxruntime() -> ModuleType:
@@ -31,8 +49,43 @@ def import_onnxruntime() -> ModuleType:
     return onnxruntime  # type: ignore[no-any-return]
 
 
+def available_devices() -> tuple[str, ...]:
+    """The devices that the installed ONNX Runtime supports, ``cpu`` first."""
+    available = import_onnxruntime().get_available_providers()
+    return tuple(name for name, provider in _PROVIDERS.items() if provider in available)
+
+
+def device() -> str:
+    """The device in use, see :func:`set_device`."""
+    return _device
+
+
+def set_device(name: str) -> None:
+    """Choose the device that ONNX Runtime runs graphs on, for the whole process; the CPU by default.
+
+    It holds for models and backbones that have not scored an image yet. Scores on two devices may differ by rounding.
+
+    Example:
+        >>> oddsight.set_device("cpu")
+
+    Args:
+        name: ``cpu``, ``cuda``, ``tensorrt``, ``migraphx``, ``rocm``, ``directml``, ``coreml``, ``openvino`` or
+            ``xnnpack``: each needs a build of ONNX Runtime for it, such as the package ``onnxruntime-gpu``.
+
+    Raises:
+        OddsightError: The installed ONNX Runtime does not support the device.
+    """
+    global _device  # noqa: PLW0603 - one for the process, as its limits on images are
+    if name != CPU and name not in available_devices():
+        raise OddsightError(
+            f"the device {plain(name)!r} is not available: the installed ONNX Runtime supports "
+            f"{', '.join(available_devices())}; install a build of it for the device, or choose another one (--device)"
+        )
+    _device = name
+
+
 def session(content: bytes, *, threads: int) -> InferenceSession:
-    """Load a serialised graph for scoring on the CPU. A session may be run from several threads at once.
+    """Load a serialised graph for scoring on the device in use. A session may be run from several threads at once.
 
     Args:
         content: The model's bytes.
@@ -40,8 +93,10 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
 
     Raises:
         ModelError: If ONNX Runtime refuses the graph.
+        OddsightError: If it cannot start the device.
     """
     onnxruntime = import_onnxruntime()
+    providers = list(dict.fromkeys((_PROVIDERS[_device], _PROVIDERS[CPU])))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -50,13 +105,19 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
     options.enable_mem_pattern = False
     try:
         # Which may compute for long, as constants are folded.
-        return interruptible(lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))
+        loaded = interruptible(lambda: onnxruntime.InferenceSession(content, options, providers=providers))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error
+    if loaded.get_providers()[0] != providers[0]:  # it falls back to the CPU without a word
+        raise OddsightError(
+            f"ONNX Runtime cannot start the device {_device!r}: install its driver and libraries, or choose another "
+            "(--device)"
+        )
+    return loaded
 
 
 class Graph:
-    """A graph to run on the CPU. It is loaded where and when it first runs, and pickles as its bytes.
+    """A graph to run. It is loaded where and when it first runs, and pickles as its bytes.
 
     Args:
         serialize: Gives its bytes, so that they need not be kept beside the session.
@@ -74,11 +135,7 @@ class Graph:
 
     @property
     def session(self) -> InferenceSession:
-        """Its session.
-
-        Raises:
-            ModelError: If ONNX Runtime refuses the graph.
-        """
+        """Its session."""
         with self._loading:  # so that threads that start together load it once
             if self._session is None:
                 self._session = session(self._serialize(), threads=self._threads)
@@ -105,10 +162,6 @@ def run(
         what: The image's name, for the error.
         outputs: Names of the outputs wanted; all by default.
         seconds: How long it may take.
-
-    Raises:
-        ImageError: If it takes longer.
-        ModelError: If ONNX Runtime fails, such as for want of memory.
     """
     options = import_onnxruntime().RunOptions()
     started = time.monotonic()

@@ -20,9 +20,9 @@ from PIL import Image
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff.raster import NO_DATA, fill
 from oddsight.errors import ImageError, OddsightError
-from oddsight.model.calibration import Decision, decide, images_needed, p_values, smallest_rate
-from oddsight.model.model import Model, shares
-from oddsight.model.result import Result, Tiling
+from oddsight.model.calibration import Decision, decide, images_needed, smallest_rate
+from oddsight.model.model import Model
+from oddsight.model.result import Result, Tiling, score_where, shares
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.files import atomic_write, make_folder
 from oddsight.runtime.parallel import ordered_map
@@ -36,11 +36,7 @@ SMALLEST_TILE = 16
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """How a scene is read and cut; see :func:`predict_scene`.
-
-    Raises:
-        OddsightError: If it cannot be.
-    """
+    """How a scene is read and cut; see :func:`predict_scene`."""
 
     tile: int | None = 256
     overlap: int | None = None
@@ -70,6 +66,7 @@ def predict_scene(
     tile: int | None = 256,
     overlap: int | None = None,
     per_tile: bool = False,
+    reading: Reading | None = None,
     bands: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
     progress: Progress = silent,
@@ -87,16 +84,16 @@ def predict_scene(
         overlap: Overlap of neighbouring tiles in pixels, in which one map fades into the next; by default an eighth of
             the tile.
         per_tile: Whether the false-alarm rate and the p-value are for a tile instead of the scene.
-        bands: Bands of a TIFF file, counted from 1: one as grey, or three as red, green and blue. By default those that
-            the model was trained with.
-        scale: Values of a TIFF file that become 0 and 255, likewise.
+        reading: Bands and scale of a TIFF file, instead of those that the model was trained with.
+        bands: The bands alone, instead of ``reading``.
+        scale: The scale alone, likewise.
         progress: Called with phase, done and total tiles.
 
     Raises:
         ImageError: If the image cannot be read.
         OddsightError: A setting is invalid, or the model has no map.
     """
-    settings = SceneSettings(tile, overlap, per_tile, Reading(bands, scale))
+    settings = SceneSettings(tile, overlap, per_tile, Reading(bands, scale).override(reading))
     return score_image(model, image, settings, progress=progress)
 
 
@@ -146,11 +143,7 @@ def open_image(image: ImageLike | Frame, settings: SceneSettings, model: Model) 
 
 
 def require_map(model: Model) -> None:
-    """Refuse a model without a map.
-
-    Raises:
-        OddsightError: Naming its method.
-    """
+    """Refuse a model without a map."""
     if model.metadata.map_size is None:
         raise OddsightError(f"the method {model.metadata.method.name} cannot say where: it has no heat maps")
 
@@ -176,6 +169,7 @@ def write_tiles(
     *,
     tile: int = 256,
     overlap: int = 0,
+    reading: Reading | None = None,
     bands: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
 ) -> list[Path]:
@@ -188,8 +182,9 @@ def write_tiles(
         folder: The folder for the tiles; created if it is missing.
         tile: Side of a tile in pixels.
         overlap: Overlap of neighbouring tiles in pixels.
-        bands: As for :func:`predict_scene`.
-        scale: As for :func:`predict_scene`.
+        reading: Bands and scale of a TIFF file.
+        bands: The bands alone, instead of ``reading``.
+        scale: The scale alone, likewise.
 
     Returns:
         The files.
@@ -199,7 +194,7 @@ def write_tiles(
         OddsightError: A setting is invalid, or a file cannot be written.
     """
     SceneSettings(tile, overlap)
-    scene = SceneImage(image, Reading(bands, scale))
+    scene = SceneImage(image, Reading(bands, scale).override(reading))
     make_folder(Path(folder))
     stem = Path(scene.source or "scene").stem
     written = []
@@ -260,9 +255,8 @@ class _Blend:
 
     def result(self, model: Model, settings: SceneSettings) -> Result:
         """What the scene got."""
-        nothing = ImageError(self.scene.source or "the scene", NO_DATA)
         if self.highest is None:
-            raise nothing
+            raise ImageError(self.scene.source or "the scene", NO_DATA)
         tiling = None
         if settings.tile is not None:
             tiling = Tiling(self.count, settings.tile, settings.shared, settings.per_tile)
@@ -270,22 +264,15 @@ class _Blend:
         if self.highest.map is None or (one and self.whole):
             return replace(self.highest, tiling=tiling)
         values, there = self._map()
-        if not there.any():
-            raise nothing
         decision = decision_for(model, self.count, per_tile=settings.per_tile)
-        score = float(values[there].max())
-        # Below everything, so that no one who compares with the threshold has to know what is missing.
-        values[~there] = min(float(values[there].min()), decision.threshold)
-        p_value = float(p_values(model.calibration_scores, np.array([score], np.float32))[0])
+        result = score_where(self.highest, values, there, decision.threshold, model.calibration_scores)
         return replace(
-            self.highest,
+            result,
             width=self.scene.width,
             height=self.scene.height,
-            score=score,
-            p_value=p_value if settings.per_tile else min(1.0, self.count * p_value),
+            p_value=result.p_value if settings.per_tile else min(1.0, self.count * result.p_value),
             threshold=decision.threshold,
             false_alarm_rate=decision.false_alarm_rate,
-            map=values,
             tiling=tiling,
         )
 

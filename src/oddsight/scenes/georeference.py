@@ -41,16 +41,12 @@ class Georeference:
 
     @property
     def pixel_area(self) -> float:
-        """Of a pixel, in squares of the unit."""
+        """The area of a pixel, in squares of the unit."""
         return float(abs(np.linalg.det(self.matrix[:, :2])))
 
 
 def georeference(tags: Mapping[int, Any]) -> Georeference | None:
-    """Understand the tags of a TIFF, by number; None if they do not place it by a linear map, as control points do not.
-
-    Raises:
-        ValueError: If they are damaged.
-    """
+    """What the tags of a TIFF say, by number; None if they place it by no linear map, but by control points."""
     if DIRECTORY not in tags:
         return None
     matrix = _matrix(tags)

@@ -23,20 +23,7 @@ _ROWS_PER_STRIP = 278
 
 
 def write_regions(result: Result, image: SceneImage, folder: Path, name: str) -> list[Path]:
-    """Write the regions of a result as ``NAME.geojson``, ``NAME-mask.png`` and, if it lies on Earth, ``NAME-mask.tif``.
-
-    Args:
-        result: With a map.
-        image: What was scored.
-        folder: Where the files go.
-        name: Of the files.
-
-    Returns:
-        The files.
-
-    Raises:
-        OddsightError: If they cannot be written, or the image cannot be read again.
-    """
+    """Write the regions of a result as ``NAME.geojson``, ``NAME-mask.png`` and, on Earth, ``NAME-mask.tif``."""
     place = image.georeference
     written = [folder / f"{name}.geojson", folder / f"{name}-mask.png"]
     write_result(written[0], json.dumps(geojson(outlines(result), place), allow_nan=False).encode() + b"\n")
@@ -55,10 +42,6 @@ def geojson(found: list[Outline], place: Georeference | None) -> dict[str, Any]:
 
     Coordinates are those of the reference system, which the member ``crs`` names as GeoJSON did before RFC 7946 and
     GDAL still reads it; without one they are pixels, and the member ``coordinates`` says so.
-
-    Args:
-        found: The regions.
-        place: Where the image lies on Earth, or None.
     """
     features = []
     for outline in found:

@@ -27,11 +27,7 @@ class SceneImage:
     """
 
     def __init__(self, image: ImageLike | Frame, reading: Reading = AS_DECLARED) -> None:
-        """Open an image; see :func:`oddsight.predict_scene`.
-
-        Raises:
-            ImageError: If it cannot be read, or not so.
-        """
+        """Open an image; see :func:`oddsight.predict_scene`."""
         frame = as_frame(image)
         self.source = frame.name
         self.georeference: Georeference | None = None

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.errors import OddsightError
+from oddsight.errors import ImageError, OddsightError
 from oddsight.model.result import Result
 from oddsight.runtime.result_files import fill_folder, write_result
 from oddsight.sinks.sink import Prediction, Run, Write
@@ -45,8 +45,14 @@ class FolderSink(ABC):
                 run.note(f"removed {removed:,} files of an earlier run from {self.folder}")
 
             def write(prediction: Prediction) -> None:
-                if isinstance(prediction.outcome, Result) and prediction.frame is not None:
-                    prediction.add_files(self.files(prediction.outcome, prediction.frame, prediction.file_name, run))
+                outcome, frame = prediction.outcome, prediction.frame
+                if isinstance(outcome, ImageError) or frame is None:
+                    return
+                try:
+                    prediction.add_files(self.files(outcome, frame, prediction.file_name, run))
+                except ImageError as error:
+                    reason = error.reason if error.path == frame.name else str(error)
+                    prediction.outcome = ImageError(frame.name or prediction.file_name, reason)
 
             yield write
 

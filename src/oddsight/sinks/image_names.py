@@ -27,9 +27,6 @@ def distinct_names(images: Iterable[Path]) -> dict[str, str]:
     Those that share it get as many folders as distinguish them, with the suffix if that alone does, so that every name
     says whose it is: ``good_000`` and ``bent_000``. A name depends on the images, not on their order, and no two are
     the same to a file system that ignores the case of letters.
-
-    Args:
-        images: Their paths.
     """
     groups: dict[str, list[Path]] = {}
     for image in images:
@@ -39,9 +36,7 @@ def distinct_names(images: Iterable[Path]) -> dict[str, str]:
     # Those that have their name to themselves first: the longer names of others give way.
     for group in sorted(groups.values(), key=len):
         for image, name in zip(group, _short_names(group), strict=True):
-            numbered = (f"{name}_{number}" for number in itertools.count(2))
-            names[str(image)] = next(one for one in itertools.chain([name], numbered) if folded_name(one) not in taken)
-            taken.add(folded_name(names[str(image)]))
+            names[str(image)] = _take(name, taken)
     return names
 
 
@@ -61,11 +56,15 @@ class FileNames:
         if frame.name in self._known:
             return self._known[frame.name]
         last = _UNSAFE.sub("_", Path((frame.name or "image").replace("\\", "/")).stem).strip(". ") or "image"
-        name = _shortened(last if frame.index is None else f"{last}-{frame.index:06d}")
-        numbered = (f"{name}_{number}" for number in itertools.count(2))
-        chosen = next(one for one in itertools.chain([name], numbered) if folded_name(one) not in self._taken)
-        self._taken.add(folded_name(chosen))
-        return chosen
+        return _take(_shortened(last if frame.index is None else f"{last}-{frame.index:06d}"), self._taken)
+
+
+def _take(name: str, taken: set[str]) -> str:
+    """The name, with a number where it is taken."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    chosen = next(one for one in itertools.chain([name], numbered) if folded_name(one) not in taken)
+    taken.add(folded_name(chosen))
+    return chosen
 
 
 def _short_names(group: Sequence[Path]) -> list[str]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from oddsight.errors import ImageError
-from oddsight.model.result import Tiling
-from oddsight.sinks.scenes import promise
+from oddsight.sinks.scenes import TileCounts, promise
 from oddsight.sinks.sink import Prediction, Run, Write
 from oddsight.sinks.terminal import complain
 
@@ -18,19 +17,19 @@ class Messages:
     @contextmanager
     def open(self, run: Run) -> Iterator[Write]:
         """Complain of errors, and say the sum if the run succeeds."""
-        tilings: list[Tiling] = []
+        tiles = TileCounts()
 
         def write(prediction: Prediction) -> None:
             if isinstance(prediction.outcome, ImageError):
                 complain(prediction.outcome)
             elif prediction.outcome.tiling is not None:
-                tilings.append(prediction.outcome.tiling)
+                tiles.add(prediction.outcome.tiling)
 
         yield write
         totals = run.totals
         unreadable = f", {totals.errors:,} could not be read" if totals.errors else ""
         good, odd = ("of one of them", "of none of the classes") if run.model.classes else run.model.verdicts
         run.note(f"{totals.anomalous:,} {odd}, {totals.normal:,} {good}{unreadable}")
-        promised = promise(run.model, tilings)
+        promised = promise(run.model, tiles)
         if promised is not None:
             run.note(promised)

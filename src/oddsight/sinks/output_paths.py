@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import combinations
 from pathlib import Path
 
 from oddsight.data.folder import is_passed_over
-from oddsight.data.images import IMAGE_SUFFIXES
+from oddsight.data.formats import IMAGE_SUFFIXES
 from oddsight.errors import OddsightError
 from oddsight.model.normals import normals_path
 from oddsight.runtime.files import check_writable, is_stream
@@ -63,6 +64,7 @@ def check_outputs(
     _check_apart(targets, places)
     for sources, suffixes in ((inputs or {}, IMAGE_SUFFIXES), (data or {}, None)):
         for name, given in sources.items():
+            _check_patterns(image_folders, given)
             for source in _expanded(given):
                 _check_folders(places, image_folders, source)
                 _check_input(targets, name, source, suffixes)
@@ -125,6 +127,32 @@ def _check_folders(places: Mapping[str, Path], images: Mapping[str, Path], sourc
                 f"cannot write {what} into {folder}: it lies in {source}, where they would be read as images the next "
                 "time; name a folder elsewhere"
             )
+
+
+def _check_patterns(images: Mapping[str, Path], given: Place | Sequence[Place] | None) -> None:
+    """Refuse a folder of images that a pattern among the inputs would match the next time."""
+    for pattern in filter(glob.has_magic, _listed(given)):
+        matches = [] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)  # noqa: PTH207
+        names = {f"{Path(match).stem}.png" for match in matches if not os.path.isdir(match)}  # noqa: PTH112
+        for what, folder in images.items():
+            if any(_matches(_parts(folder / name), _parts(Path(pattern))) for name in names):
+                raise OddsightError(
+                    f"cannot write {what} into {folder}: {pattern} would match them, so that they would be read as "
+                    "images the next time; name a folder elsewhere"
+                )
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    return Path(os.path.abspath(path)).parts  # noqa: PTH100 - without following links
+
+
+def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a path matches a pattern, in which ``**`` stands for any number of folders that are not hidden."""
+    if not parts or not pattern:
+        return not parts and set(pattern) <= {"**"}
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or (not parts[0].startswith(".") and _matches(parts[1:], pattern))
+    return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
 def _is_found_in(folder: Path, source: str) -> bool:

@@ -96,9 +96,9 @@ def predict(
             frame = read.popleft()
             known = None if isinstance(frame, ImageError) else frame
             prediction = Prediction(outcome, known, names.of(known) if known is not None else "")
-            run.totals.count(outcome)
             for write in writers:
                 write(prediction)
+            run.totals.count(prediction.outcome)
     return run.totals
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from oddsight.errors import ImageError
@@ -18,14 +19,7 @@ from oddsight.sources.frame import Frame
 def predict_scenes(
     model: Model, frames: Iterable[Frame | ImageError], settings: SceneSettings, progress: Progress
 ) -> Iterator[Result | ImageError]:
-    """Score scenes one by one, the tiles of each on every core; or images that are not cut, on one core each.
-
-    Args:
-        model: The model.
-        frames: What they are.
-        settings: How to read and cut them.
-        progress: Told of the tiles of each scene.
-    """
+    """Score scenes one by one, the tiles of each on every core; or images that are not cut, on one core each."""
     if settings.tile is not None:
         yield from (_attempt(frame, model=model, settings=settings, progress=progress) for frame in frames)
     else:
@@ -44,22 +38,36 @@ def _attempt(
         return ImageError(error.path, error.reason)
 
 
-def promise(model: Model, tilings: Sequence[Tiling]) -> str | None:
+@dataclass
+class TileCounts:
+    """How many tiles the scenes of a run had: the most of one scene, and all."""
+
+    most: int = 1
+    total: int = 0
+    per_tile: bool = False
+
+    def add(self, tiling: Tiling) -> None:
+        """Count one more scene."""
+        self.most, self.total = max(self.most, tiling.count), self.total + tiling.count
+        self.per_tile = tiling.per_tile
+
+
+def promise(model: Model, tiles: TileCounts) -> str | None:
     """What the false-alarm rate means for these scenes, if that is not what it means for one image.
 
     Args:
         model: With the decision that was taken.
-        tilings: Of the scenes that were scored.
+        tiles: Of the scenes that were scored.
 
     Returns:
         A sentence, or None if there is nothing to say.
     """
-    rate, most = model.decision.false_alarm_rate, max((tiling.count for tiling in tilings), default=1)
+    rate, most = model.decision.false_alarm_rate, tiles.most
     if rate is None or most == 1:
         return None
-    total = sum(tiling.count for tiling in tilings)
-    if tilings[0].per_tile:
-        return f"The rate is per tile: of {total:,} tiles, up to {rate * total:.3g} are expected to be false alarms"
+    if tiles.per_tile:
+        expected = f"up to {rate * tiles.total:.3g} are expected to be false alarms"
+        return f"The rate is per tile: of {tiles.total:,} tiles, {expected}"
     decided = decision_for(model, most)
     if decided.false_alarm_rate == rate:
         return None

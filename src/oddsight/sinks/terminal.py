@@ -76,8 +76,3 @@ def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
     for column in columns:
         empty.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return empty
-
-
-def percent(value: float) -> str:
-    """A share as a percentage of three significant digits."""
-    return f"{100 * value:.3g} %"

@@ -22,17 +22,8 @@ def collect_sources(
     Pixels that are given in memory are copied to a nameless temporary file, so that they can change afterwards, may
     come from a generator, and take no more memory however many they are.
 
-    Args:
-        *sources: Files, folders and globs; arrays and Pillow images; lists of these; sources of frames.
-        reading: Which bands and values of TIFF files to take.
-        progress: Called with phase, done and total.
-
     Returns:
         The collection, and what each source is called in it, in the order in which they were given.
-
-    Raises:
-        DataError: If there is nothing that can be read.
-        OddsightError: If something is given that is no image, or the temporary file finds no room.
     """
     paths: list[str | os.PathLike[str]] = []
     file, names, errors, order = None, list[str](), list[ImageError](), list[str]()

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.images import MAX_PIXELS, as_image, read_valid_bytes, read_valid_image
+from oddsight.data.images import as_image, read_valid_image
+from oddsight.data.opening import MAX_PIXELS
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError
 
@@ -64,7 +65,7 @@ class Frame:
         if isinstance(self.image, str | os.PathLike):
             return read_valid_image(self.image, reading=reading, max_pixels=max_pixels)
         if isinstance(self.image, bytes):
-            return read_valid_bytes(self.image, self.name or "an image", reading=reading, max_pixels=max_pixels)
+            return read_valid_image(self.image, self.name, reading=reading, max_pixels=max_pixels)
         try:
             return as_image(self.image), None
         except ImageError as error:
@@ -79,11 +80,7 @@ def is_image(value: object) -> bool:
 
 
 def as_frame(image: object) -> Frame:
-    """A frame of an image; a frame stays as it is.
-
-    Raises:
-        ImageError: If it is no image, saying what it is.
-    """
+    """A frame of an image; a frame stays as it is."""
     if isinstance(image, Frame):
         return image
     if isinstance(image, str | os.PathLike | np.ndarray | Image.Image):

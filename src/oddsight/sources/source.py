@@ -41,19 +41,12 @@ def as_source(images: object) -> Source:
     """A source of what is given: one image, an iterable of them, an array ``[N, H, W, C]``, or a source.
 
     Where an item is no image, the source yields an error.
-
-    Raises:
-        OddsightError: If it is nothing of that.
     """
     return _Frames(listed(images))
 
 
 def listed(images: object) -> Iterable[object]:
-    """One image or several as something to iterate over.
-
-    Raises:
-        OddsightError: If it is neither.
-    """
+    """One image or several as something to iterate over."""
     if is_image(images):
         return [images]
     if isinstance(images, np.ndarray):

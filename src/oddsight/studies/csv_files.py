@@ -31,5 +31,5 @@ def _csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
     return csv_table(list(columns), ([_field(value) for value in row] for row in rows))
 
 
-def _field(value: Any) -> str:  # noqa: ANN401 - of any row
+def _field(value: object) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

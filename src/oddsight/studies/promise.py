@@ -35,21 +35,16 @@ class Promise:
         return self.more_by_chance < (1 - self.confidence) / 2
 
     @property
-    def generous(self) -> bool:
-        """Whether there are fewer rejections than chance explains."""
-        return self.fewer_by_chance < (1 - self.confidence) / 2
-
-    @property
     def verdict(self) -> str:
         """What follows, in words."""
         if self.broken:
             return "promise broken: more than chance explains"
-        if self.generous:
+        if self.fewer_by_chance < (1 - self.confidence) / 2:
             return "promise kept, with fewer than chance explains"
         return "promise kept" if self.share <= self.rate else "compatible with the promise"
 
 
-def promised(rate: float, calibration: int, images: int, rejected: int, confidence: float) -> Promise:
+def judge_promise(rate: float, calibration: int, images: int, rejected: int, confidence: float) -> Promise:
     """Compare what is rejected with what was asked for.
 
     The number of test images beyond a quantile of ``calibration`` scores has a beta-binomial distribution if all are

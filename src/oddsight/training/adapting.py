@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +18,17 @@ from oddsight.data.collection import pack
 from oddsight.errors import ImageError, ModelError, OddsightError, plain
 from oddsight.model.curves import Epoch, best
 from oddsight.model.file import parse_proto
-from oddsight.runtime.files import check_writable, make_folder, write_bytes
+from oddsight.runtime.bounds import check_whole
+from oddsight.runtime.files import check_writable, write_bytes
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.records import DIGEST, digest_json, read_regular
 from oddsight.training.libraries import require_training
-from oddsight.training.settings import DEFAULT_AUGMENT, Settings
+from oddsight.training.settings import DEFAULT_AUGMENT, AdaptationSettings
 from oddsight.training.training_images import TrainingImages, gather, has_class_folders
+from oddsight.training.workplace import Workplace
 
 if TYPE_CHECKING:
     from oddsight.backbones.exporting import TorchBackbone
-    from oddsight.training.bookkeeping import Bookkeeping
-    from oddsight.training.training import Adapting
 
 KEY = "oddsight.adaptation"
 """Where an adapted backbone's file says what it was adapted to."""
@@ -53,7 +53,7 @@ class Adaptation:
     """
 
     path: Path
-    settings: Settings
+    settings: AdaptationSettings
     curves: tuple[Epoch, ...]
     best: Epoch
     training: int
@@ -89,7 +89,7 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
     work: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress = silent,
-    on_plan: Callable[[Settings, TrainingImages], None] = lambda settings, images: None,
+    on_plan: Callable[[AdaptationSettings, TrainingImages], None] = lambda settings, images: None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> Adaptation:
     """Fine-tune a backbone on images and write it as an ONNX file, which every method accepts as its ``backbone``.
@@ -108,9 +108,9 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
         epochs: The largest number of epochs.
         learning_rate: The peak learning rate of the backbone; that of the head is ten times as large.
         batch_size: The largest number of images per step and device.
-        size: Side in pixels to which images are resized; by default the backbone's.
+        size: Side in pixels to which images are resize; by default the backbone's.
         freeze: A stage: it and the stages before it are not trained.
-        augment: Any of ``rotation`` (quarter turns), ``flip`` (left and right), ``crop`` and ``colour``.
+        augment: Any of ``rotation`` (quarter turns), ``flip`` (left and right), ``crop``, ``colour`` and ``cutout``.
         patience: Training ends after this number of epochs without a lower validation loss.
         validation: Share of the images for validation; at least one (of each class).
         precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
@@ -135,10 +135,11 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
     target = Path(output)
     check_writable(target)
     labelled = has_class_folders(paths) if labelled is None else labelled
+    check_whole(workers, "the number of workers", 0)
     if objective == "classes" and not labelled:
         raise OddsightError("learning classes takes labelled images, DATA/CLASS/...: choose rotation or simsiam")
     network = _network(backbone, weights, size, freeze)
-    settings = Settings(
+    settings = AdaptationSettings(
         backbone=backbone,
         objective=objective or ("classes" if labelled else "simsiam"),
         epochs=epochs,
@@ -157,24 +158,27 @@ def adapt(  # noqa: PLR0913 - each is an option of its own
     images = gather(paths, labelled=labelled, validation=validation, seed=seed, progress=progress)
     if first_process:
         on_plan(settings, images)
-    identity = {"images": images.fingerprint, "classes": list(images.classes), **_as_json(settings)}
-    identity["devices"] = str(devices)
-    identity["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights is not None else None
-    module = _module(network, settings, images, workers)
-    books = _books(settings, work, identity, progress, on_epoch)
-    books.resume(module)
-    from oddsight.training.trainer import learn
+    identity = {
+        "images": images.fingerprint,
+        "classes": list(images.classes),
+        "devices": str(devices),
+        "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights is not None else None,
+        **settings.as_json(),
+    }
+    from oddsight.training.adapters import ADAPTERS
+    from oddsight.training.loop import train
 
-    learn(module, books, accelerator=accelerator, devices=devices)
+    learner = ADAPTERS[settings.objective](network, images, settings, workers)
+    workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch, "adapting")
+    curves = train(learner, identity, workplace, patience=settings.patience, devices=devices)
     if not first_process:
         sys.exit(0)
-    network.load_state_dict(books.weights)
-    _write(network, settings, images, books.curves, target)
+    _write(network, settings, images, curves, target)
     return Adaptation(
         path=target,
         settings=settings,
-        curves=tuple(books.curves),
-        best=best(books.curves),
+        curves=curves,
+        best=best(curves),
         training=len(images.training),
         validation=len(images.validation),
         classes=images.classes,
@@ -187,7 +191,7 @@ def _network(
 ) -> TorchBackbone:
     """The network that is to learn, its input of the size asked for, and its first stages frozen."""
     from oddsight.backbones.exporting import torch_backbone
-    from oddsight.training.training import freeze
+    from oddsight.training.adapters import freeze
 
     if name.endswith(".onnx"):
         raise OddsightError(f"{plain(name)}: an exported network cannot be trained: name the backbone it comes from")
@@ -203,46 +207,8 @@ def _network(
     return network
 
 
-def _module(network: TorchBackbone, settings: Settings, images: TrainingImages, workers: int) -> Adapting:
-    import torch
-
-    from oddsight.training.objectives import objective
-    from oddsight.training.training import Adapting
-
-    if workers < 0:
-        raise OddsightError(f"the number of workers must be 0 or more, not {workers}")
-    if settings.objective == "rotation" and images.classes:
-        images = TrainingImages(images.training, images.validation, (), images.fingerprint, images.errors)
-    channels = list(network.stages.values())[-1][1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        head = objective(settings.objective, channels, len(images.classes))
-    return Adapting(network, head, images, settings, workers)
-
-
-def _books(
-    settings: Settings,
-    work: str | os.PathLike[str] | None,
-    identity: dict[str, Any],
-    progress: Progress,
-    on_epoch: Callable[[Epoch], None],
-) -> Bookkeeping:
-    from oddsight.training.bookkeeping import Bookkeeping
-    from oddsight.training.checkpoints import FILE
-
-    folder = Path(work) if work is not None else None
-    if folder is not None:
-        make_folder(folder)
-        check_writable(folder / FILE)
-    return Bookkeeping(settings, folder, identity, progress, on_epoch, phase="adapting")
-
-
-def _as_json(settings: Settings) -> dict[str, Any]:
-    return {**asdict(settings), "augment": list(settings.augment)}
-
-
 def _write(
-    network: TorchBackbone, settings: Settings, images: TrainingImages, curves: Sequence[Epoch], path: Path
+    network: TorchBackbone, settings: AdaptationSettings, images: TrainingImages, curves: Sequence[Epoch], path: Path
 ) -> None:
     """Export the network and add what it was adapted to."""
     import onnx
@@ -255,12 +221,12 @@ def _write(
     record = {
         "backbone": network.name,
         "source": network.source,
-        "settings": _as_json(settings),
+        "settings": settings.as_json(),
         "classes": list(images.classes),
         "training": len(images.training),
         "validation": len(images.validation),
         "fingerprint": images.fingerprint,
-        "images_seen": pack(image for image, _ in (*images.training, *images.validation)),
+        "images_seen": pack((*images.training.images, *images.validation.images)),
         "epochs": len(curves),
         "best_epoch": kept.epoch,
         "validation_loss": kept.validation_loss,

@@ -85,8 +85,8 @@ class Ganomaly(PixelNetwork):
             "reconstruction": contextual,
         }
 
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`: what of the generator's loss does not depend on the critic."""
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PixelNetwork.validation_loss`: what of the generator's loss does not depend on the critic."""
         code = self.encoder(pixels)
         made = self.decoder(code)
         _, context, coding = self.weights
@@ -154,13 +154,13 @@ class FAnoGan(PixelNetwork):
         return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
     def _residual(self, pixels: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
-        """Of each image, ``[N]``; gradients pass through the critic, and none stay in it."""
+        """The error of each image, ``[N]``; gradients pass through the critic, and none stay in it."""
         seen, made = _held(self.critic, pixels)[0], _held(self.critic, again)[0]
         features = (seen.detach() - made).square().flatten(1).mean(1)
         return (pixels - again).square().flatten(1).mean(1) + self.kappa * features
 
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`: how well images are made from their codes."""
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PixelNetwork.validation_loss`: how well images are made from their codes."""
         return (pixels - self.likeness(pixels)).square().mean()
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor:

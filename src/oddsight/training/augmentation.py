@@ -1,133 +1,150 @@
-"""Images as a network learns from them: read one by one, brought to size, changed at random, in a random order."""
+"""Images changed at random, a batch at a time: quick enough for one process."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
-from torchvision.transforms import v2
+from torch.nn import functional
 
-from oddsight.errors import ImageError
-from oddsight.training.training_images import Labelled
+from oddsight.training.classifier_settings import SHIFT
 
-Key = tuple[int, int]
-"""An epoch and the index of an image: all that the randomness of an image depends on, beside the seed."""
+_CUTOUT = 4
+"""A quarter of its side is covered."""
 
-Batch = tuple[torch.Tensor, torch.Tensor] | str
-"""Images uint8 ``[N, views, 3, S, S]`` and classes ``[N]``; or what went wrong while they were read."""
+_TURN = 15.0
+"""Degrees."""
 
-
-class QuarterTurn(torch.nn.Module):
-    """Turns an image by 0, 90, 180 or 270 degrees: no borders to fill, nothing interpolated."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """An image ``[3, S, S]``, turned."""
-        return torch.rot90(image, int(torch.randint(4, ())), (-2, -1))
+_COLOUR = 0.3
 
 
-def transform(size: int, augment: Sequence[str]) -> v2.Compose:
-    """From an image uint8 ``[3, H, W]`` to ``[3, size, size]``.
-
-    Resizing is bilinear with antialiasing on 8-bit values, as it is in a model's graph.
-
-    Args:
-        size: In pixels.
-        augment: Of :data:`oddsight.training.settings.AUGMENTATIONS`.
-    """
-    steps: list[torch.nn.Module] = []
-    if "crop" in augment:
-        steps.append(v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True))
-    else:
-        steps.append(v2.Resize((size, size), antialias=True))
-    if "flip" in augment:
-        steps.append(v2.RandomHorizontalFlip())
-    if "rotation" in augment:
-        steps.append(QuarterTurn())
-    if "colour" in augment:
-        steps.append(v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05))
-    return v2.Compose(steps)
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images ``[N, 3, h, w]`` as float32 ``[N, 3, size, size]``, resized as a model's graph does it."""
+    pixels = images.float()
+    if pixels.shape[-2:] != (size, size):
+        pixels = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True).round()
+    return pixels
 
 
-class Images(Dataset[tuple[torch.Tensor, int] | str]):
-    """Images by :data:`Key`: the same key gives the same pixels, whichever process asks and whatever came before.
+def augment(
+    pixels: torch.Tensor, changes: Sequence[str], lots: torch.Generator, *, shift: float = SHIFT
+) -> torch.Tensor:
+    """Images float32 ``[N, 3, h, w]``, each changed at random.
 
     Args:
-        images: With their classes.
-        transform: See :func:`transform`.
-        views: How many versions of each image.
-        seed: Of the randomness.
+        pixels: Values 0 to 255.
+        changes: Of :data:`oddsight.training.settings.AUGMENTATIONS`: ``flip`` (left and right), ``crop`` (moved,
+            borders mirrored), ``cutout`` (a square is covered), ``rotation`` (by up to 15 degrees), ``colour``
+            (brightness, contrast and saturation by up to 30 %); or ``quarter turns``.
+        lots: Where randomness comes from.
+        shift: By how much ``crop`` moves an image at most, as a share of its side; by a pixel at least.
     """
-
-    def __init__(self, images: Sequence[Labelled], transform: v2.Compose, views: int, seed: int) -> None:
-        self.images, self.transform, self.views, self.seed = images, transform, views, seed
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, int] | str:
-        epoch, index = key
-        image, label = self.images[index]
-        try:
-            pixels = torch.from_numpy(image.read()).permute(2, 0, 1)
-        except ImageError as error:
-            # As text, since exceptions do not travel well between processes.
-            return str(error)
-        lot = hashlib.sha256(f"{self.seed} {epoch} {image.content}".encode()).digest()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int.from_bytes(lot[:8], "big") >> 1)
-            return torch.stack([self.transform(pixels) for _ in range(self.views)]), label
+    for name, change in _CHANGES.items():
+        if name in changes:
+            pixels = change(pixels, lots, shift)
+    return pixels
 
 
-class Order(DistributedSampler[Key]):
-    """Keys of all images in the order of an epoch; each process gets its share.
-
-    The trainer counts its epochs from 0; ``first`` is how many had passed before it started.
-    """
-
-    def __init__(self, images: Images, *, first: int, shuffle: bool, processes: int, rank: int) -> None:
-        super().__init__(images, processes, rank, shuffle=shuffle, seed=images.seed)
-        self.first, self.epoch = first, first
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer."""
-        self.epoch = self.first + epoch
-
-    def __iter__(self) -> Iterator[Key]:
-        epoch = self.epoch if self.shuffle else -1
-        return ((epoch, int(index)) for index in super().__iter__())
+def _flip(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch.Tensor:
+    chosen = _uniform(len(pixels), lots).to(pixels.device) < 0.5
+    return torch.where(chosen[:, None, None, None], pixels.flip(3), pixels)
 
 
-def loader(order: Order, images: Images, batch: int, *, workers: int) -> DataLoader[Batch]:
-    """Batches of images.
+def _crop(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch.Tensor:
+    """Cut out of the image with mirrored borders, at a random place."""
+    count, _, height, width = pixels.shape
+    margin = max(1, int(height * shift)), max(1, int(width * shift))
+    padded = functional.pad(pixels, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
+    down = torch.randint(2 * margin[0] + 1, (count,), generator=lots).to(pixels.device)
+    across = torch.randint(2 * margin[1] + 1, (count,), generator=lots).to(pixels.device)
+    rows = down[:, None] + torch.arange(height, device=pixels.device)
+    columns = across[:, None] + torch.arange(width, device=pixels.device)
+    number = torch.arange(count, device=pixels.device)
+    # Channels last throughout: the index gives [N, h, w, 3].
+    found = padded.permute(0, 2, 3, 1)[number[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return found.permute(0, 3, 1, 2)
+
+
+def _cutout(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch.Tensor:
+    """A grey square over each image (DeVries and Taylor, Cutout, 2017)."""
+    count, _, height, width = pixels.shape
+    side = max(1, min(height, width) // _CUTOUT)
+    middle = (_uniform((2, count, 1), lots) * torch.tensor([height, width])[:, None, None]).to(pixels.device)
+    near = [
+        (torch.arange(length, device=pixels.device) - middle[axis]).abs() < side / 2
+        for axis, length in enumerate((height, width))
+    ]
+    return torch.where((near[0][:, :, None] & near[1][:, None, :])[:, None], torch.full_like(pixels, 127.5), pixels)
+
+
+def _rotate(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch.Tensor:
+    """By a small angle, borders mirrored."""
+    angle = torch.deg2rad((2 * _uniform(len(pixels), lots) - 1) * _TURN)
+    zero = torch.zeros_like(angle)
+    rows = [torch.stack([angle.cos(), -angle.sin(), zero], 1), torch.stack([angle.sin(), angle.cos(), zero], 1)]
+    grid = functional.affine_grid(torch.stack(rows, 1).to(pixels.device), list(pixels.shape), align_corners=False)
+    return functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+def _change_colour(pixels: torch.Tensor, lots: torch.Generator, shift: float) -> torch.Tensor:
+    """Other brightness, contrast and saturation."""
+    factors = 1 + _COLOUR * (2 * _uniform((3, len(pixels), 1, 1, 1), lots).to(pixels.device) - 1)
+    pixels = pixels * factors[0]
+    mean = pixels.mean((1, 2, 3), keepdim=True)
+    pixels = mean + (pixels - mean) * factors[1]
+    grey = pixels.mean(1, keepdim=True)
+    return (grey + (pixels - grey) * factors[2]).clamp(0, 255)
+
+
+_CHANGES = {
+    "colour": _change_colour,
+    "rotation": _rotate,
+    "quarter turns": lambda pixels, lots, shift: turn_images(pixels, lots)[0],
+    "flip": _flip,
+    "crop": _crop,
+    "cutout": _cutout,
+}
+"""In the order in which they are applied."""
+
+
+def _uniform(shape: int | tuple[int, ...], lots: torch.Generator) -> torch.Tensor:
+    return torch.rand(shape, generator=lots)
+
+
+def turn_images(pixels: torch.Tensor, lots: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Square images turned by 0 to 3 right angles, and by how many, int64 ``[N]``."""
+    turns = torch.randint(4, (len(pixels),), generator=lots).to(pixels.device)
+    turned = pixels.clone()
+    for turn in range(1, 4):
+        turned[turns == turn] = torch.rot90(pixels[turns == turn], turn, (2, 3))
+    return turned, turns
+
+
+def mix_images(pixels: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> torch.Tensor:
+    """Images that belong to no class: each is mixed from images of two or more classes.
+
+    A third are averages, a third have the textures of one and the outlines of another, a third are put together from
+    quarters of different images (after Zhang et al., Mixture Outlier Exposure, WACV 2023, and Hendrycks et al.,
+    PixMix, CVPR 2022).
 
     Args:
-        order: Of the images.
-        images: Of which images.
-        batch: How many a batch, at most. The batches are of one size, so a remainder smaller than the number of
-            batches is left out while learning; the next epoch leaves out others.
-        workers: Processes that read; 0 reads in this one.
+        pixels: float32 ``[N, 3, S, S]``.
+        labels: Of the classes, ``[N]``; instead of a pair of one class another pair is taken again, so that there are
+            always as many: memory for tensors of changing sizes is not used again. None if there is one class only.
+        lots: Where randomness comes from.
     """
-    count = len(order)
-    even = count // -(-count // batch) if order.shuffle else batch
-    return DataLoader(
-        images,
-        even,
-        sampler=order,
-        num_workers=workers,
-        drop_last=order.shuffle,
-        collate_fn=_collate,
-        persistent_workers=workers > 0,
-        # A process with threads, such as ONNX Runtime's, cannot be forked safely.
-        multiprocessing_context="spawn" if workers else None,
-    )
-
-
-def _collate(items: Sequence[tuple[torch.Tensor, int] | str]) -> Batch:
-    for item in items:
-        if isinstance(item, str):
-            return item
-    images, labels = zip(*items, strict=True)
-    return torch.stack(images), torch.tensor(labels)
+    order = torch.randperm(len(pixels), generator=lots).to(pixels.device)
+    other = (labels != labels[order]).nonzero()[:, 0]
+    other = other[torch.arange(len(pixels) if len(other) else 0, device=other.device) % max(1, len(other))]
+    first, second = pixels[other], pixels[order][other]
+    kind = torch.randint(3, (len(first),), generator=lots).to(pixels.device)[:, None, None, None]
+    share = (0.35 + 0.3 * _uniform((len(first), 1, 1, 1), lots)).to(pixels.device)
+    averaged = share * first + (1 - share) * second
+    coarse = functional.avg_pool2d(first, 7, 1, 3, count_include_pad=False)
+    fine = second - functional.avg_pool2d(second, 7, 1, 3, count_include_pad=False)
+    crossed = (coarse + fine).clamp(0, 255)
+    half = pixels.shape[-1] // 2
+    pieced = first.clone()
+    pieced[:, :, :half, half:] = second[:, :, half : 2 * half, : pieced.shape[-1] - half]
+    pieced[:, :, half:, :half] = second.roll(1, 0)[:, :, : pieced.shape[-2] - half, half : 2 * half]
+    return torch.where(kind == 0, averaged, torch.where(kind == 1, crossed, pieced))

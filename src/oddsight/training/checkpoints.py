@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from oddsight.errors import OddsightError
@@ -20,6 +21,8 @@ FILE = "checkpoint.safetensors"
 
 Tensors = dict[str, torch.Tensor]
 
+_DAMAGED = (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError)
+
 
 def save(path: Path, identity: Mapping[str, Any], curves: Sequence[Epoch], parts: Mapping[str, Tensors]) -> None:
     """Write a checkpoint, all at once.
@@ -30,11 +33,9 @@ def save(path: Path, identity: Mapping[str, Any], curves: Sequence[Epoch], parts
         curves: The epochs so far.
         parts: Tensors by name, by the name of what they belong to.
     """
-    from safetensors.torch import save as serialised
-
-    tensors = {f"{part}/{name}": _apart(tensor) for part, named in parts.items() for name, tensor in named.items()}
+    tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     header = {"identity": json.dumps(identity), "curves": json.dumps([asdict(row) for row in curves])}
-    write_bytes(path, serialised(tensors, {**header, DIGEST: _digest(tensors, header)}), follow_links=False)
+    _write(path, tensors, header)
 
 
 def load(path: Path, identity: Mapping[str, Any]) -> tuple[list[Epoch], dict[str, Tensors]] | None:
@@ -43,33 +44,25 @@ def load(path: Path, identity: Mapping[str, Any]) -> tuple[list[Epoch], dict[str
     Raises:
         OddsightError: If it is damaged, was edited, has no digest, or belongs to another training.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.exists():
         return None
-    parts: dict[str, Tensors] = {}
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata()
-            known = json.loads(header["identity"])
-            curves = [Epoch(**row) for row in json.loads(header["curves"])]
-            _check_identity(path, known, json.loads(json.dumps(identity)))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
-        if header.pop(DIGEST) != _digest(tensors, header):
-            raise ValueError("its digest is another")
-        for key, tensor in tensors.items():
-            part, _, name = key.partition("/")
-            parts.setdefault(part, {})[name] = tensor
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        tensors, header = _read(path)
+        known = json.loads(header["identity"])
+        curves = [Epoch(**row) for row in json.loads(header["curves"])]
+        _check_identity(path, known, json.loads(json.dumps(identity)))
+    except (*_DAMAGED, AttributeError) as error:
         raise OddsightError(f"{path}: a damaged checkpoint: delete it to start again") from error
+    parts: dict[str, Tensors] = {}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = tensor
     return curves, parts
 
 
 def save_weights(path: Path, weights: Tensors) -> None:
     """Write tensors by name with their digest, all at once."""
-    from safetensors.torch import save as serialised
-
-    write_bytes(path, serialised(weights, {DIGEST: _digest(weights, {})}))
+    _write(path, weights, {})
 
 
 def load_weights(path: Path) -> Tensors:
@@ -78,16 +71,27 @@ def load_weights(path: Path) -> Tensors:
     Raises:
         OddsightError: If it is not there, is damaged or was edited.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            known, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if known[DIGEST] != _digest(tensors, {}):
-            raise ValueError("its digest is another")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        return _read(path)[0]
+    except _DAMAGED as error:
         raise OddsightError(f"{path}: missing, damaged, or written by an older Oddsight: train it again") from error
-    return tensors
+
+
+def _write(path: Path, tensors: Tensors, header: Mapping[str, str]) -> None:
+    # A copy in memory of its own: the format knows no tensors that share it.
+    apart = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    write_bytes(path, safetensors.torch.save(apart, {**header, DIGEST: _digest(apart, header)}), follow_links=False)
+
+
+def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = dict(file.metadata())
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+    if header.pop(DIGEST) != _digest(tensors, header):
+        raise ValueError("its digest is another")
+    return tensors, header
 
 
 def _digest(tensors: Tensors, header: Mapping[str, str]) -> str:
@@ -98,11 +102,6 @@ def _digest(tensors: Tensors, header: Mapping[str, str]) -> str:
     }
     texts = {f"{name} as text": np.frombuffer(text.encode(), np.uint8) for name, text in header.items()}
     return digest_arrays({**arrays, **texts})
-
-
-def _apart(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy in memory of its own: the format knows no tensors that share it."""
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _check_identity(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:

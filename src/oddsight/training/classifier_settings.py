@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from oddsight.runtime.bounds import (
-    LARGEST_SEED,
-    Choice,
-    Each,
-    Flag,
-    NonNegative,
-    Positive,
-    Real,
-    Text,
-    Whole,
-    check_settings,
-)
+from oddsight.runtime.bounds import Choice, Each, Flag, NonNegative, Real, Text, Whole
+from oddsight.training.settings import AUGMENTATIONS, PRECISIONS, TrainingSettings
 
 NETWORKS = ("compact", "wide", "textbook")
 """Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
 
-AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
 SHIFT = 0.125
 """By how much ``crop`` moves an image at most where nothing else is said, as a share of its side."""
 
 MOST_PIXELS = 4096
-"""Of the side of what a classifier reads."""
+"""The longest side of what a classifier reads."""
 
 OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross-entropy", "logitnorm")
 EXTRAS = ("rotation", "outliers")
-PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
 
 
-@dataclass(frozen=True)
-class ClassifierSettings:
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSettings(TrainingSettings):
     """All that decides what a classifier learns, beside the images.
 
     Attributes:
@@ -43,13 +31,11 @@ class ClassifierSettings:
         size: Side in pixels of what it reads.
         first_size: Side in the first half of the epochs, rounded down, which saves time; 0 for the same throughout.
         epochs: How often each image is seen.
-        batch_size: Images a step.
         optimizer: ``adam`` or ``adamw``.
         learning_rate: The largest; one cycle leads up to it and down to zero, except for ``adam``, where it stays.
         head_rate: The rate of the linear head, as a multiple of the network's.
         weight_decay: Of the matrices; scales, shifts and biases have none.
         label_smoothing: From 0 to below 1.
-        augment: Of :data:`AUGMENTATIONS`.
         shift: By how much ``crop`` moves an image at most, as a share of its side: above 0, at most 0.5.
         averaging: Decay of the moving average of weights, which is what is kept; 0 keeps the last weights.
         loss: ``cross-entropy``, or ``logitnorm`` (Wei et al., Mitigating neural network overconfidence with logit
@@ -61,18 +47,12 @@ class ClassifierSettings:
         extra_weight: Of the losses of the extras.
         mirrored: Whether answers are the mean of those to an image and to its mirror image; this takes twice as long.
         precision: ``auto`` is half precision where the device has units for it and the network gains by it.
-        seed: Of every random choice.
-
-    Raises:
-        OddsightError: If a setting cannot work.
     """
 
     network: Annotated[str, Text()]
     size: Annotated[int, Whole(8, MOST_PIXELS, label="size")]
-    epochs: Annotated[int, Whole(label="number of epochs")]
     batch_size: Annotated[int, Whole(2, label="batch size")]
     optimizer: Annotated[str, Choice("optimizer", OPTIMIZERS)]
-    learning_rate: Positive
     weight_decay: NonNegative
     head_rate: Annotated[float, Real(above=0, label="rate of the head")] = 1.0
     first_size: Annotated[int, Whole(0, MOST_PIXELS, label="first size")] = 0
@@ -84,21 +64,12 @@ class ClassifierSettings:
     extras: Annotated[tuple[str, ...], Each(Choice("extra", EXTRAS))] = ()
     extra_weight: Annotated[float, Real(least=0, label="weight of the extras")] = 0.5
     mirrored: Annotated[bool, Flag()] = False
-    precision: Annotated[str, Choice("precision", PRECISIONS)] = "auto"
-    seed: Annotated[int, Whole(0, LARGEST_SEED, label="seed")] = 0
-
-    def __post_init__(self) -> None:
-        check_settings(self, article="the ")
+    precision: Annotated[str, Choice("precision", ("auto", *PRECISIONS))] = "auto"
 
     @property
     def from_scratch(self) -> bool:
         """Whether the network starts without knowledge."""
         return self.network in NETWORKS
-
-    @property
-    def patience(self) -> int:
-        """Epochs without a gain after which training ends: none, as the rates are planned for all epochs."""
-        return self.epochs
 
     def size_in(self, epoch: int) -> int:
         """Side in pixels in an epoch, counted from 0."""
@@ -114,11 +85,6 @@ def classifier_settings(network: str, **changes: Any) -> ClassifierSettings:  # 
     """
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(_RECIPES.get(network, _FINE_TUNING), network=network, **given)
-
-
-def as_json(settings: ClassifierSettings) -> dict[str, Any]:
-    """The settings as JSON can hold them."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
 _COMPACT = ClassifierSettings(

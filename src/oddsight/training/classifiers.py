@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from oddsight.backbones.exporting import TorchBackbone, export, torch_backbone
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch
 from oddsight.runtime.files import check_writable, make_folder, write_bytes
-from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.records import read_arrays, write_arrays
-from oddsight.training.classifier_settings import ClassifierSettings, as_json
+from oddsight.runtime.records import write_arrays
+from oddsight.training.checkpoints import load_weights, save_weights
+from oddsight.training.classifier_settings import ClassifierSettings
+from oddsight.training.classifying import ClassifierLearner, Network
+from oddsight.training.compact import WIDTHS, build_network
 from oddsight.training.image_arrays import Arrays
-from oddsight.training.libraries import require_training
-
-if TYPE_CHECKING:
-    import torch
-
-    from oddsight.backbones.exporting import TorchBackbone
-    from oddsight.training.classifying import Classifying, Network
+from oddsight.training.loop import train
+from oddsight.training.workplace import Workplace
 
 _LOOKED_AT = 2000
 """Images from which a network from scratch takes the statistics of its first layer."""
@@ -56,60 +56,46 @@ def train_classifier(
     validation: Arrays,
     classes: Sequence[str],
     settings: ClassifierSettings,
-    folder: Path,
+    workplace: Workplace,
     *,
     start: Path | None = None,
-    accelerator: str = "auto",
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> TrainedClassifier:
     """Train a classifier, or take what an equal call has left in the folder; one that was interrupted goes on.
 
-    On a processor, the same images and settings give the same weights on the same machine. Needs the ``train`` extra.
+    On a processor, the same images and settings give the same weights on the same machine.
 
     Args:
         training: To learn from.
         validation: To watch; nothing is chosen by them, the weights after the last epoch are kept.
         classes: Their names.
         settings: See :class:`ClassifierSettings`.
-        folder: Where checkpoint, network, head and curves are kept.
+        workplace: Where and on what; checkpoint, network, head and curves are kept in its folder.
         start: The folder of a finished training of the same network: its weights are where this one begins.
-        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
 
     Raises:
         MemoryError: Too large a batch for the device.
-        OddsightError: No ``train`` extra, a setting that cannot work, or a loss that diverged.
+        OddsightError: A setting that cannot work, or a loss that diverged.
     """
-    require_training()
-    make_folder(folder)
-    check_writable(folder / "network.onnx")
-    settings = _resolved(settings)
+    folder = _prepare(workplace.folder)
+    settings = _resolve_precision(settings)
     identity = {
         "images": training.fingerprint,
         "validation": validation.fingerprint,
         "classes": list(classes),
-        "start": _kept_fingerprint(start) if start is not None else None,
-        **as_json(settings),
+        "start": _weights_digest(start) if start is not None else None,
+        **settings.as_json(),
     }
-    module = _module(training, validation, len(classes), settings, start)
-    from oddsight.training.bookkeeping import Bookkeeping
-    from oddsight.training.trainer import learn
+    learner = _learner(training, validation, len(classes), settings, start)
+    curves = train(learner, identity, workplace, keep_last=True, clip=None if settings.from_scratch else 1.0)
+    return _write(learner.kept(), settings, curves, identity, folder)
 
-    books = Bookkeeping(settings, folder, identity, progress, on_epoch, phase="training", keep_last=True)
-    books.resume(module)
-    learn(module, books, accelerator=accelerator, clip=None if settings.from_scratch else 1.0)
-    network = module.kept()
-    network.load_state_dict(books.weights)
-    _write(network, books.curves, identity, folder)
-    return TrainedClassifier(
-        folder / "network.onnx",
-        *read_head(folder),
-        network.stage,
-        settings,
-        tuple(books.curves),
-    )
+
+def _prepare(folder: Path | None) -> Path:
+    if folder is None:
+        raise OddsightError("a classifier is trained in a folder: name one")
+    make_folder(folder)
+    check_writable(folder / "network.onnx")
+    return folder
 
 
 def average_classifiers(
@@ -119,7 +105,7 @@ def average_classifiers(
 
     It is one network, and often better than each if all were trained in several ways from the same one (Wortsman et
     al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
-    time, ICML 2022). Nothing is learned. Needs the ``train`` extra.
+    time, ICML 2022). Nothing is learned.
 
     Args:
         classes: Their names.
@@ -135,13 +121,7 @@ def average_classifiers(
         raise OddsightError(f"an average needs at least two trained classifiers, not {len(members)}")
     if settings.from_scratch:
         raise OddsightError(f"weights of {settings.network} start at random, so their average means nothing")
-    require_training()
-    make_folder(folder)
-    check_writable(folder / "network.onnx")
-    import torch
-
-    from oddsight.training.classifying import Network
-
+    _prepare(folder)
     with torch.random.fork_rng(devices=[]):
         network = Network(_pretrained(settings), len(classes))
     total: dict[str, torch.Tensor] = {}
@@ -155,72 +135,45 @@ def average_classifiers(
         "network": settings.network,
         "size": settings.size,
         "mirrored": settings.mirrored,
-        "members": {member.name: _kept_fingerprint(member) for member in members},
+        "members": {member.name: _weights_digest(member) for member in members},
     }
-    _write(network, (), identity, folder)
-    return TrainedClassifier(folder / "network.onnx", *read_head(folder), network.stage, settings, ())
+    return _write(network, settings, (), identity, folder)
 
 
-def read_head(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights ``[C, K]`` and bias ``[K]`` of the head of a trained classifier.
-
-    Raises:
-        OddsightError: If they are not there, are damaged or were edited.
-    """
-    arrays = read_arrays(folder / "head.npz")
-    if arrays is None:
-        raise OddsightError(f"{folder / 'head.npz'}: missing, damaged, or written by an older Oddsight: train it again")
-    return np.asarray(arrays["weights"], np.float32), np.asarray(arrays["bias"], np.float32)
-
-
-def _resolved(settings: ClassifierSettings) -> ClassifierSettings:
+def _resolve_precision(settings: ClassifierSettings) -> ClassifierSettings:
     """With a precision that says what it is.
 
     Half precision more than doubles the speed of plain convolutions where matrix units are built for it; depthwise
     ones, such as EfficientNet's, lose by it on processors.
     """
-    import torch
-
-    from oddsight.training.compact import WIDTHS
-
     if settings.precision != "auto":
         return settings
     units = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
     return replace(settings, precision="bf16-mixed" if units and settings.network in WIDTHS else "32-true")
 
 
-def _module(
+def _learner(
     training: Arrays, validation: Arrays, classes: int, settings: ClassifierSettings, start: Path | None
-) -> Classifying:
-    import torch
-
-    from oddsight.training.classifying import Classifying, Network
-
+) -> ClassifierLearner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = _scratch(training, settings) if settings.from_scratch else _pretrained(settings)
         network = Network(backbone, classes)
         if start is not None:
             _load(network, start)
-        return Classifying(network, training, validation, settings)
+        return ClassifierLearner(network, training, validation, settings)
 
 
 def _scratch(training: Arrays, settings: ClassifierSettings) -> TorchBackbone:
-    import torch
-
-    from oddsight.training.compact import scratch
-
     lots = np.random.default_rng(settings.seed)
     chosen = np.sort(lots.permutation(len(training))[:_LOOKED_AT])
     images = torch.from_numpy(training.images[chosen]).permute(0, 3, 1, 2).float()
-    backbone = scratch(settings.network, settings.size, images)
+    backbone = build_network(settings.network, settings.size, images)
     backbone.mirrored = settings.mirrored
     return backbone
 
 
 def _pretrained(settings: ClassifierSettings) -> TorchBackbone:
-    from oddsight.backbones.exporting import torch_backbone
-
     backbone = torch_backbone(settings.network)
     for size in {settings.size, settings.first_size or settings.size}:
         if backbone.fixed or size % backbone.multiple:
@@ -243,14 +196,12 @@ def load_network(training: Arrays, classes: int, settings: ClassifierSettings, f
     Raises:
         OddsightError: If there is no finished training of that network.
     """
-    network: Network = _module(training, training, classes, settings, folder).network
+    network: Network = _learner(training, training, classes, settings, folder).network
     return network
 
 
 def _load(network: Network, start: Path) -> None:
-    from oddsight.training.checkpoints import load_weights
-
-    _kept_fingerprint(start)  # which says it if there is nothing
+    _weights_digest(start)  # which says it if there is nothing
     weights = load_weights(start / "weights.safetensors")
     try:
         network.load_state_dict(weights)
@@ -258,27 +209,21 @@ def _load(network: Network, start: Path) -> None:
         raise OddsightError(f"{start} holds no finished training of {network.backbone.name} to start from") from error
 
 
-def _kept_fingerprint(folder: Path) -> str:
-    import hashlib
-
+def _weights_digest(folder: Path) -> str:
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
         raise OddsightError(f"{folder} holds no finished training to start from") from error
 
 
-def _write(network: Network, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path) -> None:
+def _write(
+    network: Network, settings: ClassifierSettings, curves: Sequence[Epoch], identity: dict[str, Any], folder: Path
+) -> TrainedClassifier:
     """The feature network as a backbone's file, the head, the weights to start others from, and the record."""
-    import torch
-
-    from oddsight.backbones.exporting import export
-    from oddsight.training.checkpoints import save_weights
-
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_weights(folder / "weights.safetensors", weights)
+    save_weights(folder / "weights.safetensors", network.state_dict())
     export(network.backbone.to(memory_format=torch.contiguous_format), folder / "network.onnx")
-    head = network.head
-    arrays = {"weights": head.weight.detach().cpu().numpy().T.copy(), "bias": head.bias.detach().cpu().numpy()}
-    write_arrays(folder / "head.npz", arrays)
+    weights, bias = network.head.weight.detach().cpu().numpy().T.copy(), network.head.bias.detach().cpu().numpy()
+    write_arrays(folder / "head.npz", {"weights": weights, "bias": bias})
     record = {"settings": identity, "curves": [asdict(row) for row in curves]}
     write_bytes(folder / "training.json", json.dumps(record, indent=1, allow_nan=False).encode(), follow_links=False)
+    return TrainedClassifier(folder / "network.onnx", weights, bias, network.stage, settings, tuple(curves))

@@ -12,7 +12,7 @@ WIDTHS = {"compact": (64, 128, 256), "wide": (64, 256, 256)}
 """Channels of the three stages of each convolutional network."""
 
 _DIRECTIONS = 16
-"""Of the 27 in which patches of 3x3 pixels differ, those with the most variance; the others are mostly noise."""
+"""How many of the 27 in which patches of 3x3 pixels differ are kept, by variance; the others are mostly noise."""
 
 _MOMENTUM = 0.1
 
@@ -93,7 +93,7 @@ def _normalised(width: int) -> tuple[nn.Module, nn.Module]:
     return nn.BatchNorm2d(width, momentum=_MOMENTUM), nn.GELU()
 
 
-def scratch(name: str, size: int, images: torch.Tensor) -> TorchBackbone:
+def build_network(name: str, size: int, images: torch.Tensor) -> TorchBackbone:
     """A network that knows nothing yet.
 
     Args:

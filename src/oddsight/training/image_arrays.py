@@ -34,11 +34,10 @@ class Arrays:
         return len(self.labels)
 
 
-def gathered(
+def gather_arrays(
     images: Sequence[ImageFile],
     labels: NDArray[np.int64],
     size: int,
-    *,
     file: Path | None = None,
     progress: Progress = silent,
 ) -> Arrays:
@@ -71,10 +70,7 @@ def gathered(
     )
 
     def read(image: ImageFile) -> NDArray[np.uint8]:
-        pixels = image.read()
-        if pixels.shape[:2] != (height, width):
-            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-        return pixels
+        return read_at_size(image, (height, width))[0]
 
     for row, pixels in enumerate(ordered_map(read, images)):
         array[row] = pixels
@@ -82,3 +78,26 @@ def gathered(
     state = hashlib.sha256("".join(image.content for image in images).encode())
     state.update(labels.astype("<i8").tobytes())
     return Arrays(array, labels, state.hexdigest())
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of an image, as shares of its sides."""
+
+
+def read_at_size(
+    image: ImageFile, size: tuple[int, int], boxes: Sequence[Box | None] = (None,)
+) -> list[NDArray[np.uint8]]:
+    """Parts of an image, by default the whole, brought to one height and width.
+
+    Raises:
+        ImageError: If it has gone or changed.
+    """
+    pixels = image.read()
+    height, width = pixels.shape[:2]
+    if (height, width) == size and not any(boxes):
+        return [pixels] * len(boxes)
+    whole = Image.fromarray(pixels)
+    scale = np.array([width, height, width, height])
+    return [
+        np.asarray(whole.resize(size[::-1], Image.Resampling.BILINEAR, box and tuple(scale * box))) for box in boxes
+    ]

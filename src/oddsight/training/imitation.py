@@ -47,7 +47,7 @@ class Student(PixelNetwork):
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
 
-    def prepared(self, pixels: torch.Tensor) -> None:
+    def prepare(self, pixels: torch.Tensor) -> None:
         """Take mean and spread of the teacher's channels from some images."""
         patches = torch.cat([self._patches(some) for some in pixels.split(_AT_ONCE)])
         self.mean.copy_(patches.mean((0, 2, 3), keepdim=True))
@@ -59,8 +59,8 @@ class Student(PixelNetwork):
         count = max(1, round(self.hard * len(squares)))
         return {"loss": squares.topk(count).values.mean(), "error": squares.mean()}
 
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`."""
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PixelNetwork.validation_loss`."""
         return self._errors(pixels).mean()
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:

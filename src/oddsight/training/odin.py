@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile
 from oddsight.runtime.progress import Progress, silent
+from oddsight.training.augmentation import resize
 from oddsight.training.classifying import Network
-from oddsight.training.image_arrays import gathered
-from oddsight.training.image_batches import brought_to
+from oddsight.training.image_arrays import gather_arrays
 
 TEMPERATURE = 1000.0
 STEP = 0.0014
@@ -57,5 +57,5 @@ def odin_scores(
 def _batches(images: Sequence[ImageFile], size: int) -> Iterator[torch.Tensor]:
     for at in range(0, len(images), _BATCH):
         some = images[at : at + _BATCH]
-        array = gathered(some, np.zeros(len(some), np.int64), size).images
-        yield brought_to(torch.from_numpy(array).permute(0, 3, 1, 2), size)
+        array = gather_arrays(some, np.zeros(len(some), np.int64), size).images
+        yield resize(torch.from_numpy(array).permute(0, 3, 1, 2), size)

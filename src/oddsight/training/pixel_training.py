@@ -6,8 +6,7 @@ import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -15,19 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+from torch.optim import Adam, Optimizer
 
 from oddsight.backbones.exporting import graph_of
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch
-from oddsight.runtime.files import make_folder
-from oddsight.training import checkpoints
-from oddsight.training.bookkeeping import Bookkeeping, Learner, diverged, restore
+from oddsight.training.augmentation import augment
+from oddsight.training.batches import ArrayBatches
 from oddsight.training.image_arrays import Arrays
-from oddsight.training.image_batches import Batch, Batches, augmented
-from oddsight.training.trainer import learn
-
-if TYPE_CHECKING:
-    from oddsight.training.workplace import PixelPlan, Workplace
+from oddsight.training.learner import Learner, Outcome
+from oddsight.training.loop import train
+from oddsight.training.settings import PixelSettings
+from oddsight.training.workplace import Workplace
 
 _WATCHING = 10
 """Every tenth image watches a training."""
@@ -61,7 +59,7 @@ class PixelNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
         """The loss on images that are not learned from, a scalar: the weights of the least are kept."""
 
     @abstractmethod
@@ -72,7 +70,7 @@ class PixelNetwork(nn.Module, ABC):
         """What it takes images for, if it should be as varied as they are; compared after training."""
         return None
 
-    def prepared(self, pixels: torch.Tensor) -> None:
+    def prepare(self, pixels: torch.Tensor) -> None:
         """Look at some images before training."""
 
 
@@ -91,67 +89,27 @@ class TrainedPixels:
     curves: tuple[Epoch, ...]
 
 
-class _Learning(Learner):
-    """A network on pixels as Lightning trains it."""
+class _PixelLearner(Learner):
+    """A network on pixels, which says its losses itself."""
 
-    def __init__(self, network: PixelNetwork, training: Arrays, watching: Arrays, plan: PixelPlan) -> None:
-        super().__init__()
-        self.network, self.watching, self.plan = network, watching, plan
-        self.batches = Batches(training, plan.batch_size, shuffle=True, seed=plan.seed)
-        self.first = 0
-        self.optimizer_state: checkpoints.Tensors = {}
+    network: PixelNetwork
 
-    def kept(self) -> PixelNetwork:
-        """The network."""
-        network: PixelNetwork = self.network
-        return network
+    def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
+        """See :meth:`Learner.learn`."""
+        return self.network.losses(augment(images, self.settings.augment, lots) / 255, lots)
 
-    def training_step(self, batch: Batch, index: int) -> dict[str, torch.Tensor]:
-        """Loss of a batch.
+    def validate(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
+        """See :meth:`Learner.validate`."""
+        return {"loss": self.network.validation_loss(images / 255)}
 
-        Raises:
-            OddsightError: If it is not finite.
-        """
-        images, _, seed = batch
-        lots = torch.Generator().manual_seed(seed)
-        pixels = augmented(images.float(), self.plan.augment, lots) / 255
-        found = self.network.losses(pixels, lots)
-        if not torch.isfinite(found["loss"]):
-            raise OddsightError(diverged(self.plan))
-        return {**found, "count": _count(pixels)}
-
-    def validation_step(self, batch: Batch, index: int) -> dict[str, torch.Tensor]:
-        """Loss of a batch; nothing is learned from it."""
-        pixels = batch[0].float() / 255
-        return {"loss": self.network.watched(pixels), "count": _count(pixels)}
-
-    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type says no more
-        """Adam at one rate."""
+    def optimizer(self) -> Optimizer:
+        """See :meth:`Learner.optimizer`; one rate throughout."""
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(learning, self.plan.learning_rate, betas=(self.network.momentum, 0.999))
-        if self.optimizer_state:
-            restore(optimizer, self.optimizer_state)
-        return optimizer
-
-    def train_dataloader(self) -> Batches:
-        """Batches to learn from."""
-        return self.batches
-
-    def on_train_epoch_start(self) -> None:
-        """Another epoch has another order and other random changes."""
-        self.batches.epoch = self.first + self.current_epoch
-
-    def val_dataloader(self) -> Batches:
-        """Batches to watch."""
-        return Batches(self.watching, self.plan.batch_size, shuffle=False, seed=0)
-
-
-def _count(pixels: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(float(len(pixels)), device=pixels.device)
+        return Adam(learning, self.settings.learning_rate, betas=(self.network.momentum, 0.999))
 
 
 def train_pixels(
-    make: Callable[[], PixelNetwork], images: NDArray[np.uint8], plan: PixelPlan, workplace: Workplace
+    make: Callable[[], PixelNetwork], images: NDArray[np.uint8], settings: PixelSettings, workplace: Workplace
 ) -> TrainedPixels:
     """Train a network, or go on with a training that was interrupted.
 
@@ -160,7 +118,7 @@ def train_pixels(
     Args:
         make: Makes the network, with random weights.
         images: Of normal images, uint8 ``[n, S, S, 3]``.
-        plan: How.
+        settings: How.
         workplace: Where and on what.
 
     Raises:
@@ -168,35 +126,18 @@ def train_pixels(
     """
     watched = np.arange(len(images)) % _WATCHING == _WATCHING // 2
     training, watching = _arrays(images[~watched]), _arrays(images[watched])
-    identity = {"images": training.fingerprint, "validation": watching.fingerprint, **_identity(plan)}
-    if workplace.folder is not None:
-        make_folder(workplace.folder)
+    identity = {"images": training.fingerprint, "validation": watching.fingerprint, **settings.as_json()}
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
+        torch.manual_seed(settings.seed)
         network = make()
-        network.prepared(_tensor(images[:_COMPARED]))
-        module = _Learning(network, training, watching, plan)
-        books = Bookkeeping(
-            plan,
-            workplace.folder,
-            identity,
-            workplace.progress,
-            workplace.on_epoch,
-            phase=f"training: {workplace.phase}",
-            keep_last=plan.keep_last,
-        )
-        books.resume(module)
-        learn(module, books, accelerator=workplace.accelerator)
-        network.load_state_dict(books.weights)
+        network.prepare(_tensor(images[:_COMPARED]))
+        learner = _PixelLearner(network, ArrayBatches(training), ArrayBatches(watching), settings)
+        patience, keep_last = settings.patience, settings.keep_last
+        curves = train(learner, identity, workplace, patience=patience, keep_last=keep_last)
         network.eval().requires_grad_(False)
-        _check_varied(network, _tensor(images[:_COMPARED]), plan)
+        _check_varied(network, _tensor(images[:_COMPARED]), settings)
         graph = graph_of(network, "network", {"pixels": (3, *images.shape[1:3])}, network.outputs)
-    return TrainedPixels(network, graph, tuple(books.curves))
-
-
-def _identity(plan: PixelPlan) -> dict[str, Any]:
-    known = asdict(plan)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
+    return TrainedPixels(network, graph, curves)
 
 
 def _arrays(images: NDArray[np.uint8]) -> Arrays:
@@ -207,7 +148,7 @@ def _tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
-def _check_varied(network: PixelNetwork, pixels: torch.Tensor, plan: PixelPlan) -> None:
+def _check_varied(network: PixelNetwork, pixels: torch.Tensor, settings: PixelSettings) -> None:
     """Refuse a network that takes all images for nearly the same: its error is then their distance from a mean.
 
     Raises:
@@ -215,7 +156,7 @@ def _check_varied(network: PixelNetwork, pixels: torch.Tensor, plan: PixelPlan) 
     """
     pairs = []
     with torch.no_grad():
-        for some in pixels.split(plan.batch_size):
+        for some in pixels.split(settings.batch_size):
             likeness = network.likeness(some)
             if likeness is None:
                 return
@@ -223,7 +164,7 @@ def _check_varied(network: PixelNetwork, pixels: torch.Tensor, plan: PixelPlan) 
     varied, ours = (float(torch.cat(values).std(0).mean()) for values in zip(*pairs, strict=True))
     if ours < _CONSTANT * varied:
         raise OddsightError(
-            f"{plan.method} collapsed: it gives nearly the same image for every image ({ours / varied:.1%} of their "
-            f"variation): train for more epochs, choose a learning rate below {plan.learning_rate:g}, a larger code, "
-            "or another method"
+            f"{settings.method} collapsed: it gives nearly the same image for every image ({ours / varied:.1%} of "
+            f"their variation): train for more epochs, choose a learning rate below {settings.learning_rate:g}, a "
+            "larger code, or another method"
         )

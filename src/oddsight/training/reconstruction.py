@@ -76,7 +76,7 @@ class Errors(nn.Module):
         self.kind = kind
 
     def forward(self, pixels: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """Of images ``[N, 3, S, S]``, 0 to 1, and what was made of them."""
+        """The loss of images ``[N, 3, S, S]``, 0 to 1, and what was made of them."""
         if self.kind == "l1":
             error = (pixels - made).abs()
         elif self.kind == "mse":
@@ -139,8 +139,8 @@ class Autoencoder(PixelNetwork):
             "divergence": divergence,
         }
 
-    def watched(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.watched`."""
+    def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PixelNetwork.validation_loss`."""
         return self.errors(pixels, self.likeness(pixels)).mean()
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,48 +1,66 @@
-"""How a backbone is adapted, and what became of it epoch by epoch. Needs no PyTorch."""
+"""How networks are trained: what all trainings have in common, and what is special to some. Needs no PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Protocol
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch, best
 from oddsight.runtime.bounds import LARGEST_SEED, Choice, Each, Positive, Real, Text, Whole, check_settings
 
 OBJECTIVES = ("classes", "rotation", "simsiam")
-AUGMENTATIONS = ("rotation", "flip", "crop", "colour")
+AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 DEFAULT_AUGMENT = ("flip", "crop", "colour")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that decides what is learned, beside the images; see :func:`oddsight.training.adapting.adapt`.
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What every training has.
+
+    Attributes:
+        epochs: How often each image is seen, at most.
+        batch_size: Images a step.
+        learning_rate: The largest.
+        augment: How images are changed at random; see :func:`oddsight.training.augmentation.augment`.
+        precision: Lightning's name of it.
+        seed: Of every random choice.
 
     Raises:
         OddsightError: If a setting cannot work.
     """
 
-    backbone: Annotated[str, Text()]
-    objective: Annotated[str, Choice("objective", OBJECTIVES)]
     epochs: Annotated[int, Whole(label="number of epochs")]
-    learning_rate: Positive
     batch_size: Annotated[int, Whole(label="batch size")]
-    size: Annotated[int, Whole(label="size")]
-    freeze: str | None
-    augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))]
-    patience: Annotated[int, Whole(label="patience")]
-    validation: Annotated[float, Real(above=0, below=1, label="validation share")]
-    precision: Annotated[str, Choice("precision", PRECISIONS)]
-    seed: Annotated[int, Whole(0, LARGEST_SEED, label="seed")]
+    learning_rate: Positive
+    augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))] = ()
+    precision: Annotated[str, Choice("precision", PRECISIONS)] = "32-true"
+    seed: Annotated[int, Whole(0, LARGEST_SEED, label="seed")] = 0
 
     def __post_init__(self) -> None:
         check_settings(self, article="the ")
-        self._check_objective()
 
-    def _check_objective(self) -> None:
+    def as_json(self) -> dict[str, Any]:
+        """The settings by name, as JSON can hold them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationSettings(TrainingSettings):
+    """How a backbone is adapted; see :func:`oddsight.training.adapting.adapt`."""
+
+    backbone: Annotated[str, Text()]
+    objective: Annotated[str, Choice("objective", OBJECTIVES)]
+    size: Annotated[int, Whole(label="size")]
+    freeze: str | None
+    patience: Annotated[int, Whole(label="patience")]
+    validation: Annotated[float, Real(above=0, below=1, label="validation share")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.objective == "rotation" and "rotation" in self.augment:
             raise OddsightError(
                 "images that are turned at random cannot teach rotation: leave rotation out of the augmentation, or "
@@ -54,20 +72,25 @@ class Settings:
             raise OddsightError("simsiam takes a batch size of 2 or more")
 
 
-class Bounds(Protocol):
-    """How long a training lasts."""
+@dataclass(frozen=True, kw_only=True)
+class PixelSettings(TrainingSettings):
+    """How a network is trained on pixels.
 
-    @property
-    def epochs(self) -> int:
-        """At most."""
+    Attributes:
+        method: What it is for.
+        settings: All of the method's, which a training that goes on must share.
+        patience: Epochs without a gain after which training ends.
+        keep_last: Whether the weights after the last epoch are kept, not those of the best.
+    """
 
-    @property
-    def patience(self) -> int:
-        """Epochs without a lower validation loss."""
+    method: str
+    settings: dict[str, Any]
+    patience: int
+    keep_last: bool
 
 
-def finished(curves: Sequence[Epoch], settings: Bounds) -> bool:
+def is_finished(curves: Sequence[Epoch], epochs: int, patience: int | None) -> bool:
     """Whether all epochs have passed, or as many as the patience allows without a better one."""
-    if not curves:
-        return False
-    return len(curves) >= settings.epochs or len(curves) - best(curves).epoch >= settings.patience
+    if len(curves) >= epochs:
+        return True
+    return bool(curves) and patience is not None and len(curves) - best(curves).epoch >= patience

@@ -15,44 +15,34 @@ import lightning.pytorch as lightning
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from oddsight.errors import OddsightError, plain
-from oddsight.training.bookkeeping import Bookkeeping, Learner
-from oddsight.training.settings import finished
+from oddsight.training.learner import Learner
 
-# Of glibc's mallopt().
+# Options of glibc's mallopt().
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _KEPT, _PADDING = 2**31 - 1, 2**28
 """Bytes."""
 
 
-def learn(
-    module: Learner, books: Bookkeeping, *, accelerator: str = "auto", devices: int | str = 1, clip: float | None = 1.0
+def run(
+    learner: Learner, callback: lightning.Callback, *, accelerator: str, devices: int | str, clip: float | None
 ) -> None:
     """Run what is left of the epochs.
 
-    Args:
-        module: What is trained.
-        books: That are kept of it.
-        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        devices: How many, or which (``0,1``), or ``auto``.
-        clip: The longest a gradient may be, or None.
-
     Raises:
-        OddsightError: If Lightning refuses the hardware, or memory does not suffice.
+        MemoryError: If the batch is too large for the device.
+        OddsightError: If Lightning refuses the hardware.
     """
-    settings = books.settings
-    if finished(books.curves, settings):
-        return
     keep_freed_memory()
     # Lightning leaves modes as they are, and networks come in evaluation mode.
-    module.train()
+    learner.train()
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         try:
             trainer = lightning.Trainer(
                 accelerator=accelerator,
                 devices=int(devices) if str(devices).isdecimal() else devices,
-                precision=settings.precision,
-                max_epochs=settings.epochs - len(books.curves),
-                callbacks=[books],
+                precision=learner.settings.precision,
+                max_epochs=learner.settings.epochs - learner.first,
+                callbacks=[callback],
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
@@ -67,13 +57,13 @@ def learn(
             raise OddsightError(f"no accelerator {accelerator} with devices {devices}: {what}") from error
         if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
             raise OddsightError("several devices take a script or the command line, not a notebook")
-        _fit(trainer, module)
+        _fit(trainer, learner)
 
 
-def _fit(trainer: lightning.Trainer, module: Learner) -> None:
+def _fit(trainer: lightning.Trainer, learner: Learner) -> None:
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module)
+        trainer.fit(learner)
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
@@ -85,7 +75,7 @@ def _fit(trainer: lightning.Trainer, module: Learner) -> None:
             raise MemoryError from error
         raise
     finally:
-        module.cpu()
+        learner.cpu()
 
 
 def keep_freed_memory() -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oddsight.data.collection import Collection, ImageFile, collect, split
+import numpy as np
+
+from oddsight.data.class_images import ClassImages, stratified
+from oddsight.data.collection import Collection, collect
 from oddsight.data.folder import is_image_file
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.progress import Progress, silent
 
 FEWEST = 8
 """The fewest distinct images that a backbone is adapted to."""
-
-Labelled = tuple[ImageFile, int]
-"""An image and the index of its class; 0 where there are no classes."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class TrainingImages:
         errors: Files that could not be read.
     """
 
-    training: tuple[Labelled, ...]
-    validation: tuple[Labelled, ...]
+    training: ClassImages
+    validation: ClassImages
     classes: tuple[str, ...]
     fingerprint: str
     errors: tuple[ImageError, ...]
@@ -78,19 +77,13 @@ def gather(
     classes = tuple(sorted(set(names.values())))
     if labelled:
         _check_classes(classes, names, where)
-    training: list[Labelled] = []
-    held: list[Labelled] = []
-    for index, name in enumerate(classes or ("",)):
-        images = [image for image in collection.images if names.get(image.content, "") == name]
-        for part, into in zip(split(images, validation, seed), (training, held), strict=True):
-            into += [(image, index) for image in part]
-    if not training or len({index for _, index in training}) < len(classes):
+    labels = np.array([classes.index(names[image.content]) if labelled else 0 for image in collection.images])
+    data = ClassImages(tuple(collection.images), labels, classes or ("",))
+    training, held = stratified(data, validation, seed)
+    if not all(training.counts().values()):
         raise DataError(f"a validation share of {validation:g} leaves no images to train on: choose a smaller one")
-    state = "".join(image.content + names.get(image.content, "") for image in collection.images)
-    fingerprint = hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest() if labelled else ""
-    return TrainingImages(
-        tuple(training), tuple(held), classes, fingerprint or collection.fingerprint, collection.errors
-    )
+    fingerprint = data.fingerprint if labelled else collection.fingerprint
+    return TrainingImages(training, held, classes, fingerprint, collection.errors)
 
 
 def _refuse_test_images(paths: Sequence[Folder]) -> None:

@@ -1,11 +1,10 @@
-"""Where a network is trained on pixels, and how. Needs no PyTorch."""
+"""Where a network is trained. Needs no PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from oddsight.model.curves import Epoch
 from oddsight.runtime.progress import Progress, silent
@@ -27,38 +26,9 @@ class Workplace:
     accelerator: str = "auto"
     progress: Progress = silent
     on_epoch: Callable[[Epoch], None] = lambda row: None
-    phase: str = "learning"
+    phase: str = "training"
 
     def part(self, phase: str) -> Workplace:
         """The same for one of several trainings, with a folder of its own."""
         folder = self.folder / phase.replace(" ", "-") if self.folder is not None else None
-        return replace(self, folder=folder, phase=phase)
-
-
-@dataclass(frozen=True)
-class PixelPlan:
-    """How a network is trained on pixels.
-
-    Attributes:
-        method: What it is for.
-        settings: All of the method's, which a training that goes on must share.
-        epochs: How often each image is seen, at most.
-        patience: Epochs without a gain after which training ends.
-        keep_last: Whether the weights after the last epoch are kept, not those of the best.
-        batch_size: Images a step.
-        learning_rate: Of Adam.
-        augment: Of :data:`AUGMENTATIONS`.
-        seed: Of every random choice.
-        precision: Lightning's name of it.
-    """
-
-    method: str
-    settings: dict[str, Any]
-    epochs: int
-    patience: int
-    keep_last: bool
-    batch_size: int
-    learning_rate: float
-    augment: Sequence[str]
-    seed: int
-    precision: str = "32-true"
+        return replace(self, folder=folder, phase=f"training: {phase}")

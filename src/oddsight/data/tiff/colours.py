@@ -59,11 +59,6 @@ class Colours:
     """
 
     def __init__(self, page: Page, reading: Reading) -> None:
-        """Decide.
-
-        Raises:
-            ValueError: Why the page cannot be read so; its text says what to do.
-        """
         self._page, self._reading = page, reading
         self._type = sample_type(page)
         if reading.chosen and page.photometric not in _BANDS:
@@ -150,7 +145,7 @@ class Colours:
 
 
 def colour_samples(values: NDArray[Any], page: Page) -> NDArray[Any]:
-    """Of all samples ``[h, w, samples]`` those of colour or grey at full depth, black for zero: ``[h, w, n]``."""
+    """The samples of colour or grey, ``[h, w, n]`` of ``[h, w, samples]``, at full depth, with black for zero."""
     if page.photometric == PALETTE:
         return np.asarray(_palette(page)[values[..., 0]])
     if page.photometric in _COLOURS:

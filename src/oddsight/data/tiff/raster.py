@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -13,11 +12,12 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight.data.failures import name_failures
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff.colours import Colours, colour_samples, reason_not_converted
 from oddsight.data.tiff.segments import decode, reason_not_decoded, rows_are_apart, sample_type
 from oddsight.data.tiff.tags import YCBCR, count_pages, read_page
-from oddsight.errors import ImageError, plain
+from oddsight.errors import ImageError
 
 MAX_PIXELS, MAX_SIDE = 2**32, 2**18
 """The largest images that are read by rows."""
@@ -43,14 +43,9 @@ class Raster:
     Attributes:
         path: The file's name.
         page: What its first page of full resolution declares.
-        reading: How it is read.
         width: In pixels, upright.
         height: In pixels, upright.
-        format: As Pillow's images have it.
-        info: Likewise, and empty.
     """
-
-    format = "TIFF"
 
     def __init__(
         self, source: str | os.PathLike[str] | bytes, reading: Reading = AS_DECLARED, *, name: str | None = None
@@ -61,9 +56,6 @@ class Raster:
             source: A path, or the content of a file.
             reading: Which bands and values to take.
             name: What to call it in errors; by default its path.
-
-        Raises:
-            ImageError: If it is missing or damaged, or of a kind that is not read.
         """
         self.reading = reading
         self._open: Callable[[], IO[bytes]]
@@ -72,7 +64,7 @@ class Raster:
         else:
             path = Path(source)
             self.path, self._open = name or os.fsdecode(source), lambda: path.open("rb")
-        with self._failures_named(), self._open() as file:
+        with name_failures(self.path), self._open() as file:
             self.page = read_page(file)
         reason = reason_not_converted(self.page) or reason_not_decoded(self.page) or self._reason_too_large()
         if reason is not None:
@@ -80,13 +72,7 @@ class Raster:
         turned = self.page.orientation >= 5
         self.width = self.page.height if turned else self.page.width
         self.height = self.page.width if turned else self.page.height
-        self.info: dict[str, Any] = {}
         self._decoded: dict[tuple[int, int], _Part] = {}
-
-    @property
-    def mode(self) -> str:
-        """What Pillow calls such pixels, see :attr:`Page.mode`."""
-        return self.page.mode
 
     @property
     def leaves_out(self) -> bool:
@@ -104,30 +90,18 @@ class Raster:
         return pixels * (3 * copies + self.leaves_out) + parts
 
     def check(self) -> None:
-        """Refuse what cannot become RGB by this reading.
-
-        Raises:
-            ImageError: Saying why, and what to do.
-        """
+        """Refuse what cannot become RGB by this reading."""
         assert self._colours is not None
 
     def rows(self, top: int, bottom: int) -> _Part:
-        """Rows of the image, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None.
-
-        Raises:
-            ImageError: If it is damaged, or cannot be read so.
-        """
+        """Rows of the image, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None."""
         if self.page.orientation == 1:
             return self._stored_rows(top, bottom)
         pixels, valid = self._upright
         return pixels[top:bottom], None if valid is None else valid[top:bottom]
 
     def read(self) -> _Part:
-        """All rows; pixels that hold nothing have the mean colour of the others, which is as inconspicuous as can be.
-
-        Raises:
-            ImageError: As :meth:`rows`, or if no pixel holds anything.
-        """
+        """All rows; pixels that hold nothing have the mean colour of the others, which catches no eye."""
         pixels, valid = self.rows(0, self.height)
         if valid is None or valid.all():
             return np.ascontiguousarray(pixels), None
@@ -136,16 +110,14 @@ class Raster:
         return fill(pixels, valid), valid
 
     def read_samples(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Samples of colour or grey at full depth ``[H, W, n]``, and of alpha ``[H, W]`` or None, as they are stored.
-
-        Raises:
-            ImageError: If it is damaged.
-        """
+        """Samples of colour or grey at full depth ``[H, W, n]``, and of alpha ``[H, W]`` or None, as stored."""
         page, samples = self.page, tuple(range(self.page.samples))
         colours: NDArray[Any] | None = None
         alpha: NDArray[Any] | None = None
-        with self._failures_named():
-            for (rows, columns), values in self._values(0, page.height, samples):
+        with name_failures(self.path):
+            for key in self._keys(0, page.height):
+                rows, columns = self._place(key)
+                values = self._piece(key, samples)[: rows.stop - rows.start, : columns.stop - columns.start]
                 part = colour_samples(values, page)
                 if colours is None:
                     colours = np.empty((page.height, page.width, part.shape[2]), part.dtype)
@@ -158,7 +130,7 @@ class Raster:
 
     def count_pages(self) -> int:
         """How many pages there are, previews and masks included."""
-        with self._failures_named(), self._open() as file:
+        with name_failures(self.path), self._open() as file:
             return count_pages(file)
 
     def _reason_too_large(self) -> str | None:
@@ -187,23 +159,23 @@ class Raster:
         valid = np.empty(pixels.shape[:2], bool) if self.leaves_out else None
         colours = self._colours
         kept: dict[tuple[int, int], _Part] = {}
-        with self._failures_named():
+        with name_failures(self.path):
             for key in self._keys(top, bottom):
                 part = self._decoded.get(key) or self._convert(key, colours)
                 kept[key] = part
-                first, columns = key[0] * self._high, slice(key[1] * self._wide, (key[1] + 1) * self._wide)
-                inside = slice(max(top, first) - first, min(bottom, first + len(part[0])) - first)
-                place = (slice(first + inside.start - top, first + inside.stop - top), columns)
-                width = self.page.width - columns.start
-                pixels[place] = part[0][inside, :width]
+                rows, columns = self._place(key)
+                first, last = max(top, rows.start), min(bottom, rows.stop)
+                place = slice(first - top, last - top), columns
+                inside = slice(first - rows.start, last - rows.start), slice(columns.stop - columns.start)
+                pixels[place] = part[0][inside]
                 if valid is not None and part[1] is not None:
-                    valid[place] = part[1][inside, :width]
+                    valid[place] = part[1][inside]
         # Neighbouring rows are asked for next, and may be of the same strips or tiles.
         self._decoded = kept
         return pixels, valid
 
     def _convert(self, key: tuple[int, int], colours: Colours) -> _Part:
-        values = self._piece(*key, colours.samples)
+        values = self._piece(key, colours.samples)
         pixels = np.empty((*values.shape[:2], 3), np.uint8)
         valid = np.empty(values.shape[:2], bool) if self.leaves_out else None
         # Some rows at a time, since what is computed on the way takes several times as much memory.
@@ -214,19 +186,14 @@ class Raster:
                 valid[block] = colours.holds_data(values[block])
         return pixels, valid
 
-    def _values(
-        self, top: int, bottom: int, samples: Sequence[int]
-    ) -> Iterator[tuple[tuple[slice, slice], NDArray[Any]]]:
-        """Samples of strips or tiles, and where they are in the image."""
-        for row, column in self._keys(top, bottom):
-            values = self._piece(row, column, samples)
-            first, left = row * self._high, column * self._wide
-            values = values[: self.page.height - first, : self.page.width - left]
-            yield (slice(first, first + values.shape[0]), slice(left, left + values.shape[1])), values
-
     def _keys(self, top: int, bottom: int) -> list[tuple[int, int]]:
         down, across = range(top // self._high, -(-bottom // self._high)), range(-(-self.page.width // self._wide))
         return [(row, column) for row in down for column in across]
+
+    def _place(self, key: tuple[int, int]) -> tuple[slice, slice]:
+        """Where a strip, a part of one or a tile is in the image."""
+        top, left = key[0] * self._high, key[1] * self._wide
+        return slice(top, min(top + self._high, self.page.height)), slice(left, min(left + self._wide, self.page.width))
 
     @cached_property
     def _high(self) -> int:
@@ -237,16 +204,15 @@ class Raster:
     def _wide(self) -> int:
         return self.page.segment[1]
 
-    def _piece(self, row: int, column: int, samples: Sequence[int]) -> NDArray[Any]:
+    def _piece(self, key: tuple[int, int], samples: Sequence[int]) -> NDArray[Any]:
         """Some samples of a strip, of a part of one or of a tile, ``[h, w, samples]``."""
-        separate = self.page.separate
         with self._open() as file:
             if rows_are_apart(self.page):
-                last = min((row + 1) * self._high, self.page.height)
-                read: Callable[[int], NDArray[Any]] = partial(self._rows_of_strips, file, row * self._high, last)
+                rows, _ = self._place(key)
+                read: Callable[[int], NDArray[Any]] = partial(self._rows_of_strips, file, rows.start, rows.stop)
             else:
-                read = partial(self._segment, file, row, column)
-            if separate:
+                read = partial(self._segment, file, *key)
+            if self.page.separate:
                 return np.concatenate([read(plane) for plane in samples], axis=2)
             values = read(0)
         return values if tuple(samples) == tuple(range(values.shape[2])) else values[..., list(samples)]
@@ -286,23 +252,6 @@ class Raster:
 
     def _empty(self, shape: tuple[int, int, int]) -> NDArray[Any]:
         return np.full(shape, self.page.nodata or 0, sample_type(self.page))
-
-    @contextmanager
-    def _failures_named(self) -> Iterator[None]:
-        try:
-            yield
-        except ImageError:
-            raise
-        except FileNotFoundError as error:
-            raise ImageError(self.path, "no such file") from error
-        except MemoryError as error:
-            raise ImageError(self.path, "not enough memory to decode it") from error
-        # Damage makes Pillow raise nearly every built-in exception.
-        except Exception as error:
-            if isinstance(error, OSError) and error.strerror:
-                raise ImageError(self.path, f"cannot be read: {error.strerror}") from error
-            reason = " ".join(plain(str(error)).split())[:120] or type(error).__name__
-            raise ImageError(self.path, f"truncated or damaged: {reason}") from error
 
 
 def fill(pixels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

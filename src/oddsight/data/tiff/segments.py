@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import io
 import lzma
-import struct
 import zlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from oddsight.data.tiff.tags import BLACK_IS_ZERO, CMYK, RGB, YCBCR, Page
@@ -90,17 +88,8 @@ def rows_are_apart(page: Page) -> bool:
 def decode(content: bytes, page: Page, high: int, wide: int) -> NDArray[Any]:
     """Decode a strip or a tile.
 
-    Args:
-        content: Its bytes.
-        page: What the page declares; :func:`reason_not_decoded` of it is None.
-        high: Rows.
-        wide: Columns.
-
     Returns:
         Samples ``[high, wide, samples]``, of one sample if each has strips or tiles of its own. YCbCr becomes RGB.
-
-    Raises:
-        ValueError, OSError: If it is damaged.
     """
     samples = 1 if page.separate else page.samples
     if page.compression == _JPEG:
@@ -131,11 +120,11 @@ def _expanded(content: bytes, page: Page, high: int, line: int, wide: int) -> by
     elif page.compression == _LZMA:
         content = lzma.LZMADecompressor(format=lzma.FORMAT_XZ).decompress(content, size)
     elif page.compression in _FAX:
-        options = {292: ("I", page.fax_options[:1]), 293: ("I", page.fax_options[1:])}
+        options: _Tags = {292: (_LONG, page.fax_options[0]), 293: (_LONG, page.fax_options[1])}
         content = _by_libtiff(content, page.compression, (wide, high), BLACK_IS_ZERO, (1,), options).tobytes()
     elif page.compression != _NONE:
         # As a grey image; what the bytes mean is not libtiff's concern.
-        content = _by_libtiff(content, page.compression, (line, high), BLACK_IS_ZERO, (8,)).tobytes()
+        content = _by_libtiff(content, page.compression, (line, high), BLACK_IS_ZERO, (8,), {}).tobytes()
     if len(content) < size:
         raise ValueError("a part of it ends too early")
     return content[:size]
@@ -144,9 +133,9 @@ def _expanded(content: bytes, page: Page, high: int, line: int, wide: int) -> by
 def _from_jpeg(content: bytes, page: Page, high: int, wide: int, samples: int) -> NDArray[np.uint8]:
     # Four samples go as CMYK, which is handed over as it is.
     photometric = {1: BLACK_IS_ZERO, 3: YCBCR if page.photometric == YCBCR else RGB, 4: CMYK}[samples]
-    tags: dict[int, tuple[str, Sequence[int]]] = {347: ("B", page.jpeg_tables)} if page.jpeg_tables else {}
+    tags: _Tags = {347: (_BYTES, page.jpeg_tables)} if page.jpeg_tables else {}
     if photometric == YCBCR:
-        tags[530] = ("H", page.subsampling)
+        tags[530] = (_SHORT, page.subsampling)
     image = _by_libtiff(content, _JPEG, (wide, high), photometric, (8,) * samples, tags)
     return _samples_of(image, high, wide, samples)
 
@@ -162,16 +151,12 @@ def _from_ycbcr(content: bytes, page: Page, high: int, wide: int) -> NDArray[np.
     """By libtiff, which knows of subsampling and of coefficients, from deflate, which it takes for any content."""
     across, down = page.subsampling
     content = _expanded(content, page, -(-high // down), -(-wide // across) * (across * down + 2), wide)
-    tags: dict[int, tuple[str, Sequence[int]]] = {530: ("H", page.subsampling)}
+    tags: _Tags = {530: (_SHORT, page.subsampling)}
     for code, values, count in ((529, page.coefficients, 3), (532, page.reference, 6)):
         if len(values) == count:
-            tags[code] = ("II", [part for value in values for part in _fraction(value)])
+            tags[code] = (_RATIONAL, tuple(max(value, 0.0) for value in values))
     image = _by_libtiff(zlib.compress(content, 1), _DEFLATE[0], (wide, high), YCBCR, (8, 8, 8), tags)
     return _samples_of(image.convert("RGB"), high, wide, 3)
-
-
-def _fraction(value: float) -> tuple[int, int]:
-    return min(max(round(value * 10**6), 0), 2**32 - 1), 10**6
 
 
 def _samples_of(image: Image.Image, high: int, wide: int, samples: int) -> NDArray[np.uint8]:
@@ -181,40 +166,30 @@ def _samples_of(image: Image.Image, high: int, wide: int, samples: int) -> NDArr
     return values.reshape(high, wide, samples)
 
 
-_CODES = {"H": (3, "H"), "I": (4, "I"), "B": (7, "B"), "II": (5, "I")}
+_SHORT, _LONG, _RATIONAL, _BYTES = 3, 4, 5, 7
+_Tags = dict[int, tuple[int, Any]]
+"""Types and values of tags, by number."""
 
 
 def _by_libtiff(
-    content: bytes,
-    compression: int,
-    size: tuple[int, int],
-    photometric: int,
-    bits: tuple[int, ...],
-    more: Mapping[int, tuple[str, Sequence[int]]] | None = None,
+    content: bytes, compression: int, size: tuple[int, int], photometric: int, bits: tuple[int, ...], more: _Tags
 ) -> Image.Image:
     """Decode a strip as the only one of a small TIFF, through Pillow."""
     wide, high = size
-    tags: dict[int, tuple[str, Sequence[int]]] = {
-        256: ("I", [wide]), 257: ("I", [high]), 258: ("H", bits), 259: ("H", [compression]), 262: ("H", [photometric]),
-        273: ("I", [0]), 277: ("H", [len(bits)]), 278: ("I", [high]), 279: ("I", [len(content)]), **(more or {}),
+    tags: _Tags = {
+        256: (_LONG, wide), 257: (_LONG, high), 258: (_SHORT, bits), 259: (_SHORT, compression),
+        262: (_SHORT, photometric), 273: (_LONG, 0), 277: (_SHORT, len(bits)), 278: (_LONG, high),
+        279: (_LONG, len(content)), **more,
     }  # fmt: skip
-    place = 8 + 2 + 12 * len(tags) + 4
-    values = {
-        code: struct.pack(f"<{len(numbers)}{_CODES[kind][1]}", *numbers) for code, (kind, numbers) in tags.items()
-    }
-    after = sum(len(value) + len(value) % 2 for value in values.values() if len(value) > 4)
-    values[273] = struct.pack("<I", place + after)
-    table, tail = b"", b""
-    for code in sorted(tags):
-        kind, numbers = tags[code]
-        value = values[code]
-        if len(value) > 4:
-            tail += value + bytes(len(value) % 2)
-            value = struct.pack("<I", place + len(tail) - len(value) - len(value) % 2)
-        count = len(numbers) // (2 if kind == "II" else 1)
-        table += struct.pack("<HHI", code, _CODES[kind][0], count) + value.ljust(4, b"\0")
-    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + table + bytes(4) + tail
-    image = TiffImageFile(io.BytesIO(head + content))
+    directory = ImageFileDirectory_v2()
+    for code, (kind, value) in tags.items():
+        directory.tagtype[code] = kind
+        directory[code] = value
+    file = io.BytesIO()
+    directory.save(file)  # which sets where the strip begins
+    file.write(content)
+    file.seek(0)
+    image = TiffImageFile(file)
     # As it is done already, Pillow does not compare the size with its own limit, which is below ours.
     image.im = Image.new(image.mode, image.size, None).im
     image.load()

@@ -123,11 +123,7 @@ class Page:
 
 
 def read_page(file: IO[bytes]) -> Page:
-    """Read what the first page of full resolution declares: not one that is a preview or a mask of another.
-
-    Raises:
-        ValueError: If the tags are damaged.
-    """
+    """Read what the first page of full resolution declares: not one that is a preview or a mask of another."""
     full = next((tags for tags in islice(_directories(file), _MOST_PAGES) if tags.is_full), None)
     if full is None:  # as in raw files of cameras, whose first page is a preview
         first = next(_directories(file))
@@ -182,7 +178,7 @@ class _Tags:
             return b""
         kind, count, place = self.entries[code]
         if kind not in _TYPES:
-            raise ValueError(f"tag {code} is of an unknown type")
+            raise ValueError(f"tag {code} has a type that TIFF does not have")
         length = count * int(_TYPES[kind][1]) * (2 if kind in _RATIONAL else 1)
         start = place if length <= struct.calcsize(self._link) else self._unpack(place, self._link)[0]
         return self._bytes(start, length)
@@ -267,22 +263,8 @@ def _page(tags: _Tags) -> Page:
     bits = tags.integers(258, 1)
     bits = bits[:samples] if len(set(bits[:samples])) > 1 else bits[:1]
     kinds = {_KINDS.get(value, "V") for value in tags.integers(339, 1)[:samples]}
-    tiled = 322 in tags.entries
-    if tiled:
-        segment = tags.integer(323, 0), tags.integer(322, 0)
-    else:
-        segment = min(tags.integer(278, 0) or height, height), width
-    if min(segment) < 1:
-        raise ValueError("its strips or tiles are empty")
-    separate = tags.integer(284, 1) == 2 and samples > 1
-    compression = tags.integer(259, 1)
-    offsets = tags.array(324) if 324 in tags.entries else tags.array(273)
-    counts = tags.array(325) if 325 in tags.entries else tags.array(279)
-    pieces = -(-height // segment[0]) * -(-width // segment[1]) * (samples if separate else 1)
-    if compression == 1 and not tiled and not len(counts):  # old files leave them out
-        counts = np.ones(len(offsets), np.int64)
-    if min(len(offsets), len(counts)) < pieces:
-        raise ValueError("it lacks strips or tiles")
+    extra = tags.integers(338)
+    orientation = tags.integer(274, 1)
     return Page(
         order=tags.order,
         width=width,
@@ -291,17 +273,13 @@ def _page(tags: _Tags) -> Page:
         bits=bits,
         kind=kinds.pop() if len(kinds) == 1 else "V",
         photometric=tags.integer(262, RGB if samples >= 3 else BLACK_IS_ZERO),
-        extra=_extra(tags, samples),
-        orientation=_valid_orientation(tags.integer(274, 1)),
-        compression=compression,
+        extra=extra if len(extra) < samples else (),
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        compression=tags.integer(259, 1),
         predictor=tags.integer(317, 1),
         fill_order=tags.integer(266, 1),
         depth=tags.integer(32997, 1),
-        segment=segment,
-        tiled=tiled,
-        separate=separate,
-        offsets=offsets,
-        counts=counts,
+        **_segments(tags, width, height, samples),
         nodata=_number(tags.text(42113)),
         colour_map=tags.array(320),
         ink_set=tags.integer(332, 1),
@@ -314,13 +292,24 @@ def _page(tags: _Tags) -> Page:
     )
 
 
-def _extra(tags: _Tags, samples: int) -> tuple[int, ...]:
-    extra = tags.integers(338)
-    return extra if len(extra) < samples else ()
-
-
-def _valid_orientation(value: int) -> int:
-    return value if 1 <= value <= 8 else 1
+def _segments(tags: _Tags, width: int, height: int, samples: int) -> dict[str, Any]:
+    """What a page declares of its strips or tiles."""
+    tiled = 322 in tags.entries
+    if tiled:
+        segment = tags.integer(323, 0), tags.integer(322, 0)
+    else:
+        segment = min(tags.integer(278, 0) or height, height), width
+    if min(segment) < 1:
+        raise ValueError("its strips or tiles are empty")
+    separate = tags.integer(284, 1) == 2 and samples > 1
+    offsets = tags.array(324 if 324 in tags.entries else 273)
+    counts = tags.array(325 if 325 in tags.entries else 279)
+    pieces = -(-height // segment[0]) * -(-width // segment[1]) * (samples if separate else 1)
+    if tags.integer(259, 1) == 1 and not tiled and not len(counts):  # old files leave them out
+        counts = np.ones(len(offsets), np.int64)
+    if min(len(offsets), len(counts)) < pieces:
+        raise ValueError("it lacks strips or tiles")
+    return {"segment": segment, "tiled": tiled, "separate": separate, "offsets": offsets, "counts": counts}
 
 
 def _number(text: str) -> float | None:

@@ -107,7 +107,7 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
         methods: ``all`` methods that train no network, or names of :data:`oddsight.detectors.METHODS`.
         backbones: Names of backbones.
         layers: Choices of layers to compare: see :data:`Layers`.
-        sizes: Sides in pixels to which images are resized; by default each backbone's own.
+        sizes: As ``size`` of :func:`oddsight.fit`, one or several; by default as it chooses.
         seeds: Seeds of every random choice in fitting.
         normal: For class folders, the class that is normal.
         test_share: Share of the normal class that is held out for testing, between 0 and 1.
@@ -170,10 +170,10 @@ def _settings(
         cls = detectors.by_name(name)
         network_of_it = backbones.PIXELS.name if cls.reads == "pixels" else network_name
         network = backbones.backbone(network_of_it)
-        for choice, size in product(layers, sizes or (cls.size or network.size,)):
+        for choice, size in product(layers, sizes or (None,)):
             for stages in _stages(cls, network, choice):
                 network.check_layers(stages)
-                network.shapes(stages, size)
+                network.shapes(stages, cls.size or network.size if size is None else size)
                 found[Setting(name, network_of_it, stages, size)] = None
     return list(found)
 
@@ -196,11 +196,12 @@ def _jobs(
     for setting in settings:
         network = backbones.backbone(setting.backbone)
         takes = {"activations": network.activations, "weights": network.memory(setting.layers)}
+        extractor, detector = setting.extractor(trial.training), detectors.by_name(setting.method)()
         try:
-            plan = plan_memory(budget, trial.training, setting.size, **takes)
+            plan = plan_memory(budget, trial.training, extractor.size, **takes)
         except MemoryBudgetError:
             plan = MemoryPlan(budget, budget, 0)  # nothing left for a method: fit says what is missing
-        own = memory_for(budget, plan, setting, len(trial.training))
+        own = memory_for(budget, plan, detector, extractor.shape, len(trial.training))
         jobs += [Job(trial, setting, seed, rate, own) for seed in seeds]
     return jobs
 
@@ -234,7 +235,7 @@ def _folder_in_cache() -> Path | None:
 def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
     """The method, and of its settings what tells it from others."""
     several = {field: len({getattr(one, field) for one in settings}) > 1 for field in ("backbone", "size")}
-    ways: dict[tuple[str, str, int], int] = {}
+    ways: dict[tuple[str, str, int | None], int] = {}
     for one in settings:
         ways[one.method, one.backbone, one.size] = ways.get((one.method, one.backbone, one.size), 0) + 1
     labels = {}
@@ -249,10 +250,10 @@ def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
 
 def _warnings(trials: Sequence[Trial], rows: Sequence[Standing], ranked: Ranking | None) -> Iterator[str]:
     for trial in trials:
-        if trial.coverage is not None:
-            yield from (f"{trial.name}: {sentence}" for sentence in trial.coverage.sentences())
+        if trial.test.coverage is not None:
+            yield from (f"{trial.name}: {sentence}" for sentence in trial.test.coverage.sentences())
         else:
-            yield from (f"{trial.name}: {sentence}" for sentence in mask_like(one.kind for one in trial.test))
+            yield from (f"{trial.name}: {sentence}" for sentence in mask_like(trial.test.kinds))
         own = [one for one in rows if one.data == trial.name]
         best = next((one for one in own if one.verdict == "highest"), None)
         trivial = next(one for one in own if one.setting is None)

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.collection import ImageFile
 from oddsight.data.memory import RUNNING, MemoryPlan
+from oddsight.detectors import Detector
 from oddsight.errors import ModelError
+from oddsight.evaluation.compare.store import key_of, pack, read_cell, unpack, write_cell
 from oddsight.evaluation.compare.trials import Trial
 from oddsight.evaluation.maps import map_metrics
 from oddsight.fitting.normal import fit
+from oddsight.fitting.sizing import input_size
 from oddsight.graphs.building import cut
+from oddsight.graphs.preprocessing import size_text
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
-from oddsight.runtime.progress import Progress
-from oddsight.runtime.records import read_record, write_record
+from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.sessions import run, session
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ CLOSE = 1e-4
 TIMED = 10
 """Test images on which the whole file is run, for its time and to compare its scores; at most."""
 
-_FORMAT = 1
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -54,19 +51,18 @@ class Setting:
         method: Its name.
         backbone: The name of the feature network.
         layers: The stages it reads.
-        size: Side in pixels to which images are brought.
+        size: Side in pixels to which images are brought; None if the images and the method choose it.
     """
 
     method: str
     backbone: str
     layers: tuple[str, ...]
-    size: int
+    size: int | None
 
-    @property
-    def extractor(self) -> Extractor:
-        """What computes its features."""
-        reads = detectors.by_name(self.method).reads
-        return Extractor(backbones.backbone(self.backbone), self.layers, self.size, reads)
+    def extractor(self, images: Sequence[ImageFile]) -> Extractor:
+        """What computes its features where it learns from these images."""
+        detector, network = detectors.by_name(self.method), backbones.backbone(self.backbone)
+        return Extractor(network, self.layers, input_size(images, network, detector, self.size), detector.reads)
 
 
 @dataclass(frozen=True)
@@ -79,57 +75,42 @@ class Job:
     rate: float | None
     memory: MemoryPlan
 
-    @property
-    def key(self) -> dict[str, Any]:
-        """Everything that a result depends on, as JSON."""
-        method = detectors.by_name(self.setting.method)()
-        return {
-            "format": _FORMAT,
-            "versions": {name: version(name) for name in ("oddsight", "numpy", "onnxruntime", "scikit-learn")},
-            "data": self.trial.fingerprint,
-            "groups": self.trial.groups_fingerprint,
-            "method": method.name,
-            "settings": method.settings(),
-            "backbone": backbones.backbone(self.setting.backbone).sha256,
-            "layers": list(self.setting.layers),
-            "size": self.setting.size,
-            "seed": self.seed,
-            "false_alarm_rate": self.rate,
-            "memory": self.memory.budget,
-        }
+    @cached_property
+    def extractor(self) -> Extractor:
+        """What computes its features."""
+        return self.setting.extractor(self.trial.training)
+
+    @cached_property
+    def key(self) -> str:
+        """Everything that a result depends on, as a digest."""
+        method, backbone = detectors.by_name(self.setting.method)(), backbones.backbone(self.setting.backbone)
+        return key_of(
+            *(self.trial.fingerprint, self.trial.groups_fingerprint, method.name, method.settings(), backbone.sha256),
+            *(self.setting.layers, self.setting.size, self.seed, self.rate, self.memory.budget),
+        )
 
 
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Measured(BaseModel):
+@dataclass(frozen=True)
+class Measurement:
     """What came of a cell.
 
     ``scores`` are raw, in the order of the trial's test images. ``fit_seconds`` is wall-clock time with the features at
-    hand, beside other cells; ``answer_ms`` the median processor time of the whole file on one image and one core.
+    hand, beside other cells; ``answer_ms`` the median processor time of the whole file on one image and one core;
+    ``size`` what images were brought to.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    scores: tuple[_Finite, ...]
-    threshold: _Finite
-    false_alarm_rate: _Finite
+    scores: tuple[float, ...]
+    threshold: float
+    false_alarm_rate: float
     learned: int
     calibration: str
     graph_sha256: str
-    pixel_auroc: _Finite | None
-    aupro: _Finite | None
-    fit_seconds: _Finite
-    answer_ms: _Finite
+    pixel_auroc: float | None
+    aupro: float | None
+    fit_seconds: float
+    answer_ms: float
     model_bytes: int
-
-
-class _Kept(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: dict[str, Any]
-    measured: Measured | None
-    error: str | None
+    size: str
 
 
 @dataclass(frozen=True)
@@ -139,34 +120,34 @@ class Cell:
     data: str
     setting: Setting
     seed: int
-    measured: Measured | None
+    measured: Measurement | None
     error: str | None
 
 
 def stored(folder: Path, job: Job) -> Cell | None:
     """The cell, if it was finished before; a file that is damaged or was edited counts as missing."""
-    try:
-        kept = _Kept.model_validate_json(json.dumps(read_record(_file(folder, job.key))))
-    except ValidationError:
+    arrays = read_cell(_file(folder, job), job.key)
+    if arrays is None:
         return None
-    known = kept.measured is not None and len(kept.measured.scores) == len(job.trial.test)
-    if kept.key != job.key or not (known or kept.error):
-        return None
-    return Cell(job.trial.name, job.setting, job.seed, kept.measured, kept.error)
+    facts = unpack(arrays["facts"])
+    measured = None if facts["measured"] is None else Measurement(tuple(arrays["scores"].tolist()), **facts["measured"])
+    return Cell(job.trial.name, job.setting, job.seed, measured, facts["error"])
 
 
-def store(folder: Path, job: Job, measured: Measured | None, error: str | None) -> Cell:
+def store(folder: Path, job: Job, measured: Measurement | None, error: str | None) -> Cell:
     """Keep what came of a cell."""
-    kept = _Kept(key=job.key, measured=measured, error=error)
-    write_record(_file(folder, job.key), kept.model_dump(mode="json"))
+    facts = asdict(measured) if measured is not None else None
+    scores = facts.pop("scores") if facts is not None else ()
+    arrays = {"scores": np.array(scores, np.float64), "facts": pack({"measured": facts, "error": error})}
+    write_cell(_file(folder, job), job.key, arrays)
     return Cell(job.trial.name, job.setting, job.seed, measured, error)
 
 
-def _file(folder: Path, key: Mapping[str, Any]) -> Path:
-    return folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}.json"
+def _file(folder: Path, job: Job) -> Path:
+    return folder / f"{job.key}.npz"
 
 
-def memory_for(budget: int, plan: MemoryPlan, setting: Setting, images: int) -> MemoryPlan:
+def memory_for(budget: int, plan: MemoryPlan, detector: Detector, shape: tuple[int, ...], images: int) -> MemoryPlan:
     """What one cell may take of a budget: a quarter of what the method could have alone, or what it needs at least.
 
     It depends on the budget and the data only, not on how many cells run side by side: methods may learn a little
@@ -174,9 +155,8 @@ def memory_for(budget: int, plan: MemoryPlan, setting: Setting, images: int) -> 
     """
     if plan.method <= 0:
         return plan  # fit says what is missing
-    needed = detectors.by_name(setting.method)().memory_needed(setting.extractor.shape, images)
-    granted = max(needed, plan.method // 4)
-    return MemoryPlan(min(plan.running + plan.images + granted, budget), plan.running, plan.images)
+    granted = max(detector.memory_needed(shape, images), plan.method // 4)
+    return replace(plan, budget=min(plan.running + plan.images + granted, budget))
 
 
 def room_taken(plan: MemoryPlan) -> int:
@@ -184,7 +164,7 @@ def room_taken(plan: MemoryPlan) -> int:
     return plan.budget - RUNNING
 
 
-def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
+def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measurement:
     """Fit as users do, score the test images, and see that the whole file gives the same scores.
 
     Raises:
@@ -208,14 +188,12 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
     )
     seconds = time.perf_counter() - started
     with tempfile.TemporaryFile() as maps:
-        scores = scores_from_features(
-            model, setting.extractor, [one.image for one in trial.test], cache, progress, maps
-        )
-        pixel = map_metrics(maps, model.metadata.map_size, [one.mapped for one in trial.test])
-    answer = whole_file(model, [one.image for one in trial.test], scores)
+        scores = scores_from_features(model, job.extractor, trial.test.images, cache, progress, maps)
+        pixel = map_metrics(maps, model.metadata.map_size, trial.test)
+    answer = whole_file(model, trial.test.images, scores)
     metadata = model.metadata
     assert metadata.decision.false_alarm_rate is not None
-    return Measured(
+    return Measurement(
         scores=tuple(scores.tolist()),
         threshold=metadata.decision.threshold,
         false_alarm_rate=metadata.decision.false_alarm_rate,
@@ -227,6 +205,7 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measured:
         fit_seconds=seconds,
         answer_ms=answer,
         model_bytes=len(model.to_bytes()),
+        size=size_text(job.extractor.size),
     )
 
 
@@ -256,14 +235,14 @@ def scores_from_features(
     loaded, entry = reading_on(model, extractor.reading, extractor.array_shape)
     outputs = ["score", "anomaly_map"] if maps is not None and model.metadata.map_size else ["score"]
     scores = []
-    for done, array in enumerate(features, 1):
-        name, grid = str(images[done - 1].path), model.metadata.map_size
+    grid = model.metadata.map_size
+    for array, image in track(zip(features, images, strict=True), "scoring", len(features), progress):
+        name = str(image.path)
         score, *more = run(loaded, {entry: array[None]}, name, outputs)
         scores.append(read_score(score, name))
         for values in more:
             assert maps is not None and grid is not None
             maps.write(read_map(values, grid, scores[-1], name).tobytes())
-        progress("scoring", done, len(features))
     return np.array(scores)
 
 

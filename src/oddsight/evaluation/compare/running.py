@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from oddsight.backbones.extraction import Extractor, extract_together
 from oddsight.data.collection import ImageFile
 from oddsight.errors import ImageError, OddsightError
 from oddsight.evaluation.compare.cells import Cell, Job, measure, room_taken, store, stored
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.parallel import stop_all, stoppable
 from oddsight.runtime.progress import Progress
 
 _ROOMY = 1.25
@@ -34,27 +36,48 @@ def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress:
     folder.mkdir(exist_ok=True)
     cells = {index: cell for index, job in enumerate(jobs) if (cell := stored(folder, job)) is not None}
     missing = [index for index in range(len(jobs)) if index not in cells]
-    groups: dict[tuple[str, str, int], list[int]] = {}
-    for index in missing:
-        setting = jobs[index].setting
-        groups.setdefault((jobs[index].trial.name, setting.backbone, setting.size), []).append(index)
     done = len(jobs) - len(missing)
-    for group in groups.values():
-        own = [jobs[index] for index in group]
-        with _features(own, work, progress) as cache:
-            for position, cell in _Crew(own, folder, cache, room, workers).finished():
-                cells[group[position]] = cell
-                done += 1
-                progress("comparing", done, len(jobs))
+    for alike in _groups(jobs, missing, lambda job: (job.trial.name, job.setting.backbone, job.extractor.size)):
+        with _features([jobs[index] for index in alike], work, progress) as cache:
+            try:
+                for index, cell in _compute(jobs, alike, partial(compute_cell, folder, cache), room, workers):
+                    cells[index] = cell
+                    done += 1
+                    progress("comparing", done, len(jobs))
+            except (KeyboardInterrupt, SystemExit):
+                stop_all()
+                raise
     return [cells[index] for index in range(len(jobs))], len(missing)
+
+
+def _compute(
+    jobs: Sequence[Job], indices: Sequence[int], compute: Callable[[Job], Cell], room: int, workers: int
+) -> Iterator[tuple[int, Cell]]:
+    """Index and cell of each job; those that take alike run side by side, as many as there is room for."""
+    for group in _groups(jobs, indices, lambda job: side_by_side(job, room, workers)):
+        most = side_by_side(jobs[group[0]], room, workers)
+        yield from zip(group, map_jobs(compute, (jobs[index] for index in group), workers=most), strict=True)
+
+
+def _groups(jobs: Sequence[Job], indices: Iterable[int], kind: Callable[[Job], Hashable]) -> list[list[int]]:
+    """Indices of jobs of one kind each."""
+    groups: dict[Hashable, list[int]] = {}
+    for index in indices:
+        groups.setdefault(kind(jobs[index]), []).append(index)
+    return list(groups.values())
+
+
+def side_by_side(job: Job, room: int, workers: int) -> int:
+    """How many jobs like this one may run at once; what can never fit runs alone."""
+    return max(1, min(workers, room // max(1, room_taken(job.memory))))
 
 
 @contextmanager
 def _features(jobs: Sequence[Job], work: Path, progress: Progress) -> Iterator[FeatureCache]:
     """A cache with all features that jobs on one dataset with one backbone and size need."""
     trial = jobs[0].trial
-    images = (*trial.training, *(one.image for one in trial.test))
-    with shared_features((job.setting.extractor for job in jobs), images, work, progress) as cache:
+    images = (*trial.training, *trial.test.images)
+    with shared_features((job.extractor for job in jobs), images, work, progress) as cache:
         yield cache
 
 
@@ -102,58 +125,25 @@ class _Stopped(BaseException):
     """Ends a cell whose result nobody waits for any more."""
 
 
-class _Crew:
-    """Jobs at work in threads. When it is left early the jobs under way end at their next sign of progress."""
+def compute_cell(folder: Path, cache: FeatureCache, job: Job) -> Cell:
+    """Measure a cell and keep it, or the error in its place. Interrupted, it ends at its next sign of progress."""
+    stopped = threading.Event()
 
-    def __init__(self, jobs: Sequence[Job], folder: Path, cache: FeatureCache, room: int, workers: int) -> None:
-        self.jobs, self.folder, self.cache, self.workers = jobs, folder, cache, workers
-        self.all = self.room = room
-        self.freed = threading.Condition()
-        self.stopped = False
-
-    def finished(self) -> Iterator[tuple[int, Cell]]:
-        """Position and cell of each job, as they come."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            futures = {pool.submit(self._work, job): position for position, job in enumerate(self.jobs)}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            finally:
-                for future in futures:
-                    future.cancel()
-                with self.freed:
-                    self.stopped = True
-                    self.freed.notify_all()
-
-    def _work(self, job: Job) -> Cell:
-        measured, problem, lasting = None, None, True
-        with self._taking(room_taken(job.memory)):
-            try:
-                measured = measure(job, self.cache, self._watch)
-            except OddsightError as error:
-                # A file that is gone may be back the next time.
-                problem, lasting = str(error), not isinstance(error, ImageError)
-            except Exception as error:  # hours of work on other cells must not be lost to one method's mistake
-                problem, lasting = f"unexpected {type(error).__name__}: {error}", False
-        if lasting:
-            return store(self.folder, job, measured, problem)
-        return Cell(job.trial.name, job.setting, job.seed, None, problem)
-
-    @contextmanager
-    def _taking(self, bytes_: int) -> Iterator[None]:
-        """Wait until there is room; what can never fit waits until it is alone."""
-        taken = min(bytes_, self.all)
-        with self.freed:
-            self.freed.wait_for(lambda: self.stopped or self.room >= taken)
-            self.room -= taken
-        try:
-            self._watch("", 0, 0)
-            yield
-        finally:
-            with self.freed:
-                self.room += taken
-                self.freed.notify_all()
-
-    def _watch(self, phase: str, done: int, total: int) -> None:
-        if self.stopped:
+    def watch(phase: str, done: int, total: int) -> None:
+        if stopped.is_set():
             raise _Stopped
+
+    measured, problem, lasting = None, None, True
+    with stoppable(stopped.set):
+        try:
+            measured = measure(job, cache, watch)
+        except OddsightError as error:
+            # A file that is gone may be back the next time.
+            problem, lasting = str(error), not isinstance(error, ImageError)
+        except Exception as error:  # hours of work on other cells must not be lost to one method's mistake
+            problem, lasting = f"unexpected {type(error).__name__}: {error}", False
+    if problem is not None and stopped.is_set():
+        raise _Stopped  # a graph that was stopped is no error of the method
+    if lasting:
+        return store(folder, job, measured, problem)
+    return Cell(job.trial.name, job.setting, job.seed, None, problem)

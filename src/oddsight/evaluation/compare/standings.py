@@ -77,12 +77,12 @@ class Standing:
     seeds: tuple[int, ...]
     each: tuple[Numbers, ...]
     mean: Numbers | None
-    spread: tuple[float, float] | None
-    placements: Placements | None
-    verdict: Verdict | None
-    difference: Difference | None
-    p_value: float | None
-    errors: tuple[str, ...]
+    spread: tuple[float, float] | None = None
+    placements: Placements | None = None
+    verdict: Verdict | None = None
+    difference: Difference | None = None
+    p_value: float | None = None
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def numbers(cell: Cell, trial: Trial, confidence: float) -> Numbers:
     """All numbers of a cell that has been measured."""
     measured = cell.measured
     assert measured is not None
-    truth = np.array([one.kind is not None for one in trial.test])
+    truth = trial.test.anomalous
     scores = np.array(measured.scores)
     flags = scores > measured.threshold
     decided = metrics.decision(flags[~truth], flags[truth])
@@ -145,14 +145,7 @@ def _ranked(
 
 
 def standings_on(trial: Trial, cells: Sequence[Cell], labels: dict[Setting, str], confidence: float) -> list[Standing]:
-    """Every setting and every baseline on one dataset, highest mean AUROC first, failed ones last.
-
-    Args:
-        trial: The dataset.
-        cells: Of this dataset.
-        labels: Of the settings, in the order asked for.
-        confidence: Of intervals and tests.
-    """
+    """Every setting and every baseline on one dataset, highest mean AUROC first, failed ones last."""
     methods = [_standing(trial, setting, label, cells, confidence) for setting, label in labels.items()]
     found = [one for one in methods if one.mean is not None]
     failed = [one for one in methods if one.mean is None]
@@ -172,7 +165,7 @@ def _area(one: Standing) -> float:
 def _standing(trial: Trial, setting: Setting, label: str, cells: Sequence[Cell], confidence: float) -> Standing:
     own = [cell for cell in cells if cell.setting == setting]
     measured = [cell for cell in own if cell.measured is not None]
-    truth = np.array([one.kind is not None for one in trial.test])
+    truth = trial.test.anomalous
     each = tuple(numbers(cell, trial, confidence) for cell in measured)
     scores = [np.array(cell.measured.scores) for cell in measured if cell.measured is not None]
     return Standing(
@@ -184,34 +177,19 @@ def _standing(trial: Trial, setting: Setting, label: str, cells: Sequence[Cell],
         mean=_mean(each) if each else None,
         spread=(min(one.auroc for one in each), max(one.auroc for one in each)) if each else None,
         placements=averaged([placements(one[~truth], one[truth]) for one in scores]) if scores else None,
-        verdict=None,
-        difference=None,
-        p_value=None,
         errors=tuple(dict.fromkeys(cell.error for cell in own if cell.error is not None)),
     )
 
 
 def _baseline(trial: Trial, column: int, confidence: float) -> Standing:
     """A trivial score, read in whichever direction works better on these labels."""
-    truth = np.array([one.kind is not None for one in trial.test])
-    scores = np.array([one.trivial[column] for one in trial.test])
+    truth = trial.test.anomalous
+    scores = trial.trivial[:, column]
     if metrics.auroc(scores[~truth], scores[truth]) < 0.5:
         scores = -scores
     own = Numbers(*_ranked(scores[~truth], scores[truth], confidence))
-    return Standing(
-        data=trial.name,
-        label=BASELINES[column],
-        setting=None,
-        seeds=(),
-        each=(own,),
-        mean=own,
-        spread=None,
-        placements=placements(scores[~truth], scores[truth]),
-        verdict=None,
-        difference=None,
-        p_value=None,
-        errors=(),
-    )
+    placed = placements(scores[~truth], scores[truth])
+    return Standing(trial.name, BASELINES[column], None, (), each=(own,), mean=own, placements=placed)
 
 
 def _mean(each: Sequence[Numbers]) -> Numbers:
@@ -241,13 +219,7 @@ def _tested(rows: Sequence[Standing], best: Standing, confidence: float) -> list
 
 
 def ranking(data: Sequence[str], rows: Sequence[Standing], confidence: float) -> Ranking | None:
-    """Rank the settings over datasets, and test whether they differ where there are enough; None for one dataset.
-
-    Args:
-        data: Names of the datasets.
-        rows: Of all of them.
-        confidence: Of the tests.
-    """
+    """Rank the settings over datasets, and test whether they differ where there are enough; None for one dataset."""
     areas: dict[str, dict[str, float]] = {}
     for one in rows:
         if one.setting is not None:

@@ -10,46 +10,28 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from oddsight.data.anomaly_folders import LabelledImage, LabelledSet, from_mvtec, layout_of
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.data.anomaly_folders import LabelledFile, LabelledFiles, from_mvtec, layout_of
+from oddsight.data.anomaly_images import ImageLook, gather_images, look_at
 from oddsight.data.collection import ImageFile, collect, split
+from oddsight.data.dataset import Dataset
 from oddsight.data.folder import empty_folders, find_images
 from oddsight.data.grouping import AUTO, Groups, group_images
-from oddsight.data.images import content_hash, read_image
-from oddsight.data.masks import MaskCoverage, MaskLook, inspect_mask, settle_turns, summarize_masks
+from oddsight.data.images import read_image
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.evaluation.maps import Mapped
+from oddsight.errors import DataError, ImageError, OddsightError, some
+from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.trivial import trivial_scores
 from oddsight.runtime.bounds import check_number, check_seed
-from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.progress import Progress, silent, track
 
 Source = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class TrialImage:
-    """A test image that was read once.
-
-    Attributes:
-        image: The file.
-        kind: The type of anomaly, or None if it is normal.
-        mask: Its mask, if that can be read.
-        trivial: As :func:`oddsight.metrics.trivial.trivial_scores` returns them.
-    """
-
-    image: ImageFile
-    kind: str | None
-    mask: MaskLook | None
-    trivial: tuple[float, ...]
-
-    @property
-    def mapped(self) -> Mapped:
-        """What the metrics of its map take."""
-        return Mapped((self.image.width, self.image.height), self.kind is not None, self.mask)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
     """One dataset: normal images to learn from and labelled ones to test on, which never mix.
 
@@ -59,9 +41,9 @@ class Trial:
         paths: What to learn from, as :func:`oddsight.fit` takes it.
         training: The distinct images there.
         test: Every readable test image, in an order that depends on content only.
+        trivial: Of the test images, as :func:`oddsight.metrics.trivial.trivial_scores` returns them, ``[n, 5]``.
         errors: Images and masks that could not be used.
-        coverage: What metrics of pixels rest on, and what is suspicious about the masks; None without any.
-        ignored: Other files in the folders of test images.
+        ignored: Other files in all these folders.
         reading: How images are read.
     """
 
@@ -69,26 +51,26 @@ class Trial:
     place: Path
     paths: tuple[Path, ...]
     training: tuple[ImageFile, ...]
-    test: tuple[TrialImage, ...]
+    test: Dataset
+    trivial: NDArray[np.float64]
     errors: tuple[ImageError, ...]
-    coverage: MaskCoverage | None = None
     ignored: int = 0
     reading: Reading = AS_DECLARED
 
     @property
     def normal(self) -> int:
         """How many test images are normal."""
-        return sum(one.kind is None for one in self.test)
+        return len(self.test) - self.anomalous
 
     @property
     def anomalous(self) -> int:
         """How many test images are anomalous."""
-        return len(self.test) - self.normal
+        return int(self.test.anomalous.sum())
 
     @property
     def masks(self) -> int:
         """How many test images have a mask that marks something."""
-        return sum(one.mapped.marked is not None for one in self.test)
+        return self.test.coverage.used if self.test.coverage is not None else 0
 
     def group_of(self, path: str) -> str:
         """The group of an image to learn from, by its path with forward slashes, as :func:`oddsight.fit` takes it."""
@@ -109,7 +91,10 @@ class Trial:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the contents of all images and masks and which of them are normal, hex; names do not matter."""
-        test = [(one.image.content, one.kind is None, one.mask.content if one.mask else None) for one in self.test]
+        test = [
+            (image.content, kind is None, mask.content if mask else None)
+            for image, kind, mask in zip(self.test.images, self.test.kinds, self.test.masks, strict=True)
+        ]
         content = json.dumps([[image.content for image in self.training], test])
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -179,20 +164,16 @@ def _check_layout(folder: Path, normal: str | None) -> None:
     if normal is None:
         raise DataError(
             f"{folder} has no test/good, so it is not laid out as MVTec AD: if it holds folders of classes, say which "
-            f"is normal with --normal{f' ({_some(classes)})' if classes else ''}"
+            f"is normal with --normal{f' ({some(classes, 10)})' if classes else ''}"
         )
     if normal not in classes:
-        raise DataError(f"{folder} has no class {normal!r}" + (f": it has {_some(classes)}" if classes else ""))
+        raise DataError(f"{folder} has no class {normal!r}" + (f": it has {some(classes, 10)}" if classes else ""))
     if len(classes) == 1:
         raise DataError(f"{folder} holds only the class {normal!r}: there is nothing anomalous to test on")
 
 
 def _classes(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _trial(
@@ -208,89 +189,57 @@ def _trial(
     layout = layout_of(folder)
     if layout is not None and layout.train is not None:
         collection = collect(layout.train, reading=reading, progress=progress)
-        labelled = from_mvtec(folder)
+        files = from_mvtec(folder)
         training, paths = group_images(collection.images, groups), [layout.train]
     else:
         assert normal is not None
         collection = collect(folder / normal, reading=reading, progress=progress)
         kept, held = split(group_images(collection.images, groups), test_share, split_seed)
         training, paths = tuple(kept), [image.path for image in kept]
-        labelled = _class_folders(folder, normal, held)
-    errors = [*collection.errors, *labelled.problems]
-    test, without = [], []
-    for done, (look, problem) in enumerate(ordered_map(partial(_look, reading), labelled.images), 1):
-        test += [look] if look is not None else []
-        errors += [problem] if problem is not None else []
-        if look is not None and labelled.images[done - 1].mask is None and look.kind is not None:
-            without.append(str(look.image.path))
-        progress(f"reading {name}", done, len(labelled.images))
-    settled = settle_turns([one.mask for one in test])
-    test = [replace(one, mask=mask) for one, mask in zip(test, settled, strict=True)]
-    coverage = None
-    if labelled.unmatched is not None:
-        coverage = summarize_masks([one.mask for one in test if one.kind is not None], without, labelled.unmatched)
-    test.sort(key=lambda one: (one.kind is not None, one.image.content, one.mask.content if one.mask else ""))
-    trial = Trial(
+        files = _class_folders(folder, normal, held)
+    looks = map_jobs(partial(_look, reading), files.images)
+    looked = sorted(track(looks, f"reading {name}", len(files.images), progress), key=_content)
+    test = gather_images(replace(files, images=tuple(file for file, _, _ in looked)), [look for _, look, _ in looked])
+    learned = {image.content for image in training}
+    refuse_overlap(test.images, learned.__contains__, f"test images of {name}", "are also training images")
+    return Trial(
         name,
         folder,
         tuple(paths),
         training,
-        tuple(test),
-        tuple(errors),
-        coverage,
-        collection.ignored + labelled.ignored,
+        test,
+        np.array([trivial for _, look, trivial in looked if isinstance(look, ImageLook)]),
+        (*collection.errors, *test.errors),
+        collection.ignored + files.ignored,
         reading,
     )
-    _check(trial)
-    return trial
 
 
-def _class_folders(folder: Path, normal: str, held: Sequence[ImageFile]) -> LabelledSet:
+def _content(looked: tuple[LabelledFile, ImageLook | ImageError, tuple[float, ...]]) -> tuple[bool, str, str]:
+    """What test images are ordered by."""
+    file, look, _ = looked
+    if isinstance(look, ImageError):
+        return file.kind is not None, str(file.path), ""
+    return file.kind is not None, look.image.content, look.mask.content if look.mask is not None else ""
+
+
+def _class_folders(folder: Path, normal: str, held: Sequence[ImageFile]) -> LabelledFiles:
     """Test images of class folders: those of the normal class that were kept out, and all others."""
-    images = [LabelledImage(image.path, None) for image in held]
+    images = [LabelledFile(image.path, None) for image in held]
     problems, ignored = empty_folders(folder), 0
     for kind in _classes(folder):
         if kind != normal:
             found = find_images(folder / kind)
-            images += [LabelledImage(path, kind) for path in found.images]
+            images += [LabelledFile(path, kind) for path in found.images]
             problems += found.problems
             ignored += found.ignored
-    return LabelledSet(tuple(images), tuple(problems), None, ignored)
+    return LabelledFiles(tuple(images), tuple(problems), None, ignored)
 
 
-def _look(reading: Reading, labelled: LabelledImage) -> tuple[TrialImage | None, ImageError | None]:
+def _look(reading: Reading, file: LabelledFile) -> tuple[LabelledFile, ImageLook | ImageError, tuple[float, ...]]:
     try:
-        pixels = read_image(labelled.path, reading=reading)
+        pixels = read_image(file.path, reading=reading)
     except ImageError as error:
         # Without its traceback, which would hold on to the pixels.
-        return None, ImageError(error.path, error.reason)
-    height, width, _ = pixels.shape
-    mask, problem = None, None
-    if labelled.mask is not None:
-        try:
-            mask = inspect_mask(labelled.mask, labelled.path, (width, height))
-        except ImageError as error:
-            problem = ImageError(error.path, error.reason)
-    image = ImageFile(labelled.path, content_hash(pixels), width, height, reading=reading)
-    return TrialImage(image, labelled.kind, mask, trivial_scores(pixels)), problem
-
-
-def _check(trial: Trial) -> None:
-    """Refuse what cannot be tested on, as evaluation does."""
-    for what, count in (("normal", trial.normal), ("anomalous", trial.anomalous)):
-        if not count:
-            reason = f"; the first error is {trial.errors[0]}" if trial.errors else ""
-            raise DataError(f"{trial.name} has no {what} test images that can be read{reason}")
-    learned = {image.content for image in trial.training}
-    leaked = [one for one in trial.test if one.image.content in learned]
-    if leaked:
-        raise DataError(
-            f"{len(leaked)} of {len(trial.test)} test images of {trial.name} are also training images, such as "
-            f"{leaked[0].image.path}: take them out, as results on them mean nothing"
-        )
-    normal = {one.image.content: one.image.path for one in trial.test if one.kind is None}
-    for one in trial.test:
-        if one.kind is not None and one.image.content in normal:
-            raise DataError(
-                f"{one.image.path} is the same image as {normal[one.image.content]}, which counts as normal"
-            )
+        return file, ImageError(error.path, error.reason), ()
+    return file, look_at(file, pixels, reading), trivial_scores(pixels)

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddsight.cli.application import Quiet, listed, named, numbers_by_name
-from oddsight.studies.application import study_app
-from oddsight.studies.cifar10.recipes import RECIPES
+from oddsight.studies.cifar10.recipes import PROBE, RECIPES
 
 if TYPE_CHECKING:
     from oddsight.studies.cifar10.results import Study
 
 
-@study_app.command("cifar10")
 def cifar10(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         Path,
@@ -58,7 +56,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Train classifiers and detect images of none of the classes. Resumes after an interruption."""
-    from oddsight.cli.class_output import say_class_epoch
+    from oddsight.cli.training_output import say_epoch
     from oddsight.data.download import download_cifar10
     from oddsight.detectors import DEFAULTS
     from oddsight.runtime.files import check_writable, make_folder, write_bytes
@@ -68,11 +66,12 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     from oddsight.studies.cifar10.study import DEFAULT_RECIPES, UnknownSource, study_classes
 
     chosen = listed(networks) if networks is not None else list(DEFAULT_RECIPES)
-    unknown = [
+    last = next((name for name in reversed(chosen) if name != PROBE or len(chosen) == 1), "")
+    sources = [
         UnknownSource(*named(text), near=close) for texts, close in ((near, True), (far, False)) for text in texts or []
     ]
-    sources = [source.path for source in unknown]
-    check_outputs({}, folders={"results": output}, data={"--data": data, "--near and --far": sources})
+    paths = [source.path for source in sources]
+    check_outputs({}, folders={"results": output}, data={"--data": data, "--near and --far": paths})
     make_folder(output)
     check_writable(output / "report.html")
     with progress(quiet) as report:
@@ -81,13 +80,9 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
         found, model = study_classes(
             data,
             output,
-            unknown=unknown,
-            recipe_names=chosen,
-            seeds=numbers_by_name("--seeds", seeds, chosen),
-            ship=(
-                ship or next(name for name in reversed(chosen) if name != "probe" or len(chosen) == 1),
-                DEFAULTS["classes"] if score is None else score,
-            ),
+            unknown=sources,
+            seeds={**dict.fromkeys(chosen, (0,)), **numbers_by_name("--seeds", seeds, chosen)},
+            ship=(ship or last, DEFAULTS["classes"] if score is None else score),
             rate=false_alarm_rate,
             per_class=per_class,
             epochs=epochs,
@@ -95,7 +90,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             accelerator=accelerator,
             command=shlex.join(["oddsight", *sys.argv[1:]]),
             progress=report,
-            on_epoch=lambda row: say_class_epoch(row, quiet),
+            on_epoch=lambda row: say_epoch(row, quiet),
         )
     path = output / found.shipped.file
     write_bytes(path, model.to_bytes(), follow_links=False)
@@ -104,7 +99,8 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
 
 def _print_results(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
     """Print the accuracy of every run, and where the files are."""
-    from oddsight.sinks.terminal import note, percent
+    from oddsight.drawing.numbers import percent
+    from oddsight.sinks.terminal import note
 
     for run in study.runs:
         right = float((run.logits.argmax(1) == run.labels).mean())

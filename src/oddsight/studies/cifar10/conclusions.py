@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from oddsight.errors import DataError
 from oddsight.metrics.trivial import BASELINES
-from oddsight.studies.cifar10.results import Run, Scored, Study
-from oddsight.studies.cifar10.rows import OodRow, Tables
-from oddsight.studies.cifar10.tables import predictions, threshold_for
-from oddsight.studies.promise import Promise, promised
+from oddsight.studies.cifar10.results import Run, Scored, Study, Unknowns
+from oddsight.studies.cifar10.tables import OodRow, Tables, predictions, threshold_for
+from oddsight.studies.promise import Promise, judge_promise
 
 IMAGE_SIZE = BASELINES[-1]
 """The one trivial measure of what networks do not see."""
@@ -21,8 +21,7 @@ RATES = (0.01, 0.02, 0.05, 0.1)
 """False-rejection rates that are compared."""
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """The trainings of one recipe."""
 
     name: str  # Of the recipe
@@ -34,8 +33,7 @@ class Standing:
     seconds: float  # To train, with what it starts from; mean over the seeds
 
 
-@dataclass(frozen=True)
-class Paired:
+class RunPair(NamedTuple):
     """Two runs on the same test images."""
 
     only_first: int  # Images that only the first names rightly
@@ -45,8 +43,7 @@ class Paired:
     p_value: float
 
 
-@dataclass(frozen=True)
-class Average:
+class Average(NamedTuple):
     """AUROC of a score of a run, averaged over sets of unknowns; None where there are no sets of the sort."""
 
     run: str
@@ -55,24 +52,22 @@ class Average:
     near: float | None
     far: float | None
 
-    def of(self, near: bool) -> float | None:
-        """One of the two."""
-        return self.near if near else self.far
+    def of(self, near: bool) -> float:
+        """One of the two; 0 without sets."""
+        return (self.near if near else self.far) or 0.0
 
 
-@dataclass(frozen=True)
-class Rate:
+class Rate(NamedTuple):
     """What a false-rejection rate costs and gains, by the score of the shipped run and one threshold."""
 
     rate: float  # Asked for
-    realised: float  # Share of the test images rejected
-    near: float | None  # Share of the near unknowns found, averaged over their sets
+    rejected: float  # Share of the test images rejected
+    near: float | None  # Share of the near unknowns detected, averaged over their sets
     far: float | None  # The same of the far
 
 
-@dataclass(frozen=True)
-class Beaten:
-    """A set of unknowns that a measure which knows nothing tells from the classes better than a score does."""
+class Beaten(NamedTuple):
+    """A set of unknowns that a trivial measure distinguishes from the classes better than a score does."""
 
     unknown: str  # The set
     baseline: str  # The measure
@@ -81,14 +76,9 @@ class Beaten:
     shipped: float  # AUROC of the shipped score of the shipped run
 
     @property
-    def by_all(self) -> bool:
-        """Whether it beats every score, and not only the shipped one."""
-        return bool(self.area > self.best.auroc)
-
-    @property
     def verdict(self) -> str:
         """What follows, in words."""
-        return "baseline beats every score" if self.by_all else "baseline beats the shipped score"
+        return f"baseline beats {'every score' if self.area > self.best.auroc else 'the shipped score'}"
 
 
 @dataclass(frozen=True)
@@ -113,16 +103,20 @@ class Conclusions:
     @property
     def own(self) -> list[Average]:
         """The averages of the shipped run, best first: by near sets if there are any."""
-        found = [one for one in self.averages if (one.run, one.seed) == (self.run.name, self.run.seed)]
-        return sorted(found, key=lambda one: (-_or_zero(one.near), -_or_zero(one.far)))
+        own = [one for one in self.averages if (one.run, one.seed) == (self.run.name, self.run.seed)]
+        return sorted(own, key=lambda one: (-one.of(near=True), -one.of(near=False)))
 
     def sets(self, near: bool) -> list[str]:
         """Names of the near or of the far sets."""
         return [one.name for one in self.study.unknowns if one.near == near]
 
+    def ordered(self) -> list[Unknowns]:
+        """All sets, the near ones first."""
+        return sorted(self.study.unknowns, key=lambda one: not one.near)
+
     def best_score(self, near: bool) -> Average | None:
         """Of the shipped run, on near or far sets; None without such sets."""
-        return max(self.own, key=lambda one: _or_zero(one.of(near)), default=None) if self.sets(near) else None
+        return max(self.own, key=lambda one: one.of(near), default=None) if self.sets(near) else None
 
     def frontier(self) -> list[Standing]:
         """Recipes than which no other is as quick to train and more accurate; the quickest first."""
@@ -134,22 +128,20 @@ class Conclusions:
 
 
 def conclude(study: Study, tables: Tables) -> Conclusions:
-    """Draw what follows from the numbers.
-
-    Raises:
-        DataError: If the shipped run or its score is not among those of the study.
-    """
+    """Draw what follows from the numbers."""
     file = study.shipped
     run = next((one for one in study.runs if (one.name, one.seed) == (file.run, file.seed)), None)
     scored = next((one for one in run.scores if one.name == file.score), None) if run is not None else None
     if run is None or scored is None:
         raise DataError(f"the study ships {file.score} of {file.run}, seed {file.seed}, which it did not train")
+    # Thresholds by class have the same spread over draws to first order, and are to reject at most as many.
+    rejected = int(file.rejected.sum())
     return Conclusions(
         study=study,
         tables=tables,
         run=run,
         scored=scored,
-        promise=_promise(study, scored, tables.confidence),
+        promise=judge_promise(file.rate, len(scored.calibration), file.rejected.size, rejected, tables.confidence),
         standings=tuple(_standings(tables)),
         averages=tuple(_averages(study, tables)),
         rates=tuple(_rates(study, scored)),
@@ -157,61 +149,42 @@ def conclude(study: Study, tables: Tables) -> Conclusions:
     )
 
 
-def paired(first: Run, second: Run) -> Paired:
-    """Compare two runs on the same test images.
-
-    Raises:
-        DataError: If their test images differ.
-    """
+def compare_runs(first: Run, second: Run) -> RunPair:
+    """Compare two runs on the same test images."""
     from scipy.stats import binomtest
 
     if not np.array_equal(first.labels, second.labels):
         raise DataError(f"{first.name} and {second.name} were not tested on the same images")
     ours, theirs = predictions(first) == first.labels, predictions(second) == second.labels
     more, less = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    return Paired(more, less, float(binomtest(more, more + less).pvalue) if more + less else 1.0)
-
-
-def _promise(study: Study, scored: Scored, confidence: float) -> Promise:
-    """Thresholds by class have the same spread over draws to first order, and are to reject at most as many."""
-    file = study.shipped
-    return promised(file.rate, len(scored.calibration), file.rejected.size, int(file.rejected.sum()), confidence)
+    return RunPair(more, less, float(binomtest(more, more + less).pvalue) if more + less else 1.0)
 
 
 def _standings(tables: Tables) -> Iterator[Standing]:
     for name in dict.fromkeys(row.run for row in tables.classification):
         rows = [row for row in tables.classification if row.run == name]
         shares = [row.accuracy for row in rows]
-        yield Standing(
-            name=name,
-            title=rows[0].title,
-            seeds=tuple(row.seed for row in rows),
-            accuracy=sum(shares) / len(shares),
-            lowest=min(shares),
-            highest=max(shares),
-            seconds=sum(row.seconds_with_start for row in rows) / len(rows),
-        )
+        seconds = sum(row.seconds_with_start for row in rows) / len(rows)
+        accuracies = (sum(shares) / len(shares), min(shares), max(shares))
+        yield Standing(name, rows[0].title, tuple(row.seed for row in rows), *accuracies, seconds)
 
 
 def _averages(study: Study, tables: Tables) -> Iterator[Average]:
-    if not study.unknowns:
-        return
-    for run in study.runs:
-        for scored in run.scores:
-            key = (run.name, run.seed, scored.name)
-            rows = [row for row in tables.ood if (row.run, row.seed, row.score) == key]
-            near, far = (_mean([row.auroc for row in rows if row.nearness == side]) for side in ("near", "far"))
-            yield Average(*key, near, far)
+    for run, scored in ((one, scored) for one in study.runs for scored in one.scores if study.unknowns):
+        key = (run.name, run.seed, scored.name)
+        rows = [row for row in tables.ood if (row.run, row.seed, row.score) == key]
+        yield Average(*key, *(_mean([row.auroc for row in rows if row.nearness == sort]) for sort in ("near", "far")))
 
 
 def _rates(study: Study, scored: Scored) -> Iterator[Rate]:
     for rate in sorted({*RATES, study.shipped.rate}) if study.unknowns else ():
         threshold = threshold_for(scored, rate)
-        if threshold is None:
-            continue
-        found = {one.name: float((scored.unknown[one.name] > threshold).mean()) for one in study.unknowns}
-        near, far = (_mean([found[one.name] for one in study.unknowns if one.near == side]) for side in (True, False))
-        yield Rate(rate, float((scored.known > threshold).mean()), near, far)
+        if threshold is not None:
+            detected = {one.name: float((scored.unknown[one.name] > threshold).mean()) for one in study.unknowns}
+            means = (
+                _mean([detected[one.name] for one in study.unknowns if one.near == near]) for near in (True, False)
+            )
+            yield Rate(rate, float((scored.known > threshold).mean()), *means)
 
 
 def _beaten(study: Study, tables: Tables) -> Iterator[Beaten]:
@@ -221,17 +194,12 @@ def _beaten(study: Study, tables: Tables) -> Iterator[Beaten]:
         rows = [row for row in tables.ood if row.unknown == one.name]
         own = next(row for row in rows if (row.run, row.seed, row.score) == (file.run, file.seed, file.score))
         best = max(rows, key=lambda row: row.auroc)
-        content = {name: value for name, value in one.baselines.items() if name != IMAGE_SIZE}
-        size = {name: value for name, value in one.baselines.items() if name == IMAGE_SIZE}
-        for measures in (content, size):
-            baseline = max(measures, key=lambda name: measures[name], default=None)
-            if baseline is not None and measures[baseline] > own.auroc:
-                yield Beaten(one.name, baseline, measures[baseline], best, own.auroc)
+        for of_size in (False, True):
+            areas = {name: area for name, area in one.baselines.items() if (name == IMAGE_SIZE) == of_size}
+            baseline = max(areas, key=lambda name: areas[name], default=None)
+            if baseline is not None and areas[baseline] > own.auroc:
+                yield Beaten(one.name, baseline, areas[baseline], best, own.auroc)
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _or_zero(value: float | None) -> float:
-    return 0.0 if value is None else value

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from oddsight import detectors
 from oddsight.detectors.sums import PLUS
 from oddsight.drawing.class_figures import bars, confusion_figure, curves_figure, reliability_figure
-from oddsight.drawing.image_grids import CaptionedImage, image_grid, rows_of
-from oddsight.drawing.numbers import area, percent, quantity, span
+from oddsight.drawing.image_grids import image_grid, rows_of
+from oddsight.drawing.numbers import area, duration, p_text, percent, quantity, span
 from oddsight.metrics.classification import confusion, reliability
-from oddsight.report.comparison import duration, p_text
-from oddsight.report.markdown import fill_template, table, write_report
-from oddsight.studies.cifar10.conclusions import Conclusions, conclude, paired
+from oddsight.report.markdown import fill_template, write_report
+from oddsight.studies.cifar10.conclusions import Conclusions, compare_runs, conclude
 from oddsight.studies.cifar10.page_unknowns import (
     Figures,
+    Row,
     label_run,
     shipped_rows,
     unknown_values,
@@ -38,20 +37,10 @@ _MANY_RUNS = 12
 
 
 def write_study(study: Study, folder: Path, *, confidence: float = 0.95) -> list[Path]:
-    """Write the report of a study of known classes: the same study always gives the same bytes.
-
-    Args:
-        study: What was measured.
-        folder: Where ``report.html``, ``report.md`` with its ``figures``, and the CSV files of
-            :class:`oddsight.studies.cifar10.rows.Tables` go; it is made if it is not there.
-        confidence: Of all intervals.
+    """Write the report of a study and its CSV files: the same study always gives the same bytes.
 
     Returns:
         The files, the page first; not those in ``figures``.
-
-    Raises:
-        DataError: If what the study recorded does not fit together.
-        OddsightError: If the confidence is not between 0 and 1, or something cannot be written.
     """
     found = conclude(study, study_tables(study, confidence=confidence))
     text, figures = study_page(found)
@@ -69,100 +58,65 @@ def study_page(found: Conclusions) -> tuple[str, Figures]:
         "run": found.run,
         "found": found,
         "confidence": found.tables.confidence,
-        "summary": _summary(found),
         "splits": {name: sum(counts) for name, counts in study.data.counts.items()},
-        "classes": _classes(found),
-        "runs": _runs(found),
-        "recipes": _recipes(found),
+        "classes": list(_classes(found)),
+        "runs": list(_runs(found)),
+        "shipped_rows": shipped_rows(found),
+        "recipes": list(_recipes(found)),
         "settings": [(run, _settings(run.settings)) for run in {run.name: run for run in study.runs[::-1]}.values()],
-        "scores": _score_names(study),
+        "scores": list(_score_names(study)),
         "curves": _draw_classification(found, figures),
         "per_class": _per_class(found),
-        "confused": [(names, f"{count:,} of {images:,}") for *names, count, images in _confused(found)],
-        "by_class": _by_class(found),
+        "confused": list(_confused(found)),
+        "by_class": list(_by_class(found)),
         "agreement": float((file.predicted == predictions(found.run)).mean()),
-        "times": _times(found),
+        "times": list(_times(found)),
         "pretrained": any(_pretrained(run) for run in study.runs),
         "many": len(study.data.classes) > _MOST_CLASSES,
         "own_row": next(row for row in found.tables.classification if (row.run, row.seed) == (file.run, file.seed)),
         "version": version("oddsight"),
         **unknown_values(found, figures),
     }
-    _draw_examples(study, figures)
+    _draw_examples(found, figures)
     return fill_template("oddsight.studies.cifar10", "page.md.jinja", **values, figures=set(figures)), figures
 
 
-def _summary(found: Conclusions) -> Markup:
-    """The most important numbers of the shipped file."""
-    right, accepted = found.tables.shipped[:2]
-    promise = found.promise
-    rows: list[tuple[object, ...]] = [
-        ("Accuracy on all test images", write_percent(right.share), write_interval(right), None),
-        ("Accuracy on accepted test images", write_percent(accepted.share), write_interval(accepted), None),
-        (
-            f"Test images rejected, at most {percent(promise.rate)} asked for",
-            percent(promise.share),
-            span(promise.low, promise.high, percent),
-            promise.verdict,
-        ),
-    ]
-    for word in ("near", "far"):
-        shares = [row.share or 0.0 for row in found.tables.shipped if row.images_of == f"{word} unknowns"]
-        if shares:
-            sets = f"{len(shares)} {word} {'set' if len(shares) == 1 else 'sets'}"
-            detected = span(min(shares), max(shares), percent)
-            rows.append((f"Unknown images detected, {sets}", detected, None, None))
-    return table(("Shipped file", "Value", "Interval", "Verdict"), rows, words={3})
-
-
-def _classes(found: Conclusions) -> Markup:
-    counts, names = found.study.data.counts, found.study.data.classes
+def _classes(found: Conclusions) -> Iterator[Row]:
+    counts, names = found.study.data.counts.values(), found.study.data.classes
     if len(names) <= _MOST_CLASSES:
-        rows = [(name, *(f"{each[index]:,}" for each in counts.values())) for index, name in enumerate(names)]
+        for index, name in enumerate(names):
+            yield name, *(f"{each[index]:,}" for each in counts)
     else:
-        ends: tuple[tuple[str, Callable[[Sequence[int]], int]], ...] = (("fewest", min), ("most", max))
-        rows = [(f"{word} of a class", *(f"{pick(each):,}" for each in counts.values())) for word, pick in ends]
-    rows.append(("all", *(f"{sum(each):,}" for each in counts.values())))
-    return table(("Class", *counts), rows, strong={len(rows) - 1})
+        yield "fewest of a class", *(f"{min(each):,}" for each in counts)
+        yield "most of a class", *(f"{max(each):,}" for each in counts)
+    yield "all", *(f"{sum(each):,}" for each in counts)
 
 
-def _runs(found: Conclusions) -> Markup:
-    heads = ("Run", "Accuracy", "Interval", "Macro F1", "NLL", "Brier", "ECE", "T", "Side", "Parameters", "Epochs")
-    rows = [
-        (
-            label_run(found, row),
-            percent(row.accuracy),
-            span(row.accuracy_low, row.accuracy_high, percent),
-            area(row.macro_f1),
-            f"{row.nll_scaled:.3f}",
-            f"{row.brier_scaled:.3f}",
-            f"{row.ece:.3f} \u2192 {row.ece_scaled:.3f}",
-            f"{row.temperature:.2f}",
-            row.size,
-            quantity(row.parameters),
-            row.epochs or "\u2013",
-            duration(row.train_seconds) if row.train_seconds else "\u2013",
-        )
-        for row in found.tables.classification
-    ]
-    return table((*heads, "Training"), rows, strong=shipped_rows(found))
+def _runs(found: Conclusions) -> Iterator[Row]:
+    for row in found.tables.classification:
+        right = (percent(row.accuracy), span(row.accuracy_low, row.accuracy_high, percent), area(row.macro_f1))
+        sure = (f"{row.nll_scaled:.3f}", f"{row.brier_scaled:.3f}", f"{row.ece:.3f} \u2192 {row.ece_scaled:.3f}")
+        cost = (quantity(row.parameters), row.epochs or "\u2013", _training_time(row.train_seconds))
+        yield label_run(found, row), *right, *sure, f"{row.temperature:.2f}", row.size, *cost
 
 
-def _recipes(found: Conclusions) -> Markup:
+def _training_time(seconds: float) -> str:
+    return duration(seconds) if seconds else "\u2013"
+
+
+def _recipes(found: Conclusions) -> Iterator[Row]:
     """Every recipe over its seeds, and against the most accurate one by McNemar's test."""
     by_name = {run.name: run for run in found.study.runs[::-1]}
     quick = found.frontier()
-    rows = []
     for one in sorted(found.standings, key=lambda one: -one.accuracy):
-        cells = [one.title, len(one.seeds), percent(one.accuracy), span(one.lowest, one.highest, percent)]
-        test = None if one is found.best else paired(by_name[found.best.name], by_name[one.name])
+        counts: Row = ("", "", "")
         verdict = "most accurate"
-        if test is not None:
+        if one is not found.best:
+            test = compare_runs(by_name[found.best.name], by_name[one.name])
+            counts = (test.only_first, test.only_second, p_text(test.p_value))
             verdict = "less accurate" if test.p_value < 1 - found.tables.confidence else "not distinguishable"
-        counts = ("", "", "") if test is None else (test.only_first, test.only_second, p_text(test.p_value))
-        rows.append((*cells, duration(one.seconds), "yes" if one in quick else "no", *counts, verdict))
-    heads = ("Recipe", "Seeds", "Accuracy", "Lowest to highest", "Training", "Frontier", "Only best right")
-    return table((*heads, "Only this right", "p", "Verdict"), rows, words={5, 9})
+        cells = (one.title, len(one.seeds), percent(one.accuracy), span(one.lowest, one.highest, percent))
+        yield *cells, duration(one.seconds), "yes" if one in quick else "no", *counts, verdict
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
@@ -173,30 +127,26 @@ def _settings(settings: Mapping[str, Any]) -> str:
             return "none"
         return f"{value:g}" if isinstance(value, float) else str(value)
 
-    return (
-        ", ".join(f"{name.replace('_', ' ')} {written(value)}" for name, value in settings.items()) or "none recorded"
-    )
+    named = (f"{name.replace('_', ' ')} {written(value)}" for name, value in settings.items())
+    return ", ".join(named) or "none recorded"
 
 
-def _score_names(study: Study) -> Markup | None:
-    names = list(dict.fromkeys(scored.name for run in study.runs for scored in run.scores))
-    there = detectors.names("classes")
-    known = {name: detectors.create(name, "classes") for name in names if name in there or PLUS in name}
-    rows = [(name, known[name].summary, known[name].paper) if name in known else (name, "", "") for name in names]
-    return table(("Score", "What it looks at", "Paper"), rows, words={1, 2}) if rows else None
+def _score_names(study: Study) -> Iterator[Row]:
+    known = detectors.names("classes")
+    for name in dict.fromkeys(scored.name for run in study.runs for scored in run.scores):
+        score = detectors.create(name, "classes") if name in known or PLUS in name else None
+        yield (name, score.summary, score.paper) if score is not None else (name, "", "")
 
 
-def _confused(found: Conclusions) -> list[tuple[str, str, int, int]]:
+def _confused(found: Conclusions) -> Iterator[tuple[str, str, int, int]]:
     """True and predicted class, how often, and of how many images: the most frequent mistakes of the shipped run."""
     run, names = found.run, found.study.data.classes
     counts = confusion(run.labels, predictions(run), len(names))
-    off, totals = counts - np.diag(np.diag(counts)), counts.sum(axis=1)
-    places = [divmod(int(place), len(names)) for place in np.argsort(-off, axis=None, kind="stable")[:3]]
-    return [
-        (names[truth], names[said], int(off[truth, said]), int(totals[truth]))
-        for truth, said in places
-        if off[truth, said]
-    ]
+    wrong = counts - np.diag(np.diag(counts))
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:3]:
+        truth, predicted = divmod(int(place), len(names))
+        if wrong[truth, predicted]:
+            yield names[truth], names[predicted], int(wrong[truth, predicted]), int(counts[truth].sum())
 
 
 def _draw_classification(found: Conclusions, figures: Figures) -> list[tuple[str, str]]:
@@ -224,36 +174,27 @@ def _draw_classification(found: Conclusions, figures: Figures) -> list[tuple[str
     return drawn
 
 
-def _draw_examples(study: Study, figures: Figures) -> None:
+def _draw_examples(found: Conclusions, figures: Figures) -> None:
     """Images of the classes and of unknown sets, and what the shipped file got right and wrong."""
-    by_class: dict[str, list[CaptionedImage]] = {}
-    for image in study.data.examples:
-        by_class.setdefault(image.caption, []).append(CaptionedImage(image.pixels))
+    by_class = dict(list(found.study.data.examples.items())[:_MOST_CLASSES])
     if by_class:
-        names = list(by_class)[:_MOST_CLASSES]
-        figures["examples-classes"] = image_grid([by_class[name] for name in names], names, side=48)
-    sets = [one for one in sorted(study.unknowns, key=lambda one: not one.near) if one.examples]
+        figures["examples-classes"] = image_grid(list(by_class.values()), list(by_class), side=48)
+    sets = [one for one in found.ordered() if one.examples]
     if sets:
         names = [f"{one.name} ({nearness(one.near)})" for one in sets]
         figures["examples-unknown"] = image_grid([one.examples for one in sets], names, side=48)
-    file = study.shipped
-    for name in ("mistakes", "missed", "caught", "refused"):
-        images: tuple[CaptionedImage, ...] = getattr(file, name)
-        if images:
-            figures[name] = image_grid(rows_of(images))
+    file = found.study.shipped
+    galleries = {"mistakes": file.mistakes, "missed": file.missed, "caught": file.caught, "refused": file.refused}
+    figures |= {name: image_grid(rows_of(images)) for name, images in galleries.items() if images}
 
 
-def _per_class(found: Conclusions) -> Markup:
+def _per_class(found: Conclusions) -> list[Any]:
     key = (found.run.name, found.run.seed)
     rows = [row for row in found.tables.per_class if (row.run, row.seed) == key]
-    shown = sorted(rows, key=lambda row: row.recall)[:_FEW] if len(rows) > _MOST_CLASSES else rows
-    return table(
-        ("Class", "Precision", "Recall", "F1", "Images"),
-        [(row.class_, percent(row.precision), percent(row.recall), area(row.f1), f"{row.support:,}") for row in shown],
-    )
+    return sorted(rows, key=lambda row: row.recall)[:_FEW] if len(rows) > _MOST_CLASSES else rows
 
 
-def _by_class(found: Conclusions) -> Markup:
+def _by_class(found: Conclusions) -> Iterator[Row]:
     """By true class, what the file rejects and how often it is right."""
     file, names = found.study.shipped, found.study.data.classes
     rows = [row for row in found.tables.shipped if row.images_of == "class"]
@@ -261,31 +202,19 @@ def _by_class(found: Conclusions) -> Markup:
     order = list(range(len(names)))
     if len(names) > _MOST_CLASSES:
         order = sorted(order, key=lambda index: -(parts[index][2].share or 0.0))[:_FEW]
-    own = file.per_class and len(file.thresholds) == len(names)
-    lines = []
     for index in order:
         right, accepted, rejected = parts[index]
         cells = [names[index], f"{rejected.images:,}", write_percent(rejected.share), write_interval(rejected)]
         cells += [write_percent(right.share), write_percent(accepted.share)]
-        uneven = "more than asked for" if (rejected.low or 0.0) > file.rate else "compatible"
-        lines.append([*cells, *([f"{file.thresholds[index]:.4g}"] if own else []), uneven])
-    heads = ("Class", "Images", "Rejected", "Interval", "Accuracy", "Of accepted", *(("Threshold",) if own else ()))
-    return table((*heads, "Verdict"), lines, words={len(heads)})
+        cells += [f"{file.thresholds[index]:.4g}"] if file.per_class else []
+        yield *cells, "more than asked for" if (rejected.low or 0.0) > file.rate else "compatible"
 
 
-def _times(found: Conclusions) -> Markup:
-    rows = [
-        (
-            f"{row.title} ({row.run})",
-            row.seed,
-            duration(row.train_seconds) if row.train_seconds else "\u2013",
-            duration(row.seconds_with_start),
-            duration(sum(scored.seconds for scored in run.scores)) if run.scores else None,
-            quantity(row.parameters),
-        )
-        for row, run in zip(found.tables.classification, found.study.runs, strict=True)
-    ]
-    return table(("Run", "Seed", "Training", "With its starting networks", "Scores", "Parameters"), rows)
+def _times(found: Conclusions) -> Iterator[Row]:
+    for row, run in zip(found.tables.classification, found.study.runs, strict=True):
+        scores = duration(sum(scored.seconds for scored in run.scores)) if run.scores else None
+        training = (_training_time(row.train_seconds), duration(row.seconds_with_start))
+        yield f"{row.title} ({row.run})", row.seed, *training, scores, quantity(row.parameters)
 
 
 def _pretrained(run: Run) -> bool:

@@ -26,7 +26,7 @@ class DataFacts:
     duplicates: Mapping[str, int]  # Images that occur more than once within a split, by split
     leaks: int  # Test images that are also among the images to train on; left out
     unreadable: int  # Files that could not be read
-    examples: tuple[CaptionedImage, ...]  # Some of each class
+    examples: Mapping[str, tuple[CaptionedImage, ...]]  # Some of each class
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,6 @@ class Shipped:
     thresholds: tuple[float, ...]  # One, or one for each class
     labels: NDArray[np.int64]  # Of the test images, int64 `[n]`
     predicted: NDArray[np.int64]  # Classes it named, int64 `[n]`
-    probability: NDArray[np.float32]  # Of the classes it named
     known: NDArray[np.float32]  # Scores of the test images
     rejected: NDArray[np.bool_]  # Which of the test images it called none of the classes, bool `[n]`
     unknown: Mapping[str, NDArray[np.float32]]  # Scores of each set of unknowns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,11 @@ from oddsight.detectors.one_class import PREFIX
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes, flagged, scored
-from oddsight.fitting.parts import divided
+from oddsight.fitting.assembly import assemble
+from oddsight.fitting.classes import ClassPlan, combine_classes
+from oddsight.fitting.classifiers import Embeddings
+from oddsight.fitting.parts import divide_classes
+from oddsight.fitting.plan import Request
 from oddsight.metrics.image import auroc
 from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import check_rate
@@ -28,14 +31,15 @@ from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress
+from oddsight.studies.cifar10.recipes import PROBE, RECIPES
 from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
-from oddsight.studies.cifar10.training import Sets, Trained, recipes, shipped_model, trained
+from oddsight.studies.cifar10.training import Job, Sets, TrainedRun, train_recipe
 from oddsight.studies.machine import machine
 
 DEFAULT_RECIPES = ("textbook", "compact", "probe", "fine-tuned", "longer", "soup")
-DEFAULT_RATE = 0.05
 
+_CALIBRATION = 0.03  # share of the training images for calibration, with as many for validation
 _SHOWN = 12
 _A_CLASS = 6
 _BASELINE_IMAGES = 2000
@@ -52,147 +56,130 @@ class UnknownSource:
 
 
 def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
-    data: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    data: Path,
+    output: Path,
     *,
-    name: str = "cifar10",
-    unknown: Sequence[UnknownSource] = (),
-    recipe_names: Sequence[str] = DEFAULT_RECIPES,
-    seeds: Mapping[str, Sequence[int]] | None = None,
-    score_names: Sequence[str] | None = None,
-    ship: tuple[str, str] | None = None,
-    rate: float = DEFAULT_RATE,
-    per_class: bool = False,
-    calibration_fraction: float = 0.03,
-    epochs: int | None = None,
-    limit: int | None = None,
-    accelerator: str = "auto",
-    command: str = "",
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
+    unknown: Sequence[UnknownSource],
+    seeds: Mapping[str, Sequence[int]],
+    ship: tuple[str, str],
+    rate: float,
+    per_class: bool,
+    epochs: int | None,
+    limit: int | None,
+    accelerator: str,
+    command: str,
+    progress: Progress,
+    on_epoch: Callable[[Epoch], None],
 ) -> tuple[Study, Model]:
     """Train every recipe, score every set of unknown images by every score, and test the file that is shipped.
 
     What has been done before in the same output folder is taken from there. Keywords are the options of the command,
-    whose help explains them; ``ship`` is a recipe and a score, and ``calibration_fraction`` the share of the training
-    images for calibration, with as many for validation. ``on_epoch`` gets each new row of learning curves.
-
-    Raises:
-        DataError: No test split, or unknown images that are also trained on and no others.
-        OddsightError: Any setting that cannot work.
+    whose help explains them: ``seeds`` are by recipe, ``ship`` is a recipe and a score. ``on_epoch`` gets each new row
+    of learning curves.
     """
-    check_rate(rate)
-    wanted = recipes(recipe_names)
-    chosen = ship or (wanted[-1].name, detectors.DEFAULTS["classes"])
-    if chosen[0] not in recipe_names:
-        raise OddsightError(f"the recipe {chosen[0]} is to be shipped, but is not among {', '.join(recipe_names)}")
-    detectors.create(chosen[1], "classes")
-    by_recipe = {recipe.name: tuple((seeds or {}).get(recipe.name, (0,))) for recipe in wanted}
-    if not all(own and min(own) >= 0 for own in by_recipe.values()):
-        raise OddsightError("name a seed of 0 or more")
-    work = Path(output) / "work"
-    splits = read_classes(data, progress=progress)
-    if not {"train", "test"} <= splits.keys():
-        raise DataError(f"{os.fspath(data)} has {', '.join(splits)}: a study takes a training and a test split")
-    train = _limited(splits["train"], limit)
-    parts = divided(train, calibration_fraction, 0)
-    training_contents = {image.content for image in parts.images}
-    test = splits["test"]
-    of_classes = training_contents | {image.content for image in test.images}
-    read = {one.name: _unknown(one, of_classes, progress) for one in unknown}
-    unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in training_contents])
-    sets = Sets(parts, unseen, {name: images for name, (images, _) in read.items()})
-    every = [one for one in detectors.names("classes") if not one.startswith(PREFIX)]
-    runs: list[Trained] = []
-    for recipe in wanted:
-        own = score_names or (detectors.names("classes") if recipe.name == chosen[0] else every)
-        for seed in by_recipe[recipe.name]:
-            runs.append(
-                trained(
-                    recipe,
-                    sets,
-                    seed,
-                    work,
-                    list(dict.fromkeys([*own, *([chosen[1]] if recipe.name == chosen[0] else [])])),
-                    changes={"epochs": epochs} if epochs is not None and recipe.network != "probe" else None,
-                    accelerator=accelerator,
-                    progress=progress,
-                    on_epoch=on_epoch,
-                )
-            )
-    best = next(one for one in runs if one.run.name == chosen[0])
-    model = shipped_model(best, sets, chosen[1], rate, per_class=per_class)
+    _check(seeds, ship, rate)
+    sets, facts, shared = _read(data, unknown, limit, progress)
+    common = [name for name in detectors.names("classes") if not name.startswith(PREFIX)]
+    runs: list[TrainedRun] = []
+    for name in seeds:
+        scores = dict.fromkeys([*detectors.names("classes"), ship[1]] if name == ship[0] else common)
+        changes = {"epochs": epochs} if epochs is not None and name != PROBE else {}
+        for seed in seeds[name]:
+            job = Job(RECIPES[name], sets, seed, output / "work", changes, accelerator, progress, on_epoch)
+            runs.append(train_recipe(job, list(scores)))
+    best = next(one for one in runs if one.run.name == ship[0])
+    model = _model(best, sets, ship[1], rate, per_class=per_class)
     study = Study(
-        name=name,
-        data=_facts(splits["train"], sets, len(test) - len(unseen), len(train.errors) + len(splits["test"].errors)),
-        unknowns=tuple(_unknown_facts(one, *read[one.name], sets, progress) for one in unknown),
+        name="cifar10",
+        data=facts,
+        unknowns=tuple(_unknown_facts(one, sets, shared[one.name], progress) for one in unknown),
         runs=tuple(one.run for one in runs),
-        shipped=_judged(model, best, sets, chosen[1], rate, progress),
+        shipped=_test_file(model, best, sets, ship[1], rate, progress),
         command=command,
         machine=machine(),
     )
     return study, model
 
 
+def _check(seeds: Mapping[str, Sequence[int]], ship: tuple[str, str], rate: float) -> None:
+    check_rate(rate)
+    unknown = [name for name in seeds if name not in RECIPES]
+    if unknown or not seeds:
+        what = f"no recipe {unknown[0]!r}" if unknown else "no recipe named"
+        raise OddsightError(f"{what}: there are {', '.join(RECIPES)}")
+    if ship[0] not in seeds:
+        raise OddsightError(f"the recipe {ship[0]} is to be shipped, but is not among {', '.join(seeds)}")
+    detectors.create(ship[1], "classes")
+    if not all(own and min(own) >= 0 for own in seeds.values()):
+        raise OddsightError("name a seed of 0 or more")
+
+
+def _read(
+    data: Path, unknown: Sequence[UnknownSource], limit: int | None, progress: Progress
+) -> tuple[Sets, DataFacts, dict[str, int]]:
+    """All images, facts about the labelled ones, and how many of each unknown set are among these, and left out."""
+    splits = read_classes(data, progress=progress)
+    if not {"train", "test"} <= splits.keys():
+        raise DataError(f"{data} has {', '.join(splits)}: a study takes a training and a test split")
+    train, test = splits["train"], splits["test"]
+    parts = divide_classes(_limited(train, limit), _CALIBRATION, 0)
+    learned = {image.content for image in parts.images}
+    of_classes = learned | {image.content for image in test.images}
+    unseen = test.subset([index for index, image in enumerate(test.images) if image.content not in learned])
+    kept, shared = {}, {}
+    for source in unknown:
+        images = read_unlabelled(source.path, progress=progress)
+        kept[source.name] = [image for image in images if image.content not in of_classes]
+        shared[source.name] = len(images) - len(kept[source.name])
+        if not kept[source.name]:
+            raise DataError(f"all images of {source.path} are among those of the known classes")
+    sets = Sets(parts, unseen, kept)
+    return sets, _facts(train, sets, len(test) - len(unseen), len(train.errors) + len(test.errors)), shared
+
+
 def _limited(data: ClassImages, limit: int | None) -> ClassImages:
     """At most ``limit`` images of each class, those whose contents come first."""
     if limit is None:
         return data
-    order = sorted(range(len(data)), key=lambda index: data.images[index].content)
-    kept = [index for label in range(len(data.classes)) for index in _first(order, data, label, limit)]
+    order = np.array(sorted(range(len(data)), key=lambda index: data.images[index].content))
+    kept = [
+        index for label in range(len(data.classes)) for index in order[data.labels[order] == label][:limit].tolist()
+    ]
     return data.subset(sorted(kept))
-
-
-def _first(order: Sequence[int], data: ClassImages, label: int, limit: int) -> list[int]:
-    return [index for index in order if data.labels[index] == label][:limit]
-
-
-def _unknown(source: UnknownSource, of_classes: set[str], progress: Progress) -> tuple[list[ImageFile], int]:
-    """Images of none of the classes, without those that are among the classes' images, and how many these were."""
-    images = read_unlabelled(source.path, progress=progress)
-    kept = [image for image in images if image.content not in of_classes]
-    if not kept:
-        raise DataError(f"all images of {source.path} are among those of the known classes")
-    return kept, len(images) - len(kept)
 
 
 def _facts(train: ClassImages, sets: Sets, leaks: int, unreadable: int) -> DataFacts:
     parts, test = sets.parts, sets.test
-    named = {"training": parts.training, "validation": parts.validation, "calibration": parts.calibration}
+    named = {"training": parts.training, "validation": parts.validation, "calibration": parts.calibration, "test": test}
     sizes = {(image.height, image.width) for image in (*parts.images, *test.images)}
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
     for image in parts.training.images:
         values = image.read().reshape(-1, 3) / 255
         total, squares, pixels = total + values.sum(0), squares + np.square(values).sum(0), pixels + len(values)
     mean = total / pixels
-    shown = [
-        CaptionedImage(parts.training.images[index].read(), name)
-        for label, name in enumerate(test.classes)
-        for index in np.flatnonzero(parts.training.labels == label)[:_A_CLASS]
-    ]
+    of_class = {name: np.flatnonzero(parts.training.labels == label) for label, name in enumerate(test.classes)}
+    shown = {name: [parts.training.images[index] for index in own[:_A_CLASS]] for name, own in of_class.items()}
     return DataFacts(
         classes=test.classes,
-        counts={name: tuple(part.counts().values()) for name, part in {**named, "test": test}.items()},
+        counts={name: tuple(part.counts().values()) for name, part in named.items()},
         size=sizes.pop() if len(sizes) == 1 else None,
         mean=tuple(mean.tolist()),
         std=tuple(np.sqrt(squares / pixels - mean**2).tolist()),
         duplicates={
-            "train": len(train) - len({image.content for image in train.images}),
-            "test": len(test) - len({image.content for image in test.images}),
+            name: len(part) - len({image.content for image in part.images})
+            for name, part in (("train", train), ("test", test))
         },
         leaks=leaks,
         unreadable=unreadable,
-        examples=tuple(shown),
+        examples={name: tuple(CaptionedImage(image.read()) for image in own) for name, own in shown.items() if own},
     )
 
 
-def _unknown_facts(
-    source: UnknownSource, images: Sequence[ImageFile], shared: int, sets: Sets, progress: Progress
-) -> Unknowns:
+def _unknown_facts(source: UnknownSource, sets: Sets, shared: int, progress: Progress) -> Unknowns:
+    images = sets.unknown[source.name]
     progress("trivial baselines", 0, 1)
-    ours = _trivial(sets.test.images[:: max(1, len(sets.test) // _BASELINE_IMAGES)])
-    theirs = _trivial(images[:: max(1, len(images) // _BASELINE_IMAGES)])
-    areas = [auroc(ours[:, column], theirs[:, column]) for column in range(len(BASELINES))]
+    known, unknown = (_trivial(own[:: max(1, len(own) // _BASELINE_IMAGES)]) for own in (sets.test.images, images))
+    areas = [auroc(known[:, column], unknown[:, column]) for column in range(len(BASELINES))]
     progress("trivial baselines", 1, 1)
     return Unknowns(
         name=source.name,
@@ -208,46 +195,54 @@ def _trivial(images: Sequence[ImageFile]) -> NDArray[np.float64]:
     return np.array(list(ordered_map(lambda image: trivial_scores(image.read()), images)))
 
 
-def _judged(model: Model, best: Trained, sets: Sets, score: str, rate: float, progress: Progress) -> Shipped:
+def _model(best: TrainedRun, sets: Sets, score: str, rate: float, *, per_class: bool) -> Model:
+    """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
+    known, classifier, seed = best.embeddings, best.classifier, best.run.seed
+    fitted = detectors.create(score, "classes").fit(
+        known["training"], sets.parts.training.labels, classifier.head, seed=seed
+    )
+    embeddings = Embeddings(known["training"], known["validation"], known["calibration"])
+    plan = ClassPlan.of(sets.parts, rate, Request(seed=seed))
+    warmth = best.run.temperature
+    return assemble(combine_classes(classifier, fitted, warmth, embeddings, plan, per_class=per_class), plan)
+
+
+def _test_file(model: Model, best: TrainedRun, sets: Sets, score: str, rate: float, progress: Progress) -> Shipped:
     """What the file itself says of every test image and every unknown one."""
-    run, names = best.run, sets.test.classes
+    images, names = sets.test.images, sets.test.classes
     found = evaluate_classes(model, sets.test, sets.unknown, progress=progress)
     results, right, rejected = found.known, found.right, found.rejected
     probability = np.array([result.label_probability for result in results], np.float32)
     known = model.metadata.classes
     assert known is not None
-    thresholds = known.thresholds or [model.decision.threshold]
     surely = [index for index in np.argsort(-probability) if not right[index] and not rejected[index]][:_SHOWN]
     refused = sorted(np.flatnonzero(rejected & right), key=lambda index: results[index].p_value)[:_SHOWN]
-    pairs = [pair for one, images in sets.unknown.items() for pair in zip(images, found.unknown[one], strict=True)]
+    pairs = [pair for one, own in sets.unknown.items() for pair in zip(own, found.unknown[one], strict=True)]
+    mistakes = {
+        index: f"{names[found.labels[index]]}, named {results[index].label} ({probability[index]:.0%})"
+        for index in surely
+    }
     return Shipped(
-        file=f"{run.name}-{score.replace(':', '-')}.onnx",
-        run=run.name,
-        seed=run.seed,
+        file=f"{best.run.name}-{score.replace(':', '-')}.onnx",
+        run=best.run.name,
+        seed=best.run.seed,
         score=score,
         bytes=len(model.to_bytes()),
         rate=rate,
         per_class=known.thresholds is not None,
-        thresholds=tuple(thresholds),
+        thresholds=tuple(known.thresholds or [model.decision.threshold]),
         labels=found.labels,
         predicted=found.predicted,
-        probability=probability,
         known=scored(results),
         rejected=rejected,
-        unknown={one: scored(said) for one, said in found.unknown.items()},
-        found={one: flagged(said) for one, said in found.unknown.items()},
-        milliseconds=_milliseconds(model, sets.test.images[:_TIMED]),
-        mistakes=tuple(
-            CaptionedImage(
-                sets.test.images[index].read(),
-                f"{names[found.labels[index]]}, named {results[index].label} ({probability[index]:.0%})",
-            )
-            for index in surely
-        ),
+        unknown={one: scored(own) for one, own in found.unknown.items()},
+        found={one: flagged(own) for one, own in found.unknown.items()},
+        milliseconds=_milliseconds(model, images[:_TIMED]),
+        mistakes=tuple(CaptionedImage(images[index].read(), caption) for index, caption in mistakes.items()),
         missed=_shown(sorted((p for p in pairs if not p[1].anomalous), key=lambda pair: -pair[1].p_value)),
         caught=_shown(sorted((p for p in pairs if p[1].anomalous), key=lambda pair: -pair[1].score)),
         refused=tuple(
-            CaptionedImage(sets.test.images[index].read(), f"{results[index].label}, p {results[index].p_value:.2g}")
+            CaptionedImage(images[index].read(), f"{results[index].label}, p {results[index].p_value:.2g}")
             for index in refused
         ),
     )

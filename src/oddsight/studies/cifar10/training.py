@@ -1,15 +1,16 @@
-"""A study of known classes: train classifiers, score what belongs to none of their classes, ship one file and judge it.
+"""Train classifiers by recipes, take embeddings of all images, and apply every score to them.
 
 Every step leaves what it made in a folder and takes it from there when the study is run again.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +22,34 @@ from oddsight.data.collection import ImageFile
 from oddsight.detectors import create
 from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
-from oddsight.fitting.assembly import assembled
-from oddsight.fitting.classifiers import Classifier, average, embedded, probe, train
+from oddsight.evaluation.compare.store import compute_once, key_of, pack, unpack
+from oddsight.fitting.classifiers import Classifier, average, embed_images, probe, train
 from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain
+from oddsight.graphs.preprocessing import sides
 from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
-from oddsight.model.model import Model
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import cores
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress
+from oddsight.runtime.records import Arrays
 from oddsight.runtime.sessions import run as run_graph
 from oddsight.runtime.sessions import session
-from oddsight.studies.cifar10.recipes import PROBE, RECIPES, Recipe
+from oddsight.studies.cifar10.recipes import PROBE, Recipe
 from oddsight.studies.cifar10.results import Run, Scored
-from oddsight.studies.store import keep, state_of, taken
-from oddsight.training.classifier_settings import as_json, classifier_settings
-from oddsight.training.classifiers import TrainedClassifier, load_network
-from oddsight.training.image_arrays import Arrays
+from oddsight.training.classifier_settings import classifier_settings
+from oddsight.training.image_arrays import Arrays as ImageArrays
+from oddsight.training.workplace import Workplace
 
-ODIN = "odin"
+if TYPE_CHECKING:
+    from oddsight.training.classifiers import TrainedClassifier
 
+_ODIN = "odin"
 _PROBE_SIZE = 96
 _CHUNK = 1000
+
+Embeddings = Mapping[str, NDArray[np.float32]]
+"""Embeddings of each set, by the names of :meth:`Sets.by_name`."""
 
 
 @dataclass(frozen=True)
@@ -56,181 +62,183 @@ class Sets:
 
     def by_name(self) -> dict[str, Sequence[ImageFile]]:
         """All sets that embeddings are taken of."""
-        own = {
-            "training": self.parts.training.images,
-            "validation": self.parts.validation.images,
-            "calibration": self.parts.calibration.images,
-            "test": self.test.images,
-        }
-        return {**own, **{f"unknown-{name}": images for name, images in self.unknown.items()}}
+        return {"training": self.parts.training.images, "validation": self.parts.validation.images, **self.scored()}
+
+    def scored(self) -> dict[str, Sequence[ImageFile]]:
+        """The sets that scores are applied to: those that nothing is trained on."""
+        unknown = {f"unknown-{name}": images for name, images in self.unknown.items()}
+        return {"calibration": self.parts.calibration.images, "test": self.test.images, **unknown}
 
 
 @dataclass(frozen=True)
-class Trained:
+class Job:
+    """A run that is wanted."""
+
+    recipe: Recipe
+    sets: Sets
+    seed: int
+    work: Path  # Every run has a folder of its own in it
+    changes: Mapping[str, Any]  # To the settings of the recipe
+    accelerator: str
+    progress: Progress
+    on_epoch: Callable[[Epoch], None]  # Called with each new row of learning curves
+
+    @property
+    def folder(self) -> Path:
+        """Where the run leaves what it made."""
+        return self.work / f"{self.recipe.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
     """A run with all that the shipped file is made of."""
 
     run: Run  # For the report
     classifier: Classifier  # The network and its head
-    embeddings: Mapping[str, NDArray[np.float32]]  # By the names of Sets.by_name
+    embeddings: Embeddings
 
 
-def trained(
-    recipe: Recipe,
-    sets: Sets,
-    seed: int,
-    work: Path,
-    score_names: Sequence[str],
-    *,
-    changes: Mapping[str, int] | None = None,
-    accelerator: str = "auto",
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
-) -> Trained:
-    """Train by a recipe, take the embeddings of all sets once, and fit and apply every score.
+@dataclass(frozen=True)
+class _Learning:
+    """A classifier, and how it came to be."""
 
-    The run has a folder of its own in ``work``; ``changes`` are to the settings of the recipe.
+    classifier: Classifier
+    settings: Mapping[str, Any]
+    seconds: float
+    network: TrainedClassifier | None = None  # None for a head on frozen features
 
-    Raises:
-        OddsightError: If a training that it needs is not there, and as :func:`train`.
-    """
-    folder = work / f"{recipe.name}-{seed}"
-    make_folder(folder)
-    curves: tuple[Epoch, ...] = ()
-    evaluated: tuple[Scored, ...] = ()
-    names = sets.by_name()
+
+def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
+    """Train by a recipe, take the embeddings of all sets once, and fit and apply every score."""
+    make_folder(job.folder)
+    recipe, sets = job.recipe, job.sets
     if recipe.network == PROBE:
         network = backbone(DEFAULT)
         extractor = Extractor(network, (list(network.stages)[-1],), _PROBE_SIZE, "embedding")
-        known = _embeddings(extractor, names, folder, progress)
-        classifier, seconds = _probed(extractor, known["training"], sets.parts.training, folder)
+        known = _embeddings(extractor, job)
+        learned = _fit_probe(extractor, known["training"], job)
+    else:
+        learned = _network(job)
+        known = _embeddings(learned.classifier.extractor, job)
+    classifier, trained = learned.classifier, learned.network
+    scores = [_apply_score(name, classifier.head, known, job) for name in score_names]
+    if trained is not None and trained.settings.from_scratch and _ODIN in score_names:
+        scores.append(_apply_odin(trained, job))
+    run = Run(
+        *(recipe.name, recipe.title, recipe.description, job.seed, learned.settings),
+        curves=() if trained is None else trained.curves,
+        seconds=learned.seconds,
+        parameters=_parameters(classifier),
+        size=sides(classifier.extractor.size)[0],
+        temperature=temperature(classifier.head.logits(known["validation"]), sets.parts.validation.labels),
+        labels=sets.test.labels,
+        logits=classifier.head.logits(known["test"]),
+        scores=tuple(scores),
+    )
+    return TrainedRun(run, classifier, known)
+
+
+def _network(job: Job) -> _Learning:
+    """Train a network, or average those that were trained before."""
+    recipe, parts = job.recipe, job.sets.parts
+    before = [job.work / f"{name}-{job.seed}" for name in recipe.needs]
+    for name, folder in zip(recipe.needs, before, strict=True):
+        if not (folder / "weights.safetensors").exists():
+            raise OddsightError(f"{recipe.name} needs {name} of seed {job.seed}, which has not been trained")
+    planned = classifier_settings(recipe.network, **{**recipe.changes, **job.changes, "seed": job.seed})
+    if recipe.members:
+        classifier, trained = average(job.sets.test.classes, planned, before, job.folder)
         settings = dict(classifier.record)
     else:
-        before = [work / f"{name}-{seed}" for name in recipe.needs]
-        for name, there in zip(recipe.needs, before, strict=True):
-            if not (there / "weights.safetensors").exists():
-                raise OddsightError(f"{recipe.name} needs {name} of seed {seed}, which has not been trained")
-        planned = classifier_settings(recipe.network, **{**recipe.changes, **(changes or {}), "seed": seed})
-        if recipe.members:
-            classifier, found = average(sets.test.classes, planned, before, folder)
-            settings = dict(classifier.record)
-        else:
-            start = before[0] if before else None
-            classifier, found = train(
-                sets.parts, planned, folder, start=start, accelerator=accelerator, progress=progress, on_epoch=on_epoch
-            )
-            settings = as_json(found.settings)
-        known = _embeddings(classifier.extractor, names, folder, progress)
-        curves, seconds = found.curves, sum(row.seconds for row in found.curves)
-        if found.settings.from_scratch and ODIN in score_names:
-            evaluated = (_perturbed(found, sets, folder, progress),)
-    head = classifier.head
-    labels = sets.parts.training.labels
-    record = Run(
-        *(recipe.name, recipe.title, recipe.description, seed, settings, curves, seconds, _parameters(classifier)),
-        size=classifier.extractor.size,
-        temperature=temperature(head.logits(known["validation"]), sets.parts.validation.labels),
-        labels=sets.test.labels,
-        logits=head.logits(known["test"]),
-        scores=(*(_scored(one, head, known, labels, seed, folder, progress) for one in score_names), *evaluated),
-    )
-    return Trained(record, classifier, known)
+        workplace = Workplace(job.folder, job.accelerator, job.progress, job.on_epoch)
+        classifier, trained = train(parts, planned, workplace, start=before[0] if before else None)
+        settings = trained.settings.as_json()
+    return _Learning(classifier, settings, sum(row.seconds for row in trained.curves), trained)
 
 
-def _probed(
-    extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages, folder: Path
-) -> tuple[Classifier, float]:
-    # A head that was trained on other images, or on other features of them, is not taken.
-    path, state = folder / "head.npz", state_of(images.fingerprint, *_maker(extractor))
-    kept = taken(path, state)
-    if kept is None:
+def _fit_probe(extractor: Extractor, embeddings: NDArray[np.float32], job: Job) -> _Learning:
+    images = job.sets.parts.training
+
+    def fit_head() -> Arrays:
         started = time.perf_counter()
-        found = probe(extractor, embeddings, images)
+        classifier = probe(extractor, embeddings, images)
         seconds = np.array(time.perf_counter() - started)
-        record = {**found.record, "backbone": extractor.backbone.name, "size": extractor.size}
-        arrays = {"weights": found.head.weights, "bias": found.head.bias, "seconds": seconds}
-        kept = keep(path, state, arrays | {"record": np.array(json.dumps(record))})
-    head = Head(kept["weights"], kept["bias"])
-    return Classifier(extractor, head, images.classes, json.loads(str(kept["record"]))), float(kept["seconds"])
+        record = {**classifier.record, "backbone": extractor.backbone.name, "size": extractor.size}
+        return {**vars(classifier.head), "seconds": seconds, "record": pack(record)}
+
+    # A head that was trained on other images, or on other features of them, is not taken.
+    kept = compute_once(job.folder / "head.npz", key_of(images.fingerprint, *_maker(extractor)), fit_head)
+    record = unpack(kept["record"])
+    classifier = Classifier(extractor, Head(kept["weights"], kept["bias"]), images.classes, record)
+    return _Learning(classifier, record, float(kept["seconds"]))
 
 
 def _maker(extractor: Extractor) -> list[str]:
     return [extractor.backbone.sha256, str(extractor.size), str(extractor.layers)]
 
 
-def _embeddings(
-    extractor: Extractor, names: Mapping[str, Sequence[ImageFile]], folder: Path, progress: Progress
-) -> dict[str, NDArray[np.float32]]:
+def _embeddings(extractor: Extractor, job: Job) -> Embeddings:
     """Embeddings of every set, from the folder where they have been taken of these images before."""
     found = {}
-    for name, images in names.items():
-        path, state = folder / f"embeddings-{name}.npz", state_of(*_maker(extractor), [one.content for one in images])
-        kept = taken(path, state)
-        if kept is None:
-            kept = keep(path, state, {"embeddings": embedded(extractor, images, None, progress)})
+    for name, images in job.sets.by_name().items():
+        key = key_of(*_maker(extractor), [image.content for image in images])
+        take = partial(_take, extractor, images, job.progress)
+        kept = compute_once(job.folder / f"embeddings-{name}.npz", key, take)
         found[name] = np.asarray(kept["embeddings"], np.float32)
     return found
 
 
-def _scored(
-    name: str,
-    head: Head,
-    known: Mapping[str, NDArray[np.float32]],
-    labels: NDArray[np.int64],
-    seed: int,
-    folder: Path,
-    progress: Progress,
-) -> Scored:
+def _take(extractor: Extractor, images: Sequence[ImageFile], progress: Progress) -> Arrays:
+    return {"embeddings": embed_images(extractor, images, None, progress)}
+
+
+def _apply_score(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
     """Fit a score and apply it to all sets but those that were trained on."""
-    path = folder / f"score-{name.replace(':', '-')}.npz"
-    wanted = [one for one in known if one not in ("training", "validation")]
-    state = state_of(name, seed, {one: float(np.sum(values, dtype=np.float64)) for one, values in known.items()})
-    kept = taken(path, state)
-    if kept is not None:
-        seconds = float(kept.pop("seconds"))
-        return _as_scored(name, kept, seconds)
-    progress(f"scoring by {name}", 0, 1)
-    started = time.perf_counter()
-    fitted = create(name, "classes").fit(known["training"], labels, head, seed=seed)
-    seconds = time.perf_counter() - started
-    loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=cores())
-    values = {}
-    for one in wanted:
-        rows = known[one]
-        chunks = [rows[at : at + _CHUNK] for at in range(0, len(rows), _CHUNK)]
-        values[one] = np.concatenate([run_graph(loaded, {"embedding": chunk}, one)[0] for chunk in chunks])
-    progress(f"scoring by {name}", 1, 1)
-    if not all(np.isfinite(value).all() for value in values.values()):
-        raise DataError(f"{name} gave scores that are not finite")
-    keep(path, state, {**values, "seconds": np.array(seconds)})
-    return _as_scored(name, values, seconds)
+
+    def compute() -> Arrays:
+        job.progress(f"scoring by {name}", 0, 1)
+        started = time.perf_counter()
+        labels = job.sets.parts.training.labels
+        fitted = create(name, "classes").fit(known["training"], labels, head, seed=job.seed)
+        arrays: Arrays = {"seconds": np.array(time.perf_counter() - started)}
+        loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=cores())
+        for one in job.sets.scored():
+            chunks = [known[one][at : at + _CHUNK] for at in range(0, len(known[one]), _CHUNK)]
+            arrays[one] = np.concatenate([run_graph(loaded, {"embedding": chunk}, one)[0] for chunk in chunks])
+        job.progress(f"scoring by {name}", 1, 1)
+        if not all(np.isfinite(values).all() for values in arrays.values()):
+            raise DataError(f"{name} gave scores that are not finite")
+        return arrays
+
+    key = key_of(name, job.seed, {one: float(np.sum(values, dtype=np.float64)) for one, values in known.items()})
+    return _as_scores(name, compute_once(job.folder / f"score-{name.replace(':', '-')}.npz", key, compute))
 
 
-def _perturbed(found: TrainedClassifier, sets: Sets, folder: Path, progress: Progress) -> Scored:
+def _apply_odin(trained: TrainedClassifier, job: Job) -> Scored:
     """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
+    from oddsight.training.classifiers import load_network
     from oddsight.training.odin import odin_scores
 
-    name = f"{ODIN} with gradient"
-    wanted = {one: images for one, images in sets.by_name().items() if one not in ("training", "validation")}
-    path = folder / "score-odin-with-gradient.npz"
-    contents = [image.content for images in wanted.values() for image in images]
-    state = state_of(name, contents, float(np.abs(found.weights).sum()))
-    kept = taken(path, state)
-    if kept is not None:
-        return _as_scored(name, kept, 0.0)
-    # Training has just left its images there.
-    array = np.load(folder / "training.npy", mmap_mode="r", allow_pickle=False)
-    training = Arrays(array, sets.parts.training.labels, sets.parts.fingerprint)
-    network = load_network(training, len(sets.test.classes), found.settings, folder)
-    values = {
-        one: odin_scores(network, images, found.settings.size, progress=progress) for one, images in wanted.items()
-    }
-    keep(path, state, dict(values))
-    return _as_scored(name, values, 0.0)
+    sets = job.sets.scored()
+
+    def compute() -> Arrays:
+        # Training has just left its images there.
+        array, parts = np.load(job.folder / "training.npy", mmap_mode="r", allow_pickle=False), job.sets.parts
+        training = ImageArrays(array, parts.training.labels, parts.fingerprint)
+        network = load_network(training, len(job.sets.test.classes), trained.settings, job.folder)
+        size = trained.settings.size
+        return {name: odin_scores(network, images, size, progress=job.progress) for name, images in sets.items()}
+
+    name = f"{_ODIN} with gradient"
+    key = key_of(
+        name, [[image.content for image in own] for own in sets.values()], float(np.abs(trained.weights).sum())
+    )
+    return _as_scores(name, compute_once(job.folder / "score-odin-with-gradient.npz", key, compute))
 
 
-def _as_scored(name: str, values: Mapping[str, NDArray[np.float32]], seconds: float) -> Scored:
-    unknown = {one.removeprefix("unknown-"): value for one, value in values.items() if one.startswith("unknown-")}
-    return Scored(name, values["test"], unknown, values["calibration"], seconds)
+def _as_scores(name: str, arrays: Arrays) -> Scored:
+    unknown = {one.removeprefix("unknown-"): array for one, array in arrays.items() if one.startswith("unknown-")}
+    return Scored(name, arrays["test"], unknown, arrays["calibration"], float(arrays.get("seconds", 0.0)))
 
 
 def _parameters(known: Classifier) -> int:
@@ -238,35 +246,3 @@ def _parameters(known: Classifier) -> int:
     graph = known.extractor.backbone.graph(known.extractor.stages).graph
     sizes = [int(np.prod(tensor.dims)) for tensor in graph.initializer if len(tensor.dims)]
     return sum(sizes) + known.head.weights.size + known.head.bias.size
-
-
-def shipped_model(chosen: Trained, sets: Sets, score_name: str, rate: float, *, per_class: bool) -> Model:
-    """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
-    known, classifier, seed = chosen.embeddings, chosen.classifier, chosen.run.seed
-    fitted = create(score_name, "classes").fit(
-        known["training"], sets.parts.training.labels, classifier.head, seed=seed
-    )
-    return assembled(
-        classifier,
-        fitted,
-        chosen.run.temperature,
-        known["training"],
-        known["calibration"],
-        sets.parts,
-        rate,
-        per_class=per_class,
-        seed=seed,
-    )
-
-
-def recipes(names: Sequence[str]) -> list[Recipe]:
-    """Recipes by name.
-
-    Raises:
-        OddsightError: Naming those that exist.
-    """
-    unknown = [name for name in names if name not in RECIPES]
-    if unknown or not names:
-        what = f"no recipe {unknown[0]!r}" if unknown else "no recipe named"
-        raise OddsightError(f"{what}: there are {', '.join(RECIPES)}")
-    return [RECIPES[name] for name in names]

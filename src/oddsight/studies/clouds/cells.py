@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,20 @@ from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.collection import ImageFile
 from oddsight.data.grouping import NONE
-from oddsight.errors import DataError, ModelError
+from oddsight.errors import DataError
 from oddsight.evaluation.compare.cells import scores_from_features, whole_file
-from oddsight.fitting.normal import fit, versions
+from oddsight.evaluation.compare.store import key_of, pack, read_cell, unpack, write_cell
+from oddsight.fitting.normal import fit
 from oddsight.fitting.plan import FitPlan
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
-from oddsight.studies.clouds.protocol import Split
-from oddsight.studies.clouds.results import Measured
-from oddsight.studies.store import keep, state_of, taken
+from oddsight.runtime.progress import Progress
+from oddsight.runtime.records import read_regular
+from oddsight.studies.clouds.results import Measurement
+from oddsight.studies.clouds.scenes import Split
+from oddsight.studies.clouds.variants import add_prefix
 
 
 @dataclass(frozen=True)
@@ -40,42 +41,25 @@ class Cell:
     method: str  # Its name
     split: Split  # The images
     memory: str  # The budget, such as `2GB`
-    accelerator: str = "auto"  # Lightning's, for methods that are trained by it
-    training: bool = False  # Whether the images that it learns from are scored, too
-    kept: bool = False  # Whether the model file is kept
+    accelerator: str  # Lightning's, for methods that are trained by it
+    training: bool  # Whether the images that it learns from are scored, too
+    kept: bool  # Whether the model file is kept
 
     @property
-    def key(self) -> dict[str, Any]:
-        """Everything that a result depends on, as JSON."""
+    def place(self) -> tuple[str, int, str]:
+        """Side, seed and method, which name it within a study."""
+        return self.split.side.name, self.split.seed, self.method
+
+    @property
+    def key(self) -> str:
+        """Everything that a result depends on, as a digest."""
         method = detectors.by_name(self.method)()
-        return {
-            "versions": {"oddsight": versions()["oddsight"], **versions()["versions"]},
-            "split": self.split.fingerprint,
-            "method": method.name,
-            "settings": method.settings(),
-            "backbone": backbones.backbone(backbones.DEFAULT).sha256,
-            "seed": self.split.seed,
-            "memory": self.memory,
-        }
-
-    @property
-    def state(self) -> str:
-        """The same as a digest."""
-        return state_of(self.key)
+        backbone = backbones.backbone(backbones.DEFAULT).sha256
+        return key_of(self.split.fingerprint, method.name, method.settings(), backbone, self.split.seed, self.memory)
 
     def path(self, folder: Path) -> Path:
         """Where it is kept."""
-        return folder / f"{self.split.side.name[:40]}-{self.method}-{self.split.seed}-{self.state[:16]}.npz"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A cell that is there."""
-
-    measured: Measured  # What it scored
-    training: tuple[str, ...]  # Contents of the images that it trained on
-    calibration: tuple[str, ...]  # Contents of those that it was calibrated on
-    model: Path | None  # The model file, if it was to be kept
+        return folder / f"{self.split.side.name[:40]}-{self.method}-{self.split.seed}-{self.key[:16]}.npz"
 
 
 def extractor_of(name: str) -> Extractor | None:
@@ -88,20 +72,16 @@ def extractor_of(name: str) -> Extractor | None:
 
 
 def compute(
-    cell: Cell,
-    folder: Path,
-    cache: FeatureCache | None,
-    progress: Progress = silent,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
-) -> Found:
+    cell: Cell, folder: Path, cache: FeatureCache | None, progress: Progress, on_epoch: Callable[[Epoch], None]
+) -> Measurement:
     """Learn, score every image that is wanted once, and keep it.
 
     ``on_epoch`` is called with each new row of the learning curves of a method that trains a network.
-
-    Raises:
-        OddsightError: If it cannot be trained, or the file does not score as its parts do.
     """
-    split, plans = cell.split, list[FitPlan]()
+    split, plans, path = cell.split, list[FitPlan](), cell.path(folder)
+    work = path.with_suffix("")  # of a training, which goes on there after an interruption
+    training: dict[str, Any] = {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}
+    watch = add_prefix(progress, f"{split.side.name}, {cell.method}, seed {split.seed}: ")
     started = time.perf_counter()
     model = fit(
         *(image.path for image in split.trained),
@@ -112,88 +92,70 @@ def compute(
         groups=NONE,
         verdicts=split.side.verdicts,
         cache=cache,
-        progress=_named(progress, cell),
+        progress=watch,
         on_plan=plans.append,
-        **_training(cell, folder, on_epoch),
+        **(training if detectors.by_name(cell.method).needs else {}),
     )
-    seconds = time.perf_counter() - started
-    trained = [image for image in plans[0].training if cell.training]
-    images = [*split.test, *trained]
-    scores = _scores(model, cell.method, images, cache, _named(progress, cell))
+    seconds, tested = time.perf_counter() - started, len(split.test)
+    learned = plans[0].training
+    scores = _scores(model, cell.method, [*split.test, *(learned if cell.training else ())], cache, watch)
     if not np.isfinite(scores).all():
         raise DataError(f"{cell.method} gave scores that are not finite")
-    tested = len(split.test)
-    milliseconds = whole_file(model, split.test, scores[:tested])
-    record = {
-        "settings": dict(model.metadata.method.settings),
+    facts = {
         "seconds": seconds,
-        "milliseconds": milliseconds,
+        "milliseconds": whole_file(model, split.test, scores[:tested]),
         "bytes": len(model.to_bytes()),
-        "curves": _curves(model),
+        "curves": [asdict(row) for row in model.curves],
         "graph": model.metadata.graph_sha256,
-        "model": hashlib.sha256(model.to_bytes()).hexdigest(),
-        "training": [image.content for image in plans[0].training],
+        "model": _digest(model.to_bytes()),
+        "training": [image.content for image in learned],
         "calibration_contents": [image.content for image in plans[0].calibration],
     }
-    parts = {"scores": scores[:tested], **({"training_scores": scores[tested:]} if cell.training else {})}
-    path = cell.path(folder)
+    arrays = {"scores": scores[:tested], **({"training_scores": scores[tested:]} if cell.training else {})}
+    arrays = {"calibration": model.calibration_scores} | {name: own.astype(np.float32) for name, own in arrays.items()}
     if cell.kept:
         write_bytes(path.with_suffix(".onnx"), model.to_bytes(), follow_links=False)
-    arrays = {
-        "calibration": model.calibration_scores,
-        **{name: part.astype(np.float32) for name, part in parts.items()},
-    }
-    keep(path, cell.state, arrays | {"record": np.array(json.dumps(record))})
-    # What a training leaves is there for one that is interrupted.
-    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-    found = stored(cell, folder)
+    write_cell(path, cell.key, {**arrays, "record": pack(facts)})
+    shutil.rmtree(work, ignore_errors=True)
+    found = read_stored(cell, folder)
     if found is None:
         raise DataError(f"{path} cannot be read back: is the disk full?")
     return found
 
 
-def stored(cell: Cell, folder: Path) -> Found | None:
-    """The cell, if it was computed before with all that is wanted now; what is damaged or edited counts as missing."""
-    path = cell.path(folder)
-    arrays = taken(path, cell.state)
-    if arrays is None:
+def read_stored(cell: Cell, folder: Path) -> Measurement | None:
+    """The cell, if it was computed before with all that is wanted now."""
+    split, path = cell.split, cell.path(folder)
+    arrays, file = read_cell(path, cell.key), path.with_suffix(".onnx")
+    if arrays is None or (cell.training and "training_scores" not in arrays):
         return None
+    facts = unpack(arrays["record"])
     try:
-        return _found(cell, arrays, json.loads(str(arrays["record"])), path.with_suffix(".onnx") if cell.kept else None)
-    except (OSError, ValueError, KeyError, TypeError, ModelError):
+        if cell.kept and _digest(read_regular(file)) != facts["model"]:
+            return None
+    except OSError:
         return None
-
-
-def _found(cell: Cell, arrays: dict[str, NDArray[Any]], record: dict[str, Any], model: Path | None) -> Found | None:
-    split, scores = cell.split, arrays["scores"]
-    missing = (cell.training and "training_scores" not in arrays) or len(scores) != len(split.test)
-    if missing or (model is not None and hashlib.sha256(Model.load(model).to_bytes()).hexdigest() != record["model"]):
-        return None
-    ends = np.cumsum([len(split.normal), *(len(images) for images in split.anomalous.values())])
-    parts = np.split(scores.astype(np.float32), ends[:-1])
-    measured = Measured(
+    normal, anomalous = split.parts(arrays["scores"])
+    return Measurement(
         method=cell.method,
         side=split.side.name,
         seed=split.seed,
-        settings=record["settings"],
         calibration=arrays["calibration"].astype(np.float32),
-        training=arrays["training_scores"].astype(np.float32) if cell.training else None,
-        normal=parts[0],
-        anomalous=dict(zip(split.anomalous, parts[1:], strict=True)),
-        seconds=float(record["seconds"]),
-        milliseconds=float(record["milliseconds"]),
-        bytes=int(record["bytes"]),
-        curves=tuple(Epoch(**row) for row in record["curves"]),
+        training=arrays["training_scores"] if cell.training else None,
+        normal=normal,
+        anomalous=anomalous,
+        seconds=facts["seconds"],
+        milliseconds=facts["milliseconds"],
+        bytes=facts["bytes"],
+        curves=tuple(Epoch(**row) for row in facts["curves"]),
+        trained_on=tuple(facts["training"]),
+        calibrated_on=tuple(facts["calibration_contents"]),
+        model=file if cell.kept else None,
     )
-    return Found(measured, tuple(record["training"]), tuple(record["calibration_contents"]), model)
 
 
-def _training(cell: Cell, folder: Path, on_epoch: Callable[[Epoch], None]) -> dict[str, Any]:
-    """What :func:`oddsight.fit` takes for methods that train a network, and for no others."""
-    if not detectors.by_name(cell.method).needs:
-        return {}
-    work = cell.path(folder).with_suffix("")
-    return {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _scores(
@@ -204,23 +166,7 @@ def _scores(
     if extractor is not None:
         return scores_from_features(model, extractor, images, cache, progress)
     scores = []
-    for done, score in enumerate(whole_scores(model, images), 1):
+    for done, score in enumerate(ordered_map(lambda image: model.score(image.read(), one_core=True).score, images), 1):
         scores.append(score)
         progress("scoring", done, len(images))
     return np.array(scores)
-
-
-def whole_scores(model: Model, images: Iterable[ImageFile]) -> Iterable[float]:
-    """Scores of images by the whole file, in order."""
-    return ordered_map(lambda image: model.score(image.read(), one_core=True).score, images)
-
-
-def _curves(model: Model) -> list[dict[str, Any]]:
-    """Learning curves that the model keeps, a row an epoch."""
-    return [asdict(row) for row in model.curves]
-
-
-def _named(progress: Progress, cell: Cell) -> Progress:
-    """Progress that says what it is about."""
-    about = f"{cell.split.side.name}, {cell.method}, seed {cell.split.seed}"
-    return lambda phase, done, total: progress(f"{about}: {phase}", done, total)

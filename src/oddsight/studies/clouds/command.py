@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, listed, numbers_by_name
+from oddsight.cli.application import EXIT_ERROR, Quiet, listed, numbers_by_name
 from oddsight.errors import plain
-from oddsight.studies.application import study_app
 
 if TYPE_CHECKING:
-    from oddsight.studies.clouds.results import CloudStudy, Failed
+    from oddsight.studies.clouds.results import CloudStudy, Failure
 
 _NONE = "none"
+_SEEDS = (0, 1, 2)
 
 
-@study_app.command("clouds")
 def clouds(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Class folders of scenes, such as DIR/cloudy, DIR/desert, DIR/water.")
@@ -68,68 +67,58 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     memory: Annotated[str, typer.Option(help="Memory budget of each fit.")] = "4GB",
     accelerator: Annotated[str, typer.Option(help="For methods that train a network: auto, cpu, gpu, ...")] = "auto",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show only results and errors, no progress and no notes.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Detect cloudy scenes with every method, compare, and report. Resumes after an interruption."""
-    from oddsight.cli.adaptation_output import say_some_epochs
+    from oddsight.cli.training_output import say_some_epochs
     from oddsight.detectors import METHODS
     from oddsight.runtime.files import check_writable, make_folder, write_bytes
     from oddsight.sinks.output_paths import check_outputs
-    from oddsight.sinks.terminal import progress
+    from oddsight.sinks.terminal import note, progress
     from oddsight.studies.clouds.page import write_clouds
-    from oddsight.studies.clouds.study import study_clouds
+    from oddsight.studies.clouds.study import Settings, study_clouds
 
     chosen = listed(methods or "") or list(METHODS)
-    shown = None if severity_methods is None else [] if severity_methods == _NONE else listed(severity_methods)
+    settings = Settings(
+        normal=normal or (),
+        clouds=clouds,
+        ship=ship,
+        seeds={**dict.fromkeys(chosen, _SEEDS), **numbers_by_name("--seeds", seeds, chosen)},
+        size=size,
+        limit=limit,
+        rate=false_alarm_rate,
+        hand=hand_threshold,
+        threshold_methods=listed(threshold_methods or ""),
+        masks=masks,
+        mask_methods=listed(mask_methods or ""),
+        severity_methods=None if severity_methods is None else [n for n in listed(severity_methods) if n != _NONE],
+        memory=memory,
+        accelerator=accelerator,
+        command=shlex.join(["oddsight", *sys.argv[1:]]),
+    )
     check_outputs({}, folders={"results": output}, inputs={"--data": data, "--masks": masks})
     make_folder(output)
     check_writable(output / "report.html")
+
+    def report_failure(one: Failure) -> None:
+        note(f"{one.method}, {one.side}, seed {one.seed}: not run: {one.reason}", quiet=quiet)
+
     with progress(quiet) as report:
         found, models = study_clouds(
-            data,
-            output,
-            normal=normal or (),
-            clouds=clouds,
-            method_names=chosen,
-            ship=ship,
-            seeds=numbers_by_name("--seeds", seeds, chosen),
-            size=size,
-            limit=limit,
-            rate=false_alarm_rate,
-            hand=hand_threshold,
-            threshold_methods=listed(threshold_methods or ""),
-            masks=masks,
-            mask_methods=listed(mask_methods or ""),
-            severity_methods=shown,
-            memory=memory,
-            accelerator=accelerator,
-            command=shlex.join(["oddsight", *sys.argv[1:]]),
-            progress=report,
-            on_epoch=lambda row: say_some_epochs(row, quiet),
-            on_failure=lambda failed: _report_failure(failed, quiet),
+            data, output, settings, report, lambda row: say_some_epochs(row, quiet), report_failure
         )
     paths = [output / one.file for one in found.shipped]
     for path, one in zip(paths, found.shipped, strict=True):
         write_bytes(path, models[one.side].to_bytes(), follow_links=False)
-    written = write_clouds(found, output)
-    _print_results(found, written, paths, quiet)
+    _print_results(found, write_clouds(found, output), paths, quiet)
     if found.data.errors:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _report_failure(one: Failed, quiet: bool) -> None:
-    """Say that a method cannot be run, as soon as that is known; the study goes on."""
-    from oddsight.sinks.terminal import note
-
-    note(f"{one.method}, {one.side}, seed {one.seed}: not run: {one.reason}", quiet=quiet)
-
-
 def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
     """Print the results in short, what could not be read, and where the files are."""
-    from oddsight.drawing.numbers import area
-    from oddsight.sinks.terminal import complain, console, note, percent, table
+    from oddsight.drawing.numbers import area, percent
+    from oddsight.sinks.terminal import complain, console, note, table
     from oddsight.studies.clouds.conclusions import conclude
     from oddsight.studies.clouds.tables import cloud_tables
 
@@ -141,9 +130,9 @@ def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[
     for side in study.sides:
         rows = table("method", *map(plain, side.anomalous), *recalls.values(), numbers=tuple(recalls.values()))
         for one in found.standings[side.name]:
-            shares = (one.mean(one.whole, f"recall_{rate}") for rate in recalls)
-            areas = (area(one.mean(name, "auroc") or 0.0) for name in one.classes)
-            rows.add_row(one.method, *areas, *("" if value is None else percent(value) for value in shares))
+            fields = [f"recall_{rate}" for rate in recalls]
+            shares = (percent(one.mean(one.whole, name)) if one.knows(one.whole, name) else "" for name in fields)
+            rows.add_row(one.method, *map(area, one.areas.values()), *shares)
         console.print(f"{plain(side.name)} as normal, AUROC by class, {seeds}")
         console.print(rows)
     for beaten in found.beaten():

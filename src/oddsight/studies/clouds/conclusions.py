@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from oddsight.errors import DataError
 from oddsight.metrics.significance import Placements, delong, holm, placements
-from oddsight.studies.clouds.protocol import Side
-from oddsight.studies.clouds.results import CloudStudy, Measured, ShippedScenes, Trivial
-from oddsight.studies.clouds.rows import ALL, CloudTables, SceneRow
-
-Verdict = Literal["better", "worse", "not distinguishable", "untested"]
+from oddsight.studies.clouds.results import CloudStudy, Measurement, ShippedScenes, Trivial
+from oddsight.studies.clouds.scenes import Side
+from oddsight.studies.clouds.tables import ALL, CloudTables, SceneRow
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,6 @@ class Standing:
     """One method on one side, over its seeds."""
 
     method: str  # Its name
-    side: str  # Name of the side
     seeds: tuple[int, ...]  # By which it could be run
     # Of each anomalous class, and of all where there are several, a row a seed
     rows: Mapping[str, tuple[SceneRow, ...]]
@@ -38,24 +34,38 @@ class Standing:
         return ALL if ALL in self.rows else self.classes[0]
 
     @property
+    def areas(self) -> dict[str, float]:
+        """AUROC of each class, the mean over seeds."""
+        return {name: self.mean(name, "auroc") for name in self.classes}
+
+    @property
     def area(self) -> float:
         """AUROC, the mean over classes and seeds."""
         return float(np.mean([row.auroc for name in self.classes for row in self.rows[name]]))
 
-    def mean(self, name: str, field: str) -> float | None:
-        """The mean of a field of the rows of a class over seeds; None where one of them has none."""
-        values = [getattr(row, field) for row in self.rows[name]]
-        return None if None in values else float(np.mean(values))
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The mean of the intervals of the classes."""
+        low, high = (np.mean([self.mean(kind, f"auroc_{end}") for kind in self.classes]) for end in ("low", "high"))
+        return float(low), float(high)
 
-    def span(self, name: str, field: str = "auroc") -> tuple[float, float]:
-        """The lowest and the highest of a field over seeds."""
-        values = [float(getattr(row, field)) for row in self.rows[name]]
-        return min(values), max(values)
+    def knows(self, name: str, field: str) -> bool:
+        """Whether every row of a class has a field."""
+        return all(getattr(row, field) is not None for row in self.rows[name])
+
+    def mean(self, name: str, field: str) -> float:
+        """The mean of a field of the rows of a class over seeds."""
+        return float(np.mean([getattr(row, field) for row in self.rows[name]]))
+
+    def span(self, name: str) -> tuple[float, float]:
+        """The lowest and the highest AUROC of a class over seeds."""
+        areas = [row.auroc for row in self.rows[name]]
+        return min(areas), max(areas)
 
 
 @dataclass(frozen=True)
 class Contest:
-    """The default method against another, or against a measure that knows nothing, on one anomalous class."""
+    """The default method against another, or against a trivial measure, on one anomalous class."""
 
     side: str  # Name of the side
     anomalous: str  # The class
@@ -66,7 +76,7 @@ class Contest:
     # Of DeLong's test, over seeds by twice the mean, corrected after Holm over all rivals of its sort; None
     # if there are too few images
     p_value: float | None
-    verdict: Verdict  # How the default method compares
+    verdict: str  # How the default method compares: `better`, `worse`, `not distinguishable` or `untested`
 
     @property
     def conclusion(self) -> str:
@@ -77,7 +87,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Found:
+class Conclusions:
     """What a report says."""
 
     study: CloudStudy  # What was found
@@ -104,67 +114,54 @@ class Found:
         return next(one for one in self.study.shipped if one.side == side)
 
 
-def conclude(study: CloudStudy, tables: CloudTables) -> Found:
+def conclude(study: CloudStudy, tables: CloudTables) -> Conclusions:
     """Compare what a study measured."""
     standings = {side.name: tuple(_standings(tables, side)) for side in study.sides}
-    contests = tuple(one for side in study.sides for one in _contests(study, side, tables.confidence))
-    return Found(study, tables, standings, contests)
+    contests = (
+        contest
+        for side in study.sides
+        for kind in side.anomalous
+        for trivial in (False, True)
+        for contest in _contests(study, side.name, kind, trivial, tables.confidence)
+    )
+    return Conclusions(study, tables, standings, tuple(contests))
 
 
 def _standings(tables: CloudTables, side: Side) -> list[Standing]:
-    names = dict.fromkeys(row.method for row in tables.scenes if row.normal == side.name and not row.error)
+    by_method: dict[str, dict[str, list[SceneRow]]] = {}
+    for row in tables.scenes:
+        if row.normal == side.name and not row.error:
+            by_method.setdefault(row.method, {}).setdefault(row.anomalous, []).append(row)
     found = []
-    for name in names:
-        own = [row for row in tables.scenes if (row.method, row.normal) == (name, side.name) and not row.error]
-        kinds = dict.fromkeys(row.anomalous for row in own)
-        rows = {kind: tuple(row for row in own if row.anomalous == kind) for kind in kinds}
-        found.append(Standing(name, side.name, tuple(dict.fromkeys(row.seed for row in own)), rows))
+    for name, kinds in by_method.items():
+        seeds = tuple(row.seed for row in next(iter(kinds.values())))
+        found.append(Standing(name, seeds, {kind: tuple(rows) for kind, rows in kinds.items()}))
     return sorted(found, key=lambda one: -round(one.area, 9))
 
 
-def _contests(study: CloudStudy, side: Side, confidence: float) -> Iterator[Contest]:
-    own = {one.seed: one for one in study.of(side.name, study.default)}
-    others = dict.fromkeys(one.method for one in study.of(side.name) if one.method != study.default)
-    measures = dict.fromkeys(one.name for one in study.trivial if one.side == side.name)
-    for kind in side.anomalous:
-        for trivial, names in ((False, list(others)), (True, list(measures))):
-            yield from _against(study, own, side.name, kind, names, trivial, confidence)
-
-
-def _against(
-    study: CloudStudy,
-    own: Mapping[int, Measured],
-    side: str,
-    kind: str,
-    names: Sequence[str],
-    trivial: bool,
-    confidence: float,
-) -> Iterator[Contest]:
+def _contests(study: CloudStudy, side: str, kind: str, trivial: bool, confidence: float) -> Iterator[Contest]:
     """The default method against others of one sort on one class, by the seeds that both have."""
-    pairs = []
-    for name in names:
-        rivals: list[Measured | Trivial] = [
-            *([one for one in study.trivial if (one.side, one.name) == (side, name)] if trivial else []),
-            *([] if trivial else study.of(side, name)),
-        ]
-        pairs.append(
-            [(_placed(own[one.seed], kind), _placed(one, kind, either=trivial)) for one in rivals if one.seed in own]
-        )
-    kept = [(name, pair) for name, pair in zip(names, pairs, strict=True) if pair]
-    p_values = [_p_value(pair) for _, pair in kept]
+    own = {one.seed: one for one in study.of(side, study.default)}
+    rivals: dict[str, list[tuple[Placements, Placements]]] = {}
+    for one in study.trivial if trivial else study.measured:
+        name = one.name if isinstance(one, Trivial) else one.method
+        if one.side == side and one.seed in own and name != study.default:
+            rivals.setdefault(name, []).append((_place(own[one.seed], kind), _place(one, kind)))
+    p_values = [_p_value(pairs) for pairs in rivals.values()]
     corrected = holm([1.0 if value is None else value for value in p_values]).tolist()
-    for (name, pair), raw, p_value in zip(kept, p_values, corrected, strict=True):
-        mine, theirs = (float(np.mean([placed.auroc for placed in sort])) for sort in zip(*pair, strict=True))
-        verdict: Verdict = "untested" if raw is None else "not distinguishable"
+    for (name, pairs), raw, p_value in zip(rivals.items(), p_values, corrected, strict=True):
+        mine, theirs = (float(np.mean([placed.auroc for placed in sort])) for sort in zip(*pairs, strict=True))
+        verdict = "untested" if raw is None else "not distinguishable"
         if raw is not None and p_value <= 1 - confidence:
             verdict = "better" if mine > theirs else "worse"
         yield Contest(side, kind, name, trivial, mine, theirs, None if raw is None else float(p_value), verdict)
 
 
-def _placed(one: Measured | Trivial, kind: str, *, either: bool = False) -> Placements:
+def _place(one: Measurement | Trivial, kind: str) -> Placements:
     """Placements of the test images; of a trivial measure in the direction that works better."""
     found = placements(one.normal, one.anomalous[kind])
-    return placements(-one.normal, -one.anomalous[kind]) if either and found.auroc < 0.5 else found
+    lower = isinstance(one, Trivial) and found.auroc < 0.5
+    return placements(-one.normal, -one.anomalous[kind]) if lower else found
 
 
 def _p_value(pairs: Sequence[tuple[Placements, Placements]]) -> float | None:

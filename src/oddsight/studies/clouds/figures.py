@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,12 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x, short
-from oddsight.drawing.numbers import area, percent
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x
+from oddsight.drawing.numbers import area, percent, short
 from oddsight.errors import plain
 from oddsight.studies.clouds.isolation import Shown
-from oddsight.studies.clouds.results import Measured
-from oddsight.studies.clouds.severity import Seeing
-from oddsight.studies.clouds.severity_curves import Point
-from oddsight.studies.clouds.thresholds import Threshold
+from oddsight.studies.clouds.results import Measurement
+from oddsight.studies.clouds.severity import Point, Visibility
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +29,7 @@ _BINS = 48
 _SIDE = 220
 
 
-def threshold_histogram(one: Measured, ways: Sequence[Threshold], name: str) -> Markup:
+def threshold_histogram(one: Measurement, ways: Mapping[str, tuple[float, float | None]], name: str) -> Markup:
     """Scores of training, calibration and anomalous scenes below each other, with the thresholds through all."""
     assert one.training is not None
     groups = [
@@ -44,8 +42,10 @@ def threshold_histogram(one: Measured, ways: Sequence[Threshold], name: str) -> 
     logarithmic = low > 0 and high > 20 * float(np.median(one.calibration))
     span = high - low or 1.0
     # A threshold far off the scores must not squeeze them into a corner.
-    inside = [way for way in ways if low - 0.5 * span <= way.value <= high + 0.5 * span and (way.value > 0 or low <= 0)]
-    left, right = min([low, *(way.value for way in inside)]), max([high, *(way.value for way in inside)])
+    values = {way: value for way, (value, _) in ways.items()}
+    near = (low - 0.5 * span, high + 0.5 * span)
+    inside = {way: at for way, at in values.items() if near[0] <= at <= near[1] and (at > 0 or low <= 0)}
+    left, right = min([low, *inside.values()]), max([high, *inside.values()])
     logarithmic = logarithmic and left > 0
     edges = np.geomspace(left, right, _BINS) if logarithmic else np.linspace(left, right, _BINS)
 
@@ -55,18 +55,18 @@ def threshold_histogram(one: Measured, ways: Sequence[Threshold], name: str) -> 
             axes.hist(np.clip(scores, edges[0], edges[-1]), edges, color=colour)
             axes.set_title(f"{title} ({len(scores):,})", loc="left")
             axes.yaxis.get_major_locator().set_params(integer=True, nbins=2)
-            for way in inside:
-                axes.axvline(way.value, color=INK, linewidth=1.2, linestyle=_WAY_DASHES[way.way], label=way.way)
+            for way, value in inside.items():
+                axes.axvline(value, color=INK, linewidth=1.2, linestyle=_WAY_DASHES[way], label=way)
         if logarithmic:
             logarithmic_x(panels[0])
         if inside:
             panels[0].legend(frameon=False, labelcolor=INK, loc="upper right")
-        away = [f"{way.way} ({way.value:.4g})" for way in ways if way not in inside]
+        away = [f"{way} ({value:.4g})" for way, value in values.items() if way not in inside]
         scale = ", logarithmic" if logarithmic else ""
         panels[-1].set_xlabel(f"score{scale}" + (f"; off the scale: {', '.join(away)}" if away else ""))
 
-    values = ", ".join(f"{way.way} {way.value:.4g}" for way in ways)
-    return chart(name, (6.6, 3.4), draw, escape(f"Scores of {plain(one.method)}; thresholds: {values}"))
+    named = ", ".join(f"{way} {value:.4g}" for way, value in values.items())
+    return chart(name, (6.6, 3.4), draw, escape(f"Scores of {plain(one.method)}; thresholds: {named}"))
 
 
 def outlined_scenes(shown: Sequence[Shown], *, name: str = "isolation-scenes") -> Markup:
@@ -119,12 +119,16 @@ def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def depth_curves(
-    shown: Sequence[Seeing], depths: Sequence[float], what: str, value: Callable[[Point], float | None], *, name: str
-) -> Markup:
-    """Curves over the optical depth, on a logarithmic axis; shares have their intervals and the clear images."""
-    share = what == "share detected"
+def depth_curves(shown: Sequence[Visibility], depths: Sequence[float], *, share: bool, name: str) -> Markup:
+    """The share detected or the pixel AUROC over the optical depth; shares have their intervals and the clear images.
+
+    The axis of depths is logarithmic.
+    """
+    what = "share detected" if share else "pixel AUROC"
     clear = depths[0] / 2  # stands for 0, which a logarithmic axis does not have
+
+    def value(point: Point) -> float | None:
+        return point.share if share else point.pixel_auroc
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -132,16 +136,16 @@ def depth_curves(
         styles = zip(cycle(_COLOURS), [dash for dash in _DASHES for _ in _COLOURS], strict=False)
         for one, (tint, dash) in zip(shown, styles, strict=False):
             colour = next(greys) if one.trivial else tint
-            pairs = zip(depths, map(value, one.curve.points), strict=True)
+            pairs = zip(depths, map(value, one.points), strict=True)
             known = [(depth, number) for depth, number in pairs if number is not None]
             if known:
                 label = short(f"{one.name} (trivial)" if one.trivial else one.name)
                 line = ":" if one.trivial else dash
                 axes.plot(*zip(*known, strict=True), color=colour, linestyle=line, linewidth=1.6, label=label)
             if share:
-                low, high = zip(*(point.interval for point in one.curve.points), strict=True)
+                low, high = zip(*(point.interval for point in one.points), strict=True)
                 axes.fill_between(depths, low, high, color=colour, alpha=0.1 if one.trivial else 0.16, linewidth=0)
-                axes.plot(clear, one.clear.share, "o", color=colour, markersize=3.5, clip_on=False)
+                axes.plot(clear, one.false_alarms.share, "o", color=colour, markersize=3.5, clip_on=False)
         if share and shown:
             axes.axhline(shown[0].rate, color=FAINT, linewidth=1, linestyle=(0, (4, 2)))
         axes.set_xscale("log")
@@ -152,6 +156,6 @@ def depth_curves(
         axes.yaxis.set_major_formatter(lambda number, _: percent(number) if share else f"{number:.1f}")
         axes.legend(loc="upper left", frameon=False, labelcolor=INK, fontsize=7.5)
 
-    last = [(one.name, value(one.curve.points[-1])) for one in shown]
+    last = [(one.name, value(one.points[-1])) for one in shown]
     ends = ", ".join(f"{plain(called)} {'none' if number is None else area(number)}" for called, number in last)
     return chart(name, (4.6, 3.5), draw, escape(f"{what} against optical depth; at the greatest: {ends}"))

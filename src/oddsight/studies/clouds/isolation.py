@@ -7,7 +7,7 @@ whiteness, with thresholds found in the same ways: a method that does not beat t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -24,72 +24,89 @@ from oddsight.scenes import SMALLEST_TILE, predict_scene
 from oddsight.scenes.outlines import mask
 from oddsight.scenes.region_files import write_regions
 from oddsight.scenes.scene_image import SceneImage
-from oddsight.studies.clouds.isolation_maps import MASKS, RULES, Job, Mapped, mapped, mapped_trivially
+from oddsight.studies.clouds.isolation_maps import MASKS, Job, SceneMaps, map_by_method, map_trivially
 from oddsight.studies.clouds.isolation_measures import (
+    ALL,
     Group,
-    Measured,
-    Outlined,
-    SceneMeasured,
-    Tally,
+    Interval,
+    Measurement,
+    Values,
     areas_of,
-    by_scene,
-    drawn,
+    draw_scenes,
     groups,
     interval,
-    measured,
+    measure,
+    measure_scenes,
     overlaps_of,
     tally,
 )
-from oddsight.studies.clouds.isolation_scenes import (
-    TRIVIAL,
-    Scene,
-    clear_tiles,
-    dealt,
-    read_scenes_with_masks,
-)
-from oddsight.studies.clouds.isolation_variants import Variant, as_variant
-
-DEFAULT_TILE = 64
+from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, clear_tiles, deal, read_scenes_with_masks
+from oddsight.studies.clouds.variants import Variant, as_variant
 
 _SHOWN = 6
 
 
-@dataclass(frozen=True)
-class Judged:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome(SceneMaps):
     """What one method or trivial measure reached."""
 
-    name: str
-    settings: str  # In words; empty for trivial measures
-    trivial: bool  # Whether it is a trivial measure
-    groups: Mapping[str, Measured]  # By name of the group
-    scenes: tuple[SceneMeasured, ...]  # In the order of the scenes
-    rates: Mapping[str, float]  # For each rule of a rate, the rate that could be kept
-    training: tuple[float, ...]  # For each fold, the pixel AUROC on its training scenes
-    trained: tuple[int, int]  # Clear tiles that a model trained on, the least and the most
+    groups: Mapping[str, Measurement]  # By name of the group
+    scenes: tuple[Measurement, ...]  # In the order of the scenes
+
+    def area(self, group: str) -> float:
+        """AUROC on a group."""
+        return self.groups[group].auroc or 0.0
+
+    def overlap(self, group: str) -> float:
+        """IoU on a group at thresholds from training masks."""
+        return self.groups[group].outlined[MASKS].iou
+
+    def row(self, group: str, scene: str, values: Measurement) -> dict[str, Any]:
+        """A row of ``isolation.csv``."""
+        low, high = values.auroc_interval or (None, None)
+        row = {
+            "method": self.name,
+            "sort": "trivial" if self.trivial else "method",
+            "settings": self.settings,
+            "group": group,
+            "scene": scene,
+            "auroc": values.auroc,
+            "auroc_low": low,
+            "auroc_high": high,
+            "average_precision": values.average_precision,
+            "aupro": values.aupro,
+        }
+        for rule, own in values.outlined.items():
+            iou, f1 = own.iou_interval or (None, None), own.f1_interval or (None, None)
+            names = ("kept", "iou", "iou_low", "iou_high", "f1", "f1_low", "f1_high", "recall", "false_alarms")
+            cells = (self.rates.get(rule), own.iou, *iou, own.f1, *f1, own.recall, own.false_alarms)
+            row |= {f"{rule.replace(' ', '_')}_{name}": cell for name, cell in zip(names, cells, strict=True)}
+        return row
 
 
 @dataclass(frozen=True)
-class Beaten:
-    """A method beside the best trivial measure of a group, on the same draws of scenes."""
+class Difference:
+    """The best method beside the best trivial measure of a group, on the same draws of scenes.
+
+    Both are chosen by what they reach in the group.
+    """
 
     group: str  # Its name
     method: str  # Its name
-    trivial: str  # The trivial measure of the highest AUROC in this group
-    auroc: float  # By how much the method's is higher
-    auroc_interval: tuple[float, float] | None  # Of it; None if it cannot be told
-    overlap: str  # The trivial measure of the highest IoU in this group, at thresholds from training masks
-    iou: float  # By how much the method's is higher
-    iou_interval: tuple[float, float] | None  # Of it; None if it cannot be told
+    trivial: str  # The name of the trivial measure
+    own: float  # What the method reaches
+    other: float  # What the trivial measure reaches
+    interval: Interval  # Of the difference
 
     @property
-    def surely(self) -> bool:
-        """Whether the method's AUROC is higher by more than the draw of scenes explains."""
-        return self.auroc_interval is not None and self.auroc_interval[0] > 0
-
-    @property
-    def lost(self) -> bool:
-        """Whether the trivial measure's AUROC is higher by more than the draw of scenes explains."""
-        return self.auroc_interval is not None and self.auroc_interval[1] < 0
+    def verdict(self) -> str:
+        """What follows, in words."""
+        low, high = self.interval or (np.nan, np.nan)
+        if self.own <= self.other:
+            return "baseline wins" if high < 0 else "no better than the baseline"
+        if self.interval is None:
+            return "better; too few scenes for an interval"
+        return "beats the baseline" if low > 0 else "better, but not significantly"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +128,14 @@ class Isolation:
 
     scenes: tuple[Scene, ...]  # All of them
     folds: int  # How many parts they were dealt into
-    tile: int  # Side in pixels of the tiles of methods that set none of their own
     groups: tuple[Group, ...]  # Pixels that were measured together
-    judged: tuple[Judged, ...]  # Trivial measures first, then methods in order
+    judged: tuple[Outcome, ...]  # Trivial measures first, then methods in order
     failed: Mapping[str, str]  # Methods that could not be run, and why
-    beaten: tuple[Beaten, ...]  # Each method beside trivial measures, in each group
+    areas: Sequence[Difference]  # Of AUROC, in each group; none if no method could be run
+    overlaps: Sequence[Difference]  # Likewise of IoU, at thresholds from training masks
     best: str | None  # The method of the highest AUROC over all scenes; None if none could be run
-    shown: tuple[Shown, ...]  # Scenes as the best method outlines them
-    files: tuple[Path, ...]  # Outlines and masks that were written, as `oddsight predict --regions` writes them
-    seed: int  # Of every random choice
+    shown: Sequence[Shown]  # Scenes as the best method outlines them
+    files: Sequence[Path]  # Outlines and masks that were written, as `oddsight predict --regions` writes them
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -136,164 +152,82 @@ class Isolation:
         """
         found = []
         for one in self.judged:
-            for group in self.groups:
-                found.append(self._row(one, group.name, "", one.groups[group.name]))
-            for scene, own in zip(self.scenes, one.scenes, strict=True):
-                found.append(self._row(one, "one scene", scene.name, own))
+            found += [one.row(name, "", own) for name, own in one.groups.items()]
+            scenes = zip(self.scenes, one.scenes, strict=True)
+            found += [one.row("one scene", scene.name, own) for scene, own in scenes]
         empty = dict.fromkeys(found[0]) if found else {}
-        found += [empty | {"method": name, "sort": f"not run: {reason}"} for name, reason in self.failed.items()]
-        return found
-
-    def _row(self, one: Judged, group: str, scene: str, values: Measured | SceneMeasured) -> dict[str, Any]:
-        whole = values if isinstance(values, Measured) else None
-        low, high = (None, None) if whole is None or whole.auroc_interval is None else whole.auroc_interval
-        row: dict[str, Any] = {
-            "method": one.name,
-            "sort": "trivial" if one.trivial else "method",
-            "settings": one.settings,
-            "group": group,
-            "scene": scene,
-            "auroc": values.auroc,
-            "auroc_low": low,
-            "auroc_high": high,
-            "average_precision": None if whole is None else whole.average_precision,
-            "aupro": None if whole is None else whole.aupro,
-        }
-        for rule in RULES:
-            row |= _columns(rule.replace(" ", "_"), values.outlined[rule], one.rates.get(rule))
-        return row
-
-
-def _columns(rule: str, one: Outlined, rate: float | None) -> dict[str, Any]:
-    iou, f1 = one.iou_interval or (None, None), one.f1_interval or (None, None)
-    return {
-        f"{rule}_kept": rate,
-        f"{rule}_iou": one.iou,
-        f"{rule}_iou_low": iou[0],
-        f"{rule}_iou_high": iou[1],
-        f"{rule}_f1": one.f1,
-        f"{rule}_f1_low": f1[0],
-        f"{rule}_f1_high": f1[1],
-        f"{rule}_recall": one.recall,
-        f"{rule}_false_alarms": one.false_alarms,
-    }
+        return found + [empty | {"method": name, "sort": f"not run: {reason}"} for name, reason in self.failed.items()]
 
 
 def isolate(
     folder: str | os.PathLike[str],
-    output_work: Path,
+    work: Path,
     *,
     methods: Sequence[str | Variant],
     folds: int = 4,
     seed: int = 0,
-    tile: int = DEFAULT_TILE,
+    tile: int = 64,
     progress: Progress = silent,
 ) -> Isolation:
     """Measure how well methods isolate clouds in scenes with masks, each scene by a model that never saw it.
 
-    What has been done before in the same work folder, from the same images and settings, is taken from there.
-
-    Args:
-        folder: With ``images`` and ``masks`` of the same names; anything but black in a mask is cloud.
-        output_work: Where steps leave what they made, and where outlines and masks of some scenes go (``regions``).
-        methods: Names of methods with a map, or variants of them with settings of their own.
-        folds: Parts that scenes are dealt into.
-        seed: Of every random choice.
-        tile: Side in pixels of tiles, for methods that are named; half of it is shared by neighbours.
-        progress: Called with phase, done and total.
-
-    Raises:
-        DataError: Scenes or masks are missing, or too few; see :func:`read_scenes_with_masks`.
-        ImageError: An image or mask cannot be read.
-        OddsightError: A setting that cannot work. A method that cannot be run is named in the result instead.
+    ``folder`` holds ``images`` and ``masks`` of the same names; anything but black in a mask is cloud. What has been
+    done before in the same work folder, from the same images and settings, is taken from there; outlines and masks of
+    some scenes go to its ``regions``. Methods that are named get tiles of a side of ``tile`` pixels.
     """
     if tile < SMALLEST_TILE:
         raise OddsightError(f"tiles need at least {SMALLEST_TILE} pixels, not {tile}")
-    wanted = list(dict.fromkeys(as_variant(method, tile) for method in methods))
+    make_folder(work)
+    variants = {variant.name: variant for variant in (as_variant(method, tile) for method in methods)}
     scenes = read_scenes_with_masks(folder, progress=progress)
-    tiles = cache(partial(clear_tiles, scenes, work=output_work, progress=progress))
-    job = Job(scenes, dealt(scenes, folds, seed), tiles, output_work, seed, progress)
-    found, failed = [mapped_trivially(name, job, tile) for name in TRIVIAL], {}
-    for variant in wanted:
+    tiles = cache(partial(clear_tiles, scenes, work=work, progress=progress))
+    job = Job(scenes, deal(scenes, folds, seed), tiles, work, seed, progress)
+    mapped, failed = [map_trivially(name, job, tile) for name in TRIVIAL], {}
+    for variant in variants.values():
         try:
-            found.append(mapped(variant, job))
+            mapped.append(map_by_method(variant, job))
         except OddsightError as error:
             failed[variant.name] = str(error)
-    own, draws = groups(scenes), drawn(len(scenes), seed)
-    counts = {}
-    judged = []
-    for done, one in enumerate(found, 1):
+    judged, areas, overlaps = _judge(mapped, scenes, seed, progress)
+    best = max((one for one in judged if not one.trivial), key=lambda one: one.area(ALL), default=None)
+    shown: list[Shown] = []
+    files: list[Path] = []
+    if best is not None:
+        shown, files = _show(best, variants[best.name], scenes, work / "regions")
+    name = None if best is None else best.name
+    return Isolation(scenes, folds, groups(scenes), tuple(judged), failed, areas, overlaps, name, shown, files)
+
+
+def _judge(
+    mapped: Sequence[SceneMaps], scenes: Sequence[Scene], seed: int, progress: Progress
+) -> tuple[list[Outcome], list[Difference], list[Difference]]:
+    """Measure all pixels, and compare the best method with the best trivial measure in each group."""
+    own, draws = groups(scenes), draw_scenes(len(scenes), seed)
+    counts, judged = {}, []
+    for done, one in enumerate(mapped, 1):
         counts[one.name] = tally(one, scenes)
-        judged.append(_judged(one, counts[one.name], own, scenes, draws))
-        progress("measuring pixels", done, len(found))
-    best = max((one for one in judged if not one.trivial), key=_area, default=None)
-    chosen = next((one for one in found if best is not None and one.name == best.name), None)
-    variant_of = {variant.name: variant for variant in wanted}
-    shown, files = (
-        ((), ()) if chosen is None else _shown(chosen, variant_of[chosen.name], scenes, output_work / "regions")
-    )
-    return Isolation(
-        scenes=scenes,
-        folds=folds,
-        tile=tile,
-        groups=own,
-        judged=tuple(judged),
-        failed=failed,
-        beaten=tuple(_beaten(one, judged, group, counts, draws) for one in judged if not one.trivial for group in own),
-        best=None if best is None else best.name,
-        shown=shown,
-        files=files,
-        seed=seed,
-    )
+        measured = {group.name: measure(one, counts[one.name], group, scenes, draws) for group in own}
+        by_scene = measure_scenes(one, counts[one.name], scenes)
+        judged.append(Outcome(**vars(one), groups=measured, scenes=by_scene))
+        progress("measuring pixels", done, len(mapped))
+    areas, overlaps = [], []
+    for group in own if len(judged) > len(TRIVIAL) else ():
+        resampled = {name: areas_of(one, group, draws) for name, one in counts.items()}
+        areas.append(_compare(judged, group, lambda one: one.area(group.name), resampled))  # noqa: B023 - called at once
+        resampled = {name: overlaps_of(one, group, draws, MASKS)[0] for name, one in counts.items()}
+        overlaps.append(_compare(judged, group, lambda one: one.overlap(group.name), resampled))  # noqa: B023
+    return judged, areas, overlaps
 
 
-def _area(one: Judged) -> float:
-    return next(iter(one.groups.values())).auroc
+def _compare(
+    judged: Sequence[Outcome], group: Group, reached: Callable[[Outcome], float], resampled: Mapping[str, Values]
+) -> Difference:
+    best, other = (max((one for one in judged if one.trivial == trivial), key=reached) for trivial in (False, True))
+    apart = interval(resampled[best.name] - resampled[other.name])
+    return Difference(group.name, best.name, other.name, reached(best), reached(other), apart)
 
 
-def _judged(
-    one: Mapped, counts: Tally, own: Sequence[Group], scenes: Sequence[Scene], draws: NDArray[np.int64]
-) -> Judged:
-    return Judged(
-        name=one.name,
-        settings=one.settings,
-        trivial=one.trivial,
-        groups={group.name: measured(one, counts, group, scenes, draws) for group in own},
-        scenes=by_scene(one, counts, scenes),
-        rates=one.rates,
-        training=one.training,
-        trained=one.trained,
-    )
-
-
-def _beaten(
-    one: Judged, judged: Sequence[Judged], group: Group, counts: Mapping[str, Tally], draws: NDArray[np.int64]
-) -> Beaten:
-    """A method beside the trivial measures that do best in a group, which they are chosen by: in their favour."""
-
-    def overlap(other: Judged) -> float:
-        return other.groups[group.name].outlined[MASKS].iou
-
-    trivial = [other for other in judged if other.trivial]
-    best = max(trivial, key=lambda other: other.groups[group.name].auroc)
-    wide = max(trivial, key=overlap)
-    areas = [areas_of(counts[name], group, draws) for name in (one.name, best.name)]
-    overlaps = [overlaps_of(counts[name], group, draws, MASKS)[0] for name in (one.name, wide.name)]
-    return Beaten(
-        group=group.name,
-        method=one.name,
-        trivial=best.name,
-        auroc=one.groups[group.name].auroc - best.groups[group.name].auroc,
-        auroc_interval=interval(areas[0] - areas[1]),
-        overlap=wide.name,
-        iou=overlap(one) - overlap(wide),
-        iou_interval=interval(overlaps[0] - overlaps[1]),
-    )
-
-
-def _shown(
-    one: Mapped, variant: Variant, scenes: Sequence[Scene], folder: Path
-) -> tuple[tuple[Shown, ...], tuple[Path, ...]]:
+def _show(one: SceneMaps, variant: Variant, scenes: Sequence[Scene], folder: Path) -> tuple[list[Shown], list[Path]]:
     """Outline some scenes by the model files themselves: those with clouds and ground first, then bright clear ones."""
     make_folder(folder)
     shown, files = [], []
@@ -310,7 +244,7 @@ def _shown(
         iou = int((found & clouds).sum()) / union if union else 1.0
         shown.append(Shown(scene.name, read_image(scene.path), clouds, one.read(index), found, threshold, iou))
         files += write_regions(result, SceneImage(scene.path), folder, scene.name)
-    return tuple(shown), tuple(files)
+    return shown, files
 
 
 def _chosen(scenes: Sequence[Scene]) -> list[int]:

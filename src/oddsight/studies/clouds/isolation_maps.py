@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from oddsight import detectors
 from oddsight.data.images import read_image
 from oddsight.errors import DataError, OddsightError, plain
+from oddsight.evaluation.compare.store import compute_once, key_of, read_cell
 from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.pixel import pixel_metrics
-from oddsight.model.calibration import decide, smallest_rate
+from oddsight.model.calibration import decide
 from oddsight.model.model import Model
 from oddsight.runtime.progress import Progress
-from oddsight.runtime.records import Arrays, read_arrays
+from oddsight.runtime.records import Arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place
-from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, fit_clear, place_of
-from oddsight.studies.store import keep, state_of, taken
+from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_rate, feasible_rate, fit_clear
 
 Map = NDArray[np.float32]
 Folds = Sequence[Sequence[int]]
@@ -43,7 +43,7 @@ RULES = (*(rate_rule(rate) for rate in RATES), MASKS)
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class SceneMaps:
     """What a method or a trivial measure says of every pixel, each scene by a model that had not seen it."""
 
     name: str  # Of the method or measure
@@ -72,131 +72,146 @@ class Job:
     seed: int  # Of every random choice
     progress: Progress  # Called with phase, done and total
 
-    def clear(self, tile: int, out: Sequence[int]) -> tuple[list[Path], list[str]]:
-        """Clear tiles of all folds but some, and the contents of their scenes."""
-        kept = [index for fold, own in enumerate(self.folds) if fold not in out for index in own]
-        tiles = self.tiles(tile)
-        return [file for index in kept for file in tiles[index]], [self.scenes[index].content for index in kept]
+    def others(self, out: Sequence[int]) -> list[int]:
+        """Indices of the scenes of all folds but some."""
+        return [index for fold, own in enumerate(self.folds) if fold not in out for index in own]
+
+    @property
+    def fold_of(self) -> dict[int, int]:
+        """The fold of each scene."""
+        return {index: fold for fold, indices in enumerate(self.folds) for index in indices}
 
 
-def mapped(variant: Variant, job: Job) -> Mapped:
+def map_by_method(variant: Variant, job: Job) -> SceneMaps:
     """Run a method: for each fold a model of the others, and for each pair of folds one of the rest.
 
     The second sort finds the threshold of the masks: a training scene's map must not come from a model that has trained
     from it, nor the threshold from a scene that it is tested on.
-
-    Raises:
-        OddsightError: A method that has no map or cannot be fitted, or a measure to multiply by that is none.
     """
     if not detectors.by_name(variant.method).localises:
         raise OddsightError(f"{variant.method} says how anomalous an image is, not where")
     if variant.times is not None and variant.times not in TRIVIAL:
         raise OddsightError(f"maps are multiplied by {' or '.join(TRIVIAL)}, not by {plain(variant.times)}")
-    count = len(job.folds)
+    count, own = len(job.folds), job.fold_of
     whole = [_part(variant, job, (fold,)) for fold in range(count)]
-    halves = {(one, other): _part(variant, job, (one, other)) for other in range(count) for one in range(other)}
-    own = {index: fold for fold, indices in enumerate(job.folds) for index in indices}
-    thresholds, rates, areas = [], [], []
+    pairs = {(one, other): _part(variant, job, (one, other)) for other in range(count) for one in range(other)}
+    rules = []
     for fold in range(count):
         held = {
-            index: halves[min(fold, other), max(fold, other)][f"map-{index}"]
+            index: pairs[min(fold, other), max(fold, other)][f"map-{index}"]
             for index, other in own.items()
             if other != fold
         }
-        read = _brought(job.scenes, held, variant.times)
-        if variant.times is None:
-            by_rule, reached = _conformal(_model(variant, job, fold))
-        else:
-            by_rule, reached = _conformal_by_tiles(_highest(job, variant.tile, held, read))
-        best, area = _best(job.scenes, held, read)
-        thresholds.append(by_rule | {MASKS: best})
-        rates.append(reached)
-        areas.append(area)
+        read = _in_pixels(job.scenes, held, variant.times)
+        model = _model(variant, job, fold) if variant.times is None else None
+        rules.append(_rules(job, variant.tile, held, read, model))
+    thresholds, rates, areas = zip(*rules, strict=True)
     numbers = [int(part["trained"]) for part in whole]
-    return Mapped(
+    maps = {index: whole[fold][f"map-{index}"] for index, fold in own.items()}
+    return SceneMaps(
         name=variant.name,
         settings=variant.says,
         trivial=False,
-        read=_brought(job.scenes, {index: whole[fold][f"map-{index}"] for index, fold in own.items()}, variant.times),
+        read=_in_pixels(job.scenes, maps, variant.times),
         thresholds=tuple(thresholds[own[index]] for index in range(len(job.scenes))),
-        rates={rule: max(reached[rule] for reached in rates) for rule in rates[0]},
-        training=tuple(areas),
+        rates=_most(rates),
+        training=areas,
         trained=(min(numbers), max(numbers)),
         model=lambda index: _model(variant, job, own[index]),
     )
 
 
 def _part(variant: Variant, job: Job, out: tuple[int, ...]) -> Arrays:
-    """A model of all folds but one or two, and the maps of the scenes of these."""
-    files, contents = job.clear(variant.tile, out)
+    """The maps of the scenes of one or two folds by a model of all others, and how many tiles that trained on."""
     tested = [index for fold in out for index in job.folds[fold]]
-    state = state_of(described(variant), contents, [job.scenes[index].content for index in tested], RATES, job.seed)
-    path = _path(variant, job, out)
-    found = taken(path, state)
-    if found is not None and {f"map-{index}" for index in tested} <= found.keys():
-        found.pop("model", None)
-        return found
-    phase = f"{variant.name}: without {' and '.join(str(fold + 1) for fold in out)} of {len(job.folds)} parts"
 
-    def told(what: str, done: int, total: int) -> None:
-        job.progress(f"{phase}, {what}", done, total)
+    def learn() -> Arrays:
+        tiles, others = job.tiles(variant.tile), job.others(out)
+        files = [file for index in others for file in tiles[index]]
+        if not files:
+            raise _no_clear_tile(variant.tile)
+        without = " and ".join(str(fold + 1) for fold in out)
+        watch = add_prefix(job.progress, f"{variant.name}: without {without} of {len(job.folds)} parts, ")
+        model = fit_clear(variant, files, min(RATES), job.seed, watch, uncalibrated=len(out) > 1)
+        arrays: Arrays = {"trained": np.array(len(files))}
+        for done, index in enumerate(tested, 1):
+            path = job.scenes[index].path
+            result = predict_scene(model, path, tile=variant.tile, overlap=variant.overlap, per_tile=True)
+            if result.map is None:
+                raise OddsightError(f"{variant.method} gave no map of {path}")
+            arrays[f"map-{index}"] = result.map
+            watch("mapping scenes", done, len(tested))
+        return arrays | ({"model": as_array(model)} if len(out) == 1 else {})
 
-    if not files:
-        raise DataError(f"no tile of {variant.tile} pixels is clear in the scenes to train on: make tiles smaller")
-    model = fit_clear(variant, files, min(RATES), job.seed, told, uncalibrated=len(out) > 1)
-    arrays: Arrays = {"trained": np.array(len(files))}
-    for done, index in enumerate(tested, 1):
-        result = predict_scene(model, job.scenes[index].path, tile=variant.tile, overlap=variant.overlap, per_tile=True)
-        if result.map is None:
-            raise OddsightError(f"{variant.method} gave no map of {job.scenes[index].path}")
-        arrays[f"map-{index}"] = result.map
-        told("mapping scenes", done, len(tested))
+    arrays = compute_once(*_place(variant, job, out), learn)
     # Models are read again when they are needed, so that those of all methods are never held at once.
-    own: Arrays = {"model": np.frombuffer(model.to_bytes(), np.uint8)} if len(out) == 1 else {}
-    keep(path, state, arrays | own)
-    return arrays
+    return {name: array for name, array in arrays.items() if name != "model"}
 
 
-def _path(variant: Variant, job: Job, out: tuple[int, ...]) -> Path:
-    return place_of(variant, job.work) / f"without-{'-'.join(str(fold + 1) for fold in out)}.npz"
+def _place(variant: Variant, job: Job, out: tuple[int, ...]) -> tuple[Path, str]:
+    """File and key of a part."""
+    tested = [(index, job.scenes[index].content) for fold in out for index in job.folds[fold]]
+    contents = [job.scenes[index].content for index in job.others(out)]
+    path = variant.folder(job.work) / f"without-{'-'.join(str(fold + 1) for fold in out)}.npz"
+    return path, key_of(variant.key, contents, tested, RATES, job.seed)
 
 
 def _model(variant: Variant, job: Job, fold: int) -> Model:
     """The model of all folds but one, which :func:`_part` has left."""
-    path = _path(variant, job, (fold,))
-    arrays = read_arrays(path)
-    if arrays is None or "model" not in arrays:
+    path, key = _place(variant, job, (fold,))
+    arrays = read_cell(path, key)
+    if arrays is None:
         raise DataError(f"{path} was damaged or deleted meanwhile: run the study again")
     return Model.from_bytes(arrays["model"].tobytes())
 
 
-def _conformal(model: Model) -> tuple[dict[str, float], dict[str, float]]:
-    """Thresholds by rule, and the rates that they keep, from the calibration of a model."""
-    decisions = {rate_rule(rate): at_rate(model, rate).decision for rate in RATES}
-    return (
-        {rule: decision.threshold for rule, decision in decisions.items()},
-        {rule: float(decision.false_alarm_rate or 0.0) for rule, decision in decisions.items()},
-    )
+def _rules(
+    job: Job, tile: int, indices: Collection[int], read: Callable[[int], Map], model: Model | None
+) -> tuple[dict[str, float], dict[str, float], float]:
+    """Thresholds by rule, the rates that they keep, and the pixel AUROC, from scenes that were not trained on.
+
+    Thresholds of rates come from the calibration of a model, or else from the highest values of clear tiles.
+    """
+    if model is not None:
+        decisions = {rate_rule(rate): at_rate(model, rate).decision for rate in RATES}
+        by_rule = {rule: decision.threshold for rule, decision in decisions.items()}
+        reached = {rule: float(decision.false_alarm_rate or 0.0) for rule, decision in decisions.items()}
+    else:
+        highest = _highest(job, tile, indices, read)
+        reached = {rate_rule(rate): feasible_rate(rate, len(highest)) for rate in RATES}
+        by_rule = {rule: decide(highest, rate).threshold for rule, rate in reached.items()}
+
+    def images() -> Iterator[tuple[Map, NDArray[np.bool_]]]:
+        for index in indices:
+            yield read(index), job.scenes[index].clouds()
+
+    found = pixel_metrics(images)
+    # There a pixel counts from the threshold on, here above it.
+    best = float(np.nextafter(np.float32(found.f1_max_threshold), np.float32(-np.inf)))
+    return by_rule | {MASKS: best}, reached, found.auroc
 
 
-def _conformal_by_tiles(highest: Map) -> tuple[dict[str, float], dict[str, float]]:
-    """The same from the highest values of clear tiles, none of which was trained on."""
-    reached = {rate_rule(rate): max(rate, smallest_rate(len(highest))) for rate in RATES}
-    return {rule: decide(highest, rate).threshold for rule, rate in reached.items()}, reached
+def _most(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The highest rate of each rule."""
+    return {rule: max(one[rule] for one in rates) for rule in rates[0]}
 
 
 def _highest(job: Job, tile: int, indices: Iterable[int], read: Callable[[int], Map]) -> Map:
     """The highest value of each clear tile of some scenes."""
-    found = []
+    tiles, found = job.tiles(tile), []
     for index in indices:
         values = read(index)
-        found += [values[tile_place(file, tile)].max() for file in job.tiles(tile)[index]]
+        found += [values[tile_place(file, tile)].max() for file in tiles[index]]
     if not found:
-        raise DataError(f"no tile of {tile} pixels is clear in the scenes to train on: make tiles smaller")
+        raise _no_clear_tile(tile)
     return np.array(found, np.float32)
 
 
-def _brought(scenes: Sequence[Scene], maps: Mapping[int, Map], times: str | None) -> Callable[[int], Map]:
+def _no_clear_tile(tile: int) -> DataError:
+    return DataError(f"no tile of {tile} pixels is clear in the scenes to train on: make tiles smaller")
+
+
+def _in_pixels(scenes: Sequence[Scene], maps: Mapping[int, Map], times: str | None) -> Callable[[int], Map]:
     """What reads the map of the scene of an index, brought to its pixels and weighed by a trivial measure of them."""
 
     def read(index: int) -> Map:
@@ -206,43 +221,16 @@ def _brought(scenes: Sequence[Scene], maps: Mapping[int, Map], times: str | None
     return read
 
 
-def _best(scenes: Sequence[Scene], indices: Collection[int], read: Callable[[int], Map]) -> tuple[float, float]:
-    """The threshold of highest F1 over the pixels of some scenes, and their AUROC."""
-
-    def images() -> Iterator[tuple[Map, NDArray[np.bool_]]]:
-        for index in indices:
-            yield read(index), scenes[index].clouds()
-
-    found = pixel_metrics(images)
-    # There a pixel counts from the threshold on, here above it.
-    return float(np.nextafter(np.float32(found.f1_max_threshold), np.float32(-np.inf))), found.auroc
-
-
-def mapped_trivially(name: str, job: Job, tile: int) -> Mapped:
+def map_trivially(name: str, job: Job, tile: int) -> SceneMaps:
     """A trivial measure of each pixel, with thresholds found in the same ways on the same scenes."""
-    measure = TRIVIAL[name]
 
     def read(index: int) -> Map:
-        return measure(read_image(job.scenes[index].path))
+        return TRIVIAL[name](read_image(job.scenes[index].path))
 
-    thresholds: list[Mapping[str, float]] = [{}] * len(job.scenes)
-    rates, areas = [], []
-    for fold, tested in enumerate(job.folds):
-        others = [index for other in range(len(job.folds)) if other != fold for index in job.folds[other]]
-        found, reached = _conformal_by_tiles(_highest(job, tile, others, read))
-        found[MASKS], area = _best(job.scenes, others, read)
-        rates.append(reached)
-        areas.append(area)
-        for index in tested:
-            thresholds[index] = found
+    rules = []
+    for fold in range(len(job.folds)):
+        rules.append(_rules(job, tile, job.others((fold,)), read, None))
         job.progress(f"{name}: thresholds", fold + 1, len(job.folds))
-    return Mapped(
-        name=name,
-        settings="",
-        trivial=True,
-        read=read,
-        thresholds=tuple(thresholds),
-        rates={rule: max(one[rule] for one in rates) for rule in rates[0]},
-        training=tuple(areas),
-        trained=(0, 0),
-    )
+    thresholds, rates, areas = zip(*rules, strict=True)
+    own = tuple(thresholds[fold] for _, fold in sorted(job.fold_of.items()))
+    return SceneMaps(name, "", True, read, own, _most(rates), areas, (0, 0))

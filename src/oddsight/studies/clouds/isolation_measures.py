@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.metrics.pixel import pixel_metrics
-from oddsight.studies.clouds.isolation_maps import RULES, Map, Mapped
+from oddsight.studies.clouds.isolation_maps import RULES, Map, SceneMaps
 from oddsight.studies.clouds.isolation_scenes import Scene
 
 CONFIDENCE = 0.95
@@ -23,6 +23,8 @@ _SAMPLED = 20_000
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
+Interval = tuple[float, float] | None
+"""By drawing scenes anew; None if it cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,7 @@ class Group:
     clouds: tuple[int, ...]  # Indices of the scenes whose clouds count
 
 
-ALL, BRIGHT, BRIGHT_ALONE, UNSATURATED = (
-    "all scenes",
-    "bright ground",
-    "bright scenes alone",
-    "without saturated scenes",
-)
+ALL, BRIGHT = "all scenes", "bright ground"
 
 
 def groups(scenes: Sequence[Scene]) -> tuple[Group, ...]:
@@ -51,10 +48,11 @@ def groups(scenes: Sequence[Scene]) -> tuple[Group, ...]:
     found = [
         Group(ALL, "all pixels of all scenes", every, every),
         Group(BRIGHT, "clear pixels of scenes with bright ground, and the clouds of all scenes", bright, every),
-        Group(BRIGHT_ALONE, "all pixels of scenes with bright ground", bright, bright),
+        Group("bright scenes alone", "all pixels of scenes with bright ground", bright, bright),
     ]
     if len(fair) < len(every):
-        found.append(Group(UNSATURATED, "all pixels of scenes that are not white throughout", fair, fair))
+        says = "all pixels of scenes that are not white throughout"
+        found.append(Group("without saturated scenes", says, fair, fair))
     return tuple(
         group
         for group in found
@@ -64,35 +62,28 @@ def groups(scenes: Sequence[Scene]) -> tuple[Group, ...]:
 
 
 @dataclass(frozen=True)
-class Outlined:
-    """What a threshold makes of the pixels of a group; shares from 0 to 1."""
+class Overlap:
+    """What a threshold makes of the pixels of a group or scene; shares from 0 to 1."""
 
     iou: float  # Intersection of what is outlined and what is cloud, over their union
     f1: float  # Harmonic mean of precision and recall
     recall: float | None  # Share of the cloud pixels that is outlined; None without any
     false_alarms: float | None  # Share of the clear pixels that is outlined; None without any
-    iou_interval: tuple[float, float] | None = None  # Of `iou`, by drawing scenes anew; None if it cannot be told
-    f1_interval: tuple[float, float] | None = None  # Of `f1`
+    iou_interval: Interval = None
+    f1_interval: Interval = None
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One method or trivial measure on one group."""
+class Measurement:
+    """One method or trivial measure on one group or scene; intervals and further areas are of groups."""
 
-    auroc: float  # Chance that a cloud pixel has a higher value than a clear one, ties half
-    auroc_interval: tuple[float, float] | None  # Of it, by drawing scenes anew; None if it cannot be told
-    average_precision: float  # Of cloud pixels
-    aupro: float | None  # Up to a false-alarm rate of 0.3; None where clouds and ground are of different scenes
-    outlined: Mapping[str, Outlined]  # By rule, see RULES
-
-
-@dataclass(frozen=True)
-class SceneMeasured:
-    """One method or trivial measure on one scene."""
-
-    auroc: float | None  # None if the scene is all clear or all cloud
-    # By rule; `iou` and `f1` of a scene without clouds are 1 if nothing is outlined, else 0
-    outlined: Mapping[str, Outlined]
+    # Chance that a cloud pixel has a higher value than a clear one, ties half; None of a scene of one sort
+    auroc: float | None
+    # By rule, see RULES; `iou` and `f1` of a scene without clouds are 1 if nothing is outlined, else 0
+    outlined: Mapping[str, Overlap]
+    auroc_interval: Interval = None
+    average_precision: float | None = None  # Of cloud pixels
+    aupro: float | None = None  # Up to a false-alarm rate of 0.3; None where clouds and ground are of different scenes
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +96,7 @@ class Tally:
     alarms: Counts  # Clear pixels outlined, likewise
 
 
-def tally(one: Mapped, scenes: Sequence[Scene]) -> Tally:
+def tally(one: SceneMaps, scenes: Sequence[Scene]) -> Tally:
     """Count the pixels of every scene."""
     edges = _edges(one, len(scenes))
     clouds, ground = (np.zeros((len(scenes), len(edges) + 1), np.int64) for _ in range(2))
@@ -121,41 +112,30 @@ def tally(one: Mapped, scenes: Sequence[Scene]) -> Tally:
     return Tally(clouds, ground, hits, alarms)
 
 
-def _edges(one: Mapped, count: int) -> Map:
+def _edges(one: SceneMaps, count: int) -> Map:
     """Values that divide the pixels of all scenes into bins of nearly equal size."""
-    sampled = []
-    for index in range(count):
-        values = one.read(index).ravel()
-        sampled.append(values[:: max(1, values.size // _SAMPLED)])
-    everything = np.concatenate(sampled)
-    return np.unique(np.quantile(everything, np.linspace(0, 1, _BINS), method="nearest")).astype(np.float32)
+    maps = (one.read(index).ravel() for index in range(count))
+    sampled = np.concatenate([values[:: max(1, values.size // _SAMPLED)] for values in maps])
+    return np.unique(np.quantile(sampled, np.linspace(0, 1, _BINS), method="nearest")).astype(np.float32)
 
 
-def measured(one: Mapped, counts: Tally, group: Group, scenes: Sequence[Scene], draws: Counts) -> Measured:
+def measure(one: SceneMaps, counts: Tally, group: Group, scenes: Sequence[Scene], draws: Counts) -> Measurement:
     """Measure a group: areas exactly, their intervals from counts in bins."""
-    apart = group.ground != group.clouds
-    exact = pixel_metrics(lambda: _pixels(one, group, scenes, apart=apart))
+    exact = pixel_metrics(lambda: _pixels(one, group, scenes))
     outlined = {}
     for column, rule in enumerate(RULES):
-        now = _from_counts(*_numbers(counts, group, column, np.ones((1, len(scenes)), np.int64))[:, 0].tolist())
+        now = _overlap(*_numbers(counts, group, column, np.ones((1, len(scenes)), np.int64))[:, 0].tolist())
         ious, f1s = overlaps_of(counts, group, draws, rule)
         outlined[rule] = replace(now, iou_interval=interval(ious), f1_interval=interval(f1s))
-    return Measured(
-        exact.auroc,
-        interval(areas_of(counts, group, draws)),
-        exact.average_precision,
-        None if apart else exact.aupro,
-        outlined,
-    )
+    aupro = exact.aupro if group.ground == group.clouds else None
+    return Measurement(exact.auroc, outlined, interval(areas_of(counts, group, draws)), exact.average_precision, aupro)
 
 
-def _pixels(
-    one: Mapped, group: Group, scenes: Sequence[Scene], *, apart: bool
-) -> Iterator[tuple[Map, NDArray[np.bool_]]]:
+def _pixels(one: SceneMaps, group: Group, scenes: Sequence[Scene]) -> Iterator[tuple[Map, NDArray[np.bool_]]]:
     """Maps and masks of a group; a row of those pixels that count if its clouds are of other scenes than its ground."""
     for index in sorted({*group.ground, *group.clouds}):
         values, mask = one.read(index), scenes[index].clouds()
-        if apart:
+        if group.ground != group.clouds:
             counted = (mask & (index in group.clouds)) | (~mask & (index in group.ground))
             if not counted.any():
                 continue
@@ -163,13 +143,13 @@ def _pixels(
         yield values, mask
 
 
-def drawn(count: int, seed: int) -> Counts:
+def draw_scenes(count: int, seed: int) -> Counts:
     """How often each of ``count`` scenes is in each resample, ``[resamples, count]``."""
     rng = np.random.default_rng(seed)
     return np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)])
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+def interval(values: Values) -> Interval:
     """Percentiles of what resamples gave, of those in which it could be told; None if that is less than half."""
     known = values[np.isfinite(values)]
     if 2 * len(known) < RESAMPLES:
@@ -187,18 +167,19 @@ def areas_of(counts: Tally, group: Group, draws: Counts) -> Values:
     won = clouds @ (np.cumsum(ground, axis=1) - ground / 2).T
     own, other = draws[:, list(group.clouds)], draws[:, list(group.ground)]
     pairs = (own @ clouds.sum(axis=1)) * (other @ ground.sum(axis=1))
-    total = ((own @ won) * other).sum(axis=1)
-    areas: Values = np.divide(total, pairs, out=np.full(len(draws), np.nan), where=pairs > 0)
-    return areas
+    return _divide(((own @ won) * other).sum(axis=1), pairs, pairs > 0)
 
 
 def overlaps_of(counts: Tally, group: Group, draws: Counts, rule: str) -> tuple[Values, Values]:
     """IoU and F1 of every resample at the threshold of a rule; NaN without a cloud or without ground."""
     hits, alarms, clouds, ground = _numbers(counts, group, RULES.index(rule), draws).astype(np.float64)
-    told = (clouds > 0) & (ground > 0)
-    iou = np.divide(hits, clouds + alarms, out=np.full(len(draws), np.nan), where=told)
-    f1 = np.divide(2 * hits, hits + alarms + clouds, out=np.full(len(draws), np.nan), where=told)
-    return iou, f1
+    known = (clouds > 0) & (ground > 0)
+    return _divide(hits, clouds + alarms, known), _divide(2 * hits, hits + alarms + clouds, known)
+
+
+def _divide(values: Values, by: Values, known: NDArray[np.bool_]) -> Values:
+    result: Values = np.divide(values, by, out=np.full(len(values), np.nan), where=known)
+    return result
 
 
 def _numbers(counts: Tally, group: Group, column: int, draws: Counts) -> Counts:
@@ -214,9 +195,9 @@ def _numbers(counts: Tally, group: Group, column: int, draws: Counts) -> Counts:
     )
 
 
-def _from_counts(hits: int, alarms: int, clouds: int, ground: int) -> Outlined:
+def _overlap(hits: int, alarms: int, clouds: int, ground: int) -> Overlap:
     """What pixels of either sort come to; where there are neither clouds nor alarms, all is right."""
-    return Outlined(
+    return Overlap(
         iou=hits / (clouds + alarms) if clouds + alarms else 1.0,
         f1=2 * hits / (hits + alarms + clouds) if hits + alarms + clouds else 1.0,
         recall=hits / clouds if clouds else None,
@@ -224,16 +205,13 @@ def _from_counts(hits: int, alarms: int, clouds: int, ground: int) -> Outlined:
     )
 
 
-def by_scene(one: Mapped, counts: Tally, scenes: Sequence[Scene]) -> tuple[SceneMeasured, ...]:
+def measure_scenes(one: SceneMaps, counts: Tally, scenes: Sequence[Scene]) -> tuple[Measurement, ...]:
     """Measure every scene on its own."""
     found = []
     for index, scene in enumerate(scenes):
         mixed = 0 < scene.cover < 1
         auroc = pixel_metrics(lambda: [(one.read(index), scene.clouds())]).auroc if mixed else None  # noqa: B023
-        clouds, ground = int(counts.clouds[index].sum()), int(counts.ground[index].sum())
-        outlined = {
-            rule: _from_counts(int(counts.hits[index, column]), int(counts.alarms[index, column]), clouds, ground)
-            for column, rule in enumerate(RULES)
-        }
-        found.append(SceneMeasured(auroc, outlined))
+        sums = int(counts.clouds[index].sum()), int(counts.ground[index].sum())
+        pairs = zip(counts.hits[index].tolist(), counts.alarms[index].tolist(), strict=True)
+        found.append(Measurement(auroc, {rule: _overlap(*own, *sums) for rule, own in zip(RULES, pairs, strict=True)}))
     return tuple(found)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import look
 from oddsight.data.folder import is_image_file
-from oddsight.data.images import content_hash, read_image, read_mask
+from oddsight.data.images import content_hash, read_image
+from oddsight.data.mask_files import read_mask
 from oddsight.data.masks import inspect_mask, match_masks
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.progress import Progress
@@ -55,17 +56,11 @@ class Scene:
 
 
 def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress) -> tuple[Scene, ...]:
-    """Read ``FOLDER/images`` and the masks of the same names in ``FOLDER/masks``, in the order of names.
-
-    Raises:
-        DataError: A folder or a mask is missing, there are fewer than six scenes, none has clouds or none is clear
-            anywhere, or two are the same image.
-        ImageError: An image or mask cannot be read, or they differ in size.
-    """
+    """Read ``FOLDER/images`` and the masks of the same names in ``FOLDER/masks``, in the order of names."""
     root = Path(folder)
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DataError(f"{root} has no folders images and masks: isolating clouds takes scenes with masks")
-    paths, masks = _files(root / "images"), _files(root / "masks")
+    paths, masks = (sorted(filter(is_image_file, (root / name).iterdir())) for name in ("images", "masks"))
     matched = match_masks({PurePath(path.name): path for path in paths}, {PurePath(path.name): path for path in masks})
     scenes = []
     for done, path in enumerate(paths, 1):
@@ -80,44 +75,32 @@ def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress
     return tuple(scenes)
 
 
-def _files(folder: Path) -> list[Path]:
-    files = filter(is_image_file, folder.iterdir())
-    return sorted(files)
-
-
 def _scene(path: Path, mask_path: Path) -> Scene:
     pixels, image = read_image(path), look(path)
     if isinstance(image, ImageError):
         raise image
     turn = inspect_mask(mask_path, path, (image.width, image.height)).turn
     mask = read_mask(mask_path, (image.width, image.height), turn=turn)
-    grey = pixels.mean(axis=2)
+    marked = np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
     return Scene(
         name=path.stem,
         path=path,
         mask=mask_path,
-        content=hashlib.sha256(f"{image.content} {content_hash(_as_image(mask))}".encode()).hexdigest(),
+        content=hashlib.sha256(f"{image.content} {content_hash(marked)}".encode()).hexdigest(),
         width=image.width,
         height=image.height,
         cover=float(mask.mean()),
-        ground=None if mask.all() else float(np.median(grey[~mask])),
+        ground=None if mask.all() else float(np.median(pixels.mean(axis=2)[~mask])),
         saturated=bool((pixels.min(axis=2) >= SATURATED).mean() >= 0.5),
         turn=turn,
     )
 
 
-def _as_image(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def dealt(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...], ...]:
+def deal(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...], ...]:
     """Deal scenes into parts, so that every part has its share of dark and of bright ground.
 
     Scenes are sorted by the brightness of their ground, those without any first, and each next ``count`` of them are
     dealt one to a part, by lot. Lots depend on contents and the seed.
-
-    Raises:
-        OddsightError: Fewer than three parts, or more than a third of the scenes.
     """
     if not 3 <= count <= len(scenes) // 2:
         raise OddsightError(f"{len(scenes)} scenes are dealt into 3 to {len(scenes) // 2} folds, not {count}")

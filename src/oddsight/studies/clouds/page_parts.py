@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,29 +13,26 @@ from markupsafe import Markup
 from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars
 from oddsight.drawing.numbers import area, percent, signed, span
-from oddsight.report.markdown import escape, table
-from oddsight.studies.clouds.conclusions import Found
+from oddsight.report.markdown import escape
+from oddsight.studies.clouds.conclusions import Conclusions
 from oddsight.studies.clouds.figures import depth_curves, outlined_scenes, threshold_histogram
-from oddsight.studies.clouds.isolation import Beaten, Isolation
+from oddsight.studies.clouds.isolation import Difference, Isolation
 from oddsight.studies.clouds.isolation_maps import MASKS, RATES, RULES, rate_rule
 from oddsight.studies.clouds.isolation_measures import ALL, BRIGHT, CONFIDENCE
 from oddsight.studies.clouds.isolation_scenes import BRIGHT as BRIGHTNESS
 from oddsight.studies.clouds.isolation_scenes import SATURATED
-from oddsight.studies.clouds.isolation_variants import VARIANTS
-from oddsight.studies.clouds.protocol import CLEAR, Side
-from oddsight.studies.clouds.results import Measured
-from oddsight.studies.clouds.rows import ThresholdRow, Way
-from oddsight.studies.clouds.severity import Seeing, Severity
-from oddsight.studies.clouds.severity_curves import Point
-from oddsight.studies.clouds.thresholds import rule_of_thumb, three_ways
-from oddsight.studies.promise import promised
+from oddsight.studies.clouds.results import Measurement
+from oddsight.studies.clouds.scenes import CLEAR, Side
+from oddsight.studies.clouds.severity import Point, Severity, Visibility
+from oddsight.studies.clouds.tables import ThresholdRow, rule_of_thumb, three_ways
+from oddsight.studies.clouds.variants import VARIANTS
+from oddsight.studies.promise import judge_promise
 
 _DRAWN = 6
 _RULES = {**{rate_rule(rate): f"{percent(rate)} of tiles" for rate in RATES}, MASKS: "from masks"}
 
-_WAYS: tuple[Way, ...] = ("by hand", "mean + 3 sd", "conformal")
-
 Figures = dict[str, Markup]
+Row = Sequence[object]
 
 
 def name_side(side: Side, clouds: str) -> Markup:
@@ -42,74 +40,46 @@ def name_side(side: Side, clouds: str) -> Markup:
     return escape(f"all but {clouds} as normal" if side.name == CLEAR else f"{side.name} as normal")
 
 
-def isolation_values(found: Isolation) -> tuple[dict[str, Any], Figures]:
-    """What ``isolation.md.jinja`` prints, and its figures."""
-    drawn = {f"isolation-{name.replace(' ', '-')}": _pixel_bars(found, name) for name in (ALL, BRIGHT)}
-    figures = {name: svg for name, svg in drawn.items() if svg is not None}
+def isolation_values(found: Isolation, figures: Figures) -> dict[str, Any]:
+    """What ``isolation.md.jinja`` prints; its figures are added to the others."""
+    names = [group.name for group in found.groups]
+    for group in (ALL, BRIGHT):
+        if group in names:
+            figures[f"isolation-{group.replace(' ', '-')}"] = _pixel_bars(found, group)
     if found.shown:
         figures["isolation-scenes"] = outlined_scenes(found.shown)
-    values = {
+    return {
         "isolation": found,
-        "verdicts": table(
-            ("Pixels", "Best method", "AUROC", "Best baseline", "AUROC", "Difference", "Verdict"),
-            _verdicts(found),
-            words={1, 3, 6},
-        ),
-        "overlaps": table(
-            ("Pixels", "Best method", "IoU", "Best baseline", "IoU", "Difference"), _overlaps(found), words={1, 3}
-        ),
+        "verdicts": list(_differences(found.areas)),
+        "overlaps": [row[:-1] for row in _differences(found.overlaps)],
         "chosen": Counter(found.chosen).most_common(),
-        "areas": [(group, _areas(found, group.name)) for group in found.groups],
-        "thresholds": _thresholds(found),
-        "scenes": _scenes(found),
+        "rules": list(_RULES.values()),
+        "areas": [(group, list(_areas(found, group.name))) for group in found.groups],
+        "hard": BRIGHT in names,
+        "thresholds": list(_thresholds(found, hard=BRIGHT in names)),
+        "shown": [one.name for one in found.judged if one.trivial or one.name == found.best],
+        "scenes": list(_scenes(found)),
+        "bright_rows": [index for index, scene in enumerate(found.scenes) if scene.bright],
         "composed": [one.name for one in found.judged if one.name in VARIANTS],
         "bright": [scene.name for scene in found.scenes if scene.bright],
         "saturated": [scene.name for scene in found.scenes if scene.saturated],
-        "settings": [(one.name, one.settings) for one in found.judged if one.settings],
+        "settings": [(one.name, one.settings) for one in found.judged if not one.trivial],
         "limits": {"bright": BRIGHTNESS, "saturated": SATURATED, "rates": " and ".join(map(percent, RATES))},
         "confidence": CONFIDENCE,
     }
-    return values, figures
 
 
-def verdict_of(best: Beaten) -> str:
-    """What follows from the difference to the best trivial baseline and its interval."""
-    if best.auroc <= 0:
-        return "baseline wins" if best.lost else "no better than the baseline"
-    if best.auroc_interval is None:
-        return "better; too few scenes for an interval"
-    return "beats the baseline" if best.surely else "better, but not significantly"
+def _differences(differences: Sequence[Difference]) -> Iterator[Row]:
+    for one in differences:
+        apart = one.interval and " to ".join(map(signed, one.interval))
+        yield one.group, one.method, area(one.own), one.trivial, area(one.other), apart, one.verdict
 
 
-def _verdicts(found: Isolation) -> Iterator[tuple[object, ...]]:
-    by_name = {one.name: one.groups for one in found.judged}
-    for group in found.groups if found.best is not None else ():
-        best = max((one for one in found.beaten if one.group == group.name), key=lambda one: one.auroc)
-        own, trivial = (by_name[name][group.name].auroc for name in (best.method, best.trivial))
-        apart = best.auroc_interval and _apart(*best.auroc_interval)
-        yield group.name, best.method, area(own), best.trivial, area(trivial), apart, verdict_of(best)
-
-
-def _overlaps(found: Isolation) -> Iterator[tuple[object, ...]]:
-    by_name = {one.name: one.groups for one in found.judged}
-    for group in found.groups if found.best is not None else ():
-        best = max((one for one in found.beaten if one.group == group.name), key=lambda one: one.iou)
-        own, trivial = (by_name[name][group.name].outlined[MASKS].iou for name in (best.method, best.overlap))
-        apart = best.iou_interval and _apart(*best.iou_interval)
-        yield group.name, best.method, area(own), best.overlap, area(trivial), apart
-
-
-def _apart(low: float, high: float) -> str:
-    return f"{signed(low)} to {signed(high)}"
-
-
-def _pixel_bars(found: Isolation, group: str) -> Markup | None:
-    if group not in {one.name for one in found.groups}:
-        return None
-    ranked = sorted(found.judged, key=lambda one: -one.groups[group].auroc)
+def _pixel_bars(found: Isolation, group: str) -> Markup:
+    ranked = sorted(found.judged, key=lambda one: -one.area(group))
     return bars(
         [f"{one.name} (trivial)" if one.trivial else one.name for one in ranked],
-        [one.groups[group].auroc for one in ranked],
+        [one.area(group) for one in ranked],
         [one.groups[group].auroc_interval for one in ranked],
         axis=f"pixel AUROC, {group}",
         start=0.5,
@@ -118,114 +88,98 @@ def _pixel_bars(found: Isolation, group: str) -> Markup | None:
     )
 
 
-def _areas(found: Isolation, group: str) -> Markup:
-    rows = []
-    for one in sorted(found.judged, key=lambda one: -one.groups[group].auroc):
+def _areas(found: Isolation, group: str) -> Iterator[Row]:
+    for one in sorted(found.judged, key=lambda one: -one.area(group)):
         own = one.groups[group]
         sure = "" if own.auroc_interval is None else f" ({span(*own.auroc_interval)})"
         aupro = None if own.aupro is None else area(own.aupro)
-        outlined = [f"{area(own.outlined[rule].iou)} / {area(own.outlined[rule].f1)}" for rule in RULES]
+        outlined = (f"{area(own.outlined[rule].iou)} / {area(own.outlined[rule].f1)}" for rule in RULES)
         sort = "baseline" if one.trivial else "method"
-        rows.append((one.name, sort, f"{area(own.auroc)}{sure}", area(own.average_precision), aupro, *outlined))
-    return table(("Method", "Sort", "AUROC", "AP", "AUPRO", *_RULES.values()), rows, words={1})
+        precision = area(own.average_precision or 0.0)
+        yield one.name, sort, f"{area(one.area(group))}{sure}", precision, aupro, *outlined
 
 
-def _thresholds(found: Isolation) -> Markup:
+def _thresholds(found: Isolation, *, hard: bool) -> Iterator[Row]:
     """What each threshold outlines, over all scenes and over bright ground."""
-    hard = any(group.name == BRIGHT for group in found.groups)
-    rows = []
-    for one in sorted(found.judged, key=lambda one: -one.groups[ALL].auroc):
+    for one in sorted(found.judged, key=lambda one: -one.area(ALL)):
         for rule in RULES:
             whole = one.groups[ALL].outlined[rule]
             shares = [one.rates.get(rule), whole.recall, whole.false_alarms]
             shares += [one.groups[BRIGHT].outlined[rule].false_alarms or 0.0] if hard else []
-            rows.append((one.name, _RULES[rule], *(None if share is None else percent(share) for share in shares)))
-    heads = ("Method", "Threshold", "Rate kept", "Clouds", "Ground", *(("Bright ground",) if hard else ()))
-    return table(heads, rows, words={1})
+            yield one.name, _RULES[rule], *(None if share is None else percent(share) for share in shares)
 
 
-def _scenes(found: Isolation) -> Markup:
+def _scenes(found: Isolation) -> Iterator[Row]:
     """Every scene, by the best method and by trivial baselines."""
     shown = [one for one in found.judged if one.trivial or one.name == found.best]
-    rows = []
     for index, scene in enumerate(found.scenes):
-        cells = [percent(scene.cover), None if scene.ground is None else f"{scene.ground:.0f}"]
-        for one in shown:
-            own = one.scenes[index]
-            cells += [None if own.auroc is None else area(own.auroc), area(own.outlined[MASKS].iou)]
-        rows.append((scene.name, *cells))
-    heads = [head for one in shown for head in (f"{one.name}: AUROC", "IoU")]
-    bright = {index for index, scene in enumerate(found.scenes) if scene.bright}
-    return table(("Scene", "Clouds", "Ground", *heads), rows, strong=bright)
+        own = [one.scenes[index] for one in shown]
+        areas = [(None if one.auroc is None else area(one.auroc), area(one.outlined[MASKS].iou)) for one in own]
+        yield scene.name, percent(scene.cover), None if scene.ground is None else f"{scene.ground:.0f}", *chain(*areas)
 
 
-def severity_values(found: Severity) -> tuple[dict[str, Any], Figures]:
-    """What ``severity.md.jinja`` prints, and its figures."""
-    figures: Figures = {}
-    parts = []
-    for kind in found.kinds:
-        ranked = sorted(found.of(kind), key=_need)
-        ways = [one for one in ranked if not one.trivial]
-        # The methods and baselines that need least: more curves could not be distinguished.
-        shown = ways[:_DRAWN] + [one for one in ranked if one.trivial][:2]
-        mapped = [one for one in shown if _localises(one)]
-        figures[f"severity-{kind}"] = depth_curves(
-            shown, found.depths, "share detected", lambda point: point.share, name=f"severity-{kind}"
-        )
-        if mapped:
-            figures[f"severity-pixels-{kind}"] = depth_curves(
-                mapped, found.depths, "pixel AUROC", lambda point: point.pixel_auroc, name=f"severity-pixels-{kind}"
-            )
-        tables = {
-            "onsets": _onsets(ranked, found.depths[-1]),
-            "detected": _by_depth(ranked, found.depths, lambda one: f"{percent(one.share)} ({_shares(one)})"),
-            "areas": _by_depth(ranked, found.depths, lambda one: None if one.auroc is None else area(one.auroc)),
-            "pixels": _by_depth([one for one in ways if _localises(one)], found.depths, _pixels),
-        }
-        parts.append({"name": kind, "mapped": bool(mapped), **tables})
+def severity_values(found: Severity, figures: Figures) -> dict[str, Any]:
+    """What ``severity.md.jinja`` prints; its figures are added to the others."""
     rates = sorted({one.rate for one in found.seen})
-    values = {
+    return {
         "severity": found,
-        "kinds": parts,
-        "verdicts": table(
-            ("Kind", "Method", "Half detected", "Detected from", "Best baseline", "Half detected", "Verdict"),
-            [_verdict(found, kind) for kind in found.kinds],
-            words={1, 4, 6},
-        ),
+        "depths": [f"{depth:g}" for depth in found.depths],
+        "kinds": [_kind(found, kind, figures) for kind in found.kinds],
+        "verdicts": [_verdict(found, kind) for kind in found.kinds],
         "kept": rates[-1] if rates and rates[-1] > found.rate * (1 + 1e-9) else None,
     }
-    return values, figures
 
 
-def _need(one: Seeing) -> tuple[float, float, float]:
-    half, first = one.onset.half, one.onset.first
+def _kind(found: Severity, kind: str, figures: Figures) -> dict[str, Any]:
+    """What was seen of one kind, by what needs least of it first."""
+    ranked = sorted(found.of(kind), key=_need)
+    methods = [one for one in ranked if not one.trivial]
+    # The methods and baselines that need least: more curves could not be distinguished.
+    shown = methods[:_DRAWN] + [one for one in ranked if one.trivial][:2]
+    mapped = [one for one in shown if _localises(one)]
+    figures[f"severity-{kind}"] = depth_curves(shown, found.depths, share=True, name=f"severity-{kind}")
+    if mapped:
+        name = f"severity-pixels-{kind}"
+        figures[name] = depth_curves(mapped, found.depths, share=False, name=name)
+    return {
+        "name": kind,
+        "mapped": bool(mapped),
+        "onsets": list(_onsets(ranked, found.depths[-1])),
+        "detected": _by_depth(ranked, lambda point: f"{percent(point.share)} ({_shares(point)})"),
+        "areas": _by_depth(ranked, lambda point: point.auroc if point.auroc is None else area(point.auroc)),
+        "pixels": _by_depth([one for one in methods if _localises(one)], _pixels),
+    }
+
+
+def _need(one: Visibility) -> tuple[float, float, float]:
     most = float("inf")
-    return (most if half is None else half, most if first is None else first, -one.curve.points[-1].share)
+    half, first = (most if depth is None else depth for depth in (one.onset.half, one.onset.first))
+    return half, first, -one.points[-1].share
 
 
-def _localises(one: Seeing) -> bool:
-    return any(point.pixel_auroc is not None for point in one.curve.points)
+def _localises(one: Visibility) -> bool:
+    return any(point.pixel_auroc is not None for point in one.points)
 
 
-def _verdict(found: Severity, kind: str) -> tuple[object, ...]:
+def _verdict(found: Severity, kind: str) -> Row:
     """Which method needs least of a kind, beside the best trivial baseline."""
     most = found.depths[-1]
     trivial = min((one for one in found.of(kind) if one.trivial), key=_need)
     best = min((one for one in found.of(kind) if not one.trivial), key=_need, default=None)
+    baseline = (trivial.name, _depth(trivial.onset.half, most))
     if best is None:
-        return kind, None, None, None, trivial.name, _depth(trivial.onset.half, most), "no method could be run"
+        return kind, None, None, None, *baseline, "no method could be run"
     verdict = "baseline needs less" if _need(trivial) < _need(best) else "method needs less"
     if best.onset.half is None and best.onset.first is None:
         verdict = "not detected by any method"
-    half, first = _depth(best.onset.half, most), _depth(best.onset.first, most, "g")
-    return kind, best.name, half, first, trivial.name, _depth(trivial.onset.half, most), verdict
+    return kind, best.name, _depth(best.onset.half, most), _depth(best.onset.first, most, "g"), *baseline, verdict
 
 
 def _depth(depth: float | None, most: float, form: str = ".2g") -> str:
     return f"beyond {most:g}" if depth is None else format(depth, form)
 
 
-def _title(one: Seeing) -> str:
+def _title(one: Visibility) -> str:
     return f"{one.name}, {one.direction} (trivial)" if one.trivial else one.name
 
 
@@ -234,97 +188,85 @@ def _shares(point: Point) -> str:
 
 
 def _pixels(point: Point) -> str | None:
-    parts = [area(value) for value in (point.pixel_auroc, point.iou) if value is not None]
-    return " / ".join(parts) or None
+    return " / ".join(area(value) for value in (point.pixel_auroc, point.iou) if value is not None) or None
 
 
-def _onsets(ranked: Sequence[Seeing], most: float) -> Markup:
-    def to(ends: tuple[float | None, float | None], form: str) -> str:
-        low, high = (_depth(end, most, form) for end in ends)
-        return low if low == high else f"{low} to {high}"
-
-    rows = [
-        (
-            _title(one),
-            _depth(one.onset.half, most),
-            to(one.onset.half_interval, ".2g"),
-            _depth(one.onset.first, most, "g"),
-            to(one.onset.first_interval, "g"),
-            f"{percent(one.clear.share)} ({_shares(one.clear)})",
-        )
-        for one in ranked
-    ]
-    return table(("Method", "Half detected", "Interval", "Detected from", "Interval", "False alarms"), rows)
+def _onsets(ranked: Sequence[Visibility], most: float) -> Iterator[Row]:
+    for one in ranked:
+        cells = [_title(one)]
+        depths = (one.onset.half, one.onset.half_interval, ".2g"), (one.onset.first, one.onset.first_interval, "g")
+        for depth, interval, form in depths:
+            low, high = (_depth(end, most, form) for end in interval)
+            cells += [_depth(depth, most, form), low if low == high else f"{low} to {high}"]
+        yield *cells, f"{percent(one.false_alarms.share)} ({_shares(one.false_alarms)})"
 
 
-def _by_depth(ranked: Sequence[Seeing], depths: Sequence[float], cell: Callable[[Point], str | None]) -> Markup:
-    rows = [(_title(one), *map(cell, one.curve.points)) for one in ranked]
-    return table(("Method", *(f"{depth:g}" for depth in depths)), rows)
+def _by_depth(ranked: Sequence[Visibility], cell: Callable[[Point], str | None]) -> list[Row]:
+    return [(_title(one), *map(cell, one.points)) for one in ranked]
 
 
-def threshold_values(found: Found, side: Side, runs: list[Measured], figures: Figures) -> dict[str, Any]:
+def threshold_values(found: Conclusions, side: Side, runs: list[Measurement], figures: Figures) -> dict[str, Any]:
     """Three ways to a threshold for the scores of one method on one side."""
     study, first = found.study, runs[0]
     name = f"thresholds-{study.compared.index(first.method) + 1}-{study.sides.index(side) + 1}"
-    training = [one.training for one in runs if one.training is not None]
-    ways = list(three_ways(training[0], first.calibration, study.hand, study.rate))
-    figures[name] = threshold_histogram(first, ways, name)
+    assert first.training is not None
+    figures[name] = threshold_histogram(
+        first, three_ways(first.training, first.calibration, study.hand, study.rate), name
+    )
     rows = [row for row in found.tables.thresholds if (row.method, row.normal) == (first.method, side.name)]
-    heads = ("Threshold", "Value", "Rate promised", "False alarms", *(f"{kind} detected" for kind in side.anomalous))
     return {
         "method": first.method,
-        "side": name_side(side, study.data.clouds),
+        "side": name_side(side, study.clouds),
+        "kinds": [f"{kind} detected" for kind in side.anomalous],
         "figure": name,
         "seed": first.seed,
         "seeds": len(runs),
         "pixels": first.method not in METHODS or METHODS[first.method].reads == "pixels",
-        "table": table((*heads, "Verdict"), _by_way(found, side, runs, rows), words={len(heads)}),
+        "rows": list(_by_way(found, side, runs, rows)),
         **_describe_scores(runs, study.hand),
     }
 
 
-def _by_way(found: Found, side: Side, runs: list[Measured], rows: list[ThresholdRow]) -> Iterator[tuple[object, ...]]:
+def _by_way(found: Conclusions, side: Side, runs: list[Measurement], rows: list[ThresholdRow]) -> Iterator[Row]:
     """False alarms, what is detected, and what follows, by way."""
-    for way in _WAYS:
+    for way in dict.fromkeys(row.way for row in rows):
         own = [row for row in rows if row.way == way]
         first = [row for row in own if row.anomalous == side.anomalous[0]]
-        asked = first[0].asked
-        alarms = [row.false_alarm_rate for row in first]
+        asked, alarms = first[0].asked, [row.false_alarm_rate for row in first]
         values = [row.threshold for row in first]
         verdict = "promises no rate" if np.mean(alarms) <= 0.5 else "flags most normal scenes"
         if asked is not None:
             verdict = _verdict_of_seeds(asked, runs, first, found.tables.confidence)
-        shares = [[row.found for row in own if row.anomalous == kind] for kind in side.anomalous]
+        shares = [alarms, *([row.found for row in own if row.anomalous == kind] for kind in side.anomalous)]
         yield (
             way,
-            span(min(values), max(values), lambda value: f"{value:.4g}"),
+            span(min(values), max(values), "{:.4g}".format),
             "none" if asked is None else percent(asked),
-            *(span(min(each), max(each), percent) for each in (alarms, *shares)),
+            *(span(min(each), max(each), percent) for each in shares),
             verdict,
         )
 
 
-def _verdict_of_seeds(asked: float, runs: Sequence[Measured], rows: Sequence[ThresholdRow], confidence: float) -> str:
-    counts = [
-        (len(one.calibration), row.normal_images, row.false_alarm_rate) for one, row in zip(runs, rows, strict=True)
-    ]
-    broken = sum(
-        promised(asked, own, images, round(share * images), confidence).broken for own, images, share in counts
-    )
+def _verdict_of_seeds(
+    asked: float, runs: Sequence[Measurement], rows: Sequence[ThresholdRow], confidence: float
+) -> str:
+    broken = 0
+    for one, row in zip(runs, rows, strict=True):
+        images, alarms = row.normal_images, round(row.false_alarm_rate * row.normal_images)
+        broken += judge_promise(asked, len(one.calibration), images, alarms, confidence).broken
     return f"promise broken in {broken} of {len(rows)} seeds" if broken else "compatible with the promise"
 
 
-def _describe_scores(runs: list[Measured], hand: float) -> dict[str, float]:
+def _describe_scores(runs: list[Measurement], hand: float) -> dict[str, float]:
     """What tells why a rule of thumb fails: where the scores lie, and how crooked they are."""
     from scipy.stats import skew
 
     calibration = np.concatenate([one.calibration for one in runs]).astype(np.float64)
     training = np.concatenate([one.training for one in runs if one.training is not None]).astype(np.float64)
-    own = [(one.normal > rule_of_thumb(one.calibration)).mean() for one in runs]
     return {
         "median": float(np.median(calibration)),
         "below_hand": float((calibration <= hand).mean()),
         "training_lower": float(1 - training.mean() / calibration.mean()),
-        "rule_on_calibration": float(np.mean(own)),
+        "rule_on_calibration": float(np.mean([(one.normal > rule_of_thumb(one.calibration)).mean() for one in runs])),
         "skewness": float(skew(calibration)),
     }

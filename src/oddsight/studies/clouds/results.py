@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,47 +13,21 @@ from numpy.typing import NDArray
 from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.model.curves import Epoch
 from oddsight.studies.clouds.isolation import Isolation
-from oddsight.studies.clouds.protocol import Side
+from oddsight.studies.clouds.scenes import SceneFacts, Side
 from oddsight.studies.clouds.severity import Severity
 
-
-@dataclass(frozen=True)
-class SceneFacts:
-    """The dataset."""
-
-    classes: Mapping[str, int]  # Names, and how many distinct images each has
-    clouds: str  # Which of them is that of clouds
-    size: int  # Side in pixels to which all were brought
-    found: Mapping[str, int]  # Images of each class that could be read
-    duplicates: Mapping[str, int]  # Those that were there already, in the same class
-    shared: int  # Images in several classes, left out of all
-    # How many images of each class had which width and height before
-    sizes: Mapping[str, Mapping[tuple[int, int], int]]
-    errors: tuple[str, ...]  # What could not be read, a sentence each
-    limit: int | None  # The most images of each class, if that was set
-    examples: tuple[CaptionedImage, ...]  # Some of each class, captioned by its name
+# How many images of a class serve for what, on one side by one seed. `role` is `training`, `calibration`, `normal test`
+# or `anomalous test`.
+SplitRow = namedtuple("SplitRow", "normal seed class_ role images")
 
 
 @dataclass(frozen=True)
-class SplitFacts:
-    """How many images of each class serve for what, on one side by one seed."""
-
-    side: str  # Name of the side
-    seed: int  # Of the split
-    training: Mapping[str, int]  # Images to train on, by class
-    calibration: Mapping[str, int]  # Images that thresholds come from, by class
-    normal: Mapping[str, int]  # Test images of the normal classes
-    anomalous: Mapping[str, int]  # Test images of the others
-
-
-@dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One method on one side by one seed: trained once, and what it scored."""
 
     method: str  # Its name
     side: str  # Name of the side
     seed: int  # Of the split and of all that is random in learning
-    settings: Mapping[str, Any]  # Of the method
     calibration: NDArray[np.float32]  # Scores of the calibration images, float32
     # Scores of the images that it trained on, where thresholds are compared; else None
     training: NDArray[np.float32] | None
@@ -62,10 +37,13 @@ class Measured:
     milliseconds: float  # Of one core for one image, by the whole file; median
     bytes: int  # Of the model file
     curves: tuple[Epoch, ...]  # Learning curves; empty for what is not trained epoch by epoch
+    trained_on: tuple[str, ...] = ()  # Contents of the images
+    calibrated_on: tuple[str, ...] = ()  # Likewise
+    model: Path | None = None  # The model file, if it was to be kept
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failure:
     """A method that could not be run on a side by a seed."""
 
     method: str
@@ -111,10 +89,13 @@ class CloudStudy:
     """All that a study of clouds found."""
 
     data: SceneFacts  # The scenes
+    clouds: str  # The class of clouds
+    limit: int | None  # The most images of each class, if that was set
+    examples: Mapping[str, tuple[CaptionedImage, ...]]  # Some images of each class
     sides: tuple[Side, ...]  # What counted as normal, in order
-    splits: tuple[SplitFacts, ...]  # What served for what
-    measured: tuple[Measured, ...]  # Every method on every side by every seed that could be run
-    failed: tuple[Failed, ...]  # Those that could not
+    splits: tuple[SplitRow, ...]  # What served for what
+    measured: tuple[Measurement, ...]  # Every method on every side by every seed that could be run
+    failed: tuple[Failure, ...]  # Those that could not
     trivial: tuple[Trivial, ...]  # Every trivial measure on every side by every seed
     default: str  # The method that is shipped
     compared: tuple[str, ...]  # Methods whose ways to a threshold are set side by side
@@ -127,7 +108,7 @@ class CloudStudy:
     isolation: Isolation | None = None  # Where the cloud is; None without masks
     severity: Severity | None = None  # What synthetic haze, smoke and dust change; None if that was not wanted
 
-    def of(self, side: str, method: str | None = None) -> list[Measured]:
+    def of(self, side: str, method: str | None = None) -> list[Measurement]:
         """What was measured on a side, of one method or of all, in the order of seeds."""
         return [one for one in self.measured if one.side == side and method in (None, one.method)]
 

@@ -1,13 +1,15 @@
-"""The scenes of a study: class folders, every image brought to one size, the same image never twice."""
+"""The scenes of a study, each once and in one size, and which of them serve for what: no image serves twice."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,109 +19,97 @@ from oddsight.data.collection import ImageFile
 from oddsight.data.folder import find_images
 from oddsight.data.images import content_hash, read_image
 from oddsight.errors import DataError, ImageError, OddsightError, plain
+from oddsight.fitting.plan import FEWEST
+from oddsight.model.metadata import checked_verdicts
+from oddsight.model.result import VERDICTS
 from oddsight.runtime.files import make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, silent
 
-DEFAULT_SIZE = 64
+CLEAR = "clear"
+"""The word for all classes but that of clouds, together."""
 
-SMALLEST_SIZE = 8
+_SMALLEST_SIZE = 8  # in pixels
+_TEST_SHARE = 0.2  # of the normal images of each class
+_CALIBRATION_SHARE = 0.25  # of the normal images that are not tested on
+_LEAST = 20  # images of a normal class with which learning, calibrating and testing can be kept apart at all
 
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 @dataclass(frozen=True)
+class SceneFacts:
+    """The dataset."""
+
+    classes: Mapping[str, int]  # Names, and how many distinct images each has
+    size: int  # Side in pixels to which all were brought
+    found: Mapping[str, int]  # Images of each class that could be read
+    duplicates: Mapping[str, int]  # Those that were there already, in the same class
+    shared: int  # Images in several classes, left out of all
+    sizes: Mapping[str, Mapping[Size, int]]  # How many images of each class had which size before
+    errors: tuple[str, ...]  # What could not be read, a sentence each
+
+
+@dataclass(frozen=True)
 class Scenes:
     """Distinct images of one size, by class."""
 
-    size: int  # Side in pixels
     classes: Mapping[str, tuple[ImageFile, ...]]  # The images of each class, ordered by content
-    found: Mapping[str, int]  # How many images of each class could be read
-    duplicates: Mapping[str, int]  # How many of them were there already, in the same class
-    shared: int  # How many images were in several classes, and so left out of all
-    sizes: Mapping[str, Mapping[Size, int]]  # How many images of each class had which size before
-    errors: tuple[ImageError, ...]  # Files that could not be read
+    facts: SceneFacts
 
     @property
-    def images(self) -> list[ImageFile]:
-        """All of them."""
-        return [image for images in self.classes.values() for image in images]
+    def class_of(self) -> dict[str, str]:
+        """The class of every image, by its content."""
+        return {image.content: name for name, images in self.classes.items() for image in images}
 
 
 def read_scenes(
-    data: str | os.PathLike[str],
-    work: Path,
-    *,
-    size: int = DEFAULT_SIZE,
-    limit: int | None = None,
-    progress: Progress = silent,
+    data: Path, work: Path, *, size: int = 64, limit: int | None = None, progress: Progress = silent
 ) -> Scenes:
     """Read ``DATA/CLASS/...`` and keep every image as an 8-bit RGB square without loss.
 
     A class whose images were larger, or of another colour model, then cannot be told by that. What is the same
-    image at this size counts once; in two classes it counts in neither.
-
-    Args:
-        data: Folder of class folders.
-        work: Where the images go; those that are there already are not written again.
-        size: Their side in pixels.
-        limit: The most images of each class, those whose contents come first.
-        progress: Called with phase, done and total.
-
-    Raises:
-        DataError: No class folders, or a class of which nothing can be read.
-        OddsightError: A size or limit that cannot work.
+    image at this size counts once; in two classes it counts in neither. ``limit`` keeps the
+    images of each class whose contents come first.
     """
-    root = Path(data)
-    if size < SMALLEST_SIZE:
-        raise OddsightError(f"scenes need at least {SMALLEST_SIZE} pixels a side, not {size}")
+    if size < _SMALLEST_SIZE:
+        raise OddsightError(f"scenes need at least {_SMALLEST_SIZE} pixels a side, not {size}")
     if limit is not None and limit < 1:
         raise OddsightError(f"the limit must be 1 image of a class or more, not {limit}")
-    folders = _class_folders(root)
     copies = work / f"images-{size}"
-    make_folder(copies)
-    read: dict[str, list[tuple[ImageFile, Size]]] = {}
+    read: dict[str, list[tuple[ImageFile, Size]]] = {name: [] for name in class_names(data)}
     errors: list[ImageError] = []
-    for folder in folders:
-        found = find_images(folder)
-        errors += found.problems
-        read[folder.name] = []
-        looks = ordered_map(lambda path: _square(path, size, copies), found.images)
-        for done, outcome in enumerate(looks, 1):
+    make_folder(copies)
+    for name, images in read.items():
+        files = find_images(data / name)
+        errors += files.problems
+        for done, outcome in enumerate(ordered_map(partial(_square, size, copies), files.images), 1):
             if isinstance(outcome, ImageError):
                 errors.append(outcome)
             else:
-                read[folder.name].append(outcome)
-            progress(f"reading {folder.name}", done, len(found.images))
-        if not read[folder.name]:
+                images.append(outcome)
+            progress(f"reading {name}", done, len(files.images))
+        if not images:
             reason = f"; the first error is {errors[-1]}" if errors else ""
-            raise DataError(f"none of the images in {folder} can be read{reason}")
+            raise DataError(f"none of the images in {data / name} can be read{reason}")
     return _distinct(size, read, limit, errors)
 
 
-def class_names(data: str | os.PathLike[str]) -> list[str]:
-    """The names of the class folders, before any image is read.
-
-    Raises:
-        DataError: Fewer than two folders with images.
-    """
-    return [folder.name for folder in _class_folders(Path(data))]
-
-
-def _class_folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
-    kept = [folder for folder in folders if find_images(folder).images]
-    if len(kept) < 2:
+def class_names(data: Path) -> list[str]:
+    """The names of the class folders, before any image is read."""
+    if not data.is_dir():
+        raise DataError(f"{data} is not a folder")
+    folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    names = [folder.name for folder in folders if find_images(folder).images]
+    if len(names) < 2:
         raise DataError(
-            f"{root} holds {len(kept)} folders with images: a study takes one for each of two classes or more"
+            f"{data} holds {len(names)} folders with images: a study takes one for each of two classes or more"
         )
-    return kept
+    return names
 
 
-def _square(path: Path, size: int, copies: Path) -> tuple[ImageFile, Size] | ImageError:
+def _square(size: int, copies: Path, path: Path) -> tuple[ImageFile, Size] | ImageError:
     """An image brought to its size and kept, and the size that it had."""
     try:
         pixels = read_image(path)
@@ -129,23 +119,15 @@ def _square(path: Path, size: int, copies: Path) -> tuple[ImageFile, Size] | Ima
     height, width, _ = pixels.shape
     if (width, height) != (size, size):
         # Each pixel the mean of those it stands for, as a coarser sensor would see it.
-        image = Image.fromarray(pixels)
-        shrinks = width >= size and height >= size
-        pixels = np.asarray(image.resize((size, size), _BOX if shrinks else _BILINEAR))
+        way = Image.Resampling.BOX if width >= size and height >= size else Image.Resampling.BILINEAR
+        pixels = np.asarray(Image.fromarray(pixels).resize((size, size), way))
     content = content_hash(pixels)
     place = copies / f"{content[:32]}.png"
     if not place.exists():
-        write_bytes(place, _png(pixels), follow_links=False)
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        write_bytes(place, file.getvalue(), follow_links=False)
     return ImageFile(place, content, size, size), (width, height)
-
-
-_BOX, _BILINEAR = Image.Resampling.BOX, Image.Resampling.BILINEAR
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def _distinct(
@@ -162,12 +144,120 @@ def _distinct(
     for name, images in classes.items():
         if not images:
             raise DataError(f"every image of {plain(name)} is also in another class: there is nothing to distinguish")
-    return Scenes(
+    facts = SceneFacts(
+        classes={name: len(images) for name, images in classes.items()},
         size=size,
-        classes=classes,
         found={name: len(pairs) for name, pairs in read.items()},
         duplicates={name: len(pairs) - len(own[name]) for name, pairs in read.items()},
         shared=len(shared),
         sizes={name: dict(Counter(before for _, before in pairs)) for name, pairs in read.items()},
-        errors=tuple(errors),
+        errors=tuple(map(str, errors)),
     )
+    return Scenes(classes, facts)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What counts as normal."""
+
+    name: str  # `clear`, or the class that is normal
+    normal: tuple[str, ...]  # The classes that are normal
+    anomalous: tuple[str, ...]  # All others
+    verdicts: tuple[str, str]  # Words for a normal and for an anomalous image
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which images of a side serve for what, by a seed."""
+
+    side: Side  # What is normal
+    seed: int  # Another seed draws other images
+    trained: tuple[ImageFile, ...]  # Normal images to train on and to calibrate on; oddsight.fit divides them
+    calibration: int  # How many of them to calibrate on
+    normal: tuple[ImageFile, ...]  # Test images of the normal classes
+    anomalous: Mapping[str, tuple[ImageFile, ...]]  # Test images of each anomalous class, as many as of `normal`
+
+    @property
+    def test(self) -> tuple[ImageFile, ...]:
+        """All test images: the normal ones, then the classes in order."""
+        return (*self.normal, *(image for images in self.anomalous.values() for image in images))
+
+    def parts(self, values: NDArray[Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Rows of an array, one for each test image: those of normal images, and those of each anomalous class."""
+        ends = np.cumsum([len(self.normal), *(len(images) for images in self.anomalous.values())])
+        normal, *anomalous = np.split(values, ends[:-1])
+        return normal, dict(zip(self.anomalous, anomalous, strict=True))
+
+    @property
+    def calibration_fraction(self) -> float:
+        """As :func:`oddsight.fit` takes it."""
+        return self.calibration / len(self.trained)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the contents of all images and what they serve for, hex."""
+        parts = [[image.content for image in self.trained], [image.content for image in self.normal]]
+        parts += [[name, *(image.content for image in images)] for name, images in self.anomalous.items()]
+        return hashlib.sha256(repr((parts, self.calibration)).encode()).hexdigest()
+
+
+def sides(classes: Sequence[str], clouds: str, wanted: Sequence[str]) -> list[Side]:
+    """What is to count as normal, each once, in the order asked for."""
+    there = ", ".join(map(plain, classes))
+    if clouds == CLEAR:
+        raise DataError(f"the folder of clouds cannot be called '{CLEAR}', which stands for all others: rename it")
+    if clouds not in classes:
+        raise DataError(f"no folder {plain(clouds)!r} of clouds: there are {there}; name it with --clouds")
+    unknown = [name for name in wanted if name != CLEAR and name not in classes]
+    if unknown:
+        raise DataError(
+            f"--normal {plain(unknown[0])} is not a class: there are {there}, and '{CLEAR}' for all but {plain(clouds)}"
+        )
+    return [_side(name, classes, clouds) for name in dict.fromkeys(wanted or (clouds, CLEAR))]
+
+
+def _side(name: str, classes: Sequence[str], clouds: str) -> Side:
+    normal = tuple(one for one in classes if one != clouds) if name == CLEAR else (name,)
+    words = (name, clouds if name == CLEAR else CLEAR if name == clouds else f"not {name}")
+    try:
+        verdicts = checked_verdicts(words)
+    except DataError:  # names of classes that cannot be verdicts
+        verdicts = VERDICTS
+    return Side(name, normal, tuple(one for one in classes if one not in normal), verdicts)
+
+
+def split(side: Side, classes: Mapping[str, Sequence[ImageFile]], seed: int) -> Split:
+    """Draw the images of a side: as many of each normal class, and as many test images of each sort.
+
+    Which images are drawn depends on their contents and the seed, not on names or order.
+    """
+    each = min(len(classes[name]) for name in side.normal)
+    if each < _LEAST:
+        fewest = min(side.normal, key=lambda name: len(classes[name]))
+        raise DataError(f"{plain(fewest)} has {each} distinct images, and a normal class needs at least {_LEAST}")
+    rarest = min(side.anomalous, key=lambda name: len(classes[name]))
+    tested = min(int(_TEST_SHARE * each), len(classes[rarest]) // len(side.normal))
+    if tested * len(side.normal) < 2:
+        raise DataError(f"{plain(rarest)} has {len(classes[rarest])} distinct images: too few to test on")
+    drawn = {name: _drawn(classes[name], seed) for name in side.normal}
+    trained = [image for images in drawn.values() for image in images[tested:each]]
+    calibration = max(1, int(_CALIBRATION_SHARE * len(trained)))
+    if len(trained) - calibration < FEWEST:
+        raise DataError(f"{plain(side.name)} leaves {len(trained) - calibration} images to train on: add images")
+    return Split(
+        side=side,
+        seed=seed,
+        trained=_ordered(trained),
+        calibration=calibration,
+        normal=_ordered([image for images in drawn.values() for image in images[:tested]]),
+        anomalous={name: _ordered(_drawn(classes[name], seed)[: tested * len(side.normal)]) for name in side.anomalous},
+    )
+
+
+def _drawn(images: Sequence[ImageFile], seed: int) -> list[ImageFile]:
+    # Another lot than that by which a fit divides its images.
+    return sorted(images, key=lambda image: hashlib.sha256(f"scenes {seed} {image.content}".encode()).hexdigest())
+
+
+def _ordered(images: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
+    return tuple(sorted(images, key=lambda image: image.content))

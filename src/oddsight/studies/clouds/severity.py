@@ -10,44 +10,99 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile, look, split
 from oddsight.data.synthesis import check_severity, kind_by_name
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.fitting.plan import FEWEST
+from oddsight.metrics.image import auroc, binomial_interval, bootstrap_interval
 from oddsight.metrics.trivial import BASELINES
 from oddsight.model.calibration import check_rate
 from oddsight.runtime.progress import Progress, silent
-from oddsight.studies.clouds.isolation_variants import Variant, as_variant
-from oddsight.studies.clouds.severity_curves import Curve, Onset, Point, curve, onset
-from oddsight.studies.clouds.severity_scores import Job, Seen, seen, seen_trivially
+from oddsight.studies.clouds.severity_scores import Answers, Job, score_by_method, score_trivially
+from oddsight.studies.clouds.variants import Variant, as_variant
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-DEFAULT_RATE = 0.01
 TESTED = 200
 """Clear images to test on, at most."""
 
 MEASURES = BASELINES[:-1]
 """Trivial measures; without the size of an image, which nothing in the air changes."""
 
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+
+_AUROC_RESAMPLES = 300
 _TEST_SHARE = 0.3
+
+_COLUMNS = (
+    *("method", "sort", "kind", "direction", "rate", "depth", "images", "detected", "share", "share_low", "share_high"),
+    *("auroc", "auroc_low", "auroc_high", "pixel_auroc", "iou"),
+    *("half_depth", "half_depth_low", "half_depth_high", "first_depth"),
+)
+
+Ends = tuple[float | None, float | None]
+"""Of an interval; None for an end beyond the greatest depth."""
 
 
 @dataclass(frozen=True)
-class Seeing:
+class Point:
+    """What was seen at one depth; shares and areas from 0 to 1."""
+
+    images: int
+    detected: int  # How many of them gave an alarm
+    interval: tuple[float, float]  # Of the share, exact (Clopper and Pearson)
+    auroc: float | None = None  # Against the same images clear; None of the clear ones
+    auroc_interval: tuple[float, float] | None = None  # Of `auroc`, by bootstrap
+    # Of affected pixels against all others; None without a map, or if no pixel is affected
+    pixel_auroc: float | None = None
+    iou: float | None = None  # Of what is outlined with what is affected
+
+    @property
+    def share(self) -> float:
+        """Of the images that gave an alarm."""
+        return self.detected / self.images
+
+
+@dataclass(frozen=True)
+class Onset:
+    """The optical depth from which on something is seen."""
+
+    # At which half of the images give an alarm, on straight lines between the measured depths, from the false
+    # alarms at 0 on; None if that is never reached
+    half: float | None
+    half_interval: Ends  # Of it, by drawing images anew
+    # The lowest measured depth from which on the share detected is surely above the false alarms: at it and
+    # at every greater depth, its interval lies above the rate that was asked for and above the share of false
+    # alarms; None if there is none
+    first: float | None
+    first_interval: Ends  # Of it, likewise; ends are measured depths
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Visibility(Answers):
     """What one method or trivial measure sees of one kind."""
 
-    name: str  # Of the method or measure
-    trivial: bool  # Whether it is a trivial measure
-    kind: str  # Of what is in the air
-    rate: float  # The false-alarm rate that its threshold keeps
-    clear: Point  # What it made of the clear images: depth 0
-    curve: Curve  # What it made of them at each depth
+    false_alarms: Point  # What it made of the clear images
+    points: tuple[Point, ...]  # What it made of them at each depth
     onset: Onset  # From which depth on it sees
-    direction: str = ""  # Of a trivial measure: `higher` or `lower` values are alarms; else empty
+
+    def rows(self, depths: Sequence[float]) -> Iterator[dict[str, Any]]:
+        """A row for each depth, 0 first."""
+        sort = "trivial" if self.trivial else "method"
+        began = (self.onset.half, *self.onset.half_interval, self.onset.first)
+        for depth, point in zip((0.0, *depths), (self.false_alarms, *self.points), strict=True):
+            about = (self.name, sort, self.kind, self.direction, self.rate, depth, point.images, point.detected)
+            areas = (point.auroc, *(point.auroc_interval or (None, None)), point.pixel_auroc, point.iou)
+            cells = (*about, point.share, *point.interval, *areas, *began)
+            yield dict(zip(_COLUMNS, cells, strict=True))
 
 
 @dataclass(frozen=True)
@@ -59,50 +114,21 @@ class Severity:
     rate: float  # The false-alarm rate asked for
     trained: int  # Clear images that were trained on and calibrated on
     tested: int  # Clear images that were tested on, clear and at every depth
-    seen: tuple[Seeing, ...]  # Each method and trivial measure on each kind: trivial measures last
+    seen: tuple[Visibility, ...]  # Each method and trivial measure on each kind: trivial measures last
     failed: Mapping[str, str]  # Methods that could not be run, and why
-    seed: int  # Of every random choice
 
-    def of(self, kind: str) -> list[Seeing]:
+    def of(self, kind: str) -> list[Visibility]:
         """What was seen of one kind, methods first."""
         return [one for one in self.seen if one.kind == kind]
 
     def rows(self) -> list[dict[str, Any]]:
-        """For ``severity.csv``: a row for each method or measure, kind and depth, 0 first; flat.
+        """For ``severity.csv``: a row for each method or measure, kind and depth.
 
         Shares and areas are from 0 to 1; what does not apply is None.
         """
-        rows = [row for one in self.seen for row in _rows(one, self.depths)]
+        rows = [row for one in self.seen for row in one.rows(self.depths)]
         empty = dict.fromkeys(rows[0]) if rows else {}
         return rows + [empty | {"method": name, "sort": f"not run: {reason}"} for name, reason in self.failed.items()]
-
-
-def _rows(one: Seeing, depths: Sequence[float]) -> Iterator[dict[str, Any]]:
-    for depth, point in zip((0.0, *depths), (one.clear, *one.curve.points), strict=True):
-        low, high = point.auroc_interval or (None, None)
-        half_low, half_high = one.onset.half_interval
-        yield {
-            "method": one.name,
-            "sort": "trivial" if one.trivial else "method",
-            "kind": one.kind,
-            "direction": one.direction,
-            "rate": one.rate,
-            "depth": depth,
-            "images": point.images,
-            "detected": point.detected,
-            "share": point.share,
-            "share_low": point.interval[0],
-            "share_high": point.interval[1],
-            "auroc": point.auroc,
-            "auroc_low": low,
-            "auroc_high": high,
-            "pixel_auroc": point.pixel_auroc,
-            "iou": point.iou,
-            "half_depth": one.onset.half,
-            "half_depth_low": half_low,
-            "half_depth_high": half_high,
-            "first_depth": one.onset.first,
-        }
 
 
 def severity_curves(
@@ -112,50 +138,38 @@ def severity_curves(
     methods: Sequence[str | Variant],
     kinds: Sequence[str] = DEFAULT_KINDS,
     depths: Sequence[float] = DEFAULT_DEPTHS,
-    rate: float = DEFAULT_RATE,
+    rate: float = 0.01,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Severity:
     """Learn clear images, hold false alarms at a rate, and measure what is seen at each optical depth.
 
-    Three images in ten, at most 200, are tested on; the others are trained on and calibrated on. What has been
-    done before in the same work folder, from the same images and settings, is taken from there.
-
-    Args:
-        clear_images: Clear images; the same image counts once.
-        work: Where steps leave what they made.
-        methods: Names of methods, or variants of them with settings of their own.
-        kinds: Names of :data:`oddsight.data.synthesis.KINDS`.
-        depths: Mean optical depths in the affected area, above 0.
-        rate: The false-alarm rate; where there are too few images for it, the smallest that they can promise.
-        seed: Of every random choice.
-        progress: Called with phase, done and total.
-
-    Raises:
-        DataError: Too few images to train on and to test on, or a rate that is none.
-        ImageError: An image that cannot be read.
-        OddsightError: A setting that cannot work. A method that cannot be run is named in the result instead.
+    Three images in ten, at most 200, are tested on; the others are trained on and calibrated on, with the smallest
+    false-alarm rate that they can promise where they are too few for the one asked for. ``kinds`` are names of
+    :data:`oddsight.data.synthesis.KINDS`. What has been done before in the same work folder, from the same images and
+    settings, is taken from there.
     """
-    ordered = _checked(kinds, depths, rate)
-    wanted = list(dict.fromkeys(as_variant(method, 64) for method in methods))
-    training, testing = _divided(_distinct(clear_images, progress), seed)
+    ordered = _check(kinds, depths, rate)
+    variants = dict.fromkeys(as_variant(method, 64) for method in methods)
+    training, testing = _divide(_distinct(clear_images, progress), seed)
     job = Job(training, testing, tuple(kinds), ordered, rate, work, seed, progress)
-    found: list[Seen] = []
+    seen: list[Answers] = []
     failed = {}
-    for variant in wanted:
+    for variant in variants:
         try:
-            found += seen(variant, job)
+            seen += score_by_method(variant, job)
         except OddsightError as error:
             failed[variant.name] = str(error)
-    found += seen_trivially(MEASURES, job)
-    judged = []
-    for done, one in enumerate(found, 1):
-        judged.append(_judged(one, job))
-        progress("measuring what is seen", done, len(found))
-    return Severity(tuple(kinds), ordered, rate, len(training), len(testing), tuple(judged), failed, seed)
+    seen += score_trivially(MEASURES, job)
+    found = []
+    for done, one in enumerate(seen, 1):
+        points, began = tuple(_points(one, seed)), onset(one, ordered, seed)
+        found.append(Visibility(**vars(one), false_alarms=_point(one, one.clear), points=points, onset=began))
+        progress("measuring what is seen", done, len(seen))
+    return Severity(tuple(kinds), ordered, rate, len(training), len(testing), tuple(found), failed)
 
 
-def _checked(kinds: Sequence[str], depths: Sequence[float], rate: float) -> tuple[float, ...]:
+def _check(kinds: Sequence[str], depths: Sequence[float], rate: float) -> tuple[float, ...]:
     check_rate(rate)
     if not kinds or not depths or len(set(kinds)) < len(kinds) or len(set(depths)) < len(depths):
         raise OddsightError("name at least one kind and one optical depth, each of them once")
@@ -179,7 +193,7 @@ def _distinct(images: Sequence[ImageFile | str | os.PathLike[str]], progress: Pr
     return list(found.values())
 
 
-def _divided(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], list[ImageFile]]:
+def _divide(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], list[ImageFile]]:
     """Images to train on, and those to test on."""
     testing = min(int(_TEST_SHARE * len(images)), TESTED)
     if testing < 2 or len(images) - testing < FEWEST:
@@ -191,15 +205,72 @@ def _divided(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], l
     return split(images, testing / len(images), seed + 1000)
 
 
-def _judged(one: Seen, job: Job) -> Seeing:
-    found = curve(one, seed=job.seed)
-    return Seeing(
-        name=one.name,
-        trivial=one.trivial,
-        kind=one.kind,
-        rate=one.rate,
-        clear=found.clear,
-        curve=found,
-        onset=onset(one, job.depths, job.seed),
-        direction=one.direction,
+def _points(one: Answers, seed: int) -> Iterator[Point]:
+    """Alarms and areas at every depth."""
+    for scores, pixel_auroc, iou in zip(one.veiled.T, one.pixel_auroc, one.iou, strict=True):
+        interval = bootstrap_interval(
+            one.clear, scores, auroc, confidence=CONFIDENCE, resamples=_AUROC_RESAMPLES, seed=seed
+        )
+        yield _point(one, scores, auroc(one.clear, scores), interval, _known(pixel_auroc), _known(iou))
+
+
+def _point(one: Answers, scores: NDArray[np.float64], *areas: Any) -> Point:  # noqa: ANN401 - further fields
+    detected = int((scores > one.threshold).sum())
+    return Point(len(scores), detected, binomial_interval(detected, len(scores), CONFIDENCE), *areas)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def onset(one: Answers, depths: Sequence[float], seed: int) -> Onset:
+    """From which depth on something is seen, with intervals over the draw of test images.
+
+    An image is drawn with all its depths, as its pattern is the same at each.
+    """
+    flags = np.column_stack([one.clear, one.veiled]) > one.threshold
+    rng, images = np.random.default_rng(seed), len(flags)
+    draws = [flags[rng.integers(images, size=images)].sum(axis=0) for _ in range(RESAMPLES)]
+    now = flags.sum(axis=0)
+    return Onset(
+        half=_known(half_depth(now / images, depths)),
+        half_interval=_ends([half_depth(counts / images, depths) for counts in draws]),
+        first=_known(first_depth(now, images, depths, one.rate)),
+        first_interval=_ends([first_depth(counts, images, depths, one.rate) for counts in draws]),
     )
+
+
+def _ends(values: Sequence[float]) -> Ends:
+    # Of values that may be infinite, between which nothing can be interpolated.
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest")
+    return _known(low), _known(high)
+
+
+def half_depth(shares: NDArray[np.float64], depths: Sequence[float]) -> float:
+    """Where straight lines through shares ``[1 + depths]``, the first at depth 0, first reach a half; else infinity."""
+    at = np.array([0.0, *depths])
+    reached = np.flatnonzero(shares >= 0.5)
+    if not len(reached):
+        return float(np.inf)
+    first = int(reached[0])
+    if first == 0:
+        return 0.0
+    low, high = shares[first - 1], shares[first]
+    return float(at[first - 1] + (at[first] - at[first - 1]) * (0.5 - low) / (high - low))
+
+
+def first_depth(counts: NDArray[np.int64], images: int, depths: Sequence[float], rate: float) -> float:
+    """The lowest depth from which on detection is surely above false alarms, see :class:`Onset`; else infinity."""
+    floor = max(rate, counts[0] / images)
+    found = float(np.inf)
+    for depth, count in reversed(list(zip(depths, counts[1:], strict=True))):
+        if _surely(int(count), images) <= floor:
+            break
+        found = depth
+    return found
+
+
+@cache
+def _surely(count: int, images: int) -> float:
+    """The lower end of the interval of a share; the same few are asked for in every resample."""
+    return binomial_interval(count, images, CONFIDENCE)[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +14,17 @@ from numpy.typing import NDArray
 from oddsight.data.collection import ImageFile
 from oddsight.data.synthesis import Synthetic, airlight, pattern, veiled
 from oddsight.errors import DataError, OddsightError
+from oddsight.evaluation.compare.store import compute_once, key_of
 from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.image import auroc
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.metrics.trivial import BASELINES, trivial_scores
-from oddsight.model.calibration import decide, smallest_rate
+from oddsight.model.calibration import decide
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays
-from oddsight.studies.clouds.isolation_variants import Variant, at_rate, described, fit_clear, place_of
-from oddsight.studies.store import keep, state_of, taken
+from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_rate, feasible_rate, fit_clear
 
 Scores = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -41,12 +43,12 @@ class Job:
     seed: int  # Of every random choice
     progress: Progress  # Called with phase, done and total
 
-    def state(self, *parts: object) -> str:
+    def key(self, *parts: object) -> str:
         """What a step depends on."""
         contents = [[image.content for image in images] for images in (self.training, self.testing)]
-        return state_of("severity", contents, self.rate, self.seed, *parts)
+        return key_of("severity", contents, self.rate, self.seed, *parts)
 
-    def made(self, image: ImageFile, kind: str) -> Iterator[Synthetic]:
+    def make(self, image: ImageFile, kind: str) -> Iterator[Synthetic]:
         """A test image at each depth."""
         pixels = image.read()
         amounts, colour = pattern(pixels, kind, self.seed), airlight(pixels, kind)
@@ -55,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Answers:
     """What one method or trivial measure gave to the images of one kind."""
 
     name: str
@@ -70,52 +72,34 @@ class Seen:
     direction: str = ""  # Of a trivial measure, `higher` or `lower`
 
 
-def seen(variant: Variant, job: Job) -> list[Seen]:
-    """Learn by a method, and score every image of every kind.
-
-    Raises:
-        OddsightError: If the method cannot be fitted.
-    """
+def score_by_method(variant: Variant, job: Job) -> list[Answers]:
+    """Learn by a method, and score every image of every kind."""
     if variant.times is not None:
         raise OddsightError(
             f"its map is multiplied by {variant.times}, and a score of a whole image has no such factor"
         )
-    folder, own = place_of(variant, job.work), job.state(described(variant))
-    path = folder / "model.npz"
-    known = taken(path, own)
-    if known is None:
 
-        def told(phase: str, done: int, total: int) -> None:
-            job.progress(f"{variant.name}: {phase}", done, total)
+    def learn() -> Arrays:
+        paths, watch = [image.path for image in job.training], add_prefix(job.progress, f"{variant.name}: ")
+        return {"model": as_array(fit_clear(variant, paths, job.rate, job.seed, watch))}
 
-        fitted = fit_clear(variant, [image.path for image in job.training], job.rate, job.seed, told)
-        known = keep(path, own, {"model": np.frombuffer(fitted.to_bytes(), np.uint8)})
-    model = at_rate(Model.from_bytes(known["model"].tobytes()), job.rate)
-    found = []
+    folder = variant.folder(job.work)
+    kept = compute_once(folder / "model.npz", job.key(variant.key), learn)
+    model, found = at_rate(Model.from_bytes(kept["model"].tobytes()), job.rate), []
     for kind in job.kinds:
-        state, path = job.state(described(variant), kind, job.depths), folder / f"{kind}.npz"
-        arrays = taken(path, state)
-        if arrays is None:
-            arrays = keep(path, state, _scored(variant.name, model, kind, job))
-        rate = model.decision.false_alarm_rate or 0.0
-        found.append(
-            Seen(
-                name=variant.name,
-                trivial=False,
-                kind=kind,
-                rate=rate,
-                threshold=model.decision.threshold,
-                clear=arrays["clear"],
-                veiled=arrays["veiled"],
-                pixel_auroc=arrays["pixel_auroc"],
-                iou=arrays["iou"],
-            )
+        arrays = compute_once(
+            folder / f"{kind}.npz",
+            job.key(variant.key, kind, job.depths),
+            lambda: _score(variant.name, model, kind, job),  # noqa: B023 - called at once
         )
+        decision = model.decision
+        decided = (decision.false_alarm_rate or 0.0, decision.threshold)
+        scores = (arrays["clear"], arrays["veiled"], arrays["pixel_auroc"], arrays["iou"])
+        found.append(Answers(variant.name, False, kind, *decided, *scores))
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
+class _Look(NamedTuple):
     """What a model says of one test image; index 0 of each is the clear one. Masks are packed bits."""
 
     scores: list[float]
@@ -130,24 +114,25 @@ class _Look:
         return upscaled(self.maps[place], self.size), mask
 
 
-def _scored(name: str, model: Model, kind: str, job: Job) -> Arrays:
-    def look(image: ImageFile) -> _Look:
-        clear = image.read()
-        images = [Synthetic(clear, np.empty((0, 0), np.float32), np.zeros(clear.shape[:2], np.uint8))]
-        found = _Look([], [], [], (image.width, image.height))
-        for made in (*images, *job.made(image, kind)):
-            result = model.score(made.image, source=str(image.path), one_core=True)
-            found.scores.append(result.score)
-            if result.map is not None:
-                found.maps.append(result.map)
-                found.masks.append(np.packbits(made.mask > 0))
-        return found
+def _look(model: Model, kind: str, job: Job, image: ImageFile) -> _Look:
+    clear = image.read()
+    first = Synthetic(clear, np.empty((0, 0), np.float32), np.zeros(clear.shape[:2], np.uint8))
+    found = _Look([], [], [], (image.width, image.height))
+    for made in (first, *job.make(image, kind)):
+        result = model.score(made.image, source=str(image.path), one_core=True)
+        found.scores.append(result.score)
+        if result.map is not None:
+            found.maps.append(result.map)
+            found.masks.append(np.packbits(made.mask > 0))
+    return found
 
+
+def _score(name: str, model: Model, kind: str, job: Job) -> Arrays:
     looks = []
-    for done, one in enumerate(ordered_map(look, job.testing), 1):
-        looks.append(one)
+    for done, look in enumerate(ordered_map(partial(_look, model, kind, job), job.testing), 1):
+        looks.append(look)
         job.progress(f"{name}: {kind}", done, len(job.testing))
-    scores = np.array([one.scores for one in looks])
+    scores = np.array([look.scores for look in looks])
     areas, overlaps = _pixels(looks, model.decision.threshold, len(job.depths))
     return {"clear": scores[:, 0], "veiled": scores[:, 1:], "pixel_auroc": areas, "iou": overlaps}
 
@@ -155,9 +140,7 @@ def _scored(name: str, model: Model, kind: str, job: Job) -> Arrays:
 def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scores, Scores]:
     """Pixel AUROC and IoU at every depth: affected pixels against all others, those of the clear images included."""
     areas, overlaps = np.full(depths, np.nan), np.full(depths, np.nan)
-    if not looks[0].maps:
-        return areas, overlaps
-    for depth in range(depths):
+    for depth in range(depths if looks[0].maps else 0):
 
         def images(place: int = depth + 1) -> Iterator[tuple[Map, NDArray[np.bool_]]]:
             for one in looks:
@@ -165,8 +148,7 @@ def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scor
                 yield one.pixels(place)
 
         both = either = 0
-        for one in looks:
-            values, mask = one.pixels(depth + 1)
+        for values, mask in (one.pixels(depth + 1) for one in looks):
             both += int(((values > threshold) & mask).sum())
             either += int(((values > threshold) | mask).sum())
         if either:
@@ -178,7 +160,7 @@ def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scor
     return areas, overlaps
 
 
-def seen_trivially(measures: Sequence[str], job: Job) -> list[Seen]:
+def score_trivially(measures: Sequence[str], job: Job) -> list[Answers]:
     """Trivial measures, with conformal thresholds from the images that methods learn from.
 
     Whether high or low values are alarms is chosen for each kind by the measure's AUROC at the greatest depth: by the
@@ -190,44 +172,34 @@ def seen_trivially(measures: Sequence[str], job: Job) -> list[Seen]:
         return np.array(list(ordered_map(lambda image: trivial_scores(image.read()), images)))[:, columns]
 
     calibration, clear = of(job.training), of(job.testing)
-    rate = max(job.rate, smallest_rate(len(job.training)))
+    rate, nothing = feasible_rate(job.rate, len(job.training)), np.full(len(job.depths), np.nan)
     found = []
     for kind in job.kinds:
-        made = _veiled_trivially(kind, columns, job)
+        made = _measure_trivially(kind, columns, job)
         for column, name in enumerate(measures):
             sign = 1.0 if auroc(clear[:, column], made[:, -1, column]) >= 0.5 else -1.0
-            own = (sign * calibration[:, column]).astype(np.float32)
-            nothing = np.full(len(job.depths), np.nan)
-            found.append(
-                Seen(
-                    name=name,
-                    trivial=True,
-                    kind=kind,
-                    rate=rate,
-                    threshold=decide(own, rate).threshold,
-                    # Rounded as the threshold is, so that equal values stay equal.
-                    clear=(sign * clear[:, column]).astype(np.float32).astype(np.float64),
-                    veiled=(sign * made[..., column]).astype(np.float32).astype(np.float64),
-                    pixel_auroc=nothing,
-                    iou=nothing,
-                    direction="higher" if sign > 0 else "lower",
-                )
+            # All are rounded alike, so that equal values stay equal.
+            own, normal, others = (
+                (sign * values[..., column]).astype(np.float32) for values in (calibration, clear, made)
             )
+            scores = (normal.astype(np.float64), others.astype(np.float64), nothing, nothing)
+            direction = "higher" if sign > 0 else "lower"
+            found.append(Answers(name, True, kind, rate, decide(own, rate).threshold, *scores, direction))
     return found
 
 
-def _veiled_trivially(kind: str, columns: Sequence[int], job: Job) -> Scores:
+def _measure_trivially(kind: str, columns: Sequence[int], job: Job) -> Scores:
     """Trivial measures of all test images, ``[n, depths, measures]``."""
-    state, path = job.state("trivial", kind, job.depths, list(columns)), job.work / "trivial" / f"{kind}.npz"
-    arrays: Mapping[str, NDArray[np.generic]] | None = taken(path, state)
-    if arrays is None:
 
-        def measured(image: ImageFile) -> list[tuple[float, ...]]:
-            return [trivial_scores(made.image) for made in job.made(image, kind)]
+    def look(image: ImageFile) -> list[tuple[float, ...]]:
+        return [trivial_scores(made.image) for made in job.make(image, kind)]
 
+    def measure() -> Arrays:
         rows = []
-        for done, row in enumerate(ordered_map(measured, job.testing), 1):
+        for done, row in enumerate(ordered_map(look, job.testing), 1):
             rows.append(row)
             job.progress(f"trivial measures: {kind}", done, len(job.testing))
-        arrays = keep(path, state, {"values": np.array(rows)[..., columns]})
-    return np.asarray(arrays["values"], np.float64)
+        return {"values": np.array(rows)[..., columns]}
+
+    key = job.key("trivial", kind, job.depths, list(columns))
+    return np.asarray(compute_once(job.work / "trivial" / f"{kind}.npz", key, measure)["values"], np.float64)

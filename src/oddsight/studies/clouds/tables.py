@@ -1,8 +1,13 @@
-"""The numbers of a study of clouds as rows."""
+"""The numbers of a study of clouds as rows: what its CSV files hold.
+
+Rates, shares and areas are from 0 to 1; what does not apply is None, an empty field of the file.
+"""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,27 +17,63 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.metrics.image import auroc, binomial_interval, decision
 from oddsight.metrics.ood import auroc_interval
 from oddsight.model.calibration import decide
-from oddsight.studies.clouds.results import CloudStudy, Measured, SplitFacts, Trivial
-from oddsight.studies.clouds.rows import (
-    ALL,
-    RATES,
-    BaselineRow,
-    CloudTables,
-    CurveRow,
-    Role,
-    SceneRow,
-    SplitRow,
-    ThresholdRow,
+from oddsight.studies.clouds.results import CloudStudy, Measurement, SplitRow, Trivial
+from oddsight.studies.clouds.variants import feasible_rate
+
+ALL = "all classes"
+"""Stands for the images of all anomalous classes together."""
+
+RATES = (0.01, 0.05)
+"""False-alarm rates at which every method is compared."""
+
+THRESHOLD_METHODS = ("autoencoder", "dense-autoencoder", "denoising-autoencoder", "variational-autoencoder")
+"""Methods whose scores are errors of reconstruction, for which thresholds by hand or by deviations are usual."""
+
+_DEVIATIONS = 3
+
+# One method by one seed against one anomalous class, or against :data:`ALL` of a side. `normal` is the side: `clear`,
+# or the class that is normal. `threshold_1` is for a false-alarm rate of 1%, from the calibration images, and what ends
+# in `_5` for 5%; None if they are too few for it. `learn_seconds` is with features at hand, `image_ms` of one core for
+# one image by the whole file. A method that could not be run has an `error` and nothing else.
+SceneRow = namedtuple(
+    "SceneRow",
+    "method seed normal anomalous training_images calibration_images normal_images anomalous_images auroc auroc_low "
+    "auroc_high threshold_1 false_alarm_rate_1 precision_1 recall_1 f1_1 accuracy_1 threshold_5 false_alarm_rate_5 "
+    "precision_5 recall_5 f1_5 accuracy_5 learn_seconds image_ms file_bytes error",
 )
-from oddsight.studies.clouds.thresholds import three_ways
+
+# A trivial baseline, read in whichever direction works better on these images; `anomalous_are` is `above` or `below`.
+BaselineRow = namedtuple(
+    "BaselineRow",
+    "baseline seed normal anomalous normal_images anomalous_images auroc auroc_low auroc_high anomalous_are",
+)
+
+# One way to set a threshold for the scores of one method by one seed, and what follows for one anomalous class. `asked`
+# is the false-alarm rate asked for, where the way takes one; `found` is the share of the class above the threshold.
+ThresholdRow = namedtuple(
+    "ThresholdRow",
+    "method seed normal way threshold asked normal_images false_alarm_rate false_alarm_low false_alarm_high anomalous "
+    "anomalous_images found",
+)
+
+# One epoch of one training; `parts` of the loss are `name=value`, separated by semicolons.
+CurveRow = namedtuple("CurveRow", "method normal seed epoch train_loss validation_loss learning_rate seconds parts")
+
+
+@dataclass(frozen=True)
+class CloudTables:
+    """All rows of a study."""
+
+    scenes: tuple[SceneRow, ...]
+    baselines: tuple[BaselineRow, ...]
+    thresholds: tuple[ThresholdRow, ...]
+    splits: tuple[SplitRow, ...]
+    curves: tuple[CurveRow, ...]
+    confidence: float  # of all intervals
 
 
 def cloud_tables(study: CloudStudy, *, confidence: float = 0.95) -> CloudTables:
-    """Measure everything that a study recorded.
-
-    Raises:
-        OddsightError: If the confidence is not between 0 and 1.
-    """
+    """Measure everything that a study recorded."""
     if not 0 < confidence < 1:
         raise OddsightError(f"the confidence must be between 0 and 1, not {confidence}")
     failed = (SceneRow._make([one.method, one.seed, one.side, "", *[None] * 22, one.reason]) for one in study.failed)
@@ -40,7 +81,7 @@ def cloud_tables(study: CloudStudy, *, confidence: float = 0.95) -> CloudTables:
         scenes=(*(row for one in study.measured for row in _scenes(study, one, confidence)), *failed),
         baselines=tuple(row for one in study.trivial for row in _baselines(one, confidence)),
         thresholds=tuple(row for one in study.measured for row in _thresholds(study, one, confidence)),
-        splits=tuple(row for one in study.splits for row in _splits(one)),
+        splits=study.splits,
         curves=tuple(row for one in study.measured for row in _curves(one)),
         confidence=confidence,
     )
@@ -52,11 +93,11 @@ def with_all(anomalous: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {**anomalous, **whole}
 
 
-def _scenes(study: CloudStudy, one: Measured, confidence: float) -> Iterator[SceneRow]:
-    own = next(split for split in study.splits if (split.side, split.seed) == (one.side, one.seed))
+def _scenes(study: CloudStudy, one: Measurement, confidence: float) -> Iterator[SceneRow]:
+    trained = sum(row.images for row in study.splits if row[:2] == (one.side, one.seed) and row.role == "training")
     for name, scores in with_all(one.anomalous).items():
         low, high = auroc_interval(one.normal, scores, confidence)
-        parts = (sum(own.training.values()), len(one.calibration), len(one.normal), len(scores))
+        parts = (trained, len(one.calibration), len(one.normal), len(scores))
         decided = [value for rate in RATES for value in _at(one, scores, rate)]
         yield SceneRow(
             *(one.method, one.seed, one.side, name, *parts, auroc(one.normal, scores), low, high),
@@ -64,7 +105,7 @@ def _scenes(study: CloudStudy, one: Measured, confidence: float) -> Iterator[Sce
         )
 
 
-def _at(one: Measured, scores: NDArray[np.float32], rate: float) -> tuple[float | None, ...]:
+def _at(one: Measurement, scores: NDArray[np.float32], rate: float) -> tuple[float | None, ...]:
     """The fields of a row at a false-alarm rate; None if the calibration images are too few for it."""
     try:
         threshold = decide(one.calibration, rate).threshold
@@ -86,31 +127,37 @@ def _baselines(one: Trivial, confidence: float) -> Iterator[BaselineRow]:
         yield BaselineRow(one.name, one.seed, one.side, name, *counts, *areas, "above" if above else "below")
 
 
-def _thresholds(study: CloudStudy, one: Measured, confidence: float) -> Iterator[ThresholdRow]:
+def three_ways(
+    training: NDArray[np.float32], calibration: NDArray[np.float32], hand: float, rate: float
+) -> dict[str, tuple[float, float | None]]:
+    """Thresholds that no test image has a part in: each with the false-alarm rate that it promises, if any."""
+    possible = feasible_rate(rate, len(calibration))
+    return {
+        "by hand": (hand, None),
+        "mean + 3 sd": (rule_of_thumb(training), None),
+        "conformal": (decide(calibration, possible).threshold, possible),
+    }
+
+
+def rule_of_thumb(scores: NDArray[np.float32]) -> float:
+    """Mean and three standard deviations."""
+    values = scores.astype(np.float64)
+    return float(values.mean() + _DEVIATIONS * values.std())
+
+
+def _thresholds(study: CloudStudy, one: Measurement, confidence: float) -> Iterator[ThresholdRow]:
     if one.training is None or one.method not in study.compared:
         return
-    for threshold in three_ways(one.training, one.calibration, study.hand, study.rate):
-        alarms = int((one.normal > threshold.value).sum())
+    for way, (value, asked) in three_ways(one.training, one.calibration, study.hand, study.rate).items():
+        alarms = int((one.normal > value).sum())
         low, high = binomial_interval(alarms, len(one.normal), confidence)
         for name, scores in one.anomalous.items():
-            way = (one.method, one.seed, one.side, threshold.way, threshold.value, threshold.asked)
             seen = (len(one.normal), alarms / len(one.normal), low, high)
-            yield ThresholdRow(*way, *seen, name, len(scores), float((scores > threshold.value).mean()))
+            detected = (name, len(scores), float((scores > value).mean()))
+            yield ThresholdRow(one.method, one.seed, one.side, way, value, asked, *seen, *detected)
 
 
-def _splits(one: SplitFacts) -> Iterator[SplitRow]:
-    roles: dict[Role, Mapping[str, int]] = {
-        "training": one.training,
-        "calibration": one.calibration,
-        "normal test": one.normal,
-        "anomalous test": one.anomalous,
-    }
-    for role, counts in roles.items():
-        for name, images in counts.items():
-            yield SplitRow(one.side, one.seed, name, role, images)
-
-
-def _curves(one: Measured) -> Iterator[CurveRow]:
+def _curves(one: Measurement) -> Iterator[CurveRow]:
     for row in one.curves:
         parts = ";".join(f"{name}={value:.6g}" for name, value in getattr(row, "losses", {}).items())
         losses = (row.train_loss, row.validation_loss)

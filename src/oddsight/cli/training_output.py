@@ -1,41 +1,42 @@
-"""Output of the command that adapts backbones."""
+"""Output of the commands that train networks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oddsight.sinks.terminal import complain, note, percent
+from oddsight.drawing.numbers import percent
+from oddsight.errors import some
+from oddsight.sinks.terminal import complain, note
 
 if TYPE_CHECKING:
     from oddsight.model.curves import Epoch
     from oddsight.training.adapting import Adaptation
-    from oddsight.training.settings import Settings
+    from oddsight.training.settings import AdaptationSettings
     from oddsight.training.training_images import TrainingImages
-
-_MOST = 6
-"""Names of classes that are shown."""
 
 _EACH = 10
 
 
-def say_adapting(settings: Settings, images: TrainingImages, quiet: bool) -> None:
+def say_adapting(settings: AdaptationSettings, images: TrainingImages, quiet: bool) -> None:
     """Say what is about to be learned from what, and complain of what cannot be read."""
     for error in images.errors:
         complain(error)
     counts = f"{len(images.training):,} images, validated on {len(images.validation):,} more"
     note(f"adapting {settings.backbone} with {settings.objective} to {counts}", quiet=quiet)
     if images.classes:
-        names = ", ".join(images.classes[:_MOST]) + ", ..." * (len(images.classes) > _MOST)
-        note(f"the folders are {len(images.classes)} classes: {names}", quiet=quiet)
+        note(f"the folders are {len(images.classes)} classes: {some(images.classes)}", quiet=quiet)
 
 
 def say_epoch(row: Epoch, quiet: bool, epochs: int | None = None) -> None:
     """Say how an epoch went, of how many if that is known."""
-    accuracy = f", accuracy {percent(row.accuracy)}" if row.accuracy is not None else ""
-    losses = f"training loss {row.train_loss:.4g}, validation loss {row.validation_loss:.4g}{accuracy}"
+    training, validation = (
+        f"{loss:.4g}" + (f" ({percent(accuracy)} right)" if accuracy is not None else "")
+        for loss, accuracy in ((row.train_loss, row.train_accuracy), (row.validation_loss, row.accuracy))
+    )
     parts = "".join(f", {name} {value:.4g}" for name, value in row.losses.items())
     of = f" of {epochs}" if epochs is not None else ""
-    note(f"epoch {row.epoch}{of}: {losses}{parts}, {row.seconds:.0f} s", quiet=quiet)
+    losses = f"training loss {training}, validation loss {validation}{parts}"
+    note(f"epoch {row.epoch}{of}: {losses}, {row.seconds:.0f} s", quiet=quiet)
 
 
 def say_some_epochs(row: Epoch, quiet: bool) -> None:

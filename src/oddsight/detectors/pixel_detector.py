@@ -15,12 +15,12 @@ from oddsight.detectors.features import FeatureStream
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied
 from oddsight.runtime.bounds import Choice, Each, Positive, Whole
-from oddsight.training.workplace import PixelPlan, Workplace
+from oddsight.training.settings import AUGMENTATIONS, PixelSettings
+from oddsight.training.workplace import Workplace
 
 if TYPE_CHECKING:
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
 
-AUGMENTATIONS = ("flip", "crop", "rotation", "colour")
 FEWEST = 16
 """The fewest images that a network learns from."""
 
@@ -33,7 +33,7 @@ _PATIENCE, _PATIENT_STEPS = 5, 100
 
 
 @dataclass
-class Trained(Detector):
+class PixelDetector(Detector):
     """A network that is trained on pixels, brought to ``size``. Subclasses say which and what becomes of its outputs.
 
     A tenth of the images watches: the weights that do best on them are kept, and training ends when they gain no more.
@@ -44,7 +44,7 @@ class Trained(Detector):
         epochs: How often each image is seen, at most; 0 for as many as make 600 steps, from 20 to 200.
         batch_size: Images a step.
         learning_rate: Of Adam.
-        augment: Of :data:`AUGMENTATIONS`.
+        augment: Of :data:`oddsight.training.settings.AUGMENTATIONS`.
         sample_size: Images to learn from, at most; beyond that, as many drawn at random.
     """
 
@@ -92,7 +92,7 @@ class Trained(Detector):
 
         side = features.shape[-1]
         found = train_pixels(
-            lambda: self.network(side), self.drawn(features, seed), self.plan(len(features), seed), self.workplace
+            lambda: self.network(side), self.draw_images(features, seed), self.plan(len(features), seed), self.workplace
         )
         self.curves_ = found.curves
         self.look_again(found, features, memory=memory, seed=seed)
@@ -106,7 +106,7 @@ class Trained(Detector):
         """See :meth:`Detector.graph`."""
         return copied(self.graph_)
 
-    def drawn(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
+    def draw_images(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
         """Images of the stream, uint8 ``[n, S, S, 3]``: all, or ``sample_size`` drawn at random."""
         count = min(len(features), self.sample_size)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:count])
@@ -118,20 +118,20 @@ class Trained(Detector):
                 at += 1
         return images
 
-    def plan(self, count: int, seed: int) -> PixelPlan:
+    def plan(self, count: int, seed: int) -> PixelSettings:
         """How the network is trained on ``count`` images."""
         steps = max(1, min(count, self.sample_size) * 9 // 10 // self.batch_size)
         epochs = self.epochs or min(_MOST_EPOCHS, max(_LEAST_EPOCHS, -(-_STEPS // steps)))
-        return PixelPlan(
-            self.name,
-            self.settings(),
-            epochs,
-            epochs if self.until_the_end else max(epochs // _PATIENCE, -(-_PATIENT_STEPS // steps)),
-            self.until_the_end,
-            self.batch_size,
-            self.learning_rate,
-            self.augment,
-            seed,
+        return PixelSettings(
+            method=self.name,
+            settings=self.settings(),
+            epochs=epochs,
+            patience=epochs if self.until_the_end else max(epochs // _PATIENCE, -(-_PATIENT_STEPS // steps)),
+            keep_last=self.until_the_end,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            augment=self.augment,
+            seed=seed,
         )
 
     def settings(self) -> dict[str, Any]:

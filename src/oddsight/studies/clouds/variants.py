@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from oddsight.data.collection import ImageFile, look
 from oddsight.data.grouping import NONE
-from oddsight.detectors import METHODS, by_name
+from oddsight.detectors import METHODS
 from oddsight.errors import OddsightError, plain
+from oddsight.evaluation.compare.store import key_of
 from oddsight.fitting.normal import fit
 from oddsight.model.calibration import smallest_rate
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
-from oddsight.studies.store import state_of
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,8 @@ class Variant:
     @property
     def fitting(self) -> Mapping[str, Any]:
         """Settings of the fit that differ from its defaults."""
-        named = {
-            "backbone": self.backbone,
-            "layers": self.layers,
-            "size": self.size,
-            "calibration_fraction": self.calibration_fraction,
-        }
-        return {name: value for name, value in named.items() if value is not None}
+        names = ("backbone", "layers", "size", "calibration_fraction")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def says(self) -> str:
@@ -54,10 +52,19 @@ class Variant:
         named += [f"backbone {self.backbone}"] if self.backbone is not None else []
         named += [f"layers {', '.join(self.layers)}"] if self.layers is not None else []
         named += [f"brought to {self.size} pixels"] if self.size is not None else []
-        named += [f"map times the {self.times} of each pixel, which the model file alone does not give"] * bool(
-            self.times
-        )
+        if self.times is not None:
+            named.append(f"map times the {self.times} of each pixel, which the model file alone does not give")
         return "; ".join(named)
+
+    @property
+    def key(self) -> list[Any]:
+        """What its models depend on."""
+        settings = METHODS[self.method]().settings() if self.method in METHODS else None
+        return [self.method, settings, self.fitting, self.tile, self.overlap]
+
+    def folder(self, work: Path) -> Path:
+        """Where it leaves what it made; variants that are fitted alike share it."""
+        return work / f"{self.method}-{key_of(self.key)[:12]}"
 
 
 _TRAINED_FRACTION = 0.25
@@ -81,17 +88,6 @@ def as_variant(method: str | Variant, tile: int) -> Variant:
     return Variant(method, method, tile, tile // 2, calibration_fraction=fraction)
 
 
-def described(variant: Variant) -> list[Any]:
-    """What a variant depends on, for :func:`state_of`."""
-    settings = by_name(variant.method)().settings() if variant.method in METHODS else None
-    return [variant.method, settings, variant.fitting, variant.tile, variant.overlap]
-
-
-def place_of(variant: Variant, work: Path) -> Path:
-    """Where a variant leaves what it made; variants that are fitted alike share it."""
-    return work / f"{variant.method}-{state_of(described(variant))[:12]}"
-
-
 def fit_clear(
     variant: Variant,
     images: Sequence[str | os.PathLike[str]],
@@ -101,21 +97,32 @@ def fit_clear(
     *,
     uncalibrated: bool = False,
 ) -> Model:
-    """Fit a method on clear images, at a false-alarm rate or the smallest that their number can promise.
-
-    Raises:
-        OddsightError: What :func:`oddsight.fit` raises.
-    """
+    """Fit a method on clear images, at a false-alarm rate or the smallest that their number can promise."""
     options = dict(variant.fitting)
     if uncalibrated:
         options["calibration_fraction"] = 0.5 / len(images)
     elif "calibration_fraction" not in options:
         # Tiles of one white are the same image, which a fit counts once.
         contents = {known.content for known in ordered_map(look, map(Path, images)) if isinstance(known, ImageFile)}
-        options["false_alarm_rate"] = max(rate, smallest_rate(len(contents)))
+        options["false_alarm_rate"] = feasible_rate(rate, len(contents))
     return fit(*images, method=variant.method, seed=seed, groups=NONE, progress=progress, **options)
+
+
+def feasible_rate(rate: float, images: int) -> float:
+    """The rate, or the smallest that so many calibration images can promise."""
+    return max(rate, smallest_rate(images))
 
 
 def at_rate(model: Model, rate: float) -> Model:
     """The model at a false-alarm rate, or at the smallest that its calibration can promise."""
-    return model.with_decision(false_alarm_rate=max(rate, smallest_rate(len(model.calibration_scores))))
+    return model.with_decision(false_alarm_rate=feasible_rate(rate, len(model.calibration_scores)))
+
+
+def as_array(model: Model) -> NDArray[np.uint8]:
+    """The file of a model, to be kept among arrays."""
+    return np.frombuffer(model.to_bytes(), np.uint8)
+
+
+def add_prefix(progress: Progress, prefix: str) -> Progress:
+    """Progress that says what it is about."""
+    return lambda phase, done, total: progress(f"{prefix}{phase}", done, total)

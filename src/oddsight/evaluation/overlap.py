@@ -1,0 +1,28 @@
+"""Images that a model knows already say nothing about new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from oddsight.data.collection import ImageFile
+from oddsight.errors import DataError
+
+
+def refuse_overlap(images: Sequence[ImageFile], known: Callable[[str], bool], what: str, why: str) -> None:
+    """Refuse images to test on that are known.
+
+    Args:
+        images: The images.
+        known: Whether an image is known, by its content.
+        what: What the images are.
+        why: What speaks against those that are known, after their number.
+
+    Raises:
+        DataError: Some are known; with how many, and one of them.
+    """
+    overlap = [image for image in images if known(image.content)]
+    if overlap:
+        raise DataError(
+            f"{len(overlap):,} of {len(images):,} {what} {why}, such as {overlap[0].path}: remove them, as results on "
+            "them mean nothing"
+        )
