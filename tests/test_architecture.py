@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ SOURCE = ROOT / "src" / "oddsight"
 ENTRANCES = {"__init__", "__main__"}
 
 
+@cache
 def floors() -> dict[str, int]:
     """The floor of each room, from the table in docs/architecture.md."""
     table = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
@@ -27,6 +29,7 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """The modules of Oddsight that a file imports, wherever in it."""
     modules = set()

@@ -15,7 +15,7 @@ def image(height, width):
 
 
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_images_of_any_shape_get_one_of_each_kind(height, width, seed):
     whole = image(height, width)
     before = whole.copy()

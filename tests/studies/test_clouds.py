@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn import metrics as reference
@@ -49,7 +49,6 @@ def rows_of(folder, name):
     seed=st.integers(0, 9),
     backwards=st.booleans(),
 )
-@settings(deadline=None)
 def test_no_scene_serves_twice_and_counts_are_balanced(counts, seed, backwards):
     classes = {f"class {number}": made_up(number, count) for number, count in enumerate(counts)}
     for side in sides(list(classes), "class 0", ["class 0", "clear", "class 1"]):
