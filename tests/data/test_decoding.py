@@ -23,6 +23,7 @@ from oddsight.data.file_structure import seconds_to_read
 from oddsight.data.images import decode_image, read_header, read_image, read_valid_image
 from oddsight.data.mask_files import read_mask
 from oddsight.data.opening import MAX_SIDE
+from oddsight.data.pixels import to_rgb
 from oddsight.errors import ImageError, MemoryBudgetError, OddsightError
 from oddsight.runtime.parallel import ordered_map
 
@@ -49,7 +50,11 @@ def need(path):
 
 def test_as_many_images_are_decoded_at_once_as_fit(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(12)]
+<<<<<<< HEAD
     convert, lock, under_way, most = images.to_rgb, threading.Lock(), [0], [0]  # type: ignore[attr-defined]
+=======
+    convert, lock, under_way, most = to_rgb, threading.Lock(), [0], [0]
+>>>>>>> tests
 
     def watched(image, name):
         with lock:
@@ -106,7 +111,11 @@ def test_a_thread_that_keeps_its_pixels_does_not_wait_for_itself(tmp_path):
 def test_an_image_that_takes_long_to_read_is_waited_for(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(3)]
     monkeypatch.setattr(decoding, "_LONGEST_WAIT", 0.05)
+<<<<<<< HEAD
     convert, under_way = images.to_rgb, threading.Semaphore(1)  # type: ignore[attr-defined]
+=======
+    convert, under_way = to_rgb, threading.Semaphore(1)
+>>>>>>> tests
 
     def slow(image, name):
         assert under_way.acquire(blocking=False), "two at once"
