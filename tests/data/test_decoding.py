@@ -50,11 +50,7 @@ def need(path):
 
 def test_as_many_images_are_decoded_at_once_as_fit(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(12)]
-<<<<<<< HEAD
-    convert, lock, under_way, most = images.to_rgb, threading.Lock(), [0], [0]  # type: ignore[attr-defined]
-=======
     convert, lock, under_way, most = to_rgb, threading.Lock(), [0], [0]
->>>>>>> tests
 
     def watched(image, name):
         with lock:
@@ -111,11 +107,7 @@ def test_a_thread_that_keeps_its_pixels_does_not_wait_for_itself(tmp_path):
 def test_an_image_that_takes_long_to_read_is_waited_for(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(3)]
     monkeypatch.setattr(decoding, "_LONGEST_WAIT", 0.05)
-<<<<<<< HEAD
-    convert, under_way = images.to_rgb, threading.Semaphore(1)  # type: ignore[attr-defined]
-=======
     convert, under_way = to_rgb, threading.Semaphore(1)
->>>>>>> tests
 
     def slow(image, name):
         assert under_way.acquire(blocking=False), "two at once"
