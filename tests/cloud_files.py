@@ -86,8 +86,8 @@ def made_up_clouds(
                     )
                 )
             for name in ("brightness", "saturation"):
-                anomalous = {kind: random.normal(trivial, 1, images) for kind in side.anomalous}
-                trivials.append(Trivial(name, side.name, seed, random.normal(0, 1, images), anomalous))
+                values = {kind: random.normal(trivial, 1, images) for kind in side.anomalous}
+                trivials.append(Trivial(name, side.name, seed, random.normal(0, 1, images), values))
     image = CaptionedImage(scene("sand", 0, 8), f"{grounds[0]}\nsaid {clouds}, p 0.5")
     shipped = [next(one for one in measured if (one.side, one.method) == (side.name, default)) for side in sides]
     return CloudStudy(
