@@ -233,7 +233,7 @@ def test_numbers_of_numpy_are_taken_as_they_are_meant(files, expected):
         lambda model: oddsight.fit(".", layers=5),
         lambda model: oddsight.fit(".", layers="stage3"),
         lambda model: oddsight.evaluate(model, ".", confidence=1),
-        lambda model: oddsight.evaluate(model, ".", confidence="x"),  # type: ignore[call-overload]
+        lambda model: oddsight.evaluate(model, ".", confidence="x"),
         lambda model: oddsight.evaluate(model, ".", aupro_limit=0),
         lambda model: oddsight.evaluate(model, ".", aupro_limit=float("nan")),
         lambda model: oddsight.evaluate(model, ".", seed=-1),
