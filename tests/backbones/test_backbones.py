@@ -231,7 +231,7 @@ def test_enormous_sizes_cost_nothing_to_refuse(tmp_path):
 @pytest.mark.parametrize(("size", "layer"), [(4, "fine"), (8, "coarse"), (9, "coarse")])
 def test_sizes_too_small_for_the_network_are_refused(tmp_path, size, layer):
     found = backbone(saved(network(), tmp_path / "own.onnx"))
-    with pytest.raises(OddsightError, match=f"does not take images of {size} pixels a side"):
+    with pytest.raises(OddsightError, match=f"does not take images of {size} x {size} pixels"):
         found.shapes((layer,), size)
 
 

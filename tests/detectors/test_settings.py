@@ -179,7 +179,7 @@ def test_settings_from_the_command_line_are_checked_alike():
     for text in ("bank_size=0", "bank_size=-3", "bank_size=99999999999", "sigma=nan", "sigma=inf", "sigma=0"):
         with pytest.raises(OddsightError, match=f"patchcore: {text.partition('=')[0]} must be"):
             create("patchcore", settings=[text])
-    assert create("patchcore", settings=["sigma=2"]).settings() == {"bank_size": 1000, "sigma": 2.0}
+    assert create("patchcore", settings=["sigma=2"]).settings() == {"bank_size": 4000, "components": 64, "sigma": 2.0}
 
 
 def test_a_method_of_another_package_is_checked_by_declaring_bounds():

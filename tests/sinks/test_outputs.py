@@ -37,6 +37,8 @@ FILES = {
     "compare --csv": "compare x={images} --csv {output}",
     "adapt --output": "adapt {images} --output {output}",
     "adapt --curves": "adapt {images} -o {new} --curves {output}",
+    "export --output": "export {model} --to fp16 --images {images} --output {output}",
+    "export --json": "export {model} --to fp16 --images {images} --output {new} --json {output}",
     "backbones export --output": "backbones export resnet50 --weights {model} --output {output}",
 }
 """Every option that names a file to write, in a command that reads."""

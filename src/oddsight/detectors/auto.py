@@ -27,7 +27,7 @@ _WIDE = 1000
 _BATCH = 64
 _PART = 512
 
-_OWN_SCORES, _FEWEST_SCORES, _CELLS = 500, 40, 784
+_OWN_SCORES, _FEWEST_SCORES, _CELLS = 200, 40, 784
 """Images whose patches are scored, at most, and on grids of many cells at least; so many cells are usual."""
 
 

@@ -72,19 +72,17 @@ def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]
     nodes = [node.name for node in _backbone_nodes(model) if _is_quantizable(node, shapes)]
     if not nodes:
         raise ModelError("the model has no backbone that could be quantized: export it to fp16 or openvino")
-    import_onnxruntime()
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
+    tools = import_onnxruntime("onnxruntime.quantization")
     with TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "quantized.onnx"
-        quantize_static(
+        tools.quantize_static(
             model,
             path,
             _Reader(images),
-            quant_format=QuantFormat.QDQ,
+            quant_format=tools.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
             nodes_to_quantize=nodes,
         )
         quantized = onnx.load_model(path)

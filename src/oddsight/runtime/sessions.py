@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import time
@@ -38,15 +39,16 @@ _PROVIDERS = {
 _device = CPU
 
 
-def import_onnxruntime() -> ModuleType:
-    """ONNX Runtime, without its telemetry unless ``ORT_DISABLE_TELEMETRY`` says so: nothing else here imports it.
+def import_onnxruntime(module: str = "onnxruntime") -> ModuleType:
+    """ONNX Runtime or a module of it, without its telemetry unless ``ORT_DISABLE_TELEMETRY`` says so.
 
-    Otherwise some of its builds leave a device id and a queue of events in the user's home.
+    Nothing else here imports it. Otherwise some of its builds leave a device id and a queue of events in the user's
+    home.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
-    return onnxruntime  # type: ignore[no-any-return]
+    return onnxruntime if module == onnxruntime.__name__ else importlib.import_module(module)
 
 
 def available_devices() -> tuple[str, ...]:
