@@ -31,8 +31,8 @@ def images(*shapes):
         ((4000, 4000), 640),
         ((500, 1250), (1024, 416)),
         ((1250, 500), (416, 1024)),
-        ((300, 250), (256, 288)),
-        ((10_000, 10), (160, 640)),
+        ((300, 250), (192, 256)),
+        ((10_000, 10), (128, 448)),
         ((1000, 10), (128, 448)),
     ],
 )
@@ -45,6 +45,12 @@ def test_the_median_image_decides():
     assert input_size(some, LITE0, by_name("patchcore"), None) == input_size(
         some[1:2], LITE0, by_name("patchcore"), None
     )
+
+
+def test_images_of_many_shapes_are_read_as_squares():
+    many = images((500, 250), (400, 400), (250, 500), (600, 200), (300, 310))
+    assert input_size(many, LITE0, by_name("auto"), None) == 352
+    assert input_size(many, LITE0, by_name("knn"), None) == 224
 
 
 def test_other_detectors_read_the_shape_at_the_size_of_the_network():

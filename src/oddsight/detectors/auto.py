@@ -27,8 +27,8 @@ _WIDE = 1000
 _BATCH = 64
 _PART = 512
 
-_OWN_SCORES, _FEWEST_SCORES, _CELLS = 200, 40, 784
-"""Images whose patches are scored, at most, and on grids of many cells at least; so many cells are usual."""
+_OWN_SCORES, _FEWEST_SCORES, _CELLS = 200, 40, 392_000
+"""Images whose patches are scored, at most; on grids of many cells fewer, to have so many patches, but so many."""
 
 
 @detector
@@ -255,7 +255,7 @@ class _Defects:
 def _own_scores(fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]], patches: _Patches) -> list[Scores]:
     """For each PatchCore scores of the first images, each without the patches of its group in the bank."""
     sources = [patches.groups[one.sources_] for one in fitted]
-    count = max(_FEWEST_SCORES, _OWN_SCORES * _CELLS // math.prod(patches.shape[1:]))
+    count = max(_FEWEST_SCORES, _CELLS // math.prod(patches.shape[1:]))
     found: list[list[float]] = [[] for _ in fitted]
     for number, array in zip(range(min(count, _OWN_SCORES)), patches, strict=False):
         for one, (start, stop), source, scores in zip(fitted, spans, sources, found, strict=True):

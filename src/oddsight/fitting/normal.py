@@ -75,9 +75,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
         layers: Stages of the backbone to read; by default those that suit the method.
-        size: To what images are resized, in pixels: the side of a square. Images that are not square keep their median
-            shape, with as many pixels as that square. By default the backbone's size; for detectors that look at
-            details (``auto``, ``patchcore``) as many pixels as the images have, at most 640 x 640.
+        size: To what images are resized, in pixels: the side of a square. Images of one shape that is not square
+            keep it, with as many pixels as that square. By default the backbone's size; for detectors that look at
+            details (``auto``, ``patchcore``) that of large images, at most 640.
         false_alarm_rate: Share of normal images that may be flagged. By default 1%, or the smallest rate that the
             number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95. The true rate depends on the

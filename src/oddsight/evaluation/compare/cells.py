@@ -86,7 +86,7 @@ class Job:
         method, backbone = detectors.by_name(self.setting.method)(), backbones.backbone(self.setting.backbone)
         return key_of(
             *(self.trial.fingerprint, self.trial.groups_fingerprint, method.name, method.settings(), backbone.sha256),
-            *(self.setting.layers, self.setting.size, self.seed, self.rate, self.memory.budget),
+            *(self.setting.layers, self.extractor.size, self.seed, self.rate, self.memory.budget),
         )
 
 
