@@ -43,7 +43,7 @@ def input_size(images: Sequence[ImageFile], network: Backbone, detector: type[De
         return usual if size is None else size
     shapes = np.array([(image.height, image.width) for image in images], np.float64)
     ratios = shapes[:, 1] / shapes[:, 0]
-    shape = np.median(ratios)
+    shape = float(np.median(ratios))
     if np.median(np.abs(np.log(ratios / shape))) > _ALIKE:
         shape = 1.0
     if size is None:
