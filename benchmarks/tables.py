@@ -114,9 +114,11 @@ def ablation(rows: list[Row]) -> str:
 
 def small(rows: list[Row]) -> str:
     """Detectors on parts and textures, at their own size and at another one."""
-    for row in rows:
-        own = row["kind"] == "method" and row["size"] == "224" and row["method"] == "auto"
-        row["label"] = "auto, 224 x 224 pixels" if own else row["method"]
+    for own, *others in grouped(rows, "data", "method").values():
+        # The first row of a method is at its own size.
+        own["label"] = own["method"]
+        for other in others:
+            other["label"] = f"{other['method']} at about 224 x 224 pixels"
     methods = [row for row in rows if row["kind"] == "method"]
     best = {
         data: max((r for r in own if r["kind"] == "baseline"), key=lambda r: float(r["auroc"]))
