@@ -10,16 +10,10 @@ import argparse
 from pathlib import Path
 
 import oddsight
-from data_sets import panel
+from data_sets import panel, progress
 from oddsight.cli.comparison_output import write_csv
 
 HERE = Path(__file__).parent
-
-
-def progress(phase: str, done: int, total: int) -> None:
-    """A line now and then."""
-    if done == total or done % 200 == 0:
-        print(f"{phase}: {done} of {total}", flush=True)
 
 
 def main() -> None:

@@ -127,3 +127,9 @@ def parts(data: Path, work: Path) -> list[Path]:
     if (data / "magnetic-tile").is_dir():
         found += magnetic(data / "magnetic-tile", work)
     return found + sorted((data / "textures").glob("*/"))
+
+
+def progress(phase: str, done: int, total: int) -> None:
+    """A line now and then."""
+    if done == total or done % 200 == 0:
+        print(f"{phase}: {done} of {total}", flush=True)
