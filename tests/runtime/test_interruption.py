@@ -22,7 +22,8 @@ from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.model.calibration import decide
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata
-from oddsight.runtime.parallel import busy, ordered_map, stoppable
+from oddsight.runtime import parallel
+from oddsight.runtime.parallel import ordered_map, stoppable
 from tiny_model import CALIBRATION, GRID, _described, _mean, _neighbours
 
 _LOOP = """
@@ -130,6 +131,24 @@ except KeyboardInterrupt:
     assert (process.returncode, err) == (42, b"")
 
 
+def test_python_ends_while_nobody_waits_for_the_graphs_that_run(endless, images):
+    script = """
+import sys, time
+import oddsight
+from oddsight.runtime import parallel
+oddsight.set_image_limits(timeout=0)
+model = oddsight.load(sys.argv[1])
+outcomes = parallel.ordered_map(lambda path: path and model.predict(path), ["", *sys.argv[2:]] * 9, workers=2)
+next(outcomes)
+while not parallel._stops:
+    time.sleep(0.01)
+sys.exit(42)
+"""
+    process = start_python(script, endless, images / "1.png")
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (42, b"")
+
+
 def test_scoring_that_takes_too_long_is_the_images_error(endless, images):
     set_image_limits(timeout=0.5)
     model = oddsight.load(endless)
@@ -157,7 +176,7 @@ def test_an_interrupted_map_stops_what_can_be_stopped():
     with pytest.raises(KeyboardInterrupt):
         list(ordered_map(work, range(4), workers=4))
     assert stopped.is_set()
-    assert not busy()
+    assert not parallel._running
 
 
 def test_what_is_late_is_stopped():

@@ -44,16 +44,14 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except SystemExit as end:
-        if end.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            _end(end.code)
-        raise
+        _end(end.code)
     except OddsightError as error:
         _fail(error)
     except MemoryError:
         _fail("out of memory: use smaller images or fewer at a time")
     except BrokenPipeError:  # such as of ``| head``, who has read enough
         _drop_output()
-        sys.exit(EXIT_ERROR)
+        _end(EXIT_ERROR)
     except OSError as error:
         _drop_output()
         if error.errno == errno.EBADF:
@@ -82,15 +80,16 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _end(code: int) -> NoReturn:
-    """Exit after an interruption, whatever threads are still at work."""
-    from oddsight.runtime.parallel import busy
+def _end(code: str | int | None) -> NoReturn:
+    """Exit, whatever threads are still at work."""
+    from oddsight.runtime.parallel import settled
 
-    if busy():
+    interrupted = code in (EXIT_INTERRUPTED, EXIT_TERMINATED)
+    if not (settled(0) if interrupted else settled()):
         # Python would crash if it ended under a library that comes back to it, or wait for it.
         with suppress(OSError):
             sys.stdout.flush()
-        os._exit(code)
+        os._exit(code if isinstance(code, int) else EXIT_ERROR)
     sys.exit(code)
 
 
@@ -98,7 +97,7 @@ def _fail(text: object) -> NoReturn:
     from oddsight.sinks.terminal import complain
 
     complain(text)
-    sys.exit(EXIT_ERROR)
+    _end(EXIT_ERROR)
 
 
 def _show_version(wanted: bool) -> None:

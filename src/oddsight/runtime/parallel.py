@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import threading
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from queue import SimpleQueue
 from typing import TypeVar
+from weakref import WeakSet
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -20,8 +22,14 @@ Outcome = TypeVar("Outcome")
 _PATIENCE = 0.5
 """Seconds that an interruption waits for work that was told to stop."""
 
+_LAST_PATIENCE = 5.0
+"""Seconds that the end of Python waits for it: a library that came back to a Python that has ended would abort."""
+
 _TICK = 0.1
 """Seconds by which a deadline may be missed."""
+
+_PAUSE = 0.01
+"""Seconds between two looks at whether work has ended."""
 
 
 def cores() -> int:
@@ -69,6 +77,8 @@ class _Crew:
         self._most = most
         self._jobs: SimpleQueue[tuple[Future, Callable[[], object]] | None] = SimpleQueue()  # type: ignore[type-arg]
         self._threads: list[threading.Thread] = []
+        self._dropped = False
+        _crews.add(self)
 
     def submit(self, work: Callable[[], Outcome]) -> Future[Outcome]:
         future: Future[Outcome] = Future()
@@ -86,9 +96,16 @@ class _Crew:
         for thread in self._threads:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
+    def drop(self) -> None:
+        """Begin no more jobs."""
+        self._dropped = True
+
     def _take_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
-            _fulfil(*job)
+            with _busy():
+                if self._dropped:
+                    job[0].cancel()
+                _fulfil(*job)
             del job  # and so its outcome, while this thread waits for the next one
 
 
@@ -120,6 +137,7 @@ def interruptible(work: Callable[[], Outcome]) -> Outcome:
         raise
 
 
+_crews: WeakSet[_Crew] = WeakSet()
 _numbers = itertools.count()
 _running: set[int] = set()
 _stops: dict[int, tuple[Callable[[], None], float]] = {}
@@ -136,9 +154,22 @@ def _busy() -> Iterator[None]:
         _running.discard(number)
 
 
-def busy() -> bool:
-    """Whether a thread is still at work, perhaps one that was left behind."""
-    return bool(_running)
+def settled(patience: float = _LAST_PATIENCE) -> bool:
+    """Stop all work, as the process is about to end, and say whether that was done in so many seconds.
+
+    Python calls it at its end, since a generator that nobody reads to its end leaves threads at work.
+    """
+    for crew in list(_crews):
+        crew.drop()
+    end = time.monotonic() + patience
+    stop_all()
+    while _running and time.monotonic() < end:
+        time.sleep(_PAUSE)
+        stop_all()  # of what came after the first time
+    return not _running
+
+
+atexit.register(settled)
 
 
 @contextmanager
