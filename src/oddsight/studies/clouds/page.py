@@ -13,7 +13,9 @@ from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars, curves_figure
 from oddsight.drawing.image_grids import image_grid, rows_of
 from oddsight.drawing.numbers import area, duration, p_text, percent, span
+from oddsight.model.promise import Promise, judge_promise
 from oddsight.report.markdown import fill_template, joined, write_report
+from oddsight.runtime.csv_tables import csv_files, csv_of
 from oddsight.studies.clouds.conclusions import Conclusions, Standing, conclude
 from oddsight.studies.clouds.page_parts import (
     Figures,
@@ -26,8 +28,6 @@ from oddsight.studies.clouds.page_parts import (
 from oddsight.studies.clouds.results import CloudStudy, Measurement, ShippedScenes
 from oddsight.studies.clouds.scenes import CLEAR, Side
 from oddsight.studies.clouds.tables import ALL, RATES, cloud_tables
-from oddsight.studies.csv_files import csv_files, csv_of
-from oddsight.studies.promise import Promise, judge_promise
 
 _DECISIONS = ("false_alarm_rate", "precision", "recall", "f1", "accuracy")
 _MOST_BARS = 30

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars
 from oddsight.drawing.numbers import area, percent, signed, span
+from oddsight.model.promise import judge_promise
 from oddsight.report.markdown import escape
 from oddsight.studies.clouds.conclusions import Conclusions
 from oddsight.studies.clouds.figures import depth_curves, outlined_scenes, threshold_histogram
@@ -26,7 +27,6 @@ from oddsight.studies.clouds.scenes import CLEAR, Side
 from oddsight.studies.clouds.severity import Point, Severity, Visibility
 from oddsight.studies.clouds.tables import ThresholdRow, rule_of_thumb, three_ways
 from oddsight.studies.clouds.variants import VARIANTS
-from oddsight.studies.promise import judge_promise
 
 _DRAWN = 6
 _RULES = {**{rate_rule(rate): f"{percent(rate)} of tiles" for rate in RATES}, MASKS: "from masks"}
