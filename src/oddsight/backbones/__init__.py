@@ -31,38 +31,23 @@ class Backbone:
     """A feature network: an ONNX graph from ``pixels`` float32 ``[N, 3, S, S]`` (0 to 255) to named stages.
 
     Its own normalisation is inside the graph.
-
-    Attributes:
-        name: What users call it.
-        summary: One line on what it is.
-        source: Where the weights come from, and their licence.
-        paper: The paper it comes from.
-        path: The graph's file.
-        sha256: Of that file.
-        weights: Bytes of that file.
-        stages: Stride and channels of each stage, by name, from shallow to deep.
-        layers: For what methods read, the stages that serve best by default: ``patches/STRIDE`` or ``embedding``.
-        size: The default side of its input in pixels.
-        multiple: What a side must be a multiple of.
-        fixed: Whether it takes only ``size``.
-        activations: Bytes that the values between its layers take at most, for each pixel of the input.
-        plain: Whether the file is a network of the user's that does not describe itself.
     """
 
-    name: str
-    summary: str
-    source: str
-    paper: str
-    path: Path
-    sha256: str
-    weights: int
-    stages: Mapping[str, tuple[int, int]]
+    name: str  # What users call it
+    summary: str  # One line on what it is
+    source: str  # Where the weights come from, and their licence
+    paper: str  # The paper it comes from
+    path: Path  # The graph's file
+    sha256: str  # Of that file
+    weights: int  # Bytes of that file
+    stages: Mapping[str, tuple[int, int]]  # Stride and channels of each stage, by name, from shallow to deep
+    # For what methods read, the stages that serve best by default: `patches/STRIDE` or `embedding`
     layers: Mapping[str, tuple[str, ...]]
-    size: int = 224
-    multiple: int = 32
-    fixed: bool = False
-    activations: int = 400
-    plain: bool = False
+    size: int = 224  # The default side of its input in pixels
+    multiple: int = 32  # What a side must be a multiple of
+    fixed: bool = False  # Whether it takes only `size`
+    activations: int = 400  # Bytes that the values between its layers take at most, for each pixel of the input
+    plain: bool = False  # Whether the file is a network of the user's that does not describe itself
 
     def graph(self, layers: tuple[str, ...]) -> onnx.ModelProto:
         """The network up to ``layers``, which are its outputs.

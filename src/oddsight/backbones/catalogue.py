@@ -14,25 +14,15 @@ TIMM = "timm:"
 
 @dataclass(frozen=True)
 class Offer:
-    """A network that is exported to ONNX when it is first used.
+    """A network that is exported to ONNX when it is first used."""
 
-    Attributes:
-        name: What users call it.
-        summary: One line on what it is.
-        source: Where its weights come from, and their licence.
-        paper: The paper it comes from.
-        timm: Its name in timm, unless it is an EfficientNet-Lite.
-        lite: The number of an EfficientNet-Lite.
-        stages: Names of its stages where the field's differ from timm's.
-    """
-
-    name: str
-    summary: str
-    source: str
-    paper: str
-    timm: str = ""
-    lite: int | None = None
-    stages: tuple[str, ...] = ()
+    name: str  # What users call it
+    summary: str  # One line on what it is
+    source: str  # Where its weights come from, and their licence
+    paper: str  # The paper it comes from
+    timm: str = ""  # Its name in timm, unless it is an EfficientNet-Lite
+    lite: int | None = None  # The number of an EfficientNet-Lite
+    stages: tuple[str, ...] = ()  # Names of its stages where the field's differ from timm's
 
 
 def _lite(number: int, parameters: str) -> Offer:

@@ -39,19 +39,12 @@ _WORTHWHILE = 0.5
 
 @dataclass(frozen=True)
 class Extractor:
-    """From ``image`` uint8 ``[N, H, W, 3]`` to the features a method reads, as one graph.
+    """From ``image`` uint8 ``[N, H, W, 3]`` to the features a method reads, as one graph."""
 
-    Attributes:
-        backbone: The network.
-        layers: Which of its stages.
-        size: To which images are brought, in pixels: the side of a square, or height and width.
-        reading: ``patches``, ``embedding``, ``levels`` or ``pixels``; also the name of the graph's output.
-    """
-
-    backbone: Backbone
-    layers: tuple[str, ...]
-    size: Size
-    reading: str
+    backbone: Backbone  # The network
+    layers: tuple[str, ...]  # Which of its stages
+    size: Size  # To which images are brought, in pixels: the side of a square, or height and width
+    reading: str  # `patches`, `embedding`, `levels` or `pixels`; also the name of the graph's output
 
     @cached_property
     def graph(self) -> onnx.ModelProto:
@@ -152,19 +145,12 @@ class Extractor:
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """A job: from an image's file to its features. What it takes to another process is a graph and a folder.
+    """A job: from an image's file to its features. What it takes to another process is a graph and a folder."""
 
-    Attributes:
-        graph: From image to features.
-        maker: What the cache knows the features by.
-        shape: Of one image's array.
-        cache: Where they are remembered, or None.
-    """
-
-    graph: Graph
-    maker: str
-    shape: tuple[int, ...]
-    cache: FeatureCache | None
+    graph: Graph  # From image to features
+    maker: str  # What the cache knows the features by
+    shape: tuple[int, ...]  # Of one image's array
+    cache: FeatureCache | None  # Where they are remembered, or None
 
     def __call__(self, image: ImageFile) -> NDArray[np.float32]:
         """The features of one image."""
@@ -295,19 +281,12 @@ def _joint_extraction(
 
 @dataclass(frozen=True, eq=False)
 class _JointExtraction:
-    """A job: puts into a cache what several extractors read of an image's file.
+    """A job: puts into a cache what several extractors read of an image's file."""
 
-    Attributes:
-        graph: From image to the features of each.
-        makers: What the cache knows the features of each by.
-        shapes: Of the array of each.
-        cache: Where they go.
-    """
-
-    graph: Graph
-    makers: Sequence[str]
-    shapes: Sequence[tuple[int, ...]]
-    cache: FeatureCache
+    graph: Graph  # From image to the features of each
+    makers: Sequence[str]  # What the cache knows the features of each by
+    shapes: Sequence[tuple[int, ...]]  # Of the array of each
+    cache: FeatureCache  # Where they go
 
     def __call__(self, image: ImageFile) -> None:
         """Extract them, unless all are known."""

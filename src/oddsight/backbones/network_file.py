@@ -37,19 +37,12 @@ _RESERVED = {"image", "pixels", "patches", "embedding", "logits", "distances", "
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A file of a feature network that passed every check.
+    """A file of a feature network that passed every check."""
 
-    Attributes:
-        described: What it says about itself, or what was found out by running it.
-        plain: Whether it says nothing, so that it must be brought to form by :func:`adapted`.
-        sha256: Of the file.
-        bytes: Its size.
-    """
-
-    described: Description
-    plain: bool
-    sha256: str
-    bytes: int
+    described: Description  # What it says about itself, or what was found out by running it
+    plain: bool  # Whether it says nothing, so that it must be brought to form by `adapted`
+    sha256: str  # Of the file
+    bytes: int  # Its size
 
 
 def read_network(path: Path) -> NetworkFile:

@@ -15,34 +15,21 @@ from oddsight.errors import DataError, ImageError
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """The file of an image with the truth about it.
+    """The file of an image with the truth about it."""
 
-    Attributes:
-        path: The image.
-        kind: The type of anomaly, or None if it is normal.
-        mask: Its mask, or None: a file, or a folder with the parts of one mask.
-    """
-
-    path: Path
-    kind: str | None
-    mask: Path | None = None
+    path: Path  # The image
+    kind: str | None  # The type of anomaly, or None if it is normal
+    mask: Path | None = None  # Its mask, or None: a file, or a folder with the parts of one mask
 
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Files of images to test on, normal ones first, and what was not found.
+    """Files of images to test on, normal ones first, and what was not found."""
 
-    Attributes:
-        images: The images.
-        problems: What cannot be looked into, and empty folders.
-        unmatched: Mask files that belong to no image; None if there are no masks at all.
-        ignored: Other files, hidden folders and, in MVTec 3D's layout, what is neither an image nor a mask.
-    """
-
-    images: tuple[LabelledFile, ...]
-    problems: tuple[ImageError, ...]
-    unmatched: tuple[Path, ...] | None = None
-    ignored: int = 0
+    images: tuple[LabelledFile, ...]  # The images
+    problems: tuple[ImageError, ...]  # What cannot be looked into, and empty folders
+    unmatched: tuple[Path, ...] | None = None  # Mask files that belong to no image; None if there are no masks at all
+    ignored: int = 0  # Other files, hidden folders and, in MVTec 3D's layout, what is neither an image nor a mask
 
 
 Folder = str | os.PathLike[str]
@@ -60,21 +47,13 @@ _RGB, _GT = "rgb", "gt"
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder in MVTec AD's layout, or that of MVTec 3D, LOCO or BTAD, which differ a little.
+    """A folder in MVTec AD's layout, or that of MVTec 3D, LOCO or BTAD, which differ a little."""
 
-    Attributes:
-        test: The folder of test images.
-        good: The name of the folders of normal images.
-        in_rgb: Whether images lie in folders ``rgb`` and masks in folders ``gt`` beside them, as in MVTec 3D.
-        train: The folder of normal images to train on, or None.
-        masks: The folder of masks, or None if there are none, or they lie beside the images.
-    """
-
-    test: Path
-    good: str
-    in_rgb: bool
-    train: Path | None
-    masks: Path | None
+    test: Path  # The folder of test images
+    good: str  # The name of the folders of normal images
+    in_rgb: bool  # Whether images lie in folders `rgb` and masks in folders `gt` beside them, as in MVTec 3D
+    train: Path | None  # The folder of normal images to train on, or None
+    masks: Path | None  # The folder of masks, or None if there are none, or they lie beside the images
 
 
 def layout_of(folder: Folder) -> Layout | None:

@@ -20,15 +20,10 @@ LOSSY_FORMATS = ("JPEG", "MPO")
 
 @dataclass(frozen=True)
 class MaskPixels:
-    """What a mask file marks.
+    """What a mask file marks."""
 
-    Attributes:
-        marked: True where anomalous, ``[H, W]``.
-        values: What the decision was made on.
-    """
-
-    marked: NDArray[np.bool_]
-    values: MaskValues
+    marked: NDArray[np.bool_]  # True where anomalous, `[H, W]`
+    values: MaskValues  # What the decision was made on
 
 
 def marked_pixels(values: NDArray[Any], name: str, *, lossy: bool) -> MaskPixels:

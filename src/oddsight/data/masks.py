@@ -27,15 +27,10 @@ Fit = Literal["plain", "upright", "stored", "unsure"]
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Which masks belong to which images.
+    """Which masks belong to which images."""
 
-    Attributes:
-        of_image: By the image's file, its mask: a file, or a folder that holds the parts of one mask.
-        unmatched: Mask files that belong to no image.
-    """
-
-    of_image: Mapping[Path, Path]
-    unmatched: tuple[Path, ...]
+    of_image: Mapping[Path, Path]  # By the image's file, its mask: a file, or a folder that holds the parts of one mask
+    unmatched: tuple[Path, ...]  # Mask files that belong to no image
 
 
 def match_masks(images: Mapping[PurePath, Path], masks: Mapping[PurePath, Path]) -> MaskFiles:
@@ -120,27 +115,17 @@ _FORMS: tuple[Callable[[str], str], ...] = (str, _composed, _caseless)
 
 @dataclass(frozen=True)
 class MaskLook:
-    """What was seen of a mask over its image.
+    """What was seen of a mask over its image."""
 
-    Attributes:
-        path: The mask.
-        share: Of the image's pixels that it marks, 0..1.
-        values: What it holds, see :func:`oddsight.data.mask_files.read_mask`.
-        content: SHA-256 of what it marks, hex.
-        fit: How it lies over an image with an EXIF orientation: ``upright``, as the image is shown; ``stored``, as its
-            pixels are stored; ``unsure``, where both have one size. ``plain`` where the image has no orientation or the
-            mask has its own.
-        turn: The orientation to apply to it, 1..8.
-        image_turn: The image's orientation, 1..8.
-    """
-
-    path: Path
-    share: float
-    values: MaskValues
-    content: str
+    path: Path  # The mask
+    share: float  # Of the image's pixels that it marks, 0..1
+    values: MaskValues  # What it holds, see `oddsight.data.mask_files.read_mask`
+    content: str  # SHA-256 of what it marks, hex
+    # How it lies over an image with an EXIF orientation: `upright`, as the image is shown; `stored`, as its pixels are
+    # stored; `unsure`, where both have one size. `plain` where the image has no orientation or the mask has its own.
     fit: Fit
-    turn: int
-    image_turn: int
+    turn: int  # The orientation to apply to it, 1..8
+    image_turn: int  # The image's orientation, 1..8
 
 
 def inspect_mask(mask: Path, image: Path, size: tuple[int, int]) -> MaskLook:
@@ -193,32 +178,19 @@ def settle_turns(looks: Sequence[MaskLook | None]) -> list[MaskLook | None]:
 
 @dataclass(frozen=True)
 class MaskCoverage:
-    """How many images the metrics of pixels rest on, and what is suspicious about their masks. Lists hold paths.
+    """How many images the metrics of pixels rest on, and what is suspicious about their masks. Lists hold paths."""
 
-    Attributes:
-        anomalous: Anomalous images that could be read.
-        used: Those of them with a mask that can be read and marks anything: what metrics of pixels rest on.
-        without: Those of them that no mask matches.
-        unmatched: Mask files that belong to no image.
-        empty: Masks that mark nothing.
-        covering_all: Masks that mark all of their image.
-        covering_most: Other masks that mark more than half of it.
-        grey: Masks with shades of grey, of which at least half the maximum counts.
-        labels: Masks with several values, of which all but zero count.
-        turned: Masks that were turned as their images are.
-        unsure: Masks of turned images of which sizes do not tell whether they are to be turned; they are not.
-    """
-
-    anomalous: int
-    used: int
-    without: tuple[str, ...]
-    unmatched: tuple[str, ...]
-    empty: tuple[str, ...]
-    covering_all: tuple[str, ...]
-    covering_most: tuple[str, ...]
-    grey: tuple[str, ...]
-    labels: tuple[str, ...]
-    turned: tuple[str, ...]
+    anomalous: int  # Anomalous images that could be read
+    used: int  # Those of them with a mask that can be read and marks anything: what metrics of pixels rest on
+    without: tuple[str, ...]  # Those of them that no mask matches
+    unmatched: tuple[str, ...]  # Mask files that belong to no image
+    empty: tuple[str, ...]  # Masks that mark nothing
+    covering_all: tuple[str, ...]  # Masks that mark all of their image
+    covering_most: tuple[str, ...]  # Other masks that mark more than half of it
+    grey: tuple[str, ...]  # Masks with shades of grey, of which at least half the maximum counts
+    labels: tuple[str, ...]  # Masks with several values, of which all but zero count
+    turned: tuple[str, ...]  # Masks that were turned as their images are
+    # Masks of turned images of which sizes do not tell whether they are to be turned; they are not
     unsure: tuple[str, ...]
 
     def remarks(self) -> list[tuple[str, tuple[str, ...], str]]:

@@ -18,13 +18,9 @@ from oddsight.errors import OddsightError
 
 @dataclass(frozen=True)
 class StoredImage(ImageFile):
-    """An image that is part of an array. Its path only says where it comes from.
+    """An image that is part of an array. Its path only says where it comes from."""
 
-    Attributes:
-        pixels: A view of the array, uint8 ``[H, W, 3]``.
-    """
-
-    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
+    pixels: NDArray[np.uint8] = field(repr=False, compare=False)  # A view of the array, uint8 `[H, W, 3]`
 
     def read(self) -> NDArray[np.uint8]:
         """The pixels in an array of their own, uint8 ``[H, W, 3]``."""

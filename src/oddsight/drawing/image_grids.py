@@ -24,15 +24,10 @@ _GAP, _LINE, _SIZE, _WIDTH = 8, 11, 8.5, 560
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """An image to show.
+    """An image to show."""
 
-    Attributes:
-        pixels: uint8 ``[h, w, 3]``.
-        caption: What is said below it; of several lines the first stands out.
-    """
-
-    pixels: NDArray[np.uint8]
-    caption: str = ""
+    pixels: NDArray[np.uint8]  # uint8 `[h, w, 3]`
+    caption: str = ""  # What is said below it; of several lines the first stands out
 
 
 def image_grid(rows: Sequence[Sequence[CaptionedImage]], names: Sequence[str] = (), *, side: int = 96) -> Markup:

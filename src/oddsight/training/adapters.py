@@ -34,13 +34,10 @@ class Adapter(Learner):
     The backbone stays in evaluation mode. The statistics of its batch normalisation are those of the millions of
     images that it was trained on, which some hundred cannot better; their scales and shifts do learn. So what is
     trained is also, bit for bit, the function that is exported.
-
-    Attributes:
-        views: How many random versions of each image it reads.
     """
 
     network: TorchBackbone
-    views: ClassVar[int] = 1
+    views: ClassVar[int] = 1  # How many random versions of each image it reads
 
     def __init__(
         self, network: TorchBackbone, images: TrainingImages, settings: AdaptationSettings, workers: int

@@ -32,23 +32,14 @@ _LOOKED_AT = 2000
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """What became of a training.
+    """What became of a training."""
 
-    Attributes:
-        backbone: The file of its feature network, which :func:`oddsight.backbones.backbone` takes.
-        weights: Of the linear head, float32 ``[C, K]``.
-        bias: Of the linear head, float32 ``[K]``.
-        layer: The stage of the backbone whose mean the head reads.
-        settings: How it was trained.
-        curves: What happened, one row an epoch.
-    """
-
-    backbone: Path
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    layer: str
-    settings: ClassifierSettings
-    curves: tuple[Epoch, ...]
+    backbone: Path  # The file of its feature network, which `oddsight.backbones.backbone` takes
+    weights: NDArray[np.float32]  # Of the linear head, float32 `[C, K]`
+    bias: NDArray[np.float32]  # Of the linear head, float32 `[K]`
+    layer: str  # The stage of the backbone whose mean the head reads
+    settings: ClassifierSettings  # How it was trained
+    curves: tuple[Epoch, ...]  # What happened, one row an epoch
 
 
 def train_classifier(

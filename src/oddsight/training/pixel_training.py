@@ -39,15 +39,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class PixelNetwork(nn.Module, ABC):
-    """What learns from pixels: float32 ``[N, 3, S, S]``, 0 to 1.
+    """What learns from pixels: float32 ``[N, 3, S, S]``, 0 to 1."""
 
-    Attributes:
-        outputs: The names of what :meth:`forward` returns.
-        momentum: Of Adam.
-    """
-
-    outputs: tuple[str, ...]
-    momentum: float = 0.9
+    outputs: tuple[str, ...]  # The names of what `forward` returns
+    momentum: float = 0.9  # Of Adam
 
     @abstractmethod
     def losses(self, pixels: torch.Tensor, lots: torch.Generator) -> dict[str, torch.Tensor]:
@@ -76,17 +71,11 @@ class PixelNetwork(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class TrainedPixels:
-    """A trained network.
+    """A trained network."""
 
-    Attributes:
-        network: In evaluation mode.
-        graph: From ``pixels`` float32 ``[N, 3, S, S]``, 0 to 255, to its outputs.
-        curves: What happened, one row an epoch.
-    """
-
-    network: PixelNetwork
-    graph: onnx.ModelProto
-    curves: tuple[Epoch, ...]
+    network: PixelNetwork  # In evaluation mode
+    graph: onnx.ModelProto  # From `pixels` float32 `[N, 3, S, S]`, 0 to 255, to its outputs
+    curves: tuple[Epoch, ...]  # What happened, one row an epoch
 
 
 class _PixelLearner(Learner):

@@ -45,19 +45,12 @@ TIMED = 10
 
 @dataclass(frozen=True)
 class Setting:
-    """What is compared: a method with its defaults on features.
+    """What is compared: a method with its defaults on features."""
 
-    Attributes:
-        method: Its name.
-        backbone: The name of the feature network.
-        layers: The stages it reads.
-        size: Side in pixels to which images are brought; None if the images and the method choose it.
-    """
-
-    method: str
-    backbone: str
-    layers: tuple[str, ...]
-    size: int | None
+    method: str  # Its name
+    backbone: str  # The name of the feature network
+    layers: tuple[str, ...]  # The stages it reads
+    size: int | None  # Side in pixels to which images are brought; None if the images and the method choose it
 
     def extractor(self, images: Sequence[ImageFile]) -> Extractor:
         """What computes its features where it learns from these images."""
