@@ -82,12 +82,7 @@ class Backbone:
         return dict(_shapes(self, layers, size))
 
     def default_layers(self, reading: str, stride: int) -> tuple[str, ...]:
-        """The stages to read unless others are asked for.
-
-        Args:
-            reading: ``patches``, ``embedding``, ``pixels`` or ``levels``: four stages from shallow to the deepest.
-            stride: Of patches.
-        """
+        """The stages to read unless others are asked for: for ``levels`` four, from shallow to the deepest."""
         if reading == "levels":
             names = list(self.stages)
             chosen = np.linspace(min(1, len(names) - 1), len(names) - 1, 4).round().astype(int)
@@ -166,10 +161,6 @@ DEFAULT = _LITE0.name
 
 def suited(reading: str, name: str | None = None) -> str:
     """The name of the backbone for a method: the one asked for, or the default of what it reads.
-
-    Args:
-        reading: What the method reads.
-        name: What was asked for, if anything.
 
     Raises:
         OddsightError: If a method that reads pixels is to read the features of a network.

@@ -245,11 +245,8 @@ def graph_of(
 ) -> onnx.ModelProto:
     """A module as a graph, verified on noise: the same numbers in ONNX Runtime as in PyTorch, in a batch and alone.
 
-    Args:
-        module: In evaluation mode; it returns a tensor, or a tuple of them.
-        name: Of the graph.
-        inputs: Names and shapes of its inputs, float32 with values 0 to 255, without the batch.
-        outputs: Names of its outputs.
+    The module, in evaluation mode, returns a tensor or a tuple of them. Inputs are float32 with values 0 to 255; their
+    shapes, by name, lack the batch.
 
     Raises:
         ModelError: If it cannot be exported, or the export disagrees.

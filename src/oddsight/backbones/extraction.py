@@ -181,14 +181,7 @@ def _defective(one: Extraction, copy: tuple[ImageFile, int]) -> NDArray[np.float
 class Features:
     """The features of a list of images: iterate as often as needed, float32 arrays of :attr:`shape` in order.
 
-    Args:
-        extractor: What computes them.
-        images: Of which images.
-        cache: Where they are remembered, or None.
-        workers: How many are computed at once; by default one on every core.
-
-    Attributes:
-        one: The job that computes those of one image.
+    By default one is computed on every core; ``one`` is the job that computes those of one image.
     """
 
     def __init__(
@@ -242,16 +235,10 @@ class Features:
 def extract_together(
     extractors: Sequence[Extractor], images: Sequence[ImageFile], cache: FeatureCache, progress: Progress = silent
 ) -> None:
-    """Fill a cache with what several extractors read, by one run of the backbone an image.
+    """Fill a cache with what several extractors of one backbone and size read, by one run of the backbone an image.
 
     The features are, bit by bit, those that each extractor computes alone. Where ONNX Runtime optimises the joint graph
-    so that they would not be, the extractors run one after the other.
-
-    Args:
-        extractors: Of one backbone and size.
-        images: Of which images.
-        cache: Must have room for all of it.
-        progress: Called with phase, done and total.
+    so that they would not be, the extractors run one after the other. The cache must have room for all of it.
     """
     if not extractors or not images:
         return

@@ -91,8 +91,7 @@ def _check_exported(proto: onnx.ModelProto) -> None:
 def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A plain network in the form that is chained: ``pixels`` to stages by name, for any number of images.
 
-    Args:
-        proto: The network; is used up.
+    The network given is used up.
 
     Raises:
         ModelError: If its input or outputs are not those of a feature network, or its operators are too new.

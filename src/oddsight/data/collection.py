@@ -75,11 +75,7 @@ def collect(
 ) -> Collection:
     """Find and read every image under the given files, folders and globs once.
 
-    Args:
-        *paths: The files, folders and globs.
-        more: Images that are known already, and those that could not be read, which come first.
-        reading: Which bands and values of TIFF files to take.
-        progress: Called with phase, done and total.
+    Images that are known already, and those that could not be read, are ``more`` and come first.
     """
     found = find_images(*paths)
     errors = list(found.problems)

@@ -29,10 +29,7 @@ class MaskPixels:
 def marked_pixels(values: NDArray[Any], name: str, *, lossy: bool) -> MaskPixels:
     """Decide which pixels of a mask are marked; see :func:`oddsight.data.mask_files.read_mask` for the rule.
 
-    Args:
-        values: How strongly each pixel is marked, ``[H, W]``, 0 for not at all.
-        name: Of the file, for errors.
-        lossy: Whether the file's compression changes values, as that of JPEG does.
+    ``values`` ``[H, W]`` say how strongly, 0 for not at all; compression that changes values, as in JPEG, is ``lossy``.
 
     Raises:
         ImageError: If a value is no number.
@@ -64,9 +61,7 @@ def mask_values(image: Image.Image) -> NDArray[Any]:
 def strongest(colours: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
     """How strongly each pixel is marked, ``[H, W]``, 0 for not at all: its strongest channel, at most its alpha.
 
-    Args:
-        colours: ``[H, W, C]``.
-        alpha: ``[H, W]``, in the same units, or None.
+    Colours are ``[H, W, C]``, and alpha ``[H, W]`` is in the same units.
     """
     deep = colours.dtype.kind in "iu" and colours.dtype.itemsize > 1
     colour = np.abs(colours.astype(np.int64) if deep else colours).max(axis=2)

@@ -34,16 +34,12 @@ class MaskFiles:
 
 
 def match_masks(images: Mapping[PurePath, Path], masks: Mapping[PurePath, Path]) -> MaskFiles:
-    """Find the mask of each image by its place, that is its sub-folder and name.
+    """Find the mask of each image by its place, that is its sub-folder and name, such as ``scratch/007.png``.
 
     Suffixes of files do not count, unless two names differ in nothing else. The mask's name may have one of the
     :data:`ENDINGS`. Instead of a file there may be a folder of the image's name with several, which together are its
     mask (as in MVTec LOCO). Names match as they are; those left over as Unicode has them (composed and decomposed
     letters are the same); and those left over then with upper and lower case the same.
-
-    Args:
-        images: Images by their places, such as ``scratch/007.png``.
-        masks: Mask files by their places, likewise.
 
     Raises:
         DataError: Two masks match one image, or two images one mask, equally well.
@@ -129,15 +125,11 @@ class MaskLook:
 
 
 def inspect_mask(mask: Path, image: Path, size: tuple[int, int]) -> MaskLook:
-    """Read a mask and find how it lies over its image.
+    """Read a mask, a file or a folder with parts of one, and find how it lies over its image.
 
     A mask with an orientation of its own is turned by that one. One without is taken to be drawn on the image as it is
-    shown, unless it has the size of the image as it is stored, and not the other.
-
-    Args:
-        mask: A file, or a folder with parts of one mask.
-        image: The image's file.
-        size: Width and height of the image as it is shown.
+    shown, which has the width and height ``size``, unless it has the size of the image as it is stored, and not the
+    other.
 
     Raises:
         ImageError: The mask cannot be read, or has neither size.
@@ -242,10 +234,8 @@ def summarize_masks(
 ) -> MaskCoverage:
     """Say on what metrics of pixels rest.
 
-    Args:
-        looks: The mask of every anomalous image that could be read; None where it is missing or cannot be used.
-        without: Those that no mask matches.
-        unmatched: Mask files that belong to no image.
+    ``looks`` are the masks of the anomalous images that could be read, None where one is missing or cannot be used;
+    ``without`` those images that no mask matches, and ``unmatched`` mask files that belong to no image.
     """
     masks = [look for look in looks if look is not None]
 

@@ -28,12 +28,9 @@ class StoredImage(ImageFile):
 
 
 def stored(images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]], names: Iterable[str | Path]) -> list[StoredImage]:
-    """Make an image of each row.
+    """Make an image of each row of uint8 ``[N, H, W, 3]``, in memory or mapped, or of several of any sizes, with names.
 
-    Args:
-        images: uint8 ``[N, H, W, 3]``, in memory or mapped, or several ``[H, W, 3]`` of any sizes. They must not change
-            afterwards.
-        names: What to call each.
+    They must not change afterwards.
     """
     rows = np.asarray(images) if isinstance(images, np.ndarray) else images  # rows of a memmap are costly objects
     return [

@@ -29,13 +29,7 @@ _DASHED = (0, (4, 2))
 
 
 def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: str = "confusion") -> Markup:
-    """How often each class was predicted as each: rows are the truth, coloured by the share of the row.
-
-    Args:
-        table: As of :func:`oddsight.metrics.classification.confusion`, ``[K, K]``.
-        classes: Their names, K.
-        name: Apart from that of other charts on the page.
-    """
+    """How often each class was predicted as each, ``[K, K]``: rows are the truth, coloured by the share of the row."""
     count = len(classes)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     named = count <= NAMED_CLASSES
@@ -76,13 +70,7 @@ def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
 def reliability_figure(
     *panels: Sequence[ReliabilityBin], titles: Sequence[str] = ("before", "after"), name: str = "reliability"
 ) -> Markup:
-    """Accuracy against confidence, and how many images have which, such as before and after a calibration.
-
-    Args:
-        *panels: As of :func:`oddsight.metrics.classification.reliability`, one or more.
-        titles: What they are.
-        name: Apart from that of other charts on the page.
-    """
+    """Accuracy against confidence, and how many images have which, such as before and after a calibration."""
     said = [f"{title}: ECE {calibration_gap(rows):.3f}" for title, rows in zip(titles, panels, strict=True)]
 
     def draw(figure: Figure) -> None:

@@ -56,18 +56,11 @@ def _scores(evaluation: Evaluation) -> tuple[Scores, Scores]:
 def promised_and_seen(
     p_values: Sequence[float], calibration: int, rate: float | None, confidence: float = 0.95, *, whose: str
 ) -> Markup:
-    """Share of test images whose p-value is at most each rate, with the band that chance allows.
+    """Share of images that ought to pass whose p-value is at most each rate, with the band that chance allows.
 
-    If the test images are like those of calibration, the number of ``m`` of them with a p-value of at most
+    If the images are like those of calibration, the number of ``m`` of them with a p-value of at most
     ``k / (n + 1)`` follows a beta-binomial distribution with parameters ``m``, ``k`` and ``n + 1 - k``, as the k-th
     of n uniform values has a beta distribution.
-
-    Args:
-        p_values: Of images that ought to pass.
-        calibration: Number of calibration scores.
-        rate: What was asked for, if anything.
-        confidence: Of the band.
-        whose: What the images are.
     """
     from scipy.stats import betabinom
 

@@ -31,12 +31,9 @@ class CaptionedImage:
 
 
 def image_grid(rows: Sequence[Sequence[CaptionedImage]], names: Sequence[str] = (), *, side: int = 96) -> Markup:
-    """Images in rows, each in a square of its own.
+    """Images in rows, each in a square of ``side`` points; names of rows, if any, are written to the left of them.
 
-    Args:
-        rows: At least one image each.
-        names: Of the rows, written to the left of them; none if empty.
-        side: Of a square, in points. An image is stored with twice as many pixels at most.
+    An image is stored with twice as many pixels at most.
     """
     left = 120 if names else 0
     lines = max(image.caption.count("\n") + 1 if image.caption else 0 for row in rows for image in row)

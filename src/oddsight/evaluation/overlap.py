@@ -9,13 +9,7 @@ from oddsight.errors import DataError
 
 
 def refuse_overlap(images: Sequence[ImageFile], known: Callable[[str], bool], what: str, why: str) -> None:
-    """Refuse images to test on that are known.
-
-    Args:
-        images: The images.
-        known: Whether an image is known, by its content.
-        what: What the images are.
-        why: What speaks against those that are known, after their number.
+    """Refuse images to test on that are known, by their contents; ``why`` says what speaks against them.
 
     Raises:
         DataError: Some are known; with how many, and one of them.

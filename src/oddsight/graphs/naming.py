@@ -14,10 +14,8 @@ BIAS = "head/bias"
 def naming(classes: int, temperature: float) -> onnx.ModelProto:
     """``logits`` float32 ``[N, K]`` to ``class_index`` int64 ``[N]`` and its ``class_probability`` float32 ``[N]``.
 
-    Args:
-        classes: K.
-        temperature: By which logits are divided before the softmax (Guo et al., On calibration of modern neural
-            networks, ICML 2017).
+    The temperature divides logits before the softmax (Guo et al., On calibration of modern neural networks, ICML
+    2017).
     """
     return piece(
         f"""

@@ -54,14 +54,10 @@ def store_half(model: onnx.ModelProto) -> None:
 
 
 def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> onnx.ModelProto:
-    """A graph whose backbone computes with integers of 8 bits; what follows it stays float32.
+    """A graph from ``image`` whose backbone computes with integers of 8 bits; what follows it stays float32.
 
     Depthwise convolutions, small layers and the first one stay float32, too: they hold few weights, and what they lose
-    grows through the layers behind them.
-
-    Args:
-        model: From ``image``; its nodes get names.
-        images: Show the ranges of the values between layers; uint8 ``[H, W, 3]``.
+    grows through the layers behind them. Images uint8 ``[H, W, 3]`` show the ranges of the values between layers.
 
     Raises:
         ModelError: If there is no backbone with weights to quantize.

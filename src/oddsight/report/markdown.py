@@ -64,13 +64,7 @@ def fill_html(name: str, /, **values: object) -> Markup:
 
 
 def fill_template(package: str, name: str, /, **values: object) -> str:
-    """Fill the Markdown template of a report.
-
-    Args:
-        package: The package that the template lies in, such as ``oddsight.studies.clouds``.
-        name: Of its file.
-        values: What it prints. Text is escaped; tables are made by :func:`table`.
-    """
+    """Fill the Markdown template of a report in a package; text is escaped, and :func:`table` makes tables."""
     known = _environment(package, _escaped)
     known.filters |= {"joined": joined, "code": code}
     text = known.get_template(name).render(values, table=table)
@@ -187,11 +181,9 @@ def read_figure(folder: Path) -> Callable[[str], Markup]:
 
 
 def render_page(text: str, figure: Callable[[str], Markup]) -> str:
-    """Make one HTML page of Markdown, which loads nothing from anywhere.
+    """Make one HTML page of Markdown, which loads nothing from anywhere. HTML in the text stays text.
 
-    Args:
-        text: Markdown; its first heading is the title. HTML in it stays text.
-        figure: Gives the element for a figure, by its place beside the report.
+    The first heading is the title; ``figure`` gives the element for a figure, by its place beside the report.
     """
     from markdown_it import MarkdownIt
 

@@ -22,18 +22,10 @@ Batch = tuple[torch.Tensor, torch.Tensor, int]
 
 
 class Order(Sampler[Key]):
-    """The batches of an epoch. Several processes that learn together share each batch.
+    """The batches of an epoch, at most ``size`` images each; ``processes`` that learn together share each.
 
-    Args:
-        count: Of the images.
-        size: Images a batch and process, at most.
-        shuffle: Whether in random order; a remainder is then left out, and the next epoch leaves out others.
-        seed: Of the order and of what is random about the batches.
-        processes: How many learn together.
-        rank: Of this one.
-
-    Attributes:
-        epoch: The number of the epoch, to be set before each.
+    In random order a remainder is left out, and the next epoch leaves out others. ``epoch`` is to be set before each;
+    the order, and what is random about the batches, depend on it and the seed only.
     """
 
     def __init__(self, count: int, size: int, *, shuffle: bool, seed: int, processes: int = 1, rank: int = 0) -> None:
@@ -74,11 +66,7 @@ class ArrayBatches(Dataset[Batch]):
 class FileBatches(Dataset[Batch | str]):
     """Images read from their files one by one and brought to size, ``[N, views, 3, size, size]``.
 
-    Args:
-        data: Which.
-        size: Side in pixels.
-        views: How many versions of each image.
-        crop: Whether a version is a random part of the image, half to all of its area.
+    With ``crop``, a version is a random part of the image, half to all of its area.
     """
 
     def __init__(self, data: ClassImages, size: int, *, views: int = 1, crop: bool = False) -> None:

@@ -77,12 +77,7 @@ class ClassifierSettings(TrainingSettings):
 
 
 def classifier_settings(network: str, **changes: Any) -> ClassifierSettings:  # noqa: ANN401 - of any field
-    """The recipe of a network, with changes.
-
-    Args:
-        network: ``compact``, ``wide``, ``textbook``, or the name of a backbone.
-        **changes: Fields of :class:`ClassifierSettings` to set otherwise; those that are None stay.
-    """
+    """The recipe of a network (``compact``, ``wide``, ``textbook`` or a backbone), with changes that are not None."""
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(_RECIPES.get(network, _FINE_TUNING), network=network, **given)
 

@@ -46,12 +46,7 @@ class PixelNetwork(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, pixels: torch.Tensor, lots: torch.Generator) -> dict[str, torch.Tensor]:
-        """The ``loss`` to be made smaller, a scalar, and its parts by name if it has any.
-
-        Args:
-            pixels: Of a batch.
-            lots: Where randomness comes from.
-        """
+        """The ``loss`` of a batch to be made smaller, a scalar, and its parts by name if it has any."""
 
     @abstractmethod
     def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -100,15 +95,9 @@ class _PixelLearner(Learner):
 def train_pixels(
     make: Callable[[], PixelNetwork], images: NDArray[np.uint8], settings: PixelSettings, workplace: Workplace
 ) -> TrainedPixels:
-    """Train a network, or go on with a training that was interrupted.
+    """Train the network that ``make`` gives on normal images uint8 ``[n, S, S, 3]``, or go on with a training.
 
     On a processor, the same images and settings give the same weights on the same machine.
-
-    Args:
-        make: Makes the network, with random weights.
-        images: Of normal images, uint8 ``[n, S, S, 3]``.
-        settings: How.
-        workplace: Where and on what.
 
     Raises:
         OddsightError: A loss that diverged, a network that says the same of all images, or no such accelerator.

@@ -210,15 +210,9 @@ def scores_from_features(
     progress: Progress,
     maps: IO[bytes] | None = None,
 ) -> NDArray[np.float64]:
-    """Scores of images by the model's own graph from the features on, ``[n]``; anomaly maps go to a file, if given.
+    """Scores of images by the model's own graph from the features on, ``[n]``.
 
-    Args:
-        model: What scores.
-        extractor: Of its features.
-        images: What is scored.
-        cache: Where features are remembered.
-        progress: Called with phase, done and total.
-        maps: Where the maps of a model that localises go, one after the other.
+    The anomaly maps of a model that localises go to the file ``maps``, if given, one after the other.
 
     Raises:
         ModelError: If the graph fails on an image.

@@ -98,19 +98,11 @@ def read_trials(
     *,
     reading: Reading = AS_DECLARED,
 ) -> list[Trial]:
-    """Read datasets.
+    """Read datasets, each a folder or ``NAME=FOLDER``; see :func:`oddsight.compare` for the other settings.
 
-    Args:
-        sources: Each a folder, or ``NAME=FOLDER``. A folder with ``test/good`` is laid out as MVTec AD
-            (``train/good``, ``test/TYPE``, ``ground_truth/TYPE``; see :func:`oddsight.data.anomaly_folders.from_mvtec`
-            for those like it); any other holds folders of classes.
-        normal: Of class folders, the one that is normal; the images of all others are anomalous.
-        test_share: Of the normal class, the share of images that is kept out of learning to test on.
-        split_seed: Of the division of the normal class.
-        groups: Which normal images belong together and are never divided; see
-            :data:`oddsight.data.grouping.Groups`.
-        progress: Called with phase, done and total.
-        reading: Which bands and values of TIFF files to take.
+    A folder with ``test/good`` is laid out as MVTec AD (``train/good``, ``test/TYPE``, ``ground_truth/TYPE``; see
+    :func:`oddsight.data.anomaly_folders.from_mvtec` for those like it); any other holds folders of classes, of which
+    one is normal and all others are anomalous.
 
     Raises:
         DataError: A folder that is missing, laid out otherwise or without images of a sort; two datasets of one name;
