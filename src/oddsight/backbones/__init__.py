@@ -65,11 +65,7 @@ class Backbone:
         return pruned(adapted(proto) if self.plain else proto, layers)
 
     def shapes(self, layers: tuple[str, ...], size: Size) -> dict[str, Shape]:
-        """Channels, height and width of each of ``layers`` for an input of ``size`` pixels.
-
-        Raises:
-            OddsightError: If the size does not suit the network.
-        """
+        """Channels, height and width of each of ``layers`` for an input of ``size`` pixels."""
         for side in sides(size):
             check_whole(side, f"the size for {self.name}", None, MOST_PIXELS)
             if self.fixed and side != self.size:
@@ -99,11 +95,7 @@ class Backbone:
         return max(0, needed - 5 * _LITE0.weights // 2)
 
     def check_layers(self, layers: tuple[str, ...]) -> None:
-        """Refuse layers that do not exist.
-
-        Raises:
-            OddsightError: Naming those that do.
-        """
+        """Refuse layers that do not exist."""
         unknown = [name for name in layers if name not in self.stages]
         if unknown or not layers:
             what = f"no layer {unknown[0]!r}" if unknown else "no layer named"
@@ -160,11 +152,7 @@ DEFAULT = _LITE0.name
 
 
 def suited(reading: str, name: str | None = None) -> str:
-    """The name of the backbone for a method: the one asked for, or the default of what it reads.
-
-    Raises:
-        OddsightError: If a method that reads pixels is to read the features of a network.
-    """
+    """The name of the backbone for a method: the one asked for, or the default of what it reads."""
     if reading != "pixels":
         return DEFAULT if name is None else name
     if name not in (None, PIXELS.name):

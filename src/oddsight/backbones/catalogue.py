@@ -70,11 +70,7 @@ _LITE0 = _lite(0, "3.4")
 
 
 def offer(name: str) -> Offer:
-    """What stands behind a name, EfficientNet-Lite0 as a network that can be trained further included.
-
-    Raises:
-        OddsightError: Naming what there is.
-    """
+    """What stands behind a name, EfficientNet-Lite0 as a network that can be trained further included."""
     if name == _LITE0.name:
         return _LITE0
     if name in CATALOGUE:

@@ -60,11 +60,7 @@ def default_layers(stages: Mapping[str, tuple[int, int]]) -> dict[str, tuple[str
 
 
 def read_description(proto: onnx.ModelProto) -> Description | None:
-    """What a file says about itself, or None if it says nothing.
-
-    Raises:
-        ModelError: If that is damaged, contradicts itself, or the graph is not the one that was exported.
-    """
+    """What a file says about itself, or None if it says nothing."""
     entries = [entry.value for entry in proto.metadata_props if entry.key == KEY]
     if not entries:
         return None

@@ -247,9 +247,6 @@ def graph_of(
 
     The module, in evaluation mode, returns a tensor or a tuple of them. Inputs are float32 with values 0 to 255; their
     shapes, by name, lack the batch.
-
-    Raises:
-        ModelError: If it cannot be exported, or the export disagrees.
     """
     lots = torch.Generator().manual_seed(0)
     example = [torch.rand((2, *shape), generator=lots) * 255 for shape in inputs.values()]

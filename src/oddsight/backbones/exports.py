@@ -15,11 +15,7 @@ from oddsight.runtime.files import make_folder
 
 
 def exports_folder() -> Path:
-    """Where exports are kept: ``ODDSIGHT_BACKBONES``, or a folder of the user's cache.
-
-    Raises:
-        OddsightError: If neither is there.
-    """
+    """Where exports are kept: ``ODDSIGHT_BACKBONES``, or a folder of the user's cache."""
     place, own = os.environ.get("ODDSIGHT_BACKBONES", ""), user_folder()
     if place:
         return Path(place)

@@ -92,9 +92,6 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A plain network in the form that is chained: ``pixels`` to stages by name, for any number of images.
 
     The network given is used up.
-
-    Raises:
-        ModelError: If its input or outputs are not those of a feature network, or its operators are too new.
     """
     graph = proto.graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -131,11 +128,7 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _input_side(inputs: list[onnx.ValueInfoProto]) -> int | None:
-    """The side that a network's only input is fixed to, or None if it takes any.
-
-    Raises:
-        ModelError: If it is not an image.
-    """
+    """The side that a network's only input is fixed to, or None if it takes any."""
     wanted = "a backbone takes one image, float32 [N, 3, S, S]"
     if len(inputs) != 1:
         raise ModelError(f"it has {len(inputs)} inputs, and {wanted}")

@@ -57,11 +57,7 @@ class Layout:
 
 
 def layout_of(folder: Folder) -> Layout | None:
-    """How a folder of test images is laid out, or None if it is not as MVTec AD is.
-
-    Raises:
-        DataError: If it has several folders of normal test images.
-    """
+    """How a folder of test images is laid out, or None if it is not as MVTec AD is."""
     root = Path(folder)
     test = _called(root, ("test",))
     goods = [name for name in _folders_in(test) if name.lower() in GOOD] if test is not None else []
@@ -106,9 +102,6 @@ def require_normal_folders(paths: Iterable[object]) -> None:
     That is any with a folder below that is called like one of masks or anomalies; ``bad``, ``defect`` and the like
     beside ``good``; or ``test`` beside ``train`` or with ``good`` in it. A folder that is named itself is taken as it
     is, and so is what is not a path.
-
-    Raises:
-        DataError: There is one.
     """
     for path in paths:
         if not isinstance(path, str | os.PathLike):

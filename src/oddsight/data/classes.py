@@ -65,11 +65,7 @@ FORMS: tuple[Form, ...] = (
 
 
 def form_of(path: str | os.PathLike[str]) -> Form:
-    """The form of labelled images.
-
-    Raises:
-        DataError: If there is nothing, or nothing in a known form.
-    """
+    """The form of labelled images."""
     where = as_path(path, "a dataset")
     if not where.exists():
         raise DataError(f"{where}: no such file or folder")

@@ -30,9 +30,6 @@ def marked_pixels(values: NDArray[Any], name: str, *, lossy: bool) -> MaskPixels
     """Decide which pixels of a mask are marked; see :func:`oddsight.data.mask_files.read_mask` for the rule.
 
     ``values`` ``[H, W]`` say how strongly, 0 for not at all; compression that changes values, as in JPEG, is ``lossy``.
-
-    Raises:
-        ImageError: If a value is no number.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ImageError(name, "the mask has values that are not finite")

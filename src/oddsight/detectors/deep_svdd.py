@@ -64,11 +64,7 @@ class DeepSVDD(Detector):
     sample_size: Annotated[int, Whole(10)] = 10000
 
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Train the network; see :meth:`Detector.fit`.
-
-        Raises:
-            OddsightError: If training diverged, or the network collapsed, that is, gives every image the same output.
-        """
+        """Train the network; see :meth:`Detector.fit`."""
         embeddings = sample(features, self.sample_size, seed)
         rng = np.random.default_rng(seed)
         self.standard_ = Standard.magnitudes(embeddings)

@@ -52,11 +52,7 @@ class FeatureAutoencoder(Detector):
     sample_size: Annotated[int, Whole(10)] = 10000
 
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Train the network; see :meth:`Detector.fit`.
-
-        Raises:
-            OddsightError: If training diverged.
-        """
+        """Train the network; see :meth:`Detector.fit`."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 

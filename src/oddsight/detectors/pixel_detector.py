@@ -139,11 +139,7 @@ class PixelDetector(Detector):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def require(self, memory: int, shape: tuple[int, ...], count: int) -> None:
-        """Refuse what would not fit, and a size that the network cannot have; see :meth:`Detector.require`.
-
-        Raises:
-            OddsightError: If the size is none.
-        """
+        """Refuse what would not fit, and a size that the network cannot have; see :meth:`Detector.require`."""
         if shape[-1] % self.multiple or shape[-1] < self.multiple:
             raise OddsightError(f"the size for {self.name} must be a multiple of {self.multiple}, not {shape[-1]}")
         super().require(memory, shape, count)

@@ -83,11 +83,7 @@ def recalibrate(
 
 
 def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
-    """The classes of the calibration scores that a model carries ``[n]``, or None if it does not need them.
-
-    Raises:
-        ValueError: If they are not int64.
-    """
+    """The classes of the calibration scores that a model carries ``[n]``, or None if it does not need them."""
     for constant in model.graph.initializer:
         if constant.name == CLASSES:
             if constant.data_type != onnx.TensorProto.INT64:
@@ -97,11 +93,7 @@ def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
 
 
 def calibration_scores(model: onnx.ModelProto) -> NDArray[np.float32] | None:
-    """The calibration scores that a model carries, ascending ``[n]``, or None if it has none.
-
-    Raises:
-        ValueError: If they are not float32.
-    """
+    """The calibration scores that a model carries, ascending ``[n]``, or None if it has none."""
     for constant in model.graph.initializer:
         if constant.name == SCORES:
             if constant.data_type != onnx.TensorProto.FLOAT:

@@ -58,9 +58,6 @@ def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]
 
     Depthwise convolutions, small layers and the first one stay float32, too: they hold few weights, and what they lose
     grows through the layers behind them. Images uint8 ``[H, W, 3]`` show the ranges of the values between layers.
-
-    Raises:
-        ModelError: If there is no backbone with weights to quantize.
     """
     for number, node in enumerate(model.graph.node):
         node.name = f"{number}"

@@ -191,11 +191,7 @@ ADAPTERS: dict[str, type[Adapter]] = {"classes": Classes, "rotation": Rotation, 
 
 
 def freeze(network: TorchBackbone, last: str | None) -> None:
-    """Hold on to all parameters up to and including those of a stage.
-
-    Raises:
-        OddsightError: If there is no such stage or nothing is left to learn.
-    """
+    """Hold on to all parameters up to and including those of a stage."""
     stages = list(network.stages)
     if last is not None and last not in stages:
         raise OddsightError(f"no stage {last!r} to freeze: {network.name} has {', '.join(stages)}")

@@ -122,11 +122,7 @@ class _Books(lightning.Callback):
         self._add("validation", outputs)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Finish the row, keep the weights if they are the best, write the checkpoint, and decide whether to go on.
-
-        Raises:
-            OddsightError: If it diverged or collapsed.
-        """
+        """Finish the row, keep the weights if they are the best, write the checkpoint, and decide whether to go on."""
         assert isinstance(pl_module, Learner)
         means, validated = self._means(trainer, "train"), self._means(trainer, "validation")
         row = Epoch(

@@ -127,11 +127,7 @@ def _tensor(images: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _check_varied(network: PixelNetwork, pixels: torch.Tensor, settings: PixelSettings) -> None:
-    """Refuse a network that takes all images for nearly the same: its error is then their distance from a mean.
-
-    Raises:
-        OddsightError: With advice.
-    """
+    """Refuse a network that takes all images for nearly the same: its error is then their distance from a mean."""
     pairs = []
     with torch.no_grad():
         for some in pixels.split(settings.batch_size):

@@ -240,11 +240,7 @@ def reading_on(model: Model, reading: str, shape: tuple[int, ...]) -> tuple[Infe
 
 
 def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.float64]) -> float:
-    """Milliseconds of one core for an image, the median over some.
-
-    Raises:
-        ModelError: If the whole file's scores of these differ from ``scores``, one for each image.
-    """
+    """Milliseconds of one core for an image, the median over some."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(TIMED, len(images))).astype(int))
     pixels = images[chosen[0]].read()
     timed = partial(_timed, partial(model.score, one_core=True))
