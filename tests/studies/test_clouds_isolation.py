@@ -62,26 +62,6 @@ def folder(tmp_path_factory):
     return write_scenes(tmp_path_factory.mktemp("scenes"))
 
 
-class Fits:
-    """In place of :func:`oddsight.fit`: a model whose map is brightness on a coarse grid; keeps what it was given."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __call__(self, *paths, method, seed, progress, **options):
-        self.calls.append((method, tuple(Path(path) for path in paths), options))
-        scorer = tiny_model()
-        scores = np.array([scorer.score(read_image(path)).score for path in paths], np.float32)
-        return tiny_model(scores, rate=options.get("false_alarm_rate", 0.5))
-
-
-@pytest.fixture
-def fits(monkeypatch):
-    found = Fits()
-    monkeypatch.setattr("oddsight.studies.clouds.variants.fit", found)
-    return found
-
-
 def run(folder, work, methods=("patchcore",), **options):
     return isolate(folder, work, methods=methods, **{"folds": 3, "tile": 32, **options})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,26 +38,6 @@ def clear(tmp_path_factory):
     for seed in range(40):
         Image.fromarray(texture(seed, 32, 32) // 2).save(folder / f"{seed:02d}.png")
     return sorted(folder.iterdir())
-
-
-class Fits:
-    """In place of :func:`oddsight.fit`: a model whose map is brightness on a coarse grid."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __call__(self, *paths, method, seed, progress, **options):
-        self.calls.append((method, tuple(Path(path) for path in paths), options))
-        scorer = tiny_model()
-        scores = np.array([scorer.score(read_image(path)).score for path in paths], np.float32)
-        return tiny_model(scores, rate=options["false_alarm_rate"])
-
-
-@pytest.fixture
-def fits(monkeypatch):
-    found = Fits()
-    monkeypatch.setattr("oddsight.studies.clouds.variants.fit", found)
-    return found
 
 
 def run(clear, work, **options):
@@ -136,9 +115,7 @@ def test_a_rerun_is_taken_from_the_work_folder(clear, tmp_path, fits):
     assert len(fits.calls) == 2
 
 
-def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(clear, tmp_path, monkeypatch):
-    fits = Fits()
-
+def test_a_method_that_cannot_be_run_is_named_and_the_others_go_on(clear, tmp_path, fits, monkeypatch):
     def fit(*paths, method, **options):
         if method == "knn":
             raise OddsightError("it takes what is not there")

@@ -101,7 +101,6 @@ class DeepSVDD(Detector):
         return best
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         into, out = self.weights_
         return piece(
             f"""

@@ -80,7 +80,6 @@ class FeatureAutoencoder(Detector):
             raise OddsightError(f"{self.name}: training diverged: use a smaller learning_rate")
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         weights = dict(self.standard_.weights)
         lines, last = [], len(self.estimator_.coefs_) - 1
         layers = zip(self.estimator_.coefs_, self.estimator_.intercepts_, strict=True)
@@ -138,5 +137,4 @@ class PatchAutoencoder(Patchwise):
     learning_rate: Positive = 2e-3
 
     def of_vectors(self) -> FeatureAutoencoder:
-        """See :meth:`Patchwise.of_vectors`."""
         return FeatureAutoencoder(self.width, self.bottleneck, self.steps, self.learning_rate, self.sample_size)

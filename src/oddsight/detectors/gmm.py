@@ -95,7 +95,6 @@ class GMM(Detector):
         return min(mixtures, key=lambda mixture: mixture.bic(latent))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         count, dimensions = self.estimator_.means_.shape
         whitening = self.estimator_.precisions_cholesky_
         heights = np.log(self.estimator_.weights_) + np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
@@ -164,5 +163,4 @@ class PatchGMM(Patchwise):
     dimensions: Count = 32
 
     def of_vectors(self) -> GMM:
-        """See :meth:`Patchwise.of_vectors`."""
         return GMM(self.components, self.dimensions, self.sample_size)

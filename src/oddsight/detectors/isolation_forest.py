@@ -59,7 +59,6 @@ class IsolationForest(Detector):
         self.estimator_.fit(embeddings)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         channels = self.estimator_.n_features_in_
         expected = float(_expected_path(np.array([self.estimator_.max_samples_]))[0])
         forest = helper.make_node(

@@ -55,7 +55,6 @@ class LOF(Detector):
         self.density_ = 1 / (np.maximum(self.reach_[nearest], distances).mean(axis=1) + _NOT_ZERO)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         channels = self.bank_.shape[1]
         text = f"""
         lof (float[N, {channels}] embedding) => (float[N] score)

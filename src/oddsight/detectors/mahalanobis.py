@@ -71,7 +71,6 @@ class Mahalanobis(Detector):
         self.means_ = (means[counts > 0] - self.mean_) @ self.whitening_
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         if self.means_ is None:
             lines = "squared = ReduceSumSquare <keepdims = 0> (white, last) score = Sqrt (squared)"
         else:
@@ -120,7 +119,6 @@ class RelativeMahalanobis(Mahalanobis):
         self.background_ = tied_whitening(embeddings, np.zeros_like(labels), self.mean_[None])
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         lines = f"""
             {_AWAY}
             to_class = ReduceSumSquare <keepdims = 0> (away, last)

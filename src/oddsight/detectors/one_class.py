@@ -59,7 +59,6 @@ class OneClass(Detector):
         self.method.fit(features, memory=memory, seed=seed)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return self.method.graph()
 
     def settings(self) -> dict[str, Any]:

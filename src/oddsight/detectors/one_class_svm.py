@@ -56,7 +56,6 @@ class OneClassSVM(Detector):
         self.estimator_.fit(self.standard_(embeddings))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         weights = self.estimator_.dual_coef_[0].astype(np.float64)
         points = self.estimator_.support_vectors_.astype(np.float32)
         return log_kernel_sum("one_class_svm", self.standard_, points, weights / weights.sum(), self.gamma_)

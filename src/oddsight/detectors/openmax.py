@@ -68,7 +68,6 @@ class OpenMax(Detector):
         self.rates_ = np.where(counts > 0, 1 / fitted[:, 1], 0.0)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         count = min(self.revised, self.classes_)
         return piece(
             f"""

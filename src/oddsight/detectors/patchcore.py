@@ -97,7 +97,6 @@ class PatchCore(Detector):
         return np.asarray(patches.reshape(len(patches), -1).T @ self.basis_ - self.centre_, np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         height, width = self.grid_
         channels = len(self.basis_)
         # A part of the bank at a time: all distances at once would take more memory than the network.

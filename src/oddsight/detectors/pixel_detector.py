@@ -103,7 +103,6 @@ class PixelDetector(Detector):
         """Learn what scoring takes beside the trained network; see :meth:`Detector.fit`."""
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return copied(self.graph_)
 
     def draw_images(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:

@@ -50,7 +50,6 @@ class SHE(Detector):
         self.means_ = means.astype(np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             she (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)
@@ -96,7 +95,6 @@ class KLMatching(Detector):
         self.log_templates_ = np.log(np.maximum(templates, _LEAST))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             kl_matching (float[N, {self.classes_}] logits) => (float[N] score) <int64[1] last = {{1}}>

@@ -81,7 +81,6 @@ class Adapter(Learner):
         return embeddings
 
     def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
-        """See :meth:`Learner.learn`."""
         changed = augment(images.flatten(0, 1), self._changes, lots).reshape(images.shape)
         return self.outcome(changed, labels)
 
@@ -112,11 +111,9 @@ class Classes(Adapter):
     """
 
     def make_head(self, channels: int, classes: int) -> nn.Module:
-        """See :meth:`Adapter.make_head`."""
         return nn.Linear(channels, classes)
 
     def outcome(self, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
-        """See :meth:`Adapter.outcome`."""
         return self._classify(images[:, 0], labels, smoothing=0.1)
 
 
@@ -127,11 +124,9 @@ class Rotation(Adapter):
     """
 
     def make_head(self, channels: int, classes: int) -> nn.Module:
-        """See :meth:`Adapter.make_head`."""
         return nn.Linear(channels, 4)
 
     def outcome(self, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
-        """See :meth:`Adapter.outcome`."""
         turned = torch.cat([torch.rot90(images[:, 0], turns, (-2, -1)) for turns in range(4)])
         return self._classify(turned, torch.arange(4, device=labels.device).repeat_interleave(len(labels)))
 
@@ -146,7 +141,6 @@ class SimSiam(Adapter):
     head: nn.ModuleDict
 
     def make_head(self, channels: int, classes: int) -> nn.Module:
-        """See :meth:`Adapter.make_head`."""
         projector = nn.Sequential(
             nn.Linear(channels, _WIDTH, bias=False),
             nn.BatchNorm1d(_WIDTH),

@@ -79,11 +79,9 @@ class _PixelLearner(Learner):
     network: PixelNetwork
 
     def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
-        """See :meth:`Learner.learn`."""
         return self.network.losses(augment(images, self.settings.augment, lots) / 255, lots)
 
     def validate(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
-        """See :meth:`Learner.validate`."""
         return {"loss": self.network.validation_loss(images / 255)}
 
     def optimizer(self) -> Optimizer:

@@ -123,7 +123,6 @@ class Autoencoder(PixelNetwork):
         self.noise, self.divergence = noise, divergence
 
     def losses(self, pixels: torch.Tensor, lots: torch.Generator) -> dict[str, torch.Tensor]:
-        """See :meth:`PixelNetwork.losses`."""
         shown = pixels + self.noise * _noise(pixels, lots) if self.noise else pixels
         code = self.encoder(shown)
         if self.divergence is None:
@@ -140,7 +139,6 @@ class Autoencoder(PixelNetwork):
         }
 
     def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.validation_loss`."""
         return self.errors(pixels, self.likeness(pixels)).mean()
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor:
