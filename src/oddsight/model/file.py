@@ -33,18 +33,12 @@ _DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file that passed every check.
+    """A model file that passed every check."""
 
-    Attributes:
-        content: Its bytes.
-        metadata: What it says about itself.
-        calibration: Its calibration scores, ascending float32 ``[n]``.
-        calibration_classes: The predicted classes of these images, ``[n]``, where each has a calibration of its own.
-    """
-
-    content: bytes
-    metadata: Metadata
-    calibration: NDArray[np.float32]
+    content: bytes  # Its bytes
+    metadata: Metadata  # What it says about itself
+    calibration: NDArray[np.float32]  # Its calibration scores, ascending float32 `[n]`
+    # The predicted classes of these images, `[n]`, where each has a calibration of its own
     calibration_classes: NDArray[np.int64] | None = None
 
     @property

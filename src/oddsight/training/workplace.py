@@ -15,7 +15,7 @@ class Workplace:
     """Where and on what a network is trained, and who reads its progress; nothing that it learns depends on it."""
 
     folder: Path | None = None  # Where checkpoints are kept; none by default
-    accelerator: str = "auto"  # Lightning's: `auto`, `cpu`, `gpu`, ..
+    accelerator: str = "auto"  # Lightning's: `auto`, `cpu`, `gpu`, ...
     progress: Progress = silent  # Called with phase, done and total
     on_epoch: Callable[[Epoch], None] = lambda row: None  # Called with each new row of the learning curves
     phase: str = "training"  # What the training is called
