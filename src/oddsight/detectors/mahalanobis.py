@@ -132,14 +132,9 @@ class RelativeMahalanobis(Mahalanobis):
 def tied_whitening(embeddings: Vectors, labels: Labels, means: Matrix) -> Matrix:
     """``[C, C]``: differences times it have the Mahalanobis distance as their length.
 
-    The covariance is that within classes, shrunk with each channel in units of its own deviation, so that it can be
-    inverted however few images there are. OAS (Chen et al., Shrinkage Algorithms for MMSE Covariance Estimation, IEEE
-    TSP 2010), as scikit-learn has it, needs nothing but the covariance.
-
-    Args:
-        embeddings: ``[n, C]``.
-        labels: ``[n]``.
-        means: Of the classes, ``[K, C]``.
+    The covariance of embeddings ``[n, C]`` is that within classes, whose means are ``[K, C]``, shrunk with each channel
+    in units of its own deviation, so that it can be inverted however few images there are. OAS (Chen et al., Shrinkage
+    Algorithms for MMSE Covariance Estimation, IEEE TSP 2010), as scikit-learn has it, needs nothing but the covariance.
     """
     count, channels = embeddings.shape
     scatter = np.zeros((channels, channels))

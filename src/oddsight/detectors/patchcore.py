@@ -66,15 +66,9 @@ class PatchCore(Detector):
         memory: int,
         seed: int,
     ) -> None:
-        """Begin to fill the bank.
+        """Begin to fill the bank with patches of that mean ``[C]`` and covariance ``[C, C]``.
 
-        Args:
-            mean: Of patches, ``[C]``.
-            covariance: Of patches, ``[C, C]``.
-            shape: Of the patches of an image, ``C, h, w``.
-            images: How many will be added.
-            memory: Bytes it may use.
-            seed: Of the coreset.
+        An image has ``shape`` of them, ``C, h, w``; ``memory`` is in bytes.
         """
         self.grid_ = shape[1:]
         _, vectors = np.linalg.eigh(covariance)

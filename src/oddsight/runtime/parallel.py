@@ -176,9 +176,7 @@ atexit.register(settled)
 def stoppable(stop: Callable[[], None], seconds: float | None = None) -> Iterator[None]:
     """Have ``stop`` called, in another thread, if the block takes longer than that, and at :func:`stop_all`.
 
-    Args:
-        stop: Makes the block end soon. It may be called more than once, even after the block, and must not fail.
-        seconds: How long the block may take.
+    It makes the block end soon, may be called more than once, even after the block, and must not fail.
     """
     number = next(_numbers)
     _stops[number] = stop, float("inf") if seconds is None else time.monotonic() + seconds
