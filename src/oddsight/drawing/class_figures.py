@@ -28,7 +28,7 @@ NAMED_CLASSES = 20
 _DASHED = (0, (4, 2))
 
 
-def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: str = "confusion") -> Markup:
+def confusion_figure(table: NDArray[np.int64], classes: Sequence[str]) -> Markup:
     """How often each class was predicted as each, ``[K, K]``: rows are the truth, coloured by the share of the row."""
     count = len(classes)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -53,7 +53,7 @@ def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: 
             axes.text(column, row, f"{table[row, column]:,}", ha="center", va="center", color=INK, fontsize=size)
 
     right = f"{int(np.trace(table)):,} of {int(table.sum()):,} images are right"
-    return chart(name, (max(5.2, high), high), draw, f"Confusion matrix of {count} classes: {right}")
+    return chart("confusion", (max(5.2, high), high), draw, f"Confusion matrix of {count} classes: {right}")
 
 
 def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -67,9 +67,7 @@ def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
     return tints
 
 
-def reliability_figure(
-    *panels: Sequence[ReliabilityBin], titles: Sequence[str] = ("before", "after"), name: str = "reliability"
-) -> Markup:
+def reliability_figure(*panels: Sequence[ReliabilityBin], titles: Sequence[str]) -> Markup:
     """Accuracy against confidence, and how many images have which, such as before and after a calibration."""
     said = [f"{title}: ECE {calibration_gap(rows):.3f}" for title, rows in zip(titles, panels, strict=True)]
 
@@ -87,7 +85,7 @@ def reliability_figure(
         axes[0, 0].set_ylabel("accuracy")
         axes[1, 0].set_ylabel("images")
 
-    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
+    return chart("reliability", (6.6, 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
 
 
 def _believed(axes: Axes, rows: Sequence[ReliabilityBin]) -> None:

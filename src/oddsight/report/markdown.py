@@ -149,7 +149,7 @@ def write_report(text: str, figures: Mapping[str, Markup], tables: Mapping[str, 
     contents["report.md"] = text.encode("utf-8", "replace")
     drawn = {f"{FIGURES}/{name}.svg": svg for name, svg in figures.items()}
     contents["report.html"] = render_page(text, lambda place: drawn[place]).encode("utf-8", "replace")
-    make_folder(folder / FIGURES)
+    make_folder(folder / FIGURES, follow_links=False)
     for name, content in contents.items():
         write_bytes(folder / name, content, follow_links=False)
     return [folder / name for name in reversed(contents) if not name.startswith(FIGURES)]

@@ -36,13 +36,13 @@ _FEW = 10
 _MANY_RUNS = 12
 
 
-def write_study(study: Study, folder: Path, *, confidence: float = 0.95) -> list[Path]:
+def write_study(study: Study, folder: Path) -> list[Path]:
     """Write the report of a study and its CSV files: the same study always gives the same bytes.
 
     Returns:
         The files, the page first; not those in ``figures``.
     """
-    found = conclude(study, study_tables(study, confidence=confidence))
+    found = conclude(study, study_tables(study))
     text, figures = study_page(found)
     return write_report(text, figures, csv_files(found.tables), folder)
 

@@ -34,13 +34,13 @@ _MOST_BARS = 30
 _FEW = 100
 
 
-def write_clouds(study: CloudStudy, folder: Path, *, confidence: float = 0.95) -> list[Path]:
+def write_clouds(study: CloudStudy, folder: Path) -> list[Path]:
     """Write the report of a study and its CSV files: the same study always gives the same bytes.
 
     Returns:
         The files, the page first; not those in ``figures``.
     """
-    found = conclude(study, cloud_tables(study, confidence=confidence))
+    found = conclude(study, cloud_tables(study))
     tables = csv_files(found.tables)
     if study.isolation is not None:
         tables["isolation.csv"] = csv_of(study.isolation.rows())
