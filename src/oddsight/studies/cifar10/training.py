@@ -139,7 +139,6 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
 
 
 def _network(job: Job) -> _Learning:
-    """Train a network, or average those that were trained before."""
     recipe, parts = job.recipe, job.sets.parts
     before = [job.work / f"{name}-{job.seed}" for name in recipe.needs]
     for name, folder in zip(recipe.needs, before, strict=True):

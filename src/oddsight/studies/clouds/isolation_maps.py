@@ -149,7 +149,6 @@ def _part(variant: Variant, job: Job, out: tuple[int, ...]) -> Arrays:
 
 
 def _place(variant: Variant, job: Job, out: tuple[int, ...]) -> tuple[Path, str]:
-    """File and key of a part."""
     tested = [(index, job.scenes[index].content) for fold in out for index in job.folds[fold]]
     contents = [job.scenes[index].content for index in job.others(out)]
     path = variant.folder(job.work) / f"without-{'-'.join(str(fold + 1) for fold in out)}.npz"
@@ -192,7 +191,6 @@ def _rules(
 
 
 def _most(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The highest rate of each rule."""
     return {rule: max(one[rule] for one in rates) for rule in rates[0]}
 
 

@@ -101,7 +101,6 @@ def keep_promise(found: Conclusions, file: ShippedScenes) -> Promise:
 
 
 def _summary(found: Conclusions) -> Iterator[Row]:
-    """The most important numbers of each side."""
     for side in found.study.sides:
         own, file = found.default(side.name), found.shipped(side.name)
         hardest = min(own.classes, key=lambda name: own.areas[name])
@@ -167,7 +166,6 @@ def _side(found: Conclusions, side: Side, figures: Figures) -> dict[str, Any]:
 
 
 def _areas(found: Conclusions, side: Side) -> Iterator[Row]:
-    """AUROC of every method and every trivial baseline."""
     standings, several, seeds = found.standings[side.name], len(side.anomalous) > 1, len(found.study.seeds) > 1
     width = 1 + len(side.anomalous) + several + seeds + 3
 
@@ -213,7 +211,6 @@ def _contests(found: Conclusions, side: Side) -> Iterator[Row]:
 
 
 def _bars(found: Conclusions, side: Side, name: str) -> Markup:
-    """The mean AUROC of every method, with the best trivial baseline as a line."""
     standings = found.standings[side.name][:_MOST_BARS]
     bounds = [one.interval for one in standings]
     best, kinds = _baselines(found, side)[0]
@@ -244,7 +241,6 @@ def _decisions(one: Standing, name: str, rates: Sequence[int]) -> Iterator[str |
 
 
 def _not_run(found: Conclusions) -> list[Row]:
-    """Methods that could not be run, and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in found.study.failed:
         reasons.setdefault((one.method, one.reason), []).append(f"{one.side}, seed {one.seed}")

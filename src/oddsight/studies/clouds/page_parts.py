@@ -100,7 +100,6 @@ def _areas(found: Isolation, group: str) -> Iterator[Row]:
 
 
 def _thresholds(found: Isolation, *, hard: bool) -> Iterator[Row]:
-    """What each threshold outlines, over all scenes and over bright ground."""
     for one in sorted(found.judged, key=lambda one: -one.area(ALL)):
         for rule in RULES:
             whole = one.groups[ALL].outlined[rule]
@@ -110,7 +109,6 @@ def _thresholds(found: Isolation, *, hard: bool) -> Iterator[Row]:
 
 
 def _scenes(found: Isolation) -> Iterator[Row]:
-    """Every scene, by the best method and by trivial baselines."""
     shown = [one for one in found.judged if one.trivial or one.name == found.best]
     for index, scene in enumerate(found.scenes):
         own = [one.scenes[index] for one in shown]
