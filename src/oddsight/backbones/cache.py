@@ -21,8 +21,7 @@ from oddsight.runtime.records import read_regular
 
 DEFAULT_LIMIT = 4 * 2**30
 
-_HEADER = 2**14
-"""Bytes that an entry takes beyond its values, at most."""
+_HEADER = 2**14  # Bytes that an entry takes beyond its values, at most
 
 _OWN_FOLDER = re.compile("[0-9a-z]{32}")
 _OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part|\.oddsight\.[0-9a-f.]+\.part")

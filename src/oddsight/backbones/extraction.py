@@ -27,14 +27,11 @@ from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import CPU, Graph, device, run, session
 
-_OVERVIEW = "overview_"
-"""Before the names of what a network reads and gives at the size of the whole image."""
+_OVERVIEW = "overview_"  # Before the names of what a network reads and gives at the size of the whole image
 
-_DEFECTIVE = 20
-"""Images of which there are copies with small defects, at most."""
+_DEFECTIVE = 20  # Images of which there are copies with small defects, at most
 
-_WORTHWHILE = 0.5
-"""Share of the pixels below which a whole image is read at a size of its own."""
+_WORTHWHILE = 0.5  # Share of the pixels below which a whole image is read at a size of its own
 
 
 @dataclass(frozen=True)

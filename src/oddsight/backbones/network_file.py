@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 4096
 """In pixels; a network with a larger input is refused."""
 
-_SIDE = 224
-"""Where a plain network does not say its size."""
+_SIDE = 224  # Where a plain network does not say its size
 
 _RESERVED = {"image", "pixels", "patches", "embedding", "logits", "distances", "score", "p_value", "anomaly_map"}
 """Names by which the pieces of a model's graph are joined."""

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-_AREAS = (0.004, 0.02)
-"""Of pasted patches, as shares of the image."""
+_AREAS = (0.004, 0.02)  # Of pasted patches, as shares of the image
 
 DEFECTS = len(_AREAS) + 1
 """Kinds of defects."""

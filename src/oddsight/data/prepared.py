@@ -27,8 +27,7 @@ FORMAT = "oddsight-prepared"
 MOST = 10_000_000
 """Images of a split that are read, at most: each takes about a kilobyte of memory."""
 
-_LARGEST = 2**28
-"""Bytes of ``statistics.json``, at most."""
+_LARGEST = 2**28  # Bytes of `statistics.json`, at most
 
 
 def prepared_statistics(path: Path) -> dict[str, Any] | None:

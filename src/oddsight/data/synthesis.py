@@ -167,8 +167,7 @@ def _decoded(code: _Values) -> _Values:
     return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
 
 
-_LINEAR: NDArray[np.float32] = _decoded(np.arange(256) / 255).astype(np.float32)
-"""The light of each 8-bit code."""
+_LINEAR: NDArray[np.float32] = _decoded(np.arange(256) / 255).astype(np.float32)  # The light of each 8-bit code
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 

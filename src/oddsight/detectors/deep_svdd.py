@@ -24,8 +24,7 @@ Weights = tuple[Matrix, Matrix]
 _LEAK = 0.1
 _BATCH = 128
 _CHECK = 10
-_PATIENCE = 20
-"""Checks, one in so many steps, without progress on the rows held out, after which training stops."""
+_PATIENCE = 20  # Checks, one in so many steps, without progress on the rows held out, after which training stops
 
 _COLLAPSED = 1e-3
 """The standard deviation, in root mean squares of the centre, below which outputs count as one and the same."""

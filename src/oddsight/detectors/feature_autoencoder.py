@@ -19,8 +19,7 @@ from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Positive, Whole
 
 _BATCH = 256
-_PATIENCE = 100
-"""Steps without progress on the rows held out, after which training stops."""
+_PATIENCE = 100  # Steps without progress on the rows held out, after which training stops
 
 
 @detector

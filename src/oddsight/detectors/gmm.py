@@ -26,8 +26,7 @@ _ROWS_PER_DIMENSION = 4
 _ROWS_PER_COMPONENT = 10
 """Fewer rows than these for each dimension, and for each dimension of each component, do not tell a covariance."""
 
-_REGULARISATION = 0.01
-"""Added to the variances in the subspace, which are 1 over all components together."""
+_REGULARISATION = 0.01  # Added to the variances in the subspace, which are 1 over all components together
 
 
 @detector

@@ -20,8 +20,7 @@ from oddsight.runtime.bounds import Count, Whole
 if TYPE_CHECKING:
     from sklearn.tree import ExtraTreeRegressor
 
-_TREES_OPSET = 3
-"""The version of the operators for classical models, ``ai.onnx.ml``."""
+_TREES_OPSET = 3  # The version of the operators for classical models, `ai.onnx.ml`
 
 
 @detector

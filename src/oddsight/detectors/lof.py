@@ -15,8 +15,7 @@ from oddsight.detectors.standardising import Standard
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Whole
 
-_NOT_ZERO = 1e-10
-"""Added to distances by scikit-learn, so that copies have a density."""
+_NOT_ZERO = 1e-10  # Added to distances by scikit-learn, so that copies have a density
 
 
 @detector

@@ -14,8 +14,7 @@ from oddsight.detectors.features import FeatureStream, Vectors, stacked
 from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 
-_FLOOR = 1e-3
-"""The least variation of a channel within classes, as a share of a typical channel's over all images."""
+_FLOOR = 1e-3  # The least variation of a channel within classes, as a share of a typical channel's over all images
 
 _WHITE = """
     x = Sub (embedding, mean)

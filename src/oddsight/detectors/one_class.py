@@ -16,8 +16,7 @@ from oddsight.runtime.bounds import Count
 
 PREFIX = "one-class:"
 
-_FEWEST = 8
-"""Images that a detector learns from; some keep a few of them out."""
+_FEWEST = 8  # Images that a detector learns from; some keep a few of them out
 
 
 @dataclass

@@ -15,8 +15,7 @@ from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
 from oddsight.runtime.bounds import Share, Whole
 
-_KERNEL_CACHE = 20
-"""Megabytes that training may keep of the kernel's matrix."""
+_KERNEL_CACHE = 20  # Megabytes that training may keep of the kernel's matrix
 
 
 @detector

@@ -18,8 +18,7 @@ from oddsight.detectors.templates import typical
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Whole
 
-_FEWEST = 5
-"""Distances that a Weibull distribution is fitted to, at least."""
+_FEWEST = 5  # Distances that a Weibull distribution is fitted to, at least
 
 
 @detector

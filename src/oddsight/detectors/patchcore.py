@@ -131,11 +131,9 @@ class PatchCore(Detector):
         return Coreset.memory_needed(self.bank_size, components) + cores() * distances + 32 * shape[0] ** 2
 
 
-_DISTANCES = 2**21
-"""From patches to the bank, in memory at once."""
+_DISTANCES = 2**21  # From patches to the bank, in memory at once
 
-_SAMPLE = 64
-"""Images whose patches say what the components are."""
+_SAMPLE = 64  # Images whose patches say what the components are
 
 
 def moments(features: FeatureStream) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 FEWEST = 16
 """The fewest images that a network learns from."""
 
-_LIBRARIES = 700 * 10**6
-"""Bytes that PyTorch and Lightning take, measured."""
+_LIBRARIES = 700 * 10**6  # Bytes that PyTorch and Lightning take, measured
 
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 600, 20, 200
 _PATIENCE, _PATIENT_STEPS = 5, 100

@@ -14,8 +14,7 @@ from oddsight.detectors.features import Vectors
 from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 
-_LEAST = 1e-12
-"""The least probability of a template: the divergence from one of zero would be infinite."""
+_LEAST = 1e-12  # The least probability of a template: the divergence from one of zero would be infinite
 
 
 def typical(logits: Vectors, labels: Labels) -> NDArray[np.bool_]:

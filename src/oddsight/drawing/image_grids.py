@@ -15,8 +15,7 @@ from PIL import Image
 from oddsight.drawing.numbers import short
 from oddsight.errors import plain
 
-_PIXELATED = 64
-"""An image with sides of up to so many pixels is stored without loss, and shown with its pixels."""
+_PIXELATED = 64  # An image with sides of up to so many pixels is stored without loss, and shown with its pixels
 
 _LETTERS = 24
 _GAP, _LINE, _SIZE, _WIDTH = 8, 11, 8.5, 560

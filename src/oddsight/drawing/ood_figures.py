@@ -41,8 +41,7 @@ _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _FEW = 5
 _POINTS = 400
 _BINS = 50
-_FAR = 0.002
-"""Share of the ID scores at each end that does not count for how far a histogram goes."""
+_FAR = 0.002  # Share of the ID scores at each end that does not count for how far a histogram goes
 
 
 def score_histograms(

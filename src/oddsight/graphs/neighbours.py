@@ -15,8 +15,7 @@ MOST = 2000
 """Normal images that are compared with, at most."""
 
 
-_THUMBNAIL = 8
-"""Side to which pixels are reduced before they are compared."""
+_THUMBNAIL = 8  # Side to which pixels are reduced before they are compared
 
 
 def summary(reading: str, features: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:

@@ -25,8 +25,7 @@ _READINGS = ("levels", "patches", "embedding")
 
 _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
-_FEWEST = 1024
-"""Numbers of a constant that is worth storing in half precision."""
+_FEWEST = 1024  # Numbers of a constant that is worth storing in half precision
 
 _FEWEST_QUANTIZED = 8192
 """Weights of a layer that is worth computing with integers: smaller ones hold little and lose the most."""

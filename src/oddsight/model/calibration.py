@@ -33,8 +33,7 @@ DEFAULT_RATE = 0.01
 
 _SMALLEST = 1e-9
 
-_SLACK = 1 + 1e-9
-"""Keeps 0.29 * 100 from becoming 28."""
+_SLACK = 1 + 1e-9  # Keeps 0.29 * 100 from becoming 28
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,11 @@ from oddsight.model.calibration import alarms, decide, decide_by_class, rate_ran
 from oddsight.model.metadata import KEY, Metadata
 from oddsight.model.onnx_structure import check_structure
 
-_LARGEST = 2**31 - 1
-"""Protobuf's own limit for a message, in bytes."""
+_LARGEST = 2**31 - 1  # Protobuf's own limit for a message, in bytes
 
-_MOST_METADATA = 2**25
-"""Characters of metadata: enough for millions of images that were learned from."""
+_MOST_METADATA = 2**25  # Characters of metadata: enough for millions of images that were learned from
 
-_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-"""Sets of operators that ONNX Runtime has built in."""
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}  # Sets of operators that ONNX Runtime has built in
 
 
 @dataclass(frozen=True)

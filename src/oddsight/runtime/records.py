@@ -24,8 +24,7 @@ from oddsight.runtime.files import atomic_write, write_bytes
 DIGEST = "sha256"
 """The name of the digest in a record."""
 
-_LARGEST = 2**33
-"""Bytes of a record, at most."""
+_LARGEST = 2**33  # Bytes of a record, at most
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -24,8 +24,7 @@ _COLLAPSED = 0.1
 _HEAD_RATE = 10.0
 _WEIGHT_DECAY = 0.01
 _WARM_UP = 0.05
-_WIDTH = 512
-"""Of SimSiam's head, which is lighter than the paper's, as the backbone is trained already."""
+_WIDTH = 512  # Of SimSiam's head, which is lighter than the paper's, as the backbone is trained already
 
 
 class Adapter(Learner):

@@ -26,8 +26,7 @@ from oddsight.training.image_arrays import Arrays
 from oddsight.training.loop import train
 from oddsight.training.workplace import Workplace
 
-_LOOKED_AT = 2000
-"""Images from which a network from scratch takes the statistics of its first layer."""
+_LOOKED_AT = 2000  # Images from which a network from scratch takes the statistics of its first layer
 
 
 @dataclass(frozen=True)

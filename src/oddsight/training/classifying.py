@@ -19,8 +19,7 @@ from oddsight.training.image_arrays import Arrays
 from oddsight.training.learner import Learner, Outcome, parameter_groups
 
 _WARM_UP = 0.2
-_LOGITNORM = 0.04
-"""The temperature of the paper for CIFAR-10."""
+_LOGITNORM = 0.04  # The temperature of the paper for CIFAR-10
 
 
 class Network(nn.Module):

@@ -20,8 +20,7 @@ from oddsight.training.settings import is_finished
 from oddsight.training.trainer import run
 from oddsight.training.workplace import Workplace
 
-_IN_COLUMNS = ("loss", "accuracy", "spread", "count")
-"""What of an outcome is no part of the loss."""
+_IN_COLUMNS = ("loss", "accuracy", "spread", "count")  # What of an outcome is no part of the loss
 
 
 def train(

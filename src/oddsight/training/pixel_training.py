@@ -27,15 +27,13 @@ from oddsight.training.loop import train
 from oddsight.training.settings import PixelSettings
 from oddsight.training.workplace import Workplace
 
-_WATCHING = 10
-"""Every tenth image watches a training."""
+_WATCHING = 10  # Every tenth image watches a training
 
 _CONSTANT = 0.02
 _COMPARED, _COARSE = 64, 16
 """Images from which it is told whether a network takes all for the same, and the side to which they are reduced."""
 
-_ONE_AT_A_TIME = threading.Lock()
-"""PyTorch's random numbers belong to the process."""
+_ONE_AT_A_TIME = threading.Lock()  # PyTorch's random numbers belong to the process
 
 
 class PixelNetwork(nn.Module, ABC):

@@ -11,8 +11,7 @@ from torch.nn import functional
 from oddsight.training.pixel_training import PixelNetwork
 
 _WINDOW = 7
-_C1, _C2 = 0.01**2, 0.03**2
-"""The constants of SSIM for values from 0 to 1."""
+_C1, _C2 = 0.01**2, 0.03**2  # The constants of SSIM for values from 0 to 1
 
 _SLOPE = 0.2
 

@@ -29,8 +29,7 @@ NO_DATA = "holds no data: its pixels are marked as empty"
 """What is said of images without any pixel that holds something."""
 
 _ROWS = 64
-_CONVERTED = 3 * 2 * 8 + 4
-"""Bytes a pixel that bringing samples to 8 bits takes."""
+_CONVERTED = 3 * 2 * 8 + 4  # Bytes a pixel that bringing samples to 8 bits takes
 _FARTHEST = 2**62
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)

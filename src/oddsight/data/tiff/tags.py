@@ -27,8 +27,7 @@ _PLACES = {33550, 33922, 34264, 34735, 34736, 34737}
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 5: "c", 6: "c"}
 _REDUCED, _IS_MASK = 1, 4
 
-_MOST_PAGES = 100
-"""Pages that are searched for the first of full resolution."""
+_MOST_PAGES = 100  # Pages that are searched for the first of full resolution
 _MOST_ENTRIES = 2**16
 _MOST_BYTES = 2**28
 _FARTHEST = 2**62
@@ -39,8 +38,7 @@ def is_tiff(start: bytes) -> bool:
     return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-_LOSSY = frozenset({6, 7, 34892, 50001})
-"""JPEG, and WebP, which need not be, but mostly is."""
+_LOSSY = frozenset({6, 7, 34892, 50001})  # JPEG, and WebP, which need not be, but mostly is
 
 
 @dataclass(frozen=True, eq=False)
