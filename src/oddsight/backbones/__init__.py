@@ -22,8 +22,7 @@ from oddsight.graphs.features import Shape
 from oddsight.graphs.preprocessing import Size, sides
 from oddsight.runtime.bounds import check_whole
 
-MOST_PIXELS = 2**20
-"""The largest side to which images are brought; memory allows far fewer."""
+MOST_PIXELS = 2**20  # The largest side to which images are brought; memory allows far fewer
 
 
 @dataclass(frozen=True, eq=False)

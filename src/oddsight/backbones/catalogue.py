@@ -8,8 +8,7 @@ from types import MappingProxyType
 
 from oddsight.errors import OddsightError, plain
 
-TIMM = "timm:"
-"""What the names of timm's networks begin with."""
+TIMM = "timm:"  # What the names of timm's networks begin with
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from oddsight.graphs.building import IR_VERSION, OPSET
 from oddsight.runtime.files import check_writable, write_bytes
 from oddsight.runtime.sessions import session
 
-TOLERANCE = 1e-4
-"""How far an export may be from PyTorch, as a share of the largest absolute value of a stage."""
+TOLERANCE = 1e-4  # How far an export may be from PyTorch, as a share of the largest absolute value of a stage
 
 
 class TorchBackbone(nn.Module):

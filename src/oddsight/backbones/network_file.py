@@ -25,8 +25,7 @@ from oddsight.runtime.sessions import session
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-LARGEST_SIDE = 4096
-"""In pixels; a network with a larger input is refused."""
+LARGEST_SIDE = 4096  # In pixels; a network with a larger input is refused
 
 _SIDE = 224  # Where a plain network does not say its size
 

@@ -34,8 +34,7 @@ class LabelledFiles:
 
 Folder = str | os.PathLike[str]
 
-GOOD = ("good", "ok", "normal")
-"""What the folder of normal images may be called in MVTec AD's layout."""
+GOOD = ("good", "ok", "normal")  # What the folder of normal images may be called in MVTec AD's layout
 
 MASK_FOLDERS = ("ground_truth", "groundtruth", "gt", "masks", "mask")
 """Names of folders, in lower case, that hold masks rather than images; the first that is there is taken."""

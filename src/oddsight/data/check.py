@@ -22,23 +22,17 @@ from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.parallel import ordered_map
 
-NEAR_DISTANCE = 2
-"""Bits of 64 by which the hashes of near duplicates differ at most."""
+NEAR_DISTANCE = 2  # Bits of 64 by which the hashes of near duplicates differ at most
 
-EMPTY_DEVIATION = 2.0
-"""The standard deviation of the grey levels 0..255 below which an image is nearly empty."""
+EMPTY_DEVIATION = 2.0  # The standard deviation of the grey levels 0..255 below which an image is nearly empty
 
-BLUR_SIDE = 256
-"""The longer side, in pixels, to which an image is reduced before its sharpness is measured."""
+BLUR_SIDE = 256  # The longer side, in pixels, to which an image is reduced before its sharpness is measured
 
-BLUR_FRACTION = 0.1
-"""The fraction of the folder's median sharpness below which an image counts as blurred."""
+BLUR_FRACTION = 0.1  # The fraction of the folder's median sharpness below which an image counts as blurred
 
-GIVEAWAY_SHARE = 0.5
-"""The difference between two sub-folders' shares from which a property could give a class away."""
+GIVEAWAY_SHARE = 0.5  # The difference between two sub-folders' shares from which a property could give a class away
 
-GIVEAWAY_IMAGES = 4
-"""Sub-folders with fewer images than this are not compared."""
+GIVEAWAY_IMAGES = 4  # Sub-folders with fewer images than this are not compared
 
 _COMMON_SIZES = 5
 

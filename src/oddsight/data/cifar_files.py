@@ -28,8 +28,7 @@ from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, plain
 from oddsight.runtime.progress import Progress, track
 
-SIDE = 32
-"""The side of the images, in pixels."""
+SIDE = 32  # The side of the images, in pixels
 
 _VALUES = 3 * SIDE * SIDE
 _TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 _AREAS = (0.004, 0.02)  # Of pasted patches, as shares of the image
 
-DEFECTS = len(_AREAS) + 1
-"""Kinds of defects."""
+DEFECTS = len(_AREAS) + 1  # Kinds of defects
 
 _NOISE = 12
 _LINE, _THICKNESS, _CONTRAST = 0.25, 0.004, (20, 50)

@@ -14,8 +14,7 @@ from oddsight.errors import ImageError
 MaskValues = Literal["plain", "labels", "shades"]
 """What a mask holds beside zero: one value, several that fill areas, or shades between nothing and its maximum."""
 
-LOSSY_FORMATS = ("JPEG", "MPO")
-"""Formats, by Pillow's names, that change values as they compress."""
+LOSSY_FORMATS = ("JPEG", "MPO")  # Formats, by Pillow's names, that change values as they compress
 
 
 @dataclass(frozen=True)

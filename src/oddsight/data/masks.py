@@ -17,8 +17,7 @@ from oddsight.data.mask_files import read_mask_pixels, read_orientation
 from oddsight.data.mask_values import MaskValues
 from oddsight.errors import DataError, some
 
-ENDINGS = ("_mask", "_gt", "-mask", "-gt")
-"""What may follow an image's name in the name of its mask."""
+ENDINGS = ("_mask", "_gt", "-mask", "-gt")  # What may follow an image's name in the name of its mask
 
 _NAMED = 3
 

@@ -21,8 +21,7 @@ from oddsight.training.workplace import Workplace
 if TYPE_CHECKING:
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
 
-FEWEST = 16
-"""The fewest images that a network learns from."""
+FEWEST = 16  # The fewest images that a network learns from
 
 _LIBRARIES = 700 * 10**6  # Bytes that PyTorch and Lightning take, measured
 

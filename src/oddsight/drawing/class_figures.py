@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED_CLASSES = 20
-"""Up to this many classes, a confusion matrix has their names and numbers."""
+NAMED_CLASSES = 20  # Up to this many classes, a confusion matrix has their names and numbers
 
 _DASHED = (0, (4, 2))
 

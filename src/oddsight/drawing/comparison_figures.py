@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CURVES = 5
-"""ROC curves in one chart, at most."""
+CURVES = 5  # ROC curves in one chart, at most
 
 _NAMED = 8  # Up to this many points are all named; of more, those that no other beats in both time and AUROC
 

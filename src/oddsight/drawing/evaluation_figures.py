@@ -16,8 +16,7 @@ from oddsight.model.result import VERDICTS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TYPES_APART = 6
-"""Up to this many types of anomaly have a histogram each."""
+TYPES_APART = 6  # Up to this many types of anomaly have a histogram each
 
 
 def histogram(evaluation: Evaluation) -> Markup:

@@ -19,11 +19,9 @@ from oddsight.evaluation.normal import Evaluation, ImageOutcome
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 
-EXAMPLES = 8
-"""Images of each sort, at most."""
+EXAMPLES = 8  # Images of each sort, at most
 
-THUMBNAIL = 320
-"""Pixels on the longer side of an image, at most."""
+THUMBNAIL = 320  # Pixels on the longer side of an image, at most
 
 _OUTLINE = (0, 229, 255)
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Scores = NDArray[np.float64]
-Curve = tuple[str, float, Scores, Scores]
-"""A name, the area below, and the points across and up."""
+Curve = tuple[str, float, Scores, Scores]  # A name, the area below, and the points across and up
 
 
 class Point(NamedTuple):

@@ -8,8 +8,7 @@ import onnx
 
 from oddsight.graphs.building import chain, piece
 
-Shape = tuple[int, int, int]
-"""Channels, height and width."""
+Shape = tuple[int, int, int]  # Channels, height and width
 
 
 def patches(stages: Mapping[str, Shape], grid: str | None = None) -> onnx.ModelProto:

@@ -7,8 +7,7 @@ import onnx
 
 from oddsight.graphs.building import piece
 
-BIAS = "head/bias"
-"""The name of the constant that holds a number for each class in a model file."""
+BIAS = "head/bias"  # The name of the constant that holds a number for each class in a model file
 
 
 def naming(classes: int, temperature: float) -> onnx.ModelProto:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from oddsight.graphs.building import piece
 
-MOST = 2000
-"""Normal images that are compared with, at most."""
+MOST = 2000  # Normal images that are compared with, at most
 
 
 _THUMBNAIL = 8  # Side to which pixels are reduced before they are compared

@@ -19,8 +19,7 @@ from oddsight.metrics.image import binomial_interval
 Labels = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
-COLDEST, HOTTEST = 0.05, 20.0
-"""The temperatures that :func:`temperature` chooses from."""
+COLDEST, HOTTEST = 0.05, 20.0  # The temperatures that `temperature` chooses from
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Labels:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markdown_it.token import Token
 
-FIGURES = "figures"
-"""The folder of figures beside a report."""
+FIGURES = "figures"  # The folder of figures beside a report
 
 _COLOURS = {"var(--ink)": "#1d2126", "var(--rule)": "#b4b9bf"}
 _TYPES = {"svg": "svg+xml", "png": "png", "jpg": "jpeg"}

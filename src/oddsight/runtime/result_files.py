@@ -22,7 +22,8 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_TEXT = (len(b"oddsight\0") + _DIGITS).to_bytes(4, "big") + b"tEXtoddsight\0"
 _JSON_MEMBER, _JSON_END = b', "oddsight": "', b'"}\n'
 _TIFF_TAIL = b"\noddsight "
-_LONGEST = 256  # Bytes at the end of a file among which a seal is
+_LONGEST = 256
+"""Bytes at the end of a file among which a seal is."""
 
 
 def write_result(path: Path, content: bytes) -> None:

@@ -14,8 +14,7 @@ from oddsight.data.class_images import ClassImages
 from oddsight.errors import ImageError
 from oddsight.training.image_arrays import Arrays, read_at_size
 
-Key = tuple[NDArray[np.intp], int]
-"""The rows of a batch, and a seed for what is random about it."""
+Key = tuple[NDArray[np.intp], int]  # The rows of a batch, and a seed for what is random about it
 
 Batch = tuple[torch.Tensor, torch.Tensor, int]
 """Images uint8 ``[N, ..., 3, h, w]``, indices of classes ``[N]``, and a seed for what is random about the batch."""

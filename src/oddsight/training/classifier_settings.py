@@ -11,11 +11,9 @@ from oddsight.training.settings import AUGMENTATIONS, PRECISIONS, TrainingSettin
 NETWORKS = ("compact", "wide", "textbook")
 """Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
 
-SHIFT = 0.125
-"""By how much ``crop`` moves an image at most where nothing else is said, as a share of its side."""
+SHIFT = 0.125  # By how much `crop` moves an image at most where nothing else is said, as a share of its side
 
-MOST_PIXELS = 4096
-"""The longest side of what a classifier reads."""
+MOST_PIXELS = 4096  # The longest side of what a classifier reads
 
 OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross-entropy", "logitnorm")

@@ -73,8 +73,7 @@ def gather_arrays(
     return Arrays(array, labels, state.hexdigest())
 
 
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of an image, as shares of its sides."""
+Box = tuple[float, float, float, float]  # Left, top, right and bottom of a part of an image, as shares of its sides
 
 
 def read_at_size(

@@ -16,8 +16,7 @@ from oddsight.data.folder import is_image_file
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.progress import Progress, silent
 
-FEWEST = 8
-"""The fewest distinct images that a backbone is adapted to."""
+FEWEST = 8  # The fewest distinct images that a backbone is adapted to
 
 
 @dataclass(frozen=True)

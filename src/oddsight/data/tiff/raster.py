@@ -19,11 +19,9 @@ from oddsight.data.tiff.segments import decode, reason_not_decoded, rows_are_apa
 from oddsight.data.tiff.tags import YCBCR, count_pages, read_page
 from oddsight.errors import ImageError
 
-MAX_PIXELS, MAX_SIDE = 2**32, 2**18
-"""The largest images that are read by rows."""
+MAX_PIXELS, MAX_SIDE = 2**32, 2**18  # The largest images that are read by rows
 
-MAX_TURNED = 2**27
-"""The most pixels of an image that is turned by its orientation, which takes all of it at once."""
+MAX_TURNED = 2**27  # The most pixels of an image that is turned by its orientation, which takes all of it at once
 
 NO_DATA = "holds no data: its pixels are marked as empty"
 """What is said of images without any pixel that holds something."""

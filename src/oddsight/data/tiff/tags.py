@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 4, 5, 6, 8, 9
-ASSOCIATED, UNASSOCIATED = 1, 2
-"""Kinds of extra samples that are alpha: colours are multiplied by it already, or not."""
+ASSOCIATED, UNASSOCIATED = 1, 2  # Kinds of extra samples that are alpha: colours are multiplied by it already, or not
 
 _TYPES = {1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4"}
 _TYPES |= {12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}

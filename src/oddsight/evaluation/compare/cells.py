@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 CLOSE = 1e-4
 """How far a score from cached features may lie from that of the whole file, relative to scores and their spread."""
 
-TIMED = 10
-"""Test images on which the whole file is run, for its time and to compare its scores; at most."""
+TIMED = 10  # Test images on which the whole file is run, for its time and to compare its scores; at most
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,7 @@ from oddsight.metrics.trivial import BASELINES
 
 Verdict = Literal["highest", "not distinguishable", "lower", "higher", "untested"]
 
-LEAST_DATA_SETS = 3
-"""So many datasets it takes to test ranks."""
+LEAST_DATA_SETS = 3  # So many datasets it takes to test ranks
 
 
 @dataclass(frozen=True)

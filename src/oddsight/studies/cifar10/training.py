@@ -48,8 +48,7 @@ _ODIN = "odin"
 _PROBE_SIZE = 96
 _CHUNK = 1000
 
-Embeddings = Mapping[str, NDArray[np.float32]]
-"""Embeddings of each set, by the names of :meth:`Sets.by_name`."""
+Embeddings = Mapping[str, NDArray[np.float32]]  # Embeddings of each set, by the names of `Sets.by_name`
 
 
 @dataclass(frozen=True)

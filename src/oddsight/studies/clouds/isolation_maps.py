@@ -26,11 +26,9 @@ from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_r
 Map = NDArray[np.float32]
 Folds = Sequence[Sequence[int]]
 
-RATES = (0.01, 0.05)
-"""False-alarm rates of a clear tile at which clouds are outlined."""
+RATES = (0.01, 0.05)  # False-alarm rates of a clear tile at which clouds are outlined
 
-MASKS = "training masks"
-"""The rule that takes the threshold of highest F1 on the training scenes, from their masks."""
+MASKS = "training masks"  # The rule that takes the threshold of highest F1 on the training scenes, from their masks
 
 
 def rate_rule(rate: float) -> str:
@@ -38,8 +36,7 @@ def rate_rule(rate: float) -> str:
     return f"rate {rate:g}"
 
 
-RULES = (*(rate_rule(rate) for rate in RATES), MASKS)
-"""How a threshold is found, by name."""
+RULES = (*(rate_rule(rate) for rate in RATES), MASKS)  # How a threshold is found, by name
 
 
 @dataclass(frozen=True, eq=False)

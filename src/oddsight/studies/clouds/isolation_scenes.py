@@ -22,11 +22,9 @@ from oddsight.scenes import write_tiles
 BRIGHT = 128
 """Ground is bright if the median of its clear pixels (mean of red, green and blue) is at least this: half of white."""
 
-SATURATED = 250
-"""A pixel is saturated if no channel is below this; a scene, if half of its pixels are."""
+SATURATED = 250  # A pixel is saturated if no channel is below this; a scene, if half of its pixels are
 
-FEWEST = 8
-"""Scenes that can be dealt into four parts of two or more."""
+FEWEST = 8  # Scenes that can be dealt into four parts of two or more
 
 
 @dataclass(frozen=True)

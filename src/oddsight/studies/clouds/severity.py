@@ -26,8 +26,7 @@ from oddsight.studies.clouds.variants import Variant, as_variant
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-TESTED = 200
-"""Clear images to test on, at most."""
+TESTED = 200  # Clear images to test on, at most
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -41,8 +40,7 @@ _COLUMNS = (
     *("half_depth", "half_depth_low", "half_depth_high", "first_depth"),
 )
 
-Ends = tuple[float | None, float | None]
-"""Of an interval; None for an end beyond the greatest depth."""
+Ends = tuple[float | None, float | None]  # Of an interval; None for an end beyond the greatest depth
 
 
 @dataclass(frozen=True)

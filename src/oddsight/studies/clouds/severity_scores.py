@@ -26,8 +26,7 @@ from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays
 from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_rate, feasible_rate, fit_clear
 
-MEASURES = BASELINES[:-1]
-"""Trivial measures; without the size of an image, which nothing in the air changes."""
+MEASURES = BASELINES[:-1]  # Trivial measures; without the size of an image, which nothing in the air changes
 
 Scores = NDArray[np.float64]
 Map = NDArray[np.float32]
