@@ -28,6 +28,9 @@ confidence their rate holds; such models may also have what schemas 3 and 4 have
 CONVERTED_VERSION: Literal[6] = 6
 """Of models that were converted to smaller numbers or another form; such models may also have what schema 5 has."""
 
+LEVELS_VERSION: Literal[7] = 7
+"""Of models that say what values normal pixels have in the map; such models may also have what schema 6 has."""
+
 _LONGEST_VERDICT = 40
 
 _Count = Annotated[int, Field(ge=0)]
@@ -92,7 +95,7 @@ class TrainingInfo(_Section):
 
     ``fingerprint`` is SHA-256 over the contents of all images; ``images_seen`` recognises each of them (the first 64
     bits of the SHA-256 of its pixels, sorted, base64), so that evaluating on them can be refused. ``curves``: of the
-    network that the method trained, epoch by epoch; only in schemas 4 and 5.
+    network that the method trained, epoch by epoch; only from schema 4 on.
     """
 
     images: _Count
@@ -109,7 +112,7 @@ class CalibrationInfo(_Section):
 
     ``split``: from images kept out of training. ``cross``: each image scored by a model that did not see it.
     ``groups``: how many groups of related images (such as photos of one part) the calibration images came in, where
-    they did, and there is one score for each; only in schema 5.
+    they did, and there is one score for each; only from schema 5 on.
     """
 
     kind: Literal["split", "cross"]
@@ -132,7 +135,7 @@ class DecisionInfo(_Section):
     """The threshold on the score (anomalous is strictly greater) and the rate it was chosen for, if any.
 
     ``confidence``: the probability, over draws of the calibration images, with which the true rate is at most
-    ``false_alarm_rate``, if that was asked for; only in schemas 5 and 6.
+    ``false_alarm_rate``, if that was asked for; only from schema 5 on.
     """
 
     threshold: _Finite
@@ -194,10 +197,25 @@ class ConversionInfo(_Section):
     raised: _Finite | None
 
 
+class PixelLevels(_Section):
+    """Values that pixels of normal images have in the map, which say how far regions reach.
+
+    Of each calibration image the median and the 99th percentile of its map, by a model that did not see it; and of
+    these the medians over the images.
+
+    Attributes:
+        median: Half of the normal pixels are below it.
+        high: All but one in a hundred are below it.
+    """
+
+    median: _Finite
+    high: _Finite
+
+
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7]
     oddsight: _Text
     versions: dict[_Text, _Text]
     graph_sha256: _Digest
@@ -210,25 +228,32 @@ class Metadata(_Section):
     explanation: ExplanationInfo | None = None
     """Never in schema 1, always there later."""
     classes: ClassesInfo | None = None
-    """Only in schemas 3 and 5."""
+    """Only from schema 3 on, but not in schema 4."""
     verdicts: tuple[_Text, _Text] | None = None
     """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
     reading: ReadingInfo | None = None
-    """Only in schemas 5 and 6."""
+    """Only from schema 5 on."""
     conversion: ConversionInfo | None = None
-    """Only in schema 6."""
+    """Only in schemas 6 and 7."""
+    pixels: PixelLevels | None = None
+    """Only in schema 7, of models with a map."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
-        if (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
+        if (self.pixels is None) != (self.schema_version != LEVELS_VERSION):
+            raise ValueError("the levels of pixels and the schema version do not fit together")
+        if self.pixels is not None and self.map_size is None:
+            raise ValueError("there are levels of pixels, and no map")
+        latest = self.schema_version == LEVELS_VERSION
+        if not latest and (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
             raise ValueError("the conversion and the schema version do not fit together")
-        if self.conversion is None and self.extended != (self.schema_version == EXTENDED_VERSION):
+        if not latest and self.conversion is None and self.extended != (self.schema_version == EXTENDED_VERSION):
             raise ValueError("the reading, groups or confidence and the schema version do not fit together")
         if self.verdicts is not None:
             self._check_verdicts()
-        if not self.extended and self.conversion is None:
+        if not latest and not self.extended and self.conversion is None:
             self._check_version()
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
@@ -239,7 +264,7 @@ class Metadata(_Section):
 
     @property
     def extended(self) -> bool:
-        """Whether it has fields that only schemas 5 and 6 have."""
+        """Whether it has fields that only schemas from 5 on have."""
         return any(value is not None for value in (self.reading, self.calibration.groups, self.decision.confidence))
 
     def at_lowest_version(self) -> Metadata:
@@ -252,7 +277,9 @@ class Metadata(_Section):
         version = cls.model_construct(None, **fields)._lowest_version()
         return cls(schema_version=version, **fields)
 
-    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6]:
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7]:
+        if self.pixels is not None:
+            return LEVELS_VERSION
         if self.conversion is not None:
             return CONVERTED_VERSION
         if self.extended:
@@ -283,7 +310,7 @@ class Metadata(_Section):
         """Compact JSON."""
         later = {
             name
-            for name in ("explanation", "classes", "verdicts", "reading", "conversion")
+            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "pixels")
             if getattr(self, name) is None
         }
         excluded: dict[str, Any] = dict.fromkeys(later, True)
@@ -307,10 +334,10 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if isinstance(version, bool | float) or version not in range(1, CONVERTED_VERSION + 1):
+        if isinstance(version, bool | float) or version not in range(1, LEVELS_VERSION + 1):
             given = bounded(plain(repr(version)), 40)
             raise ModelError(
-                f"its schema version is {given}, and this Oddsight reads versions 1 to {CONVERTED_VERSION}: "
+                f"its schema version is {given}, and this Oddsight reads versions 1 to {LEVELS_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:
