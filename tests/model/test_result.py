@@ -82,14 +82,14 @@ LEVELS = st.builds(
 
 
 @given(MAPS, st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), LEVELS)
-def test_regions_reach_half_way_down_and_leave_no_peak_out(values, threshold, levels):
+def test_regions_reach_down_to_their_cut_and_leave_no_peak_out(values, threshold, levels):
     areas = find_areas(values, threshold, levels)
     taken = np.zeros(values.shape, int)
     for area in areas:
         local = values[area.place]
         assert area.peak == local[area.inside].max() > threshold
         assert local[area.inside].min() > area.cut >= min(levels.high, threshold)
-        assert area.cut <= max(threshold, levels.high, (levels.median + values.max()) / 2)
+        assert area.cut <= max(threshold, levels.high, values.max())
         taken[area.place] += area.inside
     assert taken.max(initial=0) <= 1
     assert bool(areas) == bool(values.max() > threshold)
@@ -100,22 +100,23 @@ def test_regions_reach_half_way_down_and_leave_no_peak_out(values, threshold, le
 
 def test_a_region_has_the_extent_of_its_defect():
     values = np.zeros((20, 20))
-    values[5:9, 5:9] = 1.2  # half way from 0.2, around it, to its peak is 1.1
-    values[6:8, 6:8] = 2
+    values[4:10, 4:10] = 1.1  # above the threshold, but less than two fifths from 0.2, around it, to the peak
+    values[5:9, 5:9] = 1.6
+    values[6:8, 6:8] = 3.2
     values[15, 15], values[15, 16], values[2, 15] = 1.3, 0.8, 0.9
     one = found(values, 1.0, 200, 200, PixelLevels(median=0.2, high=0.5))
     assert [(r.bbox, r.peak, round(r.threshold, 6)) for r in one.regions] == [
-        ((50, 50, 90, 90), 2.0, 1.1),
-        ((150, 150, 170, 160), pytest.approx(1.3), 0.75),
+        ((50, 50, 90, 90), pytest.approx(3.2), 1.4),
+        ((150, 150, 170, 160), pytest.approx(1.3), 0.64),
     ]
     old = found(values, 1.0, 200, 200)
-    assert [r.bbox for r in old.regions] == [(50, 50, 90, 90), (150, 150, 160, 160)]
+    assert [r.bbox for r in old.regions] == [(40, 40, 100, 100), (150, 150, 160, 160)]
 
 
 def test_a_lower_peak_beside_a_high_one_stays_a_region():
     values = np.array([[0, 9, 0, 0, 2, 0], [0, 0.6, 0.6, 0.6, 0.6, 0]])
     one = found(values, 1.0, 60, 20, PixelLevels(median=0, high=0.5))
-    assert [(r.peak, r.threshold) for r in one.regions] == [(9.0, 4.5), (2.0, 1.0)]
+    assert [(r.peak, r.threshold) for r in one.regions] == [(9.0, 3.6), (2.0, 1.0)]
 
 
 def test_regions_have_p_values_of_their_peaks():

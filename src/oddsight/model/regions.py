@@ -1,11 +1,11 @@
 """Regions: where an image is anomalous, with the extent of what is there.
 
-An image is flagged exactly when some cell of its map is above its threshold, and each such cell belongs to an area that
-a region describes. How far a region reaches is another question. A map is smooth, so the edge of a defect lies about
-half way from what is around it to its peak (full width at half maximum), which may be below the threshold or, for what
-is very anomalous, above it. A region is therefore cut half way between the level of normal pixels and its peak, though
-never below what all but a few normal pixels stay under (hysteresis: Canny, IEEE PAMI 1986). Both levels are those of
-the calibration images. Without them, as for older models, regions are what is above the threshold.
+An image is flagged exactly when some cell of its map is above its threshold, and every area of such cells has a region.
+How far a region reaches is another question: a map rises smoothly from what is around a defect to its peak, and the
+threshold may cut it near the top or near the bottom. A region is therefore cut at a fixed part of the way from the
+level of normal pixels to its own peak, below the threshold or above it, but never below what nearly all normal pixels
+stay under (as hysteresis: Canny, IEEE PAMI 1986). Both levels are those of the calibration images; without them, as in
+older models, regions are what is above the threshold. ``docs/explaining.md`` has the numbers.
 
 Outlines and masks read a map as a surface: its cells' values are those at their centres, in between it is interpolated,
 and outside of the outermost centres it goes on level.
@@ -27,6 +27,9 @@ Ring = tuple[tuple[float, float], ...]
 """Places in pixels, x to the right and y down from the upper left corner; the last is the first."""
 
 Place = tuple[slice, slice]
+
+REACH = 0.4
+"""Where a region is cut: this part of the way from the median of normal pixels to its peak; chosen on magnetic tiles."""
 
 _CLEARANCE = 1e-3
 """How far cells stay away from a cut at least, of the farthest: outlines that run through the centre of a cell could
@@ -101,20 +104,25 @@ def typical_levels(levels: NDArray[np.float32]) -> PixelLevels | None:
     return PixelLevels(median=median, high=high)
 
 
-def find_areas(values: NDArray[np.float32], threshold: float, levels: PixelLevels | None = None) -> list[Area]:
+def find_areas(
+    values: NDArray[np.float32], threshold: float, levels: PixelLevels | None = None, reach: float = REACH
+) -> list[Area]:
     """Connected areas (8 neighbours) of a map ``[h, w]`` with a cell above ``threshold``, highest peak first."""
-    return sorted(_areas(values, np.float64(threshold), levels), key=lambda area: -area.peak)
+    return sorted(_areas(values, np.float64(threshold), levels, reach), key=lambda area: -area.peak)
 
 
-def _areas(values: NDArray[np.float32], threshold: np.float64, levels: PixelLevels | None) -> Iterator[Area]:
+def _areas(
+    values: NDArray[np.float32], threshold: np.float64, levels: PixelLevels | None, reach: float
+) -> Iterator[Area]:
     floor = threshold if levels is None else min(threshold, np.float64(levels.high))
     for place, own in _connected(values > floor):
         local = values[place]
         peak = np.float64(local[own].max())
         if peak <= threshold:
             continue
-        rises = levels is not None and peak > levels.median
-        cut = max(floor, (levels.median + peak) / 2) if levels is not None and rises else floor
+        cut = floor
+        if levels is not None and peak > levels.median:
+            cut = max(floor, levels.median + reach * (peak - levels.median))
         above = own & (local > cut)
         parts = [(*part, cut) for part in _connected(above)]
         if cut > threshold:  # Lower peaks beside a high one stay regions.
@@ -216,7 +224,8 @@ def _surface(area: Area, values: NDArray[np.float32], cells: Place) -> NDArray[n
     there = (row >= 0) & (row < inside.shape[0]) & (column >= 0) & (column < inside.shape[1])
     inside[row[there], column[there]] = True
     heights = values[cells] - np.float32(area.cut)
-    return np.where(inside, np.maximum(heights, 0), np.minimum(heights, 0))
+    surface: NDArray[np.float32] = np.where(inside, np.maximum(heights, 0), np.minimum(heights, 0))
+    return surface
 
 
 def _centres(cells: int, size: int) -> NDArray[np.float64]:
@@ -227,7 +236,7 @@ def _centres(cells: int, size: int) -> NDArray[np.float64]:
 def _between(
     cells: int, size: int, around: slice, start: int, stop: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Pixels from ``start`` to ``stop`` near some cells of an axis, the cells around each, and how far to the second."""
+    """Pixels from ``start`` to ``stop`` near some cells of an axis, the cells around each, how far to the second."""
     first, last = max(0, around.start - 1), min(cells, around.stop + 1) - 1
     scale = cells / size
     low = max(start, 0 if first == 0 else int((first + 0.5) / scale) - 1)
