@@ -251,7 +251,7 @@ class _Scoring:
     extraction: Extraction
     graph: Graph
     reading: str
-    outputs: Sequence[str]
+    outputs: list[str]
 
     def __call__(self, image: ImageFile) -> tuple[float, ...]:
         feed, name = {self.reading: self.extraction(image)[None]}, str(image.path)
