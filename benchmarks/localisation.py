@@ -30,13 +30,13 @@ from oddsight.metrics.pixel import pixel_metrics
 from oddsight.model.regions import find_areas, paint
 from oddsight.studies.clouds.isolation_maps import Job, Map
 from oddsight.studies.clouds.isolation_scenes import clear_tiles, deal, read_scenes_with_masks
-from oddsight.studies.clouds.variants import VARIANTS, at_rate, fit_clear
+from oddsight.studies.clouds.variants import VARIANTS
 
 HERE = Path(__file__).parent
 SCENES = HERE.parent / "examples" / "landsat-clouds"
 METHODS = ("patchcore", "auto")
 RATE = 0.05
-CUTS = (None, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+CUTS = (None, 0.3, 0.4, 0.5)
 """Parts of the way to the peak; None for what is above the threshold."""
 
 Truth = NDArray[np.bool_]
@@ -100,8 +100,9 @@ def scene_answers(work: Path) -> Iterator[Answer]:
         path = work / f"landsat-{fold}.onnx"
         if not path.exists():
             files = [file for index in job.others((fold,)) for file in tiles(variant.tile)[index]]
-            fit_clear(variant, files, RATE, 0, progress).save(path)
-        model = at_rate(oddsight.load(path), RATE)
+            options = {"method": variant.method, "layers": variant.layers, "size": variant.size, "groups": "none"}
+            oddsight.fit(*files, **options, calibration_fraction=0.25, false_alarm_rate=RATE).save(path)
+        model = oddsight.load(path)
         for index in indices:
             place = {"tile": variant.tile, "overlap": variant.overlap, "per_tile": True}
             yield oddsight.predict_scene(model, scenes[index].path, **place), scenes[index].clouds()

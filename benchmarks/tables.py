@@ -279,6 +279,17 @@ def localised(rows: list[Row]) -> str:
     return markdown(["data", "method", "images with a mask", "images", "pixel AUROC", "AUPRO", "highest F1"], body)
 
 
+def outlined(rows: list[Row]) -> str:
+    """Ways to outline clouds."""
+    body = []
+    for row in rows:
+        share = f"{100 * float(row['false_alarms_on_bright_ground']):.0f} %"
+        pairs = (with_interval(row, "iou"), with_interval(row, "difference"))
+        body.append([row["way"], *pairs, f"{float(row['iou_without_saturated_scenes']):.3f}", share])
+    header = ["way", "IoU", "difference", "IoU without saturated scenes", "bright ground outlined"]
+    return markdown(header, body)
+
+
 def conversions(rows: list[Row]) -> str:
     """Every row as it is."""
     return markdown(list(rows[0]), [list(row.values()) for row in rows])
@@ -322,6 +333,7 @@ def main() -> None:
         put(docs / "clouds.md", "clear", scenes(rows, baselines, "clear"))
         put(docs / "clouds.md", "thresholds", ways(read("../docs/studies/clouds/thresholds.csv")))
         put(docs / "clouds.md", "pixels", pixels(read("../docs/studies/clouds/isolation.csv")))
+        put(docs / "clouds.md", "outlines", outlined(read("cloud_outlines.csv")))
         put(docs / "clouds.md", "depths", depths(read("../docs/studies/clouds/severity.csv")))
 
 
