@@ -29,7 +29,7 @@ Ring = tuple[tuple[float, float], ...]
 Place = tuple[slice, slice]
 
 REACH = 0.4
-"""Where a region is cut: this part of the way from the median of normal pixels to its peak; chosen on magnetic tiles."""
+"""Where a region is cut: this part of the way from the median of normal pixels to its peak (docs/explaining.md)."""
 
 _CLEARANCE = 1e-3
 """How far cells stay away from a cut at least, of the farthest: outlines that run through the centre of a cell could
