@@ -42,7 +42,7 @@ _STEPS = 1024
 
 
 def overlay(image: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
-    """The image with its anomaly map as a heat map over it, the outlines of its regions and a box around each; see the module.
+    """The image with its anomaly map as a heat map over it, and the outlines of its regions in boxes; see the module.
 
     Args:
         image: The image that was scored, uint8 ``[H, W, 3]``, or a smaller copy of it.
