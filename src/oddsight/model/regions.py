@@ -75,19 +75,12 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Area:
-    """The cells of a region.
+    """The cells of a region."""
 
-    Attributes:
-        place: Rows and columns of the map around them.
-        inside: Which of these are among them, ``[h, w]``.
-        cut: The value that all of them are above.
-        peak: The highest.
-    """
-
-    place: Place
-    inside: NDArray[np.bool_]
-    cut: float
-    peak: float
+    place: Place  # Rows and columns of the map around them
+    inside: NDArray[np.bool_]  # Which of these are among them, `[h, w]`
+    cut: float  # The value that all of them are above
+    peak: float  # The highest
 
 
 def pixel_levels(values: NDArray[np.float32]) -> tuple[float, float]:
