@@ -533,6 +533,8 @@ def test_evaluate(world, rows, tmp_path, layout):
         "unmatched_masks": 0,
         "unreadable": 0,
         "ignored": 0,
+        "normal_groups": 8,
+        "anomalous_groups": 8,
     }
     assert found["counts"] == expected
     assert len(found["masks"]["without"]) == 4

@@ -26,6 +26,7 @@ from oddsight.data.opening import MAX_SIDE
 from oddsight.data.pixels import to_rgb
 from oddsight.errors import ImageError, MemoryBudgetError, OddsightError
 from oddsight.runtime.parallel import ordered_map
+from tiff_files import page, write
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +130,20 @@ def test_threads_that_keep_their_pixels_do_not_wait_for_each_other(tmp_path):
 
     with memory_for_images(need(path)), ThreadPoolExecutor(4) as pool:
         assert all(pool.map(two, range(12)))
+
+
+@pytest.mark.parametrize(("suffix", "advice"), [("png", "save it as a tiled TIFF and cut it"), ("tif", "or cut it")])
+def test_what_is_too_large_is_told_what_to_do(tmp_path, suffix, advice):
+    if suffix == "png":
+        path = empty_png(tmp_path / "a.png", 12_000, 12_000)
+    else:
+        path = write(
+            tmp_path / "a.tif",
+            page(np.zeros((1, 12_000, 1), np.uint8), 1, tags={257: (4, [12_000]), 278: (4, [12_000])}),
+        )
+    for read in (read_image, decode_image):
+        with pytest.raises(ImageError, match=f"limit of 134,217,728: raise the memory budget .*{advice} into tiles"):
+            read(path)
 
 
 def test_more_memory_admits_more_pixels(tmp_path, monkeypatch):
@@ -324,6 +339,15 @@ def test_usual_files_are_read_without_a_process(tmp_path, suffix):
     path = save(np.zeros((600, 800, 3), np.uint8), tmp_path / f"a.{suffix}")
     assert seconds_to_read(path) < 0.5
     assert seconds_to_read(path.read_bytes()) == seconds_to_read(path)
+
+
+@pytest.mark.parametrize("layout", [{"rows": 1}, {"tile": (16, 16)}])
+def test_a_file_of_many_strips_or_tiles_is_watched(tmp_path, layout):
+    """Each takes its time, however small the file: 65,000 strips of a byte took 17 seconds."""
+    values = np.zeros((2000, 160, 1), np.uint8)
+    path = write(tmp_path / "a.tif", page(values, 1, compression=8, **layout))
+    assert seconds_to_read(path) > 60
+    assert np.array_equal(read_image(path)[..., 0], values[..., 0])
 
 
 def test_a_photograph_is_read_without_a_process(tmp_path):

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import oddsight
+from oddsight.data.collection import ImageFile
 from oddsight.data.folder import find_images
 from oddsight.data.formats import IMAGE_SUFFIXES
+from oddsight.data.grouping import group_images
+from oddsight.errors import OddsightError
+from tiny_model import tiny_model
 
 
 @pytest.fixture
@@ -215,3 +221,20 @@ def test_names_that_are_not_utf_8_are_in_order(tmp_path):
         pytest.skip("this file system refuses the name")
     (tmp_path / private).touch()
     assert [path.name for path in find_images(tmp_path).images] == [private, undecodable]
+
+
+def test_a_name_that_no_file_can_have_is_one_clear_error(tmp_path):
+    """As a list of names from elsewhere may hold one; on the command line it cannot be."""
+    name, model, image = "a\0b", tiny_model(), np.zeros((32, 32, 3), np.uint8)
+    assert problems(find_images(name)) == {name: "no such file or folder"}
+    for use in (
+        lambda: oddsight.fit(name, method="knn"),
+        lambda: oddsight.evaluate(model, name),
+        lambda: oddsight.evaluate(model, normal=name, anomalous=name),
+        lambda: oddsight.write_tiles(image, name, tile=16),
+        lambda: model.save(name),
+        lambda: model.predict(name),
+        lambda: group_images([ImageFile(tmp_path / "a.png", "0", 1, 1)], f"{name}.csv"),
+    ):
+        with pytest.raises(OddsightError, match=name):
+            use()

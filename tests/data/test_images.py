@@ -228,6 +228,22 @@ def test_files_that_are_no_images(tmp_path, content, reason):
     assert failure(path).startswith(reason)
 
 
+@pytest.mark.parametrize("alpha", [None, b"\0"])
+def test_an_index_beyond_a_short_palette_is_black(tmp_path, alpha):
+    """As libpng has it."""
+    image = one_row("P", [0, 1, 200])
+    image.putpalette([255, 255, 255, 0, 255, 0, *([9] * 762)])
+    path = save(image, tmp_path / "a.png", **({} if alpha is None else {"transparency": alpha}))
+    content = path.read_bytes()
+    start = content.index(b"PLTE") - 4
+    length = int.from_bytes(content[start : start + 4], "big")
+    short = struct.pack(">I", 6) + b"PLTE" + content[start + 8 : start + 14]
+    path.write_bytes(
+        content[:start] + short + struct.pack(">I", zlib.crc32(short[4:])) + content[start + 12 + length :]
+    )
+    assert read_image(path).tolist() == [[[255, 255, 255], [0, 255, 0], [0, 0, 0]]]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".tif", ".webp", ".ppm", ".jp2"])
 def test_truncated_files(tmp_path, suffix):
     path = save(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8), tmp_path / f"a{suffix}")

@@ -82,6 +82,8 @@ def test_a_folder_laid_out_as_mvtec(mvtec):
         "unmatched_masks": 0,
         "unreadable": 0,
         "ignored": 0,
+        "normal_groups": 6,
+        "anomalous_groups": 5,
     }
     assert 0 < found.counts["flagged_anomalous"] <= 5
     assert calls == [("evaluating", done, 11) for done in range(1, 12)]
@@ -109,6 +111,24 @@ def test_metrics_are_those_of_the_scores(mvtec):
         assert own["average_precision"] == metrics.average_precision(normal, found.scores(kind))
         assert own["recall"] == np.mean(flagged)
     assert list(found.baselines) == list(BASELINES)
+
+
+def test_intervals_count_groups(mvtec):
+    """Six photos of two normal parts say no more about the rate of new parts than two photos do."""
+    model = tiny_model()
+    alone = evaluate(model, mvtec)
+    grouped = evaluate(model, mvtec, groups=lambda path: int(path.rsplit("/", 1)[1][:-4]) // 3)
+    assert (grouped.counts["normal_groups"], grouped.counts["anomalous_groups"]) == (2, 1)
+    assert grouped.image == alone.image | {
+        "false_alarm_rate_ci": metrics.binomial_interval(2 * alone.image["false_alarm_rate"], 2),
+        "recall_ci": metrics.binomial_interval(alone.image["recall"], 1),
+        "auroc_ci": grouped.image["auroc_ci"],
+    }
+    (low, high), (wide_low, wide_high) = alone.image["auroc_ci"], grouped.image["auroc_ci"]
+    assert high - low < wide_high - wide_low
+    assert any("2 normal and 1 anomalous groups of images are few" in warning for warning in grouped.warnings)
+    with pytest.raises(DataError, match="finds no group"):
+        evaluate(model, mvtec, groups="(part[0-9]+)_")
 
 
 def test_pixel_metrics_are_those_of_the_maps(mvtec):

@@ -235,3 +235,34 @@ def test_bad_settings_are_refused():
 def test_importing_the_metrics_loads_neither_scipy_nor_scikit_learn():
     code = "import sys, oddsight.metrics.image, oddsight.metrics.pixel; print({'scipy', 'sklearn'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_the_bootstrap_of_groups_draws_whole_groups():
+    """Ten copies of every image, grouped, are the same sample; not grouped, they claim to know more."""
+    generator = np.random.default_rng(0)
+    normal, anomalous = generator.normal(0, 1, 15), generator.normal(1, 1, 12)
+    copies, names = (np.repeat(normal, 10), np.repeat(anomalous, 10)), (np.arange(150) // 10, np.arange(120) // 10)
+    expected = bootstrap_interval(normal, anomalous, auroc)
+    low, high = bootstrap_interval(*copies, auroc, groups=names)
+    assert (low, high) == pytest.approx(expected, abs=0.04)  # of 1,000 draws
+    narrow_low, narrow_high = bootstrap_interval(*copies, auroc)
+    assert narrow_high - narrow_low < 0.6 * (high - low)
+    with pytest.raises(DataError, match="one group each"):
+        bootstrap_interval(normal, anomalous, auroc, groups=names)
+
+
+def test_perfect_separation_of_few_groups_is_no_certainty():
+    normal, anomalous = np.arange(40.0), np.arange(100.0, 140.0)
+    of_images, _ = bootstrap_interval(normal, anomalous, auroc)
+    of_groups, high = bootstrap_interval(normal, anomalous, auroc, groups=(normal // 10, anomalous // 10))
+    unseen = np.ceil(40 * (1 - 0.025 ** (1 / 4))) / 40  # what may be wrong of all, if none of four groups is
+    assert (of_groups, high) == (pytest.approx(1 - unseen), 1)
+    assert of_groups < of_images < 1
+
+
+def test_groups_give_intervals_for_any_metric():
+    normal, anomalous = np.random.default_rng(0).normal(0, 1, (2, 30))
+    names = np.arange(30) // 3
+    expected = bootstrap_interval(normal, anomalous, auroc, groups=(names, names))
+    other = partial(auroc)  # is another object, so that its ranks are sorted anew
+    assert bootstrap_interval(normal, anomalous, other, groups=(names, names)) == pytest.approx(expected)

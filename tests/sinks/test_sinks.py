@@ -6,6 +6,8 @@ import io
 import json
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from PIL import Image
 
 import oddsight
 from cli_files import run
+from oddsight.data.decoding import IMAGE_MEMORY
 from oddsight.data.images import read_image
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.sinks import Explanations, HeatMaps, JsonLines, Regions, Table
+from oddsight.sinks.prediction import _memory_left
 from oddsight.sources import Arrays, Encoded, Files
 from tiny_model import tiny_model
 
@@ -177,3 +181,10 @@ def test_a_folder_in_the_place_of_a_result_is_the_error_of_that_image(name, mode
     assert (
         errors[name] == f"{tmp_path / 'maps' / name}: a folder is where this result is to be written: move it elsewhere"
     )
+
+
+@pytest.mark.parametrize(("size", "left"), [(224, IMAGE_MEMORY), (640, 1_460_000_000), (4000, IMAGE_MEMORY // 4)])
+def test_a_larger_network_leaves_less_memory_for_images(size, left):
+    backbone = SimpleNamespace(size=size)
+    model = cast("Any", SimpleNamespace(metadata=SimpleNamespace(backbone=backbone), to_bytes=lambda: b""))
+    assert _memory_left(None, model) == pytest.approx(left, rel=0.01)

@@ -33,6 +33,9 @@ def _show_normal(found: Evaluation) -> None:
     masks = f", {counts['masks']:,} of these with a mask" if found.masks is not None else ""
     normal, anomalous = f"{counts['normal']:,} normal", f"{counts['anomalous']:,} anomalous images"
     console.print(f"{normal} and {anomalous}{masks}{others_ignored(counts['ignored'])}")
+    if (counts["normal_groups"], counts["anomalous_groups"]) != (counts["normal"], counts["anomalous"]):
+        groups = f"{counts['normal_groups']:,} normal and {counts['anomalous_groups']:,} anomalous groups"
+        console.print(f"intervals count {groups}, not images")
     rows = [
         ("AUROC", image["auroc"], image["auroc_ci"]),
         ("average precision", image["average_precision"], None),

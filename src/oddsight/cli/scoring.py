@@ -20,6 +20,7 @@ from oddsight.cli.application import (
     Report,
     Scale,
     app,
+    existing_file,
     named,
     reading_of,
 )
@@ -174,6 +175,14 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="With --labelled: images of none of the classes; may be repeated."),
     ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN|FILE.csv|auto",
+            help="Images that belong together, as for fit, or auto for near copies: intervals then count groups. "
+            "[default: every image counts]",
+        ),
+    ] = None,
     aupro_limit: Annotated[
         float | None, typer.Option(help="False-positive rate up to which AUPRO is integrated. [default: 0.3]")
     ] = None,
@@ -189,6 +198,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     from oddsight import evaluation
     from oddsight.cli.evaluation_output import say_evaluation, show_evaluation
     from oddsight.cli.output import write_json
+    from oddsight.data.grouping import NONE
     from oddsight.model.model import load
     from oddsight.report import write_report
     from oddsight.sinks.output_paths import check_outputs, model_files
@@ -197,7 +207,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     sets = _unknown_sets(unknown or [])
     folders = (normal, anomalous, masks)
     if labelled is not None:
-        if any(given is not None for given in (folder, *folders, bands, scale, aupro_limit)):
+        if any(given is not None for given in (folder, *folders, group_by, bands, scale, aupro_limit)):
             raise typer.BadParameter("--labelled goes with --unknown, --json and --report only")
     elif unknown:
         raise typer.BadParameter("--unknown goes with --labelled")
@@ -211,6 +221,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
             "--normal": normal,
             "--anomalous": anomalous,
             "--masks": masks,
+            "--group-by": existing_file(group_by),
         },
         data={"--labelled": labelled, "--unknown": list(sets.values())},
     )
@@ -225,6 +236,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
                 normal=normal,
                 anomalous=anomalous,
                 masks=masks,
+                groups=group_by or NONE,
                 reading=reading_of(bands, scale),
                 aupro_limit=0.3 if aupro_limit is None else aupro_limit,
                 progress=watch,

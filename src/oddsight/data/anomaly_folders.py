@@ -91,7 +91,7 @@ def _folders_in(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; none if it is not there or cannot be looked into."""
     try:
         return sorted(path.name for path in folder.iterdir() if path.is_dir())
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero in it
         return []
 
 
@@ -106,6 +106,8 @@ def require_normal_folders(paths: Iterable[object]) -> None:
         if not isinstance(path, str | os.PathLike):
             continue
         name = os.fsdecode(path)
+        if "\0" in name:  # as no file is called, which is said where images are looked for
+            continue
         below = filter(_is_not_for_training, _folders_below(name))
         odd = next((folder for folder in below if find_images(folder).images), None)
         if odd is not None:

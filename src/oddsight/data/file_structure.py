@@ -126,6 +126,10 @@ def _webp(file: IO[bytes], start: bytes, size: int) -> float:
 
 _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_COMPRESSION = 256, 257, 259
+_TIFF_PIECES = (273, 324)
+"""The tags with a place for each strip or tile, all of which are read one by one."""
+_PIECE = 20
+"""How many parts a strip or a tile counts for."""
 _TIFF_QUICK = {1, 5, 8, 32773, 32946}
 """Compressions by simple codes; of the others, some hold whole files of other formats."""
 
@@ -144,6 +148,8 @@ def _tiff(file: IO[bytes], start: bytes, size: int) -> float:
             code = "H" if kind == 3 else "I"
             values[tag] = struct.unpack_from(f"{order}{code}", entries, 12 * entry + 8)[0]
             parts += 1 + many * _TIFF_TYPES.get(kind, 8) // 64
+            if pages == 0 and tag in _TIFF_PIECES:
+                parts += many * _PIECE
         if pages == 0:
             pixels = values.get(_TIFF_WIDTH, 0) * values.get(_TIFF_HEIGHT, 0)
             if values.get(_TIFF_COMPRESSION, 1) not in _TIFF_QUICK:

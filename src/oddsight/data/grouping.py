@@ -161,5 +161,5 @@ def _read_csv(path: Path) -> dict[str, str]:
             return found
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: is not a CSV file in UTF-8: {error}") from error

@@ -6,7 +6,7 @@ alone, never on its values' range or its neighbours:
 - EXIF or TIFF orientation: applied. A damaged EXIF block is ignored.
 - RGBA, LA, PA, and palette, grey or RGB with a transparent colour: composited over white. In TIFF files an extra sample
   is alpha only where the file says so (tag ExtraSamples), multiplied into the colours or not as it says.
-- Palette: its colours. Greyscale and 1-bit: replicated to three channels.
+- Palette: its colours; of a short one, black beyond it. Greyscale and 1-bit: replicated to three channels.
 - White-is-zero TIFF files of every depth: inverted.
 - CMYK, YCbCr, LAB, HSV: converted by Pillow. CMYK JPEGs are read as inverted, with Adobe's marker or without, as all
   programs do that write them. Embedded colour profiles, gamma and rendering intents are not applied.

@@ -75,9 +75,13 @@ def _stream(source: Content, name: str) -> Iterator[IO[bytes]]:
 
 def admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int) -> None:
     """Refuse an image that is too large to decode, or wait for the memory that decoding takes."""
-    max_pixels = pixel_limit(max_pixels, MAX_PIXELS)
-    if image.width * image.height > max_pixels:
-        raise ImageError(name, f"{image.width:,} x {image.height:,} pixels are more than the limit of {max_pixels:,}")
+    limit = pixel_limit(max_pixels, MAX_PIXELS)
+    if image.width * image.height > limit:
+        reason = f"{image.width:,} x {image.height:,} pixels are more than the limit of {limit:,}"
+        if max_pixels == MAX_PIXELS:
+            cut = "cut" if isinstance(image, Raster) else "save it as a tiled TIFF and cut"
+            reason += f": raise the memory budget (--memory), or {cut} it into tiles (--tile)"
+        raise ImageError(name, reason)
     reserve(image.bytes_to_read if isinstance(image, Raster) else bytes_to_decode(image), name)
 
 

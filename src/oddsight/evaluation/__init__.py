@@ -10,6 +10,7 @@ from oddsight import metrics
 from oddsight.data.anomaly_folders import Folder, from_folders, from_mvtec
 from oddsight.data.classes import read_classes
 from oddsight.data.folder import as_path
+from oddsight.data.grouping import NONE, Groups
 from oddsight.data.outliers import read_unlabelled
 from oddsight.data.reading import Reading
 from oddsight.errors import DataError, ImageError, OddsightError
@@ -31,6 +32,7 @@ def evaluate(
     masks: Folder | None = None,
     labelled: None = None,
     unknown: None = None,
+    groups: Groups = NONE,
     reading: Reading | None = None,
     aupro_limit: float = 0.3,
     confidence: float = 0.95,
@@ -45,7 +47,7 @@ def evaluate(
 ) -> ClassEvaluation: ...
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - one keyword for each option of the command
     model: Model,
     folder: Folder | None = None,
     *,
@@ -54,6 +56,7 @@ def evaluate(
     masks: Folder | None = None,
     labelled: Folder | None = None,
     unknown: Mapping[str, Folder] | None = None,
+    groups: Groups = NONE,
     reading: Reading | None = None,
     aupro_limit: float = 0.3,
     confidence: float = 0.95,
@@ -81,6 +84,8 @@ def evaluate(
             them. The test split is used if there is one.
         unknown: With ``labelled``: images of none of the classes, by the name of each set, as
             :func:`oddsight.data.outliers.read_unlabelled` reads them.
+        groups: Which images belong together, such as photos of one part, as :func:`oddsight.fit` takes it: intervals
+            then count groups, not images. By default every image counts.
         reading: Bands and scale of TIFF files, instead of those that the model was trained with.
         aupro_limit: False-positive rate up to which the area under the per-region overlap curve is computed.
         confidence: Confidence of the intervals; 0.95 with ``labelled``.
@@ -104,7 +109,8 @@ def evaluate(
         if given is not None:
             as_path(given, "a folder")
     if labelled is not None:
-        if (folder, normal, anomalous, masks, reading, confidence) != (None, None, None, None, None, 0.95):
+        grouped = not (isinstance(groups, str) and groups == NONE)
+        if (folder, normal, anomalous, masks, reading, confidence) != (None, None, None, None, None, 0.95) or grouped:
             raise DataError("labelled images go with unknown ones only, and with intervals of 95% confidence")
         return _evaluate_labelled(model, labelled, unknown or {}, progress)
     if unknown:
@@ -121,6 +127,7 @@ def evaluate(
         model,
         files,
         model.reading.override(reading),
+        groups=groups,
         aupro_limit=aupro_limit,
         confidence=confidence,
         seed=seed,

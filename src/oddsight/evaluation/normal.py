@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from oddsight.data.anomaly_folders import LabelledFile, LabelledFiles, mask_like
 from oddsight.data.anomaly_images import ImageLook, gather_images, look_at
 from oddsight.data.collection import seen
 from oddsight.data.dataset import Dataset
+from oddsight.data.grouping import NONE, Groups, group_images
 from oddsight.data.images import read_valid_image
 from oddsight.data.masks import MaskCoverage
 from oddsight.data.reading import AS_DECLARED, Reading
@@ -59,12 +60,12 @@ class Evaluation:
         image: Metrics over images: ``auroc, auroc_ci, average_precision, fpr95, fpr95_normal_positive, precision,
             recall, f1, f1_max, false_alarm_rate, false_alarm_rate_ci, recall_ci``.
         pixel: ``auroc, average_precision, aupro, aupro_limit, f1_max``, or None without masks or maps.
-        by_type: For each type of anomaly: ``auroc, auroc_ci, average_precision, recall, images``.
+        by_type: For each type of anomaly: ``auroc, auroc_ci, average_precision, recall, recall_ci, images``.
         baselines: AUROC of trivial features of the image (mean brightness, ...), each in the direction that favours it.
         confidence: Confidence of the intervals.
         counts: ``normal, anomalous, flagged_normal, flagged_anomalous, masks, empty_masks, pixel_images, without_mask,
-            unmatched_masks, unreadable, ignored``: ``masks`` is the number of readable masks, and ``pixel_images`` the
-            number of anomalous images in the pixel metrics.
+            unmatched_masks, unreadable, ignored, normal_groups, anomalous_groups``: ``masks`` is the number of readable
+            masks, and ``pixel_images`` the number of anomalous images in the pixel metrics.
         masks: The images that the pixel metrics use, and remarks on suspicious masks; None without masks.
         warnings: Caveats for the reader, one sentence each.
         errors: Images and masks that could not be used.
@@ -124,6 +125,7 @@ def evaluate_normal(
     files: LabelledFiles,
     reading: Reading,
     *,
+    groups: Groups,
     aupro_limit: float,
     confidence: float,
     seed: int,
@@ -133,6 +135,7 @@ def evaluate_normal(
     with tempfile.TemporaryFile() as maps:
         looks, results, trivial = _score_all(model, files.images, reading, maps, progress)
         data = gather_images(files, looks)
+        data = replace(data, images=group_images(data.images, groups, progress=progress))
         known = seen(model.metadata.training.images_seen)
         refuse_overlap(data.images, known, "test images", "were used to fit this model")
         pixel = map_metrics(maps, model.metadata.map_size, data, limit=aupro_limit)
@@ -150,18 +153,19 @@ def evaluate_normal(
         )
         for image, kind, mask, result in zip(data.images, data.kinds, data.masks, results, strict=True)
     )
-    scores, flags = np.array([one.score for one in outcomes]), np.array([one.flagged for one in outcomes])
+    sample = _Sample.of(results, data, grouped=not (isinstance(groups, str) and groups == NONE))
     truth, features = data.anomalous, np.array(trivial)
-    image = _image_metrics(scores, flags, truth, confidence, seed)
-    by_type = {}
-    for label, kind in enumerate(data.classes[1:], 1):
-        own = data.labels == label
-        by_type[kind] = _type_metrics(scores[~truth], scores[own], flags[own], confidence, seed)
+    normal = sample.part(~truth)
+    image = _image_metrics(normal, sample.part(truth), confidence, seed)
+    by_type = {
+        kind: _type_metrics(normal, sample.part(data.labels == label), confidence, seed)
+        for label, kind in enumerate(data.classes[1:], 1)
+    }
     baselines = {
         name: metrics.trivial_baseline_auroc(features[~truth, column], features[truth, column])
         for column, name in enumerate(BASELINES)
     }
-    counts = _counts(data, flags, with_maps=pixel is not None)
+    counts = _counts(data, sample, with_maps=pixel is not None)
     about_masks = data.coverage.sentences() if data.coverage is not None else mask_like(by_type)
     return Evaluation(
         metadata=model.metadata,
@@ -211,8 +215,8 @@ def _score(
     return look_at(file, pixels, reading), result, trivial_scores(pixels)
 
 
-def _counts(data: Dataset, flags: NDArray[np.bool_], *, with_maps: bool) -> dict[str, int]:
-    truth, masks = data.anomalous, data.coverage
+def _counts(data: Dataset, sample: _Sample, *, with_maps: bool) -> dict[str, int]:
+    truth, flags, masks = data.anomalous, sample.flags, data.coverage
     return {
         "normal": int((~truth).sum()),
         "anomalous": int(truth.sum()),
@@ -225,39 +229,70 @@ def _counts(data: Dataset, flags: NDArray[np.bool_], *, with_maps: bool) -> dict
         "unmatched_masks": len(masks.unmatched) if masks is not None else 0,
         "unreadable": len(data.errors),
         "ignored": data.ignored,
+        "normal_groups": sample.part(~truth).count,
+        "anomalous_groups": sample.part(truth).count,
     }
 
 
-def _image_metrics(
-    scores: NDArray[np.float64], flags: NDArray[np.bool_], truth: NDArray[np.bool_], confidence: float, seed: int
-) -> dict[str, Any]:
-    normal, anomalous = scores[~truth], scores[truth]
-    decided = metrics.decision(flags[~truth], flags[truth])
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Scores of test images, whether each is flagged, and the group of each, or None where every image counts."""
+
+    scores: NDArray[np.float64]
+    flags: NDArray[np.bool_]
+    groups: NDArray[np.str_] | None
+
+    @classmethod
+    def of(cls, results: Sequence[Result], data: Dataset, *, grouped: bool) -> Self:
+        groups = np.array([image.unit for image in data.images]) if grouped else None
+        return cls(np.array([one.score for one in results]), np.array([one.anomalous for one in results]), groups)
+
+    def part(self, chosen: NDArray[np.bool_]) -> _Sample:
+        groups = self.groups[chosen] if self.groups is not None else None
+        return _Sample(self.scores[chosen], self.flags[chosen], groups)
+
+    @property
+    def count(self) -> int:
+        """The number of groups, or of images."""
+        return len(self.flags) if self.groups is None else len(np.unique(self.groups))
+
+    def flagged_interval(self, confidence: float) -> tuple[float, float]:
+        """Of the share that is flagged. Images of a group may all be flagged together, so that groups count."""
+        return metrics.binomial_interval(self.flags.sum() * self.count / len(self.flags), self.count, confidence)
+
+    def auroc_interval(self, anomalous: _Sample, confidence: float, seed: int) -> tuple[float, float]:
+        groups = (self.groups, anomalous.groups) if self.groups is not None and anomalous.groups is not None else None
+        return metrics.bootstrap_interval(
+            self.scores, anomalous.scores, metrics.auroc, confidence=confidence, seed=seed, groups=groups
+        )
+
+
+def _image_metrics(normal: _Sample, anomalous: _Sample, confidence: float, seed: int) -> dict[str, Any]:
+    decided = metrics.decision(normal.flags, anomalous.flags)
     return {
-        "auroc": metrics.auroc(normal, anomalous),
-        "auroc_ci": metrics.bootstrap_interval(normal, anomalous, metrics.auroc, confidence=confidence, seed=seed),
-        "average_precision": metrics.average_precision(normal, anomalous),
-        "fpr95": metrics.fpr_at_tpr(normal, anomalous, 0.95, positive="anomalous"),
-        "fpr95_normal_positive": metrics.fpr_at_tpr(normal, anomalous, 0.95, positive="normal"),
+        "auroc": metrics.auroc(normal.scores, anomalous.scores),
+        "auroc_ci": normal.auroc_interval(anomalous, confidence, seed),
+        "average_precision": metrics.average_precision(normal.scores, anomalous.scores),
+        "fpr95": metrics.fpr_at_tpr(normal.scores, anomalous.scores, 0.95, positive="anomalous"),
+        "fpr95_normal_positive": metrics.fpr_at_tpr(normal.scores, anomalous.scores, 0.95, positive="normal"),
         "precision": decided.precision,
         "recall": decided.recall,
-        "recall_ci": metrics.binomial_interval(decided.tp, decided.tp + decided.fn, confidence),
+        "recall_ci": anomalous.flagged_interval(confidence),
         "f1": decided.f1,
-        "f1_max": metrics.f1_max(normal, anomalous)[0],
+        "f1_max": metrics.f1_max(normal.scores, anomalous.scores)[0],
         "false_alarm_rate": decided.false_alarm_rate,
-        "false_alarm_rate_ci": metrics.binomial_interval(decided.fp, decided.fp + decided.tn, confidence),
+        "false_alarm_rate_ci": normal.flagged_interval(confidence),
     }
 
 
-def _type_metrics(
-    normal: NDArray[np.float64], own: NDArray[np.float64], flags: NDArray[np.bool_], confidence: float, seed: int
-) -> dict[str, Any]:
+def _type_metrics(normal: _Sample, own: _Sample, confidence: float, seed: int) -> dict[str, Any]:
     return {
-        "auroc": metrics.auroc(normal, own),
-        "auroc_ci": metrics.bootstrap_interval(normal, own, metrics.auroc, confidence=confidence, seed=seed),
-        "average_precision": metrics.average_precision(normal, own),
-        "recall": float(flags.mean()),
-        "images": len(own),
+        "auroc": metrics.auroc(normal.scores, own.scores),
+        "auroc_ci": normal.auroc_interval(own, confidence, seed),
+        "average_precision": metrics.average_precision(normal.scores, own.scores),
+        "recall": float(own.flags.mean()),
+        "recall_ci": own.flagged_interval(confidence),
+        "images": len(own.flags),
     }
 
 
@@ -283,15 +318,16 @@ def _warnings(
             f"{image['auroc']:.3f}: on these images the model is not needed, or they differ by an artefact."
         )
     rate, confidence = metadata.decision.false_alarm_rate, metadata.decision.confidence
-    flagged, normal, scores = counts["flagged_normal"], counts["normal"], metadata.calibration.scores
-    if rate is not None and chance_of_alarms(flagged, normal, rate, scores, confidence) < 0.01:
+    flagged, normal, groups = counts["flagged_normal"], counts["normal"], counts["normal_groups"]
+    alike = flagged * groups // normal  # images of a group may be flagged together by one chance
+    if rate is not None and chance_of_alarms(alike, groups, rate, metadata.calibration.scores, confidence) < 0.01:
         yield (
             f"{flagged} of {normal} normal images were flagged at a rate of {rate:.2%}, "
             "more than chance explains (1 evaluation in 100): these normal images differ from those the model "
             "was calibrated on."
         )
-    if counts["normal"] < 20 or counts["anomalous"] < 20:
-        yield (
-            f"{counts['normal']} normal and {counts['anomalous']} anomalous images are few: mind the width of the "
-            "intervals."
-        )
+    anomalous, what = counts["anomalous_groups"], "images"
+    if (groups, anomalous) != (normal, counts["anomalous"]):
+        what = "groups of images"
+    if min(groups, anomalous) < 20:
+        yield f"{groups} normal and {anomalous} anomalous {what} are few: mind the width of the intervals."

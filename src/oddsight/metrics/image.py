@@ -19,6 +19,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.runtime.bounds import check_number
 
 Scores = npt.NDArray[np.float64]
+Units = npt.NDArray[np.intp]
 Metric = Callable[[Scores, Scores], float]
 
 
@@ -140,8 +141,11 @@ def decision(normal_flags: npt.ArrayLike, anomalous_flags: npt.ArrayLike) -> Dec
     )
 
 
-def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact confidence interval of a rate seen as `k` of `n` images (Clopper and Pearson, Biometrika 1934)."""
+def binomial_interval(k: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact confidence interval of a rate seen as `k` of `n` images (Clopper and Pearson, Biometrika 1934).
+
+    Images that form groups count as `n` groups, with the mean of their shares: `k` need not be whole.
+    """
     from scipy.special import betaincinv
 
     check_confidence(confidence)
@@ -162,8 +166,12 @@ def bootstrap_interval(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
+    groups: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric, normal and anomalous images resampled separately.
+
+    With groups, the name of the group of each normal and of each anomalous image, whole groups are resampled (Davison
+    and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8), and count instead of images below.
 
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.) Memory is O(n + m). AUROC takes
     about half a second for 10,000 + 10,000 scores; any other metric takes `resamples` calls of it.
@@ -183,50 +191,72 @@ def bootstrap_interval(
     check_confidence(confidence)
     if resamples < 1:
         raise OddsightError(f"the bootstrap needs at least 1 resample, not {resamples}")
-    normal, anomalous = (np.sort(scores) for scores in _checked_scores(normal, anomalous))
-    if min(normal.size, anomalous.size) > 1:
-        values = _resampled(normal, anomalous, metric, resamples, seed)
+    sides = _checked_scores(normal, anomalous)
+    (normal, n), (anomalous, m) = map(_sorted_with_units, sides, groups or (None, None))
+    numbers = int(n.max()) + 1, int(m.max()) + 1
+    if min(numbers) > 1:
+        values = _resampled(normal, anomalous, metric, resamples, seed, (n, m))
         low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
         if high - low > 1e-12:  # below, only the rounding of the metric differs
             return float(low), float(high)
-    return _unseen_interval(normal, anomalous, metric, (1 - confidence) / 2)
+    return _unseen_interval(normal, anomalous, metric, (1 - confidence) / 2, numbers)
 
 
-def _resampled(normal: Scores, anomalous: Scores, metric: Metric, resamples: int, seed: int) -> Scores:
+def _sorted_with_units(scores: Scores, groups: npt.ArrayLike | None) -> tuple[Scores, Units]:
+    """Scores in order, and the number, from 0, of what each is drawn with: its group, or itself alone."""
+    order = np.argsort(scores)
+    if groups is None:
+        return scores[order], np.arange(scores.size)
+    named = np.asarray(groups)
+    if named.shape != scores.shape:
+        raise DataError(f"{scores.size} scores need one group each, not groups of shape {named.shape}")
+    return scores[order], np.unique(named, return_inverse=True)[1][order]
+
+
+def _resampled(
+    normal: Scores, anomalous: Scores, metric: Metric, resamples: int, seed: int, units: tuple[Units, Units]
+) -> Scores:
     """The metric on each bootstrap sample of the sorted scores, shape [resamples]."""
     generator = np.random.default_rng(seed)
-    n, m = normal.size, anomalous.size
     below, not_above = (np.searchsorted(normal, anomalous, side=side) for side in ("left", "right"))
     values = np.empty(resamples)
     for i in range(resamples):
-        drawn_normal, drawn_anomalous = generator.integers(n, size=n), generator.integers(m, size=m)
+        n, m = (_times_drawn(generator, one) for one in units)
         if metric is auroc:
             # How often each normal image was drawn gives the rank of every anomalous one, with nothing sorted anew.
-            ranks = np.zeros(n + 1, dtype=np.int64)
-            np.cumsum(np.bincount(drawn_normal, minlength=n), out=ranks[1:])
+            ranks = np.zeros(n.size + 1, dtype=np.int64)
+            np.cumsum(n, out=ranks[1:])
             wins = ranks[below] + ranks[not_above]
-            values[i] = int(wins[drawn_anomalous].sum()) / (2 * n * m)
+            values[i] = int(wins @ m) / (2 * int(n.sum()) * int(m.sum()))
         else:
-            values[i] = metric(normal[drawn_normal], anomalous[drawn_anomalous])
+            values[i] = metric(np.repeat(normal, n), np.repeat(anomalous, m))
     return values
 
 
-def _unseen_interval(normal: Scores, anomalous: Scores, metric: Metric, tail: float) -> tuple[float, float]:
+def _times_drawn(generator: np.random.Generator, units: Units) -> Units:
+    """How often each score is in a bootstrap sample of as many units as there are."""
+    count = int(units.max()) + 1
+    return np.bincount(generator.integers(count, size=count), minlength=count)[units]
+
+
+def _unseen_interval(
+    normal: Scores, anomalous: Scores, metric: Metric, tail: float, numbers: tuple[int, int]
+) -> tuple[float, float]:
     """Span of the metric when the share of images that the sample cannot rule out lies at either end of the ranking.
 
-    Takes sorted scores; `tail` is the error allowed on each side.
+    Takes sorted scores, and how many groups or images they are; `tail` is the error allowed on each side.
     """
     bottom = np.nextafter(min(normal[0], anomalous[0]), -np.inf)
     top = np.nextafter(max(normal[-1], anomalous[-1]), np.inf)
     values = [metric(normal, anomalous)]
-    values += [metric(moved, anomalous) for moved in _moved(normal, tail, bottom, top)]
-    values += [metric(normal, moved) for moved in _moved(anomalous, tail, bottom, top)]
+    values += [metric(moved, anomalous) for moved in _moved(normal, tail ** (1 / numbers[0]), bottom, top)]
+    values += [metric(normal, moved) for moved in _moved(anomalous, tail ** (1 / numbers[1]), bottom, top)]
     return float(min(values)), float(max(values))
 
 
-def _moved(scores: Scores, tail: float, bottom: float, top: float) -> tuple[Scores, Scores]:
-    """The sorted scores with their highest moved to `bottom`, and with their lowest moved to `top`."""
-    count = int(np.ceil((1 - tail ** (1 / scores.size)) * scores.size))
+def _moved(scores: Scores, share: float, bottom: float, top: float) -> tuple[Scores, Scores]:
+    """The sorted scores but for that share, with their highest moved to `bottom`, or with their lowest to `top`."""
+    count = int(np.ceil((1 - share) * scores.size))
     kept = scores.size - count
     return np.append(scores[:kept], np.full(count, bottom)), np.append(scores[count:], np.full(count, top))
 

@@ -16,7 +16,6 @@ from oddsight.drawing.class_figures import bars
 from oddsight.drawing.examples import EXAMPLES, by_score, draw_example, highest_by_type
 from oddsight.drawing.numbers import percent
 from oddsight.evaluation.normal import Evaluation, ImageOutcome
-from oddsight.metrics.image import binomial_interval
 from oddsight.model.calibration import smallest_rate
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
@@ -128,8 +127,7 @@ class TypeRow:
 def _type_rows(evaluation: Evaluation) -> Iterator[TypeRow]:
     for kind, values in evaluation.by_type.items():
         flagged = sum(outcome.flagged for outcome in evaluation.judged if outcome.kind == kind)
-        recall_ci = binomial_interval(flagged, values["images"], evaluation.confidence)
-        yield TypeRow(kind, flagged=flagged, recall_ci=recall_ci, **values)
+        yield TypeRow(kind, flagged=flagged, **values)
 
 
 def _deciders(evaluation: Evaluation) -> Markup | None:

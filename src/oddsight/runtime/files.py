@@ -99,8 +99,8 @@ def make_folder(folder: Path, *, follow_links: bool = True) -> None:
         raise OddsightError(f"cannot write into {folder}: it is a link to elsewhere; remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OddsightError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a name with a zero in it is no value
+        raise OddsightError(f"cannot make the folder {folder}: {getattr(error, 'strerror', error)}") from error
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -146,6 +146,8 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except FileNotFoundError:
         return False
+    except ValueError as error:  # a name with a zero in it
+        raise OSError(errno.EINVAL, "not a possible file name") from error
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 

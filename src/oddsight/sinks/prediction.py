@@ -26,6 +26,10 @@ from oddsight.sources.files import Files
 from oddsight.sources.frame import Frame
 from oddsight.sources.source import ImagesLike, as_source, known_length
 
+_USUAL_BUDGET = 2_090_000_000
+"""Bytes that a process on two cores may take, without a budget, by :func:`running_memory`: 2 GB, since scoring loads
+fewer libraries than that counts. A network beyond all measure still leaves a quarter of the usual memory for images."""
+
 
 def _unheard(text: str) -> None:
     """A note that nobody reads."""
@@ -150,9 +154,11 @@ def _prepared(
 
 def _memory_left(memory: str | int | None, model: Model) -> int:
     """Bytes for images in a budget for the whole process."""
+    size, weights = model.metadata.backbone.size, 3 * len(model.to_bytes())
     if memory is None:
-        return IMAGE_MEMORY
-    running = running_memory(model.metadata.backbone.size, weights=3 * len(model.to_bytes()))
+        left = _USUAL_BUDGET - running_memory(size, weights=weights, workers=2)
+        return min(IMAGE_MEMORY, max(left, IMAGE_MEMORY // 4))
+    running = running_memory(size, weights=weights)
     left = parse_bytes(memory) - running
     if left <= 0:
         raise MemoryBudgetError(f"a budget of {memory} is too small: running this model takes {running / 1e6:,.0f} MB")
