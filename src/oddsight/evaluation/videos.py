@@ -56,7 +56,9 @@ class ClipOutcome:
     @property
     def seconds(self) -> float:
         """Seconds of frames that are labelled normal."""
-        steps = np.diff(self.times, append=self.times[-1] + np.median(np.diff(self.times))) if len(self.times) > 1 else 0
+        steps = (
+            np.diff(self.times, append=self.times[-1] + np.median(np.diff(self.times))) if len(self.times) > 1 else 0
+        )
         return float(np.sum(steps * (self.anomalous == 0)))
 
 
@@ -83,10 +85,9 @@ class VideoEvaluation:
 
     def frame_auroc_interval(self) -> tuple[float, float] | None:
         """Its 95 % interval, by a bootstrap of blocks of :data:`BLOCK` seconds."""
-        known = [clip.anomalous >= 0 for clip in self.clips]
         blocks = [np.floor(clip.times / BLOCK) + 1e6 * number for number, clip in enumerate(self.clips)]
-        columns = ([clip.scores for clip in self.clips], [clip.anomalous == 1 for clip in self.clips], blocks)
-        return block_auroc_interval(*(_joined(column, known) for column in columns))
+        scores, flags = self._labelled([clip.scores for clip in self.clips])
+        return block_auroc_interval(scores, flags, self._labelled(blocks)[0])
 
     def baseline_aurocs(self) -> dict[str, float | None]:
         """AUROC of the trivial scores; of brightness in the better direction."""
@@ -114,12 +115,12 @@ class VideoEvaluation:
         matches, hours = self.matches(), self.hours
         false, interval = matches.alarms - matches.true, self.frame_auroc_interval()
         low, high = poisson_interval(false, hours)
-        counts = [np.concatenate([clip.anomalous for clip in self.clips])] if self.clips else []
+        labels = np.concatenate([clip.anomalous for clip in self.clips])
         return {
             "clips": [clip.name for clip in self.clips],
             "frames": {
-                "normal": sum(int((c == 0).sum()) for c in counts),
-                "anomalous": sum(int((c == 1).sum()) for c in counts),
+                "normal": int((labels == 0).sum()),
+                "anomalous": int((labels == 1).sum()),
             },
             "frame_auroc": self.frame_auroc(),
             "frame_auroc_ci": None if interval is None else list(interval),
@@ -145,13 +146,13 @@ class VideoEvaluation:
         }
 
     def _auroc(self, values: Sequence[NDArray[np.float64]]) -> float | None:
-        known = [clip.anomalous >= 0 for clip in self.clips]
-        scores, flags = _joined(values, known), _joined([clip.anomalous == 1 for clip in self.clips], known)
+        scores, flags = self._labelled(values)
         return auroc(scores[~flags], scores[flags]) if flags.any() and not flags.all() else None
 
-
-def _joined(columns: Sequence[NDArray[np.generic]], known: Sequence[NDArray[np.bool_]]) -> NDArray[Any]:
-    return np.concatenate([column[there] for column, there in zip(columns, known, strict=True)])
+    def _labelled(self, values: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Values of the frames that have labels, and whether they are anomalous, each ``[n]``."""
+        labels = np.concatenate([clip.anomalous for clip in self.clips])
+        return np.concatenate(values)[labels >= 0], labels[labels >= 0] == 1
 
 
 def find_clips(path: Path, labels: Path) -> list[tuple[Path, dict[int, int]]]:
@@ -170,7 +171,9 @@ def find_clips(path: Path, labels: Path) -> list[tuple[Path, dict[int, int]]]:
     if None in by_clip:
         videos = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
         if len(videos) != 1:
-            raise DataError(f"{labels} has no column 'clip', and {path} holds {len(videos)} videos: name one video file")
+            raise DataError(
+                f"{labels} has no column 'clip', and {path} holds {len(videos)} videos: name one video file"
+            )
         return [(videos[0], by_clip[None])]
     folder = path.parent if path.is_file() else path
     chosen = {name: frames for name, frames in by_clip.items() if name is not None}

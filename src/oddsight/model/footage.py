@@ -44,7 +44,11 @@ class Footage:
     def __post_init__(self) -> None:
         if not self.scores or any(scores.shape != self.times.shape for scores in self.scores.values()):
             raise DataError("the scores of the footage are not as many as its frames")
-        if len(self.times) < 2 or (np.diff(self.times) <= 0).any() or not 0 <= self.times[0] <= self.times[-1] < _LONGEST:
+        if (
+            len(self.times) < 2
+            or (np.diff(self.times) <= 0).any()
+            or not 0 <= self.times[0] <= self.times[-1] < _LONGEST
+        ):
             raise DataError("the footage has fewer than two frames, or its times do not ascend")
         if any(np.isinf(scores).any() for scores in self.scores.values()):
             raise DataError("a score of the footage is not finite")

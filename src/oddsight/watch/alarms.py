@@ -56,7 +56,7 @@ class Alarms:
     """Raises at most so many alarms an hour on footage like that of the calibration, all zones together.
 
     An event begins when the evidence of a zone, or of an object in it, is above the threshold. It ends when it has been
-    below what half of the blocks of normal footage reach for :data:`QUIET` seconds.
+    below what normal footage usually has for :data:`QUIET` seconds.
 
     Args:
         footage: What normal footage scores.
@@ -71,7 +71,7 @@ class Alarms:
         DataError: A zone has no footage, or too little for the rate.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         footage: Footage,
         zones: Mapping[str, Watch],
@@ -108,10 +108,13 @@ class Alarms:
         """The evidence above which a zone has an event."""
         return self.level(zone).threshold(self._rates[zone], zone)
 
-    def evidence(self, zone: str, time: float, track: int | None = None) -> float:
-        """Of a zone, or of an object in it, at a time."""
-        place = self._places.get((zone, track))
-        return 0.0 if place is None else place.window.mean(time, self.level(zone).frames)
+    def evidence(self, time: float) -> float:
+        """The highest of all zones and objects at a time, as a share of the threshold."""
+        shares = (
+            place.window.mean(time, self.level(zone).frames) / self.threshold(zone)
+            for (zone, _), place in self._places.items()
+        )
+        return max(shares, default=0.0)
 
     def surprise(self, look: Look) -> float:
         """The evidence of one look alone."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,8 @@ from oddsight.model.footage import Footage
 
 _TAIL = 0.01
 """Share of frames whose scores are taken to have an exponential tail."""
+
+_USUAL = 0.95
 
 _LONGEST_WINDOW = 0.25
 """Of a block: maxima of windows that reach across blocks say little about these."""
@@ -84,17 +85,14 @@ class Level:
     Attributes:
         frames: In a full window.
         maxima: The highest evidence of each block, ascending float64 ``[n]``.
+        usual: The evidence that a share :data:`_USUAL` of the time is not above.
         block: Length of a block in seconds.
     """
 
     frames: int
     maxima: NDArray[np.float64]
+    usual: float
     block: float
-
-    @cached_property
-    def usual(self) -> float:
-        """What half of the blocks reach."""
-        return float(np.median(self.maxima))
 
     def p_value(self, evidence: float) -> float:
         """Share of normal blocks expected to have as much evidence, in (0, 1]."""
@@ -113,9 +111,10 @@ class Level:
             needed = math.ceil(1 / (rate * _SLACK) - 1)
             least = 3600 / self.block / (count + 1) / per_hour
             raise DataError(
-                f"{per_hour:.3g} alarms an hour in the zone {plain(zone)!r} need {needed * self.block / 3600:.3g} hours "
-                f"of normal footage ({needed:,} blocks of {self.block:g} s) that the model did not learn from, and it "
-                f"has {count * self.block / 3600:.2g}: recalibrate it on more, or allow {least:.3g} times as many"
+                f"{per_hour:.3g} alarms an hour in the zone {plain(zone)!r} need {needed * self.block / 3600:.3g} "
+                f"hours of normal footage ({needed:,} blocks of {self.block:g} s) that the model did not learn from, "
+                f"and it has {count * self.block / 3600:.2g}: recalibrate it on more, or allow {least:.3g} times as "
+                "many"
             )
         return float(self.maxima[count - reached])
 
@@ -149,12 +148,19 @@ class Levels:
         return np.array([np.median(self._evidence[part]) for part in _parts(self._numbers)])
 
     def _measure(self, step: int) -> Level:
-        times, evidence, numbers = (a[::step] for a in (self._footage.times, self._evidence, self._numbers))
+        times, evidence, numbers = self._footage.times[::step], self._evidence[::step], self._numbers[::step]
         frames = max(1, round(self._window / (step * self._footage.interval)))
         sums = np.concatenate([[0.0], np.cumsum(evidence)])
         first = np.searchsorted(times, times - self._window + 1e-6, side="right")
         means = (sums[1:] - sums[first]) / frames
-        return Level(frames, np.sort([means[part].max() for part in _parts(numbers)]), self._footage.block)
+        parts = _parts(numbers)
+        if not parts:
+            raise DataError(
+                f"the footage has no whole block of {self._footage.block:g} s: recalibrate on more, or with shorter "
+                "blocks"
+            )
+        usual = float(np.quantile(means[np.concatenate(parts)], _USUAL))
+        return Level(frames, np.sort([means[part].max() for part in parts]), usual, self._footage.block)
 
 
 def _parts(numbers: NDArray[np.int64]) -> list[NDArray[np.intp]]:

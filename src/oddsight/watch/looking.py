@@ -15,31 +15,29 @@ from oddsight.watch.watcher import Scored
 
 
 @dataclass(frozen=True, eq=False)
-class Seeing:
+class Observing:
     """A job: what is seen in a view, and how bright it is."""
 
     score: Scoring
 
     def __call__(self, view: View | ImageError) -> Scored:
         """Score a view; what cannot be scored is its own error."""
-        seen = self.score(view)
-        if isinstance(seen, ImageError):
-            return Scored(seen)
-        return Scored(seen, brightness(seen.frame.read()))
+        outcome = self.score(view)
+        if isinstance(outcome, ImageError):
+            return Scored(outcome)
+        return Scored(outcome, brightness(outcome.frame.read()))
 
 
-def look_at(
-    looks: Looks, frames: Iterable[Frame | ImageError], *, workers: int | None = None
-) -> Iterator[Scored]:
+def look_at(looks: Looks, frames: Iterable[Frame | ImageError], *, workers: int | None = None) -> Iterator[Scored]:
     """Every frame of a source that waits, in order, the same with any number of workers."""
-    return map_jobs(Seeing(looks.score), map(looks.prepare, _timed(frames)), workers=workers)
+    return map_jobs(Observing(looks.score), map(looks.prepare, _timed(frames)), workers=workers)
 
 
 def look_at_live(
     looks: Looks, frames: Iterable[Frame | ImageError], *, workers: int | None = None
 ) -> Iterator[Scored | None]:
     """The frames of a source that does not wait, as soon as they are scored; None now and then while none come."""
-    return prompt_map(Seeing(looks.score), map(looks.prepare, _timed(frames)), workers=workers)
+    return prompt_map(Observing(looks.score), map(looks.prepare, _timed(frames)), workers=workers)
 
 
 def _timed(frames: Iterable[Frame | ImageError]) -> Iterator[Frame | ImageError]:

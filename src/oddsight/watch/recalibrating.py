@@ -65,7 +65,7 @@ def recalibrate(
     )
 
 
-def measure_footage(  # noqa: PLR0913
+def measure_footage(
     looks: Looks,
     footage: Sequence[Source],
     *,
@@ -92,16 +92,17 @@ def measure_footage(  # noqa: PLR0913
     total, done = sum(length or 0 for length in lengths), 0
     for source in footage:
         last = -1.0
-        for done, scored in enumerate(look_at(looks, source, workers=workers), done + 1):
+        for scored in look_at(looks, source, workers=workers):
+            done += 1
             progress("scoring footage", done, max(total, done))
-            if isinstance(scored.seen, ImageError) or (time := scored.seen.frame.time or 0.0) <= last:
+            if isinstance(scored.outcome, ImageError) or (time := scored.outcome.frame.time or 0.0) <= last:
                 continue
             last = time
-            if not keep(scored.seen.frame):
+            if not keep(scored.outcome.frame):
                 continue
             times.append(start + time)
             best = dict.fromkeys(scores, float("nan"))
-            for look in scored.seen.looks:
+            for look in scored.outcome.looks:
                 best[look.zone] = float(np.fmax(best[look.zone], look.result.score))
             for zone, value in best.items():
                 scores[zone].append(value)
@@ -117,4 +118,3 @@ def places_of(zones: Zones, roi: Proposer | str | None) -> str:
     described = [[zone.name, zone.kind, zone.polygon, str(zone.model or "")] for zone in zones]
     interest = roi if isinstance(roi, str | None) else type(roi).__name__
     return hashlib.sha256(json.dumps([described, interest]).encode()).hexdigest()[:16]
-

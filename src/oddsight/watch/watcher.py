@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.errors import ImageError
-from oddsight.model.events import Cause, Event, Kind, WatchedFrame
+from oddsight.model.events import Cause, Event, Kind, Look, WatchedFrame
 from oddsight.model.footage import Footage
 from oddsight.watch.alarms import Alarms, Watch
 from oddsight.watch.drift import CHANCE, Drift
 from oddsight.watch.light import Light
-from oddsight.watch.looks import Seen
+from oddsight.watch.looks import Observation
 
 DRIFTED = (
     "what passes as normal is no longer what the model was calibrated on: recalibrate it on footage of now "
@@ -29,11 +29,11 @@ class Scored:
     """What became of one frame, before anything follows from it.
 
     Attributes:
-        seen: Its looks, or why there are none.
+        outcome: Its looks, or why there are none.
         brightness: On a grid, see :func:`oddsight.watch.light.brightness`; None if there are no looks.
     """
 
-    seen: Seen | ImageError
+    outcome: Observation | ImageError
     brightness: NDArray[np.float32] | None = None
 
 
@@ -77,10 +77,12 @@ class Watcher:
         events: Sequence[Event] = (),
     ) -> WatchedFrame:
         """What follows from the next frame, with what is known of it already."""
-        lost = {"broken": 1} if dropped is None and isinstance(scored.seen, ImageError) else dict(dropped or {})
-        if isinstance(scored.seen, ImageError):
-            return WatchedFrame(None, events=tuple(events), dropped=lost, error=str(scored.seen))
-        frame, looks = scored.seen.frame, scored.seen.looks
+        lost: dict[Cause, int] = (
+            {"broken": 1} if dropped is None and isinstance(scored.outcome, ImageError) else dict(dropped or {})
+        )
+        if isinstance(scored.outcome, ImageError):
+            return WatchedFrame(None, events=tuple(events), dropped=lost, error=str(scored.outcome))
+        frame, looks = scored.outcome.frame, scored.outcome.looks
         assert frame.time is not None
         assert scored.brightness is not None
         time, index = frame.time, frame.index or 0
@@ -93,19 +95,19 @@ class Watcher:
         events += begun
         if counts and self._light.since is None:
             events += self._follow_drift(time, index, looks)
-        return WatchedFrame(frame, looks, tuple(events), lost, age=age)
+        evidence = self.alarms.evidence(time) if counts else None
+        return WatchedFrame(frame, looks, tuple(events), lost, age=age, evidence=evidence)
 
-    def away(self, since: float | None, note: str) -> list[Event]:
-        """Note that the source brings no frames since a time, or, with None, that it does again."""
-        if since is not None and "source" not in self._open:
-            return [self._begin("source", since, 0, 0.0, note)]
-        if since is None and "source" in self._open:
-            return [self._finish("source", self._time)]
-        return []
+    def follow_source(self, away_since: float | None, note: str | None) -> list[Event]:
+        """Take in since when the source brings no frames, or, with None, that it does."""
+        if away_since is not None and "source" not in self._open:
+            return [self._begin("source", away_since, 0, 0.0, note)]
+        return [self._finish("source", self._time)] if away_since is None and "source" in self._open else []
 
-    def finish(self) -> list[Event]:
-        """End all events."""
-        return [*self.alarms.finish(), *(self._finish(kind, self._time) for kind in list(self._open))]
+    def finish(self) -> WatchedFrame:
+        """The end of all events."""
+        ended = [*self.alarms.finish(), *(self._finish(kind, self._time) for kind in list(self._open))]
+        return WatchedFrame(None, events=tuple(ended))
 
     def _follow_light(self, time: float, index: int, brightness: NDArray[np.float32]) -> list[Event]:
         change = self._light.update(time, brightness)
@@ -114,7 +116,7 @@ class Watcher:
             return [self._begin("light", time, index, abs(self._light.shift), note)]
         return [self._finish("light", time)] if change == "end" else []
 
-    def _follow_drift(self, time: float, index: int, looks: tuple) -> list[Event]:  # type: ignore[type-arg]
+    def _follow_drift(self, time: float, index: int, looks: Sequence[Look]) -> list[Event]:
         events = []
         best = dict.fromkeys(self._drift, 0.0)
         for look in looks:
@@ -125,7 +127,7 @@ class Watcher:
         return events
 
     def _begin(
-        self, kind: Kind, time: float, index: int, score: float, note: str, zone: str | None = None
+        self, kind: Kind, time: float, index: int, score: float, note: str | None, zone: str | None = None
     ) -> Event:
         chance = float(np.exp(-score)) if kind == "drift" else None
         self._open[kind] = Event(

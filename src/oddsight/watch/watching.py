@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 
 from oddsight.errors import DataError, ImageError
 from oddsight.model.events import WHOLE, Cause, Event, WatchedFrame
@@ -36,7 +35,7 @@ def _unheard(text: str) -> None:
     """A note that nobody reads."""
 
 
-def watch(  # noqa: PLR0913
+def watch(
     model: Model | str | os.PathLike[str],
     source: Source | str | os.PathLike[str],
     *,
@@ -47,7 +46,7 @@ def watch(  # noqa: PLR0913
     max_staleness: float = 0.5,
     workers: int | None = None,
     sinks: Sequence[StreamSink] = (),
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Find events in a video or a stream, one after the other.
 
     A file is scored completely, in order and on every core. A live stream is scored as it comes, and frames that are
@@ -77,7 +76,7 @@ def watch(  # noqa: PLR0913
         DataError: The model has no footage, or too little for the rate; or frames have no times.
         OddsightError: The source, the zones or a sink will not do.
     """
-    frames = watch_frames(
+    watched = watch_frames(
         model,
         source,
         zones=zones,
@@ -88,11 +87,12 @@ def watch(  # noqa: PLR0913
         workers=workers,
         sinks=sinks,
     )
-    for frame in frames:
-        yield from frame.events
+    with closing(watched):
+        for frame in watched:
+            yield from frame.events
 
 
-def watch_frames(  # noqa: PLR0913
+def watch_frames(
     model: Model | str | os.PathLike[str],
     source: Source | str | os.PathLike[str],
     *,
@@ -105,13 +105,10 @@ def watch_frames(  # noqa: PLR0913
     sinks: Sequence[StreamSink] = (),
     note: Callable[[str], None] = _unheard,
     progress: Progress = silent,
-) -> Iterator[WatchedFrame]:
-    """As :func:`watch`, every frame with its scores.
+) -> Generator[WatchedFrame]:
+    """As :func:`watch`, but every frame with its scores; at the end of the source one without a frame.
 
-    Args:
-        model: See :func:`watch`, as the other arguments.
-        note: Called with what there is to say beside the results.
-        progress: Called with phase, done and total.
+    ``note`` is called with what there is to say beside the results, ``progress`` with phase, done and total.
     """
     model = model if isinstance(model, Model) else load(model)
     zones = zones if isinstance(zones, Zones | None) else Zones.read(zones)
@@ -119,9 +116,7 @@ def watch_frames(  # noqa: PLR0913
         check_whole(workers, "the number of workers", 1, 1024)
     looks = Looks(model, zones, roi)
     watcher = _watcher(model, looks, roi, checked_rate(alarms_per_hour), _WINDOW.read(window, "the window"))
-    opened = source
-    if isinstance(source, str | os.PathLike):
-        opened = open_frames(os.fspath(source), max_staleness=max_staleness)
+    opened = open_frames(source, max_staleness=max_staleness) if isinstance(source, str | os.PathLike) else source
     live = isinstance(opened, LiveStream)
     run = StreamRun(
         model,
@@ -138,17 +133,20 @@ def watch_frames(  # noqa: PLR0913
             frames = _watch_live(watcher, looks, stack.enter_context(opened), workers)
         else:
             frames = _watch_file(watcher, looks, opened, workers, progress)
+        stack.enter_context(closing(frames))
+
+        def told(frame: WatchedFrame) -> WatchedFrame:
+            for write in writers:
+                write(frame)
+            return frame
+
         try:
             for frame in frames:
-                for write in writers:
-                    write(frame)
-                yield frame
-        finally:
-            # However it ends, sinks hear of the end of what goes on.
-            last = WatchedFrame(None, events=tuple(watcher.finish()))
-            for write in writers:
-                write(last)
-        yield last
+                yield told(frame)
+        except (KeyboardInterrupt, GeneratorExit):
+            told(watcher.finish())  # so that sinks hear of the end of what goes on
+            raise
+        yield told(watcher.finish())
 
 
 def _watcher(model: Model, looks: Looks, roi: Proposer | str | None, rate: float, window: float) -> Watcher:
@@ -173,22 +171,25 @@ def _name(source: Source | str | os.PathLike[str], opened: object) -> str:
 
 def _watch_file(
     watcher: Watcher, looks: Looks, source: Source, workers: int | None, progress: Progress
-) -> Iterator[WatchedFrame]:
+) -> Generator[WatchedFrame]:
     total = known_length(source)
     for done, scored in enumerate(look_at(looks, source, workers=workers), 1):
-        yield watcher.take(scored)
+        yield watcher.take(scored, dropped={"broken": 1} if isinstance(scored.outcome, ImageError) else None)
         progress("watching", done, max(total or done, done))
 
 
-def _watch_live(watcher: Watcher, looks: Looks, stream: LiveStream, workers: int | None) -> Iterator[WatchedFrame]:
-    before: dict[Cause, int] = {}
+def _watch_live(watcher: Watcher, looks: Looks, stream: LiveStream, workers: int | None) -> Generator[WatchedFrame]:
+    before = stream.counts
     for scored in look_at_live(looks, stream, workers=workers):
-        events = watcher.away(stream.away_since, "the source brings no frames")
+        away = None if stream.away_since is None else f"{stream.name} brings no frames"
+        events = watcher.follow_source(stream.away_since, away)
         if scored is None:
             if events:
                 yield WatchedFrame(None, events=tuple(events))
             continue
-        counts: dict[Cause, int] = {"stale": stream.counts.stale, "broken": stream.counts.broken}
-        dropped = {cause: count - before.get(cause, 0) for cause, count in counts.items()}
+        counts = stream.counts
+        dropped: dict[Cause, int] = {"stale": counts.stale - before.stale, "broken": counts.broken - before.broken}
         before = counts
-        yield watcher.take(scored, age=stream.age(scored), dropped=dropped, events=events)
+        arrived = None if isinstance(scored.outcome, ImageError) else scored.outcome.frame.time
+        age = None if arrived is None else stream.now() - arrived
+        yield watcher.take(scored, age=age, dropped={c: n for c, n in dropped.items() if n}, events=events)
