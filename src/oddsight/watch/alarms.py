@@ -56,7 +56,7 @@ class Alarms:
     """Raises at most so many alarms an hour on footage like that of the calibration, all zones together.
 
     An event begins when the evidence of a zone, or of an object in it, is above the threshold. It ends when it has been
-    below what normal footage usually has for :data:`QUIET` seconds.
+    well below the threshold for :data:`QUIET` seconds.
 
     Args:
         footage: What normal footage scores.
@@ -194,7 +194,7 @@ class Alarms:
             if not evidence:
                 del self._places[key]
             return []
-        if evidence > min(threshold, level.usual):
+        if evidence > level.release(threshold):
             place.last = time
         if evidence > place.event.score:
             place.event = replace(

@@ -94,6 +94,10 @@ class Level:
     usual: float
     block: float
 
+    def release(self, threshold: float) -> float:
+        """The evidence below which an event is over: between what is usual and the threshold."""
+        return min(threshold, (threshold + self.usual) / 2)
+
     def p_value(self, evidence: float) -> float:
         """Share of normal blocks expected to have as much evidence, in (0, 1]."""
         above = len(self.maxima) - int(np.searchsorted(self.maxima, evidence, side="left"))
