@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -104,14 +105,12 @@ def test_what_is_wrong_is_one_sentence(content, words):
 
 @given(st.binary(max_size=40) | st.text(' 0123456789.,e-[]{}":a', max_size=30))
 def test_no_content_ends_in_a_traceback(content):
-    try:
+    with suppress(OddsightError):
         parse_zones(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
-    except OddsightError:
-        pass
 
 
 def test_errors_name_the_file(tmp_path):
-    with pytest.raises(DataError, match="missing.json: the zones cannot be read"):
+    with pytest.raises(DataError, match=r"missing.json: the zones cannot be read"):
         read_zones(tmp_path / "missing.json")
     with pytest.raises(DataError, match="cannot be read"):
         read_zones(tmp_path)

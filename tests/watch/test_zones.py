@@ -143,7 +143,7 @@ def test_a_zone_gets_the_highest_value_inside_it():
     assert whole.map is not None
     result, other = (zone_result(whole, zone, zones, model) for zone in (left, right))
     assert whole.score > result.score == whole.map[2:, :4].max() > other.score == whole.map[2:, 4:].max() > 0
-    assert whole.p_value < result.p_value == (1 + (CALIBRATION >= result.score).sum()) / (1 + len(CALIBRATION))
+    assert whole.p_value < result.p_value == (1 + (result.score <= CALIBRATION).sum()) / (1 + len(CALIBRATION))
     assert result.map is not None
     assert result.map.max() == result.score
 
