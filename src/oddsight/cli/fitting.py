@@ -35,6 +35,7 @@ from oddsight.cli.application import (
     reading_of,
     two_words,
 )
+from oddsight.cli.places import crops_of_videos, detector_file
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from oddsight.model.model import Model
     from oddsight.runtime.progress import Progress
     from oddsight.sources import Blocks
-    from oddsight.sources.source import ImagesLike
+    from oddsight.sources.source import ImagesLike, Source
 
 
 @app.command()
@@ -65,6 +66,21 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         typer.Option(
             metavar="TIME",
             help="With --from-video: frames of one block are alike; calibration counts blocks. [default: 60s]",
+        ),
+    ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --from-video: learn from the crops of the zones that name this model; with --roi: from regions "
+            "in zones.",
+        ),
+    ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            metavar="motion|grid|DETECTOR.onnx",
+            help="With --from-video: learn from the crops of regions of interest, as 'watch --roi' scores them.",
         ),
     ] = None,
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
@@ -120,7 +136,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         check_curves_path(path)
     footage = _footage(given)
     outputs = {"--output": output, "--curves": curves or [], _COPIES: _copies_of(output, thumbnails)}
-    _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or []})
+    places = {"--zones": zones, **detector_file(roi)}
+    _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or [], **places})
     given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
     model = _fit(
         fit_model,
@@ -212,7 +229,7 @@ _COPIES = "the small copies of normal images"
 
 def _footage(given: dict[str, Any]) -> Blocks | None:
     """What ``--from-video`` names, whose blocks of time become the groups; None where images are given."""
-    files, apart = given["from_video"], [name for name in ("every", "block") if given[name] is not None]
+    files, apart = given["from_video"], [name for name in ("every", "block", "zones", "roi") if given[name] is not None]
     if bool(files) == bool(given["paths"]):
         raise typer.BadParameter("give folders of images, or videos of what is normal with --from-video")
     if not files and apart:
@@ -227,9 +244,10 @@ def _footage(given: dict[str, Any]) -> Blocks | None:
     from oddsight.sources import Blocks, VideoFile
 
     every = seconds("--every", given["every"] or "1s")
-    footage = Blocks(
-        *(VideoFile(path, every=every) for path in files), seconds=seconds("--block", given["block"] or "60s")
-    )
+    sources: list[Source] = [VideoFile(path, every=every) for path in files]
+    if given["zones"] is not None or given["roi"] is not None:
+        sources = crops_of_videos(files, every, given["zones"], given["roi"], given["output"])
+    footage = Blocks(*sources, seconds=seconds("--block", given["block"] or "60s"))
     given["groups"] = footage.block_of
     return footage
 
