@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from oddsight.errors import OddsightError
 from oddsight.model.events import WatchedFrame
 from oddsight.sinks.streams.sink import StreamRun, WriteFrame
+from oddsight.sinks.streams.webhook import split_address
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -39,11 +40,9 @@ class Mqtt:
     """
 
     def __init__(self, address: str, *, password: str | None = None) -> None:
-        try:
-            parts = urlsplit(address)
-            port = parts.port
-        except ValueError:
-            raise OddsightError(f"the address of the MQTT broker cannot be read: give it as {_ADDRESS}") from None
+        parts = split_address(address)
+        if parts is None:
+            raise OddsightError(f"the address of the MQTT broker cannot be read: give it as {_ADDRESS}")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise OddsightError(f"the address of an MQTT broker is {_ADDRESS}, or mqtts:// for TLS")
         if parts.password is not None:
@@ -51,7 +50,7 @@ class Mqtt:
                 "the address of an MQTT broker has no password: put it into the environment variable "
                 "ODDSIGHT_MQTT_PASSWORD"
             )
-        self._host, self._port = parts.hostname, port if port is not None else _PORTS[parts.scheme]
+        self._host, self._port = parts.hostname, parts.port if parts.port is not None else _PORTS[parts.scheme]
         self._secure = parts.scheme == "mqtts"
         self._user = None if parts.username is None else unquote(parts.username)
         self._password = password

@@ -9,7 +9,7 @@ import hmac
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -114,12 +114,9 @@ def _message(event: Event, source: str, run: str) -> _Message:
 
 
 def _checked(address: str) -> SplitResult:
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        raise OddsightError("the address of the webhook cannot be read: give it as https://host/path") from None
-    del port
+    parts = split_address(address)
+    if parts is None:
+        raise OddsightError("the address of the webhook cannot be read: give it as https://host/path")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise OddsightError("the address of a webhook starts with http:// or https:// and names a host")
     if parts.username is not None or parts.password is not None:
@@ -129,6 +126,15 @@ def _checked(address: str) -> SplitResult:
     if not address.isascii() or any(not character.isprintable() or character == " " for character in address):
         raise OddsightError("the address of the webhook has characters that must be written as %XX")
     return parts
+
+
+def split_address(address: str) -> SplitResult | None:
+    """The parts of an address; None if it is none, as Python's own error would quote it."""
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        _ = parts.port
+        return parts
+    return None
 
 
 def _key_bytes(key: str) -> bytes:
