@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Condition
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -63,31 +64,25 @@ class Mqtt:
 
     @contextmanager
     def open(self, run: StreamRun) -> Iterator[WriteFrame]:
-        """Connect, and at the end wait up to 5 seconds for what is not sent yet."""
-        client = self._client(run)
+        """Connect, and at the end wait up to 5 seconds for what is not sent yet, unless no broker was ever there."""
+        where = f"the MQTT broker at {self._host}:{self._port}"
+        connection = _Connection(self._client(), f"{self._topic}/availability", where, run.note)
         try:
-            client.connect_async(self._host, self._port, keepalive=_KEEP_ALIVE)
-            client.loop_start()
+            connection.client.connect_async(self._host, self._port, keepalive=_KEEP_ALIVE)
+            connection.client.loop_start()
         except (OSError, ValueError) as error:
-            raise OddsightError(f"cannot connect to the MQTT broker at {self._host}:{self._port}: {error}") from None
+            raise OddsightError(f"cannot connect to {where}: {error}") from None
 
         def write(watched: WatchedFrame) -> None:
             for event in watched.events:
-                content = event.to_json() | {"source": run.source}
-                client.publish(f"{self._topic}/events", json.dumps(content, allow_nan=False), qos=1)
+                connection.publish(f"{self._topic}/events", json.dumps(event.to_json() | {"source": run.source}))
 
         try:
             yield write
         finally:
-            last = client.publish(f"{self._topic}/availability", "offline", qos=1, retain=True)
-            if client.is_connected():
-                last.wait_for_publish(_PATIENCE)
-            if not last.is_published():
-                run.note(f"not all messages reached the MQTT broker at {self._host}:{self._port}")
-            client.disconnect()
-            client.loop_stop()
+            connection.close()
 
-    def _client(self, run: StreamRun) -> Client:
+    def _client(self) -> Client:
         try:
             from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion
@@ -102,23 +97,61 @@ class Mqtt:
             client.tls_set()
         client.max_queued_messages_set(_WAITING)
         client.reconnect_delay_set(1, 60)
-        client.will_set(f"{self._topic}/availability", "offline", qos=1, retain=True)
-        troubled = False
-
-        def complain(reason: object) -> None:
-            nonlocal troubled
-            if not troubled:
-                troubled = True
-                run.note(f"the MQTT broker at {self._host}:{self._port}: {reason}; trying again")
-
-        def connected(client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:  # noqa: ANN401
-            nonlocal troubled
-            if reason.is_failure:
-                complain(reason)
-                return
-            troubled = False
-            client.publish(f"{self._topic}/availability", "online", qos=1, retain=True)
-
-        client.on_connect = connected
-        client.on_connect_fail = lambda *_: complain("it cannot be reached")
         return client
+
+
+class _Connection:
+    """A client with what it has sent, what has arrived, and what was said of it."""
+
+    def __init__(self, client: Client, availability: str, where: str, note: Callable[[str], None]) -> None:
+        self.client, self._availability, self._where, self._note = client, availability, where, note
+        self._changed = Condition()
+        self._sent = self._arrived = 0
+        self._troubled = self._known = False
+        client.will_set(availability, "offline", qos=1, retain=True)
+        client.on_connect = self._connected
+        client.on_connect_fail = lambda *_: self._complain("it cannot be reached")
+        client.on_publish = self._acknowledged
+
+    def publish(self, topic: str, content: str, *, retain: bool = False) -> None:
+        """Send a message as soon as it can be sent."""
+        with self._changed:
+            self._sent += 1
+        self.client.publish(topic, content, qos=1, retain=retain)
+
+    def close(self) -> None:
+        """Say that nothing more comes, and what did not arrive."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._known or self._troubled, _PATIENCE)
+            known = self._known
+        if known:
+            self.publish(self._availability, "offline", retain=True)
+        with self._changed:
+            self._changed.wait_for(lambda: self._arrived >= self._sent or not known, _PATIENCE)
+            missing = self._sent - self._arrived
+        if missing > 0:
+            self._note(f"{missing:,} messages did not reach {self._where}")
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def _connected(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:  # noqa: ANN401
+        if reason.is_failure:
+            self._complain(reason)
+            return
+        self.publish(self._availability, "online", retain=True)
+        with self._changed:
+            self._known, self._troubled = True, False
+            self._changed.notify_all()
+
+    def _acknowledged(self, *_: object) -> None:
+        with self._changed:
+            self._arrived += 1
+            self._changed.notify_all()
+
+    def _complain(self, reason: object) -> None:
+        """Say what is wrong once, until there is a connection again."""
+        with self._changed:
+            new, self._troubled = not self._troubled, True
+            self._changed.notify_all()
+        if new:
+            self._note(f"{self._where}: {reason}; trying again")
