@@ -43,44 +43,63 @@ def draw_frame(
     """
     height, width, _ = pixels.shape
     image = np.array(pixels)
-    _tint(image, watched.looks)
+    zones = zones or {}
+    for look in watched.looks:
+        _tint(image, look, zones.get(look.zone))
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     line = max(1, round(max(width, height) / 400))
     alarms = {look.zone for look in watched.looks if look.alarm}
-    for name, polygon in (zones or {}).items():
-        corners = [(x * (width - 1), y * (height - 1)) for x, y in polygon]
+    for name, polygon in zones.items():
+        corners = _corners(polygon, height, width)
         colour = _EXCLUDED if name in excluded else _ALARM if name in alarms else _CALM
         for outline, wide in ((_DARK, line + 2), (colour, line)):
             draw.line([*corners, corners[0]], fill=outline, width=wide, joint="curve")
         _label(draw, min(corners, key=lambda corner: corner[1]), name, colour, canvas.size)
     for look in watched.looks:
-        if look.box is not None and (look.track is not None or look.zone not in (zones or {})):
+        if look.box is not None and (look.track is not None or look.zone not in zones):
             _box(draw, look, line, canvas.size)
     _label(draw, (0, height), _status(watched), _ALARM if alarms else _CALM, canvas.size)
     return np.array(canvas)
 
 
-def _tint(image: NDArray[np.uint8], looks: Sequence[Look]) -> None:
-    """Put the maps of looks over their places in a frame. Zones that share the map of the whole frame get it once."""
-    height, width, _ = image.shape
-    seen = set[int]()
-    for look in looks:
-        values, threshold = look.result.map, look.result.threshold
-        if values is None or not threshold or id(values) in seen:
-            continue
-        seen.add(id(values))
-        whole = look.box is None or (look.result.width, look.result.height) == (width, height)
-        left, top, right, bottom = (0, 0, width, height) if whole or look.box is None else look.box
-        place = image[max(top, 0) : bottom, max(left, 0) : right]
-        coloured = values > threshold - (1 - SCALE[0][0]) * abs(threshold)
-        if not place.size or not coloured.any():
-            continue
-        rows = _span(np.any(coloured, axis=1, keepdims=True)[:, 0], place.shape[0])
-        columns = _span(np.any(coloured, axis=0, keepdims=True)[0], place.shape[1])
-        down, across = values.shape[0] / place.shape[0], values.shape[1] / place.shape[1]
-        box = (columns.start * across, rows.start * down, columns.stop * across, rows.stop * down)
-        place[rows, columns] = tint(place[rows, columns], values, threshold, box)
+def _tint(image: NDArray[np.uint8], look: Look, zone: Polygon | None) -> None:
+    """Put the map of a look over its place in a frame, and of a zone that is scored with the frame over the zone."""
+    values, threshold = look.result.map, look.result.threshold
+    if values is None or not threshold:
+        return
+    down, across = _place(look, *image.shape[:2])
+    place = image[down, across]
+    coloured = values > threshold - (1 - SCALE[0][0]) * abs(threshold)
+    if not place.size or not coloured.any():
+        return
+    rows = _span(np.any(coloured, axis=1, keepdims=True)[:, 0], place.shape[0])
+    columns = _span(np.any(coloured, axis=0, keepdims=True)[0], place.shape[1])
+    high, wide = values.shape[0] / place.shape[0], values.shape[1] / place.shape[1]
+    box = (columns.start * wide, rows.start * high, columns.stop * wide, rows.stop * high)
+    tinted = tint(place[rows, columns], values, threshold, box)
+    if zone is None or place.shape != image.shape:
+        place[rows, columns] = tinted
+        return
+    mask = Image.new("1", image.shape[1::-1])
+    ImageDraw.Draw(mask).polygon(_corners(zone, *image.shape[:2]), fill=1)
+    inside = np.asarray(mask)[rows, columns]
+    place[rows, columns][inside] = tinted[inside]
+
+
+def _place(look: Look, height: int, width: int) -> tuple[slice, slice]:
+    """The rows and columns of a frame that were scored: around a box, as much as the result is of."""
+    if look.box is None:
+        return slice(0, height), slice(0, width)
+    left, top, right, bottom = look.box
+    high, wide = min(look.result.height, height), min(look.result.width, width)
+    y = min(max((top + bottom - high) // 2, 0), height - high)
+    x = min(max((left + right - wide) // 2, 0), width - wide)
+    return slice(y, y + high), slice(x, x + wide)
+
+
+def _corners(zone: Polygon, height: int, width: int) -> list[tuple[float, float]]:
+    return [(x * (width - 1), y * (height - 1)) for x, y in zone]
 
 
 def _span(coloured: NDArray[np.bool_], pixels: int) -> slice:
