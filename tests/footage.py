@@ -31,6 +31,6 @@ def clip(seconds: float, *, seed: int = 0, blots: tuple[tuple[float, float], ...
     return Arrays(pixels.astype(np.uint8), names=names, times=times.tolist())
 
 
-def watching_model(seconds: float = 600, *, block: float = 10.0, seed: int = 0) -> Model:
+def watching_model(seconds: float = 120, *, block: float = 2.0, seed: int = 0) -> Model:
     """A model with normal footage of that length."""
     return recalibrate(tiny_model(), clip(seconds, seed=seed), block=block)

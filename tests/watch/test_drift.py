@@ -10,13 +10,13 @@ def drift(seed: int = 0, blocks: int = 60) -> Drift:
 
 def test_a_stream_like_the_footage_hardly_ever_drifts_however_long_it_runs():
     drifted = 0
-    for seed in range(100):
+    for seed in range(50):
         values, found = np.random.default_rng(1000 + seed).exponential(size=500), drift(seed)
         drifted += any(found.bet(value) for value in values)
-    assert drifted <= 5  # of 100, where at most 1 is expected: a chance below 1 in 1,000
+    assert drifted <= 4  # of 50, where at most half a one is expected: a chance below 1 in 1,000
 
 
-@pytest.mark.parametrize(("scale", "within"), [(3.0, 40), (0.2, 60)])
+@pytest.mark.parametrize(("scale", "within"), [(5.0, 60), (0.2, 60)])
 def test_what_becomes_larger_or_smaller_is_noticed(scale, within):
     for seed in range(10):
         values, found = np.random.default_rng(2000 + seed).exponential(scale, size=within), drift(seed)

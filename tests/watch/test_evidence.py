@@ -54,7 +54,7 @@ def test_a_window_forgets():
 def test_the_maxima_are_those_that_a_window_finds():
     measured = footage(0.1)
     levels = Levels(measured, "frame", 5.0)
-    level = levels.of(measured.interval)
+    level = levels.of(1)
     window, best = Window(5.0), {}
     for time, score in zip(measured.times, measured.scores["frame"], strict=True):
         window.add(time, float(levels.surprise(np.array(score))))
@@ -66,8 +66,9 @@ def test_the_maxima_are_those_that_a_window_finds():
 def test_frames_that_come_half_as_often_have_a_level_of_their_own():
     measured = footage()
     levels = Levels(measured, "frame", 4.0)
-    assert [levels.of(interval).frames for interval in (0.1, 0.5, 1.0, 2.0, 60.0)] == [8, 8, 4, 2, 1]
-    assert np.median(levels.of(2.0).maxima) > np.median(levels.of(0.5).maxima)
+    steps = [levels.step(interval) for interval in (0.1, 0.5, 1.0, 2.0, 60.0)]
+    assert [(step, levels.of(step).frames) for step in steps] == [(1, 8), (1, 8), (2, 4), (4, 2), (8, 1)]
+    assert np.median(levels.of(4).maxima) > np.median(levels.of(1).maxima)
 
 
 def test_a_rate_needs_blocks_and_the_error_says_how_many_hours():
@@ -81,9 +82,9 @@ def test_a_rate_needs_blocks_and_the_error_says_how_many_hours():
 @pytest.mark.parametrize("per_hour", [1.0, 6.0])
 def test_the_share_of_new_blocks_above_the_threshold_is_at_most_the_rate(per_hour):
     rates = []
-    for seed in range(60):
+    for seed in range(30):
         level = Levels(footage(seed=2 * seed, interval=2.0), "frame", 6.0)
-        measured = level.of(2.0)
+        measured = level.of(1)
         threshold = measured.threshold(per_hour, "frame")
         new = footage(seed=2 * seed + 1, interval=2.0)
         window, above = Window(6.0), set()
@@ -92,7 +93,7 @@ def test_the_share_of_new_blocks_above_the_threshold_is_at_most_the_rate(per_hou
             if window.mean(time, measured.frames) > threshold:
                 above.add(time // 60)
         rates.append(len(above))
-    # Of 60 draws of calibration and test: the mean lies within three standard errors of the rate.
+    # Of 30 draws of calibration and test: the mean lies within three standard errors of the rate.
     assert np.mean(rates) < per_hour + 3 * np.std(rates) / np.sqrt(len(rates))
 
 
@@ -103,4 +104,4 @@ def test_a_window_that_is_too_long_for_the_blocks_is_refused():
 
 def test_footage_without_a_whole_block_is_refused():
     with pytest.raises(DataError, match="no whole block of 60 s"):
-        Levels(footage(0.01), "frame", 2.0).of(0.5)
+        Levels(footage(0.01), "frame", 2.0).of(1)

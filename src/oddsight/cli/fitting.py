@@ -35,7 +35,7 @@ from oddsight.cli.application import (
     reading_of,
     two_words,
 )
-from oddsight.cli.places import crops_of_videos, detector_file
+from oddsight.cli.places import HELD_OUT, add_footage, crops_of_videos, detector_file
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile
@@ -139,13 +139,21 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     places = {"--zones": zones, **detector_file(roi)}
     _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or [], **places})
     given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
+    plans: list[FitPlan] = []
+
+    def start(plan: FitPlan) -> None:
+        plans.append(plan)
+        say_plan(plan, quiet)
+
     model = _fit(
         fit_model,
         [footage] if footage is not None else paths or [],
         given,
-        say_plan=lambda plan: say_plan(plan, quiet),
+        say_plan=start,
         say_epoch=lambda row: say_some_epochs(row, quiet),
     )
+    if from_video and (zones is None or roi is not None):
+        model = add_footage(model, plans[0], from_video, zones, roi, block or "60s", output, quiet)
     for path in curves or []:
         write_curves(path, model.curves)
         note(f"wrote {path}", quiet=quiet)
@@ -249,6 +257,8 @@ def _footage(given: dict[str, Any]) -> Blocks | None:
         sources = crops_of_videos(files, every, given["zones"], given["roi"], given["output"])
     footage = Blocks(*sources, seconds=seconds("--block", given["block"] or "60s"))
     given["groups"] = footage.block_of
+    if given["calibration_fraction"] is None:
+        given["calibration_fraction"] = HELD_OUT
     return footage
 
 
