@@ -122,15 +122,6 @@ class _Rows:
         label = self._truth.get(frame.index or 0, -1)
         evidence = np.nan if watched.evidence is None else watched.evidence
         self._rows.append((frame.time, score, evidence, label, float(grey.mean()), change))
-            (
-                frame.time,
-                score,
-                np.nan if watched.evidence is None else watched.evidence,
-                label,
-                float(grey.mean()),
-                change,
-            )
-        )
 
     def outcome(self, name: str) -> ClipOutcome:
         """All of it."""
