@@ -35,7 +35,7 @@ from oddsight.cli.application import (
     reading_of,
     two_words,
 )
-from oddsight.cli.places import crops_of_videos, detector_file
+from oddsight.cli.video_crops import crops_of_videos, detector_file
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile
