@@ -89,7 +89,7 @@ class LiveStream:
         self.name = self._source.safe if isinstance(self._source, Address) else f"camera {self._source}"
         self._staleness = _SECONDS.read(max_staleness, "max_staleness")
         self._timeout = _SECONDS.read(timeout, "timeout")
-        pyav()
+        pyav().logging.set_level(None)  # FFmpeg's log has addresses with their credentials
         self.began: datetime | None = None
         self.away_since: float | None = None
         self._counts = Counts()
@@ -265,6 +265,7 @@ def _opening(source: Address | int) -> tuple[str, dict[str, Any]]:
     """What PyAV opens, and with which options."""
     if isinstance(source, Address):
         options = {"protocol_whitelist": PROTOCOLS[source.scheme], "fflags": "nobuffer", "flags": "low_delay"}
+        options |= {"analyzeduration": "200000", "fpsprobesize": "0"}  # else the first frame takes seconds
         if source.scheme.startswith("rtsp"):
             options["rtsp_transport"] = "tcp"  # a lost packet would break frames
         return source.reveal(), {"options": options}
