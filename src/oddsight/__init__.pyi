@@ -23,6 +23,9 @@ from .fitting.exporting import Export as Export
 from .fitting.exporting import Parity as Parity
 from .fitting.exporting import export as export
 from .fitting.normal import fit as fit
+from .model.events import Event as Event
+from .model.events import Look as Look
+from .model.events import WatchedFrame as WatchedFrame
 from .model.model import Model as Model
 from .model.model import load as load
 from .model.normals import NormalImages as NormalImages
@@ -39,6 +42,8 @@ from .sinks.sink import Prediction as Prediction
 from .sinks.sink import Run as Run
 from .sinks.sink import Sink as Sink
 from .sinks.sink import Totals as Totals
+from .sinks.streams.sink import StreamRun as StreamRun
+from .sinks.streams.sink import StreamSink as StreamSink
 from .sources.frame import Frame as Frame
 from .sources.source import Source as Source
 from .training.adapting import Adaptation as Adaptation

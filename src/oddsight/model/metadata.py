@@ -28,6 +28,9 @@ confidence their rate holds; such models may also have what schemas 3 and 4 have
 CONVERTED_VERSION: Literal[6] = 6
 """Of models that were converted to smaller numbers or another form; such models may also have what schema 5 has."""
 
+FOOTAGE_VERSION: Literal[7] = 7
+"""Of models that keep scores of normal footage; such models may also have what schemas 5 and 6 have."""
+
 _LONGEST_VERDICT = 40
 
 _Count = Annotated[int, Field(ge=0)]
@@ -132,7 +135,7 @@ class DecisionInfo(_Section):
     """The threshold on the score (anomalous is strictly greater) and the rate it was chosen for, if any.
 
     ``confidence``: the probability, over draws of the calibration images, with which the true rate is at most
-    ``false_alarm_rate``, if that was asked for; only in schemas 5 and 6.
+    ``false_alarm_rate``, if that was asked for; only from schema 5 on.
     """
 
     threshold: _Finite
@@ -194,10 +197,24 @@ class ConversionInfo(_Section):
     raised: _Finite | None
 
 
+class FootageInfo(_Section):
+    """Scores of normal footage that the model did not learn from, which alarms of ``watch`` are calibrated on.
+
+    ``block``: length in seconds of the blocks whose maxima count. ``places``: the zones and regions of interest that
+    were looked at, as text. ``times``: of the frames, in milliseconds, base64 of uint32. ``scores``: by zone, base64 of
+    float32; NaN where a frame had nothing to score. Both little-endian.
+    """
+
+    block: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    places: _Text
+    times: _Packed
+    scores: dict[_Text, _Packed]
+
+
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7]
     oddsight: _Text
     versions: dict[_Text, _Text]
     graph_sha256: _Digest
@@ -214,21 +231,26 @@ class Metadata(_Section):
     verdicts: tuple[_Text, _Text] | None = None
     """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
     reading: ReadingInfo | None = None
-    """Only in schemas 5 and 6."""
+    """Only from schema 5 on."""
     conversion: ConversionInfo | None = None
-    """Only in schema 6."""
+    """Always in schema 6, and in schema 7 or not."""
+    footage: FootageInfo | None = None
+    """Always in schema 7, and only there."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
-        if (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
+        if (self.footage is None) != (self.schema_version != FOOTAGE_VERSION):
+            raise ValueError("the footage and the schema version do not fit together")
+        late = self.footage is not None or self.conversion is not None
+        if self.footage is None and (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
             raise ValueError("the conversion and the schema version do not fit together")
-        if self.conversion is None and self.extended != (self.schema_version == EXTENDED_VERSION):
+        if not late and self.extended != (self.schema_version == EXTENDED_VERSION):
             raise ValueError("the reading, groups or confidence and the schema version do not fit together")
         if self.verdicts is not None:
             self._check_verdicts()
-        if not self.extended and self.conversion is None:
+        if not self.extended and not late:
             self._check_version()
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
@@ -239,7 +261,7 @@ class Metadata(_Section):
 
     @property
     def extended(self) -> bool:
-        """Whether it has fields that only schemas 5 and 6 have."""
+        """Whether it has fields that only schemas from 5 on have."""
         return any(value is not None for value in (self.reading, self.calibration.groups, self.decision.confidence))
 
     def at_lowest_version(self) -> Metadata:
@@ -252,7 +274,9 @@ class Metadata(_Section):
         version = cls.model_construct(None, **fields)._lowest_version()
         return cls(schema_version=version, **fields)
 
-    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6]:
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7]:
+        if self.footage is not None:
+            return FOOTAGE_VERSION
         if self.conversion is not None:
             return CONVERTED_VERSION
         if self.extended:
@@ -283,7 +307,7 @@ class Metadata(_Section):
         """Compact JSON."""
         later = {
             name
-            for name in ("explanation", "classes", "verdicts", "reading", "conversion")
+            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "footage")
             if getattr(self, name) is None
         }
         excluded: dict[str, Any] = dict.fromkeys(later, True)
@@ -307,10 +331,10 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if isinstance(version, bool | float) or version not in range(1, CONVERTED_VERSION + 1):
+        if isinstance(version, bool | float) or version not in range(1, FOOTAGE_VERSION + 1):
             given = bounded(plain(repr(version)), 40)
             raise ModelError(
-                f"its schema version is {given}, and this Oddsight reads versions 1 to {CONVERTED_VERSION}: "
+                f"its schema version is {given}, and this Oddsight reads versions 1 to {FOOTAGE_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:
