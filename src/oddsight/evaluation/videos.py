@@ -68,14 +68,13 @@ class VideoEvaluation:
 
     Attributes:
         clips: The clips.
-        alarms_per_hour: That were asked for.
-        window: Seconds of evidence.
-        lag: Seconds by which an alarm may follow the end of an anomaly.
+        alarms_per_hour: That were asked for; None if there can be no alarms.
+        window: Seconds of evidence: an alarm may follow the end of an anomaly by that much.
         warnings: What to know beside the numbers.
     """
 
     clips: Sequence[ClipOutcome]
-    alarms_per_hour: float
+    alarms_per_hour: float | None
     window: float
     warnings: Sequence[str] = field(default=())
 
@@ -112,37 +111,41 @@ class VideoEvaluation:
 
     def to_json(self) -> dict[str, Any]:
         """All numbers."""
-        matches, hours = self.matches(), self.hours
-        false, interval = matches.alarms - matches.true, self.frame_auroc_interval()
-        low, high = poisson_interval(false, hours)
-        labels = np.concatenate([clip.anomalous for clip in self.clips])
+        interval, labels = self.frame_auroc_interval(), np.concatenate([clip.anomalous for clip in self.clips])
         return {
             "clips": [clip.name for clip in self.clips],
-            "frames": {
-                "normal": int((labels == 0).sum()),
-                "anomalous": int((labels == 1).sum()),
-            },
+            "frames": {"normal": int((labels == 0).sum()), "anomalous": int((labels == 1).sum())},
             "frame_auroc": self.frame_auroc(),
             "frame_auroc_ci": None if interval is None else list(interval),
             "baselines": self.baseline_aurocs(),
-            "events": {
-                "alarms": matches.alarms,
-                "true": matches.true,
-                "anomalies": matches.stretches,
-                "found": len(matches.delays),
-                "precision": matches.precision,
-                "recall": matches.recall,
-                "median_delay": float(np.median(matches.delays)) if matches.delays else None,
-            },
-            "false_alarms_per_hour": {
-                "asked": self.alarms_per_hour,
-                "hours": hours,
-                "count": false,
-                "rate": false / hours if hours else None,
-                "rate_ci": [low, high if np.isfinite(high) else None],
-            },
+            "events": self._events_json(),
+            "false_alarms_per_hour": self._false_alarms_json(),
             "window": self.window,
             "warnings": list(self.warnings),
+        }
+
+    def _events_json(self) -> dict[str, Any]:
+        matches = self.matches()
+        return {
+            "alarms": matches.alarms,
+            "true": matches.true,
+            "anomalies": matches.stretches,
+            "found": len(matches.delays),
+            "precision": matches.precision,
+            "recall": matches.recall,
+            "median_delay": float(np.median(matches.delays)) if matches.delays else None,
+        }
+
+    def _false_alarms_json(self) -> dict[str, Any]:
+        matches, hours = self.matches(), self.hours
+        false = matches.alarms - matches.true
+        low, high = poisson_interval(false, hours)
+        return {
+            "asked": self.alarms_per_hour,
+            "hours": hours,
+            "count": false,
+            "rate": false / hours if hours else None,
+            "rate_ci": [low, high if np.isfinite(high) else None],
         }
 
     def _auroc(self, values: Sequence[NDArray[np.float64]]) -> float | None:

@@ -46,13 +46,18 @@ class Blocks:
                     if frame.name is None or frame.time is None:
                         raise DataError("blocks of time are of frames that have names and times")
                     name = _posix(frame.name)
-                    self._blocks.setdefault(name, f"source {number}, block {floor(frame.time / self._seconds) + 1}")
+                    self._blocks.setdefault(name, block_name(number, frame.time, self._seconds))
                     self.times.setdefault(name, frame.time)
                 yield frame
 
     def block_of(self, name: str) -> str | None:
         """The block of a frame that was yielded, by its name; None if there was none of that name."""
         return self._blocks.get(_posix(name))
+
+
+def block_name(source: int, time: float, seconds: float) -> str:
+    """What a block is called: that of a time in a source, whose number counts from 1."""
+    return f"source {source}, block {floor(time / seconds) + 1}"
 
 
 def _posix(name: str) -> str:

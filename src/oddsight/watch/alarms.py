@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,15 @@ WINDOW = 2.0
 QUIET = 5.0
 """Seconds without evidence after which an event has ended, so that what flickers is one event."""
 
-_TOO_SOON = 0.75
-"""Share of the footage's interval that has to pass until the next frame counts."""
+_EARLY = 0.25
+"""Share of the footage's interval by which a frame may come before it is due, as cameras are not exact."""
 
 _HIGHER = 1.1
 """By how much a peak has to be passed for an update."""
+
+
+_FOLLOWED = 0.05
+"""Weight of the newest gap between frames in the average."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,20 @@ class _Place:
     told: Event | None = None
 
 
+class _Limit(NamedTuple):
+    """What evidence in a zone is compared with."""
+
+    step: int
+    level: Level
+    threshold: float
+    release: float
+
+
 class Alarms:
     """Raises at most so many alarms an hour on footage like that of the calibration, all zones together.
 
     An event begins when the evidence of a zone, or of an object in it, is above the threshold. It ends when it has been
-    below what normal footage usually has for :data:`QUIET` seconds.
+    well below the threshold for :data:`QUIET` seconds.
 
     Args:
         footage: What normal footage scores.
@@ -64,7 +78,6 @@ class Alarms:
             ``alarms_per_hour`` (Bonferroni).
         alarms_per_hour: At most so many in normal footage, on average.
         window: Seconds of evidence.
-        interval: Seconds from frame to frame; None if as in the footage.
         ids: Numbers of events.
 
     Raises:
@@ -77,7 +90,6 @@ class Alarms:
         zones: Mapping[str, Watch],
         alarms_per_hour: float = 1.0,
         window: float = WINDOW,
-        interval: float | None = None,
         ids: count[int] | None = None,
     ) -> None:
         missing = [zone for zone in zones if zone not in footage.scores]
@@ -91,27 +103,20 @@ class Alarms:
         self._rates = {
             zone: watch.alarms_per_hour or alarms_per_hour / max(1, sharing) for zone, watch in zones.items()
         }
-        self._footage_interval = footage.interval
-        self.interval = interval or footage.interval
-        for zone in zones:
-            self.level(zone)
-            self.threshold(zone)
+        self._footage_interval = self._interval = footage.interval
+        self._limits = {zone: self._limit(zone) for zone in zones}
         self._places: dict[tuple[str, int | None], _Place] = {}
         self._ids = ids or count(1)
-        self._counted = -math.inf
-
-    def level(self, zone: str) -> Level:
-        """The level of a zone for frames that come as they do."""
-        return self._levels[zone].of(self.interval)
+        self._counted = self._due = -math.inf
 
     def threshold(self, zone: str) -> float:
         """The evidence above which a zone has an event."""
-        return self.level(zone).threshold(self._rates[zone], zone)
+        return self._limits[zone].threshold
 
     def evidence(self, time: float) -> float:
         """The highest of all zones and objects at a time, as a share of the threshold."""
         shares = (
-            place.window.mean(time, self.level(zone).frames) / self.threshold(zone)
+            place.window.mean(time, self._limits[zone].level.frames) / self.threshold(zone)
             for (zone, _), place in self._places.items()
         )
         return max(shares, default=0.0)
@@ -126,7 +131,7 @@ class Alarms:
 
     def counts(self, time: float) -> bool:
         """Whether a frame counts: not if frames come more often than in the footage and it comes too soon."""
-        return time >= self._counted + _TOO_SOON * self._footage_interval
+        return time >= self._due - _EARLY * self._footage_interval
 
     def update(
         self, time: float, index: int, looks: Sequence[Look], *, clock: str | None = None
@@ -138,7 +143,7 @@ class Alarms:
         """
         events: list[Event] = []
         if self.counts(time):
-            self._counted = time
+            self._follow_rate(time)
             best: dict[tuple[str, int | None], tuple[float, Look]] = {}
             for look in looks:
                 value = self.surprise(look)
@@ -173,12 +178,31 @@ class Alarms:
         place = self._places.get((look.zone, look.track))
         return place is not None and place.event is not None
 
+    def _follow_rate(self, time: float) -> None:
+        """Note that a frame counts; if frames come less often than they did, evidence is compared with fewer, too."""
+        if math.isfinite(self._counted):
+            gap = min(time - self._counted, self._window)
+            self._interval += _FOLLOWED * (gap - self._interval)
+        self._counted = time
+        # Due times keep their step, so that on average no more frames count than in the footage.
+        self._due = max(self._due + self._footage_interval, time + self._footage_interval / 2)
+        for zone, limit in self._limits.items():
+            if self._levels[zone].step(self._interval) != limit.step:
+                self._limits[zone] = self._limit(zone)
+
+    def _limit(self, zone: str) -> _Limit:
+        step = self._levels[zone].step(self._interval)
+        level = self._levels[zone].of(step)
+        threshold = level.threshold(self._rates[zone], zone)
+        return _Limit(step, level, threshold, level.release(threshold))
+
     def _judge(
         self, key: tuple[str, int | None], time: float, index: int, box: Box | None, clock: str | None
     ) -> list[Event]:
         zone, track = key
-        place, level = self._places[key], self.level(zone)
-        evidence, threshold = place.window.mean(time, level.frames), self.threshold(zone)
+        place, limit = self._places[key], self._limits[zone]
+        level, threshold = limit.level, limit.threshold
+        evidence = place.window.mean(time, level.frames)
         if evidence > threshold:
             place.above_since = time if place.above_since is None else place.above_since
         else:
@@ -194,7 +218,7 @@ class Alarms:
             if not evidence:
                 del self._places[key]
             return []
-        if evidence > min(threshold, level.usual):
+        if evidence > limit.release:
             place.last = time
         if evidence > place.event.score:
             place.event = replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,17 @@ from PIL import Image
 
 from oddsight.data.collection import seen
 from oddsight.data.images import content_hash
-from oddsight.errors import DataError
+from oddsight.errors import DataError, ImageError
 from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation, find_clips
 from oddsight.model.events import Event, WatchedFrame
 from oddsight.model.model import Model
 from oddsight.runtime.progress import Progress, silent
+from oddsight.sources.source import Source
 from oddsight.sources.video import VideoFile
 from oddsight.watch.alarms import WINDOW
 from oddsight.watch.interest import Proposer
+from oddsight.watch.looking import look_at
+from oddsight.watch.looks import Looks
 from oddsight.watch.watching import watch_frames
 from oddsight.watch.zones import Zones
 
@@ -42,7 +45,7 @@ def evaluate_videos(
     """Watch labelled videos and compare what was found with the labels. The alarms never see the labels.
 
     Args:
-        model: The model, with normal footage.
+        model: The model; without normal footage there are no alarms, and only frames are evaluated.
         videos: A folder of videos, or one.
         labels: A CSV file; see :func:`oddsight.evaluation.videos.find_clips`.
         zones: As for :func:`oddsight.watch`, and so are the others.
@@ -57,29 +60,45 @@ def evaluate_videos(
         DataError: The labels do not fit the videos, the model knows a frame already, or it lacks footage for the rate.
     """
     known = seen(model.metadata.training.images_seen)
-    clips = []
+    looks = Looks(model, zones, roi)
+    clips, warnings = [], list[str]()
+    if model.footage is None:
+        warnings.append("the model has no normal footage, so there are no alarms: only frames are evaluated")
     for path, truth in find_clips(Path(videos), Path(labels)):
-        rows = _Rows(truth, known=known)
-        frames = watch_frames(
-            model,
-            VideoFile(path, every=every),
-            zones=zones,
-            roi=roi,
-            alarms_per_hour=alarms_per_hour,
-            window=window,
-            workers=workers,
-            progress=progress,
-        )
+        rows = _Rows(truth, known)
+        source = VideoFile(path, every=every)
+        if model.footage is None:
+            frames = _frames_alone(looks, source, workers)
+        else:
+            frames = watch_frames(
+                model,
+                source,
+                zones=zones,
+                roi=roi,
+                alarms_per_hour=alarms_per_hour,
+                window=window,
+                workers=workers,
+                progress=progress,
+            )
         for frame in frames:
             rows.add(frame)
         clips.append(rows.outcome(path.name))
-    return VideoEvaluation(clips, alarms_per_hour, window)
+    return VideoEvaluation(clips, None if model.footage is None else alarms_per_hour, window, warnings)
+
+
+def _frames_alone(looks: Looks, source: Source, workers: int | None) -> Iterator[WatchedFrame]:
+    """Frames with their scores, of a model that cannot alarm."""
+    for scored in look_at(looks, source, workers=workers):
+        if isinstance(scored.outcome, ImageError):
+            yield WatchedFrame(None, error=str(scored.outcome))
+        else:
+            yield WatchedFrame(scored.outcome.frame, scored.outcome.looks)
 
 
 class _Rows:
     """What is kept of the frames of one clip."""
 
-    def __init__(self, truth: dict[int, int], known: object) -> None:
+    def __init__(self, truth: dict[int, int], known: Callable[[str], bool]) -> None:
         self._truth, self._known = truth, known
         self._rows: list[tuple[float, float, float, int, float, float]] = []
         self._events: dict[str, Event] = {}
@@ -92,7 +111,7 @@ class _Rows:
         if frame is None or frame.time is None:
             return
         pixels = frame.read()
-        if self._known(content_hash(pixels)):  # type: ignore[operator]
+        if self._known(content_hash(pixels)):
             raise DataError(f"{frame.name} is among the images that the model was made of: results mean nothing")
         small = Image.fromarray(pixels).convert("L")
         small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
@@ -101,7 +120,8 @@ class _Rows:
         self._before = grey
         score = max((look.result.score for look in watched.looks), default=-np.inf)
         label = self._truth.get(frame.index or 0, -1)
-        self._rows.append((frame.time, score, watched.evidence or 0.0, label, float(grey.mean()), change))
+        evidence = np.nan if watched.evidence is None else watched.evidence
+        self._rows.append((frame.time, score, evidence, label, float(grey.mean()), change))
 
     def outcome(self, name: str) -> ClipOutcome:
         """All of it."""

@@ -94,6 +94,10 @@ class Level:
     usual: float
     block: float
 
+    def release(self, threshold: float) -> float:
+        """The evidence below which an event is over: between what is usual and the threshold."""
+        return min(threshold, (threshold + self.usual) / 2)
+
     def p_value(self, evidence: float) -> float:
         """Share of normal blocks expected to have as much evidence, in (0, 1]."""
         above = len(self.maxima) - int(np.searchsorted(self.maxima, evidence, side="left"))
@@ -134,11 +138,15 @@ class Levels:
         self._numbers = footage.numbers
         self._known: dict[int, Level] = {}
 
-    def of(self, interval: float) -> Level:
-        """The level for frames with so many seconds between them."""
+    def step(self, interval: float) -> int:
+        """Which 1, 2, 4, ...-th frames of the footage are as far apart as frames with that many seconds between."""
         step = 1
         while 1.5 * step * self._footage.interval < interval and 2 * step * self._footage.interval <= self._window:
             step *= 2
+        return step
+
+    def of(self, step: int) -> Level:
+        """The level for one frame of so many."""
         if step not in self._known:
             self._known[step] = self._measure(step)
         return self._known[step]

@@ -13,11 +13,15 @@ from oddsight.errors import DataError, ImageError
 from oddsight.model.events import WHOLE, Box, Look
 from oddsight.model.model import Model
 from oddsight.model.result import Result
+from oddsight.runtime.bounds import Real
 from oddsight.sources.frame import Frame
 from oddsight.sources.source import Source
 from oddsight.watch.interest import Proposer, open_roi, window
 from oddsight.watch.tracks import Tracker
 from oddsight.watch.zones import NO_MAP, Zone, Zones, zone_result
+
+_SLACK = 1e-6
+"""Seconds that rounding may take off the time of a frame."""
 
 
 @dataclass(frozen=True)
@@ -208,19 +212,29 @@ class Crops:
         source: The frames.
         roi: What proposes regions of interest; see :class:`Looks`. Without it, each zone is one crop of each frame.
         zones: Where to look.
+        every: Yield the crops of one frame in so many seconds; regions are proposed in all frames.
 
     Raises:
         DataError: There are neither regions of interest nor zones.
     """
 
-    def __init__(self, source: Source, *, roi: Proposer | str | None = None, zones: Zones | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        roi: Proposer | str | None = None,
+        zones: Zones | None = None,
+        every: float | None = None,
+    ) -> None:
         self._source, self._zones = source, Zones() if zones is None else zones
+        self._every = 0.0 if every is None else Real(above=0).read(every, "every")
         self._interest = None if roi is None else Interest(roi, self._zones)
         if roi is None and not self._zones.include:
             raise DataError("crops are of regions of interest or of zones: give one of them")
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
-        """Yield the crops, with the frame's time and index; their names are the frame's with the crop's corner."""
+        """Yield the crops, with the frame's time and index; their names are the frame's with the crop's window."""
+        due = 0.0
         for frame in self._source:
             try:
                 if isinstance(frame, ImageError):
@@ -230,10 +244,14 @@ class Crops:
             except ImageError as error:
                 yield ImageError(error.path, error.reason)
                 continue
+            if frame.time is not None and frame.time < due - _SLACK:
+                continue
+            due = max(due, frame.time or 0.0) + self._every
             for crop in crops:
                 left, top, right, bottom = crop.window
                 part = np.ascontiguousarray(pixels[top:bottom, left:right])
-                yield Frame(part, f"{frame.name or 'frame'}@{left},{top}", frame.time, frame.index)
+                name = f"{frame.name or f'frame {frame.index}'}@{left},{top},{right},{bottom}"
+                yield Frame(part, name, frame.time, frame.index)
 
     def _crops(self, pixels: NDArray[np.uint8]) -> tuple[Crop, ...]:
         if self._interest is not None:

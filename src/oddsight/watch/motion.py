@@ -27,8 +27,9 @@ class Motion:
     """Boxes around what moves, by running mean and variance of each pixel of a reduced grey frame.
 
     A pixel is in front if it differs from the mean by more than ``contrast`` standard deviations, after the frame's
-    median difference was taken off, so that slow changes of exposure are no motion. A camera that moves needs another
-    proposer. The model of the background is that of Wren et al., Pfinder (IEEE PAMI 1997): one Gaussian a pixel.
+    median difference was taken off. The mean takes that on at once, so slow changes of the exposure are no motion. A
+    camera that moves needs another proposer. The model of the background is that of Wren et al., Pfinder (IEEE PAMI
+    1997): one Gaussian a pixel.
 
     Attributes:
         side: Of the reduced frame, the longer one, in pixels, at most.
@@ -68,16 +69,17 @@ class Motion:
         if self._seen < _LEARNING:
             self._learn(grey)
             return []
-        moved = grey - self._mean
-        moved -= np.float32(np.median(moved))
-        front = moved * moved > self.contrast**2 * self._variance
-        # The raw difference counts here: all of the frame is brighter when the light is switched on.
-        flooded = np.abs(grey - self._mean) > self.contrast * np.sqrt(self._variance)
-        if max(front.mean(), flooded.mean()) > self.flood:
+        off = grey - self._mean
+        shift = np.float32(np.median(off))
+        limit = self.contrast * np.sqrt(self._variance)
+        front = np.abs(off - shift) > limit
+        # With the shift: all of the frame is brighter when the light is switched on.
+        if max(front.mean(), (np.abs(off) > limit).mean()) > self.flood:
             self._seen, self.light_changed = 0, True
             self._learn(grey)
             return []
-        self._follow(grey, front)
+        self._mean += shift
+        self._follow(off - shift, front)
         return self._boxes(front, width, height)
 
     def _reduced(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -94,10 +96,9 @@ class Motion:
         self._squares = self._squares + before * (grey - self._mean)
         self._variance = np.maximum(self._squares / np.float32(self._seen), np.float32(_LEAST**2))
 
-    def _follow(self, grey: NDArray[np.float32], front: NDArray[np.bool_]) -> None:
-        """Let the mean and the variance run on."""
+    def _follow(self, off: NDArray[np.float32], front: NDArray[np.bool_]) -> None:
+        """Let the mean and the variance run on, by how far the frame is from the mean."""
         rate = np.where(front, np.float32(1 / (_SLOW * self.memory)), np.float32(1 / self.memory))
-        off = grey - self._mean
         self._mean += rate * off
         # What is in front says nothing of how the background varies.
         self._variance += np.where(front, np.float32(0), rate) * (off * off - self._variance)

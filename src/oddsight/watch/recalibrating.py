@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from oddsight.model.footage import Footage
 from oddsight.model.model import Model
 from oddsight.runtime.bounds import Real
 from oddsight.runtime.progress import Progress, silent
+from oddsight.sources.blocks import block_name
 from oddsight.sources.frame import Frame
 from oddsight.sources.source import Source, known_length
 from oddsight.watch.interest import Proposer
@@ -54,7 +55,7 @@ def recalibrate(
     """
     known = seen(model.metadata.training.images_seen)
 
-    def refuse(frame: Frame) -> bool:
+    def refuse(_: int, frame: Frame) -> bool:
         if known(content_hash(frame.read())):
             raise DataError(f"{frame.name} is among the images that the model was made of: give other footage")
         return True
@@ -71,7 +72,7 @@ def measure_footage(
     *,
     roi: Proposer | str | None,
     block: float,
-    keep: Callable[[Frame], bool] = lambda frame: True,
+    keep: Callable[[int, Frame], bool] = lambda number, frame: True,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Footage:
@@ -82,7 +83,7 @@ def measure_footage(
         footage: Sources of frames; each counts from the start of a block.
         roi: What proposes regions of interest in ``looks``.
         block: Seconds of a block.
-        keep: Which frames count.
+        keep: Which frames count, by the number of their source, from 1, and themselves.
         workers: As for :func:`recalibrate`.
         progress: Called with phase, done and total.
     """
@@ -90,7 +91,7 @@ def measure_footage(
     times, scores, start = list[float](), {zone: list[float]() for zone in looks.names}, 0.0
     lengths = [known_length(source) for source in footage]
     total, done = sum(length or 0 for length in lengths), 0
-    for source in footage:
+    for number, source in enumerate(footage, 1):
         last = -1.0
         for scored in look_at(looks, source, workers=workers):
             done += 1
@@ -98,7 +99,7 @@ def measure_footage(
             if isinstance(scored.outcome, ImageError) or (time := scored.outcome.frame.time or 0.0) <= last:
                 continue
             last = time
-            if not keep(scored.outcome.frame):
+            if not keep(number, scored.outcome.frame):
                 continue
             times.append(start + time)
             best = dict.fromkeys(scores, float("nan"))
@@ -111,6 +112,38 @@ def measure_footage(
         raise DataError("the footage has no frames to calibrate on")
     by_zone = {zone: np.array(values, np.float32) for zone, values in scores.items()}
     return Footage(np.array(times), by_zone, block, places_of(looks.zones, roi))
+
+
+def with_held_out(
+    model: Model,
+    footage: Sequence[Source],
+    learned: Collection[str],
+    *,
+    zones: Zones | None = None,
+    roi: Proposer | str | None = None,
+    block: float = BLOCK,
+    progress: Progress = silent,
+) -> Model:
+    """A model that was fitted on footage, with the blocks of it that it did not learn from.
+
+    Args:
+        model: The model.
+        footage: What it was fitted on, with all frames.
+        learned: The blocks that it learned from, as :class:`oddsight.sources.Blocks` calls them.
+        zones: As for :func:`recalibrate`, and so are the others.
+        roi: What proposes regions of interest.
+        block: Seconds of a block.
+        progress: Called with phase, done and total.
+
+    Raises:
+        DataError: It learned from all blocks.
+    """
+
+    def unknown(number: int, frame: Frame) -> bool:
+        return block_name(number, frame.time or 0.0, block) not in learned
+
+    looks = Looks(model, zones, roi)
+    return model.with_footage(measure_footage(looks, footage, roi=roi, block=block, keep=unknown, progress=progress))
 
 
 def places_of(zones: Zones, roi: Proposer | str | None) -> str:

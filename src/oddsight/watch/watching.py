@@ -120,7 +120,7 @@ def watch_frames(
     live = isinstance(opened, LiveStream)
     run = StreamRun(
         model,
-        _name(source, opened),
+        _name(opened),
         live,
         {zone.name: zone.polygon for zone in looks.zones},
         frozenset(zone.name for zone in looks.zones.exclude),
@@ -162,11 +162,11 @@ def _watcher(model: Model, looks: Looks, roi: Proposer | str | None, rate: float
     return Watcher(footage, watches or {WHOLE: Watch()}, rate, window)
 
 
-def _name(source: Source | str | os.PathLike[str], opened: object) -> str:
+def _name(source: object) -> str:
     """What the source is called, without credentials."""
-    if isinstance(opened, LiveStream):
-        return str(opened.name)
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+    if isinstance(source, LiveStream):
+        return source.name
+    return os.fspath(getattr(source, "path", type(source).__name__))
 
 
 def _watch_file(

@@ -17,6 +17,14 @@ _PROPERTIES = ("name", "kind", "model", "alarms_per_hour", "dwell")
 _FORMS = "zones are a GeoJSON FeatureCollection, or flat strings x,y,x,y,... by name"
 _COORDINATES = "relative: x to the right and y down, from 0 to 1, from the upper left corner of the frame"
 
+TEMPLATE = Zones(
+    [
+        Zone("gate", ((0.1, 0.3), (0.6, 0.3), (0.6, 0.9), (0.1, 0.9)), dwell=1.0),
+        Zone("clock", ((0.7, 0.05), (0.95, 0.05), (0.95, 0.15), (0.7, 0.15)), kind="exclude"),
+    ]
+)
+"""What zones can look like, to be changed."""
+
 
 def read_zones(path: str | os.PathLike[str]) -> Zones:
     """Read a file of zones.
@@ -87,7 +95,10 @@ def write_zones(path: str | os.PathLike[str], zones: Zones) -> None:
         OddsightError: The file cannot be written.
     """
     content = zones_json(zones, Path(path).parent)
-    write_bytes(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+    # One zone a line, to be changed by hand.
+    features = ",\n ".join(json.dumps(feature, allow_nan=False) for feature in content.pop("features"))
+    start = json.dumps(content).removesuffix("}")
+    write_bytes(path, f'{start}, "features": [\n {features}\n]}}\n'.encode())
 
 
 def _refuse(word: str) -> NoReturn:
