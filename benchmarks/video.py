@@ -183,9 +183,8 @@ def room(data: Path, work: Path) -> list[dict[str, object]]:
     numbers, row = found.to_json(), {"data": "room, another day", "method": "padim", "size": 96}
     low, high = numbers["frame_auroc_ci"]
     frames = numbers["frames"]["normal"] + numbers["frames"]["anomalous"]
-    rows.append(
-        row | {"what": "frame AUROC", "count": frames, "value": numbers["frame_auroc"], "low": low, "high": high}
-    )
+    area = {"what": "frame AUROC", "count": frames}
+    rows.append(row | area | {"value": numbers["frame_auroc"], "low": low, "high": high})
     for name, value in numbers["baselines"].items():
         rows.append(row | area | {"method": name, "size": "", "value": value})
     events, false = numbers["events"], numbers["false_alarms_per_hour"]

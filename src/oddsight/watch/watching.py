@@ -56,8 +56,9 @@ def watch(
     Example:
         >>> from oddsight.sources import VideoFile
         >>> model = oddsight.recalibrate(oddsight.load("parts.onnx"), VideoFile("belt.mp4"), block=1)
-        >>> for event in oddsight.watch(model, "belt.mp4", alarms_per_hour=3600, window=0.2):
-        ...     print(event.kind, event.state, event.zone)
+        >>> events = list(oddsight.watch(model, "belt.mp4", alarms_per_hour=3600, window=0.2))
+        >>> events[0].kind, events[0].state, events[0].zone
+        ('anomaly', 'new', 'frame')
 
     Args:
         model: The model, or its file.
