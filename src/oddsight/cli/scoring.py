@@ -280,6 +280,7 @@ def _evaluate_videos(given: dict[str, Any]) -> None:
     from oddsight.cli.output import write_json
     from oddsight.cli.places import detector_file
     from oddsight.model.model import load
+    from oddsight.report.videos import write_video_report
     from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import note, progress
     from oddsight.watch.alarms import WINDOW, checked_rate
@@ -317,6 +318,9 @@ def _evaluate_videos(given: dict[str, Any]) -> None:
         show_videos(found)
     for warning in found.warnings:
         note(f"note: {warning}", quiet=given["quiet"])
+    if given["report"] is not None:
+        write_video_report(found, model, given["report"])
+        note(f"The report is {given['report']}", quiet=given["quiet"])
 
 
 def _unknown_sets(unknown: list[str]) -> dict[str, Path]:
