@@ -18,26 +18,14 @@ labels: settings are the defaults, but for the detector and its size, which are 
 from __future__ import annotations
 
 import csv
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from math import floor
 from pathlib import Path
 
-import numpy as np
-
 import oddsight
-from oddsight.metrics.image import auroc
-from oddsight.metrics.stretches import block_auroc_interval, poisson_interval
-from oddsight.model.footage import Footage
 from oddsight.model.model import Model
 from oddsight.sources import VideoFile
 from oddsight.sources.frame import Frame
-from oddsight.watch.evaluation import evaluate_videos
 from oddsight.watch.recalibrating import recalibrate
 
 HOURS = tuple(f"normal-{hour}h.mp4" for hour in (17, 18, 19, 20))

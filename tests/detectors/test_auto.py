@@ -164,7 +164,7 @@ def test_images_are_scored_without_their_own_patches(normal, method):
         others = copy(method.patchcores_[0])
         others.bank_ = bank[sources != number]
         expected.append(run(others.graph(), image[None])["score"][0])
-    (found,) = auto._own_scores(method.patchcores_, method.spans_, auto._Patches(normal, 60))
+    (found,) = auto._own_scores(method.patchcores_, method.spans_, np.arange(60), enumerate(auto._Patches(normal, 60)))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert (found > 0.1).all()
 
@@ -174,7 +174,7 @@ def test_an_odd_normal_image_is_odd_to_itself_too():
     levels = Levels(40)
     levels.patches[7] += 25
     method = fitted(levels)
-    (found,) = auto._own_scores(method.patchcores_, method.spans_, auto._Patches(levels, 40))
+    (found,) = auto._own_scores(method.patchcores_, method.spans_, np.arange(40), enumerate(auto._Patches(levels, 40)))
     assert found.argmax() == 7
     assert found[7] > 5 * np.median(found)
     assert run(method.patchcores_[0].graph(), levels.patches[7:8].astype(np.float32))["score"][0] < np.median(found)

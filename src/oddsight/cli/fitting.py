@@ -35,7 +35,8 @@ from oddsight.cli.application import (
     reading_of,
     two_words,
 )
-from oddsight.cli.places import HELD_OUT, add_footage, crops_of_videos, detector_file
+from oddsight.cli.video_crops import crops_of_videos, detector_file
+from oddsight.cli.video_footage import HELD_OUT, add_footage
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from oddsight.fitting.classes import ClassPlan
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.file import ModelFile
-from oddsight.model.footage import Footage
+    from oddsight.model.footage import Footage
     from oddsight.model.model import Model
 
 
@@ -168,6 +168,8 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         },
     }
     if file.metadata.footage is not None:
+        from oddsight.model.footage import Footage
+
         content["footage"] = describe_footage(Footage.from_info(file.metadata.footage))
     if file.true_rate_range is not None:
         content["decision"]["true_rate_range_95"] = list(file.true_rate_range)

@@ -278,7 +278,7 @@ def _evaluate_videos(given: dict[str, Any]) -> None:
     from oddsight.cli.durations import seconds
     from oddsight.cli.evaluation_output import show_videos
     from oddsight.cli.output import write_json
-    from oddsight.cli.places import detector_file
+    from oddsight.cli.video_crops import detector_file
     from oddsight.model.model import load
     from oddsight.report.videos import write_video_report
     from oddsight.sinks.output_paths import check_outputs, model_files

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddsight.cli.application import EXIT_ANOMALY, Device, ImageTimeout, ModelOutput, ModelPath, Quiet, app
-from oddsight.cli.places import detector_file, say_footage
 from oddsight.cli.stream_options import (
     EventsFile,
     FramesFile,
@@ -21,6 +20,8 @@ from oddsight.cli.stream_options import (
     WebhookKey,
     WebhookRate,
 )
+from oddsight.cli.video_crops import detector_file
+from oddsight.cli.video_footage import say_footage
 
 if TYPE_CHECKING:
     from oddsight.sources.source import Source

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -19,13 +22,16 @@ from oddsight.detectors.mahalanobis import Mahalanobis
 from oddsight.detectors.patchcore import PatchCore, moments
 from oddsight.graphs.building import chain, piece, renamed
 from oddsight.runtime.bounds import Count, Sigma, Whole
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.sessions import session
 
 _FOLDS = 5
 _FEWEST = 4
 _WIDE = 1000
 _BATCH = 64
-_PART = 512
+_DISTANCES = 2**21
+"""From patches to the bank, in memory at once."""
 
 _OWN_SCORES, _FEWEST_SCORES, _CELLS = 200, 40, 392_000
 """Images whose patches are scored, at most; on grids of many cells fewer, to have so many patches, but so many."""
@@ -83,7 +89,8 @@ class Auto(Detector):
             self.detectors_.append([fit(rows) for fit in fits])
             scores = [_held_out(fit, rows, folds, changed, defects.numbers) for fit in fits]
             depths.append(voice([normal for normal, _ in scores], [defective for _, defective in scores]))
-        own = _own_scores(self.patchcores_, self.spans_, patches)
+        count = min(_OWN_SCORES, max(_FEWEST_SCORES, _CELLS // math.prod(self.shape_[1:])))
+        own = _own_scores(self.patchcores_, self.spans_, patches.groups, enumerate(islice(patches, count)))
         local = [voice([scores], [changed]) for scores, changed in zip(own, defects.scores, strict=True)]
         return weighed(depths, local, units)
 
@@ -99,10 +106,8 @@ class Auto(Detector):
             one.start(mean[part], covariance[part, part], shape, len(patches), memory=memory, seed=seed)
             made.append(one)
         for number, array in enumerate(patches):
-            for one, (start, stop) in zip(made, self.spans_, strict=True):
-                one.add(array[start:stop], number)
-        for one in made:
-            one.finish()
+            deque(ordered_map(partial(_add, array, number), zip(made, self.spans_, strict=True)), maxlen=0)
+        deque(ordered_map(PatchCore.finish, made), maxlen=0)
         return made
 
     def graph(self) -> onnx.ModelProto:
@@ -172,6 +177,11 @@ class _Patches:
             yield array[self.width :].reshape(self.shape)
 
 
+def _add(patches: NDArray[np.float32], number: int, reader: tuple[PatchCore, tuple[int, int]]) -> None:
+    one, (start, stop) = reader
+    one.add(patches[start:stop], number)
+
+
 def _detectors(width: int) -> list[Callable[[], Detector]]:
     """The covariance of a wide profile is more than images can tell."""
     return [KNN] if width > _WIDE else [Mahalanobis, KNN]
@@ -237,30 +247,51 @@ class _Defects:
     """
 
     def __init__(self, patches: _Patches, fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]]) -> None:
-        sources = [patches.groups[one.sources_] for one in fitted]
         numbers, profiles = [], []
-        found: list[list[float]] = [[] for _ in fitted]
-        for number, array in defects_of(patches.features):
-            if number < len(patches.profiles):
-                numbers.append(number)
-                profiles.append(array[: patches.width])
-                places = array[patches.width :].reshape(patches.shape)
-                for one, (start, stop), source, scores in zip(fitted, spans, sources, found, strict=True):
-                    scores.append(_own_score(one, places[start:stop], source != patches.groups[number]))
+
+        def places() -> Iterator[tuple[int, NDArray[np.float32]]]:
+            for number, array in defects_of(patches.features):
+                if number < len(patches.profiles):
+                    numbers.append(number)
+                    profiles.append(array[: patches.width])
+                    yield number, array[patches.width :].reshape(patches.shape)
+
+        self.scores = _own_scores(fitted, spans, patches.groups, places())
         self.numbers = np.array(numbers, np.intp)
         self.profiles = np.array(profiles, np.float32).reshape(-1, patches.width)
-        self.scores = [np.array(scores, np.float64) for scores in found]
 
 
-def _own_scores(fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]], patches: _Patches) -> list[Scores]:
-    """For each PatchCore scores of the first images, each without the patches of its group in the bank."""
-    sources = [patches.groups[one.sources_] for one in fitted]
-    count = max(_FEWEST_SCORES, _CELLS // math.prod(patches.shape[1:]))
-    found: list[list[float]] = [[] for _ in fitted]
-    for number, array in zip(range(min(count, _OWN_SCORES)), patches, strict=False):
-        for one, (start, stop), source, scores in zip(fitted, spans, sources, found, strict=True):
-            scores.append(_own_score(one, array[start:stop], source != patches.groups[number]))
-    return [np.array(scores, np.float64) for scores in found]
+def _own_scores(
+    fitted: Sequence[PatchCore],
+    spans: Sequence[tuple[int, int]],
+    groups: NDArray[np.intp],
+    images: Iterable[tuple[int, NDArray[np.float32]]],
+) -> list[Scores]:
+    """For each PatchCore scores of images, each without the patches of its group in the bank.
+
+    Args:
+        fitted: What scores.
+        spans: Which channels each looks at.
+        groups: Of every image.
+        images: The number and the patches ``[C, h, w]`` of each.
+    """
+    score = partial(_own_score_of_each, fitted, spans, [groups[one.sources_] for one in fitted], groups)
+    scores = np.array(list(map_jobs(score, images)), np.float64).reshape(-1, len(fitted))
+    return list(scores.T)
+
+
+def _own_score_of_each(
+    fitted: Sequence[PatchCore],
+    spans: Sequence[tuple[int, int]],
+    sources: Sequence[NDArray[np.intp]],
+    groups: NDArray[np.intp],
+    image: tuple[int, NDArray[np.float32]],
+) -> list[float]:
+    number, patches = image
+    return [
+        _own_score(one, patches[start:stop], source != groups[number])
+        for one, (start, stop), source in zip(fitted, spans, sources, strict=True)
+    ]
 
 
 def _own_score(fitted: PatchCore, patches: NDArray[np.float32], others: NDArray[np.bool_]) -> float:
@@ -276,11 +307,12 @@ def _own_score(fitted: PatchCore, patches: NDArray[np.float32], others: NDArray[
 def _nearest(rows: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np.float32]:
     """Squared distance of each row to the nearest in the bank, less the square of the row."""
     nearest = np.full(len(rows), np.inf, np.float32)
-    for start in range(0, len(bank), _PART):
-        part = bank[start : start + _PART]
-        products = rows @ (np.float32(-2) * part.T)
-        products += np.einsum("ij,ij->i", part, part)
-        np.minimum(nearest, products.min(axis=1), out=nearest)
+    # One product gives distances: the squares of the bank are a column of their own.
+    columns = np.ascontiguousarray(np.column_stack([rows, np.ones(len(rows), np.float32)]).T)
+    weights = np.column_stack([np.float32(-2) * bank, np.einsum("ij,ij->i", bank, bank)])
+    step = max(1, _DISTANCES // len(rows))
+    for start in range(0, len(bank), step):
+        np.minimum(nearest, (weights[start : start + step] @ columns).min(axis=0), out=nearest)
     return nearest
 
 

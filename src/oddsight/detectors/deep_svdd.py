@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from oddsight.detectors.detector import Detector, Reading, detector
 from oddsight.detectors.features import FeatureStream
@@ -77,9 +76,7 @@ class DeepSVDD(Detector):
         first = _initial(x.shape[1], self.width, self.outputs, rng)
         self.centre_ = _away_from_zero(forward(first, x).mean(axis=0))
         held = max(2, len(x) // 10)
-        # Threads that wait for each other make small matrix products many times slower.
-        with threadpool_limits(1):
-            self.weights_ = self._trained(first, x[held:], x[:held], rng)
+        self.weights_ = self._trained(first, x[held:], x[:held], rng)
         if not forward(self.weights_, x).std(axis=0).max() > _COLLAPSED * np.sqrt((self.centre_**2).mean()):
             raise OddsightError(
                 "deep-svdd collapsed: its network gives every image the same output; use a smaller learning_rate or "

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from oddsight.detectors.averaging import blocks
 from oddsight.detectors.features import FeatureStream, Rows, Vectors, stacked
@@ -113,7 +115,9 @@ class Detector(ABC):
             self.require_kind("normal")
             stream = Rows(features) if isinstance(features, np.ndarray) else features
             self.require(memory, stream.shape, len(stream))
-            self.learn(stream, memory=memory, seed=seed)
+            # Threads that wait for each other make small matrix products several times slower.
+            with nullcontext() if self.trains_network else threadpool_limits(1, "blas"):
+                self.learn(stream, memory=memory, seed=seed)
             return self
         self.require_kind("classes")
         if labels is None or head is None:

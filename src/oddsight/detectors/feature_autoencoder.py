@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
-from threadpoolctl import threadpool_limits
 
 from oddsight.detectors.detector import Detector, Reading, detector
 from oddsight.detectors.features import FeatureStream
@@ -77,8 +76,7 @@ class FeatureAutoencoder(Detector):
             n_iter_no_change=max(5, _PATIENCE // steps_an_epoch),
             random_state=seed % 2**32,
         )
-        # Threads that wait for each other make small matrix products many times slower.
-        with warnings.catch_warnings(), threadpool_limits(1):
+        with warnings.catch_warnings():
             # To stop at the last step is no fault: how many is a setting.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.estimator_.fit(x, x)

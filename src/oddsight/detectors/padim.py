@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
-from threadpoolctl import threadpool_limits
 
 from oddsight.detectors.detector import Detector, Reading, detector
 from oddsight.detectors.features import FeatureStream
@@ -62,15 +61,13 @@ class PaDiM(Detector):
         if count < 2 or shift is None:
             raise OddsightError("padim needs at least 2 images")
         mean /= count
-        # Threads that wait for each other make inverting small matrices several times slower. The inverses take the
-        # place of the sums, one by one.
-        with threadpool_limits(1):
-            for position in range(positions):
-                outer = np.outer(mean[position], mean[position]) * count
-                covariance = (moment[position] - outer) / (count - 1)
-                average = np.trace(covariance) / channels
-                covariance[np.diag_indices(channels)] += self.shrinkage * average + 1e-6
-                moment[position] = _whitening(covariance)
+        # The inverses take the place of the sums, one by one.
+        for position in range(positions):
+            outer = np.outer(mean[position], mean[position]) * count
+            covariance = (moment[position] - outer) / (count - 1)
+            average = np.trace(covariance) / channels
+            covariance[np.diag_indices(channels)] += self.shrinkage * average + 1e-6
+            moment[position] = _whitening(covariance)
         self.grid_ = (height, width)
         self.means_ = (mean + shift).astype(np.float32)
         self.whitening_ = moment

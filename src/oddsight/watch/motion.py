@@ -13,7 +13,7 @@ from oddsight.model.events import Box
 from oddsight.runtime.bounds import Count, Positive, Real, Share, check_settings
 
 _LEARNING = 25
-"""Frames in which the background is learned as their plain mean, at the start and after the light changed."""
+"""Frames whose median is the first background, at the start and after the light changed."""
 
 _LEAST = 6.0
 """The smallest standard deviation of a pixel, in grey values of 255: below it lies the noise of compression."""
@@ -56,17 +56,15 @@ class Motion:
 
     def __post_init__(self) -> None:
         check_settings(self, owner="motion")
-        self._seen = 0
+        self._first: list[NDArray[np.float32]] = []
         self._mean = self._variance = np.zeros((0, 0), np.float32)
 
     def propose(self, pixels: NDArray[np.uint8]) -> list[Box]:
         """See :class:`oddsight.watch.interest.Proposer`; the first frames have no boxes."""
         height, width, _ = pixels.shape
         grey = self._reduced(pixels)
-        if grey.shape != self._mean.shape:
-            self._seen = 0
         self.light_changed = False
-        if self._seen < _LEARNING:
+        if grey.shape != self._mean.shape:
             self._learn(grey)
             return []
         off = grey - self._mean
@@ -75,7 +73,7 @@ class Motion:
         front = np.abs(off - shift) > limit
         # With the shift: all of the frame is brighter when the light is switched on.
         if max(front.mean(), (np.abs(off) > limit).mean()) > self.flood:
-            self._seen, self.light_changed = 0, True
+            self._mean, self.light_changed = np.zeros((0, 0), np.float32), True
             self._learn(grey)
             return []
         self._mean += shift
@@ -87,14 +85,17 @@ class Motion:
         return np.asarray(Image.fromarray(pixels).reduce(factor).convert("L"), np.float32)
 
     def _learn(self, grey: NDArray[np.float32]) -> None:
-        """Bring the plain mean and variance up to date with one more frame."""
-        if not self._seen:
-            self._mean, self._squares = np.zeros_like(grey), np.zeros_like(grey)
-        self._seen += 1
-        before = grey - self._mean
-        self._mean = self._mean + before / np.float32(self._seen)
-        self._squares = self._squares + before * (grey - self._mean)
-        self._variance = np.maximum(self._squares / np.float32(self._seen), np.float32(_LEAST**2))
+        """Take one more of the first frames; once there are enough, what passed in them is no part of their median."""
+        if self._first and self._first[0].shape != grey.shape:
+            self._first.clear()
+        self._first.append(grey)
+        if len(self._first) < _LEARNING:
+            return
+        frames = np.stack(self._first)
+        self._first.clear()
+        self._mean = np.median(frames, axis=0)
+        deviation = 1.4826 * np.median(np.abs(frames - self._mean), axis=0)  # the standard deviation of a Gaussian
+        self._variance = np.maximum(deviation**2, _LEAST**2).astype(np.float32)
 
     def _follow(self, off: NDArray[np.float32], front: NDArray[np.bool_]) -> None:
         """Let the mean and the variance run on, by how far the frame is from the mean."""
