@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -25,39 +25,40 @@ _SHORTEST = 0.004
 """Of the length of a video, how long an event is drawn at least."""
 
 
-def timeline(
-    name: str,
+def timeline(name: str, *data: Any) -> Markup:  # noqa: ANN401 - those of draw_timeline
+    """As :func:`draw_timeline`, as an ``<svg>`` element; ``name`` is that of the video."""
+    return chart(f"timeline {name}", (7.2, 2.9), lambda figure: draw_timeline(figure, *data), f"Timeline of {name}")
+
+
+def draw_timeline(
+    figure: Figure,
     times: NDArray[np.float64],
     scores: NDArray[np.float64],
     evidence: NDArray[np.float64],
     truth: Sequence[Stretch],
     events: Sequence[Stretch],
-) -> Markup:
-    """Draw a video over time as an ``<svg>`` element.
+) -> None:
+    """Draw a video over time.
 
     Args:
-        name: What the video is called.
+        figure: An empty figure.
         times: Of its frames, in seconds, ascending, ``[n]``.
         scores: Of its frames, ``[n]``.
         evidence: Of the time before each frame as a share of the threshold, ``[n]``; NaN where it does not count.
         truth: When it is anomalous, by the labels.
         events: When there were alarms.
     """
-
-    def draw(figure: Figure) -> None:
-        above, below, strip = figure.subplots(3, 1, sharex=True, height_ratios=[4, 4, 1.6])
-        _curve(above, times, scores)
-        above.set_ylabel("score")
-        _curve(below, times, evidence)
-        below.axhline(1.0, color=INK, linewidth=1, linestyle="--")
-        below.set_ylabel("evidence")
-        below.set_ylim(bottom=0.0)
-        for axes in (above, below):
-            for start, end in truth:
-                axes.axvspan(start, _end(start, end, times), color=ANOMALOUS, alpha=0.16, linewidth=0)
-        _strip(strip, times, truth, events)
-
-    return chart(f"timeline {name}", (7.2, 2.9), draw, f"Timeline of {name}")
+    above, below, strip = figure.subplots(3, 1, sharex=True, height_ratios=[4, 4, 1.6])
+    _curve(above, times, scores)
+    above.set_ylabel("score")
+    _curve(below, times, evidence)
+    below.axhline(1.0, color=INK, linewidth=1, linestyle="--")
+    below.set_ylabel("evidence")
+    below.set_ylim(bottom=0.0)
+    for axes in (above, below):
+        for start, end in truth:
+            axes.axvspan(start, _end(start, end, times), color=ANOMALOUS, alpha=0.16, linewidth=0)
+    _strip(strip, times, truth, events)
 
 
 def _curve(axes: Axes, times: NDArray[np.float64], values: NDArray[np.float64]) -> None:
