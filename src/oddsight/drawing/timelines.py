@@ -82,4 +82,4 @@ def _strip(axes: Axes, times: NDArray[np.float64], truth: Sequence[Stretch], eve
 
 
 def _end(start: float, end: float, times: NDArray[np.float64]) -> float:
-    return max(end, start + _SHORTEST * (times[-1] - times[0]))
+    return max(end, start + _SHORTEST * float(times[-1] - times[0]))
