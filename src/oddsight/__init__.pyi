@@ -18,6 +18,7 @@ from .evaluation.classes import evaluate_classes as evaluate_classes
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
 from .evaluation.normal import Evaluation as Evaluation
+from .evaluation.videos import VideoEvaluation as VideoEvaluation
 from .fitting.classes import fit_classes as fit_classes
 from .fitting.exporting import Export as Export
 from .fitting.exporting import Parity as Parity
@@ -26,6 +27,7 @@ from .fitting.normal import fit as fit
 from .model.events import Event as Event
 from .model.events import Look as Look
 from .model.events import WatchedFrame as WatchedFrame
+from .model.footage import Footage as Footage
 from .model.model import Model as Model
 from .model.model import load as load
 from .model.normals import NormalImages as NormalImages
@@ -48,5 +50,9 @@ from .sources.frame import Frame as Frame
 from .sources.source import Source as Source
 from .training.adapting import Adaptation as Adaptation
 from .training.adapting import adapt as adapt
+from .watch.evaluation import evaluate_videos as evaluate_videos
+from .watch.recalibrating import recalibrate as recalibrate
+from .watch.watching import watch as watch
+from .watch.watching import watch_frames as watch_frames
 
 __version__: str

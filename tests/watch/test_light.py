@@ -48,3 +48,8 @@ def test_brightness_is_that_of_the_places():
     assert grid.shape == (8, 8)
     assert (grid[:, :4] == 0).all()
     assert (grid[:, 4:] == 200).all()
+
+
+def test_a_scene_that_always_changes_has_no_light_of_its_own():
+    gains = np.exp(np.random.default_rng(1).normal(scale=0.06, size=600))
+    assert follow([SCENE * gain for gain in gains]) == []

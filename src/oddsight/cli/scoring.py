@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ from oddsight.cli.application import (
     named,
     reading_of,
 )
+from oddsight.cli.video_evaluation import OF_VIDEOS, evaluate_on_videos
 
 if TYPE_CHECKING:
     from oddsight.model.normals import NormalImages
@@ -217,8 +218,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     from oddsight.sinks.terminal import note, progress
 
     if video is not None or labels is not None:
-        return _evaluate_videos(given)
-    apart = [name for name in _OF_VIDEOS if given[name] is not None]
+        return evaluate_on_videos(given)
+    apart = [name for name in OF_VIDEOS if given[name] is not None]
     if apart:
         raise typer.BadParameter(f"--{apart[0].replace('_', '-')} goes with --video and --labels")
     sets = _unknown_sets(unknown or [])
@@ -267,60 +268,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
         note(f"The report is {report}", quiet=quiet)
     if found.errors:
         raise typer.Exit(EXIT_ERROR)
-
-
-_OF_VIDEOS = ("zones", "roi", "alarms_per_hour", "window", "every")
-_OF_IMAGES = ("folder", "normal", "anomalous", "masks", "labelled", "unknown", "bands", "scale", "aupro_limit")
-
-
-def _evaluate_videos(given: dict[str, Any]) -> None:
-    """Measure a model on labelled videos."""
-    from oddsight.cli.durations import seconds
-    from oddsight.cli.evaluation_output import show_videos
-    from oddsight.cli.output import write_json
-    from oddsight.cli.video_crops import detector_file
-    from oddsight.model.model import load
-    from oddsight.report.videos import write_video_report
-    from oddsight.sinks.output_paths import check_outputs, model_files
-    from oddsight.sinks.terminal import note, progress
-    from oddsight.watch.alarms import WINDOW, checked_rate
-    from oddsight.watch.evaluation import evaluate_videos
-    from oddsight.watch.zone_files import read_zones
-
-    if given["video"] is None or given["labels"] is None:
-        raise typer.BadParameter("--video and --labels go together")
-    apart = [name for name in _OF_IMAGES if given[name]]
-    if apart:
-        raise typer.BadParameter(f"--video goes without {apart[0].replace('_', '-')}")
-    files = {"--video": given["video"], "--labels": given["labels"], "--zones": given["zones"]}
-    check_outputs(
-        {"--json": given["json"], "--report": given["report"]},
-        inputs=model_files(given["model"]),
-        data={**files, **detector_file(given["roi"])},
-    )
-    model = load(given["model"])
-    rate, window, every = given["alarms_per_hour"], given["window"], given["every"]
-    with progress(given["quiet"]) as watch:
-        found = evaluate_videos(
-            model,
-            given["video"],
-            given["labels"],
-            zones=None if given["zones"] is None else read_zones(given["zones"]),
-            roi=given["roi"],
-            alarms_per_hour=1.0 if rate is None else checked_rate(rate),
-            window=WINDOW if window is None else seconds("--window", window),
-            every=None if every is None else seconds("--every", every),
-            progress=watch,
-        )
-    if given["json"] is not None:
-        write_json(given["json"], found.to_json())
-    if given["json"] is None or str(given["json"]) != "-":
-        show_videos(found)
-    for warning in found.warnings:
-        note(f"note: {warning}", quiet=given["quiet"])
-    if given["report"] is not None:
-        write_video_report(found, model, given["report"])
-        note(f"The report is {given['report']}", quiet=given["quiet"])
 
 
 def _unknown_sets(unknown: list[str]) -> dict[str, Path]:

@@ -17,6 +17,12 @@ _BEFORE = 2.0
 _CHANGED = 0.15
 """Change of the logarithm of brightness: by some 15 %."""
 
+_UNUSUAL = 6.0
+"""How many times the usual change, where scenes differ from frame to frame, as on a conveyor."""
+
+_USUAL, _FORGOTTEN = 0.02, 0.02
+"""The usual change at first, and the weight of the newest frame in it."""
+
 _SETTLED = 0.05
 _SHARE = 0.75
 """Of the scene that brightens or darkens together; more than what walks through it."""
@@ -44,7 +50,7 @@ class Light:
         self._past: deque[tuple[float, NDArray[np.float32]]] = deque()
         self.since: float | None = None
         self.shift = 0.0
-        self._changed = 0.0
+        self._changed, self._usual = 0.0, _USUAL
 
     def update(self, time: float, grid: NDArray[np.float32]) -> Literal["new", "end"] | None:
         """Take in the brightness of a frame; whether a change begins or has ended."""
@@ -54,13 +60,14 @@ class Light:
         shift = self._shift(levels)
         self._past.append((time, levels))
         if self.since is None:
-            if abs(shift) < _CHANGED:
+            if abs(shift) < max(_CHANGED, _UNUSUAL * self._usual):
+                self._usual += _FORGOTTEN * (abs(shift) - self._usual)
                 return None
             self.since = self._changed = time
             self.shift = shift
             self._restart()
             return "new"
-        if abs(shift) > _SETTLED:
+        if abs(shift) > max(_SETTLED, 2 * self._usual):
             self._changed = time
             self._restart()
         if time - self._changed < _CALM and time - self.since < LONGEST:

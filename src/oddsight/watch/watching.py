@@ -54,10 +54,11 @@ def watch(
     (:func:`oddsight.recalibrate`, or ``oddsight fit --from-video``).
 
     Example:
-        >>> for event in oddsight.watch("walkway.onnx", "clip.mp4", alarms_per_hour=60):
-        ...     print(event.state, event.start, event.zone)
-        new 3.1 frame
-        end 3.1 frame
+        >>> from oddsight.sources import VideoFile
+        >>> model = oddsight.recalibrate(oddsight.load("parts.onnx"), VideoFile("belt.mp4"), block=1)
+        >>> events = list(oddsight.watch(model, "belt.mp4", alarms_per_hour=3600, window=0.2))
+        >>> events[0].kind, events[0].state, events[0].zone
+        ('anomaly', 'new', 'frame')
 
     Args:
         model: The model, or its file.
