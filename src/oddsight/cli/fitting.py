@@ -43,12 +43,30 @@ if TYPE_CHECKING:
     from oddsight.model.curves import Epoch
     from oddsight.model.model import Model
     from oddsight.runtime.progress import Progress
+    from oddsight.sources import Blocks
+    from oddsight.sources.source import ImagesLike
 
 
 @app.command()
 def fit(  # noqa: PLR0913, PLR0917 - options
-    paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="Normal images: folders, files or globs.")],
     output: ModelOutput,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="DIR", help="Normal images: folders, files or globs.")
+    ] = None,
+    from_video: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Learn from a video of what is normal instead. May be repeated."),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --from-video: use one frame in so much time. [default: 1s]")
+    ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --from-video: frames of one block are alike; calibration counts blocks. [default: 60s]",
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
     backbone: Backbone = None,
     layers: Layers = None,
@@ -107,12 +125,13 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     _require_training(chosen, work=work, accelerator=accelerator, curves=curves or None)
     for path in curves or []:
         check_curves_path(path)
+    footage = _footage(given)
     outputs = {"--output": output, "--curves": curves or [], _COPIES: _copies_of(output, thumbnails)}
-    _check_outputs(given, outputs, inputs={"DIR": paths})
+    _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or []})
     given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
     model = _fit(
         fit_model,
-        paths,
+        [footage] if footage is not None else paths or [],
         given,
         say_plan=lambda plan: say_plan(plan, quiet),
         say_epoch=lambda row: say_some_epochs(row, quiet),
@@ -198,6 +217,30 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
 _COPIES = "the small copies of normal images"
 
 
+def _footage(given: dict[str, Any]) -> Blocks | None:
+    """What ``--from-video`` names, whose blocks of time become the groups; None where images are given."""
+    files, apart = given["from_video"], [name for name in ("every", "block") if given[name] is not None]
+    if bool(files) == bool(given["paths"]):
+        raise typer.BadParameter("give folders of images, or videos of what is normal with --from-video")
+    if not files and apart:
+        raise typer.BadParameter(f"--{apart[0]} goes with --from-video")
+    if not files:
+        return None
+    if given["group_by"] != "auto":
+        raise typer.BadParameter(
+            "--group-by is for images: with --from-video the groups are blocks of time, see --block"
+        )
+    from oddsight.cli.durations import seconds
+    from oddsight.sources import Blocks, VideoFile
+
+    every = seconds("--every", given["every"] or "1s")
+    footage = Blocks(
+        *(VideoFile(path, every=every) for path in files), seconds=seconds("--block", given["block"] or "60s")
+    )
+    given["groups"] = footage.block_of
+    return footage
+
+
 def _check_outputs(given: Mapping[str, Any], outputs: Mapping[str, Any], **inputs: Mapping[str, Any]) -> None:
     """Refuse to overwrite what is read."""
     from oddsight.sinks.output_paths import check_outputs
@@ -209,7 +252,7 @@ def _check_outputs(given: Mapping[str, Any], outputs: Mapping[str, Any], **input
 
 def _fit(
     function: Callable[..., Model],
-    images: Sequence[str],
+    images: Sequence[ImagesLike],
     given: dict[str, Any],
     *,
     say_plan: Callable[[Any], None],
@@ -228,7 +271,10 @@ def _fit(
         plans.append(plan)
 
     layers = given["layers"]
-    given |= {"groups": given["group_by"], "layers": listed(layers) if layers is not None else None}
+    given |= {
+        "groups": given.get("groups", given["group_by"]),
+        "layers": listed(layers) if layers is not None else None,
+    }
     names = signature(function).parameters
     options = {name: value for name, value in given.items() if name in names and value is not None}
     with progress(given["quiet"]) as report:

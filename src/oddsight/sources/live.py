@@ -52,7 +52,7 @@ class Counts:
 class _Arrival(NamedTuple):
     frame: VideoFrame
     time: float
-    index: int
+    number: int
 
 
 class LiveStream:
@@ -72,7 +72,7 @@ class LiveStream:
         away_since: When it went away, in seconds since it was opened; None while frames come.
 
     Args:
-        source: An address (``rtsp://``, ``rtsps://``, ``http://``, ``https://``, ``udp://``, ``tcp://``, ``rtp://``), or
+        source: An address, such as ``rtsp://user:password@camera.local/stream1``: RTSP, HTTP, UDP, TCP or RTP; or
             the number of a camera.
         max_staleness: Seconds after which a frame that waits is too old to be handed on.
         timeout: Seconds without a frame, or to connect, after which the source counts as away.
@@ -135,14 +135,14 @@ class LiveStream:
                 if isinstance(arrival, ImageError):
                     yield arrival
                     continue
-                name = f"{self.name}#{arrival.index}"
+                name = f"{self.name}#{arrival.number}"
                 try:
                     check_size(arrival.frame.width, arrival.frame.height, name)
                     pixels = convert(arrival.frame)
                 except Exception:  # as PyAV raises many kinds
                     self._count(handed=-1, broken=1)
                     continue
-                yield Frame(pixels, name, arrival.time, arrival.index)
+                yield Frame(pixels, name, arrival.time, arrival.number)
         finally:
             self.close()
 
@@ -197,7 +197,7 @@ class LiveStream:
 
     def _receive_once(self) -> str:
         """Receive until the connection ends, and say why it did."""
-        av = pyav()
+        av, silence = pyav(), f"no frame came within {self._timeout:g} s"
         container = None
         try:
             where, options = _opening(self._source)
@@ -211,13 +211,12 @@ class LiveStream:
                 if self._decode(packet):
                     last = time.monotonic()
                 elif time.monotonic() - last > self._timeout:
-                    return f"what it sends holds no frames for {self._timeout:g} seconds"
+                    return silence
             return "it ended the connection"
         except ImageError as error:
             return error.reason
         except Exception as error:  # as PyAV raises many kinds, whose text may hold the address
-            silent = isinstance(error, av.error.ExitError | av.error.TimeoutError)
-            return f"silent for {self._timeout:g} seconds" if silent else reason(error)
+            return silence if isinstance(error, av.error.ExitError | av.error.TimeoutError) else reason(error)
         finally:
             if container is not None:
                 container.close()
