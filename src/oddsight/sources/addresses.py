@@ -24,7 +24,8 @@ class Address:
 
     Attributes:
         scheme: Such as ``rtsp``, in lower case.
-        safe: The address without user and password, and with every value behind ``=`` as ``***``: it may be a token.
+        safe: The address without user and password, and without what follows the first ``?``, ``#``, ``;`` or ``=``,
+            which may be a token.
 
     Args:
         text: Such as ``rtsp://user:password@camera.local/stream1``.
@@ -41,9 +42,9 @@ class Address:
             raise OddsightError(f"{shown} is no address of a stream: give one of {', '.join(PROTOCOLS)}")
         self._text = text.strip()
         # Up to the last @, wherever it is: passwords with a / or ? in them are written without care.
-        place = re.sub(r"=[^&;/?#]*", "=***", rest.rpartition("@")[2].partition("#")[0])
+        place = re.sub(r"([?#;=]).*", r"\1...", rest.rpartition("@")[2])
         self.safe = f"{self.scheme}://{plain(place)}"
-        if not place or any(c.isspace() or not c.isprintable() for c in rest):
+        if not rest or any(c.isspace() or not c.isprintable() for c in rest):
             raise OddsightError(f"{self.scheme}://... is no address of a stream: it has no host, or spaces in it")
 
     def reveal(self) -> str:

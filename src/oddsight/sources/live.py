@@ -89,7 +89,7 @@ class LiveStream:
         self.name = self._source.safe if isinstance(self._source, Address) else f"camera {self._source}"
         self._staleness = _SECONDS.read(max_staleness, "max_staleness")
         self._timeout = _SECONDS.read(timeout, "timeout")
-        pyav()
+        pyav().logging.set_level(None)  # FFmpeg's log has addresses with their credentials
         self.began: datetime | None = None
         self.away_since: float | None = None
         self._counts = Counts()

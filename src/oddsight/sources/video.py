@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oddsight.data.folder import as_path, is_image_file
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.bounds import Real
+from oddsight.sources.addresses import Address
 from oddsight.sources.containers import READ_MORE, Converter, check_size, pyav, reason, video_of
 from oddsight.sources.frame import Frame
 
@@ -55,6 +56,8 @@ class VideoFile:
 
     def __init__(self, path: str | os.PathLike[str], *, every: float | None = None) -> None:
         self.path = as_path(path, "a video")
+        if "://" in os.fspath(path):  # of which the path would show the credentials
+            raise OddsightError(f"{Address(os.fspath(path))}: is a stream, and no video file: record it first")
         self._every = None if every is None else Fraction(str(_SECONDS.read(every, "every")))
         self.broken = 0
         with self._open() as (_, stream):
