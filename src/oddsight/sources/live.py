@@ -265,6 +265,7 @@ def _opening(source: Address | int) -> tuple[str, dict[str, Any]]:
     """What PyAV opens, and with which options."""
     if isinstance(source, Address):
         options = {"protocol_whitelist": PROTOCOLS[source.scheme], "fflags": "nobuffer", "flags": "low_delay"}
+        options |= {"analyzeduration": "200000", "fpsprobesize": "0"}  # else the first frame takes seconds
         if source.scheme.startswith("rtsp"):
             options["rtsp_transport"] = "tcp"  # a lost packet would break frames
         return source.reveal(), {"options": options}
