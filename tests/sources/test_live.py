@@ -78,7 +78,7 @@ def test_a_slow_consumer_gets_the_newest_frame(server):
     until(lambda: stream.counts.stale >= 5)
     second = next(source)
     assert second.index - first.index > 5
-    source.close()
+    stream.close()
     assert exact(stream.counts)
     assert stream.counts.handed == 2
 
@@ -95,7 +95,7 @@ def test_a_frame_that_waited_too_long_is_not_handed_on(server):
     assert "no frame came within 0.5 s" in str(error)
     assert stream.counts.handed == handed
     assert stream.counts.waiting == 0
-    source.close()
+    stream.close()
     assert exact(stream.counts)
 
 
@@ -112,7 +112,7 @@ def test_a_stream_that_went_away_comes_back(mode, server):
     assert not isinstance(next(source), ImageError)
     assert stream.away_since is None
     assert stream.counts.reconnects >= 1
-    source.close()
+    stream.close()
     assert exact(stream.counts)
 
 
@@ -137,7 +137,7 @@ def test_many_disconnects_leave_nothing_behind(server):
     gc.collect()
     until(lambda: descriptors() <= before[1])
     assert stream.counts.reconnects >= 12
-    source.close()
+    stream.close()
     assert exact(stream.counts)
     assert not any(thread.name == "live stream" for thread in threading.enumerate())
 
@@ -200,7 +200,7 @@ def test_frames_and_events_of_a_stream_have_no_credentials(server, caplog, capfd
     frame = next(source)
     server.turn("closed")
     error = next(found for found in source if isinstance(found, ImageError))
-    source.close()
+    stream.close()
     said = everything_said(error, caplog, capfd) + f"{frame.name} {stream.name} {stream!r} {stream.counts}"
     assert not [secret for secret in SECRETS if secret in said]
     assert "t0ken" in server.requests[0]  # which the server is to get

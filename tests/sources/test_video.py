@@ -78,7 +78,7 @@ def test_a_rotated_video_is_shown_upright(turn, tmp_path):
     write_video(tmp_path / "plain.mp4", frames)
     write_video(tmp_path / "turned.mp4", frames, rotation=turn)
     for upright, turned in zip(VideoFile(tmp_path / "plain.mp4"), VideoFile(tmp_path / "turned.mp4"), strict=True):
-        assert np.array_equal(turned.image, np.rot90(upright.image, turn // 90))
+        assert np.array_equal(turned.image, np.rot90(np.asarray(upright.image), turn // 90))
 
 
 @pytest.mark.parametrize(("codec", "name"), [("mjpeg", "clip.avi"), ("mpeg4", "clip.mkv"), ("ffv1", "clip.nut")])
