@@ -38,7 +38,7 @@ class Counts:
         stale: Frames that a newer one replaced, or that were too old when they could have been handed on.
         broken: Frames that were damaged, and packets that could not be decoded.
         waiting: Frames that can be handed on next: 0 or 1.
-        reconnects: How often the connection was made again.
+        reconnects: How often it was tried to connect again.
     """
 
     received: int = 0
