@@ -321,6 +321,12 @@ def main() -> None:
             for row in read("video_speed.csv")
         ]
         put(docs / "video.md", "video_speed", markdown(["what", "by the clock", "by processor time"], speeds))
+    if rows := read("live.csv"):
+        put(
+            docs / "video.md",
+            "live",
+            markdown([name.replace("_", " ") for name in rows[0]], [[*r.values()] for r in rows]),
+        )
     put(docs / "scores.md", "sums", sums(read("score_sums.csv")))
     if rows := read("../docs/studies/clouds/scenes.csv"):
         baselines = read("../docs/studies/clouds/baselines.csv")
