@@ -26,7 +26,9 @@ def test_fit_from_video(clip, tmp_path):
     assert outcome.code == 0, outcome.err
     assert "30 images form 12 groups: calibration counts groups" in outcome.err
     model = oddsight.load(tmp_path / "m.onnx")
-    assert model.metadata.calibration.groups == 12
+    assert model.metadata.calibration.groups == 3  # a quarter, whose frames are all kept for alarms
+    assert model.footage.blocks == 3
+    assert len(model.footage.times) == 15
     frame = next(iter(VideoFile(clip)))
     assert model.predict(frame).score == model.predict(frame.image).score
 

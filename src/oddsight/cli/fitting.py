@@ -265,7 +265,7 @@ def _footage(given: dict[str, Any]) -> Blocks | None:
         sources = crops_of_videos(files, every, given["zones"], given["roi"], given["output"])
     footage = Blocks(*sources, seconds=seconds("--block", given["block"] or "60s"))
     given["groups"] = footage.block_of
-    if given["calibration_fraction"] is None:
+    if given["calibration_fraction"] is None and given["false_alarm_rate"] is None:
         given["calibration_fraction"] = HELD_OUT
     return footage
 
