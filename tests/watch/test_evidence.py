@@ -37,9 +37,11 @@ def test_footage_of_one_score_is_no_error():
     assert surprise(np.array(3.0)) < surprise(np.array(3.1))
 
 
-def test_footage_with_nothing_to_score_is_an_error():
-    with pytest.raises(DataError, match="nothing to score"):
-        Surprise(np.full(10, np.nan, np.float32))
+def test_where_there_never_was_anything_whatever_there_is_is_evidence():
+    nothing = np.full(7200, np.nan, np.float32)
+    assert Surprise(nothing)(np.array([3.0, np.nan])).tolist() == [1, 0]
+    level = Levels(Footage(np.arange(0, 3600, 0.5), {"frame": nothing}, 60.0), "frame", 2.0).of(1)
+    assert level.threshold(1.0, "frame") == 0
 
 
 def test_a_window_forgets():

@@ -33,6 +33,10 @@ _FOLLOWED = 0.05
 """Weight of the newest gap between frames in the average."""
 
 
+_LEAST = 1e-3
+"""Of a threshold that shares are of: it is 0 where normal footage never had anything to score."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """How alarms are raised in one zone.
@@ -116,7 +120,7 @@ class Alarms:
     def evidence(self, time: float) -> float:
         """The highest of all zones and objects at a time, as a share of the threshold."""
         shares = (
-            place.window.mean(time, self._limits[zone].level.frames) / self.threshold(zone)
+            place.window.mean(time, self._limits[zone].level.frames) / max(self.threshold(zone), _LEAST)
             for (zone, _), place in self._places.items()
         )
         return max(shares, default=0.0)

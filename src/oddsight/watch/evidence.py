@@ -32,13 +32,16 @@ _SLACK = 1 + 1e-9
 
 
 class Surprise:
-    """From scores to evidence in nats, by the scores of normal frames ``[n]``, of which some may be NaN."""
+    """From scores to evidence in nats, by the scores of normal frames ``[n]``; NaN where there was nothing to score.
+
+    If there never was, as where nothing ever moved, whatever there is has an evidence of 1.
+    """
 
     def __init__(self, scores: NDArray[np.float32]) -> None:
         self._scores = np.sort(scores[np.isfinite(scores)].astype(np.float64))
         count = len(self._scores)
         if not count:
-            raise DataError("the footage has nothing to score: recalibrate on footage that shows what is normal")
+            return
         tail = max(1, math.ceil(_TAIL * count))
         self._knee = self._scores[-tail]
         excess = self._scores[-tail:] - self._knee
@@ -49,6 +52,8 @@ class Surprise:
     def __call__(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """Evidence of scores ``[m]``; 0 for NaN."""
         scores = np.asarray(scores, np.float64)
+        if not len(self._scores):
+            return np.where(np.isnan(scores), 0.0, 1.0)
         above = len(self._scores) - np.searchsorted(self._scores, scores, side="left")
         ranked = np.log((len(self._scores) + 1) / (above + 1))
         tail = self._at_knee + (scores - self._knee) * self._slope
