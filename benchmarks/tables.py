@@ -317,10 +317,12 @@ def main() -> None:
         put(docs / "video.md", "video_alarms", video_alarms(kinds["alarms on normal footage",]))
         put(docs / "video.md", "video_frames", video_frames(kinds["frame AUROC",]))
         speeds = [
-            [row["what"], *(f"{float(row[c]):.0f}" for c in ("by_clock", "by_processors"))]
+            [row["footage"], row["step"], *(f"{float(row[c]):.0f}" for c in ("by_clock", "by_processors"))]
             for row in read("video_speed.csv")
         ]
-        put(docs / "video.md", "video_speed", markdown(["what", "by the clock", "by processor time"], speeds))
+        put(
+            docs / "video.md", "video_speed", markdown(["footage", "what", "by the clock", "by processor time"], speeds)
+        )
     if rows := read("live.csv"):
         put(
             docs / "video.md",

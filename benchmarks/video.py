@@ -19,6 +19,7 @@ speed.
 from __future__ import annotations
 
 import csv
+import os
 import statistics
 import sys
 import time
@@ -26,7 +27,9 @@ from collections.abc import Iterator
 from math import floor
 from pathlib import Path
 
+import av
 import numpy as np
+from PIL import Image
 from scipy.stats import poisson
 
 import oddsight
@@ -41,10 +44,12 @@ from oddsight.sources import Blocks, VideoFile
 from oddsight.sources.frame import Frame
 from oddsight.watch.alarms import Alarms, Watch
 from oddsight.watch.evaluation import evaluate_videos
-from oddsight.watch.looks import Crops
+from oddsight.watch.looking import look_at
+from oddsight.watch.looks import Crops, Looks
 from oddsight.watch.recalibrating import recalibrate
 from oddsight.watch.watching import watch_frames
 
+REPEATS = 3
 HOURS = tuple(f"normal-{hour}h.mp4" for hour in (17, 18, 19, 20))
 CHUNK, LEARNED, TESTED = 600, ("01.mp4", "02.mp4"), ("03.mp4", "04.mp4", "05.mp4", "06.mp4")
 FAST = {"method": "padim", "size": 96, "calibration_fraction": 0.25}
@@ -225,34 +230,60 @@ def same_day(video: Path, labels: Path) -> dict[str, object]:
     return {"what": "frame AUROC", "count": len(rest), "value": value, "low": low, "high": high}
 
 
-def command(model: Path, clip: Path, work: Path) -> None:
-    """Watch a clip as the command does, with events and frames written."""
-    sinks = [EventLines(work / "events.jsonl"), FrameLines(work / "frames.jsonl")]
-    for _ in watch_frames(model, VideoFile(clip), alarms_per_hour=3600, window=0.5, sinks=sinks):
-        pass
+def enlarged(clip: Path, work: Path) -> Path:
+    """A clip at 1280 x 720 pixels."""
+    path = work / "720p.mp4"
+    if not path.exists():
+        with av.open(os.fspath(path), "w") as file:
+            stream = file.add_stream("libx264", rate=10, options={"preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+            for frame in VideoFile(clip):
+                image = Image.fromarray(frame.image).resize((1280, 720))
+                file.mux(stream.encode(av.VideoFrame.from_image(image)))
+            file.mux(stream.encode(None))
+    return path
 
 
 def speed(data: Path, work: Path) -> list[dict[str, object]]:
-    """Frames a second on the clips of the walkway: by the clock, and if both processors did nothing else."""
-    model, clips = work / "speed.onnx", sorted((data / "walkway").glob("*.mp4"))
-    # Where the alarms of this model would be is not measured: any footage will do.
-    recalibrate(walkway_model(data, work, "padim", 128), VideoFile(clips[2]), block=2).save(model)
-    seconds: dict[str, list[tuple[float, float]]] = {"decoding": [], "scoring": [], "watching": []}
-    loaded = oddsight.load(model)
-    for _ in range(3):
-        for name, work_on in {
-            "decoding": lambda clip: [0 for _ in VideoFile(clip)],
-            "scoring": lambda clip: [0 for _ in loaded.predict_many(VideoFile(clip))],
-            "watching": lambda clip: command(model, clip, work),
-        }.items():
-            before, used = time.perf_counter(), time.process_time()
-            for clip in clips:
-                work_on(clip)
-            seconds[name].append((time.perf_counter() - before, time.process_time() - used))
+    """Frames a second: by the clock, and if both processors did nothing else."""
+    clips = sorted((data / "walkway").glob("*.mp4"))
+    fast, small = work / "walkway-fast.onnx", walkway_model(data, work, "padim", 128)
+    if not fast.exists():
+        frames = normal_labels(data)
+        parts = [Part(data / "walkway" / clip, lambda f, clip=clip: f.index in frames[clip]) for clip in LEARNED]
+        oddsight.fit(Blocks(*parts), groups="none", speed="fast", calibration_fraction=0.25).save(fast)
+    large = [enlarged(clips[2], work)]
+    return [
+        *timed("360 x 240, fit --speed fast", oddsight.load(fast), clips, None, work),
+        *timed("360 x 240, padim at 128 pixels", small, clips, None, work),
+        *timed("1280 x 720, knn on what moves", walkers_model(data, work), large, "motion", work),
+    ]
+
+
+def timed(name: str, model: Model, clips: list[Path], roi: str | None, work: Path) -> list[dict[str, object]]:
+    """What each step of watching takes, files written; which events there are does not matter here."""
+    watching = recalibrate(model, VideoFile(clips[-1]), block=2, roi=roi)
+
+    def watch(clip: Path) -> int:
+        sinks = [EventLines(work / "events.jsonl"), FrameLines(work / "frames.jsonl")]
+        watched = watch_frames(watching, VideoFile(clip), roi=roi, alarms_per_hour=3600, window=0.5, sinks=sinks)
+        return sum(frame.frame is not None for frame in watched)
+
+    steps = {
+        "decoding": lambda clip: sum(1 for _ in VideoFile(clip)),
+        "decoding and scoring": lambda clip: sum(1 for _ in look_at(Looks(model, None, roi), VideoFile(clip))),
+        "watching": watch,
+    }
     rows = []
-    for name, measured in seconds.items():
-        clock, used = (statistics.median(column) for column in zip(*measured, strict=True))
-        rows.append({"what": name, "frames": 1020, "by_clock": 1020 / clock, "by_processors": 2 * 1020 / used})
+    for step, work_on in steps.items():
+        measured = []
+        for _ in range(REPEATS):
+            clock, used = time.perf_counter(), time.process_time()
+            frames = sum(work_on(clip) for clip in clips)
+            measured.append((frames / (time.perf_counter() - clock), 2 * frames / (time.process_time() - used)))
+        by_clock, by_processors = (statistics.median(column) for column in zip(*measured, strict=True))
+        row = {"footage": name, "step": step, "frames": frames}
+        rows.append(row | {"by_clock": by_clock, "by_processors": by_processors})
         print(rows[-1], flush=True)
     return rows
 
