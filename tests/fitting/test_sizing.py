@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from PIL import Image
 import oddsight
 from oddsight.backbones import PIXELS, backbone
 from oddsight.data.collection import ImageFile
-from oddsight.detectors import by_name
-from oddsight.fitting.sizing import input_size
+from oddsight.detectors import by_name, create
+from oddsight.errors import OddsightError
+from oddsight.fitting.sizing import SPEEDS, at_speed, input_size
 
 LITE0 = backbone("efficientnet-lite0")
 
@@ -51,6 +53,46 @@ def test_images_of_many_shapes_are_read_as_squares():
     many = images((500, 250), (400, 400), (250, 500), (600, 200), (300, 310))
     assert input_size(many, LITE0, by_name("auto"), None) == 352
     assert input_size(many, LITE0, by_name("knn"), None) == 224
+
+
+@pytest.mark.parametrize(
+    ("speed", "shape", "expected"),
+    [
+        ("fast", (4000, 4000), 224),
+        ("fast", (500, 1250), (352, 128)),
+        ("balanced", (4000, 4000), 640),
+        ("best", (4000, 4000), 896),
+        ("best", (640, 640), 640),
+        ("best", (64, 64), 224),
+    ],
+)
+def test_the_speed_bounds_the_resolution(speed, shape, expected):
+    assert input_size(images(shape), LITE0, by_name("auto"), None, SPEEDS[speed]) == expected
+
+
+@pytest.mark.parametrize("method", ["auto", "patchcore"])
+@pytest.mark.parametrize(("settings", "bank"), [((), 1000), (("bank_size=77",), 77)])
+def test_the_speed_chooses_a_bank_that_was_not_chosen(method, settings, bank):
+    detector = create(method, settings=settings)
+    at_speed(detector, "fast")
+    assert asdict(detector)["bank_size"] == bank
+
+
+def test_what_has_one_speed_says_so():
+    with pytest.raises(OddsightError, match="padim has one speed"):
+        at_speed(by_name("padim")(), "best")
+    with pytest.raises(OddsightError, match="the speed is one of fast, balanced, best, not quick"):
+        at_speed(by_name("auto")(), "quick")
+    assert at_speed(by_name("padim")(), "balanced") == SPEEDS["balanced"]
+
+
+def test_a_fast_model_is_small(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 48, 48, 3), np.uint8)
+    banks = {
+        speed: oddsight.fit(pixels, method="patchcore", size=64, speed=speed).metadata.method.settings["bank_size"]
+        for speed in ("fast", "best")
+    }
+    assert banks == {"fast": 1000, "best": 10_000}
 
 
 def test_other_detectors_read_the_shape_at_the_size_of_the_network():

@@ -163,7 +163,9 @@ def test_recalibrating_keeps_graph_scores_and_threshold(model):
 
 def test_recalibrating_on_what_was_learned_is_refused():
     frames = list(clip(30))
-    model = oddsight.fit([f.image for f in frames[:50]], method="knn", backbone="pixels", groups="none", size=16)
+    model = oddsight.fit(
+        [np.asarray(f.image) for f in frames[:50]], method="knn", backbone="pixels", groups="none", size=16
+    )
     with pytest.raises(DataError, match=r"frame 0#0 is among the images that the model was made of"):
         recalibrate(model, clip(30), block=1)
 

@@ -91,7 +91,7 @@ Size = Annotated[
     int | None,
     typer.Option(
         help="Side in pixels of the square to which images are resized; others keep their shape, with as many pixels. "
-        "[default: that of the backbone or the method; for auto and patchcore that of large images, at most 640]"
+        "[default: that of the backbone or the method; for auto and patchcore that of large images, see --speed]"
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]

@@ -118,6 +118,7 @@ def show_videos(found: VideoEvaluation) -> None:
         rows += [
             ("anomalies found (recall)", events["recall"], None),
             ("alarms that are true (precision)", events["precision"], None),
+            ("normal frames during alarms", events["normal_frames_in_alarms"], None),
             ("seconds to the alarm, median", events["median_delay"], None),
             ("false alarms an hour", false["rate"], false["rate_ci"] if false["hours"] else None),
         ]

@@ -88,6 +88,13 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     backbone: Backbone = None,
     layers: Layers = None,
     size: Size = None,
+    speed: Annotated[
+        str,
+        typer.Option(
+            help="For auto and patchcore: fast, balanced or best; how many pixels of large images they read, and how "
+            "many patches they keep."
+        ),
+    ] = "balanced",
     false_alarm_rate: FalseAlarmRate = None,
     confidence: Confidence = None,
     group_by: GroupBy = "auto",

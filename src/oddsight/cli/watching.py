@@ -147,7 +147,7 @@ def recalibrate(
     from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import progress
     from oddsight.watch.recalibrating import recalibrate as recalibrated
-    from oddsight.watch.zones import Zones
+    from oddsight.watch.zone_files import read_zones
 
     inputs = {**model_files(model), "--from-video": from_video, "--zones": zones, **detector_file(roi)}
     check_outputs({"--output": output}, inputs=inputs)
@@ -158,7 +158,7 @@ def recalibrate(
         changed = recalibrated(
             load(model),
             *sources,
-            zones=None if zones is None else Zones.read(zones),
+            zones=None if zones is None else read_zones(zones),
             roi=roi,
             block=length,
             progress=watch,

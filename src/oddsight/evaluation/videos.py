@@ -54,6 +54,15 @@ class ClipOutcome:
         return stretches(self.times, self.anomalous == 1)
 
     @property
+    def alarmed(self) -> NDArray[np.bool_]:
+        """Which frames are in an event of an anomaly, ``[n]``."""
+        found = np.zeros(len(self.times), bool)
+        for event in self.events:
+            if event.kind == "anomaly":
+                found |= (self.times >= event.start) & (self.times <= (event.start if event.end is None else event.end))
+        return found
+
+    @property
     def seconds(self) -> float:
         """Seconds of frames that are labelled normal."""
         steps = (
@@ -126,6 +135,7 @@ class VideoEvaluation:
 
     def _events_json(self) -> dict[str, Any]:
         matches = self.matches()
+        alarmed = np.concatenate([clip.alarmed[clip.anomalous == 0] for clip in self.clips])
         return {
             "alarms": matches.alarms,
             "true": matches.true,
@@ -133,6 +143,7 @@ class VideoEvaluation:
             "found": len(matches.delays),
             "precision": matches.precision,
             "recall": matches.recall,
+            "normal_frames_in_alarms": float(alarmed.mean()) if len(alarmed) else None,
             "median_delay": float(np.median(matches.delays)) if matches.delays else None,
         }
 

@@ -24,7 +24,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, Request, make_plan
-from oddsight.fitting.sizing import input_size
+from oddsight.fitting.sizing import BALANCED, Speed, at_speed, input_size
 from oddsight.graphs.neighbours import MOST, nearest, summary
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import checked_verdicts
@@ -46,6 +46,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
     size: int | None = None,
+    speed: str = BALANCED,
     false_alarm_rate: float | None = None,
     confidence: float | None = None,
     calibration_fraction: float | None = None,
@@ -77,7 +78,10 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         layers: Stages of the backbone to read; by default those that suit the method.
         size: To what images are resized, in pixels: the side of a square. Images of one shape that is not square
             keep it, with as many pixels as that square. By default the backbone's size; for detectors that look at
-            details (``auto``, ``patchcore``) that of large images, at most 640.
+            details (``auto``, ``patchcore``) that of large images, at most that of the speed.
+        speed: For detectors that look at details: ``fast`` (224 pixels, a bank of 1,000 patches), ``balanced`` (up to
+            640 pixels, 4,000 patches) or ``best`` (up to 896 pixels, 10,000 patches). A size or a ``bank_size`` of your
+            own replaces that part of it.
         false_alarm_rate: Share of normal images that may be flagged. By default 1%, or the smallest rate that the
             number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95. The true rate depends on the
@@ -110,6 +114,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         OddsightError: A setting is invalid.
     """
     chosen = detectors.create(method)
+    pace = at_speed(chosen, speed)
     if not images:
         raise DataError("there are no images to train on: name folders or files, or give arrays or Pillow images")
     workplace = Workplace(Path(work) if work is not None else None, accelerator, progress, on_epoch)
@@ -124,8 +129,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     size = None if size is None else check_whole(size, "the size", None)
     extractor = _extractor(chosen, backbone, layers, size)
     words = checked_verdicts(verdicts) if verdicts is not None else None
-    learner = NormalLearner(chosen, extractor, size, request, images, reading, workplace, cache or default_cache())
-    model = run(learner, on_plan)
+    features = cache or default_cache()
+    model = run(NormalLearner(chosen, extractor, size, pace, request, images, reading, workplace, features), on_plan)
     return model if words is None else model.with_verdicts(*words)
 
 
@@ -152,6 +157,7 @@ class NormalLearner:
     detector: Detector
     extractor: Extractor
     size: int | None
+    speed: Speed
     request: Request
     images: Sequence[ImagesLike]
     reading: Reading
@@ -165,7 +171,7 @@ class NormalLearner:
         with memory_for_images(request.memory_plan([], self.extractor).method, final=True) as room:
             collection, names = collect_sources(*self.images, reading=self.reading, progress=progress)
         _check_collection(collection, described(self.images))
-        size = input_size(collection.images, self.extractor.backbone, type(self.detector), self.size)
+        size = input_size(collection.images, self.extractor.backbone, type(self.detector), self.size, self.speed)
         self.extractor = replace(self.extractor, size=size)
         memory = request.memory_plan(collection.images, self.extractor, largest=room.largest)
         self.detector.require(memory.method, self.extractor.shape, len(collection.images))

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from oddsight.backbones import Backbone
 from oddsight.data.collection import ImageFile
 from oddsight.detectors import Detector
+from oddsight.errors import OddsightError
 from oddsight.graphs.preprocessing import Size
 
-MOST = 640
-"""Side of a square with as many pixels as are read by default, at most."""
+
+@dataclass(frozen=True)
+class Speed:
+    """What a detector of details reads and keeps.
+
+    Attributes:
+        pixels: Side of a square with as many pixels as are read of an image, at most; the network's own at least.
+        bank: Patches in its memory bank, at most.
+    """
+
+    pixels: int
+    bank: int
+
+
+SPEEDS = {"fast": Speed(0, 1000), "balanced": Speed(640, 4000), "best": Speed(896, 10_000)}
+"""From the quickest answers to the smallest defects; ``docs/auto.md`` has what each finds and what it costs."""
+
+BALANCED = "balanced"
 
 _WORTHWHILE = 1.5
 """How many times the network's side the images must have, so that they are read at more than it."""
@@ -24,19 +42,44 @@ _LONGEST = 4.0
 """Of the two sides of what a network reads, one is at most so many times the other."""
 
 
-def input_size(images: Sequence[ImageFile], network: Backbone, detector: type[Detector], size: int | None) -> Size:
+def at_speed(detector: Detector, name: str) -> Speed:
+    """The speed of that name; the detector has the bank of it from now on, unless its own was set.
+
+    Raises:
+        OddsightError: If there is no such speed, or the detector has but one.
+    """
+    if name not in SPEEDS:
+        raise OddsightError(f"the speed is one of {', '.join(SPEEDS)}, not {name}")
+    if name == BALANCED:
+        return SPEEDS[name]
+    settings, usual = vars(detector), vars(type(detector)())
+    if not detector.detailed or "bank_size" not in settings:
+        raise OddsightError(f"{detector.name} has one speed: choose its size, or auto or patchcore")
+    if settings["bank_size"] == usual["bank_size"]:
+        settings["bank_size"] = SPEEDS[name].bank
+    return SPEEDS[name]
+
+
+def input_size(
+    images: Sequence[ImageFile],
+    network: Backbone,
+    detector: type[Detector],
+    size: int | None,
+    speed: Speed = SPEEDS[BALANCED],
+) -> Size:
     """The size for images of these shapes: the side of a square, or height and width.
 
     A network reads the shape of the images, so that objects keep theirs, with as many pixels as a square of ``size``.
     Where most images do not have the median shape, it reads squares. By default ``size`` is the network's, and for
-    detectors that look at details that of the images, if that is much larger, at most :data:`MOST`: what is small in a
-    large image is gone in a small one.
+    detectors that look at details that of the images, if that is much larger, at most that of the speed: what is small
+    in a large image is gone in a small one.
 
     Args:
         images: Those to learn from.
         network: The backbone.
         detector: What reads them.
         size: What was asked for, if anything.
+        speed: How many pixels they may have.
     """
     usual = detector.size or network.size
     if detector.reads == "pixels" or network.fixed or not images:
@@ -49,7 +92,7 @@ def input_size(images: Sequence[ImageFile], network: Backbone, detector: type[De
     if size is None:
         own = float(np.median(np.sqrt(shapes.prod(axis=1))))
         large = detector.detailed and own >= _WORTHWHILE * usual
-        size = round(min(own, max(usual, MOST))) if large else usual
+        size = round(min(own, max(usual, speed.pixels))) if large else usual
     stretch = float(np.sqrt(np.clip(shape, 1 / _LONGEST, _LONGEST)))
     height, width = (_multiple(side, network.multiple) for side in (size / stretch, size * stretch))
     return height if height == width else (height, width)

@@ -20,7 +20,7 @@ _CHANGED = 0.15
 _UNUSUAL = 6.0
 """How many times the usual change, where scenes differ from frame to frame, as on a conveyor."""
 
-_USUAL, _FORGOTTEN = 0.02, 0.02
+_USUAL, _FORGOTTEN = 0.02, 0.05
 """The usual change at first, and the weight of the newest frame in it."""
 
 _SETTLED = 0.05
@@ -50,24 +50,26 @@ class Light:
         self._past: deque[tuple[float, NDArray[np.float32]]] = deque()
         self.since: float | None = None
         self.shift = 0.0
-        self._changed, self._usual = 0.0, _USUAL
+        self._changed, self._usual, self._begun = 0.0, _USUAL, np.inf
 
     def update(self, time: float, grid: NDArray[np.float32]) -> Literal["new", "end"] | None:
         """Take in the brightness of a frame; whether a change begins or has ended."""
         levels = np.log(grid + _DARK)
         while len(self._past) > 1 and self._past[0][0] < time - _BEFORE:
             self._past.popleft()
-        shift = self._shift(levels)
+        shift, together = self._shift(levels)
         self._past.append((time, levels))
+        self._begun = min(self._begun, time)
+        usual, self._usual = self._usual, self._usual + _FORGOTTEN * (abs(shift) - self._usual)
+        shift = shift if together >= _SHARE else 0.0
         if self.since is None:
-            if abs(shift) < max(_CHANGED, _UNUSUAL * self._usual):
-                self._usual += _FORGOTTEN * (abs(shift) - self._usual)
+            if time < self._begun + _BEFORE or abs(shift) < max(_CHANGED, _UNUSUAL * usual):
                 return None
             self.since = self._changed = time
             self.shift = shift
             self._restart()
             return "new"
-        if abs(shift) > max(_SETTLED, 2 * self._usual):
+        if abs(shift) > max(_SETTLED, 2 * usual):
             self._changed = time
             self._restart()
         if time - self._changed < _CALM and time - self.since < LONGEST:
@@ -75,14 +77,13 @@ class Light:
         self.since = None
         return "end"
 
-    def _shift(self, levels: NDArray[np.float32]) -> float:
-        """By how much all became lighter or darker than it was; 0 if it is not all."""
+    def _shift(self, levels: NDArray[np.float32]) -> tuple[float, float]:
+        """By how much the scene became lighter or darker than it was, and which share of it did."""
         if not self._past:
-            return 0.0
+            return 0.0, 0.0
         change = levels - np.median([past for _, past in self._past], axis=0)
         shift = float(np.median(change))
-        together = np.mean((np.sign(change) == np.sign(shift)) & (np.abs(change) > _SETTLED))
-        return shift if together >= _SHARE else 0.0
+        return shift, float(np.mean((np.sign(change) == np.sign(shift)) & (np.abs(change) > _SETTLED)))
 
     def _restart(self) -> None:
         """Compare with this frame from now on."""

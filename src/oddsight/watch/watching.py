@@ -21,6 +21,7 @@ from oddsight.watch.looking import look_at, look_at_live
 from oddsight.watch.looks import Looks
 from oddsight.watch.recalibrating import places_of
 from oddsight.watch.watcher import Watcher
+from oddsight.watch.zone_files import read_zones
 from oddsight.watch.zones import Zones
 
 _WINDOW = Real(above=0, most=3600)
@@ -112,7 +113,7 @@ def watch_frames(
     ``note`` is called with what there is to say beside the results, ``progress`` with phase, done and total.
     """
     model = model if isinstance(model, Model) else load(model)
-    zones = zones if isinstance(zones, Zones | None) else Zones.read(zones)
+    zones = zones if isinstance(zones, Zones | None) else read_zones(zones)
     if workers is not None:
         check_whole(workers, "the number of workers", 1, 1024)
     looks = Looks(model, zones, roi)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,13 +117,6 @@ class Zones:
 
     def __iter__(self) -> Iterator[Zone]:
         return iter(self._zones)
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Zones:
-        """Read a file of zones; see :func:`oddsight.watch.zone_files.read_zones`."""
-        from oddsight.watch.zone_files import read_zones
-
-        return read_zones(path)
 
     @property
     def include(self) -> tuple[Zone, ...]:
