@@ -1,7 +1,7 @@
 """Make docs/images/watch.png, an annotated frame and a timeline: python scripts/watch_image.py FOLDER.
 
 Writes footage of discs on a belt into the folder, drawn by this script, of which two in the last clip are damaged. Then
-it runs the commands that README.md shows on it. The frame is the key frame of the first alarm, whichever that is.
+it runs the commands of docs/video.md on it. The frame is the key frame of the first alarm, whichever that is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 
 from oddsight import load
 from oddsight.drawing.timelines import draw_timeline
+from oddsight.report.videos import write_video_report
 from oddsight.watch.evaluation import evaluate_videos
 
 WIDTH, HEIGHT, RATE = 320, 160, 5
@@ -31,7 +32,7 @@ APART = 130
 """Pixels from one disc to the next."""
 BAD = (7, 13)
 """The discs of the last clip that are damaged."""
-OPTIONS = ("--alarms-per-hour", "30")
+ALARMS_PER_HOUR, WINDOW = 30, 1.0
 
 
 def frames(count: int, seed: int, bad: tuple[int, ...] = ()) -> Iterator[tuple[NDArray[np.uint8], bool]]:
@@ -69,7 +70,7 @@ def write_clip(path: Path, seconds: int, seed: int, bad: tuple[int, ...] = ()) -
 
 def run(*args: object) -> None:
     """Run a command as people do."""
-    print("oddsight", *args)
+    print("oddsight", *args, flush=True)
     subprocess.run([sys.executable, "-m", "oddsight", *map(str, args)], check=True)
 
 
@@ -91,10 +92,11 @@ def main() -> None:
     run("fit", "--from-video", folder / "normal.mp4", "--every", "0.4s", "--block", "2s", "-o", fitted, *size)
     run("recalibrate", fitted, "--from-video", folder / "accepted.mp4", "--block", "5s", "-o", model)
     outputs = ("--key-frames", folder / "keys", "--save", folder / "annotated.mp4", "--events", folder / "events.jsonl")
-    run("watch", model, video, *OPTIONS, *outputs)
-    evaluate = ("--video", video, "--labels", folder / "labels.csv", *OPTIONS)
-    run("evaluate", model, *evaluate, "--report", folder / "report.html", "--json", folder / "report.json")
-    (clip,) = evaluate_videos(load(model), video, folder / "labels.csv", alarms_per_hour=30).clips
+    options = ("--alarms-per-hour", ALARMS_PER_HOUR, "--window", f"{WINDOW:g}s")
+    run("watch", model, video, *options, *outputs)
+    found = evaluate_videos(load(model), video, folder / "labels.csv", alarms_per_hour=ALARMS_PER_HOUR, window=WINDOW)
+    write_video_report(found, load(model), folder / "report.html")
+    (clip,) = found.clips
     alarms = [event for event in clip.events if event.kind == "anomaly"]
     figure = Figure(figsize=(9.6, 3.6), dpi=100, layout="constrained")
     spans = [(event.start, event.start if event.end is None else event.end) for event in alarms]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,13 @@ def test_what_was_not_measured_is_left_out(tmp_path):
     assert (
         "Precision" not in found.text and "AUROC of frames" not in found.text and "There were no events." in found.text
     )
+
+
+def test_a_model_without_footage_has_no_alarms_to_judge(tmp_path):
+    one = clip(count=60, anomaly=(20, 30), alarms=())
+    found = page(VideoEvaluation([replace(one, evidence=np.full(60, np.nan))], 1.0, 2.0), tmp_path / "x.html")
+    assert "so it raises none" in found.text and "It finds" not in found.text
+    assert "Anomalies found" not in found.text and "False alarms an hour" not in found.text
 
 
 def test_many_clips_are_bounded(tmp_path):

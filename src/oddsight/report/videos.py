@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from oddsight.drawing.class_figures import bars
@@ -60,6 +61,7 @@ def write_video_report(
         meta=model.metadata,
         found=found,
         warnings=evaluation.warnings,
+        alarmed=any(np.isfinite(clip.evidence).any() for clip in evaluation.clips),
         agreement=_agreement(found["false_alarms_per_hour"]),
         clips=shown,
         total=len(evaluation.clips),
