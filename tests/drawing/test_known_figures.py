@@ -128,8 +128,6 @@ def test_histograms_say_what_is_rejected():
     assert {"known classes (100)", f"{HOSTILE} (100)", "_$x_{&\ufffd (1)", "5% rejected", "55% rejected"} <= set(read)
     assert any("threshold 94; the outermost bins hold 1 beyond" in text for text in read)
     assert label(svg) == f"Histograms of scores. Rejected: known classes 5%, {HOSTILE} 55%, _$x_{{&\ufffd 100%"
-    logarithmic = rejection_figures.score_histograms(known, {"far": known}, 94.0, logarithmic=True)
-    assert not any("$" in text for text in texts(logarithmic))
 
 
 some = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=20).map(np.array)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from oddsight.drawing.charts import chart
 from oddsight.drawing.image_grids import CaptionedImage, image_grid, rows_of
-from oddsight.errors import plain
+from oddsight.errors import OddsightError, plain
 from oddsight.report.markdown import code, escape, fill_template, joined, read_figure, render_page, table, write_report
 
 HOSTILE = '</td><script>alert("1")</script>| `a` [x](http://evil.example) *b* ![y](z) {{ 1 }} &amp; 1. #'
@@ -169,3 +169,12 @@ def test_committed_reports_are_rendered_from_their_markdown(name):
     assert not re.findall(r'(?:src|href)="(?!#|data:)([^"]*)"', page)
     figures = {f"figures/{path.name}" for path in (folder / "figures").iterdir()}
     assert figures == set(re.findall(r"(?<!\\)\]\(([^)]*)\)", (folder / "report.md").read_text("utf-8")))
+
+
+@pytest.mark.posix
+def test_figures_are_not_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OddsightError, match="it is a link to elsewhere"):
+        write_report("# Title\n\n![A](figures/a.svg)\n", {"a": SVG}, {}, tmp_path)
+    assert list((tmp_path / "elsewhere").iterdir()) == []

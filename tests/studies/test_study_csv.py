@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from cloud_files import made_up_clouds
 from oddsight.model.curves import Epoch
+from oddsight.runtime.csv_tables import csv_files, csv_of
 from oddsight.studies.cifar10.tables import study_tables
 from oddsight.studies.clouds.tables import cloud_tables
-from oddsight.studies.csv_files import csv_files, csv_of
 from study_files import made_up_study
 
 KNOWN = {

@@ -22,8 +22,7 @@ from oddsight.graphs.features import Shape
 from oddsight.graphs.preprocessing import Size, sides
 from oddsight.runtime.bounds import check_whole
 
-MOST_PIXELS = 2**20
-"""The largest side to which images are brought; memory allows far fewer."""
+MOST_PIXELS = 2**20  # The largest side to which images are brought; memory allows far fewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,38 +30,23 @@ class Backbone:
     """A feature network: an ONNX graph from ``pixels`` float32 ``[N, 3, S, S]`` (0 to 255) to named stages.
 
     Its own normalisation is inside the graph.
-
-    Attributes:
-        name: What users call it.
-        summary: One line on what it is.
-        source: Where the weights come from, and their licence.
-        paper: The paper it comes from.
-        path: The graph's file.
-        sha256: Of that file.
-        weights: Bytes of that file.
-        stages: Stride and channels of each stage, by name, from shallow to deep.
-        layers: For what methods read, the stages that serve best by default: ``patches/STRIDE`` or ``embedding``.
-        size: The default side of its input in pixels.
-        multiple: What a side must be a multiple of.
-        fixed: Whether it takes only ``size``.
-        activations: Bytes that the values between its layers take at most, for each pixel of the input.
-        plain: Whether the file is a network of the user's that does not describe itself.
     """
 
-    name: str
-    summary: str
-    source: str
-    paper: str
-    path: Path
-    sha256: str
-    weights: int
-    stages: Mapping[str, tuple[int, int]]
+    name: str  # What users call it
+    summary: str  # One line on what it is
+    source: str  # Where the weights come from, and their licence
+    paper: str  # The paper it comes from
+    path: Path  # The graph's file
+    sha256: str  # Of that file
+    weights: int  # Bytes of that file
+    stages: Mapping[str, tuple[int, int]]  # Stride and channels of each stage, by name, from shallow to deep
+    # For what methods read, the stages that serve best by default: `patches/STRIDE` or `embedding`
     layers: Mapping[str, tuple[str, ...]]
-    size: int = 224
-    multiple: int = 32
-    fixed: bool = False
-    activations: int = 400
-    plain: bool = False
+    size: int = 224  # The default side of its input in pixels
+    multiple: int = 32  # What a side must be a multiple of
+    fixed: bool = False  # Whether it takes only `size`
+    activations: int = 400  # Bytes that the values between its layers take at most, for each pixel of the input
+    plain: bool = False  # Whether the file is a network of the user's that does not describe itself
 
     def graph(self, layers: tuple[str, ...]) -> onnx.ModelProto:
         """The network up to ``layers``, which are its outputs.
@@ -80,11 +64,7 @@ class Backbone:
         return pruned(adapted(proto) if self.plain else proto, layers)
 
     def shapes(self, layers: tuple[str, ...], size: Size) -> dict[str, Shape]:
-        """Channels, height and width of each of ``layers`` for an input of ``size`` pixels.
-
-        Raises:
-            OddsightError: If the size does not suit the network.
-        """
+        """Channels, height and width of each of ``layers`` for an input of ``size`` pixels."""
         for side in sides(size):
             check_whole(side, f"the size for {self.name}", None, MOST_PIXELS)
             if self.fixed and side != self.size:
@@ -97,12 +77,7 @@ class Backbone:
         return dict(_shapes(self, layers, size))
 
     def default_layers(self, reading: str, stride: int) -> tuple[str, ...]:
-        """The stages to read unless others are asked for.
-
-        Args:
-            reading: ``patches``, ``embedding``, ``pixels`` or ``levels``: four stages from shallow to the deepest.
-            stride: Of patches.
-        """
+        """The stages to read unless others are asked for: for ``levels`` four, from shallow to the deepest."""
         if reading == "levels":
             names = list(self.stages)
             chosen = np.linspace(min(1, len(names) - 1), len(names) - 1, 4).round().astype(int)
@@ -119,11 +94,7 @@ class Backbone:
         return max(0, needed - 5 * _LITE0.weights // 2)
 
     def check_layers(self, layers: tuple[str, ...]) -> None:
-        """Refuse layers that do not exist.
-
-        Raises:
-            OddsightError: Naming those that do.
-        """
+        """Refuse layers that do not exist."""
         unknown = [name for name in layers if name not in self.stages]
         if unknown or not layers:
             what = f"no layer {unknown[0]!r}" if unknown else "no layer named"
@@ -180,15 +151,7 @@ DEFAULT = _LITE0.name
 
 
 def suited(reading: str, name: str | None = None) -> str:
-    """The name of the backbone for a method: the one asked for, or the default of what it reads.
-
-    Args:
-        reading: What the method reads.
-        name: What was asked for, if anything.
-
-    Raises:
-        OddsightError: If a method that reads pixels is to read the features of a network.
-    """
+    """The name of the backbone for a method: the one asked for, or the default of what it reads."""
     if reading != "pixels":
         return DEFAULT if name is None else name
     if name not in (None, PIXELS.name):

@@ -21,8 +21,7 @@ from oddsight.runtime.records import read_regular
 
 DEFAULT_LIMIT = 4 * 2**30
 
-_HEADER = 2**14
-"""Bytes that an entry takes beyond its values, at most."""
+_HEADER = 2**14  # Bytes that an entry takes beyond its values, at most
 
 _OWN_FOLDER = re.compile("[0-9a-z]{32}")
 _OWN_FILE = re.compile(r"[0-9a-f]{64}\.npy|tmp\w+\.part|\.oddsight\.[0-9a-f.]+\.part")
@@ -37,11 +36,7 @@ class FeatureCache:
 
     Each array is one ``.npy`` file with its CRC-32 behind it, written beside its place and renamed, so that no reader
     sees half of one. Whatever else is in its place (damaged, another kind of file, a pipe) counts as missing and is
-    replaced if it can be. The least recently used files go when the limit is passed.
-
-    Args:
-        folder: Where; created when needed.
-        limit: Bytes.
+    replaced if it can be. The least recently used files go when the limit in bytes is passed.
     """
 
     def __init__(self, folder: Path, limit: int = DEFAULT_LIMIT) -> None:
@@ -50,13 +45,7 @@ class FeatureCache:
         self._added = 0
 
     def get(self, maker: str, image: str, shape: tuple[int, ...] | None = None) -> NDArray[np.float32] | None:
-        """The array, or None.
-
-        Args:
-            maker: What computed it.
-            image: Of which image.
-            shape: What it must have; an entry of any other shape counts as missing, however large it is.
-        """
+        """The array, or None; one of another shape than is asked for counts as missing, however large it is."""
         path = self._path(maker, image)
         try:
             content = read_regular(path, self.limit if shape is None else 4 * math.prod(shape) + _HEADER)

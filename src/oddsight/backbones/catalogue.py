@@ -8,31 +8,20 @@ from types import MappingProxyType
 
 from oddsight.errors import OddsightError, plain
 
-TIMM = "timm:"
-"""What the names of timm's networks begin with."""
+TIMM = "timm:"  # What the names of timm's networks begin with
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A network that is exported to ONNX when it is first used.
+    """A network that is exported to ONNX when it is first used."""
 
-    Attributes:
-        name: What users call it.
-        summary: One line on what it is.
-        source: Where its weights come from, and their licence.
-        paper: The paper it comes from.
-        timm: Its name in timm, unless it is an EfficientNet-Lite.
-        lite: The number of an EfficientNet-Lite.
-        stages: Names of its stages where the field's differ from timm's.
-    """
-
-    name: str
-    summary: str
-    source: str
-    paper: str
-    timm: str = ""
-    lite: int | None = None
-    stages: tuple[str, ...] = ()
+    name: str  # What users call it
+    summary: str  # One line on what it is
+    source: str  # Where its weights come from, and their licence
+    paper: str  # The paper it comes from
+    timm: str = ""  # Its name in timm, unless it is an EfficientNet-Lite
+    lite: int | None = None  # The number of an EfficientNet-Lite
+    stages: tuple[str, ...] = ()  # Names of its stages where the field's differ from timm's
 
 
 def _lite(number: int, parameters: str) -> Offer:
@@ -80,11 +69,7 @@ _LITE0 = _lite(0, "3.4")
 
 
 def offer(name: str) -> Offer:
-    """What stands behind a name, EfficientNet-Lite0 as a network that can be trained further included.
-
-    Raises:
-        OddsightError: Naming what there is.
-    """
+    """What stands behind a name, EfficientNet-Lite0 as a network that can be trained further included."""
     if name == _LITE0.name:
         return _LITE0
     if name in CATALOGUE:

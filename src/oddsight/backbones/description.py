@@ -42,13 +42,10 @@ class Description(BaseModel):
 
 
 def default_layers(stages: Mapping[str, tuple[int, int]]) -> dict[str, tuple[str, ...]]:
-    """The stages that serve best for what methods read, by their strides.
+    """The stages that serve best for what methods read, by their strides; stages go from shallow to deep.
 
     As in PatchCore (Roth et al., CVPR 2022), middle stages: deep enough to know shapes, not so deep as to know only
     classes. A transformer, whose blocks share one stride, is read at a half and at three quarters of its depth.
-
-    Args:
-        stages: Stride and channels by name, from shallow to deep.
     """
     names = list(stages)
     if len({stride for stride, _ in stages.values()}) == 1:
@@ -63,11 +60,7 @@ def default_layers(stages: Mapping[str, tuple[int, int]]) -> dict[str, tuple[str
 
 
 def read_description(proto: onnx.ModelProto) -> Description | None:
-    """What a file says about itself, or None if it says nothing.
-
-    Raises:
-        ModelError: If that is damaged, contradicts itself, or the graph is not the one that was exported.
-    """
+    """What a file says about itself, or None if it says nothing."""
     entries = [entry.value for entry in proto.metadata_props if entry.key == KEY]
     if not entries:
         return None

@@ -25,8 +25,7 @@ from oddsight.graphs.building import IR_VERSION, OPSET
 from oddsight.runtime.files import check_writable, write_bytes
 from oddsight.runtime.sessions import session
 
-TOLERANCE = 1e-4
-"""How far an export may be from PyTorch, as a share of the largest absolute value of a stage."""
+TOLERANCE = 1e-4  # How far an export may be from PyTorch, as a share of the largest absolute value of a stage
 
 
 class TorchBackbone(nn.Module):
@@ -245,14 +244,8 @@ def graph_of(
 ) -> onnx.ModelProto:
     """A module as a graph, verified on noise: the same numbers in ONNX Runtime as in PyTorch, in a batch and alone.
 
-    Args:
-        module: In evaluation mode; it returns a tensor, or a tuple of them.
-        name: Of the graph.
-        inputs: Names and shapes of its inputs, float32 with values 0 to 255, without the batch.
-        outputs: Names of its outputs.
-
-    Raises:
-        ModelError: If it cannot be exported, or the export disagrees.
+    The module, in evaluation mode, returns a tensor or a tuple of them. Inputs are float32 with values 0 to 255; their
+    shapes, by name, lack the batch.
     """
     lots = torch.Generator().manual_seed(0)
     example = [torch.rand((2, *shape), generator=lots) * 255 for shape in inputs.values()]

@@ -15,11 +15,7 @@ from oddsight.runtime.files import make_folder
 
 
 def exports_folder() -> Path:
-    """Where exports are kept: ``ODDSIGHT_BACKBONES``, or a folder of the user's cache.
-
-    Raises:
-        OddsightError: If neither is there.
-    """
+    """Where exports are kept: ``ODDSIGHT_BACKBONES``, or a folder of the user's cache."""
     place, own = os.environ.get("ODDSIGHT_BACKBONES", ""), user_folder()
     if place:
         return Path(place)
@@ -55,13 +51,7 @@ def exported(name: str) -> tuple[Path, NetworkFile]:
 def make_export(
     name: str, path: Path | None = None, *, weights: Path | None = None, size: int | None = None
 ) -> tuple[Path, NetworkFile]:
-    """Export a network with PyTorch.
-
-    Args:
-        name: Of the catalogue, or ``timm:NAME``.
-        path: Of the file to write; by default the one from which the name is then read.
-        weights: As in :func:`oddsight.backbones.exporting.torch_backbone`.
-        size: As there.
+    """Export a network with PyTorch, by default to the file from which its name is then read.
 
     Raises:
         OddsightError: Without the ``train`` extra, or as :func:`oddsight.backbones.exporting.torch_backbone`.

@@ -27,31 +27,21 @@ from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import CPU, Graph, device, run, session
 
-_OVERVIEW = "overview_"
-"""Before the names of what a network reads and gives at the size of the whole image."""
+_OVERVIEW = "overview_"  # Before the names of what a network reads and gives at the size of the whole image
 
-_DEFECTIVE = 20
-"""Images of which there are copies with small defects, at most."""
+_DEFECTIVE = 20  # Images of which there are copies with small defects, at most
 
-_WORTHWHILE = 0.5
-"""Share of the pixels below which a whole image is read at a size of its own."""
+_WORTHWHILE = 0.5  # Share of the pixels below which a whole image is read at a size of its own
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """From ``image`` uint8 ``[N, H, W, 3]`` to the features a method reads, as one graph.
+    """From ``image`` uint8 ``[N, H, W, 3]`` to the features a method reads, as one graph."""
 
-    Attributes:
-        backbone: The network.
-        layers: Which of its stages.
-        size: To which images are brought, in pixels: the side of a square, or height and width.
-        reading: ``patches``, ``embedding``, ``levels`` or ``pixels``; also the name of the graph's output.
-    """
-
-    backbone: Backbone
-    layers: tuple[str, ...]
-    size: Size
-    reading: str
+    backbone: Backbone  # The network
+    layers: tuple[str, ...]  # Which of its stages
+    size: Size  # To which images are brought, in pixels: the side of a square, or height and width
+    reading: str  # `patches`, `embedding`, `levels` or `pixels`; also the name of the graph's output
 
     @cached_property
     def graph(self) -> onnx.ModelProto:
@@ -152,19 +142,12 @@ class Extractor:
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """A job: from an image's file to its features. What it takes to another process is a graph and a folder.
+    """A job: from an image's file to its features. What it takes to another process is a graph and a folder."""
 
-    Attributes:
-        graph: From image to features.
-        maker: What the cache knows the features by.
-        shape: Of one image's array.
-        cache: Where they are remembered, or None.
-    """
-
-    graph: Graph
-    maker: str
-    shape: tuple[int, ...]
-    cache: FeatureCache | None
+    graph: Graph  # From image to features
+    maker: str  # What the cache knows the features by
+    shape: tuple[int, ...]  # Of one image's array
+    cache: FeatureCache | None  # Where they are remembered, or None
 
     def __call__(self, image: ImageFile) -> NDArray[np.float32]:
         """The features of one image."""
@@ -195,14 +178,7 @@ def _defective(one: Extraction, copy: tuple[ImageFile, int]) -> NDArray[np.float
 class Features:
     """The features of a list of images: iterate as often as needed, float32 arrays of :attr:`shape` in order.
 
-    Args:
-        extractor: What computes them.
-        images: Of which images.
-        cache: Where they are remembered, or None.
-        workers: How many are computed at once; by default one on every core.
-
-    Attributes:
-        one: The job that computes those of one image.
+    By default one is computed on every core; ``one`` is the job that computes those of one image.
     """
 
     def __init__(
@@ -256,16 +232,10 @@ class Features:
 def extract_together(
     extractors: Sequence[Extractor], images: Sequence[ImageFile], cache: FeatureCache, progress: Progress = silent
 ) -> None:
-    """Fill a cache with what several extractors read, by one run of the backbone an image.
+    """Fill a cache with what several extractors of one backbone and size read, by one run of the backbone an image.
 
     The features are, bit by bit, those that each extractor computes alone. Where ONNX Runtime optimises the joint graph
-    so that they would not be, the extractors run one after the other.
-
-    Args:
-        extractors: Of one backbone and size.
-        images: Of which images.
-        cache: Must have room for all of it.
-        progress: Called with phase, done and total.
+    so that they would not be, the extractors run one after the other. The cache must have room for all of it.
     """
     if not extractors or not images:
         return
@@ -295,19 +265,12 @@ def _joint_extraction(
 
 @dataclass(frozen=True, eq=False)
 class _JointExtraction:
-    """A job: puts into a cache what several extractors read of an image's file.
+    """A job: puts into a cache what several extractors read of an image's file."""
 
-    Attributes:
-        graph: From image to the features of each.
-        makers: What the cache knows the features of each by.
-        shapes: Of the array of each.
-        cache: Where they go.
-    """
-
-    graph: Graph
-    makers: Sequence[str]
-    shapes: Sequence[tuple[int, ...]]
-    cache: FeatureCache
+    graph: Graph  # From image to the features of each
+    makers: Sequence[str]  # What the cache knows the features of each by
+    shapes: Sequence[tuple[int, ...]]  # Of the array of each
+    cache: FeatureCache  # Where they go
 
     def __call__(self, image: ImageFile) -> None:
         """Extract them, unless all are known."""

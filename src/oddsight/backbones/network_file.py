@@ -25,11 +25,9 @@ from oddsight.runtime.sessions import session
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-LARGEST_SIDE = 4096
-"""In pixels; a network with a larger input is refused."""
+LARGEST_SIDE = 4096  # In pixels; a network with a larger input is refused
 
-_SIDE = 224
-"""Where a plain network does not say its size."""
+_SIDE = 224  # Where a plain network does not say its size
 
 _RESERVED = {"image", "pixels", "patches", "embedding", "logits", "distances", "score", "p_value", "anomaly_map"}
 """Names by which the pieces of a model's graph are joined."""
@@ -37,19 +35,12 @@ _RESERVED = {"image", "pixels", "patches", "embedding", "logits", "distances", "
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A file of a feature network that passed every check.
+    """A file of a feature network that passed every check."""
 
-    Attributes:
-        described: What it says about itself, or what was found out by running it.
-        plain: Whether it says nothing, so that it must be brought to form by :func:`adapted`.
-        sha256: Of the file.
-        bytes: Its size.
-    """
-
-    described: Description
-    plain: bool
-    sha256: str
-    bytes: int
+    described: Description  # What it says about itself, or what was found out by running it
+    plain: bool  # Whether it says nothing, so that it must be brought to form by `adapted`
+    sha256: str  # Of the file
+    bytes: int  # Its size
 
 
 def read_network(path: Path) -> NetworkFile:
@@ -98,11 +89,7 @@ def _check_exported(proto: onnx.ModelProto) -> None:
 def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A plain network in the form that is chained: ``pixels`` to stages by name, for any number of images.
 
-    Args:
-        proto: The network; is used up.
-
-    Raises:
-        ModelError: If its input or outputs are not those of a feature network, or its operators are too new.
+    The network given is used up.
     """
     graph = proto.graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -139,11 +126,7 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _input_side(inputs: list[onnx.ValueInfoProto]) -> int | None:
-    """The side that a network's only input is fixed to, or None if it takes any.
-
-    Raises:
-        ModelError: If it is not an image.
-    """
+    """The side that a network's only input is fixed to, or None if it takes any."""
     wanted = "a backbone takes one image, float32 [N, 3, S, S]"
     if len(inputs) != 1:
         raise ModelError(f"it has {len(inputs)} inputs, and {wanted}")

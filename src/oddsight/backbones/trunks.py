@@ -17,27 +17,16 @@ from oddsight.errors import OddsightError, plain
 
 @dataclass(frozen=True)
 class Trunk:
-    """A network and what is known about it before it has run.
+    """A network and what is known about it before it has run."""
 
-    Attributes:
-        module: From normalised pixels float32 ``[N, 3, S, S]`` to the outputs of its stages, ``[N, C, h, w]`` each.
-        names: Of the stages, from shallow to deep.
-        strides: Of the stages, in pixels of the input.
-        mean: Subtracted from pixels 0..255, one value a channel.
-        std: What they are then divided by.
-        size: The default side of its input in pixels.
-        fixed: Whether it takes only that size.
-        licence: Of its pretrained weights, as far as known.
-    """
-
-    module: nn.Module
-    names: tuple[str, ...]
-    strides: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: int
-    fixed: bool
-    licence: str
+    module: nn.Module  # From normalised pixels float32 `[N, 3, S, S]` to the outputs of its stages, `[N, C, h, w]` each
+    names: tuple[str, ...]  # Of the stages, from shallow to deep
+    strides: tuple[int, ...]  # Of the stages, in pixels of the input
+    mean: tuple[float, ...]  # Subtracted from pixels 0..255, one value a channel
+    std: tuple[float, ...]  # What they are then divided by
+    size: int  # The default side of its input in pixels
+    fixed: bool  # Whether it takes only that size
+    licence: str  # Of its pretrained weights, as far as known
 
 
 class _LiteStages(nn.Module):

@@ -15,40 +15,26 @@ from oddsight.errors import DataError, ImageError
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """The file of an image with the truth about it.
+    """The file of an image with the truth about it."""
 
-    Attributes:
-        path: The image.
-        kind: The type of anomaly, or None if it is normal.
-        mask: Its mask, or None: a file, or a folder with the parts of one mask.
-    """
-
-    path: Path
-    kind: str | None
-    mask: Path | None = None
+    path: Path  # The image
+    kind: str | None  # The type of anomaly, or None if it is normal
+    mask: Path | None = None  # Its mask, or None: a file, or a folder with the parts of one mask
 
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Files of images to test on, normal ones first, and what was not found.
+    """Files of images to test on, normal ones first, and what was not found."""
 
-    Attributes:
-        images: The images.
-        problems: What cannot be looked into, and empty folders.
-        unmatched: Mask files that belong to no image; None if there are no masks at all.
-        ignored: Other files, hidden folders and, in MVTec 3D's layout, what is neither an image nor a mask.
-    """
-
-    images: tuple[LabelledFile, ...]
-    problems: tuple[ImageError, ...]
-    unmatched: tuple[Path, ...] | None = None
-    ignored: int = 0
+    images: tuple[LabelledFile, ...]  # The images
+    problems: tuple[ImageError, ...]  # What cannot be looked into, and empty folders
+    unmatched: tuple[Path, ...] | None = None  # Mask files that belong to no image; None if there are no masks at all
+    ignored: int = 0  # Other files, hidden folders and, in MVTec 3D's layout, what is neither an image nor a mask
 
 
 Folder = str | os.PathLike[str]
 
-GOOD = ("good", "ok", "normal")
-"""What the folder of normal images may be called in MVTec AD's layout."""
+GOOD = ("good", "ok", "normal")  # What the folder of normal images may be called in MVTec AD's layout
 
 MASK_FOLDERS = ("ground_truth", "groundtruth", "gt", "masks", "mask")
 """Names of folders, in lower case, that hold masks rather than images; the first that is there is taken."""
@@ -60,29 +46,17 @@ _RGB, _GT = "rgb", "gt"
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder in MVTec AD's layout, or that of MVTec 3D, LOCO or BTAD, which differ a little.
+    """A folder in MVTec AD's layout, or that of MVTec 3D, LOCO or BTAD, which differ a little."""
 
-    Attributes:
-        test: The folder of test images.
-        good: The name of the folders of normal images.
-        in_rgb: Whether images lie in folders ``rgb`` and masks in folders ``gt`` beside them, as in MVTec 3D.
-        train: The folder of normal images to train on, or None.
-        masks: The folder of masks, or None if there are none, or they lie beside the images.
-    """
-
-    test: Path
-    good: str
-    in_rgb: bool
-    train: Path | None
-    masks: Path | None
+    test: Path  # The folder of test images
+    good: str  # The name of the folders of normal images
+    in_rgb: bool  # Whether images lie in folders `rgb` and masks in folders `gt` beside them, as in MVTec 3D
+    train: Path | None  # The folder of normal images to train on, or None
+    masks: Path | None  # The folder of masks, or None if there are none, or they lie beside the images
 
 
 def layout_of(folder: Folder) -> Layout | None:
-    """How a folder of test images is laid out, or None if it is not as MVTec AD is.
-
-    Raises:
-        DataError: If it has several folders of normal test images.
-    """
+    """How a folder of test images is laid out, or None if it is not as MVTec AD is."""
     root = Path(folder)
     test = _called(root, ("test",))
     goods = [name for name in _folders_in(test) if name.lower() in GOOD] if test is not None else []
@@ -127,9 +101,6 @@ def require_normal_folders(paths: Iterable[object]) -> None:
     That is any with a folder below that is called like one of masks or anomalies; ``bad``, ``defect`` and the like
     beside ``good``; or ``test`` beside ``train`` or with ``good`` in it. A folder that is named itself is taken as it
     is, and so is what is not a path.
-
-    Raises:
-        DataError: There is one.
     """
     for path in paths:
         if not isinstance(path, str | os.PathLike):

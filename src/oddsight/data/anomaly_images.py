@@ -27,13 +27,7 @@ class ImageLook:
 
 
 def look_at(file: LabelledFile, pixels: NDArray[np.uint8], reading: Reading) -> ImageLook:
-    """Take down what is to be known of an image, and read its mask.
-
-    Args:
-        file: The image.
-        pixels: What is in it, uint8 ``[H, W, 3]``.
-        reading: How it was read.
-    """
+    """Take down what is to be known of an image with pixels uint8 ``[H, W, 3]``, and read its mask."""
     height, width, _ = pixels.shape
     mask, problem = None, None
     if file.mask is not None:

@@ -22,23 +22,17 @@ from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.parallel import ordered_map
 
-NEAR_DISTANCE = 2
-"""Bits of 64 by which the hashes of near duplicates differ at most."""
+NEAR_DISTANCE = 2  # Bits of 64 by which the hashes of near duplicates differ at most
 
-EMPTY_DEVIATION = 2.0
-"""The standard deviation of the grey levels 0..255 below which an image is nearly empty."""
+EMPTY_DEVIATION = 2.0  # The standard deviation of the grey levels 0..255 below which an image is nearly empty
 
-BLUR_SIDE = 256
-"""The longer side, in pixels, to which an image is reduced before its sharpness is measured."""
+BLUR_SIDE = 256  # The longer side, in pixels, to which an image is reduced before its sharpness is measured
 
-BLUR_FRACTION = 0.1
-"""The fraction of the folder's median sharpness below which an image counts as blurred."""
+BLUR_FRACTION = 0.1  # The fraction of the folder's median sharpness below which an image counts as blurred
 
-GIVEAWAY_SHARE = 0.5
-"""The difference between two sub-folders' shares from which a property could give a class away."""
+GIVEAWAY_SHARE = 0.5  # The difference between two sub-folders' shares from which a property could give a class away
 
-GIVEAWAY_IMAGES = 4
-"""Sub-folders with fewer images than this are not compared."""
+GIVEAWAY_IMAGES = 4  # Sub-folders with fewer images than this are not compared
 
 _COMMON_SIZES = 5
 
@@ -61,23 +55,15 @@ class Alike:
 
 @dataclass(frozen=True)
 class Kinds:
-    """What kinds of images there are among those that could be read. Counts go by value, the commonest first.
+    """What kinds of images there are among those that could be read. Counts go by value, the commonest first."""
 
-    Attributes:
-        width: The least, the median and the greatest in pixels; None if there are no images.
-        height: Likewise.
-        sizes: Images by ``width x height``, the five commonest only.
-        modes: Images by Pillow's mode.
-        bit_depths: Images by bits a channel.
-        formats: Images by format.
-    """
-
+    # The least, the median and the greatest in pixels; None if there are no images
     width: tuple[int, float, int] | None
-    height: tuple[int, float, int] | None
-    sizes: dict[str, int]
-    modes: dict[str, int]
-    bit_depths: dict[str, int]
-    formats: dict[str, int]
+    height: tuple[int, float, int] | None  # Likewise
+    sizes: dict[str, int]  # Images by `width x height`, the five commonest only
+    modes: dict[str, int]  # Images by Pillow's mode
+    bit_depths: dict[str, int]  # Images by bits a channel
+    formats: dict[str, int]  # Images by format
 
 
 @dataclass(frozen=True)
@@ -92,35 +78,21 @@ class Subfolder:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What :func:`check` found. Paths are relative to the folder (which is ``.`` itself), with forward slashes.
+    """What :func:`check` found. Paths are relative to the folder (which is ``.`` itself), with forward slashes."""
 
-    Attributes:
-        folder: The folder, as it was named.
-        images: Files that count as images.
-        ignored: Other files and hidden folders, which were passed over.
-        kinds: Sizes, modes, bit depths and formats over all sub-folders.
-        subfolders: The folders that hold images.
-        unreadable: What could not be read, and why.
-        duplicates: Groups of images with exactly the same pixels.
-        near_duplicates: Groups of images that look nearly the same, by :func:`~oddsight.data.hashing.dhash`: each
-            is near to at least one other of its group. Of exact duplicates only the first is compared, nearly empty
-            images not at all.
-        nearly_empty: Images of next to one grey level: its standard deviation is below :data:`EMPTY_DEVIATION`.
-        blurred: Images far less sharp than is usual in the folder.
-        notes: Warnings in words, above all of what could give a class away without a look at the pixels.
-    """
-
-    folder: str
-    images: int
-    ignored: int
-    kinds: Kinds
-    subfolders: tuple[Subfolder, ...]
-    unreadable: tuple[Unreadable, ...]
-    duplicates: tuple[Alike, ...]
+    folder: str  # The folder, as it was named
+    images: int  # Files that count as images
+    ignored: int  # Other files and hidden folders, which were passed over
+    kinds: Kinds  # Sizes, modes, bit depths and formats over all sub-folders
+    subfolders: tuple[Subfolder, ...]  # The folders that hold images
+    unreadable: tuple[Unreadable, ...]  # What could not be read, and why
+    duplicates: tuple[Alike, ...]  # Groups of images with exactly the same pixels
+    # Groups of images that look nearly the same, by `oddsight.data.hashing.dhash`: each is near to at least one other
+    # of its group. Of exact duplicates only the first is compared, nearly empty images not at all.
     near_duplicates: tuple[Alike, ...]
-    nearly_empty: tuple[str, ...]
-    blurred: tuple[str, ...]
-    notes: tuple[str, ...]
+    nearly_empty: tuple[str, ...]  # Images of next to one grey level: its standard deviation is below `EMPTY_DEVIATION`
+    blurred: tuple[str, ...]  # Images far less sharp than is usual in the folder
+    notes: tuple[str, ...]  # Warnings in words, above all of what could give a class away without a look at the pixels
 
     def to_json(self) -> dict[str, Any]:
         """The report as what ``json.dumps`` takes and ``json.loads`` gives back."""

@@ -28,8 +28,7 @@ from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, plain
 from oddsight.runtime.progress import Progress, track
 
-SIDE = 32
-"""The side of the images, in pixels."""
+SIDE = 32  # The side of the images, in pixels
 
 _VALUES = 3 * SIDE * SIDE
 _TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -53,21 +52,14 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class _Version:
-    """One of the two versions.
+    """One of the two versions."""
 
-    Attributes:
-        archive: Its archive, without suffix.
-        folder: The folder in that.
-        files: What the files are, by name.
-        read_batch: Reads images and labels from the content of a file, which is called so in errors.
-        read_classes: Reads the names of the classes, likewise.
-    """
-
-    archive: str
-    folder: str
-    files: dict[str, str]
+    archive: str  # Its archive, without suffix
+    folder: str  # The folder in that
+    files: dict[str, str]  # What the files are, by name
+    # Reads images and labels from the content of a file, which is called so in errors
     read_batch: Callable[[bytes, str], Batch]
-    read_classes: Callable[[bytes, str], tuple[str, ...]]
+    read_classes: Callable[[bytes, str], tuple[str, ...]]  # Reads the names of the classes, likewise
 
     def fits(self, path: Path) -> bool:
         """Whether the path is this version: its folder, the folder above it, or the archive."""

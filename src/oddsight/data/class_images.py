@@ -68,15 +68,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Repeat:
-    """One image that is there more than once.
+    """One image that is there more than once."""
 
-    Attributes:
-        content: SHA-256 of its pixels, hex.
-        places: Two or more, in the order of the splits.
-    """
-
-    content: str
-    places: tuple[Place, ...]
+    content: str  # SHA-256 of its pixels, hex
+    places: tuple[Place, ...]  # Two or more, in the order of the splits
 
     @property
     def leaks(self) -> bool:

@@ -27,21 +27,14 @@ __all__ = ["FORMS", "ClassImages", "Dataset", "Form", "form_of", "read_classes",
 
 @dataclass(frozen=True)
 class Form:
-    """One way in which people have labelled images.
+    """One way in which people have labelled images."""
 
-    Attributes:
-        name: What it is.
-        layout: What it looks like.
-        fits: Whether a folder or file has this form, at a glance.
-        read: The splits by name: those of ``train``, ``validation`` and ``test`` that are there.
-        packed: Whether its images are inside files of its own, rather than in image files.
-    """
-
-    name: str
-    layout: str
-    fits: Callable[[Path], bool]
+    name: str  # What it is
+    layout: str  # What it looks like
+    fits: Callable[[Path], bool]  # Whether a folder or file has this form, at a glance
+    # The splits by name: those of `train`, `validation` and `test` that are there
     read: Callable[[Path, Progress], dict[str, Dataset]]
-    packed: bool = True
+    packed: bool = True  # Whether its images are inside files of its own, rather than in image files
 
 
 FORMS: tuple[Form, ...] = (
@@ -72,11 +65,7 @@ FORMS: tuple[Form, ...] = (
 
 
 def form_of(path: str | os.PathLike[str]) -> Form:
-    """The form of labelled images.
-
-    Raises:
-        DataError: If there is nothing, or nothing in a known form.
-    """
+    """The form of labelled images."""
     where = as_path(path, "a dataset")
     if not where.exists():
         raise DataError(f"{where}: no such file or folder")

@@ -26,25 +26,17 @@ from oddsight.runtime.progress import Progress, silent, track
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file that was read once.
+    """A file that was read once."""
 
-    Attributes:
-        path: Where it is.
-        content: SHA-256 of its pixels, hex: the same image in another format has the same.
-        width: In pixels, as shown.
-        height: In pixels, as shown.
-        reading: How it was read.
-        group: What images that belong together share, such as photos of one part; empty if it stands alone. See
-            :mod:`oddsight.data.grouping`.
-        sketch: A small grey copy, see :func:`oddsight.data.near_copies.sketch`; empty if none was made.
-    """
-
-    path: Path
-    content: str
-    width: int
-    height: int
-    reading: Reading = field(default=AS_DECLARED, kw_only=True)
+    path: Path  # Where it is
+    content: str  # SHA-256 of its pixels, hex: the same image in another format has the same
+    width: int  # In pixels, as shown
+    height: int  # In pixels, as shown
+    reading: Reading = field(default=AS_DECLARED, kw_only=True)  # How it was read
+    # What images that belong together share, such as photos of one part; empty if it stands alone. See
+    # `oddsight.data.grouping`.
     group: str = field(default="", kw_only=True)
+    # A small grey copy, see `oddsight.data.near_copies.sketch`; empty if none was made
     sketch: bytes = field(default=b"", kw_only=True, repr=False, compare=False)
 
     @property
@@ -62,19 +54,12 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Collection:
-    """Distinct images in a stable order, and what was left out.
+    """Distinct images in a stable order, and what was left out."""
 
-    Attributes:
-        images: One for each distinct image, ordered by content.
-        duplicates: Readable files whose image is already among ``images``.
-        errors: Files that could not be read.
-        ignored: Files that are no images by their names.
-    """
-
-    images: tuple[ImageFile, ...]
-    duplicates: tuple[ImageFile, ...]
-    errors: tuple[ImageError, ...]
-    ignored: int
+    images: tuple[ImageFile, ...]  # One for each distinct image, ordered by content
+    duplicates: tuple[ImageFile, ...]  # Readable files whose image is already among `images`
+    errors: tuple[ImageError, ...]  # Files that could not be read
+    ignored: int  # Files that are no images by their names
 
     @property
     def fingerprint(self) -> str:
@@ -90,11 +75,7 @@ def collect(
 ) -> Collection:
     """Find and read every image under the given files, folders and globs once.
 
-    Args:
-        *paths: The files, folders and globs.
-        more: Images that are known already, and those that could not be read, which come first.
-        reading: Which bands and values of TIFF files to take.
-        progress: Called with phase, done and total.
+    Images that are known already, and those that could not be read, are ``more`` and come first.
     """
     found = find_images(*paths)
     errors = list(found.problems)

@@ -14,8 +14,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.data.masks import MaskCoverage, MaskLook
 from oddsight.errors import DataError, ImageError, plain
 
-NORMAL = ""
-"""What the class of normal images is called beside types of anomaly: as no folder can be."""
+NORMAL = ""  # What the class of normal images is called beside types of anomaly: as no folder can be
 
 
 @dataclass(frozen=True, eq=False)

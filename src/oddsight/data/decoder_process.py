@@ -24,8 +24,7 @@ from oddsight.runtime.parallel import stoppable
 
 _START = "from oddsight.data.decoder_server import serve; serve()"
 _ENDED: tuple[str, Any] = ("ended", None)
-_STARTING = 120.0
-"""Seconds that a process may take to start."""
+_STARTING = 120.0  # Seconds that a process may take to start
 
 
 class NoProcessError(Exception):

@@ -17,11 +17,7 @@ _ROWS = 64
 
 
 def message_of(content: list[Any], arrays: list[NDArray[np.generic]]) -> bytes:
-    """A line that holds the content; arrays in it are added to the list.
-
-    Raises:
-        TypeError: If it cannot be sent.
-    """
+    """A line that holds the content; arrays in it are added to the list."""
 
     def encode(value: object) -> dict[str, Any]:
         if isinstance(value, os.PathLike):

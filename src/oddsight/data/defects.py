@@ -10,11 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-_AREAS = (0.004, 0.02)
-"""Of pasted patches, as shares of the image."""
+_AREAS = (0.004, 0.02)  # Of pasted patches, as shares of the image
 
-DEFECTS = len(_AREAS) + 1
-"""Kinds of defects."""
+DEFECTS = len(_AREAS) + 1  # Kinds of defects
 
 _NOISE = 12
 _LINE, _THICKNESS, _CONTRAST = 0.25, 0.004, (20, 50)
@@ -23,11 +21,8 @@ _LINE, _THICKNESS, _CONTRAST = 0.25, 0.004, (20, 50)
 def small_defects(image: NDArray[np.uint8], seed: int) -> Iterator[NDArray[np.uint8]]:
     """Copies of an image with one small defect each: a small and a larger patch from elsewhere in it, and a thin line.
 
-    Pasting patches follows Li et al., CutPaste, CVPR 2021.
-
-    Args:
-        image: uint8 ``[H, W, 3]``; too small ones are yielded unchanged.
-        seed: Of the places, shapes and brightness.
+    Pasting patches follows Li et al., CutPaste, CVPR 2021. Images uint8 ``[H, W, 3]`` that are too small are yielded
+    unchanged.
     """
     rng = np.random.default_rng(seed)
     for area in _AREAS:

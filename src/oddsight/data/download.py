@@ -14,8 +14,7 @@ from oddsight.runtime.progress import Progress, silent
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_BYTES = 170_498_071
-CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"
-"""As published there."""
+CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"  # As published there
 CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 """The checksum of the same file; an MD5 can be forged."""
 

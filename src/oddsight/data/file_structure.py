@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import IO
 
 _ENDLESS = float("inf")
-_LARGEST = 2**26
-"""Bytes of a file beyond which it is not looked at."""
+_LARGEST = 2**26  # Bytes of a file beyond which it is not looked at
 
 _PIXEL, _BYTE, _PART = 2e-7, 2e-8, 2e-5
 """Seconds for a pixel, a byte of the file, and one of its parts (a segment, a chunk, a page): several times those
 measured by ``benchmarks/decoding_memory.py``."""
-_SLOW_BYTE = 2e-6
-"""Seconds for a byte that is read in Python."""
+_SLOW_BYTE = 2e-6  # Seconds for a byte that is read in Python
 _MOST_PARTS = 10_000
 
 
@@ -73,8 +71,7 @@ def _jpeg(file: IO[bytes], start: bytes, size: int) -> float:
     return pixels * (0.4 + 0.1 * scans) * _PIXEL + size * _BYTE + joining
 
 
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""The markers of a JPEG's sizes."""
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # The markers of a JPEG's sizes
 
 
 def _png(file: IO[bytes], start: bytes, size: int) -> float:

@@ -15,18 +15,15 @@ _IGNORED_FOLDERS = frozenset({"__MACOSX"})
 
 @dataclass(frozen=True)
 class Found:
-    """What :func:`find_images` came upon.
+    """What :func:`find_images` came upon."""
 
-    Attributes:
-        images: The images: as the paths were given, and within each folder or pattern by the bytes of their paths.
-        ignored: How many entries of folders and matches of patterns were passed over: files without an image suffix,
-            hidden files, and hidden and ``__MACOSX`` folders (one each, whatever they hold).
-        problems: What was named but is not there, matches nothing, or cannot be looked into; of several paths also
-            those that led to no image.
-    """
-
+    # The images: as the paths were given, and within each folder or pattern by the bytes of their paths
     images: tuple[Path, ...]
+    # How many entries of folders and matches of patterns were passed over: files without an image suffix, hidden files,
+    # and hidden and `__MACOSX` folders (one each, whatever they hold)
     ignored: int
+    # What was named but is not there, matches nothing, or cannot be looked into; of several paths also those that led
+    # to no image
     problems: tuple[ImageError, ...]
 
 

@@ -52,27 +52,19 @@ from oddsight.errors import ImageError
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says of its image before any pixel is decoded.
+    """What a file says of its image before any pixel is decoded."""
 
-    Attributes:
-        path: The file.
-        width: Pixels, as :func:`read_image` returns them, that is with the orientation applied. (Of a PNG whose EXIF
-            block follows its pixels, the orientation is not known yet.)
-        height: Pixels, likewise.
-        mode: Pillow's mode: ``L``, ``RGB``, ``RGBA``, ``P``, ``CMYK``, ``I;16``, ...
-        bit_depth: Bits of each channel in the file, as 1, 8, 16 or 32. JPEG 2000 and AVIF colour count as 8, to which
-            Pillow reduces them.
-        format: Pillow's name of the format: ``PNG``, ``JPEG``, ...
-        frames: How many frames or pages can be reached.
-    """
-
-    path: str
+    path: str  # The file
+    # Pixels, as `read_image` returns them, that is with the orientation applied. (Of a PNG whose EXIF block follows its
+    # pixels, the orientation is not known yet.)
     width: int
-    height: int
-    mode: str
+    height: int  # Pixels, likewise
+    mode: str  # Pillow's mode: `L`, `RGB`, `RGBA`, `P`, `CMYK`, `I;16`, ...
+    # Bits of each channel in the file, as 1, 8, 16 or 32. JPEG 2000 and AVIF colour count as 8, to which Pillow reduces
+    # them.
     bit_depth: int
-    format: str
-    frames: int
+    format: str  # Pillow's name of the format: `PNG`, `JPEG`, ...
+    frames: int  # How many frames or pages can be reached
 
 
 def read_image(

@@ -14,33 +14,21 @@ from oddsight.errors import ImageError
 MaskValues = Literal["plain", "labels", "shades"]
 """What a mask holds beside zero: one value, several that fill areas, or shades between nothing and its maximum."""
 
-LOSSY_FORMATS = ("JPEG", "MPO")
-"""Formats, by Pillow's names, that change values as they compress."""
+LOSSY_FORMATS = ("JPEG", "MPO")  # Formats, by Pillow's names, that change values as they compress
 
 
 @dataclass(frozen=True)
 class MaskPixels:
-    """What a mask file marks.
+    """What a mask file marks."""
 
-    Attributes:
-        marked: True where anomalous, ``[H, W]``.
-        values: What the decision was made on.
-    """
-
-    marked: NDArray[np.bool_]
-    values: MaskValues
+    marked: NDArray[np.bool_]  # True where anomalous, `[H, W]`
+    values: MaskValues  # What the decision was made on
 
 
 def marked_pixels(values: NDArray[Any], name: str, *, lossy: bool) -> MaskPixels:
     """Decide which pixels of a mask are marked; see :func:`oddsight.data.mask_files.read_mask` for the rule.
 
-    Args:
-        values: How strongly each pixel is marked, ``[H, W]``, 0 for not at all.
-        name: Of the file, for errors.
-        lossy: Whether the file's compression changes values, as that of JPEG does.
-
-    Raises:
-        ImageError: If a value is no number.
+    ``values`` ``[H, W]`` say how strongly, 0 for not at all; compression that changes values, as in JPEG, is ``lossy``.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ImageError(name, "the mask has values that are not finite")
@@ -69,9 +57,7 @@ def mask_values(image: Image.Image) -> NDArray[Any]:
 def strongest(colours: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
     """How strongly each pixel is marked, ``[H, W]``, 0 for not at all: its strongest channel, at most its alpha.
 
-    Args:
-        colours: ``[H, W, C]``.
-        alpha: ``[H, W]``, in the same units, or None.
+    Colours are ``[H, W, C]``, and alpha ``[H, W]`` is in the same units.
     """
     deep = colours.dtype.kind in "iu" and colours.dtype.itemsize > 1
     colour = np.abs(colours.astype(np.int64) if deep else colours).max(axis=2)

@@ -17,8 +17,7 @@ from oddsight.data.mask_files import read_mask_pixels, read_orientation
 from oddsight.data.mask_values import MaskValues
 from oddsight.errors import DataError, some
 
-ENDINGS = ("_mask", "_gt", "-mask", "-gt")
-"""What may follow an image's name in the name of its mask."""
+ENDINGS = ("_mask", "_gt", "-mask", "-gt")  # What may follow an image's name in the name of its mask
 
 _NAMED = 3
 
@@ -27,28 +26,19 @@ Fit = Literal["plain", "upright", "stored", "unsure"]
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Which masks belong to which images.
+    """Which masks belong to which images."""
 
-    Attributes:
-        of_image: By the image's file, its mask: a file, or a folder that holds the parts of one mask.
-        unmatched: Mask files that belong to no image.
-    """
-
-    of_image: Mapping[Path, Path]
-    unmatched: tuple[Path, ...]
+    of_image: Mapping[Path, Path]  # By the image's file, its mask: a file, or a folder that holds the parts of one mask
+    unmatched: tuple[Path, ...]  # Mask files that belong to no image
 
 
 def match_masks(images: Mapping[PurePath, Path], masks: Mapping[PurePath, Path]) -> MaskFiles:
-    """Find the mask of each image by its place, that is its sub-folder and name.
+    """Find the mask of each image by its place, that is its sub-folder and name, such as ``scratch/007.png``.
 
     Suffixes of files do not count, unless two names differ in nothing else. The mask's name may have one of the
     :data:`ENDINGS`. Instead of a file there may be a folder of the image's name with several, which together are its
     mask (as in MVTec LOCO). Names match as they are; those left over as Unicode has them (composed and decomposed
     letters are the same); and those left over then with upper and lower case the same.
-
-    Args:
-        images: Images by their places, such as ``scratch/007.png``.
-        masks: Mask files by their places, likewise.
 
     Raises:
         DataError: Two masks match one image, or two images one mask, equally well.
@@ -120,39 +110,25 @@ _FORMS: tuple[Callable[[str], str], ...] = (str, _composed, _caseless)
 
 @dataclass(frozen=True)
 class MaskLook:
-    """What was seen of a mask over its image.
+    """What was seen of a mask over its image."""
 
-    Attributes:
-        path: The mask.
-        share: Of the image's pixels that it marks, 0..1.
-        values: What it holds, see :func:`oddsight.data.mask_files.read_mask`.
-        content: SHA-256 of what it marks, hex.
-        fit: How it lies over an image with an EXIF orientation: ``upright``, as the image is shown; ``stored``, as its
-            pixels are stored; ``unsure``, where both have one size. ``plain`` where the image has no orientation or the
-            mask has its own.
-        turn: The orientation to apply to it, 1..8.
-        image_turn: The image's orientation, 1..8.
-    """
-
-    path: Path
-    share: float
-    values: MaskValues
-    content: str
+    path: Path  # The mask
+    share: float  # Of the image's pixels that it marks, 0..1
+    values: MaskValues  # What it holds, see `oddsight.data.mask_files.read_mask`
+    content: str  # SHA-256 of what it marks, hex
+    # How it lies over an image with an EXIF orientation: `upright`, as the image is shown; `stored`, as its pixels are
+    # stored; `unsure`, where both have one size. `plain` where the image has no orientation or the mask has its own.
     fit: Fit
-    turn: int
-    image_turn: int
+    turn: int  # The orientation to apply to it, 1..8
+    image_turn: int  # The image's orientation, 1..8
 
 
 def inspect_mask(mask: Path, image: Path, size: tuple[int, int]) -> MaskLook:
-    """Read a mask and find how it lies over its image.
+    """Read a mask, a file or a folder with parts of one, and find how it lies over its image.
 
     A mask with an orientation of its own is turned by that one. One without is taken to be drawn on the image as it is
-    shown, unless it has the size of the image as it is stored, and not the other.
-
-    Args:
-        mask: A file, or a folder with parts of one mask.
-        image: The image's file.
-        size: Width and height of the image as it is shown.
+    shown, which has the width and height ``size``, unless it has the size of the image as it is stored, and not the
+    other.
 
     Raises:
         ImageError: The mask cannot be read, or has neither size.
@@ -193,32 +169,19 @@ def settle_turns(looks: Sequence[MaskLook | None]) -> list[MaskLook | None]:
 
 @dataclass(frozen=True)
 class MaskCoverage:
-    """How many images the metrics of pixels rest on, and what is suspicious about their masks. Lists hold paths.
+    """How many images the metrics of pixels rest on, and what is suspicious about their masks. Lists hold paths."""
 
-    Attributes:
-        anomalous: Anomalous images that could be read.
-        used: Those of them with a mask that can be read and marks anything: what metrics of pixels rest on.
-        without: Those of them that no mask matches.
-        unmatched: Mask files that belong to no image.
-        empty: Masks that mark nothing.
-        covering_all: Masks that mark all of their image.
-        covering_most: Other masks that mark more than half of it.
-        grey: Masks with shades of grey, of which at least half the maximum counts.
-        labels: Masks with several values, of which all but zero count.
-        turned: Masks that were turned as their images are.
-        unsure: Masks of turned images of which sizes do not tell whether they are to be turned; they are not.
-    """
-
-    anomalous: int
-    used: int
-    without: tuple[str, ...]
-    unmatched: tuple[str, ...]
-    empty: tuple[str, ...]
-    covering_all: tuple[str, ...]
-    covering_most: tuple[str, ...]
-    grey: tuple[str, ...]
-    labels: tuple[str, ...]
-    turned: tuple[str, ...]
+    anomalous: int  # Anomalous images that could be read
+    used: int  # Those of them with a mask that can be read and marks anything: what metrics of pixels rest on
+    without: tuple[str, ...]  # Those of them that no mask matches
+    unmatched: tuple[str, ...]  # Mask files that belong to no image
+    empty: tuple[str, ...]  # Masks that mark nothing
+    covering_all: tuple[str, ...]  # Masks that mark all of their image
+    covering_most: tuple[str, ...]  # Other masks that mark more than half of it
+    grey: tuple[str, ...]  # Masks with shades of grey, of which at least half the maximum counts
+    labels: tuple[str, ...]  # Masks with several values, of which all but zero count
+    turned: tuple[str, ...]  # Masks that were turned as their images are
+    # Masks of turned images of which sizes do not tell whether they are to be turned; they are not
     unsure: tuple[str, ...]
 
     def remarks(self) -> list[tuple[str, tuple[str, ...], str]]:
@@ -270,10 +233,8 @@ def summarize_masks(
 ) -> MaskCoverage:
     """Say on what metrics of pixels rest.
 
-    Args:
-        looks: The mask of every anomalous image that could be read; None where it is missing or cannot be used.
-        without: Those that no mask matches.
-        unmatched: Mask files that belong to no image.
+    ``looks`` are the masks of the anomalous images that could be read, None where one is missing or cannot be used;
+    ``without`` those images that no mask matches, and ``unmatched`` mask files that belong to no image.
     """
     masks = [look for look in looks if look is not None]
 

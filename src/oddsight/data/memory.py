@@ -17,11 +17,9 @@ RUNNING = 300 * 10**6
 A process with scikit-learn and SciPy that has run a network holds 270 MB; peaks of equal fits differ by up to 45 MB.
 """
 
-_PER_PIXEL = 18
-"""Bytes that decoding takes for each pixel of an image, at its peak, where its format is not known."""
+_PER_PIXEL = 18  # Bytes that decoding takes for each pixel of an image, at its peak, where its format is not known
 
-_PER_ROW = 3 * 1024
-"""Bytes that resizing takes for each row."""
+_PER_ROW = 3 * 1024  # Bytes that resizing takes for each row
 
 _PER_INPUT_PIXEL = 400
 """Bytes that a network's features take for each pixel of its input: EfficientNet-Lite0's first stages, rounded up."""

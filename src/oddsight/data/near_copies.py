@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE = 32
-"""The side of the sketch of an image, in pixels."""
+SIDE = 32  # The side of the sketch of an image, in pixels
 
 LEAST_CORRELATION = 0.9
 """The least correlation of near copies, each with its nearest, without what all images have in common."""
 
-SEPARATION = 1.5
-"""How many times farther than from each other near copies are from any other image."""
+SEPARATION = 1.5  # How many times farther than from each other near copies are from any other image
 
 _MARGIN = 2
 _INNER = slice(_MARGIN, SIDE - _MARGIN)

@@ -107,7 +107,6 @@ def _places(path: Path) -> list[Path]:
 
 
 def _shards(path: Path) -> dict[str, list[Path]]:
-    """Files of each split."""
     if path.is_file():
         return {_split_of(path) or "train": [path]}
     found: dict[str, list[Path]] = {}

@@ -14,8 +14,7 @@ from oddsight.errors import ImageError
 
 _ORIENTATION = 0x0112
 _PIECE = 2**20
-_PNG_LEVELS = {"L;2": 85, "L;4": 17}
-"""By which Pillow multiplies the grey levels of PNGs of 2 and 4 bits."""
+_PNG_LEVELS = {"L;2": 85, "L;4": 17}  # By which Pillow multiplies the grey levels of PNGs of 2 and 4 bits
 
 
 def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:

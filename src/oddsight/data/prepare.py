@@ -111,7 +111,7 @@ def prepare(
         splits = _split_off(splits, validation, seed)
     shape = (size, size) if size is not None else _shared_size(splits)
     make_folder(folder)
-    write_record(folder / STATISTICS, {"format": FORMAT, "complete": False}, indent=2)
+    write_record(folder / STATISTICS, {"format": FORMAT, "complete": False})
     digests = {
         split: digest_of(_write_images(folder / f"{split}-images.npy", images, shape, progress), images.labels)
         for split, images in splits.items()
@@ -122,7 +122,7 @@ def prepare(
     for stale in {split + part for split in SPLITS for part in _PARTS} - written:
         (folder / stale).unlink(missing_ok=True)
     settings = {"size": size, "validation": validation, "normalised": normalised, "seed": seed}
-    write_record(folder / STATISTICS, {**_described(found, settings, data), "digests": digests}, indent=2)
+    write_record(folder / STATISTICS, {**_described(found, settings, data), "digests": digests})
     return found
 
 

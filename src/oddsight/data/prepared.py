@@ -19,16 +19,13 @@ from oddsight.errors import DataError
 from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import DIGEST, digest_json, read_regular
 
-STATISTICS = "statistics.json"
-"""The file that tells a prepared folder from any other."""
+STATISTICS = "statistics.json"  # The file that tells a prepared folder from any other
 
 FORMAT = "oddsight-prepared"
 
-MOST = 10_000_000
-"""Images of a split that are read, at most: each takes about a kilobyte of memory."""
+MOST = 10_000_000  # Images of a split that are read, at most: each takes about a kilobyte of memory
 
-_LARGEST = 2**28
-"""Bytes of ``statistics.json``, at most."""
+_LARGEST = 2**28  # Bytes of `statistics.json`, at most
 
 
 def prepared_statistics(path: Path) -> dict[str, Any] | None:

@@ -18,13 +18,9 @@ from oddsight.errors import OddsightError
 
 @dataclass(frozen=True)
 class StoredImage(ImageFile):
-    """An image that is part of an array. Its path only says where it comes from.
+    """An image that is part of an array. Its path only says where it comes from."""
 
-    Attributes:
-        pixels: A view of the array, uint8 ``[H, W, 3]``.
-    """
-
-    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
+    pixels: NDArray[np.uint8] = field(repr=False, compare=False)  # A view of the array, uint8 `[H, W, 3]`
 
     def read(self) -> NDArray[np.uint8]:
         """The pixels in an array of their own, uint8 ``[H, W, 3]``."""
@@ -32,12 +28,9 @@ class StoredImage(ImageFile):
 
 
 def stored(images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]], names: Iterable[str | Path]) -> list[StoredImage]:
-    """Make an image of each row.
+    """Make an image of each row of uint8 ``[N, H, W, 3]``, in memory or mapped, or of several of any sizes, with names.
 
-    Args:
-        images: uint8 ``[N, H, W, 3]``, in memory or mapped, or several ``[H, W, 3]`` of any sizes. They must not change
-            afterwards.
-        names: What to call each.
+    They must not change afterwards.
     """
     rows = np.asarray(images) if isinstance(images, np.ndarray) else images  # rows of a memmap are costly objects
     return [

@@ -44,32 +44,20 @@ _ROWS = 2**20  # values that are mixed at a time
 
 
 class Synthetic(NamedTuple):
-    """An image with something in the air, and the truth about it.
+    """An image with something in the air, and the truth about it."""
 
-    Attributes:
-        image: uint8 ``[H, W, 3]``.
-        depth: Its optical depth, float32 ``[H, W]``, 0 or more.
-        mask: uint8 ``[H, W]``: 255 where the depth is above :data:`VISIBLE`, else 0.
-    """
-
-    image: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    mask: NDArray[np.uint8]
+    image: NDArray[np.uint8]  # uint8 `[H, W, 3]`
+    depth: NDArray[np.float32]  # Its optical depth, float32 `[H, W]`, 0 or more
+    mask: NDArray[np.uint8]  # uint8 `[H, W]`: 255 where the depth is above `VISIBLE`, else 0
 
 
 @dataclass(frozen=True)
 class Ground:
-    """The places of an image, for a pattern to be drawn on.
+    """The places of an image, for a pattern to be drawn on."""
 
-    Attributes:
-        x: To the right, ``[h, w]``, from the middle, in units of the longer side.
-        y: Downwards, likewise.
-        cells: How many lie along the longer side.
-    """
-
-    x: _Values
-    y: _Values
-    cells: int
+    x: _Values  # To the right, `[h, w]`, from the middle, in units of the longer side
+    y: _Values  # Downwards, likewise
+    cells: int  # How many lie along the longer side
 
     def turned(self, angle: float) -> Ground:
         """The same places along and across a direction."""
@@ -79,19 +67,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Kind:
-    """Something in the air.
+    """Something in the air."""
 
-    Attributes:
-        name: Of the kind.
-        summary: How it looks from above.
-        airlight: Its own colour where nothing else is seen, as 8-bit sRGB. Chosen by eye, not measured.
-        pattern: Draws it: positive values ``[h, w]`` on a ground.
-    """
-
-    name: str
-    summary: str
+    name: str  # Of the kind
+    summary: str  # How it looks from above
+    # Its own colour where nothing else is seen, as 8-bit sRGB. Chosen by eye, not measured.
     airlight: tuple[int, int, int]
-    pattern: Callable[[Ground, np.random.Generator], _Values]
+    pattern: Callable[[Ground, np.random.Generator], _Values]  # Draws it: positive values `[h, w]` on a ground
 
 
 def synthesize(image: NDArray[Any] | Image.Image, kind: str, severity: float, *, seed: int = 0) -> Synthetic:
@@ -185,8 +167,7 @@ def _decoded(code: _Values) -> _Values:
     return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
 
 
-_LINEAR: NDArray[np.float32] = _decoded(np.arange(256) / 255).astype(np.float32)
-"""The light of each 8-bit code."""
+_LINEAR: NDArray[np.float32] = _decoded(np.arange(256) / 255).astype(np.float32)  # The light of each 8-bit code
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 

@@ -61,48 +61,28 @@ Made by Oddsight {oddsight}.
 
 @dataclass(frozen=True)
 class Row:
-    """One image that was made.
+    """One image that was made."""
 
-    Attributes:
-        file: In the folder, with forward slashes.
-        source: The clear image.
-        kind: A name of :data:`oddsight.data.synthesis.KINDS`.
-        severity: The mean optical depth that was asked for.
-        depth: The mean optical depth over the affected area, of the image that was made.
-        share: Of the pixels that the mask marks, 0..1.
-        airlight: 8-bit sRGB, hexadecimal.
-        seed: Of the pattern.
-    """
-
-    file: str
-    source: str
-    kind: str
-    severity: float
-    depth: float
-    share: float
-    airlight: str
-    seed: int
+    file: str  # In the folder, with forward slashes
+    source: str  # The clear image
+    kind: str  # A name of `oddsight.data.synthesis.KINDS`
+    severity: float  # The mean optical depth that was asked for
+    depth: float  # The mean optical depth over the affected area, of the image that was made
+    share: float  # Of the pixels that the mask marks, 0..1
+    airlight: str  # 8-bit sRGB, hexadecimal
+    seed: int  # Of the pattern
 
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        folder: Where it is.
-        rows: One for each synthetic image.
-        clear: How many clear images are to be tested on.
-        training: How many others are there to learn from.
-        duplicates: Images that were there more than once, and are used once.
-        errors: Images that could not be read.
-    """
-
-    folder: Path
-    rows: tuple[Row, ...]
-    clear: int
-    training: int
-    duplicates: int
-    errors: tuple[ImageError, ...]
+    folder: Path  # Where it is
+    rows: tuple[Row, ...]  # One for each synthetic image
+    clear: int  # How many clear images are to be tested on
+    training: int  # How many others are there to learn from
+    duplicates: int  # Images that were there more than once, and are used once
+    errors: tuple[ImageError, ...]  # Images that could not be read
 
 
 def write_synthetic(

@@ -11,11 +11,9 @@ from oddsight.errors import DataError
 
 
 class Unzipped:
-    """A file opened for reading, unpacked if it is a gzip file; its checksum is verified at its end.
+    """A file opened for reading ``most`` bytes of it altogether, unpacked if it is a gzip file.
 
-    Args:
-        path: The file.
-        most: Bytes that may be read of it altogether.
+    Its checksum is verified at its end.
     """
 
     def __init__(self, path: Path, most: int) -> None:

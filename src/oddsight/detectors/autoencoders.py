@@ -68,7 +68,6 @@ class Autoencoder(PixelDetector):
             raise OddsightError(f"{self.name}: widths must name at least one layer")
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`PixelDetector.network`."""
         from oddsight.training.reconstruction import convolutional_decoder, convolutional_encoder
 
         if 2 ** len(self.widths) > side:
@@ -89,7 +88,6 @@ class Autoencoder(PixelDetector):
         )
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`PixelDetector.scoring`."""
         return [scaled_map(side, side, self.sigma)]
 
 
@@ -111,13 +109,11 @@ class DenseAutoencoder(Autoencoder):
     widths: Annotated[tuple[int, ...], Each(Whole(), "width")] = (512, 128)
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`PixelDetector.network`."""
         from oddsight.training.reconstruction import dense_decoder, dense_encoder
 
         return self._autoencoder(side, dense_encoder, dense_decoder)
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
-        """See :meth:`Detector.memory_needed`."""
         parameters = 2 * 3 * shape[-1] * shape[-2] * self.widths[0]
         # Weights, gradients, Adam's two moments, the best so far, and the graph in several forms.
         return super().memory_needed(shape, count) + 4 * 10 * parameters
@@ -190,7 +186,6 @@ class CodeGMM(Autoencoder):
         self.gmm_.fit(Rows(np.stack(rows)), memory=memory, seed=seed)
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`PixelDetector.scoring`."""
         return [self._described(side), self.gmm_.graph()]
 
     def _described(self, side: int) -> onnx.ModelProto:

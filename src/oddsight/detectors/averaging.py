@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-BLOCK = 4096
-"""Vectors that are widened at a time."""
+BLOCK = 4096  # Vectors that are widened at a time
 
 
 def blocks(count: int) -> Iterator[slice]:

@@ -24,8 +24,7 @@ Weights = tuple[Matrix, Matrix]
 _LEAK = 0.1
 _BATCH = 128
 _CHECK = 10
-_PATIENCE = 20
-"""Checks, one in so many steps, without progress on the rows held out, after which training stops."""
+_PATIENCE = 20  # Checks, one in so many steps, without progress on the rows held out, after which training stops
 
 _COLLAPSED = 1e-3
 """The standard deviation, in root mean squares of the centre, below which outputs count as one and the same."""
@@ -64,11 +63,7 @@ class DeepSVDD(Detector):
     sample_size: Annotated[int, Whole(10)] = 10000
 
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Train the network; see :meth:`Detector.fit`.
-
-        Raises:
-            OddsightError: If training diverged, or the network collapsed, that is, gives every image the same output.
-        """
+        """Train the network; see :meth:`Detector.fit`."""
         embeddings = sample(features, self.sample_size, seed)
         rng = np.random.default_rng(seed)
         self.standard_ = Standard.magnitudes(embeddings)
@@ -105,7 +100,6 @@ class DeepSVDD(Detector):
         return best
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         into, out = self.weights_
         return piece(
             f"""

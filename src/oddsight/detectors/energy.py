@@ -38,7 +38,6 @@ class Energy(Detector):
     learns_from = ("classes",)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             energy (float[N, {self.classes_}] logits) => (float[N] score) <int64[1] last = {{1}}>

@@ -27,19 +27,12 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tail:
-    """How a detector scores normal images.
+    """How a detector scores normal images."""
 
-    Attributes:
-        middle: Its median score.
-        start: Where the upper fifth begins, as ``log(1 + score / middle)``.
-        excess: How far beyond it lies on average, on that scale.
-        spread: Standard deviation of the scores' logarithm.
-    """
-
-    middle: float
-    start: float
-    excess: float
-    spread: float
+    middle: float  # Its median score
+    start: float  # Where the upper fifth begins, as `log(1 + score / middle)`
+    excess: float  # How far beyond it lies on average, on that scale
+    spread: float  # Standard deviation of the scores' logarithm
 
     @classmethod
     def of(cls, scores: Scores) -> Tail:

@@ -41,7 +41,6 @@ class FDBD(Detector):
         self.inverses_ = np.divide(1, lengths, out=np.zeros_like(lengths), where=apart) / (head.classes - 1)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             fdbd (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)

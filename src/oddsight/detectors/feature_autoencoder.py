@@ -19,8 +19,7 @@ from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Positive, Whole
 
 _BATCH = 256
-_PATIENCE = 100
-"""Steps without progress on the rows held out, after which training stops."""
+_PATIENCE = 100  # Steps without progress on the rows held out, after which training stops
 
 
 @detector
@@ -52,11 +51,7 @@ class FeatureAutoencoder(Detector):
     sample_size: Annotated[int, Whole(10)] = 10000
 
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
-        """Train the network; see :meth:`Detector.fit`.
-
-        Raises:
-            OddsightError: If training diverged.
-        """
+        """Train the network; see :meth:`Detector.fit`."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 
@@ -84,7 +79,6 @@ class FeatureAutoencoder(Detector):
             raise OddsightError(f"{self.name}: training diverged: use a smaller learning_rate")
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         weights = dict(self.standard_.weights)
         lines, last = [], len(self.estimator_.coefs_) - 1
         layers = zip(self.estimator_.coefs_, self.estimator_.intercepts_, strict=True)
@@ -142,5 +136,4 @@ class PatchAutoencoder(Patchwise):
     learning_rate: Positive = 2e-3
 
     def of_vectors(self) -> FeatureAutoencoder:
-        """See :meth:`Patchwise.of_vectors`."""
         return FeatureAutoencoder(self.width, self.bottleneck, self.steps, self.learning_rate, self.sample_size)

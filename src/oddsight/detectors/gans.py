@@ -44,11 +44,9 @@ class _Adversarial(PixelDetector):
     """As many as a side that is a multiple of 16 can be halved."""
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`PixelDetector.scoring`."""
         return [scaled_map(side, side, self.sigma, by="raw")]
 
     def activations(self) -> int:
-        """See :meth:`PixelDetector.activations`."""
         return 5000
 
 
@@ -81,7 +79,6 @@ class Ganomaly(_Adversarial):
     latent: NonNegative = 1.0
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`PixelDetector.network`."""
         from oddsight.training.adversarial import Ganomaly as Network
 
         weights = (self.adversarial, self.contextual, self.latent)
@@ -114,7 +111,6 @@ class FAnoGAN(_Adversarial):
     adversarial: NonNegative = 1e-3
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`PixelDetector.network`."""
         from oddsight.training.adversarial import FAnoGan
 
         return FAnoGan(side, self.code, self.widths, self.kappa, self.adversarial)

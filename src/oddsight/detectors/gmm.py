@@ -26,8 +26,7 @@ _ROWS_PER_DIMENSION = 4
 _ROWS_PER_COMPONENT = 10
 """Fewer rows than these for each dimension, and for each dimension of each component, do not tell a covariance."""
 
-_REGULARISATION = 0.01
-"""Added to the variances in the subspace, which are 1 over all components together."""
+_REGULARISATION = 0.01  # Added to the variances in the subspace, which are 1 over all components together
 
 
 @detector
@@ -95,7 +94,6 @@ class GMM(Detector):
         return min(mixtures, key=lambda mixture: mixture.bic(latent))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         count, dimensions = self.estimator_.means_.shape
         whitening = self.estimator_.precisions_cholesky_
         heights = np.log(self.estimator_.weights_) + np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
@@ -164,5 +162,4 @@ class PatchGMM(Patchwise):
     dimensions: Count = 32
 
     def of_vectors(self) -> GMM:
-        """See :meth:`Patchwise.of_vectors`."""
         return GMM(self.components, self.dimensions, self.sample_size)

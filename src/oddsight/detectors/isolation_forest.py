@@ -20,8 +20,7 @@ from oddsight.runtime.bounds import Count, Whole
 if TYPE_CHECKING:
     from sklearn.tree import ExtraTreeRegressor
 
-_TREES_OPSET = 3
-"""The version of the operators for classical models, ``ai.onnx.ml``."""
+_TREES_OPSET = 3  # The version of the operators for classical models, `ai.onnx.ml`
 
 
 @detector
@@ -59,7 +58,6 @@ class IsolationForest(Detector):
         self.estimator_.fit(embeddings)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         channels = self.estimator_.n_features_in_
         expected = float(_expected_path(np.array([self.estimator_.max_samples_]))[0])
         forest = helper.make_node(

@@ -46,7 +46,6 @@ class KDE(Detector):
         self.bandwidth_ = bandwidth(self.bank_)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         count = len(self.bank_)
         return log_kernel_sum("kde", self.standard_, self.bank_, np.full(count, 1 / count), 0.5 / self.bandwidth_**2)
 

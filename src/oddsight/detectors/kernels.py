@@ -16,14 +16,8 @@ def log_kernel_sum(
     """``embedding`` ``[N, C]`` to ``score`` ``[N]``: ``-log sum_i weights_i exp(-gamma |x - points_i|^2)``.
 
     Computed without leaving the logarithm, so that a point far from all others scores gamma times its squared distance
-    where the sum itself would be zero in floating point.
-
-    Args:
-        name: Of the piece.
-        standard: From the embedding to ``x``.
-        points: ``[n, C]``, standardised.
-        weights: ``[n]``, positive, of sum 1: then the score is never below 0.
-        gamma: Of the kernel, positive.
+    where the sum itself would be zero in floating point. Points ``[n, C]`` are standardised, as ``standard`` makes
+    ``x`` of the embedding. With weights of sum 1 the score is never below 0.
     """
     # With points and x times the square root of twice gamma, a term is exp(-|x - point|^2 / 2). Its parts cancel near a
     # point, so they are computed in 64 bits.

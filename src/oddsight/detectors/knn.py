@@ -59,7 +59,6 @@ class KNN(Detector):
         self.bank_ = unit(sample(Rows(embeddings), self.bank_size, seed))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         size, channels = self.bank_.shape
         rank = min(self.neighbours_, size)
         return piece(

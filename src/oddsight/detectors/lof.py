@@ -15,8 +15,7 @@ from oddsight.detectors.standardising import Standard
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Whole
 
-_NOT_ZERO = 1e-10
-"""Added to distances by scikit-learn, so that copies have a density."""
+_NOT_ZERO = 1e-10  # Added to distances by scikit-learn, so that copies have a density
 
 
 @detector
@@ -55,7 +54,6 @@ class LOF(Detector):
         self.density_ = 1 / (np.maximum(self.reach_[nearest], distances).mean(axis=1) + _NOT_ZERO)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         channels = self.bank_.shape[1]
         text = f"""
         lof (float[N, {channels}] embedding) => (float[N] score)

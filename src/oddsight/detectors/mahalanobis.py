@@ -14,8 +14,7 @@ from oddsight.detectors.features import FeatureStream, Vectors, stacked
 from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 
-_FLOOR = 1e-3
-"""The least variation of a channel within classes, as a share of a typical channel's over all images."""
+_FLOOR = 1e-3  # The least variation of a channel within classes, as a share of a typical channel's over all images
 
 _WHITE = """
     x = Sub (embedding, mean)
@@ -71,7 +70,6 @@ class Mahalanobis(Detector):
         self.means_ = (means[counts > 0] - self.mean_) @ self.whitening_
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         if self.means_ is None:
             lines = "squared = ReduceSumSquare <keepdims = 0> (white, last) score = Sqrt (squared)"
         else:
@@ -120,7 +118,6 @@ class RelativeMahalanobis(Mahalanobis):
         self.background_ = tied_whitening(embeddings, np.zeros_like(labels), self.mean_[None])
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         lines = f"""
             {_AWAY}
             to_class = ReduceSumSquare <keepdims = 0> (away, last)
@@ -134,14 +131,9 @@ class RelativeMahalanobis(Mahalanobis):
 def tied_whitening(embeddings: Vectors, labels: Labels, means: Matrix) -> Matrix:
     """``[C, C]``: differences times it have the Mahalanobis distance as their length.
 
-    The covariance is that within classes, shrunk with each channel in units of its own deviation, so that it can be
-    inverted however few images there are. OAS (Chen et al., Shrinkage Algorithms for MMSE Covariance Estimation, IEEE
-    TSP 2010), as scikit-learn has it, needs nothing but the covariance.
-
-    Args:
-        embeddings: ``[n, C]``.
-        labels: ``[n]``.
-        means: Of the classes, ``[K, C]``.
+    The covariance of embeddings ``[n, C]`` is that within classes, whose means are ``[K, C]``, shrunk with each channel
+    in units of its own deviation, so that it can be inverted however few images there are. OAS (Chen et al., Shrinkage
+    Algorithms for MMSE Covariance Estimation, IEEE TSP 2010), as scikit-learn has it, needs nothing but the covariance.
     """
     count, channels = embeddings.shape
     scatter = np.zeros((channels, channels))

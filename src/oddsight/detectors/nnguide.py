@@ -49,7 +49,6 @@ class NNGuide(Detector):
         self.bank_ = np.asarray(unit(kept) * confidences, np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             nnguide (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)

@@ -16,8 +16,7 @@ from oddsight.runtime.bounds import Count
 
 PREFIX = "one-class:"
 
-_FEWEST = 8
-"""Images that a detector learns from; some keep a few of them out."""
+_FEWEST = 8  # Images that a detector learns from; some keep a few of them out
 
 
 @dataclass
@@ -59,7 +58,6 @@ class OneClass(Detector):
         self.method.fit(features, memory=memory, seed=seed)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return self.method.graph()
 
     def settings(self) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from oddsight.detectors.sampling import sample, sample_bytes, sample_count
 from oddsight.detectors.standardising import Standard
 from oddsight.runtime.bounds import Share, Whole
 
-_KERNEL_CACHE = 20
-"""Megabytes that training may keep of the kernel's matrix."""
+_KERNEL_CACHE = 20  # Megabytes that training may keep of the kernel's matrix
 
 
 @detector
@@ -56,7 +55,6 @@ class OneClassSVM(Detector):
         self.estimator_.fit(self.standard_(embeddings))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         weights = self.estimator_.dual_coef_[0].astype(np.float64)
         points = self.estimator_.support_vectors_.astype(np.float32)
         return log_kernel_sum("one_class_svm", self.standard_, points, weights / weights.sum(), self.gamma_)

@@ -18,8 +18,7 @@ from oddsight.detectors.templates import typical
 from oddsight.graphs.building import piece
 from oddsight.runtime.bounds import Count, Whole
 
-_FEWEST = 5
-"""Distances that a Weibull distribution is fitted to, at least."""
+_FEWEST = 5  # Distances that a Weibull distribution is fitted to, at least
 
 
 @detector
@@ -68,7 +67,6 @@ class OpenMax(Detector):
         self.rates_ = np.where(counts > 0, 1 / fitted[:, 1], 0.0)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         count = min(self.revised, self.classes_)
         return piece(
             f"""

@@ -73,7 +73,6 @@ class PaDiM(Detector):
         self.whitening_ = moment
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         height, width = self.grid_
         positions, channels = self.means_.shape
         distances = piece(

@@ -22,5 +22,4 @@ class PatchMahalanobis(Patchwise):
     )
 
     def of_vectors(self) -> Mahalanobis:
-        """See :meth:`Patchwise.of_vectors`."""
         return Mahalanobis()

@@ -66,15 +66,9 @@ class PatchCore(Detector):
         memory: int,
         seed: int,
     ) -> None:
-        """Begin to fill the bank.
+        """Begin to fill the bank with patches of that mean ``[C]`` and covariance ``[C, C]``.
 
-        Args:
-            mean: Of patches, ``[C]``.
-            covariance: Of patches, ``[C, C]``.
-            shape: Of the patches of an image, ``C, h, w``.
-            images: How many will be added.
-            memory: Bytes it may use.
-            seed: Of the coreset.
+        An image has ``shape`` of them, ``C, h, w``; ``memory`` is in bytes.
         """
         self.grid_ = shape[1:]
         _, vectors = np.linalg.eigh(covariance)
@@ -97,7 +91,6 @@ class PatchCore(Detector):
         return np.asarray(patches.reshape(len(patches), -1).T @ self.basis_ - self.centre_, np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         height, width = self.grid_
         channels = len(self.basis_)
         # A part of the bank at a time: all distances at once would take more memory than the network.
@@ -138,11 +131,9 @@ class PatchCore(Detector):
         return Coreset.memory_needed(self.bank_size, components) + cores() * distances + 32 * shape[0] ** 2
 
 
-_DISTANCES = 2**21
-"""From patches to the bank, in memory at once."""
+_DISTANCES = 2**21  # From patches to the bank, in memory at once
 
-_SAMPLE = 64
-"""Images whose patches say what the components are."""
+_SAMPLE = 64  # Images whose patches say what the components are
 
 
 def moments(features: FeatureStream) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

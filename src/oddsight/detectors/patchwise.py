@@ -48,7 +48,6 @@ class Patchwise(Detector):
         self.channels_ = features.shape[0]
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         (height, width), channels = self.grid_, self.channels_
         rows = piece(
             f"""

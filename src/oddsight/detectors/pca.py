@@ -50,7 +50,6 @@ class PCA(Detector):
             self.estimator_ = decomposition.PCA(self.variance, svd_solver="full").fit(self.standard_(embeddings))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         components = self.estimator_.components_.astype(np.float32)
         return piece(
             f"""
@@ -88,5 +87,4 @@ class PatchPCA(Patchwise):
     variance: Share = 0.95
 
     def of_vectors(self) -> PCA:
-        """See :meth:`Patchwise.of_vectors`."""
         return PCA(self.variance, self.sample_size)

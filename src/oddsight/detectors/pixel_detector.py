@@ -21,11 +21,9 @@ from oddsight.training.workplace import Workplace
 if TYPE_CHECKING:
     from oddsight.training.pixel_training import PixelNetwork, TrainedPixels
 
-FEWEST = 16
-"""The fewest images that a network learns from."""
+FEWEST = 16  # The fewest images that a network learns from
 
-_LIBRARIES = 700 * 10**6
-"""Bytes that PyTorch and Lightning take, measured."""
+_LIBRARIES = 700 * 10**6  # Bytes that PyTorch and Lightning take, measured
 
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 600, 20, 200
 _PATIENCE, _PATIENT_STEPS = 5, 100
@@ -103,7 +101,6 @@ class PixelDetector(Detector):
         """Learn what scoring takes beside the trained network; see :meth:`Detector.fit`."""
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return copied(self.graph_)
 
     def draw_images(self, features: FeatureStream, seed: int) -> NDArray[np.uint8]:
@@ -139,11 +136,7 @@ class PixelDetector(Detector):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def require(self, memory: int, shape: tuple[int, ...], count: int) -> None:
-        """Refuse what would not fit, and a size that the network cannot have; see :meth:`Detector.require`.
-
-        Raises:
-            OddsightError: If the size is none.
-        """
+        """Refuse what would not fit, and a size that the network cannot have; see :meth:`Detector.require`."""
         if shape[-1] % self.multiple or shape[-1] < self.multiple:
             raise OddsightError(f"the size for {self.name} must be a multiple of {self.multiple}, not {shape[-1]}")
         super().require(memory, shape, count)

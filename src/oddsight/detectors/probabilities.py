@@ -65,7 +65,6 @@ class MSP(_OfLogits):
     )
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return self._ranked(
             "msp",
             """
@@ -86,7 +85,6 @@ class MaxLogit(_OfLogits):
     paper = "Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World Settings, ICML 2022"
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             max_logit (float[N, {self.classes_}] logits) => (float[N] score) <int64[1] last = {{1}}>
@@ -108,7 +106,6 @@ class Entropy(_OfLogits):
     paper = "Shannon, A Mathematical Theory of Communication, Bell System Technical Journal 1948"
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return self._ranked(
             "entropy",
             f"""
@@ -199,7 +196,6 @@ class ODIN(_OfLogits):
     temperature: Positive = 1000.0
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             odin (float[N, {self.classes_}] logits) => (float[N] score)

@@ -15,8 +15,7 @@ DEFAULTS: dict[Kind, str] = {"normal": "auto", "classes": "knn"}
 """What each task starts with. For classes, the best of those that need no training of their own where OpenOOD v1.5
 compares them on CIFAR-10."""
 
-_WORDS: dict[Kind, str] = {"normal": "method", "classes": "score"}
-"""What users call a detector that learns from it."""
+_WORDS: dict[Kind, str] = {"normal": "method", "classes": "score"}  # What users call a detector that learns from it
 
 
 def quick() -> list[str]:

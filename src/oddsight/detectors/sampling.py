@@ -16,11 +16,6 @@ def sample(features: FeatureStream, size: int, seed: int) -> NDArray[np.float32]
     A vector is an embedding or the patch at one position. Methods that estimate a density draw, where memory banks
     choose for coverage (:mod:`oddsight.detectors.coreset`): a coreset has as many points where normal is rare as where
     it is common.
-
-    Args:
-        features: Of any number of images.
-        size: Vectors at most.
-        seed: Of the draw.
     """
     channels, positions = features.shape[0], math.prod(features.shape[1:])
     total = len(features) * positions

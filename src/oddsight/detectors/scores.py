@@ -25,7 +25,6 @@ class Score(Detector):
         return "classes" in getattr(other, "learns_from", ()) if cls is Score else NotImplemented
 
     def learn_classes(self, embeddings: Vectors, labels: Labels, head: Head, seed: int) -> None:
-        """See :meth:`Detector.learn_classes`."""
         self._learn(embeddings, labels, head, seed)
 
     @abstractmethod

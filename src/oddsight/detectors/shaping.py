@@ -61,7 +61,6 @@ class ReAct(Detector):
             self.most_ = float(np.quantile(embeddings[embeddings > lowest], self.quantile))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return _energy_of("react", self.head_, "shaped = Min (embedding, most)", f", float most = {{{self.most_:.9g}}}")
 
 
@@ -89,7 +88,6 @@ class ASH(Detector):
         self.head_ = head
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         left = self.channels_ - int(self.pruned * self.channels_)
         return _energy_of(
             "ash",
@@ -138,5 +136,4 @@ class DICE(Detector):
         self.head_ = Head(np.where(kept, head.weights, np.float32(0)), head.bias) if kept.any() else head
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return _energy_of("dice", self.head_, "shaped = Identity (embedding)")

@@ -13,15 +13,10 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Standard:
-    """What is taken from each channel, and what it is divided by.
+    """What is taken from each channel, and what it is divided by."""
 
-    Attributes:
-        mean: float32 ``[C]``.
-        scale: float32 ``[C]``, positive.
-    """
-
-    mean: Vectors
-    scale: Vectors
+    mean: Vectors  # float32 `[C]`
+    scale: Vectors  # float32 `[C]`, positive
 
     @classmethod
     def deviations(cls, vectors: Vectors) -> Self:

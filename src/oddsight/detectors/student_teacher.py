@@ -56,7 +56,6 @@ class StudentTeacher(PixelDetector):
             raise OddsightError(f"{self.name}: widths must name three layers, not {len(self.widths)}")
 
     def network(self, side: int) -> PixelNetwork:
-        """See :meth:`PixelDetector.network`."""
         from oddsight.training.imitation import Student
 
         teacher, channels, _, _ = self._teaching(side)
@@ -64,7 +63,6 @@ class StudentTeacher(PixelDetector):
         return Student(teacher, channels, (first, second, third), self.hard)
 
     def scoring(self, found: TrainedPixels, side: int) -> list[onnx.ModelProto]:
-        """See :meth:`PixelDetector.scoring`."""
         from oddsight.training.imitation import Student
 
         assert isinstance(found.network, Student)
@@ -97,5 +95,4 @@ class StudentTeacher(PixelDetector):
         return graph, channels, height, width
 
     def activations(self) -> int:
-        """See :meth:`PixelDetector.activations`."""
         return 1500

@@ -67,7 +67,6 @@ class Sum(Detector):
             self.spreads_.append(spread if spread > 1e-6 * abs(self.means_[-1]) else 1.0)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         numbers = range(len(self.parts))
         pieces = [renamed(self.parts[n].graph(), f"part{n}", {"score": f"score{n}"}) for n in numbers]
         inputs = ", ".join(f"float[N] score{n}" for n in numbers)

@@ -14,8 +14,7 @@ from oddsight.detectors.features import Vectors
 from oddsight.detectors.head import Head
 from oddsight.graphs.building import piece
 
-_LEAST = 1e-12
-"""The least probability of a template: the divergence from one of zero would be infinite."""
+_LEAST = 1e-12  # The least probability of a template: the divergence from one of zero would be infinite
 
 
 def typical(logits: Vectors, labels: Labels) -> NDArray[np.bool_]:
@@ -50,7 +49,6 @@ class SHE(Detector):
         self.means_ = means.astype(np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             she (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)
@@ -96,7 +94,6 @@ class KLMatching(Detector):
         self.log_templates_ = np.log(np.maximum(templates, _LEAST))
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             kl_matching (float[N, {self.classes_}] logits) => (float[N] score) <int64[1] last = {{1}}>

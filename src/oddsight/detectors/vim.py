@@ -60,7 +60,6 @@ class ViM(Detector):
         self.alpha_ = abs(highest) / lengths if lengths > 0 else 0.0
 
     def graph(self) -> onnx.ModelProto:
-        """See :meth:`Detector.graph`."""
         return piece(
             f"""
             vim (float[N, {self.channels_}] embedding, float[N, {self.classes_}] logits) => (float[N] score)

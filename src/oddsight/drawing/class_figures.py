@@ -22,20 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED_CLASSES = 20
-"""Up to this many classes, a confusion matrix has their names and numbers."""
+NAMED_CLASSES = 20  # Up to this many classes, a confusion matrix has their names and numbers
 
 _DASHED = (0, (4, 2))
 
 
-def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: str = "confusion") -> Markup:
-    """How often each class was predicted as each: rows are the truth, coloured by the share of the row.
-
-    Args:
-        table: As of :func:`oddsight.metrics.classification.confusion`, ``[K, K]``.
-        classes: Their names, K.
-        name: Apart from that of other charts on the page.
-    """
+def confusion_figure(table: NDArray[np.int64], classes: Sequence[str]) -> Markup:
+    """How often each class was predicted as each, ``[K, K]``: rows are the truth, coloured by the share of the row."""
     count = len(classes)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     named = count <= NAMED_CLASSES
@@ -59,7 +52,7 @@ def confusion_figure(table: NDArray[np.int64], classes: Sequence[str], *, name: 
             axes.text(column, row, f"{table[row, column]:,}", ha="center", va="center", color=INK, fontsize=size)
 
     right = f"{int(np.trace(table)):,} of {int(table.sum()):,} images are right"
-    return chart(name, (max(5.2, high), high), draw, f"Confusion matrix of {count} classes: {right}")
+    return chart("confusion", (max(5.2, high), high), draw, f"Confusion matrix of {count} classes: {right}")
 
 
 def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,16 +66,8 @@ def _tinted(strength: NDArray[np.float64]) -> NDArray[np.float64]:
     return tints
 
 
-def reliability_figure(
-    *panels: Sequence[ReliabilityBin], titles: Sequence[str] = ("before", "after"), name: str = "reliability"
-) -> Markup:
-    """Accuracy against confidence, and how many images have which, such as before and after a calibration.
-
-    Args:
-        *panels: As of :func:`oddsight.metrics.classification.reliability`, one or more.
-        titles: What they are.
-        name: Apart from that of other charts on the page.
-    """
+def reliability_figure(*panels: Sequence[ReliabilityBin], titles: Sequence[str]) -> Markup:
+    """Accuracy against confidence, and how many images have which, such as before and after a calibration."""
     said = [f"{title}: ECE {calibration_gap(rows):.3f}" for title, rows in zip(titles, panels, strict=True)]
 
     def draw(figure: Figure) -> None:
@@ -99,7 +84,7 @@ def reliability_figure(
         axes[0, 0].set_ylabel("accuracy")
         axes[1, 0].set_ylabel("images")
 
-    return chart(name, (6.6, 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
+    return chart("reliability", (6.6, 3.9), draw, f"Accuracy against confidence. {'; '.join(said)}")
 
 
 def _believed(axes: Axes, rows: Sequence[ReliabilityBin]) -> None:

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CURVES = 5
-"""ROC curves in one chart, at most."""
+CURVES = 5  # ROC curves in one chart, at most
 
-_NAMED = 8
-"""Up to this many points are all named; of more, those that no other beats in both time and AUROC."""
+_NAMED = 8  # Up to this many points are all named; of more, those that no other beats in both time and AUROC
 
 _SUPPORTED = ("highest", "not distinguishable")
 

@@ -16,8 +16,7 @@ from oddsight.model.result import VERDICTS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TYPES_APART = 6
-"""Up to this many types of anomaly have a histogram each."""
+TYPES_APART = 6  # Up to this many types of anomaly have a histogram each
 
 
 def histogram(evaluation: Evaluation) -> Markup:
@@ -56,18 +55,11 @@ def _scores(evaluation: Evaluation) -> tuple[Scores, Scores]:
 def promised_and_seen(
     p_values: Sequence[float], calibration: int, rate: float | None, confidence: float = 0.95, *, whose: str
 ) -> Markup:
-    """Share of test images whose p-value is at most each rate, with the band that chance allows.
+    """Share of images that ought to pass whose p-value is at most each rate, with the band that chance allows.
 
-    If the test images are like those of calibration, the number of ``m`` of them with a p-value of at most
+    If the images are like those of calibration, the number of ``m`` of them with a p-value of at most
     ``k / (n + 1)`` follows a beta-binomial distribution with parameters ``m``, ``k`` and ``n + 1 - k``, as the k-th
     of n uniform values has a beta distribution.
-
-    Args:
-        p_values: Of images that ought to pass.
-        calibration: Number of calibration scores.
-        rate: What was asked for, if anything.
-        confidence: Of the band.
-        whose: What the images are.
     """
     from scipy.stats import betabinom
 

@@ -19,32 +19,22 @@ from oddsight.evaluation.normal import Evaluation, ImageOutcome
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 
-EXAMPLES = 8
-"""Images of each sort, at most."""
+EXAMPLES = 8  # Images of each sort, at most
 
-THUMBNAIL = 320
-"""Pixels on the longer side of an image, at most."""
+THUMBNAIL = 320  # Pixels on the longer side of an image, at most
 
 _OUTLINE = (0, 229, 255)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A test image to show, all images as data URIs.
+    """A test image to show, all images as data URIs."""
 
-    Attributes:
-        image: The image, with the outline of its mask where there is one; None if it could not be read again.
-        heat: Its heat map, or None.
-        outlined: Whether the image carries the outline of a mask.
-        nearest: The most similar normal image, or None.
-        nearest_path: Where that image was found, or None.
-    """
-
-    image: str | None
-    heat: str | None = None
-    outlined: bool = False
-    nearest: str | None = None
-    nearest_path: str | None = None
+    image: str | None  # The image, with the outline of its mask where there is one; None if it could not be read again
+    heat: str | None = None  # Its heat map, or None
+    outlined: bool = False  # Whether the image carries the outline of a mask
+    nearest: str | None = None  # The most similar normal image, or None
+    nearest_path: str | None = None  # Where that image was found, or None
 
 
 def highest_by_type(evaluation: Evaluation) -> list[ImageOutcome]:

@@ -16,8 +16,7 @@ from oddsight.model.result import Result
 if TYPE_CHECKING:
     from oddsight.model.normals import NormalImages
 
-PANEL = 384
-"""Side of each image in pixels."""
+PANEL = 384  # Side of each image in pixels
 
 _GAP, _LINE, _FONT, _LETTERS = 12, 22, 15, 200
 _PAPER, _INK, _SOFT, _EMPTY = (253, 252, 250), (29, 33, 38), (93, 100, 109), (228, 227, 223)

@@ -15,8 +15,7 @@ from PIL import Image
 from oddsight.drawing.numbers import short
 from oddsight.errors import plain
 
-_PIXELATED = 64
-"""An image with sides of up to so many pixels is stored without loss, and shown with its pixels."""
+_PIXELATED = 64  # An image with sides of up to so many pixels is stored without loss, and shown with its pixels
 
 _LETTERS = 24
 _GAP, _LINE, _SIZE, _WIDTH = 8, 11, 8.5, 560
@@ -24,24 +23,16 @@ _GAP, _LINE, _SIZE, _WIDTH = 8, 11, 8.5, 560
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """An image to show.
+    """An image to show."""
 
-    Attributes:
-        pixels: uint8 ``[h, w, 3]``.
-        caption: What is said below it; of several lines the first stands out.
-    """
-
-    pixels: NDArray[np.uint8]
-    caption: str = ""
+    pixels: NDArray[np.uint8]  # uint8 `[h, w, 3]`
+    caption: str = ""  # What is said below it; of several lines the first stands out
 
 
 def image_grid(rows: Sequence[Sequence[CaptionedImage]], names: Sequence[str] = (), *, side: int = 96) -> Markup:
-    """Images in rows, each in a square of its own.
+    """Images in rows, each in a square of ``side`` points; names of rows, if any, are written to the left of them.
 
-    Args:
-        rows: At least one image each.
-        names: Of the rows, written to the left of them; none if empty.
-        side: Of a square, in points. An image is stored with twice as many pixels at most.
+    An image is stored with twice as many pixels at most.
     """
     left = 120 if names else 0
     lines = max(image.caption.count("\n") + 1 if image.caption else 0 for row in rows for image in row)

@@ -17,11 +17,7 @@ _SUFFIXES = (".csv", ".png")
 
 
 def check_curves_path(path: Path) -> None:
-    """Refuse a file that is neither CSV nor PNG by its name, before long work.
-
-    Raises:
-        OddsightError: Naming the file.
-    """
+    """Refuse a file that is neither CSV nor PNG by its name, before long work."""
     if path.suffix.lower() not in _SUFFIXES:
         raise OddsightError(f"{path}: learning curves are written as .csv or .png")
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Scores = NDArray[np.float64]
-Curve = tuple[str, float, Scores, Scores]
-"""A name, the area below, and the points across and up."""
+Curve = tuple[str, float, Scores, Scores]  # A name, the area below, and the points across and up
 
 
 class Point(NamedTuple):
@@ -41,8 +40,7 @@ _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _FEW = 5
 _POINTS = 400
 _BINS = 50
-_FAR = 0.002
-"""Share of the ID scores at each end that does not count for how far a histogram goes."""
+_FAR = 0.002  # Share of the ID scores at each end that does not count for how far a histogram goes
 
 
 def score_histograms(
@@ -50,21 +48,14 @@ def score_histograms(
     ood_scores: Mapping[str, Scores],
     threshold: float,
     *,
-    logarithmic: bool = False,
     name: str = "scores",
     known: str = "known classes",
     verb: str = "rejected",
 ) -> Markup:
     """Scores of the known classes and below them of every sort of others, in the same bins, the threshold through all.
 
-    Args:
-        id_scores: ``[n]``.
-        ood_scores: ``[m]`` by name, one or more.
-        threshold: An image is rejected if its score is above it.
-        logarithmic: Whether counts are on a logarithmic scale, which shows the few that are on the wrong side.
-        name: Apart from that of other charts on the page.
-        known: What the first scores are of.
-        verb: What happens to images above the threshold.
+    The first scores ``[n]`` are of what is ``known``, others ``[m]`` go by name; ``verb`` says what happens to images
+    above the threshold.
     """
     groups = [(known, id_scores), *ood_scores.items()]
     edges = _edges(id_scores, np.concatenate([scores for _, scores in groups]), threshold)
@@ -74,17 +65,12 @@ def score_histograms(
         rows = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
         for axes, (what, scores), share in zip(rows, groups, rejected, strict=True):
             shown = np.clip(scores, edges[0], edges[-1])
-            axes.hist(shown, edges, color=NORMAL if axes is rows[0] else ANOMALOUS, log=logarithmic)
+            axes.hist(shown, edges, color=NORMAL if axes is rows[0] else ANOMALOUS)
             axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
             axes.set_title(f"{short(what)} ({len(scores):,})", loc="left")
             axes.set_title(f"{percent(share)} {verb}", loc="right")
             axes.set_xlim(edges[0], edges[-1])
-            if logarithmic:
-                axes.set_ylim(bottom=0.7)
-                axes.minorticks_off()
-                axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-            else:
-                axes.yaxis.get_major_locator().set_params(integer=True, nbins=2)
+            axes.yaxis.get_major_locator().set_params(integer=True, nbins=2)
         beyond = sum(int(((scores < edges[0]) | (scores > edges[-1])).sum()) for _, scores in groups)
         far = f"; the outermost bins hold {beyond:,} beyond" if beyond else ""
         rows[-1].set_xlabel(f"score (higher is more anomalous), threshold {threshold:.4g}{far}")
@@ -131,7 +117,6 @@ def roc_curves(
 def pr_curves(
     scores: Mapping[str, tuple[Scores, Scores]],
     *,
-    name: str = "precision-recall",
     axis: tuple[str, str] = ("others rejected (recall)", "rejections that are right (precision)"),
     point: Point | None = None,
 ) -> Markup:
@@ -145,17 +130,17 @@ def pr_curves(
     shares = {len(unknown) / (len(known) + len(unknown)) for known, unknown in scores.values()}
     # Guessing has the precision of the share of OOD images, which is one line only if all curves have the same.
     chance = (np.array([0.0, 1.0]), np.full(2, shares.pop())) if len(shares) == 1 else None
-    return _curves(name, "AUPR", curves, axis, chance, "lower left", point)
+    return _curves("precision-recall", "AUPR", curves, axis, chance, "lower left", point)
 
 
-def oscr_curves(scores: Mapping[str, tuple[Scores, NDArray[np.bool_], Scores]], *, name: str = "oscr") -> Markup:
+def oscr_curves(scores: Mapping[str, tuple[Scores, NDArray[np.bool_], Scores]]) -> Markup:
     """Images named correctly against others accepted (Dhamija et al., NeurIPS 2018), and the area below.
 
     ``scores`` holds, by name, ID scores ``[n]``, whether each is named correctly ``[n]``, and OOD scores ``[m]``.
     """
     curves = [(what, oscr(*parts), *oscr_curve(*parts)) for what, parts in scores.items()]
     axis = ("others accepted", "known classes named correctly")
-    return _curves(name, "OSCR", curves, axis, None, "lower right")
+    return _curves("oscr", "OSCR", curves, axis, None, "lower right")
 
 
 def _curves(

@@ -19,8 +19,7 @@ from PIL import Image, ImageDraw
 from oddsight.errors import OddsightError
 from oddsight.model.result import Result
 
-MAX_SIDE = 1600
-"""Larger images are reduced to this many pixels on the longer side."""
+MAX_SIDE = 1600  # Larger images are reduced to this many pixels on the longer side
 
 Colour = tuple[int, int, int]
 

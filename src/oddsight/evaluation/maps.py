@@ -19,11 +19,7 @@ def map_metrics(
 ) -> PixelScores | None:
     """Metrics of the maps of images, or None without maps or masks; anomalous images without a mask are left out.
 
-    Args:
-        maps: The maps of all images, float32, one after the other.
-        grid: Their height and width; None if there are none.
-        data: The images with their masks.
-        limit: As for :func:`oddsight.metrics.pixel.pixel_metrics`.
+    The file holds the maps of all images, float32 with ``grid`` rows and columns, one after the other.
     """
     if grid is None or data.coverage is None or not data.coverage.used:
         return None

@@ -34,29 +34,19 @@ from oddsight.runtime.progress import Progress, track
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """One test image: the truth about it and what the model said.
+    """One test image: the truth about it and what the model said."""
 
-    Attributes:
-        path: The image.
-        kind: The type of anomaly, or None if it is normal.
-        mask: The path of its mask, or of the folder with the parts of it, or None.
-        score: Raw.
-        p_value: In (0, 1].
-        flagged: Whether the model called it anomalous.
-        voices: What the detectors inside the method said, the decisive one first: :class:`oddsight.model.result.Voice`.
-        nearest: The content of the most similar normal image the model learned from, as in :class:`oddsight.Result`.
-        mask_turn: The EXIF orientation to apply to its mask, as :func:`oddsight.data.mask_files.read_mask` takes it.
-    """
-
-    path: str
-    kind: str | None
-    mask: str | None
-    score: float
-    p_value: float
-    flagged: bool
+    path: str  # The image
+    kind: str | None  # The type of anomaly, or None if it is normal
+    mask: str | None  # The path of its mask, or of the folder with the parts of it, or None
+    score: float  # Raw
+    p_value: float  # In (0, 1]
+    flagged: bool  # Whether the model called it anomalous
+    # What the detectors inside the method said, the decisive one first: `oddsight.model.result.Voice`
     voices: tuple[Voice, ...] = ()
+    # The content of the most similar normal image the model learned from, as in `oddsight.Result`
     nearest: str | None = None
-    mask_turn: int = 1
+    mask_turn: int = 1  # The EXIF orientation to apply to its mask, as `oddsight.data.mask_files.read_mask` takes it
 
 
 @dataclass(frozen=True)

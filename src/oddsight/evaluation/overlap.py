@@ -9,17 +9,7 @@ from oddsight.errors import DataError
 
 
 def refuse_overlap(images: Sequence[ImageFile], known: Callable[[str], bool], what: str, why: str) -> None:
-    """Refuse images to test on that are known.
-
-    Args:
-        images: The images.
-        known: Whether an image is known, by its content.
-        what: What the images are.
-        why: What speaks against those that are known, after their number.
-
-    Raises:
-        DataError: Some are known; with how many, and one of them.
-    """
+    """Refuse images to test on that are known, by their contents; ``why`` says what speaks against them."""
     overlap = [image for image in images if known(image.content)]
     if overlap:
         raise DataError(

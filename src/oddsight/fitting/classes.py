@@ -54,15 +54,10 @@ DEFAULT_FRACTION = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class ClassPlan(FitPlan):
-    """What a fit to labelled images is about to do, known before it starts.
+    """What a fit to labelled images is about to do, known before it starts."""
 
-    Attributes:
-        parts: The images with their classes.
-        settings: Of the training of a network, or None for a probe.
-    """
-
-    parts: Parts
-    settings: ClassifierSettings | None = None
+    parts: Parts  # The images with their classes
+    settings: ClassifierSettings | None = None  # Of the training of a network, or None for a probe
 
     @classmethod
     def of(cls, parts: Parts, rate: float, request: Request) -> Self:

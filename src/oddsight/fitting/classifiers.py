@@ -42,19 +42,12 @@ _COPIES = 4
 
 @dataclass(frozen=True)
 class Classifier:
-    """A feature network, and what is linear on top of it.
+    """A feature network, and what is linear on top of it."""
 
-    Attributes:
-        extractor: From an image to its embedding.
-        head: From the embedding to logits.
-        classes: Their names.
-        record: How it came to be, as JSON can hold it.
-    """
-
-    extractor: Extractor
-    head: Head
-    classes: tuple[str, ...]
-    record: Mapping[str, JsonValue]
+    extractor: Extractor  # From an image to its embedding
+    head: Head  # From the embedding to logits
+    classes: tuple[str, ...]  # Their names
+    record: Mapping[str, JsonValue]  # How it came to be, as JSON can hold it
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,21 +19,14 @@ _LONGEST = 1000
 
 @dataclass(frozen=True)
 class Parts:
-    """Labelled images, divided class by class; each part is ordered by content.
+    """Labelled images, divided class by class; each part is ordered by content."""
 
-    Attributes:
-        training: Learned from.
-        validation: To watch a training by, and to fit the temperature of the probabilities.
-        calibration: For thresholds and p-values, and nothing else: one image of each group that was kept out for that.
-        duplicates: Images that occurred again and were left out.
-        held: How many images these groups hold, ``calibration`` among them.
-    """
-
-    training: ClassImages
-    validation: ClassImages
+    training: ClassImages  # Learned from
+    validation: ClassImages  # To watch a training by, and to fit the temperature of the probabilities
+    # For thresholds and p-values, and nothing else: one image of each group that was kept out for that
     calibration: ClassImages
-    duplicates: int
-    held: int
+    duplicates: int  # Images that occurred again and were left out
+    held: int  # How many images these groups hold, `calibration` among them
 
     @property
     def groups(self) -> int | None:

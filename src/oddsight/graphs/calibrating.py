@@ -17,11 +17,7 @@ CLASSES = "calibration/classes"
 
 
 def calibrating(scores: NDArray[np.float32]) -> onnx.ModelProto:
-    """``score`` float32 ``[N]`` to ``p_value`` float32 ``[N]``: (1 + calibration scores at least as high) / (1 + n).
-
-    Args:
-        scores: Scores of ``n`` held-out normal images, ``[n]``.
-    """
+    """``score`` float32 ``[N]`` to ``p_value`` float32 ``[N]``: (1 + calibration scores at least as high) / (1 + n)."""
     return piece(
         """
         calibration (float[N] score) => (float[N] p_value)
@@ -42,10 +38,7 @@ def calibrating(scores: NDArray[np.float32]) -> onnx.ModelProto:
 def calibrating_by_class(scores: NDArray[np.float32], classes: NDArray[np.int64], count: int) -> onnx.ModelProto:
     """``score`` float32 ``[N]`` and ``class_index`` int64 ``[N]`` to ``p_value``, within the class of each image.
 
-    Args:
-        scores: Of ``n`` held-out images, ``[n]``.
-        classes: Their predicted classes, ``[n]``.
-        count: Of all classes.
+    Scores of ``n`` held-out images ``[n]`` come with their predicted classes ``[n]``, of ``count`` in all.
     """
     order = np.argsort(scores, kind="stable")
     return piece(
@@ -76,13 +69,9 @@ def calibrating_by_class(scores: NDArray[np.float32], classes: NDArray[np.int64]
 def recalibrate(
     model: onnx.ModelProto, scores: NDArray[np.float32], classes: NDArray[np.int64] | None = None, count: int = 0
 ) -> None:
-    """Put other calibration scores into a model that carries some, in place.
+    """Put other calibration scores ``[n]`` into a model that carries some, in place.
 
-    Args:
-        model: The model.
-        scores: Of ``n`` held-out images, ``[n]``.
-        classes: Their predicted classes, ``[n]``, if each class has its own calibration.
-        count: Of all classes.
+    If each class has its own calibration, they come with their predicted classes ``[n]``, of ``count`` in all.
     """
     new = calibrating(scores) if classes is None else calibrating_by_class(scores, classes, count)
     constants = {f"{new.graph.name}/{tensor.name}": tensor for tensor in new.graph.initializer}
@@ -94,11 +83,7 @@ def recalibrate(
 
 
 def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
-    """The classes of the calibration scores that a model carries ``[n]``, or None if it does not need them.
-
-    Raises:
-        ValueError: If they are not int64.
-    """
+    """The classes of the calibration scores that a model carries ``[n]``, or None if it does not need them."""
     for constant in model.graph.initializer:
         if constant.name == CLASSES:
             if constant.data_type != onnx.TensorProto.INT64:
@@ -108,11 +93,7 @@ def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
 
 
 def calibration_scores(model: onnx.ModelProto) -> NDArray[np.float32] | None:
-    """The calibration scores that a model carries, ascending ``[n]``, or None if it has none.
-
-    Raises:
-        ValueError: If they are not float32.
-    """
+    """The calibration scores that a model carries, ascending ``[n]``, or None if it has none."""
     for constant in model.graph.initializer:
         if constant.name == SCORES:
             if constant.data_type != onnx.TensorProto.FLOAT:

@@ -8,19 +8,15 @@ import onnx
 
 from oddsight.graphs.building import chain, piece
 
-Shape = tuple[int, int, int]
-"""Channels, height and width."""
+Shape = tuple[int, int, int]  # Channels, height and width
 
 
 def patches(stages: Mapping[str, Shape], grid: str | None = None) -> onnx.ModelProto:
     """Stages, each float32 ``[N, C, h, w]``, to ``patches`` float32 ``[N, sum of C, h, w]`` on one grid.
 
     Each stage is averaged over 3x3 neighbours (zeros beyond the border, as in PatchCore, Roth et al., CVPR 2022).
-    Coarser ones are then brought to the grid bilinearly, finer ones by averages over what a cell covers.
-
-    Args:
-        stages: Shapes by name.
-        grid: The stage whose grid it is; by default the finest.
+    Coarser ones are then brought to the grid bilinearly, finer ones by averages over what a cell covers. The grid is
+    that of the stage named, by default of the finest.
     """
     channels, height, width = patch_shape(stages, grid)
     lines = []
@@ -46,11 +42,7 @@ def patches(stages: Mapping[str, Shape], grid: str | None = None) -> onnx.ModelP
 
 
 def embedding(stages: Mapping[str, Shape]) -> onnx.ModelProto:
-    """Stages, each float32 ``[N, C, h, w]``, to ``embedding`` float32 ``[N, sum of C]``: averages over the image.
-
-    Args:
-        stages: Shapes by name.
-    """
+    """Stages, each float32 ``[N, C, h, w]``, to ``embedding`` float32 ``[N, sum of C]``: averages over the image."""
     lines = [f"mean_{name} = ReduceMean <keepdims = 0> ({name}, spatial)" for name in stages]
     return piece(
         f"""features ({_inputs(stages)}) => (float[N, {sum(shape[0] for shape in stages.values())}] embedding)
@@ -65,12 +57,8 @@ def embedding(stages: Mapping[str, Shape]) -> onnx.ModelProto:
 def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape], grid: str | None = None) -> onnx.ModelProto:
     """Stages to ``levels`` float32 ``[N, L]``: a profile of each of ``stages``, then the patches of ``local``, flat.
 
-    A profile is the mean and the standard deviation of each channel over the image.
-
-    Args:
-        stages: Shapes by name, of those that get a profile.
-        local: Shapes by name, of those that :func:`patches` reads.
-        grid: The stage whose grid patches are on; see there.
+    A profile is the mean and the standard deviation of each channel over the image; ``grid`` is as in
+    :func:`patches`.
     """
     lines = []
     for name in stages:

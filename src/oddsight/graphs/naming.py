@@ -7,17 +7,14 @@ import onnx
 
 from oddsight.graphs.building import piece
 
-BIAS = "head/bias"
-"""The name of the constant that holds a number for each class in a model file."""
+BIAS = "head/bias"  # The name of the constant that holds a number for each class in a model file
 
 
 def naming(classes: int, temperature: float) -> onnx.ModelProto:
     """``logits`` float32 ``[N, K]`` to ``class_index`` int64 ``[N]`` and its ``class_probability`` float32 ``[N]``.
 
-    Args:
-        classes: K.
-        temperature: By which logits are divided before the softmax (Guo et al., On calibration of modern neural
-            networks, ICML 2017).
+    The temperature divides logits before the softmax (Guo et al., On calibration of modern neural networks, ICML
+    2017).
     """
     return piece(
         f"""

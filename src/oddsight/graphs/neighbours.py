@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from oddsight.graphs.building import piece
 
-MOST = 2000
-"""Normal images that are compared with, at most."""
+MOST = 2000  # Normal images that are compared with, at most
 
 
-_THUMBNAIL = 8
-"""Side to which pixels are reduced before they are compared."""
+_THUMBNAIL = 8  # Side to which pixels are reduced before they are compared
 
 
 def summary(reading: str, features: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
@@ -38,14 +36,9 @@ def summary(reading: str, features: NDArray[np.float32], shape: Sequence[int]) -
 
 
 def nearest(reading: str, shape: Sequence[int], summaries: NDArray[np.float32]) -> onnx.ModelProto:
-    """``reading`` to ``nearest`` int64 ``[N]``: the row of ``summaries`` ``[n, C]`` nearest to the image's summary.
+    """``reading`` to ``nearest`` int64 ``[N]``: the row of ``summaries`` ``[n, C]`` nearest to its :func:`summary`.
 
     Distances are Euclidean, each channel in units of its standard deviation over the normal images.
-
-    Args:
-        reading: As in :func:`summary`.
-        shape: Of the reading.
-        summaries: Of normal images, see :func:`summary`.
     """
     centre = summaries.mean(axis=0)
     scale = 1 / (summaries.std(axis=0) + 1e-6)

@@ -25,8 +25,7 @@ _READINGS = ("levels", "patches", "embedding")
 
 _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
-_FEWEST = 1024
-"""Numbers of a constant that is worth storing in half precision."""
+_FEWEST = 1024  # Numbers of a constant that is worth storing in half precision
 
 _FEWEST_QUANTIZED = 8192
 """Weights of a layer that is worth computing with integers: smaller ones hold little and lose the most."""
@@ -54,17 +53,10 @@ def store_half(model: onnx.ModelProto) -> None:
 
 
 def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> onnx.ModelProto:
-    """A graph whose backbone computes with integers of 8 bits; what follows it stays float32.
+    """A graph from ``image`` whose backbone computes with integers of 8 bits; what follows it stays float32.
 
     Depthwise convolutions, small layers and the first one stay float32, too: they hold few weights, and what they lose
-    grows through the layers behind them.
-
-    Args:
-        model: From ``image``; its nodes get names.
-        images: Show the ranges of the values between layers; uint8 ``[H, W, 3]``.
-
-    Raises:
-        ModelError: If there is no backbone with weights to quantize.
+    grows through the layers behind them. Images uint8 ``[H, W, 3]`` show the ranges of the values between layers.
     """
     for number, node in enumerate(model.graph.node):
         node.name = f"{number}"

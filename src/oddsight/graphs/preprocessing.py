@@ -6,8 +6,7 @@ import onnx
 
 from oddsight.graphs.building import piece
 
-Size = int | tuple[int, int]
-"""Of what a backbone reads, in pixels: the side of a square, or height and width."""
+Size = int | tuple[int, int]  # Of what a backbone reads, in pixels: the side of a square, or height and width
 
 
 def sides(size: Size) -> tuple[int, int]:

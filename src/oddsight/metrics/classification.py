@@ -19,8 +19,7 @@ from oddsight.metrics.image import binomial_interval
 Labels = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
-COLDEST, HOTTEST = 0.05, 20.0
-"""The temperatures that :func:`temperature` chooses from."""
+COLDEST, HOTTEST = 0.05, 20.0  # The temperatures that `temperature` chooses from
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Labels:
@@ -44,19 +43,12 @@ def accuracy(
 
 @dataclass(frozen=True)
 class ClassRow:
-    """How well one class is recognised, or the average over classes.
+    """How well one class is recognised, or the average over classes."""
 
-    Attributes:
-        precision: Share of the images said to be of the class that are, 0 to 1; 0 if none was said to be.
-        recall: Share of the images of the class that were said to be, 0 to 1; 0 if there is none.
-        f1: Harmonic mean of the two, 0 to 1; 0 when both are.
-        support: Images of the class; in an average, all images.
-    """
-
-    precision: float
-    recall: float
-    f1: float
-    support: int
+    precision: float  # Share of the images said to be of the class that are, 0 to 1; 0 if none was said to be
+    recall: float  # Share of the images of the class that were said to be, 0 to 1; 0 if there is none
+    f1: float  # Harmonic mean of the two, 0 to 1; 0 when both are
+    support: int  # Images of the class; in an average, all images
 
 
 def per_class(table: npt.ArrayLike) -> list[ClassRow]:
@@ -82,21 +74,13 @@ def macro_average(table: npt.ArrayLike) -> ClassRow:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose highest probability lies in one range.
+    """Images whose highest probability lies in one range."""
 
-    Attributes:
-        low: The range is above this,
-        high: up to and including this.
-        confidence: Mean of their highest probabilities, 0 to 1.
-        accuracy: Share of them whose class was named, 0 to 1.
-        count: How many they are, at least 1.
-    """
-
-    low: float
-    high: float
-    confidence: float
-    accuracy: float
-    count: int
+    low: float  # The range is above this,
+    high: float  # up to and including this
+    confidence: float  # Mean of their highest probabilities, 0 to 1
+    accuracy: float  # Share of them whose class was named, 0 to 1
+    count: int  # How many they are, at least 1
 
 
 def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> list[ReliabilityBin]:

@@ -112,27 +112,16 @@ def trivial_baseline_auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> f
 
 @dataclass(frozen=True)
 class Decision:
-    """What a threshold, fixed beforehand, did to a labelled test set.
+    """What a threshold, fixed beforehand, did to a labelled test set."""
 
-    Attributes:
-        precision: Share of the flagged images that are anomalous, 0 to 1; 0 when nothing is flagged.
-        recall: Share of the anomalous images that are flagged, 0 to 1.
-        f1: Harmonic mean of precision and recall, 0 to 1; 0 when both are 0.
-        false_alarm_rate: Share of the normal images that are flagged, 0 to 1.
-        tp: Anomalous images flagged.
-        fp: Normal images flagged.
-        fn: Anomalous images missed.
-        tn: Normal images passed.
-    """
-
-    precision: float
-    recall: float
-    f1: float
-    false_alarm_rate: float
-    tp: int
-    fp: int
-    fn: int
-    tn: int
+    precision: float  # Share of the flagged images that are anomalous, 0 to 1; 0 when nothing is flagged
+    recall: float  # Share of the anomalous images that are flagged, 0 to 1
+    f1: float  # Harmonic mean of precision and recall, 0 to 1; 0 when both are 0
+    false_alarm_rate: float  # Share of the normal images that are flagged, 0 to 1
+    tp: int  # Anomalous images flagged
+    fp: int  # Normal images flagged
+    fn: int  # Anomalous images missed
+    tn: int  # Normal images passed
 
 
 def decision(normal_flags: npt.ArrayLike, anomalous_flags: npt.ArrayLike) -> Decision:

@@ -30,32 +30,22 @@ class OodNumbers:
     The field has two FPR95, and papers seldom say which they report. OpenOOD changed from one to the other: up to its
     first version (Yang et al., NeurIPS 2022 Datasets and Benchmarks) ID was positive; since v1.5 (Zhang et al., 2023)
     OOD is.
-
-    Attributes:
-        auroc: The chance that an OOD image scores higher than an ID one, ties half.
-        auroc_ci: Its 95% interval, as of :func:`auroc_interval`.
-        aupr_out: Average precision with OOD positive. (OpenOOD joins the points of the curve by straight lines
-            instead: the same to four decimals for thousands of distinct scores, and flattering where many tie.)
-        aupr_in: Average precision with ID positive and scores negated.
-        fpr95: Share of the ID images that are rejected when at least 95% of the OOD images are: OpenOOD v1.5.
-        fpr95_ci: Its 95% interval, as of :func:`fpr_interval`.
-        fpr95_id_positive: Share of the OOD images that are accepted when at least 95% of the ID images are: OpenOOD
-            v1, ODIN (Liang et al., ICLR 2018), and what a false-rejection rate of 5% costs.
-        fpr95_id_positive_ci: Its 95% interval, as of :func:`fpr_interval`.
-        id_images: How many ID images there were.
-        ood_images: How many OOD images there were.
     """
 
-    auroc: float
-    auroc_ci: Interval
+    auroc: float  # The chance that an OOD image scores higher than an ID one, ties half
+    auroc_ci: Interval  # Its 95% interval, as of `auroc_interval`
+    # Average precision with OOD positive. (OpenOOD joins the points of the curve by straight lines instead: the same to
+    # four decimals for thousands of distinct scores, and flattering where many tie.)
     aupr_out: float
-    aupr_in: float
-    fpr95: float
-    fpr95_ci: Interval
+    aupr_in: float  # Average precision with ID positive and scores negated
+    fpr95: float  # Share of the ID images that are rejected when at least 95% of the OOD images are: OpenOOD v1.5
+    fpr95_ci: Interval  # Its 95% interval, as of `fpr_interval`
+    # Share of the OOD images that are accepted when at least 95% of the ID images are: OpenOOD v1, ODIN (Liang et al.,
+    # ICLR 2018), and what a false-rejection rate of 5% costs
     fpr95_id_positive: float
-    fpr95_id_positive_ci: Interval
-    id_images: int
-    ood_images: int
+    fpr95_id_positive_ci: Interval  # Its 95% interval, as of `fpr_interval`
+    id_images: int  # How many ID images there were
+    ood_images: int  # How many OOD images there were
 
 
 def ood_numbers(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> OodNumbers:
@@ -132,23 +122,14 @@ def fpr_interval(
 
 @dataclass(frozen=True)
 class Rejection:
-    """What one threshold, fixed beforehand, does; OOD is positive.
+    """What one threshold, fixed beforehand, does; OOD is positive."""
 
-    Attributes:
-        precision: Share of the rejected images that are OOD; 0 when none is rejected.
-        recall: Share of the OOD images that are rejected, which is the detection rate.
-        recall_ci: Its 95% interval (Clopper and Pearson).
-        f1: Harmonic mean of precision and recall; 0 when both are.
-        false_rejection_rate: Share of the ID images that are rejected.
-        false_rejection_rate_ci: Its 95% interval (Clopper and Pearson).
-    """
-
-    precision: float
-    recall: float
-    recall_ci: Interval
-    f1: float
-    false_rejection_rate: float
-    false_rejection_rate_ci: Interval
+    precision: float  # Share of the rejected images that are OOD; 0 when none is rejected
+    recall: float  # Share of the OOD images that are rejected, which is the detection rate
+    recall_ci: Interval  # Its 95% interval (Clopper and Pearson)
+    f1: float  # Harmonic mean of precision and recall; 0 when both are
+    false_rejection_rate: float  # Share of the ID images that are rejected
+    false_rejection_rate_ci: Interval  # Its 95% interval (Clopper and Pearson)
 
 
 def at_threshold(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, threshold: float) -> Rejection:

@@ -19,30 +19,19 @@ _BLOCK = 1 << 16  # anomalous scores that the final sums take at a time
 
 @dataclass(frozen=True)
 class PixelScores:
-    """How well anomaly maps point at the anomalous pixels of a test set.
+    """How well anomaly maps point at the anomalous pixels of a test set."""
 
-    Attributes:
-        auroc: Chance that an anomalous pixel scores higher than a normal one, ties half; 0 to 1, 0.5 is chance.
-        average_precision: Precision averaged over the steps of recall, above 0, up to 1.
-        aupro: Area under the per-region overlap up to `limit`, divided by `limit`; 0 to 1.
-        f1_max: Highest F1 score that one threshold reaches, above 0, up to 1. It uses the labels: an upper bound.
-        f1_max_threshold: The threshold that reaches it (the highest, of several); a pixel is anomalous if and only
-            if its score is at least the threshold. Never a setting to use.
-        limit: The false-positive rate up to which AUPRO integrates.
-        anomalous_pixels: How many pixels the masks mark.
-        normal_pixels: How many they do not.
-        regions: How many 8-connected regions they mark.
-    """
-
-    auroc: float
-    average_precision: float
-    aupro: float
-    f1_max: float
+    auroc: float  # Chance that an anomalous pixel scores higher than a normal one, ties half; 0 to 1, 0.5 is chance
+    average_precision: float  # Precision averaged over the steps of recall, above 0, up to 1
+    aupro: float  # Area under the per-region overlap up to `limit`, divided by `limit`; 0 to 1
+    f1_max: float  # Highest F1 score that one threshold reaches, above 0, up to 1. It uses the labels: an upper bound.
+    # The threshold that reaches it (the highest, of several); a pixel is anomalous if and only if its score is at least
+    # the threshold. Never a setting to use.
     f1_max_threshold: float
-    limit: float
-    anomalous_pixels: int
-    normal_pixels: int
-    regions: int
+    limit: float  # The false-positive rate up to which AUPRO integrates
+    anomalous_pixels: int  # How many pixels the masks mark
+    normal_pixels: int  # How many they do not
+    regions: int  # How many 8-connected regions they mark
 
 
 def pixel_metrics(images: Callable[[], Iterable[tuple[Map, Mask]]], *, limit: float = 0.3) -> PixelScores:
@@ -75,21 +64,14 @@ def pixel_metrics(images: Callable[[], Iterable[tuple[Map, Mask]]], *, limit: fl
 
 @dataclass(frozen=True)
 class _Anomalous:
-    """The anomalous pixels of all images, by distinct score.
+    """The anomalous pixels of all images, by distinct score."""
 
-    Attributes:
-        thresholds: The distinct scores, ascending, shape [K].
-        starts: How many anomalous pixels score less than each, shape [K].
-        overlaps: How much the mean per-region overlap grows where the threshold falls to each, shape [K]; sums to 1.
-        pixels: How many anomalous pixels there are.
-        regions: How many regions they form.
-    """
-
-    thresholds: Map
-    starts: npt.NDArray[np.int64]
+    thresholds: Map  # The distinct scores, ascending, shape [K]
+    starts: npt.NDArray[np.int64]  # How many anomalous pixels score less than each, shape [K]
+    # How much the mean per-region overlap grows where the threshold falls to each, shape [K]; sums to 1
     overlaps: npt.NDArray[np.float64]
-    pixels: int
-    regions: int
+    pixels: int  # How many anomalous pixels there are
+    regions: int  # How many regions they form
 
 
 def _collect_anomalous(images: Iterable[tuple[Map, Mask]]) -> tuple[_Anomalous, int]:

@@ -21,15 +21,10 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Placements:
-    """Where each image falls among those of the other sort, in [0, 1]; both means are the AUROC.
+    """Where each image falls among those of the other sort, in [0, 1]; both means are the AUROC."""
 
-    Attributes:
-        normal: For each normal image, the share of anomalous ones that score higher, ties half, ``[n]``.
-        anomalous: For each anomalous image, the share of normal ones that score lower, ties half, ``[m]``.
-    """
-
-    normal: Values
-    anomalous: Values
+    normal: Values  # For each normal image, the share of anomalous ones that score higher, ties half, `[n]`
+    anomalous: Values  # For each anomalous image, the share of normal ones that score lower, ties half, `[m]`
 
     @property
     def auroc(self) -> float:
@@ -70,17 +65,11 @@ def averaged(each: Sequence[Placements]) -> Placements:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two correlated AUROCs.
+    """A difference of two correlated AUROCs."""
 
-    Attributes:
-        value: The first less the second.
-        error: Its standard error over draws of test images.
-        p_value: Two-sided, in (0, 1]: how often chance alone makes the difference this large.
-    """
-
-    value: float
-    error: float
-    p_value: float
+    value: float  # The first less the second
+    error: float  # Its standard error over draws of test images
+    p_value: float  # Two-sided, in (0, 1]: how often chance alone makes the difference this large
 
 
 def delong(first: Placements, second: Placements) -> Difference:

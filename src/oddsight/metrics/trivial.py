@@ -15,10 +15,7 @@ _SIDE = 256
 def trivial_scores(image: NDArray[np.uint8]) -> tuple[float, ...]:
     """Mean brightness, its standard deviation, mean saturation, mean squared gradient, and the number of pixels.
 
-    All but the last are taken on the image reduced to at most 256 pixels a side.
-
-    Args:
-        image: uint8 ``[H, W, 3]``.
+    All but the last are taken on the image uint8 ``[H, W, 3]`` reduced to at most 256 pixels a side.
     """
     height, width, _ = image.shape
     small = Image.fromarray(image)

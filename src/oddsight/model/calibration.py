@@ -33,8 +33,7 @@ DEFAULT_RATE = 0.01
 
 _SMALLEST = 1e-9
 
-_SLACK = 1 + 1e-9
-"""Keeps 0.29 * 100 from becoming 28."""
+_SLACK = 1 + 1e-9  # Keeps 0.29 * 100 from becoming 28
 
 
 @dataclass(frozen=True)
@@ -96,14 +95,10 @@ def alarms(n: int, rate: float, confidence: float | None = None) -> int:
 def chance_of_alarms(
     flagged: int, tested: int, rate: float, calibration: int, confidence: float | None = None
 ) -> float:
-    """The chance of as many false alarms or more, over draws of both test images and calibration scores.
+    """The chance of as many false alarms or more among test images that ought to pass.
 
-    Args:
-        flagged: False alarms.
-        tested: Test images that ought to pass.
-        rate: The false-alarm rate of the threshold.
-        calibration: Number of calibration scores.
-        confidence: Of the rate.
+    It is over draws of both test images and as many calibration scores, whose threshold is for that rate and
+    confidence.
     """
     from scipy.stats import betabinom
 
@@ -137,14 +132,10 @@ def describe_rate(rate: float, confidence: float | None) -> str:
 def decide(
     scores: NDArray[np.float32], rate: float, confidence: float | None = None, *, what: str = "calibration images"
 ) -> Decision:
-    """The threshold that flags at most a share ``rate`` of normal images.
+    """The threshold that flags at most a share ``rate`` of normal images, from calibration scores ``[n]`` in any order.
 
-    Args:
-        scores: Calibration scores, ``[n]``, any order.
-        rate: Between 0 and 1.
-        confidence: The share of draws of calibration images in which the true rate is to be at most ``rate``. Without
-            it, the rate holds on average over them.
-        what: Scores are of, for the error.
+    With a confidence, the true rate is at most ``rate`` in that share of draws of calibration images; without it, the
+    rate holds on average over them. ``what`` names what the scores are of, for the error.
     """
     rate = check_rate(rate)
     confidence = None if confidence is None else check_confidence(confidence)
@@ -169,15 +160,8 @@ def decide_by_class(
 ) -> tuple[float, ...]:
     """A threshold for each class that flags at most a share ``rate`` of the images that are predicted as it.
 
-    Conformal within each class (Vovk's Mondrian taxonomies, Vovk, Gammerman & Shafer 2005).
-
-    Args:
-        scores: Calibration scores, ``[n]``.
-        classes: The predicted classes of the calibration images, ``[n]``.
-        names: Of all classes.
-        rate: Between 0 and 1.
-        confidence: As :func:`decide` takes it, for each class.
-        what: Scores are of, for the error.
+    Conformal within each class (Vovk's Mondrian taxonomies, Vovk, Gammerman & Shafer 2005). Calibration scores ``[n]``
+    come with the predicted classes of their images ``[n]``; the rest is as for :func:`decide`, for each class.
     """
     rate = check_rate(rate)
     confidence = None if confidence is None else check_confidence(confidence)

@@ -21,30 +21,21 @@ from oddsight.model.calibration import alarms, decide, decide_by_class, rate_ran
 from oddsight.model.metadata import KEY, Metadata
 from oddsight.model.onnx_structure import check_structure
 
-_LARGEST = 2**31 - 1
-"""Protobuf's own limit for a message, in bytes."""
+_LARGEST = 2**31 - 1  # Protobuf's own limit for a message, in bytes
 
-_MOST_METADATA = 2**25
-"""Characters of metadata: enough for millions of images that were learned from."""
+_MOST_METADATA = 2**25  # Characters of metadata: enough for millions of images that were learned from
 
-_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-"""Sets of operators that ONNX Runtime has built in."""
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}  # Sets of operators that ONNX Runtime has built in
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file that passed every check.
+    """A model file that passed every check."""
 
-    Attributes:
-        content: Its bytes.
-        metadata: What it says about itself.
-        calibration: Its calibration scores, ascending float32 ``[n]``.
-        calibration_classes: The predicted classes of these images, ``[n]``, where each has a calibration of its own.
-    """
-
-    content: bytes
-    metadata: Metadata
-    calibration: NDArray[np.float32]
+    content: bytes  # Its bytes
+    metadata: Metadata  # What it says about itself
+    calibration: NDArray[np.float32]  # Its calibration scores, ascending float32 `[n]`
+    # The predicted classes of these images, `[n]`, where each has a calibration of its own
     calibration_classes: NDArray[np.int64] | None = None
 
     @property

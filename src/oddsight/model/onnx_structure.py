@@ -17,8 +17,7 @@ MOST_NUMBERS = 2**26
 """Bytes of numbers that a file may hold other than as raw data: parsing makes eight bytes of one."""
 
 _MOST_STEPS = 2**19
-_SMALL = 256
-"""Messages of fewer bytes are not looked into."""
+_SMALL = 256  # Messages of fewer bytes are not looked into
 
 _MODEL, _ENTRY, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR = range(6)
 _INSIDE = {
@@ -34,11 +33,9 @@ _INSIDE = {
 }
 """The messages inside which there may be large constants, by the message they are in and their number there."""
 
-_BYTES = {(_ENTRY, 2), (_ATTRIBUTE, 4), (_TENSOR, 9)}
-"""Texts and raw data, which stay what they are."""
+_BYTES = {(_ENTRY, 2), (_ATTRIBUTE, 4), (_TENSOR, 9)}  # Texts and raw data, which stay what they are
 
-_NUMBERS = {(_ATTRIBUTE, 7), (_ATTRIBUTE, 8), *((_TENSOR, number) for number in (4, 5, 7, 10, 11))}
-"""Arrays of numbers."""
+_NUMBERS = {(_ATTRIBUTE, 7), (_ATTRIBUTE, 8), *((_TENSOR, number) for number in (4, 5, 7, 10, 11))}  # Arrays of numbers
 
 _LISTS = re.compile(
     rb"(?:\x3d.{4})++|(?:\x40[\x80-\xff]{0,9}+[\x00-\x7f])++|(?:\x4a[\x00-\x20][A-IK-Z_]{0,32}+)++", re.DOTALL

@@ -21,11 +21,7 @@ from oddsight.runtime.parallel import cores, interruptible
 
 
 def import_openvino() -> ModuleType:
-    """OpenVINO, without its telemetry: nothing else here imports it.
-
-    Raises:
-        OddsightError: It is not installed.
-    """
+    """OpenVINO, without its telemetry: nothing else here imports it."""
     # Without this package it is silent; with it, it sends an event to Google Analytics when it is imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
@@ -43,11 +39,7 @@ class OpenvinoModel(Model):
 
     @cached_property
     def files(self) -> tuple[bytes, bytes]:
-        """The bytes of the ``.xml`` and of the ``.bin`` file; the metadata is in the first.
-
-        Raises:
-            OddsightError: If OpenVINO is not installed, or cannot read the graph.
-        """
+        """The bytes of the ``.xml`` and of the ``.bin`` file; the metadata is in the first."""
         openvino = import_openvino()
         try:
             model = openvino.Core().read_model(self.to_bytes())
@@ -81,11 +73,7 @@ class OpenvinoModel(Model):
 
 
 def weights_path(path: str | os.PathLike[str]) -> Path:
-    """The ``.bin`` file that belongs to an ``.xml`` file.
-
-    Raises:
-        OddsightError: If the name does not end in ``.xml``.
-    """
+    """The ``.bin`` file that belongs to an ``.xml`` file."""
     if Path(path).suffix.lower() != ".xml":
         raise OddsightError(f"{path}: an OpenVINO model is an .xml and a .bin file: give a name that ends in .xml")
     return Path(path).with_suffix(".bin")

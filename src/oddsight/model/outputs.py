@@ -10,11 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from oddsight.errors import ImageError
 from oddsight.model.calibration import p_values
 
-_ROUNDED = 1e-6
-"""How far float32 may be from what it rounds, relatively."""
+_ROUNDED = 1e-6  # How far float32 may be from what it rounds, relatively
 
-_CLOSE = 1e-4
-"""How far the highest value of a map may lie from the score that it stands for, relatively."""
+_CLOSE = 1e-4  # How far the highest value of a map may lie from the score that it stands for, relatively
 
 
 def read_score(values: ArrayLike, image: str) -> float:

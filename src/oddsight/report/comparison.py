@@ -23,11 +23,7 @@ _ERRORS_LISTED = 50
 
 
 def write_comparison_report(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Write a comparison as an HTML page, all at once or not at all.
-
-    Args:
-        comparison: What :func:`oddsight.compare` found.
-        path: The file to write.
+    """Write what :func:`oddsight.compare` found as an HTML page, all at once or not at all.
 
     Raises:
         OddsightError: The page cannot be written.

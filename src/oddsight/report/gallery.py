@@ -36,23 +36,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images of one sort, or what to say when there are none.
+    """Images of one sort, or what to say when there are none."""
 
-    Attributes:
-        name: Of its figure, in the template.
-        heading: What they have in common.
-        note: Which of all these are shown.
-        empty: What to say when there are none.
-        total: How many there are.
-        cards: Those that are shown.
-    """
-
-    name: str
-    heading: str
-    note: str
-    empty: str
-    total: int
-    cards: Sequence[Card]
+    name: str  # Of its figure, in the template
+    heading: str  # What they have in common
+    note: str  # Which of all these are shown
+    empty: str  # What to say when there are none
+    total: int  # How many there are
+    cards: Sequence[Card]  # Those that are shown
 
     def draw(self, nearest: str) -> Markup:
         """The cards; ``nearest`` is what the most similar training images are called."""

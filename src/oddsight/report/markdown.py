@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markdown_it.token import Token
 
-FIGURES = "figures"
-"""The folder of figures beside a report."""
+FIGURES = "figures"  # The folder of figures beside a report
 
 _COLOURS = {"var(--ink)": "#1d2126", "var(--rule)": "#b4b9bf"}
 _TYPES = {"svg": "svg+xml", "png": "png", "jpg": "jpeg"}
@@ -64,13 +63,7 @@ def fill_html(name: str, /, **values: object) -> Markup:
 
 
 def fill_template(package: str, name: str, /, **values: object) -> str:
-    """Fill the Markdown template of a report.
-
-    Args:
-        package: The package that the template lies in, such as ``oddsight.studies.clouds``.
-        name: Of its file.
-        values: What it prints. Text is escaped; tables are made by :func:`table`.
-    """
+    """Fill the Markdown template of a report in a package; text is escaped, and :func:`table` makes tables."""
     known = _environment(package, _escaped)
     known.filters |= {"joined": joined, "code": code}
     text = known.get_template(name).render(values, table=table)
@@ -155,7 +148,7 @@ def write_report(text: str, figures: Mapping[str, Markup], tables: Mapping[str, 
     contents["report.md"] = text.encode("utf-8", "replace")
     drawn = {f"{FIGURES}/{name}.svg": svg for name, svg in figures.items()}
     contents["report.html"] = render_page(text, lambda place: drawn[place]).encode("utf-8", "replace")
-    make_folder(folder / FIGURES)
+    make_folder(folder / FIGURES, follow_links=False)
     for name, content in contents.items():
         write_bytes(folder / name, content, follow_links=False)
     return [folder / name for name in reversed(contents) if not name.startswith(FIGURES)]
@@ -187,11 +180,9 @@ def read_figure(folder: Path) -> Callable[[str], Markup]:
 
 
 def render_page(text: str, figure: Callable[[str], Markup]) -> str:
-    """Make one HTML page of Markdown, which loads nothing from anywhere.
+    """Make one HTML page of Markdown, which loads nothing from anywhere. HTML in the text stays text.
 
-    Args:
-        text: Markdown; its first heading is the title. HTML in it stays text.
-        figure: Gives the element for a figure, by its place beside the report.
+    The first heading is the title; ``figure`` gives the element for a figure, by its place beside the report.
     """
     from markdown_it import MarkdownIt
 

@@ -162,12 +162,9 @@ Sigma = Annotated[float, Real(above=0, most=100)]
 
 
 def check_settings(settings: DataclassInstance, *, owner: str = "", article: str = "") -> None:
-    """Check every field of a dataclass that has a bound, and give it its own type.
+    """Check every field of a dataclass that has a bound, and give it its own type; it may be frozen.
 
-    Args:
-        settings: What was just made; it may be frozen.
-        owner: Whose settings they are, such as the name of a method.
-        article: What stands before the name of a setting in a sentence.
+    In sentences the settings are those of ``owner``, and ``article`` stands before the name of one.
     """
     prefix = f"{owner}: " if owner else ""
     for name, bound in bounds_of(type(settings)).items():

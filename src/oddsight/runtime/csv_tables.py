@@ -7,6 +7,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
 
 _FORMULA = tuple("=+-@" + "\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}" + "\uff0d")
 """What makes a cell a formula in a spreadsheet; the last one is the full-width hyphen."""
@@ -34,6 +35,29 @@ def csv_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes
 def csv_records(columns: Sequence[str], records: Iterable[Mapping[str, object]]) -> bytes:
     """As :func:`csv_table`, of cells by the names of their columns; what a record lacks is empty."""
     return csv_table(columns, ([record.get(column) for column in columns] for record in records))
+
+
+def csv_files(tables: Any) -> dict[str, bytes]:  # noqa: ANN401 - any dataclass
+    """The files of a dataclass whose fields are tables, ``tuple[Row, ...]`` each, by name; numbers have six digits.
+
+    A row is a named tuple; an underscore behind the name of a field does not appear. A table without rows has its
+    heading.
+    """
+    hints = get_type_hints(type(tables)).items()
+    kinds = {name: get_args(hint)[0] for name, hint in hints if get_origin(hint) is tuple}
+    return {
+        f"{name}.csv": csv_table([field.rstrip("_") for field in kind._fields], _rounded(getattr(tables, name)))
+        for name, kind in kinds.items()
+    }
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows of equal columns by name, numbers with six digits; nothing of no rows."""
+    return csv_table(list(rows[0]) if rows else [], _rounded(row.values() for row in rows))
+
+
+def _rounded(rows: Iterable[Iterable[object]]) -> Iterable[list[object]]:
+    return ([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
 
 
 def _cell(value: object) -> object:

@@ -40,11 +40,9 @@ def atomic_write(
     and, where that is allowed, its owner. Devices, pipes and open descriptors (``/dev/stdout``) cannot be replaced and
     are written to directly.
 
-    Args:
-        path: The file.
-        follow_links: Whether a link stays one, and what it points to is replaced. Files in folders of results are
-            written without: then a link is replaced itself.
-        durable: Whether the file has reached the disk at the end, so that it outlives a failure of power.
+    A link stays one, and what it points to is replaced; in folders of results files are written without following
+    links: then a link is replaced itself. A ``durable`` file has reached the disk at the end, so that it outlives a
+    failure of power.
     """
     try:
         stream = _open_stream(path) if follow_links else None
@@ -96,12 +94,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path, *, follow_links: bool = True) -> None:
-    """Make a folder where there is none.
-
-    Args:
-        folder: The folder.
-        follow_links: Whether it may be a link to one; not inside folders of results.
-    """
+    """Make a folder where there is none; inside folders of results it must not be a link to one."""
     if not follow_links and os.path.islink(folder):  # noqa: PTH114
         raise OddsightError(f"cannot write into {folder}: it is a link to elsewhere; remove it")
     try:

@@ -19,17 +19,14 @@ from weakref import WeakSet
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-_PATIENCE = 0.5
-"""Seconds that an interruption waits for work that was told to stop."""
+_PATIENCE = 0.5  # Seconds that an interruption waits for work that was told to stop
 
 _LAST_PATIENCE = 5.0
 """Seconds that the end of Python waits for it: a library that came back to a Python that has ended would abort."""
 
-_TICK = 0.1
-"""Seconds by which a deadline may be missed."""
+_TICK = 0.1  # Seconds by which a deadline may be missed
 
-_PAUSE = 0.01
-"""Seconds between two looks at whether work has ended."""
+_PAUSE = 0.01  # Seconds between two looks at whether work has ended
 
 
 def cores() -> int:
@@ -222,9 +219,7 @@ atexit.register(settled)
 def stoppable(stop: Callable[[], None], seconds: float | None = None) -> Iterator[None]:
     """Have ``stop`` called, in another thread, if the block takes longer than that, and at :func:`stop_all`.
 
-    Args:
-        stop: Makes the block end soon. It may be called more than once, even after the block, and must not fail.
-        seconds: How long the block may take.
+    It makes the block end soon, may be called more than once, even after the block, and must not fail.
     """
     number = next(_numbers)
     _stops[number] = stop, float("inf") if seconds is None else time.monotonic() + seconds

@@ -24,27 +24,15 @@ from oddsight.runtime.files import atomic_write, write_bytes
 DIGEST = "sha256"
 """The name of the digest in a record."""
 
-_LARGEST = 2**33
-"""Bytes of a record, at most."""
+_LARGEST = 2**33  # Bytes of a record, at most
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def write_record(path: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:
-    """Write what JSON can hold, all at once or not at all."""
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what JSON can hold and its digest, all at once or not at all."""
     sealed = {**content, DIGEST: digest_json(content)}
-    separators = (",", ":") if indent is None else None
-    text = json.dumps(sealed, indent=indent, separators=separators, allow_nan=False) + "\n"
-    write_bytes(path, text.encode(), follow_links=False)
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """What :func:`write_record` wrote, or None if that is not there, whatever is there instead."""
-    try:
-        content = json.loads(read_regular(path))
-        return content if isinstance(content, dict) and content.pop(DIGEST) == digest_json(content) else None
-    except (OSError, ValueError, KeyError, RecursionError, MemoryError):
-        return None
+    write_bytes(path, (json.dumps(sealed, indent=2, allow_nan=False) + "\n").encode(), follow_links=False)
 
 
 def digest_json(content: Mapping[str, Any]) -> str:

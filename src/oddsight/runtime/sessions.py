@@ -158,12 +158,8 @@ def run(
 ) -> list[Any]:
     """Run a graph on what was made of one image; Ctrl-C and :func:`oddsight.runtime.parallel.stop_all` end it.
 
-    Args:
-        loaded: The session.
-        feed: Its inputs by name, such as ``image`` uint8 ``[1, H, W, 3]``.
-        what: The image's name, for the error.
-        outputs: Names of the outputs wanted; all by default.
-        seconds: How long it may take.
+    ``feed`` has its inputs by name, such as ``image`` uint8 ``[1, H, W, 3]``, and ``what`` is the image's name, for the
+    error. By default all outputs are given.
     """
     options = import_onnxruntime().RunOptions()
     started = time.monotonic()

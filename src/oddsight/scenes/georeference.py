@@ -20,20 +20,14 @@ _IS_PROJECTED, _IS_POINT, _METRE, _WGS84 = 1, 2, 9001, 4326
 
 @dataclass(frozen=True, eq=False)
 class Georeference:
-    """How pixels lie on Earth.
+    """How pixels lie on Earth."""
 
-    Attributes:
-        matrix: Float64 ``[2, 3]``: times ``(x, y, 1)`` of pixels, from the upper left corner of the image (so that
-            the centre of the first pixel is at one half), it is ``(x, y)`` in the reference system.
-        crs: Its name as a URN if it is one of EPSG's, else what the file calls it, or None.
-        metres: Whether it is projected and its unit is the metre.
-        tags: The file's own tags that say so.
-    """
-
+    # Float64 `[2, 3]`: times `(x, y, 1)` of pixels, from the upper left corner of the image (so that the centre of the
+    # first pixel is at one half), it is `(x, y)` in the reference system
     matrix: NDArray[np.float64]
-    crs: str | None
-    metres: bool
-    tags: Mapping[int, Any]
+    crs: str | None  # Its name as a URN if it is one of EPSG's, else what the file calls it, or None
+    metres: bool  # Whether it is projected and its unit is the metre
+    tags: Mapping[int, Any]  # The file's own tags that say so
 
     def __call__(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Coordinates ``[n, 2]`` of places ``[n, 2]`` in pixels."""

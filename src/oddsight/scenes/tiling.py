@@ -14,20 +14,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Tiles along one axis of a scene, in pixels, and where their maps go on the grid of the scene's map, in cells.
+    """Tiles along one axis of a scene, in pixels, and where their maps go on the grid of the scene's map, in cells."""
 
-    Attributes:
-        starts: First pixel of each tile, ascending.
-        tile: Pixels of each tile.
-        places: First cell of each tile's map.
-        cells: Of the scene's map.
-        weights: Of the cells of each tile's map, ``[tiles, cells of one]``. At every cell of the scene they sum to one.
-    """
-
-    starts: tuple[int, ...]
-    tile: int
-    places: tuple[int, ...]
-    cells: int
+    starts: tuple[int, ...]  # First pixel of each tile, ascending
+    tile: int  # Pixels of each tile
+    places: tuple[int, ...]  # First cell of each tile's map
+    cells: int  # Of the scene's map
+    # Of the cells of each tile's map, `[tiles, cells of one]`. At every cell of the scene they sum to one.
     weights: NDArray[np.float64]
 
 

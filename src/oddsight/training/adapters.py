@@ -24,8 +24,7 @@ _COLLAPSED = 0.1
 _HEAD_RATE = 10.0
 _WEIGHT_DECAY = 0.01
 _WARM_UP = 0.05
-_WIDTH = 512
-"""Of SimSiam's head, which is lighter than the paper's, as the backbone is trained already."""
+_WIDTH = 512  # Of SimSiam's head, which is lighter than the paper's, as the backbone is trained already
 
 
 class Adapter(Learner):
@@ -34,13 +33,10 @@ class Adapter(Learner):
     The backbone stays in evaluation mode. The statistics of its batch normalisation are those of the millions of
     images that it was trained on, which some hundred cannot better; their scales and shifts do learn. So what is
     trained is also, bit for bit, the function that is exported.
-
-    Attributes:
-        views: How many random versions of each image it reads.
     """
 
     network: TorchBackbone
-    views: ClassVar[int] = 1
+    views: ClassVar[int] = 1  # How many random versions of each image it reads
 
     def __init__(
         self, network: TorchBackbone, images: TrainingImages, settings: AdaptationSettings, workers: int
@@ -84,7 +80,6 @@ class Adapter(Learner):
         return embeddings
 
     def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
-        """See :meth:`Learner.learn`."""
         changed = augment(images.flatten(0, 1), self._changes, lots).reshape(images.shape)
         return self.outcome(changed, labels)
 
@@ -115,11 +110,9 @@ class Classes(Adapter):
     """
 
     def make_head(self, channels: int, classes: int) -> nn.Module:
-        """See :meth:`Adapter.make_head`."""
         return nn.Linear(channels, classes)
 
     def outcome(self, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
-        """See :meth:`Adapter.outcome`."""
         return self._classify(images[:, 0], labels, smoothing=0.1)
 
 
@@ -130,11 +123,9 @@ class Rotation(Adapter):
     """
 
     def make_head(self, channels: int, classes: int) -> nn.Module:
-        """See :meth:`Adapter.make_head`."""
         return nn.Linear(channels, 4)
 
     def outcome(self, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
-        """See :meth:`Adapter.outcome`."""
         turned = torch.cat([torch.rot90(images[:, 0], turns, (-2, -1)) for turns in range(4)])
         return self._classify(turned, torch.arange(4, device=labels.device).repeat_interleave(len(labels)))
 
@@ -149,7 +140,6 @@ class SimSiam(Adapter):
     head: nn.ModuleDict
 
     def make_head(self, channels: int, classes: int) -> nn.Module:
-        """See :meth:`Adapter.make_head`."""
         projector = nn.Sequential(
             nn.Linear(channels, _WIDTH, bias=False),
             nn.BatchNorm1d(_WIDTH),
@@ -194,11 +184,7 @@ ADAPTERS: dict[str, type[Adapter]] = {"classes": Classes, "rotation": Rotation, 
 
 
 def freeze(network: TorchBackbone, last: str | None) -> None:
-    """Hold on to all parameters up to and including those of a stage.
-
-    Raises:
-        OddsightError: If there is no such stage or nothing is left to learn.
-    """
+    """Hold on to all parameters up to and including those of a stage."""
     stages = list(network.stages)
     if last is not None and last not in stages:
         raise OddsightError(f"no stage {last!r} to freeze: {network.name} has {', '.join(stages)}")

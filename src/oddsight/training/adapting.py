@@ -30,11 +30,9 @@ from oddsight.training.workplace import Workplace
 if TYPE_CHECKING:
     from oddsight.backbones.exporting import TorchBackbone
 
-KEY = "oddsight.adaptation"
-"""Where an adapted backbone's file says what it was adapted to."""
+KEY = "oddsight.adaptation"  # Where an adapted backbone's file says what it was adapted to
 
-CHANCE = 0.35
-"""The accuracy on rotations below which nothing was learned: guessing among four gives 0.25."""
+CHANCE = 0.35  # The accuracy on rotations below which nothing was learned: guessing among four gives 0.25
 
 
 @dataclass(frozen=True)

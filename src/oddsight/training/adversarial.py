@@ -16,8 +16,7 @@ from oddsight.training.pixel_training import PixelNetwork
 from oddsight.training.reconstruction import Centred, convolutional_decoder, convolutional_encoder, smallest
 
 _SLOPE = 0.2
-_PENALTY = 10.0
-"""Weight of the gradient penalty (Gulrajani et al., NeurIPS 2017)."""
+_PENALTY = 10.0  # Weight of the gradient penalty (Gulrajani et al., NeurIPS 2017)
 
 
 class _Critic(nn.Module):

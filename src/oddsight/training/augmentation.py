@@ -9,11 +9,9 @@ from torch.nn import functional
 
 from oddsight.training.classifier_settings import SHIFT
 
-_CUTOUT = 4
-"""A quarter of its side is covered."""
+_CUTOUT = 4  # A quarter of its side is covered
 
-_TURN = 15.0
-"""Degrees."""
+_TURN = 15.0  # Degrees
 
 _COLOUR = 0.3
 

@@ -14,26 +14,17 @@ from oddsight.data.class_images import ClassImages
 from oddsight.errors import ImageError
 from oddsight.training.image_arrays import Arrays, read_at_size
 
-Key = tuple[NDArray[np.intp], int]
-"""The rows of a batch, and a seed for what is random about it."""
+Key = tuple[NDArray[np.intp], int]  # The rows of a batch, and a seed for what is random about it
 
 Batch = tuple[torch.Tensor, torch.Tensor, int]
 """Images uint8 ``[N, ..., 3, h, w]``, indices of classes ``[N]``, and a seed for what is random about the batch."""
 
 
 class Order(Sampler[Key]):
-    """The batches of an epoch. Several processes that learn together share each batch.
+    """The batches of an epoch, at most ``size`` images each; ``processes`` that learn together share each.
 
-    Args:
-        count: Of the images.
-        size: Images a batch and process, at most.
-        shuffle: Whether in random order; a remainder is then left out, and the next epoch leaves out others.
-        seed: Of the order and of what is random about the batches.
-        processes: How many learn together.
-        rank: Of this one.
-
-    Attributes:
-        epoch: The number of the epoch, to be set before each.
+    In random order a remainder is left out, and the next epoch leaves out others. ``epoch`` is to be set before each;
+    the order, and what is random about the batches, depend on it and the seed only.
     """
 
     def __init__(self, count: int, size: int, *, shuffle: bool, seed: int, processes: int = 1, rank: int = 0) -> None:
@@ -74,11 +65,7 @@ class ArrayBatches(Dataset[Batch]):
 class FileBatches(Dataset[Batch | str]):
     """Images read from their files one by one and brought to size, ``[N, views, 3, size, size]``.
 
-    Args:
-        data: Which.
-        size: Side in pixels.
-        views: How many versions of each image.
-        crop: Whether a version is a random part of the image, half to all of its area.
+    With ``crop``, a version is a random part of the image, half to all of its area.
     """
 
     def __init__(self, data: ClassImages, size: int, *, views: int = 1, crop: bool = False) -> None:

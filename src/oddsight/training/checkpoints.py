@@ -25,14 +25,7 @@ _DAMAGED = (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeErro
 
 
 def save(path: Path, identity: Mapping[str, Any], curves: Sequence[Epoch], parts: Mapping[str, Tensors]) -> None:
-    """Write a checkpoint, all at once.
-
-    Args:
-        path: The file.
-        identity: What the training is: settings and images, as JSON can hold them.
-        curves: The epochs so far.
-        parts: Tensors by name, by the name of what they belong to.
-    """
+    """Write a checkpoint, all at once: what the training is, as JSON can hold it, its epochs, and tensors by name."""
     tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     header = {"identity": json.dumps(identity), "curves": json.dumps([asdict(row) for row in curves])}
     _write(path, tensors, header)

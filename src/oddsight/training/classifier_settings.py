@@ -11,11 +11,9 @@ from oddsight.training.settings import AUGMENTATIONS, PRECISIONS, TrainingSettin
 NETWORKS = ("compact", "wide", "textbook")
 """Networks that start from scratch; any other name is a backbone's, which is fine-tuned."""
 
-SHIFT = 0.125
-"""By how much ``crop`` moves an image at most where nothing else is said, as a share of its side."""
+SHIFT = 0.125  # By how much `crop` moves an image at most where nothing else is said, as a share of its side
 
-MOST_PIXELS = 4096
-"""The longest side of what a classifier reads."""
+MOST_PIXELS = 4096  # The longest side of what a classifier reads
 
 OPTIMIZERS = ("adam", "adamw")
 LOSSES = ("cross-entropy", "logitnorm")
@@ -77,12 +75,7 @@ class ClassifierSettings(TrainingSettings):
 
 
 def classifier_settings(network: str, **changes: Any) -> ClassifierSettings:  # noqa: ANN401 - of any field
-    """The recipe of a network, with changes.
-
-    Args:
-        network: ``compact``, ``wide``, ``textbook``, or the name of a backbone.
-        **changes: Fields of :class:`ClassifierSettings` to set otherwise; those that are None stay.
-    """
+    """The recipe of a network (``compact``, ``wide``, ``textbook`` or a backbone), with changes that are not None."""
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(_RECIPES.get(network, _FINE_TUNING), network=network, **given)
 

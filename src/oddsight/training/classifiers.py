@@ -26,29 +26,19 @@ from oddsight.training.image_arrays import Arrays
 from oddsight.training.loop import train
 from oddsight.training.workplace import Workplace
 
-_LOOKED_AT = 2000
-"""Images from which a network from scratch takes the statistics of its first layer."""
+_LOOKED_AT = 2000  # Images from which a network from scratch takes the statistics of its first layer
 
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """What became of a training.
+    """What became of a training."""
 
-    Attributes:
-        backbone: The file of its feature network, which :func:`oddsight.backbones.backbone` takes.
-        weights: Of the linear head, float32 ``[C, K]``.
-        bias: Of the linear head, float32 ``[K]``.
-        layer: The stage of the backbone whose mean the head reads.
-        settings: How it was trained.
-        curves: What happened, one row an epoch.
-    """
-
-    backbone: Path
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    layer: str
-    settings: ClassifierSettings
-    curves: tuple[Epoch, ...]
+    backbone: Path  # The file of its feature network, which `oddsight.backbones.backbone` takes
+    weights: NDArray[np.float32]  # Of the linear head, float32 `[C, K]`
+    bias: NDArray[np.float32]  # Of the linear head, float32 `[K]`
+    layer: str  # The stage of the backbone whose mean the head reads
+    settings: ClassifierSettings  # How it was trained
+    curves: tuple[Epoch, ...]  # What happened, one row an epoch
 
 
 def train_classifier(
@@ -62,15 +52,9 @@ def train_classifier(
 ) -> TrainedClassifier:
     """Train a classifier, or take what an equal call has left in the folder; one that was interrupted goes on.
 
-    On a processor, the same images and settings give the same weights on the same machine.
-
-    Args:
-        training: To learn from.
-        validation: To watch; nothing is chosen by them, the weights after the last epoch are kept.
-        classes: Their names.
-        settings: See :class:`ClassifierSettings`.
-        workplace: Where and on what; checkpoint, network, head and curves are kept in its folder.
-        start: The folder of a finished training of the same network: its weights are where this one begins.
+    On a processor, the same images and settings give the same weights on the same machine. Validation images are
+    watched, and nothing is chosen by them. ``start`` is the folder of a finished training of the same network, whose
+    weights are where this one begins.
 
     Raises:
         MemoryError: Too large a batch for the device.
@@ -105,13 +89,7 @@ def average_classifiers(
 
     It is one network, and often better than each if all were trained in several ways from the same one (Wortsman et
     al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
-    time, ICML 2022). Nothing is learned.
-
-    Args:
-        classes: Their names.
-        settings: Of the network: its name, size and whether it is mirrored; those of a training stay unused.
-        members: Folders of finished trainings of the same network, at least two.
-        folder: Where network, head and record are written.
+    time, ICML 2022). Nothing is learned. ``members`` are folders of finished trainings of the same network.
 
     Raises:
         OddsightError: If there are fewer than two, one holds no finished training of that network, or they started
@@ -185,13 +163,7 @@ def _pretrained(settings: ClassifierSettings) -> TorchBackbone:
 
 
 def load_network(training: Arrays, classes: int, settings: ClassifierSettings, folder: Path) -> Network:
-    """The network that :func:`train_classifier` left in a folder, for PyTorch.
-
-    Args:
-        training: What it learned from.
-        classes: How many.
-        settings: Of its training.
-        folder: Of its training.
+    """The network for PyTorch that :func:`train_classifier` left in a folder, given what it learned from and how.
 
     Raises:
         OddsightError: If there is no finished training of that network.

@@ -19,8 +19,7 @@ from oddsight.training.image_arrays import Arrays
 from oddsight.training.learner import Learner, Outcome, parameter_groups
 
 _WARM_UP = 0.2
-_LOGITNORM = 0.04
-"""The temperature of the paper for CIFAR-10."""
+_LOGITNORM = 0.04  # The temperature of the paper for CIFAR-10
 
 
 class Network(nn.Module):
@@ -74,7 +73,6 @@ class ClassifierLearner(Learner):
         return self.average or self.network
 
     def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
-        """See :meth:`Learner.learn`."""
         pixels = resize(augment(images, self.settings.augment, lots, shift=self.settings.shift), self._size())
         half = len(pixels) // 2
         more = []
@@ -124,7 +122,6 @@ class ClassifierLearner(Learner):
                     mean.copy_(value)
 
     def optimizer(self) -> Optimizer:
-        """See :meth:`Learner.optimizer`."""
         settings = self.settings
         heads = nn.ModuleList([self.network.head, *([self.turn_head] if self.turn_head is not None else [])])
         parts = [(self.network.backbone, settings.learning_rate), (heads, settings.head_rate * settings.learning_rate)]
@@ -132,7 +129,6 @@ class ClassifierLearner(Learner):
         return (Adam if settings.optimizer == "adam" else AdamW)(groups, settings.learning_rate)
 
     def rate(self, step: int, total: int) -> float:
-        """See :meth:`Learner.rate`."""
         return 1.0 if self.settings.optimizer == "adam" else _cycle(step, total)
 
 

@@ -41,17 +41,10 @@ def gather_arrays(
     file: Path | None = None,
     progress: Progress = silent,
 ) -> Arrays:
-    """Read images into one array.
+    """Read images into one array, in memory or mapped from a file, which is overwritten.
 
     Images that all have one shape no larger than ``size`` keep it, as they are enlarged while a network learns; all
     others are brought to ``size`` by ``size``.
-
-    Args:
-        images: Which.
-        labels: Of their classes, ``[N]``.
-        size: In pixels.
-        file: Where the array is kept, so that it need not fit into memory; it is overwritten. By default in memory.
-        progress: Called with phase, done and total.
 
     Raises:
         ImageError: If an image has gone or changed.
@@ -80,8 +73,7 @@ def gather_arrays(
     return Arrays(array, labels, state.hexdigest())
 
 
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of an image, as shares of its sides."""
+Box = tuple[float, float, float, float]  # Left, top, right and bottom of a part of an image, as shares of its sides
 
 
 def read_at_size(

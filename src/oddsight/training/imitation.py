@@ -60,7 +60,6 @@ class Student(PixelNetwork):
         return {"loss": squares.topk(count).values.mean(), "error": squares.mean()}
 
     def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.validation_loss`."""
         return self._errors(pixels).mean()
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -73,11 +73,7 @@ class Learner(lightning.LightningModule, ABC):
         return self.network
 
     def training_step(self, batch: Batch | str, index: int) -> Outcome:
-        """The outcome of a batch.
-
-        Raises:
-            OddsightError: If the loss is not finite.
-        """
+        """The outcome of a batch."""
         outcome = self._outcome(batch, self.learn)
         if not torch.isfinite(outcome["loss"]):
             raise OddsightError(divergence(self.settings))

@@ -11,15 +11,10 @@ _FOR_BACKBONES = (*_FOR_PIXELS, "timm")
 
 
 def require_training(what: str = "training a network", *, pixels: bool = False, instead: str = "") -> None:
-    """Refuse to train without the libraries for it.
-
-    Args:
-        what: What needs them, for the message.
-        pixels: Whether it trains a network on pixels, which starts from no backbone.
-        instead: What could be done without them, for the end of the message.
+    """Refuse ``what`` without the libraries for it; networks on ``pixels`` start from no backbone, and need fewer.
 
     Raises:
-        OddsightError: Naming those that are missing.
+        OddsightError: Naming those that are missing, and ``instead``, what could be done without them.
     """
     missing = [name for name in (_FOR_PIXELS if pixels else _FOR_BACKBONES) if find_spec(name) is None]
     if missing:

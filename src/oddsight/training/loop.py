@@ -20,8 +20,7 @@ from oddsight.training.settings import is_finished
 from oddsight.training.trainer import run
 from oddsight.training.workplace import Workplace
 
-_IN_COLUMNS = ("loss", "accuracy", "spread", "count")
-"""What of an outcome is no part of the loss."""
+_IN_COLUMNS = ("loss", "accuracy", "spread", "count")  # What of an outcome is no part of the loss
 
 
 def train(
@@ -122,11 +121,7 @@ class _Books(lightning.Callback):
         self._add("validation", outputs)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Finish the row, keep the weights if they are the best, write the checkpoint, and decide whether to go on.
-
-        Raises:
-            OddsightError: If it diverged or collapsed.
-        """
+        """Finish the row, keep the weights if they are the best, write the checkpoint, and decide whether to go on."""
         assert isinstance(pl_module, Learner)
         means, validated = self._means(trainer, "train"), self._means(trainer, "validation")
         row = Epoch(

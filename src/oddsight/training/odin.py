@@ -28,15 +28,7 @@ def odin_scores(
 
     Each pixel is moved a small step towards what makes the network surer of the class that it names, which helps images
     of known classes more than others. As the score ``odin`` it is ``-T log(K p)``, which orders images as ``p`` does.
-
-    Args:
-        network: Trained.
-        images: Which.
-        size: Side in pixels of what the network reads.
-        progress: Called with phase, done and total.
-
-    Returns:
-        float32 ``[n]``; higher is less known.
+    Images are read at the network's ``size``. Returns float32 ``[n]``; higher is less known.
     """
     network = network.eval().requires_grad_(False)
     found, done = [], 0

@@ -27,36 +27,24 @@ from oddsight.training.loop import train
 from oddsight.training.settings import PixelSettings
 from oddsight.training.workplace import Workplace
 
-_WATCHING = 10
-"""Every tenth image watches a training."""
+_WATCHING = 10  # Every tenth image watches a training
 
 _CONSTANT = 0.02
 _COMPARED, _COARSE = 64, 16
 """Images from which it is told whether a network takes all for the same, and the side to which they are reduced."""
 
-_ONE_AT_A_TIME = threading.Lock()
-"""PyTorch's random numbers belong to the process."""
+_ONE_AT_A_TIME = threading.Lock()  # PyTorch's random numbers belong to the process
 
 
 class PixelNetwork(nn.Module, ABC):
-    """What learns from pixels: float32 ``[N, 3, S, S]``, 0 to 1.
+    """What learns from pixels: float32 ``[N, 3, S, S]``, 0 to 1."""
 
-    Attributes:
-        outputs: The names of what :meth:`forward` returns.
-        momentum: Of Adam.
-    """
-
-    outputs: tuple[str, ...]
-    momentum: float = 0.9
+    outputs: tuple[str, ...]  # The names of what `forward` returns
+    momentum: float = 0.9  # Of Adam
 
     @abstractmethod
     def losses(self, pixels: torch.Tensor, lots: torch.Generator) -> dict[str, torch.Tensor]:
-        """The ``loss`` to be made smaller, a scalar, and its parts by name if it has any.
-
-        Args:
-            pixels: Of a batch.
-            lots: Where randomness comes from.
-        """
+        """The ``loss`` of a batch to be made smaller, a scalar, and its parts by name if it has any."""
 
     @abstractmethod
     def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -76,17 +64,11 @@ class PixelNetwork(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class TrainedPixels:
-    """A trained network.
+    """A trained network."""
 
-    Attributes:
-        network: In evaluation mode.
-        graph: From ``pixels`` float32 ``[N, 3, S, S]``, 0 to 255, to its outputs.
-        curves: What happened, one row an epoch.
-    """
-
-    network: PixelNetwork
-    graph: onnx.ModelProto
-    curves: tuple[Epoch, ...]
+    network: PixelNetwork  # In evaluation mode
+    graph: onnx.ModelProto  # From `pixels` float32 `[N, 3, S, S]`, 0 to 255, to its outputs
+    curves: tuple[Epoch, ...]  # What happened, one row an epoch
 
 
 class _PixelLearner(Learner):
@@ -95,11 +77,9 @@ class _PixelLearner(Learner):
     network: PixelNetwork
 
     def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
-        """See :meth:`Learner.learn`."""
         return self.network.losses(augment(images, self.settings.augment, lots) / 255, lots)
 
     def validate(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
-        """See :meth:`Learner.validate`."""
         return {"loss": self.network.validation_loss(images / 255)}
 
     def optimizer(self) -> Optimizer:
@@ -111,15 +91,9 @@ class _PixelLearner(Learner):
 def train_pixels(
     make: Callable[[], PixelNetwork], images: NDArray[np.uint8], settings: PixelSettings, workplace: Workplace
 ) -> TrainedPixels:
-    """Train a network, or go on with a training that was interrupted.
+    """Train the network that ``make`` gives on normal images uint8 ``[n, S, S, 3]``, or go on with a training.
 
     On a processor, the same images and settings give the same weights on the same machine.
-
-    Args:
-        make: Makes the network, with random weights.
-        images: Of normal images, uint8 ``[n, S, S, 3]``.
-        settings: How.
-        workplace: Where and on what.
 
     Raises:
         OddsightError: A loss that diverged, a network that says the same of all images, or no such accelerator.
@@ -149,11 +123,7 @@ def _tensor(images: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _check_varied(network: PixelNetwork, pixels: torch.Tensor, settings: PixelSettings) -> None:
-    """Refuse a network that takes all images for nearly the same: its error is then their distance from a mean.
-
-    Raises:
-        OddsightError: With advice.
-    """
+    """Refuse a network that takes all images for nearly the same: its error is then their distance from a mean."""
     pairs = []
     with torch.no_grad():
         for some in pixels.split(settings.batch_size):

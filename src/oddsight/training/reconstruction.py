@@ -11,8 +11,7 @@ from torch.nn import functional
 from oddsight.training.pixel_training import PixelNetwork
 
 _WINDOW = 7
-_C1, _C2 = 0.01**2, 0.03**2
-"""The constants of SSIM for values from 0 to 1."""
+_C1, _C2 = 0.01**2, 0.03**2  # The constants of SSIM for values from 0 to 1
 
 _SLOPE = 0.2
 
@@ -123,7 +122,6 @@ class Autoencoder(PixelNetwork):
         self.noise, self.divergence = noise, divergence
 
     def losses(self, pixels: torch.Tensor, lots: torch.Generator) -> dict[str, torch.Tensor]:
-        """See :meth:`PixelNetwork.losses`."""
         shown = pixels + self.noise * _noise(pixels, lots) if self.noise else pixels
         code = self.encoder(shown)
         if self.divergence is None:
@@ -140,7 +138,6 @@ class Autoencoder(PixelNetwork):
         }
 
     def validation_loss(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See :meth:`PixelNetwork.validation_loss`."""
         return self.errors(pixels, self.likeness(pixels)).mean()
 
     def likeness(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -21,24 +21,17 @@ DEFAULT_AUGMENT = ("flip", "crop", "colour")
 class TrainingSettings:
     """What every training has.
 
-    Attributes:
-        epochs: How often each image is seen, at most.
-        batch_size: Images a step.
-        learning_rate: The largest.
-        augment: How images are changed at random; see :func:`oddsight.training.augmentation.augment`.
-        precision: Lightning's name of it.
-        seed: Of every random choice.
-
     Raises:
         OddsightError: If a setting cannot work.
     """
 
-    epochs: Annotated[int, Whole(label="number of epochs")]
-    batch_size: Annotated[int, Whole(label="batch size")]
-    learning_rate: Positive
+    epochs: Annotated[int, Whole(label="number of epochs")]  # How often each image is seen, at most
+    batch_size: Annotated[int, Whole(label="batch size")]  # Images a step
+    learning_rate: Positive  # The largest
+    # How images are changed at random; see `oddsight.training.augmentation.augment`
     augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))] = ()
-    precision: Annotated[str, Choice("precision", PRECISIONS)] = "32-true"
-    seed: Annotated[int, Whole(0, LARGEST_SEED, label="seed")] = 0
+    precision: Annotated[str, Choice("precision", PRECISIONS)] = "32-true"  # Lightning's name of it
+    seed: Annotated[int, Whole(0, LARGEST_SEED, label="seed")] = 0  # Of every random choice
 
     def __post_init__(self) -> None:
         check_settings(self, article="the ")
@@ -74,19 +67,12 @@ class AdaptationSettings(TrainingSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSettings(TrainingSettings):
-    """How a network is trained on pixels.
+    """How a network is trained on pixels."""
 
-    Attributes:
-        method: What it is for.
-        settings: All of the method's, which a training that goes on must share.
-        patience: Epochs without a gain after which training ends.
-        keep_last: Whether the weights after the last epoch are kept, not those of the best.
-    """
-
-    method: str
-    settings: dict[str, Any]
-    patience: int
-    keep_last: bool
+    method: str  # What it is for
+    settings: dict[str, Any]  # All of the method's, which a training that goes on must share
+    patience: int  # Epochs without a gain after which training ends
+    keep_last: bool  # Whether the weights after the last epoch are kept, not those of the best
 
 
 def is_finished(curves: Sequence[Epoch], epochs: int, patience: int | None) -> bool:

@@ -19,8 +19,7 @@ from oddsight.training.learner import Learner
 
 # Options of glibc's mallopt().
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-_KEPT, _PADDING = 2**31 - 1, 2**28
-"""Bytes."""
+_KEPT, _PADDING = 2**31 - 1, 2**28  # Bytes
 
 
 def run(

@@ -16,27 +16,18 @@ from oddsight.data.folder import is_image_file
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.progress import Progress, silent
 
-FEWEST = 8
-"""The fewest distinct images that a backbone is adapted to."""
+FEWEST = 8  # The fewest distinct images that a backbone is adapted to
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Images to learn from and to validate on.
+    """Images to learn from and to validate on."""
 
-    Attributes:
-        training: Learned from.
-        validation: Kept out; part of each class where there are classes.
-        classes: Their names; empty where the images have none.
-        fingerprint: SHA-256 over the contents of all images and their classes, hex.
-        errors: Files that could not be read.
-    """
-
-    training: ClassImages
-    validation: ClassImages
-    classes: tuple[str, ...]
-    fingerprint: str
-    errors: tuple[ImageError, ...]
+    training: ClassImages  # Learned from
+    validation: ClassImages  # Kept out; part of each class where there are classes
+    classes: tuple[str, ...]  # Their names; empty where the images have none
+    fingerprint: str  # SHA-256 over the contents of all images and their classes, hex
+    errors: tuple[ImageError, ...]  # Files that could not be read
 
 
 Folder = str | os.PathLike[str]

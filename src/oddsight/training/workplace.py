@@ -12,21 +12,13 @@ from oddsight.runtime.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where and on what a network is trained, and who reads its progress; nothing that it learns depends on it.
+    """Where and on what a network is trained, and who reads its progress; nothing that it learns depends on it."""
 
-    Attributes:
-        folder: Where checkpoints are kept; none by default.
-        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, ...
-        progress: Called with phase, done and total.
-        on_epoch: Called with each new row of the learning curves.
-        phase: What the training is called.
-    """
-
-    folder: Path | None = None
-    accelerator: str = "auto"
-    progress: Progress = silent
-    on_epoch: Callable[[Epoch], None] = lambda row: None
-    phase: str = "training"
+    folder: Path | None = None  # Where checkpoints are kept; none by default
+    accelerator: str = "auto"  # Lightning's: `auto`, `cpu`, `gpu`, ...
+    progress: Progress = silent  # Called with phase, done and total
+    on_epoch: Callable[[Epoch], None] = lambda row: None  # Called with each new row of the learning curves
+    phase: str = "training"  # What the training is called
 
     def part(self, phase: str) -> Workplace:
         """The same for one of several trainings, with a folder of its own."""

@@ -25,8 +25,7 @@ from oddsight.data.tiff.tags import (
 )
 
 _BANDS = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, MASK)
-_COLOURS = {PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
-"""Samples of the kinds of pixels that are no bands."""
+_COLOURS = {PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}  # Samples of the kinds of pixels that are no bands
 _NAMES = {PALETTE: "a palette", CMYK: "CMYK", YCBCR: "YCbCr", CIELAB: "CIELab", ICCLAB: "ICCLab"}
 _UNREAD = {10: "ITULab", 32803: "a camera's raw mosaic", 32844: "LogL", 32845: "LogLuv", 34892: "a camera's raw values"}
 

@@ -19,18 +19,15 @@ from oddsight.data.tiff.segments import decode, reason_not_decoded, rows_are_apa
 from oddsight.data.tiff.tags import YCBCR, count_pages, read_page
 from oddsight.errors import ImageError
 
-MAX_PIXELS, MAX_SIDE = 2**32, 2**18
-"""The largest images that are read by rows."""
+MAX_PIXELS, MAX_SIDE = 2**32, 2**18  # The largest images that are read by rows
 
-MAX_TURNED = 2**27
-"""The most pixels of an image that is turned by its orientation, which takes all of it at once."""
+MAX_TURNED = 2**27  # The most pixels of an image that is turned by its orientation, which takes all of it at once
 
 NO_DATA = "holds no data: its pixels are marked as empty"
 """What is said of images without any pixel that holds something."""
 
 _ROWS = 64
-_CONVERTED = 3 * 2 * 8 + 4
-"""Bytes a pixel that bringing samples to 8 bits takes."""
+_CONVERTED = 3 * 2 * 8 + 4  # Bytes a pixel that bringing samples to 8 bits takes
 _FARTHEST = 2**62
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)

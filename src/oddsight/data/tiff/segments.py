@@ -167,8 +167,7 @@ def _samples_of(image: Image.Image, high: int, wide: int, samples: int) -> NDArr
 
 
 _SHORT, _LONG, _RATIONAL, _BYTES = 3, 4, 5, 7
-_Tags = dict[int, tuple[int, Any]]
-"""Types and values of tags, by number."""
+_Tags = dict[int, tuple[int, Any]]  # Types and values of tags, by number
 
 
 def _by_libtiff(

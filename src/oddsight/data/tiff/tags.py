@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 4, 5, 6, 8, 9
-ASSOCIATED, UNASSOCIATED = 1, 2
-"""Kinds of extra samples that are alpha: colours are multiplied by it already, or not."""
+ASSOCIATED, UNASSOCIATED = 1, 2  # Kinds of extra samples that are alpha: colours are multiplied by it already, or not
 
 _TYPES = {1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4"}
 _TYPES |= {12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
@@ -27,8 +26,7 @@ _PLACES = {33550, 33922, 34264, 34735, 34736, 34737}
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 5: "c", 6: "c"}
 _REDUCED, _IS_MASK = 1, 4
 
-_MOST_PAGES = 100
-"""Pages that are searched for the first of full resolution."""
+_MOST_PAGES = 100  # Pages that are searched for the first of full resolution
 _MOST_ENTRIES = 2**16
 _MOST_BYTES = 2**28
 _FARTHEST = 2**62
@@ -39,52 +37,32 @@ def is_tiff(start: bytes) -> bool:
     return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-_LOSSY = frozenset({6, 7, 34892, 50001})
-"""JPEG, and WebP, which need not be, but mostly is."""
+_LOSSY = frozenset({6, 7, 34892, 50001})  # JPEG, and WebP, which need not be, but mostly is
 
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """What a page declares.
+    """What a page declares."""
 
-    Attributes:
-        order: Of bytes, ``<`` or ``>``.
-        width: In pixels, as stored.
-        height: In pixels, as stored.
-        samples: Of each pixel.
-        bits: Of each sample; several numbers only if they differ.
-        kind: Of numbers: ``u``, ``i``, ``f``, ``c`` (complex), or ``V`` for several or unknown kinds.
-        photometric: What samples mean.
-        extra: What the last samples mean, see :data:`ASSOCIATED`; others are no alpha.
-        orientation: 1 to 8, as in EXIF.
-        segment: Height and width of a strip or tile.
-        tiled: Whether it is in tiles.
-        separate: Whether each sample has strips or tiles of its own.
-        offsets: Where strips or tiles are.
-        counts: Of their bytes.
-        nodata: The value of pixels that hold nothing (GDAL_NODATA), or None.
-        places: The tags that make a TIFF a GeoTIFF, by number.
-    """
-
-    order: str
-    width: int
-    height: int
-    samples: int
-    bits: tuple[int, ...]
-    kind: str
-    photometric: int
-    extra: tuple[int, ...]
-    orientation: int
+    order: str  # Of bytes, `<` or `>`
+    width: int  # In pixels, as stored
+    height: int  # In pixels, as stored
+    samples: int  # Of each pixel
+    bits: tuple[int, ...]  # Of each sample; several numbers only if they differ
+    kind: str  # Of numbers: `u`, `i`, `f`, `c` (complex), or `V` for several or unknown kinds
+    photometric: int  # What samples mean
+    extra: tuple[int, ...]  # What the last samples mean, see `ASSOCIATED`; others are no alpha
+    orientation: int  # 1 to 8, as in EXIF
     compression: int
     predictor: int
     fill_order: int
     depth: int
-    segment: tuple[int, int]
-    tiled: bool
-    separate: bool
-    offsets: NDArray[Any] = field(repr=False)
-    counts: NDArray[Any] = field(repr=False)
-    nodata: float | None
+    segment: tuple[int, int]  # Height and width of a strip or tile
+    tiled: bool  # Whether it is in tiles
+    separate: bool  # Whether each sample has strips or tiles of its own
+    offsets: NDArray[Any] = field(repr=False)  # Where strips or tiles are
+    counts: NDArray[Any] = field(repr=False)  # Of their bytes
+    nodata: float | None  # The value of pixels that hold nothing (GDAL_NODATA), or None
     colour_map: NDArray[Any] = field(repr=False)
     ink_set: int
     jpeg_tables: bytes = field(repr=False)
@@ -92,7 +70,7 @@ class Page:
     coefficients: tuple[float, ...]
     reference: tuple[float, ...]
     fax_options: tuple[int, int]
-    places: dict[int, Any] = field(repr=False)
+    places: dict[int, Any] = field(repr=False)  # The tags that make a TIFF a GeoTIFF, by number
 
     @property
     def alpha(self) -> int | None:

@@ -39,25 +39,17 @@ if TYPE_CHECKING:
 CLOSE = 1e-4
 """How far a score from cached features may lie from that of the whole file, relative to scores and their spread."""
 
-TIMED = 10
-"""Test images on which the whole file is run, for its time and to compare its scores; at most."""
+TIMED = 10  # Test images on which the whole file is run, for its time and to compare its scores; at most
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is compared: a method with its defaults on features.
+    """What is compared: a method with its defaults on features."""
 
-    Attributes:
-        method: Its name.
-        backbone: The name of the feature network.
-        layers: The stages it reads.
-        size: Side in pixels to which images are brought; None if the images and the method choose it.
-    """
-
-    method: str
-    backbone: str
-    layers: tuple[str, ...]
-    size: int | None
+    method: str  # Its name
+    backbone: str  # The name of the feature network
+    layers: tuple[str, ...]  # The stages it reads
+    size: int | None  # Side in pixels to which images are brought; None if the images and the method choose it
 
     def extractor(self, images: Sequence[ImageFile]) -> Extractor:
         """What computes its features where it learns from these images."""
@@ -217,15 +209,9 @@ def scores_from_features(
     progress: Progress,
     maps: IO[bytes] | None = None,
 ) -> NDArray[np.float64]:
-    """Scores of images by the model's own graph from the features on, ``[n]``; anomaly maps go to a file, if given.
+    """Scores of images by the model's own graph from the features on, ``[n]``.
 
-    Args:
-        model: What scores.
-        extractor: Of its features.
-        images: What is scored.
-        cache: Where features are remembered.
-        progress: Called with phase, done and total.
-        maps: Where the maps of a model that localises go, one after the other.
+    The anomaly maps of a model that localises go to the file ``maps``, if given, one after the other.
 
     Raises:
         ModelError: If the graph fails on an image.
@@ -253,11 +239,7 @@ def reading_on(model: Model, reading: str, shape: tuple[int, ...]) -> tuple[Infe
 
 
 def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.float64]) -> float:
-    """Milliseconds of one core for an image, the median over some.
-
-    Raises:
-        ModelError: If the whole file's scores of these differ from ``scores``, one for each image.
-    """
+    """Milliseconds of one core for an image, the median over some."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(TIMED, len(images))).astype(int))
     pixels = images[chosen[0]].read()
     timed = partial(_timed, partial(model.score, one_core=True))

@@ -25,12 +25,8 @@ _ROOMY = 1.25
 def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress: Progress) -> tuple[list[Cell], int]:
     """The cells of all jobs, in order, and how many of them were computed now.
 
-    Args:
-        jobs: What is wanted.
-        work: Folder of finished cells, which are not computed again.
-        room: Bytes that cells may take together beside the process itself.
-        workers: Cells that may run side by side.
-        progress: Called with phase, done and total.
+    Finished cells are in ``work``. Those that are missing run side by side, as many as ``workers`` and as ``room``
+    allows, the bytes that they may take together beside the process itself.
     """
     folder = work / "cells"
     folder.mkdir(exist_ok=True)
@@ -92,12 +88,6 @@ def shared_features(
     """A cache with what extractors of one backbone and size read, by one run of the backbone an image.
 
     It is the user's if that has room, and otherwise one in ``work`` that is emptied afterwards.
-
-    Args:
-        wanted: The extractors.
-        images: Of which images.
-        work: A folder.
-        progress: Called with phase, done and total.
     """
     extractors: dict[tuple[tuple[str, ...], str], Extractor] = {}
     for extractor in wanted:

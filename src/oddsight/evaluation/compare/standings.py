@@ -29,8 +29,7 @@ from oddsight.metrics.trivial import BASELINES
 
 Verdict = Literal["highest", "not distinguishable", "lower", "higher", "untested"]
 
-LEAST_DATA_SETS = 3
-"""So many datasets it takes to test ranks."""
+LEAST_DATA_SETS = 3  # So many datasets it takes to test ranks
 
 
 @dataclass(frozen=True)
@@ -53,63 +52,40 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Standing:
-    """One setting, or one trivial baseline, on one dataset, over all seeds.
+    """One setting, or one trivial baseline, on one dataset, over all seeds."""
 
-    Attributes:
-        data: The dataset.
-        label: What tells it from the other settings.
-        setting: None for a baseline.
-        seeds: Those that could be computed.
-        each: Numbers by seed.
-        mean: Their mean. Its interval is the mean of the seeds' intervals, no narrower than that of a mean.
-        spread: Lowest and highest AUROC of the seeds.
-        placements: Of the test images, averaged over the seeds; see :mod:`oddsight.metrics.significance`.
-        verdict: Against the method of the highest mean AUROC: ``highest`` itself, ``not distinguishable`` from it,
-            ``lower``; for a baseline also ``higher``; ``untested`` with fewer than two test images of a sort.
-        difference: To the highest, with the p-value of DeLong's test as it is; None where there is no test.
-        p_value: That p-value after Holm's correction, over all methods, or over all baselines.
-        errors: What went wrong with seeds that are missing.
-    """
-
-    data: str
-    label: str
-    setting: Setting | None
-    seeds: tuple[int, ...]
-    each: tuple[Numbers, ...]
+    data: str  # The dataset
+    label: str  # What tells it from the other settings
+    setting: Setting | None  # None for a baseline
+    seeds: tuple[int, ...]  # Those that could be computed
+    each: tuple[Numbers, ...]  # Numbers by seed
+    # Their mean. Its interval is the mean of the seeds' intervals, no narrower than that of a mean.
     mean: Numbers | None
-    spread: tuple[float, float] | None = None
+    spread: tuple[float, float] | None = None  # Lowest and highest AUROC of the seeds
+    # Of the test images, averaged over the seeds; see `oddsight.metrics.significance`
     placements: Placements | None = None
+    # Against the method of the highest mean AUROC: `highest` itself, `not distinguishable` from it, `lower`; for a
+    # baseline also `higher`; `untested` with fewer than two test images of a sort
     verdict: Verdict | None = None
+    # To the highest, with the p-value of DeLong's test as it is; None where there is no test
     difference: Difference | None = None
-    p_value: float | None = None
-    errors: tuple[str, ...] = ()
+    p_value: float | None = None  # That p-value after Holm's correction, over all methods, or over all baselines
+    errors: tuple[str, ...] = ()  # What went wrong with seeds that are missing
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods over several datasets. Lower ranks are better.
+    """Methods over several datasets. Lower ranks are better."""
 
-    Attributes:
-        data: Names of the datasets, ``[n]``.
-        labels: Settings by ascending mean rank, ``[k]``.
-        table: Ranks by mean AUROC, ``[n, k]``.
-        mean_ranks: ``[k]``.
-        left_out: Settings that failed on some dataset.
-        statistic: Friedman's, or None with fewer than 3 datasets or 2 settings.
-        p_value: Of Friedman's test.
-        critical_difference: Nemenyi's; None where Friedman's test finds no difference.
-        groups: Runs of settings that cannot be distinguished, as index of first and last.
-    """
-
-    data: tuple[str, ...]
-    labels: tuple[str, ...]
-    table: NDArray[np.float64]
-    mean_ranks: NDArray[np.float64]
-    left_out: tuple[str, ...]
-    statistic: float | None
-    p_value: float | None
-    critical_difference: float | None
-    groups: tuple[tuple[int, int], ...]
+    data: tuple[str, ...]  # Names of the datasets, `[n]`
+    labels: tuple[str, ...]  # Settings by ascending mean rank, `[k]`
+    table: NDArray[np.float64]  # Ranks by mean AUROC, `[n, k]`
+    mean_ranks: NDArray[np.float64]  # `[k]`
+    left_out: tuple[str, ...]  # Settings that failed on some dataset
+    statistic: float | None  # Friedman's, or None with fewer than 3 datasets or 2 settings
+    p_value: float | None  # Of Friedman's test
+    critical_difference: float | None  # Nemenyi's; None where Friedman's test finds no difference
+    groups: tuple[tuple[int, int], ...]  # Runs of settings that cannot be distinguished, as index of first and last
 
 
 def numbers(cell: Cell, trial: Trial, confidence: float) -> Numbers:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.records import Arrays, read_arrays, write_arrays
 
-_FORMAT = 3
-"""Of cells; another one makes everything anew."""
+_FORMAT = 3  # Of cells; another one makes everything anew
 
 _LIBRARIES = ("oddsight", "numpy", "onnxruntime", "scikit-learn")
 

@@ -33,29 +33,18 @@ Source = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One dataset: normal images to learn from and labelled ones to test on, which never mix.
+    """One dataset: normal images to learn from and labelled ones to test on, which never mix."""
 
-    Attributes:
-        name: Of the dataset.
-        place: Its folder.
-        paths: What to learn from, as :func:`oddsight.fit` takes it.
-        training: The distinct images there.
-        test: Every readable test image, in an order that depends on content only.
-        trivial: Of the test images, as :func:`oddsight.metrics.trivial.trivial_scores` returns them, ``[n, 5]``.
-        errors: Images and masks that could not be used.
-        ignored: Other files in all these folders.
-        reading: How images are read.
-    """
-
-    name: str
-    place: Path
-    paths: tuple[Path, ...]
-    training: tuple[ImageFile, ...]
-    test: Dataset
+    name: str  # Of the dataset
+    place: Path  # Its folder
+    paths: tuple[Path, ...]  # What to learn from, as `oddsight.fit` takes it
+    training: tuple[ImageFile, ...]  # The distinct images there
+    test: Dataset  # Every readable test image, in an order that depends on content only
+    # Of the test images, as `oddsight.metrics.trivial.trivial_scores` returns them, `[n, 5]`
     trivial: NDArray[np.float64]
-    errors: tuple[ImageError, ...]
-    ignored: int = 0
-    reading: Reading = AS_DECLARED
+    errors: tuple[ImageError, ...]  # Images and masks that could not be used
+    ignored: int = 0  # Other files in all these folders
+    reading: Reading = AS_DECLARED  # How images are read
 
     @property
     def normal(self) -> int:
@@ -109,19 +98,11 @@ def read_trials(
     *,
     reading: Reading = AS_DECLARED,
 ) -> list[Trial]:
-    """Read datasets.
+    """Read datasets, each a folder or ``NAME=FOLDER``; see :func:`oddsight.compare` for the other settings.
 
-    Args:
-        sources: Each a folder, or ``NAME=FOLDER``. A folder with ``test/good`` is laid out as MVTec AD
-            (``train/good``, ``test/TYPE``, ``ground_truth/TYPE``; see :func:`oddsight.data.anomaly_folders.from_mvtec`
-            for those like it); any other holds folders of classes.
-        normal: Of class folders, the one that is normal; the images of all others are anomalous.
-        test_share: Of the normal class, the share of images that is kept out of learning to test on.
-        split_seed: Of the division of the normal class.
-        groups: Which normal images belong together and are never divided; see
-            :data:`oddsight.data.grouping.Groups`.
-        progress: Called with phase, done and total.
-        reading: Which bands and values of TIFF files to take.
+    A folder with ``test/good`` is laid out as MVTec AD (``train/good``, ``test/TYPE``, ``ground_truth/TYPE``; see
+    :func:`oddsight.data.anomaly_folders.from_mvtec` for those like it); any other holds folders of classes, of which
+    one is normal and all others are anomalous.
 
     Raises:
         DataError: A folder that is missing, laid out otherwise or without images of a sort; two datasets of one name;

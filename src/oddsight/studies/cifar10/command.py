@@ -98,7 +98,6 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
 
 
 def _print_results(study: Study, written: Sequence[Path], model: Path, quiet: bool) -> None:
-    """Print the accuracy of every run, and where the files are."""
     from oddsight.drawing.numbers import percent
     from oddsight.sinks.terminal import note
 

@@ -10,15 +10,13 @@ import numpy as np
 
 from oddsight.errors import DataError
 from oddsight.metrics.trivial import BASELINES
+from oddsight.model.promise import Promise, judge_promise
 from oddsight.studies.cifar10.results import Run, Scored, Study, Unknowns
 from oddsight.studies.cifar10.tables import OodRow, Tables, predictions, threshold_for
-from oddsight.studies.promise import Promise, judge_promise
 
-IMAGE_SIZE = BASELINES[-1]
-"""The one trivial measure of what networks do not see."""
+IMAGE_SIZE = BASELINES[-1]  # The one trivial measure of what networks do not see
 
-RATES = (0.01, 0.02, 0.05, 0.1)
-"""False-rejection rates that are compared."""
+RATES = (0.01, 0.02, 0.05, 0.1)  # False-rejection rates that are compared
 
 
 class Standing(NamedTuple):

@@ -16,6 +16,7 @@ from oddsight.drawing.image_grids import image_grid, rows_of
 from oddsight.drawing.numbers import area, duration, p_text, percent, quantity, span
 from oddsight.metrics.classification import confusion, reliability
 from oddsight.report.markdown import fill_template, write_report
+from oddsight.runtime.csv_tables import csv_files
 from oddsight.studies.cifar10.conclusions import Conclusions, compare_runs, conclude
 from oddsight.studies.cifar10.page_unknowns import (
     Figures,
@@ -28,7 +29,6 @@ from oddsight.studies.cifar10.page_unknowns import (
 )
 from oddsight.studies.cifar10.results import Run, Study
 from oddsight.studies.cifar10.tables import nearness, predictions, probabilities, study_tables
-from oddsight.studies.csv_files import csv_files
 from oddsight.training.classifier_settings import NETWORKS
 
 _MOST_CLASSES = 20
@@ -36,13 +36,13 @@ _FEW = 10
 _MANY_RUNS = 12
 
 
-def write_study(study: Study, folder: Path, *, confidence: float = 0.95) -> list[Path]:
+def write_study(study: Study, folder: Path) -> list[Path]:
     """Write the report of a study and its CSV files: the same study always gives the same bytes.
 
     Returns:
         The files, the page first; not those in ``figures``.
     """
-    found = conclude(study, study_tables(study, confidence=confidence))
+    found = conclude(study, study_tables(study))
     text, figures = study_page(found)
     return write_report(text, figures, csv_files(found.tables), folder)
 

@@ -124,7 +124,6 @@ def _scores_by_set(found: Conclusions) -> dict[str, Any]:
 
 
 def _draw_unknowns(found: Conclusions, figures: Figures) -> None:
-    """Bars of all scores; histograms and curves of the shipped one."""
     for near, word in ((True, "near"), (False, "far")):
         if len(found.own) > 1 and found.sets(near):
             ranked = sorted(found.own, key=lambda one: -one.of(near))[:_BARS]
@@ -181,7 +180,6 @@ def _published(found: Conclusions) -> Iterator[Row]:
 
 
 def _baselines(found: Conclusions) -> Iterator[Row]:
-    """Trivial baselines beside the scores, and which of them wins."""
     sets, rows = [one for one in found.ordered() if one.baselines], _rows(found)
     if not sets:
         return

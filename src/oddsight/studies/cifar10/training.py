@@ -48,8 +48,7 @@ _ODIN = "odin"
 _PROBE_SIZE = 96
 _CHUNK = 1000
 
-Embeddings = Mapping[str, NDArray[np.float32]]
-"""Embeddings of each set, by the names of :meth:`Sets.by_name`."""
+Embeddings = Mapping[str, NDArray[np.float32]]  # Embeddings of each set, by the names of `Sets.by_name`
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,6 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
 
 
 def _network(job: Job) -> _Learning:
-    """Train a network, or average those that were trained before."""
     recipe, parts = job.recipe, job.sets.parts
     before = [job.work / f"{name}-{job.seed}" for name in recipe.needs]
     for name, folder in zip(recipe.needs, before, strict=True):

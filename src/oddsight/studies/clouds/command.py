@@ -116,7 +116,6 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
 
 
 def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
-    """Print the results in short, what could not be read, and where the files are."""
     from oddsight.drawing.numbers import area, percent
     from oddsight.sinks.terminal import complain, console, note, table
     from oddsight.studies.clouds.conclusions import conclude

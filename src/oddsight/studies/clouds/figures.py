@@ -69,7 +69,7 @@ def threshold_histogram(one: Measurement, ways: Mapping[str, tuple[float, float 
     return chart(name, (6.6, 3.4), draw, escape(f"Scores of {plain(one.method)}; thresholds: {named}"))
 
 
-def outlined_scenes(shown: Sequence[Shown], *, name: str = "isolation-scenes") -> Markup:
+def outlined_scenes(shown: Sequence[Shown]) -> Markup:
     """Scenes in rows: the image, the mask, and the map with the outline of what is above its threshold."""
 
     def draw(figure: Figure) -> None:
@@ -87,7 +87,7 @@ def outlined_scenes(shown: Sequence[Shown], *, name: str = "isolation-scenes") -
                 axes.set_yticks([])
 
     outcomes = ", ".join(f"{plain(one.scene)} {_outcome(one)}" for one in shown)
-    return chart(name, (6.6, 2.35 * len(shown)), draw, escape(f"Scenes, masks and maps: {outcomes}"))
+    return chart("isolation-scenes", (6.6, 2.35 * len(shown)), draw, escape(f"Scenes, masks and maps: {outcomes}"))
 
 
 def _outcome(one: Shown) -> str:

@@ -6,7 +6,6 @@ whiteness, with thresholds found in the same ways: a method that does not beat t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -20,7 +19,7 @@ from oddsight.data.images import read_image
 from oddsight.errors import OddsightError
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent
-from oddsight.scenes import SMALLEST_TILE, predict_scene
+from oddsight.scenes import predict_scene
 from oddsight.scenes.outlines import mask
 from oddsight.scenes.region_files import write_regions
 from oddsight.scenes.scene_image import SceneImage
@@ -160,7 +159,7 @@ class Isolation:
 
 
 def isolate(
-    folder: str | os.PathLike[str],
+    folder: Path,
     work: Path,
     *,
     methods: Sequence[str | Variant],
@@ -175,8 +174,6 @@ def isolate(
     done before in the same work folder, from the same images and settings, is taken from there; outlines and masks of
     some scenes go to its ``regions``. Methods that are named get tiles of a side of ``tile`` pixels.
     """
-    if tile < SMALLEST_TILE:
-        raise OddsightError(f"tiles need at least {SMALLEST_TILE} pixels, not {tile}")
     make_folder(work)
     variants = {variant.name: variant for variant in (as_variant(method, tile) for method in methods)}
     scenes = read_scenes_with_masks(folder, progress=progress)

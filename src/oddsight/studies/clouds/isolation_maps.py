@@ -26,11 +26,9 @@ from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_r
 Map = NDArray[np.float32]
 Folds = Sequence[Sequence[int]]
 
-RATES = (0.01, 0.05)
-"""False-alarm rates of a clear tile at which clouds are outlined."""
+RATES = (0.01, 0.05)  # False-alarm rates of a clear tile at which clouds are outlined
 
-MASKS = "training masks"
-"""The rule that takes the threshold of highest F1 on the training scenes, from their masks."""
+MASKS = "training masks"  # The rule that takes the threshold of highest F1 on the training scenes, from their masks
 
 
 def rate_rule(rate: float) -> str:
@@ -38,8 +36,7 @@ def rate_rule(rate: float) -> str:
     return f"rate {rate:g}"
 
 
-RULES = (*(rate_rule(rate) for rate in RATES), MASKS)
-"""How a threshold is found, by name."""
+RULES = (*(rate_rule(rate) for rate in RATES), MASKS)  # How a threshold is found, by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +146,6 @@ def _part(variant: Variant, job: Job, out: tuple[int, ...]) -> Arrays:
 
 
 def _place(variant: Variant, job: Job, out: tuple[int, ...]) -> tuple[Path, str]:
-    """File and key of a part."""
     tested = [(index, job.scenes[index].content) for fold in out for index in job.folds[fold]]
     contents = [job.scenes[index].content for index in job.others(out)]
     path = variant.folder(job.work) / f"without-{'-'.join(str(fold + 1) for fold in out)}.npz"
@@ -192,7 +188,6 @@ def _rules(
 
 
 def _most(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The highest rate of each rule."""
     return {rule: max(one[rule] for one in rates) for rule in rates[0]}
 
 

@@ -23,8 +23,7 @@ _SAMPLED = 20_000
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
-Interval = tuple[float, float] | None
-"""By drawing scenes anew; None if it cannot be told."""
+Interval = tuple[float, float] | None  # By drawing scenes anew; None if it cannot be told
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,18 +15,16 @@ from oddsight.data.folder import is_image_file
 from oddsight.data.images import content_hash, read_image
 from oddsight.data.mask_files import read_mask
 from oddsight.data.masks import inspect_mask, match_masks
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.errors import DataError, ImageError
 from oddsight.runtime.progress import Progress
 from oddsight.scenes import write_tiles
 
 BRIGHT = 128
 """Ground is bright if the median of its clear pixels (mean of red, green and blue) is at least this: half of white."""
 
-SATURATED = 250
-"""A pixel is saturated if no channel is below this; a scene, if half of its pixels are."""
+SATURATED = 250  # A pixel is saturated if no channel is below this; a scene, if half of its pixels are
 
-FEWEST = 6
-"""Scenes with which learning, choosing a threshold and testing can be kept apart at all."""
+FEWEST = 8  # Scenes that can be dealt into four parts of two or more
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,8 @@ class Scene:
         return read_mask(self.mask, (self.width, self.height), turn=self.turn)
 
 
-def read_scenes_with_masks(folder: str | os.PathLike[str], *, progress: Progress) -> tuple[Scene, ...]:
-    """Read ``FOLDER/images`` and the masks of the same names in ``FOLDER/masks``, in the order of names."""
-    root = Path(folder)
+def read_scenes_with_masks(root: Path, *, progress: Progress) -> tuple[Scene, ...]:
+    """Read ``ROOT/images`` and the masks of the same names in ``ROOT/masks``, in the order of names."""
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DataError(f"{root} has no folders images and masks: isolating clouds takes scenes with masks")
     paths, masks = (sorted(filter(is_image_file, (root / name).iterdir())) for name in ("images", "masks"))
@@ -102,8 +98,6 @@ def deal(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...
     Scenes are sorted by the brightness of their ground, those without any first, and each next ``count`` of them are
     dealt one to a part, by lot. Lots depend on contents and the seed.
     """
-    if not 3 <= count <= len(scenes) // 2:
-        raise OddsightError(f"{len(scenes)} scenes are dealt into 3 to {len(scenes) // 2} folds, not {count}")
 
     def lot(index: int) -> str:
         return hashlib.sha256(f"isolation {seed} {scenes[index].content}".encode()).hexdigest()

@@ -13,7 +13,9 @@ from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars, curves_figure
 from oddsight.drawing.image_grids import image_grid, rows_of
 from oddsight.drawing.numbers import area, duration, p_text, percent, span
+from oddsight.model.promise import Promise, judge_promise
 from oddsight.report.markdown import fill_template, joined, write_report
+from oddsight.runtime.csv_tables import csv_files, csv_of
 from oddsight.studies.clouds.conclusions import Conclusions, Standing, conclude
 from oddsight.studies.clouds.page_parts import (
     Figures,
@@ -26,21 +28,19 @@ from oddsight.studies.clouds.page_parts import (
 from oddsight.studies.clouds.results import CloudStudy, Measurement, ShippedScenes
 from oddsight.studies.clouds.scenes import CLEAR, Side
 from oddsight.studies.clouds.tables import ALL, RATES, cloud_tables
-from oddsight.studies.csv_files import csv_files, csv_of
-from oddsight.studies.promise import Promise, judge_promise
 
 _DECISIONS = ("false_alarm_rate", "precision", "recall", "f1", "accuracy")
 _MOST_BARS = 30
 _FEW = 100
 
 
-def write_clouds(study: CloudStudy, folder: Path, *, confidence: float = 0.95) -> list[Path]:
+def write_clouds(study: CloudStudy, folder: Path) -> list[Path]:
     """Write the report of a study and its CSV files: the same study always gives the same bytes.
 
     Returns:
         The files, the page first; not those in ``figures``.
     """
-    found = conclude(study, cloud_tables(study, confidence=confidence))
+    found = conclude(study, cloud_tables(study))
     tables = csv_files(found.tables)
     if study.isolation is not None:
         tables["isolation.csv"] = csv_of(study.isolation.rows())
@@ -101,7 +101,6 @@ def keep_promise(found: Conclusions, file: ShippedScenes) -> Promise:
 
 
 def _summary(found: Conclusions) -> Iterator[Row]:
-    """The most important numbers of each side."""
     for side in found.study.sides:
         own, file = found.default(side.name), found.shipped(side.name)
         hardest = min(own.classes, key=lambda name: own.areas[name])
@@ -167,7 +166,6 @@ def _side(found: Conclusions, side: Side, figures: Figures) -> dict[str, Any]:
 
 
 def _areas(found: Conclusions, side: Side) -> Iterator[Row]:
-    """AUROC of every method and every trivial baseline."""
     standings, several, seeds = found.standings[side.name], len(side.anomalous) > 1, len(found.study.seeds) > 1
     width = 1 + len(side.anomalous) + several + seeds + 3
 
@@ -213,7 +211,6 @@ def _contests(found: Conclusions, side: Side) -> Iterator[Row]:
 
 
 def _bars(found: Conclusions, side: Side, name: str) -> Markup:
-    """The mean AUROC of every method, with the best trivial baseline as a line."""
     standings = found.standings[side.name][:_MOST_BARS]
     bounds = [one.interval for one in standings]
     best, kinds = _baselines(found, side)[0]
@@ -244,7 +241,6 @@ def _decisions(one: Standing, name: str, rates: Sequence[int]) -> Iterator[str |
 
 
 def _not_run(found: Conclusions) -> list[Row]:
-    """Methods that could not be run, and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in found.study.failed:
         reasons.setdefault((one.method, one.reason), []).append(f"{one.side}, seed {one.seed}")

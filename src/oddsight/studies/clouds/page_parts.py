@@ -13,6 +13,7 @@ from markupsafe import Markup
 from oddsight.detectors import METHODS
 from oddsight.drawing.class_figures import bars
 from oddsight.drawing.numbers import area, percent, signed, span
+from oddsight.model.promise import judge_promise
 from oddsight.report.markdown import escape
 from oddsight.studies.clouds.conclusions import Conclusions
 from oddsight.studies.clouds.figures import depth_curves, outlined_scenes, threshold_histogram
@@ -26,7 +27,6 @@ from oddsight.studies.clouds.scenes import CLEAR, Side
 from oddsight.studies.clouds.severity import Point, Severity, Visibility
 from oddsight.studies.clouds.tables import ThresholdRow, rule_of_thumb, three_ways
 from oddsight.studies.clouds.variants import VARIANTS
-from oddsight.studies.promise import judge_promise
 
 _DRAWN = 6
 _RULES = {**{rate_rule(rate): f"{percent(rate)} of tiles" for rate in RATES}, MASKS: "from masks"}
@@ -100,7 +100,6 @@ def _areas(found: Isolation, group: str) -> Iterator[Row]:
 
 
 def _thresholds(found: Isolation, *, hard: bool) -> Iterator[Row]:
-    """What each threshold outlines, over all scenes and over bright ground."""
     for one in sorted(found.judged, key=lambda one: -one.area(ALL)):
         for rule in RULES:
             whole = one.groups[ALL].outlined[rule]
@@ -110,7 +109,6 @@ def _thresholds(found: Isolation, *, hard: bool) -> Iterator[Row]:
 
 
 def _scenes(found: Isolation) -> Iterator[Row]:
-    """Every scene, by the best method and by trivial baselines."""
     shown = [one for one in found.judged if one.trivial or one.name == found.best]
     for index, scene in enumerate(found.scenes):
         own = [one.scenes[index] for one in shown]

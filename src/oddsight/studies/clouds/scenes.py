@@ -26,16 +26,14 @@ from oddsight.runtime.files import make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, silent
 
-CLEAR = "clear"
-"""The word for all classes but that of clouds, together."""
+CLEAR = "clear"  # The word for all classes but that of clouds, together
 
 _SMALLEST_SIZE = 8  # in pixels
 _TEST_SHARE = 0.2  # of the normal images of each class
 _CALIBRATION_SHARE = 0.25  # of the normal images that are not tested on
 _LEAST = 20  # images of a normal class with which learning, calibrating and testing can be kept apart at all
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
+Size = tuple[int, int]  # Width and height in pixels
 
 
 @dataclass(frozen=True)

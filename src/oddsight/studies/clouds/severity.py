@@ -7,7 +7,6 @@ amount differs. All of it is computed, none was photographed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,24 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import ImageFile, look, split
-from oddsight.data.synthesis import check_severity, kind_by_name
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.data.collection import ImageFile, split
+from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.plan import FEWEST
 from oddsight.metrics.image import auroc, binomial_interval, bootstrap_interval
-from oddsight.metrics.trivial import BASELINES
-from oddsight.model.calibration import check_rate
 from oddsight.runtime.progress import Progress, silent
 from oddsight.studies.clouds.severity_scores import Answers, Job, score_by_method, score_trivially
 from oddsight.studies.clouds.variants import Variant, as_variant
 
 DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-TESTED = 200
-"""Clear images to test on, at most."""
-
-MEASURES = BASELINES[:-1]
-"""Trivial measures; without the size of an image, which nothing in the air changes."""
+TESTED = 200  # Clear images to test on, at most
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -48,8 +40,7 @@ _COLUMNS = (
     *("half_depth", "half_depth_low", "half_depth_high", "first_depth"),
 )
 
-Ends = tuple[float | None, float | None]
-"""Of an interval; None for an end beyond the greatest depth."""
+Ends = tuple[float | None, float | None]  # Of an interval; None for an end beyond the greatest depth
 
 
 @dataclass(frozen=True)
@@ -132,7 +123,7 @@ class Severity:
 
 
 def severity_curves(
-    clear_images: Sequence[ImageFile | str | os.PathLike[str]],
+    clear_images: Sequence[ImageFile],
     work: Path,
     *,
     methods: Sequence[str | Variant],
@@ -145,14 +136,13 @@ def severity_curves(
     """Learn clear images, hold false alarms at a rate, and measure what is seen at each optical depth.
 
     Three images in ten, at most 200, are tested on; the others are trained on and calibrated on, with the smallest
-    false-alarm rate that they can promise where they are too few for the one asked for. ``kinds`` are names of
-    :data:`oddsight.data.synthesis.KINDS`. What has been done before in the same work folder, from the same images and
-    settings, is taken from there.
+    false-alarm rate that they can promise where they are too few for the one asked for. ``clear_images`` are distinct,
+    ``kinds`` are names of :data:`oddsight.data.synthesis.KINDS`, and ``depths`` ascend. What has been done before in
+    the same work folder, from the same images and settings, is taken from there.
     """
-    ordered = _check(kinds, depths, rate)
     variants = dict.fromkeys(as_variant(method, 64) for method in methods)
-    training, testing = _divide(_distinct(clear_images, progress), seed)
-    job = Job(training, testing, tuple(kinds), ordered, rate, work, seed, progress)
+    training, testing = _divide(clear_images, seed)
+    job = Job(training, testing, tuple(kinds), tuple(depths), rate, work, seed, progress)
     seen: list[Answers] = []
     failed = {}
     for variant in variants:
@@ -160,37 +150,13 @@ def severity_curves(
             seen += score_by_method(variant, job)
         except OddsightError as error:
             failed[variant.name] = str(error)
-    seen += score_trivially(MEASURES, job)
+    seen += score_trivially(job)
     found = []
     for done, one in enumerate(seen, 1):
-        points, began = tuple(_points(one, seed)), onset(one, ordered, seed)
+        points, began = tuple(_points(one, seed)), onset(one, job.depths, seed)
         found.append(Visibility(**vars(one), false_alarms=_point(one, one.clear), points=points, onset=began))
         progress("measuring what is seen", done, len(seen))
-    return Severity(tuple(kinds), ordered, rate, len(training), len(testing), tuple(found), failed)
-
-
-def _check(kinds: Sequence[str], depths: Sequence[float], rate: float) -> tuple[float, ...]:
-    check_rate(rate)
-    if not kinds or not depths or len(set(kinds)) < len(kinds) or len(set(depths)) < len(depths):
-        raise OddsightError("name at least one kind and one optical depth, each of them once")
-    for kind in kinds:
-        kind_by_name(kind)
-    for depth in depths:
-        check_severity(depth)
-        if not depth:
-            raise OddsightError("an optical depth of 0 changes nothing: clear images are always measured")
-    return tuple(sorted(depths))
-
-
-def _distinct(images: Sequence[ImageFile | str | os.PathLike[str]], progress: Progress) -> list[ImageFile]:
-    found: dict[str, ImageFile] = {}
-    for done, image in enumerate(images, 1):
-        known = image if isinstance(image, ImageFile) else look(Path(image))
-        if isinstance(known, ImageError):
-            raise known
-        found.setdefault(known.content, known)
-        progress("reading clear images", done, len(images))
-    return list(found.values())
+    return Severity(job.kinds, job.depths, rate, len(training), len(testing), tuple(found), failed)
 
 
 def _divide(images: Sequence[ImageFile], seed: int) -> tuple[list[ImageFile], list[ImageFile]]:

@@ -26,6 +26,8 @@ from oddsight.runtime.progress import Progress
 from oddsight.runtime.records import Arrays
 from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_rate, feasible_rate, fit_clear
 
+MEASURES = BASELINES[:-1]  # Trivial measures; without the size of an image, which nothing in the air changes
+
 Scores = NDArray[np.float64]
 Map = NDArray[np.float32]
 
@@ -160,23 +162,22 @@ def _pixels(looks: Sequence[_Look], threshold: float, depths: int) -> tuple[Scor
     return areas, overlaps
 
 
-def score_trivially(measures: Sequence[str], job: Job) -> list[Answers]:
+def score_trivially(job: Job) -> list[Answers]:
     """Trivial measures, with conformal thresholds from the images that methods learn from.
 
     Whether high or low values are alarms is chosen for each kind by the measure's AUROC at the greatest depth: by the
     labels, in the measure's favour.
     """
-    columns = [BASELINES.index(name) for name in measures]
 
     def of(images: Sequence[ImageFile]) -> Scores:
-        return np.array(list(ordered_map(lambda image: trivial_scores(image.read()), images)))[:, columns]
+        return np.array(list(ordered_map(lambda image: _trivial_scores(image.read()), images)))
 
     calibration, clear = of(job.training), of(job.testing)
     rate, nothing = feasible_rate(job.rate, len(job.training)), np.full(len(job.depths), np.nan)
     found = []
     for kind in job.kinds:
-        made = _measure_trivially(kind, columns, job)
-        for column, name in enumerate(measures):
+        made = _measure_trivially(kind, job)
+        for column, name in enumerate(MEASURES):
             sign = 1.0 if auroc(clear[:, column], made[:, -1, column]) >= 0.5 else -1.0
             # All are rounded alike, so that equal values stay equal.
             own, normal, others = (
@@ -188,18 +189,22 @@ def score_trivially(measures: Sequence[str], job: Job) -> list[Answers]:
     return found
 
 
-def _measure_trivially(kind: str, columns: Sequence[int], job: Job) -> Scores:
+def _trivial_scores(pixels: NDArray[np.uint8]) -> tuple[float, ...]:
+    return trivial_scores(pixels)[: len(MEASURES)]
+
+
+def _measure_trivially(kind: str, job: Job) -> Scores:
     """Trivial measures of all test images, ``[n, depths, measures]``."""
 
     def look(image: ImageFile) -> list[tuple[float, ...]]:
-        return [trivial_scores(made.image) for made in job.make(image, kind)]
+        return [_trivial_scores(made.image) for made in job.make(image, kind)]
 
     def measure() -> Arrays:
         rows = []
         for done, row in enumerate(ordered_map(look, job.testing), 1):
             rows.append(row)
             job.progress(f"trivial measures: {kind}", done, len(job.testing))
-        return {"values": np.array(rows)[..., columns]}
+        return {"values": np.array(rows)}
 
-    key = job.key("trivial", kind, job.depths, list(columns))
+    key = job.key("trivial", kind, job.depths, MEASURES)
     return np.asarray(compute_once(job.work / "trivial" / f"{kind}.npz", key, measure)["values"], np.float64)

@@ -143,7 +143,6 @@ def study_clouds(
 
 
 def _measure_parts(study: CloudStudy, scenes: Scenes, work: Path, settings: Settings, progress: Progress) -> CloudStudy:
-    """Where clouds are, by methods with a map; and haze, smoke and dust."""
     names, seed = list(settings.seeds), settings.seeds[settings.shipped][0]
     if settings.masks is not None:
         methods = settings.mask_methods or [*(name for name in names if detectors.by_name(name).localises), *VARIANTS]
@@ -221,7 +220,6 @@ def _ship(
     scenes: Scenes,
     progress: Progress,
 ) -> tuple[tuple[ShippedScenes, ...], dict[str, Model]]:
-    """The file of every side."""
     files, models = [], {}
     for cell in cells:
         kept = found.get(cell.place)
@@ -310,7 +308,6 @@ def _split_rows(one: Split, found: Iterable[Measurement], class_of: Mapping[str,
 
 
 def _trivial(splits: Sequence[Split], progress: Progress) -> Iterator[Trivial]:
-    """Every trivial measure of every test image."""
     for done, one in enumerate(splits, 1):
         values = np.array(list(ordered_map(lambda image: trivial_scores(image.read()), one.test)))
         for column, name in enumerate(BASELINES[:-1]):  # all but the size of the image, which is one and the same here

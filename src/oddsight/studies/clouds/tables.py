@@ -20,11 +20,9 @@ from oddsight.model.calibration import decide
 from oddsight.studies.clouds.results import CloudStudy, Measurement, SplitRow, Trivial
 from oddsight.studies.clouds.variants import feasible_rate
 
-ALL = "all classes"
-"""Stands for the images of all anomalous classes together."""
+ALL = "all classes"  # Stands for the images of all anomalous classes together
 
-RATES = (0.01, 0.05)
-"""False-alarm rates at which every method is compared."""
+RATES = (0.01, 0.05)  # False-alarm rates at which every method is compared
 
 THRESHOLD_METHODS = ("autoencoder", "dense-autoencoder", "denoising-autoencoder", "variational-autoencoder")
 """Methods whose scores are errors of reconstruction, for which thresholds by hand or by deviations are usual."""

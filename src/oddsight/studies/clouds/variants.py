@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight import detectors
 from oddsight.data.collection import ImageFile, look
 from oddsight.data.grouping import NONE
 from oddsight.detectors import METHODS
-from oddsight.errors import OddsightError, plain
 from oddsight.evaluation.compare.store import key_of
 from oddsight.fitting.normal import fit
 from oddsight.model.calibration import smallest_rate
@@ -31,8 +31,7 @@ class Variant:
     method: str  # A name of oddsight.METHODS
     tile: int = 64  # Side in pixels of the tiles that are trained on and that scenes are cut into
     overlap: int = 32  # Of neighbouring tiles of a scene, in pixels
-    backbone: str | None = None  # As oddsight.fit takes it; its default if None
-    layers: tuple[str, ...] | None = None  # Likewise
+    layers: tuple[str, ...] | None = None  # As oddsight.fit takes it; its default if None
     size: int | None = None  # Likewise
     calibration_fraction: float | None = None  # Likewise
     # A trivial measure of each pixel that the map is multiplied by, such as `brightness`: what is new *and*
@@ -42,14 +41,13 @@ class Variant:
     @property
     def fitting(self) -> Mapping[str, Any]:
         """Settings of the fit that differ from its defaults."""
-        names = ("backbone", "layers", "size", "calibration_fraction")
+        names = ("layers", "size", "calibration_fraction")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def says(self) -> str:
         """The settings in words."""
         named = [f"tiles of {self.tile} pixels, {self.overlap} of them shared"]
-        named += [f"backbone {self.backbone}"] if self.backbone is not None else []
         named += [f"layers {', '.join(self.layers)}"] if self.layers is not None else []
         named += [f"brought to {self.size} pixels"] if self.size is not None else []
         if self.times is not None:
@@ -59,8 +57,7 @@ class Variant:
     @property
     def key(self) -> list[Any]:
         """What its models depend on."""
-        settings = METHODS[self.method]().settings() if self.method in METHODS else None
-        return [self.method, settings, self.fitting, self.tile, self.overlap]
+        return [self.method, detectors.by_name(self.method)().settings(), self.fitting, self.tile, self.overlap]
 
     def folder(self, work: Path) -> Path:
         """Where it leaves what it made; variants that are fitted alike share it."""
@@ -81,8 +78,6 @@ def as_variant(method: str | Variant, tile: int) -> Variant:
         return method
     if method in VARIANTS:
         return replace(VARIANTS[method], tile=tile, overlap=tile // 2)
-    if not method or "/" in method or "\\" in method or method.startswith("."):
-        raise OddsightError(f"no method can be called {plain(method)!r}")
     # Where a network is trained, once and not five times more for the calibration.
     fraction = _TRAINED_FRACTION if method in METHODS and METHODS[method].needs else None
     return Variant(method, method, tile, tile // 2, calibration_fraction=fraction)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from oddsight.metrics.image import binomial_interval
+from oddsight.model.calibration import alarms
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def judge_promise(rate: float, calibration: int, images: int, rejected: int, con
     from scipy.stats import betabinom
 
     low, high = binomial_interval(rejected, images, confidence)
-    expected = max(1, min(calibration, math.floor(rate * (calibration + 1) * (1 + 1e-9))))
+    expected = max(1, alarms(calibration, rate))
     drawn = betabinom(images, expected, calibration + 1 - expected)
     least, most = (float(end) / images for end in drawn.ppf([(1 - confidence) / 2, (1 + confidence) / 2]))
     by_chance = float(drawn.sf(rejected - 1)), float(drawn.cdf(rejected))
