@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cache, partial
@@ -69,7 +69,7 @@ def ordered_map(
 
 def prompt_map(
     work: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int | None = None, idle: float = 0.2
-) -> Iterator[Outcome | None]:
+) -> Generator[Outcome | None]:
     """As :func:`ordered_map`, for items that come in their own time, such as frames of a camera.
 
     An item is taken, in a thread of its own, as soon as one of ``workers`` has nothing to do, and each outcome is
