@@ -48,18 +48,22 @@ def main() -> None:
     model = SlowModel.from_bytes(watching_model(30).to_bytes())
     with stream_server(frames=RATE, rate=RATE) as server:
         stream = LiveStream(f"http://127.0.0.1:{server.port}/clip.ts")
-        threading.Timer(seconds, stream.close).start()
+        threading.Timer(seconds + 1, stream.close).start()
         ages: list[float] = []
         due = seconds / 10
         for watched in watch_frames(model, stream, alarms_per_hour=300, window=0.5, workers=1):
             ages += [] if watched.age is None else [watched.age]
-            if ages and (stream.now() >= due or (watched.frame is None and not watched.events)):
-                counts, due = stream.counts, due + seconds / 10
-                low, high = np.quantile(ages, [0.5, 0.95])
-                numbers = (counts.received, counts.handed, counts.stale, counts.broken, counts.waiting)
-                table.writerow([f"{stream.now():.0f}", *numbers, *(f"{a:.3f}" for a in (low, high, max(ages)))])
+            if stream.now() >= due and ages:
+                table.writerow([f"{due:.0f}", *numbers(stream, ages)])
                 sys.stdout.flush()
-                ages = []
+                due, ages = due + seconds / 10, []
+
+
+def numbers(stream: LiveStream, ages: list[float]) -> list[object]:
+    """What became of frames so far, and how old results were."""
+    counts = stream.counts
+    became = [counts.received, counts.handed, counts.stale, counts.broken, counts.waiting]
+    return [*became, *(f"{age:.3f}" for age in (*np.quantile(ages, [0.5, 0.95]), max(ages)))]
 
 
 if __name__ == "__main__":
