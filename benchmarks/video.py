@@ -43,7 +43,9 @@ from oddsight.sinks import EventLines, FrameLines
 from oddsight.sources import Blocks, VideoFile
 from oddsight.sources.frame import Frame
 from oddsight.watch.alarms import Alarms, Watch
+from oddsight.watch.drift import Drift
 from oddsight.watch.evaluation import evaluate_videos
+from oddsight.watch.evidence import Levels
 from oddsight.watch.looking import look_at
 from oddsight.watch.looks import Crops, Looks
 from oddsight.watch.recalibrating import recalibrate
@@ -154,6 +156,35 @@ def normal(data: Path, work: Path) -> list[dict[str, object]]:
         })  # fmt: skip
         print(rows[-1])
     return rows
+
+
+def later(data: Path, work: Path) -> list[dict[str, object]]:
+    """Alarms of models that are calibrated before dusk, on the two hours after it, and how soon they say drift."""
+    count, hours, drifts = 0, 0.0, []
+    for model in halves(data, work):
+        assert model.footage is not None
+        parts = runs(model.footage)
+        half = len(parts) // 2
+        calibration = joined(parts[:half])
+        more, longer = count_alarms(calibration, parts[half:], 1)
+        count, hours = count + more, hours + longer
+        levels = Levels(calibration, "frame", 2.0)
+        drift = Drift(levels.medians(), 60, calibration.block)
+        medians = [np.median(levels.surprise(block)) for block in blocks_of(joined(parts[half:]))]
+        drifts.append(next((number for number, value in enumerate(medians, 1) if drift.bet(float(value))), 0))
+    low, high = poisson_interval(count, hours)
+    row = {"data": "room, after dusk", "method": "padim", "size": 96}
+    alarms = {"what": "alarms on later footage", "asked": 1, "hours": hours, "count": count, "value": count / hours}
+    found = {"what": "blocks until drift", "value": max(drifts), "low": min(drifts)}
+    rows = [row | alarms | {"low": low, "high": high}, row | found]
+    print(*rows, sep="\n", flush=True)
+    return rows
+
+
+def blocks_of(footage: Footage) -> list[np.ndarray]:
+    """The scores of each block."""
+    numbers = footage.numbers
+    return [footage.scores["frame"][numbers == number] for number in np.unique(numbers[numbers >= 0])]
 
 
 def walkers_model(data: Path, work: Path) -> Model:
@@ -300,7 +331,7 @@ def main() -> None:
     """Measure everything."""
     data, work, here = Path(sys.argv[1]) / "video", Path(sys.argv[2]), Path(__file__).parent
     work.mkdir(exist_ok=True)
-    write(here / "video.csv", [*normal(data, work), *walkway(data, work), *room(data, work)])
+    write(here / "video.csv", [*normal(data, work), *later(data, work), *walkway(data, work), *room(data, work)])
     write(here / "video_speed.csv", speed(data, work))
 
 
