@@ -259,6 +259,37 @@ def depths(rows: list[Row]) -> str:
     return markdown(["method", *kinds], body)
 
 
+def reached(rows: list[Row]) -> str:
+    """What regions cover: above the threshold, and as they are cut now."""
+    body = []
+    for (data, method), own in grouped(rows, "data", "method").items():
+        before, now = (next(row for row in own if row["cut"] == cut) for cut in ("threshold", "0.4"))
+        pairs = [f"{float(before[name]):.3f}, {float(now[name]):.3f}" for name in ("f1", "iou", "mean_iou")]
+        body.append([data, method, f"{now['flagged']} of {now['with_mask']}", *pairs])
+    header = ["data", "method", "flagged", "F1 before, now", "IoU before, now", "mean IoU before, now"]
+    return markdown(header, body)
+
+
+def localised(rows: list[Row]) -> str:
+    """Pixel metrics of maps."""
+    body = []
+    for (data, method), own in grouped(rows, "data", "method").items():
+        values = [f"{float(own[0][name]):.3f}" for name in ("pixel_auroc", "aupro", "pixel_f1_max")]
+        body.append([data, method, own[0]["with_mask"], own[0]["images"], *values])
+    return markdown(["data", "method", "images with a mask", "images", "pixel AUROC", "AUPRO", "highest F1"], body)
+
+
+def outlined(rows: list[Row]) -> str:
+    """Ways to outline clouds."""
+    body = []
+    for row in rows:
+        share = f"{100 * float(row['false_alarms_on_bright_ground']):.0f} %"
+        pairs = (with_interval(row, "iou"), with_interval(row, "difference"))
+        body.append([row["way"], *pairs, f"{float(row['iou_without_saturated_scenes']):.3f}", share])
+    header = ["way", "IoU", "difference", "IoU without saturated scenes", "bright ground outlined"]
+    return markdown(header, body)
+
+
 def conversions(rows: list[Row]) -> str:
     """Every row as it is."""
     return markdown(list(rows[0]), [list(row.values()) for row in rows])
@@ -304,6 +335,9 @@ def main() -> None:
     variants = read("ablation.csv")
     if rows := read("small_defects.csv"):
         put(docs / "auto.md", "small", small(rows))
+    if rows := read("localisation.csv"):
+        put(docs / "explaining.md", "regions", reached(rows))
+        put(docs / "explaining.md", "localisation", localised(rows))
     put(docs / "auto.md", "ablation", ablation(variants))
     put(docs / "auto.md", "cifar10", cifar10(variants))
     if runs := read("../docs/studies/cifar10/classification.csv"):
@@ -336,6 +370,7 @@ def main() -> None:
         put(docs / "clouds.md", "clear", scenes(rows, baselines, "clear"))
         put(docs / "clouds.md", "thresholds", ways(read("../docs/studies/clouds/thresholds.csv")))
         put(docs / "clouds.md", "pixels", pixels(read("../docs/studies/clouds/isolation.csv")))
+        put(docs / "clouds.md", "outlines", outlined(read("cloud_outlines.csv")))
         put(docs / "clouds.md", "depths", depths(read("../docs/studies/clouds/severity.csv")))
 
 

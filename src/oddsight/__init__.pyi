@@ -33,7 +33,7 @@ from .model.model import load as load
 from .model.normals import NormalImages as NormalImages
 from .model.normals import normals_path as normals_path
 from .model.normals import write_normals as write_normals
-from .model.result import Region as Region
+from .model.regions import Region as Region
 from .model.result import Result as Result
 from .runtime.sessions import available_devices as available_devices
 from .runtime.sessions import set_device as set_device

@@ -362,7 +362,8 @@ def test_predict_writes_json_lines(world, rows, tmp_path):
         assert row["voices"] == []
         assert row["nearest"]["content"] == result.nearest
         for region in row["regions"]:
-            assert list(region) == ["bbox", "area", "peak"]
+            assert list(region) == ["bbox", "area", "peak", "threshold", "p_value", "polygons"]
+            assert row["p_value"] <= region["p_value"] <= 1
             left, top, right, bottom = region["bbox"]
             assert 0 <= left < right <= SIDE
             assert 0 <= top < bottom <= SIDE

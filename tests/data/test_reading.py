@@ -61,7 +61,7 @@ def rows(*arguments) -> list[dict]:
 
 def test_the_file_keeps_the_reading(trained, scenes):
     model = oddsight.load(trained)
-    assert model.metadata.schema_version == 5
+    assert model.metadata.schema_version == 7
     assert model.metadata.reading == ReadingInfo(bands=[4, 3, 2], scale=SCALE)
     assert model.reading == READING
     assert model.with_decision(threshold=1.0).reading == READING

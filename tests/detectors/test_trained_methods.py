@@ -224,10 +224,10 @@ def test_the_student_s_map_is_the_teacher_s_grid(folder):
 
 def test_models_of_networks_keep_words_and_decisions(folder):
     model = fitted(folder, verdicts=("cloth", "not cloth"))
-    assert model.metadata.schema_version == 4
+    assert model.metadata.schema_version == 7
     assert oddsight.Model.from_bytes(model.to_bytes()).predict(texture(1, material="bark")).verdict == "not cloth"
     plain = model.with_verdicts("normal", "anomalous")
-    assert (plain.metadata.schema_version, plain.metadata.verdicts) == (4, None)
+    assert (plain.metadata.schema_version, plain.metadata.verdicts) == (7, None)
     assert plain.with_decision(false_alarm_rate=0.2).curves == model.curves
 
 

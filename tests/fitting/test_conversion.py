@@ -85,9 +85,12 @@ def test_a_converted_file_is_a_model_file(half, model, world, tmp_path):
     half.model.save(tmp_path / "half.onnx")
     loaded = oddsight.load(tmp_path / "half.onnx")
     conversion = loaded.metadata.conversion
-    assert loaded.metadata.schema_version == 6
+    assert loaded.metadata.schema_version == 7
     assert (conversion.to, conversion.images, conversion.changed) == ("fp16", 16, 0)
     assert conversion.source_sha256 == model.metadata.graph_sha256 != loaded.metadata.graph_sha256
+    levels, raised = model.metadata.pixels, conversion.raised
+    assert loaded.metadata.pixels.median == pytest.approx(levels.median + raised)
+    assert loaded.metadata.pixels.high == pytest.approx(levels.high + raised)
     assert loaded.decision.false_alarm_rate == model.decision.false_alarm_rate
     image = texture(999, 50, 40)
     plain = session((tmp_path / "half.onnx").read_bytes(), threads=1).run(["score"], {"image": image[None]})

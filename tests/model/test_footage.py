@@ -25,7 +25,7 @@ def test_a_model_keeps_footage_and_nothing_else_changes(tmp_path):
     assert kept.times.tolist() == footage().times.tolist()
     np.testing.assert_array_equal(kept.scores["frame"], SCORES)
     assert (kept.block, kept.places) == (2.0, "here")
-    assert after.metadata.schema_version == 7
+    assert after.metadata.schema_version == 8
     assert after.metadata.graph_sha256 == before.metadata.graph_sha256
     assert after.with_decision(false_alarm_rate=0.2).footage is not None
     assert after.with_footage(None).to_bytes() == before.to_bytes()

@@ -365,8 +365,20 @@ SPOILED = {
     "metadata no JSON": (raw_metadata("{"), "not valid JSON"),
     "metadata nested deeply": (raw_metadata("[" * 100_000), "not valid JSON"),
     "metadata a list": (raw_metadata("[1]"), "schema version is None"),
-    "a later schema": (edit(schema_version=8), "schema version is 8.* reads versions 1 to 7"),
-    "schema 7 with nothing of it": (edit(schema_version=7), "wrong: the footage and the schema version do not fit"),
+    "a later schema": (edit(schema_version=9), "schema version is 9.* reads versions 1 to 8"),
+    "schema 8 with nothing of it": (edit(schema_version=8), "wrong: the footage and the schema version do not fit"),
+    "schema 7 with nothing of it": (
+        edit(schema_version=7),
+        "wrong: the levels of pixels and the schema",
+    ),
+    "levels of pixels with schema 2": (
+        edit(pixels={"median": 1.0, "high": 2.0}),
+        "wrong: the levels of pixels and",
+    ),
+    "levels of pixels that are infinite": (
+        edit(schema_version=7, pixels={"median": 1.0, "high": float("inf")}),
+        "metadata is",
+    ),
     "schema 6 with nothing of it": (edit(schema_version=6), "wrong: the conversion and the schema version do not fit"),
     "schema 5 with nothing of it": (edit(schema_version=5), "wrong: the reading, groups or confidence and the schema"),
     "schema 4 without curves": (edit(schema_version=4), "wrong: the learning curves and the schema version do not fit"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from scipy.stats import false_discovery_control
 
 from oddsight.errors import DataError, ImageError
 from oddsight.model.calibration import p_values
-from oddsight.model.result import Result, control_fdr, find_regions
+from oddsight.model.metadata import PixelLevels
+from oddsight.model.regions import find_areas
+from oddsight.model.result import Result, Tiling, control_fdr
 from tiny_model import tiny_model
 
 MAPS = hnp.arrays(
@@ -22,7 +25,7 @@ MAPS = hnp.arrays(
 SIDES = st.integers(1, 700)
 
 
-def areas(values, threshold):
+def islands(values, threshold):
     """Connected areas by flooding, as sets of cells."""
     left = {tuple(map(int, cell)) for cell in np.argwhere(values > threshold)}
     found = []
@@ -38,12 +41,18 @@ def areas(values, threshold):
     return found
 
 
+def found(values, threshold, width, height, levels=None):
+    """What an image of that size with that map gets."""
+    values = np.asarray(values, np.float32)
+    return Result(None, width, height, float(values.max()), 0.1, threshold, None, values, levels=levels)
+
+
 @given(MAPS, st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), SIDES, SIDES)
 def test_regions_are_the_connected_areas_above_the_threshold(values, threshold, width, height):
-    regions = find_regions(values, threshold, width, height)
+    regions = found(values, threshold, width, height).regions
     rows, columns = values.shape
     expected = []
-    for area in areas(values, threshold):
+    for area in islands(values, threshold):
         down, across = [row for row, _ in area], [column for _, column in area]
         box = (
             int(np.floor(min(across) * width / columns)),
@@ -63,8 +72,66 @@ def test_regions_are_the_connected_areas_above_the_threshold(values, threshold, 
 
 
 def test_areas_that_touch_at_a_corner_are_one_region():
-    [region] = find_regions(np.eye(3, dtype=np.float32), 0.5, 30, 60)
-    assert (region.bbox, region.area, region.peak) == ((0, 0, 30, 60), 600, 1.0)
+    [region] = found(np.eye(3), 0.5, 30, 60).regions
+    assert (region.bbox, region.area, region.peak, region.threshold) == ((0, 0, 30, 60), 600, 1.0, 0.5)
+
+
+LEVELS = st.builds(
+    PixelLevels, median=st.sampled_from([-2.0, 0.0, 0.4, 1.5]), high=st.sampled_from([-1.0, 0.2, 0.5, 3])
+)
+
+
+@given(MAPS, st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), LEVELS)
+def test_regions_reach_down_to_their_cut_and_leave_no_peak_out(values, threshold, levels):
+    areas = find_areas(values, threshold, levels)
+    taken = np.zeros(values.shape, int)
+    for area in areas:
+        local = values[area.place]
+        assert area.peak == local[area.inside].max() > threshold
+        assert local[area.inside].min() > area.cut >= min(levels.high, threshold)
+        assert area.cut <= max(threshold, levels.high, values.max())
+        taken[area.place] += area.inside
+    assert taken.max(initial=0) <= 1
+    assert bool(areas) == bool(values.max() > threshold)
+    # Every island above the threshold has a cell in some region, its highest one if it stands alone.
+    for island in islands(values, threshold):
+        assert any(taken[cell] for cell in island)
+
+
+def test_a_region_has_the_extent_of_its_defect():
+    values = np.zeros((20, 20))
+    values[4:10, 4:10] = 1.1  # above the threshold, but less than two fifths from 0.2, around it, to the peak
+    values[5:9, 5:9] = 1.6
+    values[6:8, 6:8] = 3.2
+    values[15, 15], values[15, 16], values[2, 15] = 1.3, 0.8, 0.9
+    one = found(values, 1.0, 200, 200, PixelLevels(median=0.2, high=0.5))
+    assert [(r.bbox, r.peak, round(r.threshold, 6)) for r in one.regions] == [
+        ((50, 50, 90, 90), pytest.approx(3.2), 1.4),
+        ((150, 150, 170, 160), pytest.approx(1.3), 0.64),
+    ]
+    old = found(values, 1.0, 200, 200)
+    assert [r.bbox for r in old.regions] == [(40, 40, 100, 100), (150, 150, 160, 160)]
+
+
+def test_a_lower_peak_beside_a_high_one_stays_a_region():
+    values = np.array([[0, 9, 0, 0, 2, 0], [0, 0.6, 0.6, 0.6, 0.6, 0]])
+    one = found(values, 1.0, 60, 20, PixelLevels(median=0, high=0.5))
+    assert [(r.peak, r.threshold) for r in one.regions] == [(9.0, 3.6), (2.0, 1.0)]
+
+
+def test_regions_have_p_values_of_their_peaks():
+    values = np.array([[0, 9, 0, 3, 0]])
+    calibration = np.arange(1, 10, dtype=np.float32)
+    one = replace(found(values, 2.0, 50, 10), calibration=calibration)
+    assert [r.p_value for r in one.regions] == [0.2, 0.8]
+    four = replace(one, tiling=Tiling(count=4, size=64, overlap=0, per_tile=False))
+    assert [r.p_value for r in four.regions] == [0.8, 1.0]
+    assert [r.p_value for r in replace(one, tiling=Tiling(4, 64, 0, per_tile=True)).regions] == [0.2, 0.8]
+
+
+def test_a_threshold_that_float32_cannot_hold_gives_an_alarm_its_region():
+    one = found([[0.1, 0]], 0.1, 20, 10)
+    assert one.anomalous == bool(one.regions) == one.mask().any()
 
 
 def result(score, calibration, threshold=None, values=None):
@@ -85,7 +152,10 @@ def test_a_result_is_anomalous_strictly_above_its_threshold(threshold, with_map,
     assert (content["anomalous"], len(content["regions"]), content["path"]) == (anomalous, regions, "a.png")
     assert content["threshold"] == threshold
     if regions:
-        assert content["regions"] == [{"bbox": [30, 20, 40, 30], "area": 100, "peak": 1.0}]
+        [region] = content["regions"]
+        [[ring]] = region.pop("polygons")
+        assert region == {"bbox": [30, 20, 40, 30], "area": 100, "peak": 1.0, "threshold": 0.5, "p_value": None}
+        assert ring == [[30, 25], [35, 20], [40, 25], [35, 30], [30, 25]]
 
 
 def slow_benjamini_hochberg(p, rate):

@@ -1,4 +1,4 @@
-"""What is beyond the threshold, as outlines and masks: sound polygons that agree with each other and the result."""
+"""Regions as outlines and masks: sound polygons that agree with each other and the result."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 import oddsight
 from cli_files import assert_failed, json_lines, run
+from oddsight.model.metadata import PixelLevels
 from oddsight.model.result import Result
-from oddsight.scenes.outlines import mask, outlines
 from oddsight.scenes.region_files import geojson
 from oddsight.scenes.scene_image import SceneImage
 from tiff_files import KEYS, PLACED, geotiff
@@ -24,9 +24,9 @@ from tiny_model import tiny_model
 LEVELS = [0.0, 0.4, 0.5, 0.50001, 0.6, 1.0]
 
 
-def result(values, width, height, threshold=0.5):
+def result(values, width, height, threshold=0.5, levels=None):
     values = np.asarray(values, np.float32)
-    return Result("a.png", width, height, float(values.max()), 0.01, threshold, 0.05, values)
+    return Result("a.png", width, height, float(values.max()), 0.01, threshold, 0.05, values, levels=levels)
 
 
 def shoelace(ring):
@@ -68,19 +68,23 @@ maps = st.tuples(st.integers(1, 7), st.integers(1, 7)).flatmap(
 )
 
 
-@given(maps, st.integers(8, 60), st.integers(8, 60))
+LOW = st.none() | st.builds(
+    PixelLevels, median=st.sampled_from([0.0, 0.2, 0.7]), high=st.sampled_from([0.1, 0.45, 0.9])
+)
+
+
+@given(maps, st.integers(8, 60), st.integers(8, 60), LOW)
 @settings(max_examples=150)
-def test_outlines_are_sound_and_agree_with_the_regions_and_the_mask(values, width, height):
-    one = result(values, width, height)
-    found = outlines(one)
-    assert [outline.region for outline in found] == list(one.regions)
-    pixels = mask(one, 0, height)
-    assert pixels.any() == one.anomalous == bool(found)
-    features = geojson(found, None)["features"]
-    for outline, feature in zip(found, features, strict=True):
-        region, geometry = outline.region, feature["geometry"]
+def test_outlines_are_sound_and_agree_with_the_regions_and_the_mask(values, width, height, levels):
+    one = result(values, width, height, levels=levels)
+    pixels = one.mask()
+    assert pixels.any() == one.anomalous == bool(one.regions)
+    features = geojson(one.regions, None)["features"]
+    for region, feature in zip(one.regions, features, strict=True):
+        geometry = feature["geometry"]
         assert feature["properties"] == {
-            "peak": region.peak, "area_pixels": region.area, "bbox_pixels": list(region.bbox),
+            "peak": region.peak, "threshold": region.threshold, "p_value": None, "area_pixels": region.area,
+            "bbox_pixels": list(region.bbox),
         }  # fmt: skip
         polygons = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
         assert polygons
@@ -104,27 +108,27 @@ def test_outlines_and_mask_agree_on_smooth_maps():
     for _ in range(5):
         coarse = Image.fromarray(rng.random((5, 6)).astype(np.float32))
         one = result(np.asarray(coarse.resize((24, 20), Image.Resampling.BICUBIC)), 190, 150)
-        features = geojson(outlines(one), None)["features"]
-        pixels = mask(one, 0, 150)
+        features = geojson(one.regions, None)["features"]
+        pixels = one.mask()
         assert (painted(features, 190, 150) != pixels).mean() < 0.02
-        np.testing.assert_array_equal(np.concatenate([mask(one, 0, 31), mask(one, 31, 150)]), pixels)
+        np.testing.assert_array_equal(np.concatenate([one.mask(0, 31), one.mask(31)]), pixels)
 
 
 def test_a_hole_is_a_hole():
     values = np.zeros((9, 9))
     values[2:7, 2:7] = 1
     values[4, 4] = 0
-    (outline,) = outlines(result(values, 90, 90))
-    ((outer, hole),) = outline.polygons
-    np.testing.assert_allclose([outer.min(), outer.max()], [20, 70])
-    np.testing.assert_allclose([hole.min(), hole.max()], [40, 50])
-    (feature,) = geojson([outline], None)["features"]
+    (region,) = result(values, 90, 90).regions
+    ((outer, hole),) = region.polygons
+    np.testing.assert_allclose([np.min(outer), np.max(outer)], [20, 70])
+    np.testing.assert_allclose([np.min(hole), np.max(hole)], [40, 50])
+    (feature,) = geojson([region], None)["features"]
     assert [shoelace(ring) > 0 for ring in feature["geometry"]["coordinates"]] == [True, False]
 
 
-def test_a_normal_image_has_no_outlines():
-    assert outlines(result(np.zeros((4, 4)), 40, 40)) == []
-    assert not mask(result(np.zeros((4, 4)), 40, 40), 0, 40).any()
+def test_a_normal_image_has_no_regions():
+    assert result(np.zeros((4, 4)), 40, 40).regions == ()
+    assert not result(np.zeros((4, 4)), 40, 40).mask().any()
 
 
 @pytest.fixture
@@ -152,9 +156,9 @@ def test_predict_writes_regions(folder, options):
     assert "crs" not in content
     assert content["coordinates"].startswith("pixels")
     properties = [feature["properties"] for feature in content["features"]]
-    assert [{"bbox": one["bbox_pixels"], "area": one["area_pixels"], "peak": one["peak"]} for one in properties] == odd[
-        "regions"
-    ]
+    for region, own in zip(odd["regions"], properties, strict=True):
+        assert (own["bbox_pixels"], own["area_pixels"]) == (region["bbox"], region["area"])
+        assert all(own[name] == region[name] for name in ("peak", "threshold", "p_value"))
     if not options:
         plain = oddsight.load(folder / "tiny.onnx").predict(folder / "odd.png")
         assert plain.to_json()["regions"] == odd["regions"]

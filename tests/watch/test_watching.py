@@ -154,7 +154,7 @@ def test_recalibrating_keeps_graph_scores_and_threshold(model):
     before = tiny_model()
     assert model.metadata.graph_sha256 == before.metadata.graph_sha256
     assert model.decision == before.decision
-    assert model.metadata.schema_version == 7
+    assert model.metadata.schema_version == 8
     assert model.footage.blocks == 60
     scores = [result.score for result in before.predict_many(clip(120))]
     assert model.footage.scores["frame"].tolist() == scores

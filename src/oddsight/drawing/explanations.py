@@ -39,7 +39,7 @@ def explanation(image: NDArray[np.uint8], result: Result, normals: NormalImages 
     panels = [_panel(fitted, lines)]
     if result.map is not None:
         where = Image.fromarray(overlay(np.asarray(fitted), result))
-        boxes = "boxes: beyond the threshold" if result.anomalous else "nothing is beyond the threshold"
+        boxes = "boxes: regions" if result.anomalous else "nothing is beyond the threshold"
         panels.append(_panel(where, ["Where it is most anomalous", boxes, *_decisive(result)]))
     elif result.voices:
         panels[0] = _panel(fitted, [*lines[:2], ", ".join([lines[2], *_decisive(result)])])

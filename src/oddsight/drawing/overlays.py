@@ -12,6 +12,8 @@ mistaken for the other: blue tells where the image is least normal, and nothing 
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -40,7 +42,7 @@ _STEPS = 1024
 
 
 def overlay(image: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
-    """The image with its anomaly map as a heat map over it, and a box around each region; see the module.
+    """The image with its anomaly map as a heat map over it, and the outlines of its regions in boxes; see the module.
 
     Args:
         image: The image that was scored, uint8 ``[H, W, 3]``, or a smaller copy of it.
@@ -95,13 +97,15 @@ def _table(scale: tuple[tuple[float, Colour, float], ...]) -> NDArray[np.float32
 
 
 def _with_boxes(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
-    """Draw a white box with a dark rim around each region, which shows on any background."""
+    """Draw the outline of each region and a white box with a dark rim around it, which shows on any background."""
     height, width, _ = pixels.shape
     across, down = width / result.width, height / result.height
     line = max(1, round(max(width, height) / 160))
     canvas = Image.fromarray(pixels)
     draw = ImageDraw.Draw(canvas)
     for region in result.regions:
+        for ring in itertools.chain.from_iterable(region.polygons):
+            draw.line([(x * across, y * down) for x, y in ring], fill=(255, 255, 255))
         left, top, right, bottom = region.bbox
         # Pillow's corners are inclusive, the region's right and bottom exclusive.
         box = (

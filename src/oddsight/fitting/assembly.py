@@ -33,6 +33,7 @@ from oddsight.model.metadata import (
     ExplanationInfo,
     Metadata,
     MethodInfo,
+    PixelLevels,
     ReadingInfo,
     TrainingInfo,
 )
@@ -59,6 +60,7 @@ class Components:
             where models of folds gave these.
         classes: What the model knows of classes, if any.
         predicted: Classes of the calibration images, int64 ``[n]``, if each class has a threshold of its own.
+        pixels: What pixels of the calibration images have in the map, if there is one.
     """
 
     extractor: Extractor
@@ -69,6 +71,7 @@ class Components:
     checked: NDArray[np.float32]
     classes: ClassesInfo | None = None
     predicted: NDArray[np.int64] | None = None
+    pixels: PixelLevels | None = None
 
 
 def assemble(components: Components, plan: FitPlan) -> Model:
@@ -130,6 +133,7 @@ def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> 
         explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=detector.voices(extractor.layers)),
         reading=reading_info(plan.training[0].reading),
         classes=_with_thresholds(components, plan, calibration.what),
+        pixels=components.pixels,
     )
 
 

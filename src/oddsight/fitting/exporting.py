@@ -18,9 +18,10 @@ from oddsight.errors import DataError, ImageError, OddsightError, plain
 from oddsight.graphs.building import digest
 from oddsight.graphs.calibrating import recalibrate as replace_calibration
 from oddsight.graphs.precision import quantize_backbone, store_half
-from oddsight.model.metadata import KEY, CalibrationInfo, ConversionInfo, DecisionInfo, Metadata
+from oddsight.model.metadata import KEY, CalibrationInfo, ConversionInfo, DecisionInfo, Metadata, PixelLevels
 from oddsight.model.model import Model
 from oddsight.model.openvino import OpenvinoModel, import_openvino
+from oddsight.model.regions import pixel_levels, typical_levels
 from oddsight.runtime.bounds import check_number
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
@@ -89,10 +90,11 @@ class Export:
 
 @dataclass(frozen=True)
 class _Scores:
-    """What a model says of images: scores ``[n]``, and predicted classes if it knows any."""
+    """What a model says of images: scores ``[n]``, predicted classes if it knows any, levels of pixels of its maps."""
 
     values: NDArray[np.float32]
     labels: tuple[int | None, ...]
+    levels: NDArray[np.float32]
 
     def decisions(self, model: Model) -> list[tuple[bool, int | None]]:
         """Whether each image is flagged at the thresholds of a model; if not, its class."""
@@ -163,11 +165,14 @@ def export(
     before, after = (_score(one, tests, progress) for one in (model, converted))
     if fresh is not None:
         raised, own = None, _score(converted, fresh.images, progress)
-        calibrated = _calibrated(converted, own.values, own.labels, fresh.info)
+        calibrated = _calibrated(converted, own.values, own.labels, fresh.info, typical_levels(own.levels))
     else:
         raised = _rise(before, after, model)
         scores = model.calibration_scores + np.float32(raised)
-        calibrated = _calibrated(converted, scores, None, model.metadata.calibration)
+        pixels = model.metadata.pixels
+        if pixels is not None:
+            pixels = PixelLevels(median=pixels.median + raised, high=pixels.high + raised)
+        calibrated = _calibrated(converted, scores, None, model.metadata.calibration, pixels)
     parity = _parity((model, calibrated), (before, after), tests)
     _check_limits(parity, limit, score_limit, recalibrated=fresh is not None)
     final = _recorded(calibrated, model, to, parity, raised)
@@ -286,7 +291,11 @@ def _recorded(model: Model, source: Model, to: str, parity: Parity, raised: floa
 
 
 def _calibrated(
-    model: Model, scores: NDArray[np.float32], labels: Sequence[int | None] | None, info: CalibrationInfo
+    model: Model,
+    scores: NDArray[np.float32],
+    labels: Sequence[int | None] | None,
+    info: CalibrationInfo,
+    pixels: PixelLevels | None,
 ) -> Model:
     """The model with other calibration scores, and a threshold for the same rate.
 
@@ -295,6 +304,7 @@ def _calibrated(
         scores: The scores ``[n]``.
         labels: Predicted classes of the images, if it knows classes; None if they are as before.
         info: How the scores were obtained.
+        pixels: What pixels of these images have in the map.
 
     Raises:
         DataError: If they are too few for the rate.
@@ -304,7 +314,7 @@ def _calibrated(
     if classes is not None and labels is not None:
         classes = np.array(labels, np.int64)
     replace_calibration(proto, scores, classes, len(model.classes))
-    changes: dict[str, Any] = {"calibration": info}
+    changes: dict[str, Any] = {"calibration": info, "pixels": pixels}
     rate, confidence = metadata.decision.false_alarm_rate, metadata.decision.confidence
     if rate is not None:
         changes["decision"] = DecisionInfo(threshold=0.0, false_alarm_rate=None)
@@ -316,22 +326,23 @@ def _calibrated(
 
 @dataclass(frozen=True, eq=False)
 class _Scoring:
-    """A job: from an image to its score and its predicted class."""
+    """A job: from an image to its score, its predicted class and the levels of its pixels."""
 
     model: Model
 
-    def __call__(self, image: ImageFile) -> tuple[float, str | None]:
+    def __call__(self, image: ImageFile) -> tuple[float, str | None, tuple[float, ...]]:
         result = self.model.score(image.read(), source=str(image.path), one_core=True)
-        return result.score, result.label
+        return result.score, result.label, () if result.map is None else pixel_levels(result.map)
 
 
 def _score(model: Model, images: Sequence[ImageFile], progress: Progress) -> _Scores:
-    pairs = []
-    for done, pair in enumerate(map_jobs(_Scoring(model), images), 1):
-        pairs.append(pair)
+    rows = []
+    for done, row in enumerate(map_jobs(_Scoring(model), images), 1):
+        rows.append(row)
         progress("scoring", done, len(images))
-    labels = tuple(None if name is None else model.classes.index(name) for _, name in pairs)
-    return _Scores(np.array([score for score, _ in pairs], np.float32), labels)
+    scores, names, levels = zip(*rows, strict=True)
+    labels = tuple(None if name is None else model.classes.index(name) for name in names)
+    return _Scores(np.array(scores, np.float32), labels, np.array(levels, np.float32))
 
 
 def _rise(before: _Scores, after: _Scores, model: Model) -> float:

@@ -30,6 +30,7 @@ from oddsight.model.curves import Epoch
 from oddsight.model.metadata import checked_verdicts
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
+from oddsight.model.regions import pixel_levels, typical_levels
 from oddsight.runtime.bounds import Real, check_whole
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
@@ -181,17 +182,19 @@ class NormalLearner:
     def learn(self, plan: FitPlan) -> Components:
         """Fit the detector and score the calibration images."""
         self.features = Features(self.extractor, plan.images, self.cache, workers=plan.memory.workers)
-        scores = self._cross_scores(plan) if plan.kind == "cross" else None
+        measured = self._cross_scores(plan) if plan.kind == "cross" else None
         seen = self._fit(self.detector, plan.training, plan, "learning", MOST)
         neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(seen.summaries))
-        if scores is None:
-            scores = self._scores(self.detector, plan.calibration, "calibrating")
-            checked = scores[:CHECKED]
+        if measured is None:
+            measured = self._scores(self.detector, plan.calibration, "calibrating")
+            checked = measured[:CHECKED]
         else:
             checked = self._scores(self.detector, plan.calibration[:CHECKED], "checking")
         detector, voices = self.detector, ["evidence", "voice_p_values"] if self.detector.voices([]) else []
         outputs = ["score", *(["anomaly_map"] if detector.localises else []), "nearest", *voices]
-        return Components(self.extractor, detector, [neighbours, detector.graph()], outputs, scores, checked)
+        scores, pixels = measured[:, 0], typical_levels(measured[:, 1:])
+        pieces = [neighbours, detector.graph()]
+        return Components(self.extractor, detector, pieces, outputs, scores, checked[:, 0], pixels=pixels)
 
     def _fit(
         self, detector: Detector, images: Sequence[ImageFile], plan: FitPlan, phase: str, kept: int = 0
@@ -218,9 +221,14 @@ class NormalLearner:
         return np.concatenate(scores)
 
     def _scores(self, detector: Detector, images: Sequence[ImageFile], phase: str) -> NDArray[np.float32]:
-        """Scores of images by the detector's graph on their features, which are known or come from the same graph."""
+        """Scores of images by the detector's graph on their features, which are known or come from the same graph.
+
+        Returns:
+            ``[n, 1]``, or with the levels of their pixels ``[n, 3]`` if there are maps.
+        """
         graph = Graph(lambda: detector.graph().SerializeToString())
-        score = _Scoring(self.features.one, graph, self.extractor.reading)
+        outputs = ["score", *(["anomaly_map"] if detector.localises else [])]
+        score = _Scoring(self.features.one, graph, self.extractor.reading, outputs)
         scores = []
         for done, value in enumerate(map_jobs(score, images, workers=self.features.workers), 1):
             scores.append(value)
@@ -238,15 +246,17 @@ def _check_collection(collection: Collection, where: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Scoring:
-    """A job: from an image's file to its score, by a method's graph on its features."""
+    """A job: from an image's file to its score and the levels of its pixels, by a method's graph on its features."""
 
     extraction: Extraction
     graph: Graph
     reading: str
+    outputs: list[str]
 
-    def __call__(self, image: ImageFile) -> float:
-        feed = {self.reading: self.extraction(image)[None]}
-        return read_score(run_graph(self.graph.session, feed, str(image.path), ["score"])[0], str(image.path))
+    def __call__(self, image: ImageFile) -> tuple[float, ...]:
+        feed, name = {self.reading: self.extraction(image)[None]}, str(image.path)
+        score, *maps = run_graph(self.graph.session, feed, name, self.outputs)
+        return read_score(score, name), *(level for values in maps for level in pixel_levels(values))
 
 
 class _ReportingFeatures:

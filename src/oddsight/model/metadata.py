@@ -28,8 +28,11 @@ confidence their rate holds; such models may also have what schemas 3 and 4 have
 CONVERTED_VERSION: Literal[6] = 6
 """Of models that were converted to smaller numbers or another form; such models may also have what schema 5 has."""
 
-FOOTAGE_VERSION: Literal[7] = 7
-"""Of models that keep scores of normal footage; such models may also have what schemas 5 and 6 have."""
+LEVELS_VERSION: Literal[7] = 7
+"""Of models that say what values normal pixels have in the map; such models may also have what schema 6 has."""
+
+FOOTAGE_VERSION: Literal[8] = 8
+"""Of models that keep scores of normal footage; such models may also have what schema 7 has."""
 
 _LONGEST_VERDICT = 40
 
@@ -95,7 +98,7 @@ class TrainingInfo(_Section):
 
     ``fingerprint`` is SHA-256 over the contents of all images; ``images_seen`` recognises each of them (the first 64
     bits of the SHA-256 of its pixels, sorted, base64), so that evaluating on them can be refused. ``curves``: of the
-    network that the method trained, epoch by epoch; only in schemas 4 and 5.
+    network that the method trained, epoch by epoch; only from schema 4 on.
     """
 
     images: _Count
@@ -112,7 +115,7 @@ class CalibrationInfo(_Section):
 
     ``split``: from images kept out of training. ``cross``: each image scored by a model that did not see it.
     ``groups``: how many groups of related images (such as photos of one part) the calibration images came in, where
-    they did, and there is one score for each; only in schema 5.
+    they did, and there is one score for each; only from schema 5 on.
     """
 
     kind: Literal["split", "cross"]
@@ -197,12 +200,29 @@ class ConversionInfo(_Section):
     raised: _Finite | None
 
 
+class PixelLevels(_Section):
+    """Values that pixels of normal images have in the map, which say how far regions reach.
+
+    Of each calibration image the median and the 99th percentile of its map, by a model that did not see it; and of
+    these the medians over the images.
+
+    Attributes:
+        median: Half of the normal pixels are below it.
+        high: All but one in a hundred are below it.
+    """
+
+    median: _Finite
+    high: _Finite
+
+
 class FootageInfo(_Section):
     """Scores of normal footage that the model did not learn from, which alarms of ``watch`` are calibrated on.
 
-    ``block``: length in seconds of the blocks whose maxima count. ``places``: the zones and regions of interest that
-    were looked at, as text. ``times``: of the frames, in milliseconds, base64 of uint32. ``scores``: by zone, base64 of
-    float32; NaN where a frame had nothing to score. Both little-endian.
+    Attributes:
+        block: Length in seconds of the blocks whose maxima count.
+        places: The zones and regions of interest that were looked at, as text.
+        times: Of the frames, in milliseconds, base64 of little-endian uint32.
+        scores: By zone, base64 of little-endian float32; NaN where a frame had nothing to score.
     """
 
     block: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -214,7 +234,7 @@ class FootageInfo(_Section):
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6, 7]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8]
     oddsight: _Text
     versions: dict[_Text, _Text]
     graph_sha256: _Digest
@@ -227,15 +247,17 @@ class Metadata(_Section):
     explanation: ExplanationInfo | None = None
     """Never in schema 1, always there later."""
     classes: ClassesInfo | None = None
-    """Only in schemas 3 and 5."""
+    """Only from schema 3 on, but not in schema 4."""
     verdicts: tuple[_Text, _Text] | None = None
     """What a normal and an anomalous image are called, if not that. Only from schema 3 on, and not beside classes."""
     reading: ReadingInfo | None = None
     """Only from schema 5 on."""
     conversion: ConversionInfo | None = None
-    """Always in schema 6, and in schema 7 or not."""
+    """Only from schema 6 on."""
+    pixels: PixelLevels | None = None
+    """Only from schema 7 on, of models with a map."""
     footage: FootageInfo | None = None
-    """Always in schema 7, and only there."""
+    """Always in schema 8, and only there."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
@@ -243,14 +265,18 @@ class Metadata(_Section):
             raise ValueError("the explanation and the schema version do not fit together")
         if (self.footage is None) != (self.schema_version != FOOTAGE_VERSION):
             raise ValueError("the footage and the schema version do not fit together")
-        late = self.footage is not None or self.conversion is not None
-        if self.footage is None and (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
+        if self.footage is None and (self.pixels is None) != (self.schema_version != LEVELS_VERSION):
+            raise ValueError("the levels of pixels and the schema version do not fit together")
+        if self.pixels is not None and self.map_size is None:
+            raise ValueError("there are levels of pixels, and no map")
+        latest = self.schema_version >= LEVELS_VERSION
+        if not latest and (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
             raise ValueError("the conversion and the schema version do not fit together")
-        if not late and self.extended != (self.schema_version == EXTENDED_VERSION):
+        if not latest and self.conversion is None and self.extended != (self.schema_version == EXTENDED_VERSION):
             raise ValueError("the reading, groups or confidence and the schema version do not fit together")
         if self.verdicts is not None:
             self._check_verdicts()
-        if not self.extended and not late:
+        if not latest and not self.extended and self.conversion is None:
             self._check_version()
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
@@ -274,9 +300,11 @@ class Metadata(_Section):
         version = cls.model_construct(None, **fields)._lowest_version()
         return cls(schema_version=version, **fields)
 
-    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7]:
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7, 8]:
         if self.footage is not None:
             return FOOTAGE_VERSION
+        if self.pixels is not None:
+            return LEVELS_VERSION
         if self.conversion is not None:
             return CONVERTED_VERSION
         if self.extended:
@@ -307,7 +335,7 @@ class Metadata(_Section):
         """Compact JSON."""
         later = {
             name
-            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "footage")
+            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "pixels", "footage")
             if getattr(self, name) is None
         }
         excluded: dict[str, Any] = dict.fromkeys(later, True)

@@ -346,6 +346,8 @@ class Model:
             label=self.classes[label] if label is not None else None,
             label_probability=chance,
             verdicts=self.verdicts,
+            levels=self.metadata.pixels,
+            calibration=self.calibration_scores if grid is not None else None,
         )
         if valid is None or valid.all() or result.map is None:
             return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,8 @@ from PIL import Image
 from oddsight.data.tiff.raster import NO_DATA
 from oddsight.errors import DataError, ImageError
 from oddsight.model.calibration import p_values
+from oddsight.model.metadata import PixelLevels
+from oddsight.model.regions import Area, Region, describe, find_areas, paint
 from oddsight.runtime.bounds import check_number
 
 NONE_OF_THESE = "none of these"
@@ -22,21 +24,6 @@ NONE_OF_THESE = "none of these"
 
 VERDICTS = ("normal", "anomalous")
 """What images are called unless a model has words of its own."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """A connected area of the anomaly map above the threshold.
-
-    Attributes:
-        bbox: ``(left, top, right, bottom)`` in pixels of the image; right and bottom are exclusive.
-        area: Its area in pixels of the image.
-        peak: The highest value of the map inside.
-    """
-
-    bbox: tuple[int, int, int, int]
-    area: int
-    peak: float
 
 
 @dataclass(frozen=True)
@@ -97,6 +84,8 @@ class Result:
         tiling: The tiles, if the image was scored in tiles.
         time: Seconds since the start of its source, if the source knows.
         index: Its number in its source, from 0, if the source counts.
+        levels: Values that pixels of normal images have in the map, if the model knows.
+        calibration: Scores of the calibration images ``[n]``, for the p-values of regions.
     """
 
     source: str | None
@@ -115,6 +104,8 @@ class Result:
     tiling: Tiling | None = None
     time: float | None = None
     index: int | None = None
+    levels: PixelLevels | None = None
+    calibration: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> str:
@@ -131,14 +122,33 @@ class Result:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """The areas of the map above the threshold, highest peak first; empty if the image is normal."""
-        if self.map is None or self.threshold is None or not self.anomalous:
+        """Where the image is anomalous, highest peak first, see :mod:`oddsight.model.regions`; none if it is normal."""
+        if self.map is None:
             return ()
-        return find_regions(self.map, self.threshold, self.width, self.height)
+        size = self.width, self.height
+        return tuple(describe(area, self.map, *size, self._p_value(area.peak)) for area in self._areas)
+
+    def mask(self, top: int = 0, bottom: int | None = None) -> NDArray[np.bool_]:
+        """Which pixels lie in a region: rows ``top`` to ``bottom`` of the image, by default all, ``[n, width]``."""
+        bottom = self.height if bottom is None else bottom
+        if self.map is None:
+            return np.zeros((bottom - top, self.width), bool)
+        return paint(self._areas, self.map, self.width, self.height, top, bottom)
+
+    @cached_property
+    def _areas(self) -> list[Area]:
+        if self.map is None or self.threshold is None or not self.anomalous:
+            return []
+        return find_areas(self.map, self.threshold, self.levels)
+
+    def _p_value(self, peak: float) -> float | None:
+        if self.calibration is None:
+            return None
+        chances = 1 if self.tiling is None or self.tiling.per_tile else self.tiling.count
+        return min(1.0, chances * float(p_values(self.calibration, np.array([peak], np.float32))[0]))
 
     def to_json(self) -> dict[str, Any]:
         """As ``predict --json`` writes it."""
-        regions = [{"bbox": list(r.bbox), "area": r.area, "peak": r.peak} for r in self.regions]
         known = {} if self.label is None else {"class": self.label, "class_probability": self.label_probability}
         return {
             "path": self.source,
@@ -149,7 +159,7 @@ class Result:
             "anomalous": self.anomalous,
             "threshold": self.threshold,
             "false_alarm_rate": self.false_alarm_rate,
-            "regions": regions,
+            "regions": [region.to_json() for region in self.regions],
             "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
             "nearest": self.nearest,
             **({} if self.tiling is None else {"tiles": asdict(self.tiling)}),
@@ -176,36 +186,10 @@ def score_where(
         raise ImageError(result.source or "an array", NO_DATA)
     score = float(values[there].max())
     # Below everything, so that no one who compares with the threshold has to know what is missing.
-    seen = np.where(there, values, min(float(values[there].min()), threshold)).astype(np.float32)
+    floor = threshold if result.levels is None else min(threshold, result.levels.high)
+    seen = np.where(there, values, min(float(values[there].min()), floor)).astype(np.float32)
     p_value = float(p_values(calibration, np.array([score], np.float32))[0])
     return replace(result, score=score, p_value=p_value, map=seen)
-
-
-def find_regions(values: NDArray[np.float32], threshold: float, width: int, height: int) -> tuple[Region, ...]:
-    """Connected areas (8 neighbours) of a map ``[h, w]`` above ``threshold``, for an image of that size in pixels."""
-    return tuple(region for region, _ in labelled_regions(values, threshold, width, height)[0])
-
-
-def labelled_regions(
-    values: NDArray[np.float32], threshold: float, width: int, height: int
-) -> tuple[list[tuple[Region, int]], NDArray[np.int32]]:
-    """The same, each with its number on a grid ``[h, w]`` of numbers; 0 is none."""
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(values > threshold, structure=np.ones((3, 3), bool))
-    rows, columns = values.shape
-    found = []
-    for number, (down, across) in enumerate(ndimage.find_objects(labels), 1):
-        inside = labels[down, across] == number
-        box = (
-            across.start * width // columns,
-            down.start * height // rows,
-            -(-across.stop * width // columns),
-            -(-down.stop * height // rows),
-        )
-        area = max(1, round(int(inside.sum()) * width * height / (rows * columns)))
-        found.append((Region(box, area, float(values[down, across][inside].max())), number))
-    return sorted(found, key=lambda entry: -entry[0].peak), labels
 
 
 def control_fdr(

@@ -1,9 +1,10 @@
-"""Writing what is beyond the threshold: GeoJSON, and masks as PNG and GeoTIFF."""
+"""Writing regions: GeoJSON, and masks as PNG and GeoTIFF."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from oddsight.model.regions import Region, Ring
 from oddsight.model.result import Result
 from oddsight.runtime.result_files import write_result
 from oddsight.scenes.georeference import TAGS, TEXTS, Georeference
-from oddsight.scenes.outlines import Outline, Ring, mask, outlines
 from oddsight.scenes.scene_image import SceneImage
 
 _ROWS = 64
@@ -26,7 +27,7 @@ def write_regions(result: Result, image: SceneImage, folder: Path, name: str) ->
     """Write the regions of a result as ``NAME.geojson``, ``NAME-mask.png`` and, on Earth, ``NAME-mask.tif``."""
     place = image.georeference
     written = [folder / f"{name}.geojson", folder / f"{name}-mask.png"]
-    write_result(written[0], json.dumps(geojson(outlines(result), place), allow_nan=False).encode() + b"\n")
+    write_result(written[0], json.dumps(geojson(result.regions, place), allow_nan=False).encode() + b"\n")
     pixels = _mask(result, image)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
@@ -37,19 +38,24 @@ def write_regions(result: Result, image: SceneImage, folder: Path, name: str) ->
     return written
 
 
-def geojson(found: list[Outline], place: Georeference | None) -> dict[str, Any]:
+def geojson(regions: Sequence[Region], place: Georeference | None) -> dict[str, Any]:
     """A FeatureCollection (RFC 7946) with a feature for each region.
 
     Coordinates are those of the reference system, which the member ``crs`` names as GeoJSON did before RFC 7946 and
     GDAL still reads it; without one they are pixels, and the member ``coordinates`` says so.
     """
     features = []
-    for outline in found:
-        region = outline.region
-        properties = {"peak": region.peak, "area_pixels": region.area, "bbox_pixels": list(region.bbox)}
+    for region in regions:
+        properties: dict[str, Any] = {
+            "peak": region.peak,
+            "threshold": region.threshold,
+            "p_value": region.p_value,
+            "area_pixels": region.area,
+            "bbox_pixels": list(region.bbox),
+        }
         if place is not None and place.metres:
             properties["area_m2"] = region.area * place.pixel_area
-        polygons = [[_ring(ring, place, outer=not hole) for hole, ring in enumerate(own)] for own in outline.polygons]
+        polygons = [[_ring(ring, place, outer=not hole) for hole, ring in enumerate(own)] for own in region.polygons]
         geometry = (
             {"type": "Polygon", "coordinates": polygons[0]}
             if len(polygons) == 1
@@ -66,7 +72,7 @@ def geojson(found: list[Outline], place: Georeference | None) -> dict[str, Any]:
 
 def _ring(ring: Ring, place: Georeference | None, *, outer: bool) -> list[list[float]]:
     """Outer rings counterclockwise and holes clockwise, where y points up, as RFC 7946 wants them."""
-    points = ring if place is None else place(ring)
+    points = np.array(ring) if place is None else place(np.array(ring))
     (x, y), (onward_x, onward_y) = (points[:-1] - points[0]).T, (points[1:] - points[0]).T
     counterclockwise = float((x * onward_y - onward_x * y).sum()) > 0
     return [[float(x), float(y)] for x, y in (points if counterclockwise == outer else points[::-1])]
@@ -76,7 +82,7 @@ def _mask(result: Result, image: SceneImage) -> NDArray[np.uint8]:
     pixels = np.empty((result.height, result.width), np.uint8)
     for top in range(0, result.height, _ROWS):
         bottom = min(top + _ROWS, result.height)
-        found = mask(result, top, bottom)
+        found = result.mask(top, bottom)
         if image.leaves_out and found.any():
             valid = image.rows(top, bottom)[1]
             found &= True if valid is None else valid

@@ -18,7 +18,7 @@ class Regions(FolderSink):
     needs_map: ClassVar[bool] = True
 
     def files(self, result: Result, frame: Frame, name: str, run: Run) -> dict[str, str]:
-        """Read from the image what its result lacks, and write the regions above the threshold."""
+        """Read from the image what its result lacks, and write the regions."""
         if not result.anomalous:
             return {}
         written = write_regions(result, run.open(frame), self.folder, name)

@@ -20,7 +20,6 @@ from oddsight.errors import OddsightError
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent
 from oddsight.scenes import predict_scene
-from oddsight.scenes.outlines import mask
 from oddsight.scenes.region_files import write_regions
 from oddsight.scenes.scene_image import SceneImage
 from oddsight.studies.clouds.isolation_maps import MASKS, Job, SceneMaps, map_by_method, map_trivially
@@ -233,10 +232,11 @@ def _show(one: SceneMaps, variant: Variant, scenes: Sequence[Scene], folder: Pat
         assert one.model is not None
         model = one.model(index).with_decision(threshold=threshold)
         result = predict_scene(model, scene.path, tile=variant.tile, overlap=variant.overlap, per_tile=True)
+        result = replace(result, levels=None)  # the threshold is of pixels already
         if variant.times is not None:
             values = one.read(index)
             result = replace(result, map=values, score=float(values.max()))
-        found, clouds = mask(result, 0, scene.height), scene.clouds()
+        found, clouds = result.mask(), scene.clouds()
         union = int((found | clouds).sum())
         iou = int((found & clouds).sum()) / union if union else 1.0
         shown.append(Shown(scene.name, read_image(scene.path), clouds, one.read(index), found, threshold, iou))
