@@ -301,19 +301,16 @@ class Metadata(_Section):
         return cls(schema_version=version, **fields)
 
     def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7, 8]:
-        if self.footage is not None:
-            return FOOTAGE_VERSION
-        if self.pixels is not None:
-            return LEVELS_VERSION
-        if self.conversion is not None:
-            return CONVERTED_VERSION
-        if self.extended:
-            return EXTENDED_VERSION
-        if self.training.curves:
-            return NETWORKS_VERSION
-        if self.classes is not None or self.verdicts is not None:
-            return CLASSES_VERSION
-        return SCHEMA_VERSION if self.explanation is not None else 1
+        versions: list[tuple[Literal[3, 4, 5, 6, 7, 8], bool]] = [
+            (FOOTAGE_VERSION, self.footage is not None),
+            (LEVELS_VERSION, self.pixels is not None),
+            (CONVERTED_VERSION, self.conversion is not None),
+            (EXTENDED_VERSION, self.extended),
+            (NETWORKS_VERSION, bool(self.training.curves)),
+            (CLASSES_VERSION, self.classes is not None or self.verdicts is not None),
+        ]
+        plain_version: Literal[1, 2] = SCHEMA_VERSION if self.explanation is not None else 1
+        return next((version for version, needed in versions if needed), plain_version)
 
     def _check_version(self) -> None:
         if bool(self.training.curves) != (self.schema_version == NETWORKS_VERSION):
