@@ -79,13 +79,17 @@ def prompt_map(
     workers = workers or cores()
     crew, free = _Crew(workers), threading.Semaphore(workers)
     begun: Queue[Future[Outcome] | None] = Queue()
-    ended, failure = threading.Event(), list[BaseException]()
+    ended, submitting, failure = threading.Event(), threading.Lock(), list[BaseException]()
 
     def feed() -> None:
         taken = iter(items)
         try:
             while free.acquire() and not ended.is_set():
-                begun.put(crew.submit(partial(work, next(taken))))
+                item = next(taken)
+                with submitting:
+                    if ended.is_set():
+                        break
+                    begun.put(crew.submit(partial(work, item)))
         except StopIteration:
             pass
         except BaseException as error:
@@ -108,7 +112,8 @@ def prompt_map(
         if failure:
             raise failure[0]
     finally:
-        ended.set()
+        with submitting:
+            ended.set()
         free.release()
         crew.leave(_PATIENCE)
 
