@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from oddsight.errors import DataError, ImageError, plain
@@ -28,9 +28,24 @@ class Observing:
         return Scored(outcome, brightness(outcome.frame.read()))
 
 
-def look_at(looks: Looks, frames: Iterable[Frame | ImageError], *, workers: int | None = None) -> Iterator[Scored]:
-    """Every frame of a source that waits, in order, the same with any number of workers."""
-    return map_jobs(Observing(looks.score), map(looks.prepare, _timed(frames)), workers=workers)
+def look_at(
+    looks: Looks,
+    frames: Iterable[Frame | ImageError],
+    *,
+    keep: Callable[[Frame], bool] = lambda frame: True,
+    workers: int | None = None,
+) -> Iterator[Scored]:
+    """Every frame of a source that waits, in order, the same with any number of workers.
+
+    Args:
+        looks: Where to look.
+        frames: The source.
+        keep: Which frames are scored; regions of interest are followed in all.
+        workers: As many frames are scored at once.
+    """
+    views = map(looks.prepare, _timed(frames))
+    kept = (view for view in views if isinstance(view, ImageError) or keep(view.frame))
+    return map_jobs(Observing(looks.score), kept, workers=workers)
 
 
 def look_at_live(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -93,14 +94,12 @@ def measure_footage(
     total, done = sum(length or 0 for length in lengths), 0
     for number, source in enumerate(footage, 1):
         last = -1.0
-        for scored in look_at(looks, source, workers=workers):
+        for scored in look_at(looks, source, keep=partial(keep, number), workers=workers):
             done += 1
             progress("scoring footage", done, max(total, done))
             if isinstance(scored.outcome, ImageError) or (time := scored.outcome.frame.time or 0.0) <= last:
                 continue
             last = time
-            if not keep(number, scored.outcome.frame):
-                continue
             times.append(start + time)
             best = dict.fromkeys(scores, float("nan"))
             for look in scored.outcome.looks:
@@ -108,6 +107,7 @@ def measure_footage(
             for zone, value in best.items():
                 scores[zone].append(value)
         start += (int(max(last, 0.0) / block) + 1) * block
+    progress("scoring footage", done, done)  # of frames that do not count, nobody knew how many there are
     if len(times) < 2:
         raise DataError("the footage has no frames to calibrate on")
     by_zone = {zone: np.array(values, np.float32) for zone, values in scores.items()}
