@@ -7,6 +7,7 @@ import pytest
 import oddsight
 from cli_files import assert_failed, run
 from oddsight.sources import VideoFile
+from oddsight.watch.zone_files import TEMPLATE, write_zones
 from video_files import footage, write_video
 
 
@@ -62,3 +63,11 @@ def test_a_video_is_never_overwritten(clip):
     before = clip.read_bytes()
     assert_failed(fit(clip, "-o", clip), "would replace an input")
     assert clip.read_bytes() == before
+
+
+def test_zones_are_never_overwritten_by_the_model(clip, tmp_path):
+    zones = tmp_path / "zones.json"
+    write_zones(zones, TEMPLATE)
+    before = zones.read_bytes()
+    assert_failed(fit(clip, "--roi", "motion", "--zones", zones, "-o", zones), "would replace an input, --zones")
+    assert zones.read_bytes() == before

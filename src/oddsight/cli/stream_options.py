@@ -98,7 +98,8 @@ def stream_sinks(
     if webhook is None and webhook_key is not None:
         raise typer.BadParameter("--webhook-key goes with --webhook")
     files = {"--events": events, "--frames": frames, "--save": save}
-    check_outputs(files, images={"key frames": key_frames}, inputs=inputs)
+    read = {**(inputs or {}), "--webhook-key": webhook_key}
+    check_outputs(files, images={"key frames": key_frames}, inputs=read)
     chosen: list[StreamSink] = [] if quiet else [sinks.LiveView()]
     if events is None or not is_stream(events):
         chosen.append(sinks.EventTable())
