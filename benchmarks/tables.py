@@ -295,6 +295,26 @@ def conversions(rows: list[Row]) -> str:
     return markdown(list(rows[0]), [list(row.values()) for row in rows])
 
 
+def video_alarms(rows: list[Row]) -> str:
+    """Alarms on normal footage beside those asked for."""
+    body = [
+        [row["asked"], f"{float(row['hours']):.1f}", row["count"], f"{float(row['value']):.1f}",
+         f"{float(row['low']):.1f} to {float(row['high']):.1f}", f"{float(row['limit']):.1f}"]
+        for row in rows
+    ]  # fmt: skip
+    return markdown(["asked for, an hour", "hours", "alarms", "an hour", "95% interval", "limit"], body)
+
+
+def video_frames(rows: list[Row]) -> str:
+    """AUROC of frames, by dataset and method."""
+    body = [
+        [row["data"], " ".join(filter(None, (row["method"], row["size"]))), row["count"], f"{float(row['value']):.3f}",
+         f"{float(row['low']):.3f} to {float(row['high']):.3f}" if row["low"] else ""]
+        for row in rows
+    ]  # fmt: skip
+    return markdown(["footage", "method", "frames", "AUROC of frames", "95% interval"], body)
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -326,6 +346,23 @@ def main() -> None:
         put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
     if rows := read("exporting.csv"):
         put(docs / "exporting.md", "exporting", conversions(rows))
+    if rows := read("video.csv"):
+        kinds = grouped(rows, "what")
+        put(docs / "video.md", "video_alarms", video_alarms(kinds["alarms on normal footage",]))
+        put(docs / "video.md", "video_frames", video_frames(kinds["frame AUROC",]))
+        speeds = [
+            [row["footage"], row["step"], *(f"{float(row[c]):.0f}" for c in ("by_clock", "by_processors"))]
+            for row in read("video_speed.csv")
+        ]
+        put(
+            docs / "video.md", "video_speed", markdown(["footage", "what", "by the clock", "by processor time"], speeds)
+        )
+    if rows := read("live.csv"):
+        put(
+            docs / "video.md",
+            "live",
+            markdown([name.replace("_", " ") for name in rows[0]], [[*r.values()] for r in rows]),
+        )
     put(docs / "scores.md", "sums", sums(read("score_sums.csv")))
     if rows := read("../docs/studies/clouds/scenes.csv"):
         baselines = read("../docs/studies/clouds/baselines.csv")

@@ -13,6 +13,7 @@ from PIL import Image
 
 import oddsight
 from textures import texture
+from video_files import footage, write_video
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -43,6 +44,7 @@ def folder(tmp_path_factory):
         write_images(folder / name, 2000, 6, material="bark")
     write_images(folder / "animals" / "cat", 3000, 16)
     write_images(folder / "animals" / "dog", 4000, 16, material="bark")
+    write_video(folder / "belt.mp4", footage(120))
     oddsight.fit(folder / "parts" / "good", method="knn", size=64, false_alarm_rate=0.05).save(folder / "parts.onnx")
     return folder
 

@@ -18,11 +18,16 @@ from .evaluation.classes import evaluate_classes as evaluate_classes
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
 from .evaluation.normal import Evaluation as Evaluation
+from .evaluation.videos import VideoEvaluation as VideoEvaluation
 from .fitting.classes import fit_classes as fit_classes
 from .fitting.exporting import Export as Export
 from .fitting.exporting import Parity as Parity
 from .fitting.exporting import export as export
 from .fitting.normal import fit as fit
+from .model.events import Event as Event
+from .model.events import Look as Look
+from .model.events import WatchedFrame as WatchedFrame
+from .model.footage import Footage as Footage
 from .model.model import Model as Model
 from .model.model import load as load
 from .model.normals import NormalImages as NormalImages
@@ -39,9 +44,15 @@ from .sinks.sink import Prediction as Prediction
 from .sinks.sink import Run as Run
 from .sinks.sink import Sink as Sink
 from .sinks.sink import Totals as Totals
+from .sinks.streams.sink import StreamRun as StreamRun
+from .sinks.streams.sink import StreamSink as StreamSink
 from .sources.frame import Frame as Frame
 from .sources.source import Source as Source
 from .training.adapting import Adaptation as Adaptation
 from .training.adapting import adapt as adapt
+from .watch.evaluation import evaluate_videos as evaluate_videos
+from .watch.recalibrating import recalibrate as recalibrate
+from .watch.watching import watch as watch
+from .watch.watching import watch_frames as watch_frames
 
 __version__: str

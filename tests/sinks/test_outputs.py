@@ -21,6 +21,8 @@ READ = {
     *("evaluate --normal", "evaluate --anomalous", "evaluate --masks", "evaluate --labelled"),
     *("adapt --weights", "backbones export --weights"),
     *("study cifar10 --data", "study clouds --data", "study clouds --masks"),
+    *("fit --zones", "evaluate --video", "evaluate --labels", "evaluate --zones"),
+    *("watch --zones", "watch --webhook-key", "recalibrate --from-video", "recalibrate --zones"),
 }
 """Options with paths that are only read."""
 
@@ -39,6 +41,11 @@ FILES = {
     "adapt --curves": "adapt {images} -o {new} --curves {output}",
     "export --output": "export {model} --to fp16 --images {images} --output {output}",
     "export --json": "export {model} --to fp16 --images {images} --output {new} --json {output}",
+    "watch --events": "watch {model} {images} --events {output}",
+    "watch --frames": "watch {model} {images} --frames {output}",
+    "watch --save": "watch {model} {images} --save {output}",
+    "recalibrate --output": "recalibrate {model} --from-video {images} --output {output}",
+    "zones --image": "zones {images} -o {new} --image {output}",
     "backbones export --output": "backbones export resnet50 --weights {model} --output {output}",
 }
 """Every option that names a file to write, in a command that reads."""
@@ -53,10 +60,15 @@ FOLDERS = {
     "synthesize --output": "synthesize {images} --output {output}",
     "compare --work": "compare {images} --work {output}",
     "adapt --work": "adapt {images} -o {new} --work {output}",
+    "watch --key-frames": "watch {model} {images} --key-frames {output}",
     "study cifar10 --output": "study cifar10 --data {images} --output {output}",
     "study clouds --output": "study clouds --data {images} --output {output}",
 }
 """Every option that names a folder to write into."""
+
+
+KEPT = {"zones --output"}
+"""Options with a file that is read if it is there, and never replaced; see the tests of the command."""
 
 
 def path_options(application: typer.Typer = app, before: str = "") -> Iterator[str]:
@@ -77,7 +89,7 @@ def path_options(application: typer.Typer = app, before: str = "") -> Iterator[s
 
 
 def test_every_option_that_is_a_path_is_known_here():
-    assert set(path_options()) == READ | FILES.keys() | FOLDERS.keys()
+    assert set(path_options()) == READ | FILES.keys() | FOLDERS.keys() | KEPT
 
 
 @pytest.fixture
@@ -198,7 +210,11 @@ def test_a_table_of_groups_is_an_input(arguments, inputs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", ["predict --maps", "predict --explain", "predict --regions", "synthesize --output", "prepare --output"]
+    "option",
+    [
+        *("predict --maps", "predict --explain", "predict --regions"),
+        *("synthesize --output", "prepare --output", "watch --key-frames"),
+    ],
 )
 @pytest.mark.parametrize("where", ["new", "deeply/new", "../link/new"])
 def test_a_folder_of_images_that_the_next_run_would_read(option, where, inputs, tmp_path):
@@ -207,6 +223,24 @@ def test_a_folder_of_images_that_the_next_run_would_read(option, where, inputs, 
     output = tmp_path / "images" / where
     assert_failed(run(*FOLDERS[option].format(output=output, **inputs).split()), "the next time")
     assert contents(tmp_path) == before and not output.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "watch {model} {images} --webhook http://127.0.0.1:9 --webhook-key {file} --events {file}",
+        "watch {model} {images} --zones {file} --frames {file}",
+        "recalibrate {model} --from-video {images} --zones {file} -o {file}",
+        "evaluate {model} --video {images} --labels {file} --json {file}",
+        "evaluate {model} --video {images} --labels {images} --zones {file} --json {file}",
+    ],
+)
+def test_what_else_commands_of_video_read_is_an_input(arguments, inputs, tmp_path):
+    file = tmp_path / "file.json"
+    file.write_text("a key of at least sixteen bytes")
+    before = contents(tmp_path)
+    assert_failed(run(*arguments.format(file=file, **inputs).split()), "would replace an input")
+    assert contents(tmp_path) == before
 
 
 def test_a_folder_that_is_not_searched_may_lie_among_the_images(inputs):

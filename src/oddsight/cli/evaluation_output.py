@@ -9,6 +9,7 @@ from oddsight.drawing.numbers import percent
 from oddsight.errors import plain
 from oddsight.evaluation.classes import ClassEvaluation
 from oddsight.evaluation.normal import Evaluation
+from oddsight.evaluation.videos import VideoEvaluation
 from oddsight.sinks.terminal import complain, console, note, table
 
 
@@ -104,3 +105,29 @@ def _show_metrics(rows: list[Any], confidence: float) -> None:
 
 def _interval(interval: tuple[float, float]) -> str:
     return f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def show_videos(found: VideoEvaluation) -> None:
+    """Show the numbers of an evaluation on videos."""
+    numbers = found.to_json()
+    frames, events, false = numbers["frames"], numbers["events"], numbers["false_alarms_per_hour"]
+    clips = len(numbers["clips"])
+    console.print(
+        f"{clips:,} video{'s' * (clips != 1)}: {frames['normal']:,} normal and {frames['anomalous']:,} anomalous frames"
+    )
+    rows = [("frame AUROC", numbers["frame_auroc"], numbers["frame_auroc_ci"])]
+    rows += [(f"frame AUROC of the {name} alone", value, None) for name, value in numbers["baselines"].items()]
+    if found.alarms_per_hour is not None:
+        rows += [
+            ("anomalies found (recall)", events["recall"], None),
+            ("alarms that are true (precision)", events["precision"], None),
+            ("normal frames during alarms", events["normal_frames_in_alarms"], None),
+            ("seconds to the alarm, median", events["median_delay"], None),
+            ("false alarms an hour", false["rate"], false["rate_ci"] if false["hours"] else None),
+        ]
+    _show_metrics(rows, 0.95)
+    if found.alarms_per_hour is not None:
+        console.print(
+            f"{events['alarms']:,} alarms for {events['anomalies']:,} anomalies; {false['count']:,} false ones in "
+            f"{false['hours']:.3g} normal hours, where {false['asked']:g} an hour were allowed"
+        )

@@ -35,6 +35,8 @@ from oddsight.cli.application import (
     reading_of,
     two_words,
 )
+from oddsight.cli.video_crops import crops_of_videos, detector_file
+from oddsight.cli.video_footage import HELD_OUT, add_footage
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile
@@ -43,12 +45,45 @@ if TYPE_CHECKING:
     from oddsight.model.curves import Epoch
     from oddsight.model.model import Model
     from oddsight.runtime.progress import Progress
+    from oddsight.sources import Blocks
+    from oddsight.sources.source import ImagesLike, Source
 
 
 @app.command()
 def fit(  # noqa: PLR0913, PLR0917 - options
-    paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="Normal images: folders, files or globs.")],
     output: ModelOutput,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="DIR", help="Normal images: folders, files or globs.")
+    ] = None,
+    from_video: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Learn from a video of what is normal instead. May be repeated."),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --from-video: use one frame in so much time. [default: 1s]")
+    ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --from-video: frames of one block are alike; calibration counts blocks. [default: 60s]",
+        ),
+    ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --from-video: learn from the crops of the zones that name this model; with --roi: from regions "
+            "in zones.",
+        ),
+    ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            metavar="motion|grid|DETECTOR.onnx",
+            help="With --from-video: learn from the crops of regions of interest, as 'watch --roi' scores them.",
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
     backbone: Backbone = None,
     layers: Layers = None,
@@ -107,16 +142,26 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     _require_training(chosen, work=work, accelerator=accelerator, curves=curves or None)
     for path in curves or []:
         check_curves_path(path)
+    footage = _footage(given)
     outputs = {"--output": output, "--curves": curves or [], _COPIES: _copies_of(output, thumbnails)}
-    _check_outputs(given, outputs, inputs={"DIR": paths})
+    places = {"--zones": zones, **detector_file(roi)}
+    _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or [], **places})
     given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
+    plans: list[FitPlan] = []
+
+    def start(plan: FitPlan) -> None:
+        plans.append(plan)
+        say_plan(plan, quiet)
+
     model = _fit(
         fit_model,
-        paths,
+        [footage] if footage is not None else paths or [],
         given,
-        say_plan=lambda plan: say_plan(plan, quiet),
+        say_plan=start,
         say_epoch=lambda row: say_some_epochs(row, quiet),
     )
+    if from_video and (zones is None or roi is not None):
+        model = add_footage(model, plans[0], from_video, zones, roi, block or "60s", output, quiet)
     for path in curves or []:
         write_curves(path, model.curves)
         note(f"wrote {path}", quiet=quiet)
@@ -198,6 +243,33 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
 _COPIES = "the small copies of normal images"
 
 
+def _footage(given: dict[str, Any]) -> Blocks | None:
+    """What ``--from-video`` names, whose blocks of time become the groups; None where images are given."""
+    files, apart = given["from_video"], [name for name in ("every", "block", "zones", "roi") if given[name] is not None]
+    if bool(files) == bool(given["paths"]):
+        raise typer.BadParameter("give folders of images, or videos of what is normal with --from-video")
+    if not files and apart:
+        raise typer.BadParameter(f"--{apart[0]} goes with --from-video")
+    if not files:
+        return None
+    if given["group_by"] != "auto":
+        raise typer.BadParameter(
+            "--group-by is for images: with --from-video the groups are blocks of time, see --block"
+        )
+    from oddsight.cli.durations import seconds
+    from oddsight.sources import Blocks, VideoFile
+
+    every = seconds("--every", given["every"] or "1s")
+    sources: list[Source] = [VideoFile(path, every=every) for path in files]
+    if given["zones"] is not None or given["roi"] is not None:
+        sources = crops_of_videos(files, every, given["zones"], given["roi"], given["output"])
+    footage = Blocks(*sources, seconds=seconds("--block", given["block"] or "60s"))
+    given["groups"] = footage.block_of
+    if given["calibration_fraction"] is None and given["false_alarm_rate"] is None:
+        given["calibration_fraction"] = HELD_OUT
+    return footage
+
+
 def _check_outputs(given: Mapping[str, Any], outputs: Mapping[str, Any], **inputs: Mapping[str, Any]) -> None:
     """Refuse to overwrite what is read."""
     from oddsight.sinks.output_paths import check_outputs
@@ -209,7 +281,7 @@ def _check_outputs(given: Mapping[str, Any], outputs: Mapping[str, Any], **input
 
 def _fit(
     function: Callable[..., Model],
-    images: Sequence[str],
+    images: Sequence[ImagesLike],
     given: dict[str, Any],
     *,
     say_plan: Callable[[Any], None],
@@ -228,7 +300,10 @@ def _fit(
         plans.append(plan)
 
     layers = given["layers"]
-    given |= {"groups": given["group_by"], "layers": listed(layers) if layers is not None else None}
+    given |= {
+        "groups": given.get("groups", given["group_by"]),
+        "layers": listed(layers) if layers is not None else None,
+    }
     names = signature(function).parameters
     options = {name: value for name, value in given.items() if name in names and value is not None}
     with progress(given["quiet"]) as report:

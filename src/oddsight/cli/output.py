@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from oddsight.fitting.classes import ClassPlan
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.file import ModelFile
+    from oddsight.model.footage import Footage
     from oddsight.model.model import Model
 
 
@@ -137,6 +138,19 @@ def _say_rate(model: Model, quiet: bool) -> None:
     )
 
 
+def describe_footage(footage: Footage) -> dict[str, Any]:
+    """How much normal footage there is, and for how few alarms an hour it is enough."""
+    return {
+        "zones": list(footage.scores),
+        "frames": len(footage.times),
+        "interval": footage.interval,
+        "blocks": footage.blocks,
+        "block": footage.block,
+        "hours": footage.hours,
+        "fewest_alarms_per_hour": 3600 / footage.block / (footage.blocks + 1),
+    }
+
+
 def describe_model(file: ModelFile) -> dict[str, Any]:
     """Everything a model file says about itself, and its sizes."""
     content: dict[str, Any] = file.metadata.model_dump(mode="json")
@@ -153,6 +167,10 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
             "max": float(scores[-1]),
         },
     }
+    if file.metadata.footage is not None:
+        from oddsight.model.footage import Footage
+
+        content["footage"] = describe_footage(Footage.from_info(file.metadata.footage))
     if file.true_rate_range is not None:
         content["decision"]["true_rate_range_95"] = list(file.true_rate_range)
     if file.metadata.verdicts is None:

@@ -24,6 +24,7 @@ from oddsight.cli.application import (
     named,
     reading_of,
 )
+from oddsight.cli.video_evaluation import OF_VIDEOS, evaluate_on_videos
 
 if TYPE_CHECKING:
     from oddsight.model.normals import NormalImages
@@ -183,6 +184,27 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
             "[default: every image counts]",
         ),
     ] = None,
+    video: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Labelled videos, or one, with --labels: watch them.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="With --video: the columns clip, frame, anomalous; or clip, first_frame, last_frame, anomalous.",
+        ),
+    ] = None,
+    zones: Annotated[Path | None, typer.Option(metavar="FILE", help="With --video: as for 'watch'.")] = None,
+    roi: Annotated[str | None, typer.Option(help="With --video: as for 'watch'.")] = None,
+    alarms_per_hour: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="With --video: as for 'watch'. [default: 1]")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --video: as for 'watch'. [default: 2s]")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --video: take one frame in this time. [default: all]")
+    ] = None,
     aupro_limit: Annotated[
         float | None, typer.Option(help="False-positive rate up to which AUPRO is integrated. [default: 0.3]")
     ] = None,
@@ -194,7 +216,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on labelled images that it has never seen."""
+    """Measure a model on labelled images or videos that it has never seen."""
+    given = dict(locals())
     from oddsight import evaluation
     from oddsight.cli.evaluation_output import say_evaluation, show_evaluation
     from oddsight.cli.output import write_json
@@ -204,6 +227,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import note, progress
 
+    if video is not None or labels is not None:
+        return evaluate_on_videos(given)
+    apart = [name for name in OF_VIDEOS if given[name] is not None]
+    if apart:
+        raise typer.BadParameter(f"--{apart[0].replace('_', '-')} goes with --video and --labels")
     sets = _unknown_sets(unknown or [])
     folders = (normal, anomalous, masks)
     if labelled is not None:

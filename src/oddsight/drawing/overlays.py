@@ -59,14 +59,19 @@ def overlay(image: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
         raise OddsightError(f"{name} has no anomaly map to show: the method says how anomalous, not where")
     canvas = Image.fromarray(image)
     canvas.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
-    tinted = _tinted(np.asarray(canvas), result.map, result.threshold)
+    tinted = tint(np.asarray(canvas), result.map, result.threshold)
     return _with_boxes(tinted, result)
 
 
-def _tinted(pixels: NDArray[np.uint8], values: NDArray[np.float32], threshold: float | None) -> NDArray[np.uint8]:
-    """Blend the colours of a map over an image."""
+def tint(
+    pixels: NDArray[np.uint8],
+    values: NDArray[np.float32],
+    threshold: float | None,
+    box: tuple[float, float, float, float] | None = None,
+) -> NDArray[np.uint8]:
+    """Blend the colours of a map ``[h, w]``, or of a box in it, over an image, uint8 ``[H, W, 3]``; see the module."""
     height, width, _ = pixels.shape
-    smooth = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
+    smooth = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR, box)
     levels = np.asarray(smooth, np.float64)
     if threshold:
         scale = SCALE

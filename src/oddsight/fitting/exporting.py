@@ -286,7 +286,7 @@ def _recorded(model: Model, source: Model, to: str, parity: Parity, raised: floa
         median_difference=parity.median_difference,
         raised=raised,
     )
-    metadata = model.metadata.model_copy(update={"conversion": conversion})
+    metadata = model.metadata.model_copy(update={"conversion": conversion, "footage": None})
     return _with_metadata(type(model), model.to_bytes(), metadata)
 
 

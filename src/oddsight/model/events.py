@@ -107,6 +107,7 @@ class WatchedFrame:
         dropped: Frames that were not scored since the last one that was, by cause.
         error: Why it could not be scored.
         age: Seconds from its arrival to its result, for a live source.
+        evidence: The highest of its zones and objects, as a share of what raises an alarm; None if it does not count.
     """
 
     frame: Frame | None
@@ -115,6 +116,7 @@ class WatchedFrame:
     dropped: dict[Cause, int] = field(default_factory=dict)
     error: str | None = None
     age: float | None = None
+    evidence: float | None = None
 
     @property
     def anomalous(self) -> bool:
@@ -138,6 +140,7 @@ class WatchedFrame:
                 }
                 for look in self.looks
             ],
+            "evidence": self.evidence,
             "dropped": dict(self.dropped),
             **({} if self.error is None else {"error": self.error}),
             **({} if self.age is None else {"age": self.age}),

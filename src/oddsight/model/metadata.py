@@ -31,6 +31,9 @@ CONVERTED_VERSION: Literal[6] = 6
 LEVELS_VERSION: Literal[7] = 7
 """Of models that say what values normal pixels have in the map; such models may also have what schema 6 has."""
 
+FOOTAGE_VERSION: Literal[8] = 8
+"""Of models that keep scores of normal footage; such models may also have what schema 7 has."""
+
 _LONGEST_VERDICT = 40
 
 _Count = Annotated[int, Field(ge=0)]
@@ -212,10 +215,26 @@ class PixelLevels(_Section):
     high: _Finite
 
 
+class FootageInfo(_Section):
+    """Scores of normal footage that the model did not learn from, which alarms of ``watch`` are calibrated on.
+
+    Attributes:
+        block: Length in seconds of the blocks whose maxima count.
+        places: The zones and regions of interest that were looked at, as text.
+        times: Of the frames, in milliseconds, base64 of little-endian uint32.
+        scores: By zone, base64 of little-endian float32; NaN where a frame had nothing to score.
+    """
+
+    block: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    places: _Text
+    times: _Packed
+    scores: dict[_Text, _Packed]
+
+
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6, 7]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8]
     oddsight: _Text
     versions: dict[_Text, _Text]
     graph_sha256: _Digest
@@ -234,19 +253,23 @@ class Metadata(_Section):
     reading: ReadingInfo | None = None
     """Only from schema 5 on."""
     conversion: ConversionInfo | None = None
-    """Only in schemas 6 and 7."""
+    """Only from schema 6 on."""
     pixels: PixelLevels | None = None
-    """Only in schema 7, of models with a map."""
+    """Only from schema 7 on, of models with a map."""
+    footage: FootageInfo | None = None
+    """Always in schema 8, and only there."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
-        if (self.pixels is None) != (self.schema_version != LEVELS_VERSION):
+        if (self.footage is None) != (self.schema_version != FOOTAGE_VERSION):
+            raise ValueError("the footage and the schema version do not fit together")
+        if self.footage is None and (self.pixels is None) != (self.schema_version != LEVELS_VERSION):
             raise ValueError("the levels of pixels and the schema version do not fit together")
         if self.pixels is not None and self.map_size is None:
             raise ValueError("there are levels of pixels, and no map")
-        latest = self.schema_version == LEVELS_VERSION
+        latest = self.schema_version >= LEVELS_VERSION
         if not latest and (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
             raise ValueError("the conversion and the schema version do not fit together")
         if not latest and self.conversion is None and self.extended != (self.schema_version == EXTENDED_VERSION):
@@ -277,18 +300,17 @@ class Metadata(_Section):
         version = cls.model_construct(None, **fields)._lowest_version()
         return cls(schema_version=version, **fields)
 
-    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7]:
-        if self.pixels is not None:
-            return LEVELS_VERSION
-        if self.conversion is not None:
-            return CONVERTED_VERSION
-        if self.extended:
-            return EXTENDED_VERSION
-        if self.training.curves:
-            return NETWORKS_VERSION
-        if self.classes is not None or self.verdicts is not None:
-            return CLASSES_VERSION
-        return SCHEMA_VERSION if self.explanation is not None else 1
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7, 8]:
+        versions: list[tuple[Literal[3, 4, 5, 6, 7, 8], bool]] = [
+            (FOOTAGE_VERSION, self.footage is not None),
+            (LEVELS_VERSION, self.pixels is not None),
+            (CONVERTED_VERSION, self.conversion is not None),
+            (EXTENDED_VERSION, self.extended),
+            (NETWORKS_VERSION, bool(self.training.curves)),
+            (CLASSES_VERSION, self.classes is not None or self.verdicts is not None),
+        ]
+        plain_version: Literal[1, 2] = SCHEMA_VERSION if self.explanation is not None else 1
+        return next((version for version, needed in versions if needed), plain_version)
 
     def _check_version(self) -> None:
         if bool(self.training.curves) != (self.schema_version == NETWORKS_VERSION):
@@ -310,7 +332,7 @@ class Metadata(_Section):
         """Compact JSON."""
         later = {
             name
-            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "pixels")
+            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "pixels", "footage")
             if getattr(self, name) is None
         }
         excluded: dict[str, Any] = dict.fromkeys(later, True)
@@ -334,10 +356,10 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if isinstance(version, bool | float) or version not in range(1, LEVELS_VERSION + 1):
+        if isinstance(version, bool | float) or version not in range(1, FOOTAGE_VERSION + 1):
             given = bounded(plain(repr(version)), 40)
             raise ModelError(
-                f"its schema version is {given}, and this Oddsight reads versions 1 to {LEVELS_VERSION}: "
+                f"its schema version is {given}, and this Oddsight reads versions 1 to {FOOTAGE_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:

@@ -20,6 +20,7 @@ from oddsight.errors import DataError, ImageError, ModelError
 from oddsight.model.calibration import Decision, decide, decide_by_class
 from oddsight.model.curves import Epoch
 from oddsight.model.file import ModelFile, parse_model, read_model_file
+from oddsight.model.footage import Footage
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
 from oddsight.model.result import VERDICTS, Result, Voice, score_where, shares
@@ -176,6 +177,27 @@ class Model:
         if self.metadata.explanation is None:
             raise DataError("a model file of schema 1 cannot keep words for verdicts: fit the model again")
         return self._saying(self.metadata.model_copy(update={"verdicts": words if words != VERDICTS else None}))
+
+    @property
+    def footage(self) -> Footage | None:
+        """Scores of normal footage that alarms are calibrated on; None if it has none.
+
+        Raises:
+            ModelError: They are damaged.
+        """
+        info = self.metadata.footage
+        return None if info is None else Footage.from_info(info)
+
+    def with_footage(self, footage: Footage | None) -> Self:
+        """The same model with scores of other normal footage, or of none; nothing else changes.
+
+        Raises:
+            DataError: It is of schema 1, which cannot keep footage.
+        """
+        if self.metadata.explanation is None:
+            raise DataError("a model file of schema 1 cannot keep footage: fit the model again")
+        info = None if footage is None else footage.to_info()
+        return self._saying(self.metadata.model_copy(update={"footage": info}))
 
     def _saying(self, metadata: Metadata) -> Self:
         """The same graph with other metadata."""

@@ -8,11 +8,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cache, partial
-from queue import SimpleQueue
+from queue import Empty, Queue, SimpleQueue
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -65,6 +65,57 @@ def ordered_map(
         for future in waiting:
             future.cancel()
         crew.leave(patience)
+
+
+def prompt_map(
+    work: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int | None = None, idle: float = 0.2
+) -> Generator[Outcome | None]:
+    """As :func:`ordered_map`, for items that come in their own time, such as frames of a camera.
+
+    An item is taken, in a thread of its own, as soon as one of ``workers`` has nothing to do, and each outcome is
+    yielded as soon as it is there; so no more items than workers are in flight, and none of them waits. None is yielded
+    whenever nothing came for ``idle`` seconds. Whoever stops early makes ``items`` end.
+    """
+    workers = workers or cores()
+    crew, free = _Crew(workers), threading.Semaphore(workers)
+    begun: Queue[Future[Outcome] | None] = Queue()
+    ended, submitting, failure = threading.Event(), threading.Lock(), list[BaseException]()
+
+    def feed() -> None:
+        taken = iter(items)
+        try:
+            while free.acquire() and not ended.is_set():
+                item = next(taken)
+                with submitting:
+                    if ended.is_set():
+                        break
+                    begun.put(crew.submit(partial(work, item)))
+        except StopIteration:
+            pass
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            begun.put(None)
+
+    threading.Thread(target=feed, daemon=True).start()
+    try:
+        while True:
+            try:
+                future = begun.get(timeout=idle)
+            except Empty:
+                yield None
+                continue
+            if future is None:
+                break
+            yield future.result()
+            free.release()
+        if failure:
+            raise failure[0]
+    finally:
+        with submitting:
+            ended.set()
+        free.release()
+        crew.leave(_PATIENCE)
 
 
 class _Crew:

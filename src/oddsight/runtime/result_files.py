@@ -1,8 +1,8 @@
 """Files of results in a folder of the user's: each knows that it is one, so that a later run can remove it.
 
 A seal is the digest of a file inside that file: as a ``tEXt`` chunk of a PNG, a member of a GeoJSON object, or behind
-the end of a TIFF, where readers of these formats pass it over. So what an earlier run left is distinguished from what
-is the user's own, or was changed since, without a list of files that could be lost or copied along.
+the end of a TIFF or JPEG, where readers of these formats pass it over. So what an earlier run left is distinguished
+from what is the user's own, or was changed since, without a list of files that could be lost or copied along.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _DIGITS = 64
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_TEXT = (len(b"oddsight\0") + _DIGITS).to_bytes(4, "big") + b"tEXtoddsight\0"
 _JSON_MEMBER, _JSON_END = b', "oddsight": "', b'"}\n'
-_TIFF_TAIL = b"\noddsight "
+_TAIL = b"\noddsight "
 _LONGEST = 256
 """Bytes at the end of a file among which a seal is."""
 
 
 def write_result(path: Path, content: bytes) -> None:
-    """Write a PNG, a GeoJSON object or a TIFF with its seal, all at once or not at all. Links are replaced.
+    """Write a PNG, JPEG, TIFF or GeoJSON object with its seal, all at once or not at all. Links are replaced.
 
     Raises:
         ImageError: A folder is in its place: the other results can be written.
@@ -39,8 +39,13 @@ def write_result(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def fill_folder(folder: Path, what: str) -> Iterator[int]:
+def fill_folder(folder: Path, what: str, *, add: bool = False) -> Iterator[int]:
     """Remove what an earlier run left in a folder, and keep other runs out of it for as long as the block lasts.
+
+    Args:
+        folder: The folder.
+        what: What is written there, in words.
+        add: Leave what an earlier run left.
 
     Yields:
         How many files of an earlier run were removed. Those that were changed since stay.
@@ -51,7 +56,7 @@ def fill_folder(folder: Path, what: str) -> Iterator[int]:
             if not alone:
                 raise OddsightError(f"another run is writing {what} into {folder}: name another folder")
             remove_dead_parts(folder)
-            removed = _remove_results(folder)
+            removed = 0 if add else _remove_results(folder)
         except OSError as error:
             raise OddsightError(f"cannot write {what} into {folder}: {error.strerror or error}") from error
         yield removed
@@ -91,7 +96,7 @@ def _sealed(suffix: str, content: bytes) -> bytes:
         return content.removesuffix(_PNG_END) + chunk + zlib.crc32(chunk[4:]).to_bytes(4, "big") + _PNG_END
     if suffix == ".geojson":
         return content.removesuffix(b"}\n") + _JSON_MEMBER + digest + _JSON_END
-    return content + _TIFF_TAIL + digest
+    return content + _TAIL + digest
 
 
 def _split(suffix: str, content: bytes) -> bytes | None:
@@ -106,6 +111,7 @@ def _split(suffix: str, content: bytes) -> bytes | None:
 _SUFFIXES = {
     ".png": (_PNG_TEXT, _PNG_END, _PNG_END),
     ".geojson": (_JSON_MEMBER, _JSON_END, b"}\n"),
-    ".tif": (_TIFF_TAIL, b"", b""),
+    ".tif": (_TAIL, b"", b""),
+    ".jpg": (_TAIL, b"", b""),
 }
 """The start of the seal of each kind of file, what follows it, and how a file without one ends."""

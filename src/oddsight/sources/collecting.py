@@ -11,7 +11,7 @@ from oddsight.data.stored import PixelFile, stored
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.progress import Progress, silent
 from oddsight.sources.frame import KINDS, Frame, as_frame, is_image
-from oddsight.sources.source import ImagesLike, listed
+from oddsight.sources.source import ImagesLike, known_length, listed
 
 
 def collect_sources(
@@ -27,6 +27,7 @@ def collect_sources(
     """
     paths: list[str | os.PathLike[str]] = []
     file, names, errors, order = None, list[str](), list[ImageError](), list[str]()
+    total = sum(known_length(given) or 0 for given in sources if not is_image(given))
     for number, frame in enumerate(_frames(sources), 1):
         if isinstance(frame, ImageError):
             errors.append(frame)
@@ -45,6 +46,7 @@ def collect_sources(
         file = file or PixelFile()
         file.add(pixels)
         names.append(name)
+        progress("decoding", number, max(number, total))
     in_memory: list[ImageFile] = [*stored(file.arrays(), names)] if file is not None else []
     return collect(*paths, more=[*in_memory, *errors], reading=reading, progress=progress), order
 

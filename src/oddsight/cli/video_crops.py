@@ -1,0 +1,37 @@
+"""The crops of videos that a model learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oddsight.sources.source import Source
+
+
+def crops_of_videos(
+    files: Sequence[str], every: float, zones: Path | None, roi: str | None, model: Path
+) -> list[Source]:
+    """What a model learns from of videos: regions of interest, or else the crops of the zones that name the model."""
+    from oddsight.errors import DataError
+    from oddsight.sources import VideoFile
+    from oddsight.watch.looks import Crops
+    from oddsight.watch.zone_files import read_zones
+    from oddsight.watch.zones import Zones
+
+    places = Zones() if zones is None else read_zones(zones)
+    if roi is not None:
+        return [Crops(VideoFile(path), roi=roi, zones=places, every=every) for path in files]
+    named = [zone for zone in places.include if zone.model is not None and zone.model.resolve() == model.resolve()]
+    if not named:
+        raise DataError(
+            f'{zones}: no zone has the property "model": "{model.name}", so there are no crops to learn from; zones '
+            "without a model are scored by the map of whole frames, which are learned from without --zones"
+        )
+    return [Crops(VideoFile(path, every=every), zones=Zones(named)) for path in files]
+
+
+def detector_file(roi: str | None) -> dict[str, Path | None]:
+    """The file of a detector, as an input of :func:`oddsight.sinks.output_paths.check_outputs`."""
+    return {"--roi": Path(roi) if roi is not None and roi.endswith(".onnx") else None}

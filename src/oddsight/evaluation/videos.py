@@ -1,0 +1,235 @@
+"""Labelled videos, and the numbers of an evaluation on them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddsight.errors import DataError, plain
+from oddsight.metrics.image import auroc
+from oddsight.metrics.stretches import Matches, block_auroc_interval, match, poisson_interval, stretches
+from oddsight.model.events import Event
+
+BLOCK = 5.0
+"""Seconds of the blocks of the bootstrap."""
+
+BASELINES = ("brightness", "frame difference")
+"""Trivial scores of a frame: mean brightness, either way, and the mean difference from the frame before."""
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
+
+
+@dataclass(frozen=True, eq=False)
+class ClipOutcome:
+    """What became of one clip; all arrays ``[n]``, by frame.
+
+    Attributes:
+        name: Of the clip.
+        times: Seconds.
+        scores: Of the frames: the highest of all zones and regions of interest.
+        evidence: Of the window that ends with each frame, as a share of the threshold: above 1 is an alarm. NaN
+            without alarms.
+        anomalous: The labels: 1, 0, or -1 where there is none.
+        baselines: :data:`BASELINES`, ``[n, 2]``.
+        events: As they ended.
+    """
+
+    name: str
+    times: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    evidence: NDArray[np.float64]
+    anomalous: NDArray[np.int8]
+    baselines: NDArray[np.float64]
+    events: tuple[Event, ...]
+
+    @property
+    def truth(self) -> list[tuple[float, float]]:
+        """The anomalous stretches."""
+        return stretches(self.times, self.anomalous == 1)
+
+    @property
+    def alarmed(self) -> NDArray[np.bool_]:
+        """Which frames are in an event of an anomaly, ``[n]``."""
+        found = np.zeros(len(self.times), bool)
+        for event in self.events:
+            if event.kind == "anomaly":
+                found |= (self.times >= event.start) & (self.times <= (event.start if event.end is None else event.end))
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of frames that are labelled normal."""
+        steps = (
+            np.diff(self.times, append=self.times[-1] + np.median(np.diff(self.times))) if len(self.times) > 1 else 0
+        )
+        return float(np.sum(steps * (self.anomalous == 0)))
+
+
+@dataclass(frozen=True, eq=False)
+class VideoEvaluation:
+    """The numbers of an evaluation on labelled videos.
+
+    Attributes:
+        clips: The clips.
+        alarms_per_hour: That were asked for; None if there can be no alarms.
+        window: Seconds of evidence: an alarm may follow the end of an anomaly by that much.
+        warnings: What to know beside the numbers.
+    """
+
+    clips: Sequence[ClipOutcome]
+    alarms_per_hour: float | None
+    window: float
+    warnings: Sequence[str] = field(default=())
+
+    def frame_auroc(self) -> float | None:
+        """Of the scores of frames; None if only one kind is labelled."""
+        return self._auroc([clip.scores for clip in self.clips])
+
+    def frame_auroc_interval(self) -> tuple[float, float] | None:
+        """Its 95 % interval, by a bootstrap of blocks of :data:`BLOCK` seconds."""
+        blocks = [np.floor(clip.times / BLOCK) + 1e6 * number for number, clip in enumerate(self.clips)]
+        scores, flags = self._labelled([clip.scores for clip in self.clips])
+        return block_auroc_interval(scores, flags, self._labelled(blocks)[0])
+
+    def baseline_aurocs(self) -> dict[str, float | None]:
+        """AUROC of the trivial scores; of brightness in the better direction."""
+        found: dict[str, float | None] = {}
+        for number, name in enumerate(BASELINES):
+            value = self._auroc([clip.baselines[:, number] for clip in self.clips])
+            found[name] = max(value, 1 - value) if value is not None and name == "brightness" else value
+        return found
+
+    def matches(self) -> Matches:
+        """Events of anomalies beside the labels."""
+        found = Matches(0, 0, 0, ())
+        for clip in self.clips:
+            alarms = [(e.start, e.start if e.end is None else e.end) for e in clip.events if e.kind == "anomaly"]
+            found += match(alarms, clip.truth, self.window)
+        return found
+
+    @property
+    def hours(self) -> float:
+        """Hours that are labelled normal."""
+        return sum(clip.seconds for clip in self.clips) / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers."""
+        interval, labels = self.frame_auroc_interval(), np.concatenate([clip.anomalous for clip in self.clips])
+        return {
+            "clips": [clip.name for clip in self.clips],
+            "frames": {"normal": int((labels == 0).sum()), "anomalous": int((labels == 1).sum())},
+            "frame_auroc": self.frame_auroc(),
+            "frame_auroc_ci": None if interval is None else list(interval),
+            "baselines": self.baseline_aurocs(),
+            "events": self._events_json(),
+            "false_alarms_per_hour": self._false_alarms_json(),
+            "window": self.window,
+            "warnings": list(self.warnings),
+        }
+
+    def _events_json(self) -> dict[str, Any]:
+        matches = self.matches()
+        alarmed = np.concatenate([clip.alarmed[clip.anomalous == 0] for clip in self.clips])
+        return {
+            "alarms": matches.alarms,
+            "true": matches.true,
+            "anomalies": matches.stretches,
+            "found": len(matches.delays),
+            "precision": matches.precision,
+            "recall": matches.recall,
+            "normal_frames_in_alarms": float(alarmed.mean()) if len(alarmed) else None,
+            "median_delay": float(np.median(matches.delays)) if matches.delays else None,
+        }
+
+    def _false_alarms_json(self) -> dict[str, Any]:
+        matches, hours = self.matches(), self.hours
+        false = matches.alarms - matches.true
+        low, high = poisson_interval(false, hours)
+        return {
+            "asked": self.alarms_per_hour,
+            "hours": hours,
+            "count": false,
+            "rate": false / hours if hours else None,
+            "rate_ci": [low, high if np.isfinite(high) else None],
+        }
+
+    def _auroc(self, values: Sequence[NDArray[np.float64]]) -> float | None:
+        scores, flags = self._labelled(values)
+        return auroc(scores[~flags], scores[flags]) if flags.any() and not flags.all() else None
+
+    def _labelled(self, values: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Values of the frames that have labels, and whether they are anomalous, each ``[n]``."""
+        labels = np.concatenate([clip.anomalous for clip in self.clips])
+        return np.concatenate(values)[labels >= 0], labels[labels >= 0] == 1
+
+
+def find_clips(path: Path, labels: Path) -> list[tuple[Path, dict[int, int]]]:
+    """The labelled clips of a folder, or one file, with the labels of their frames.
+
+    Args:
+        path: A folder of videos, or a video.
+        labels: A CSV file with the columns ``clip, frame, anomalous``, or ``clip, first_frame, last_frame, anomalous``.
+            Frames count from 0, ranges include their ends, and ``clip`` is the name of the file; it may be missing if
+            there is only one video. Other columns are passed over.
+
+    Raises:
+        DataError: The file is not like that, or names a clip that is not there.
+    """
+    by_clip = read_labels(labels)
+    if None in by_clip:
+        videos = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+        if len(videos) != 1:
+            raise DataError(
+                f"{labels} has no column 'clip', and {path} holds {len(videos)} videos: name one video file"
+            )
+        return [(videos[0], by_clip[None])]
+    folder = path.parent if path.is_file() else path
+    chosen = {name: frames for name, frames in by_clip.items() if name is not None}
+    if path.is_file():
+        chosen = {name: frames for name, frames in chosen.items() if name == path.name}
+    if not chosen:
+        raise DataError(f"{labels} has no labels of {path.name}")
+    missing = [name for name in chosen if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{labels} has labels of {plain(missing[0])}, which is not in {folder}")
+    return [(folder / name, frames) for name, frames in chosen.items()]
+
+
+def read_labels(path: Path) -> dict[str | None, dict[int, int]]:
+    """Labels, 0 or 1, by the name of the clip and the number of the frame; see :func:`find_clips`."""
+    found: dict[str | None, dict[int, int]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = set(reader.fieldnames or ())
+            if "anomalous" not in columns or not ({"frame"} <= columns or {"first_frame", "last_frame"} <= columns):
+                raise DataError(
+                    f"{path} has no columns 'anomalous' and 'frame', or 'first_frame' and 'last_frame': its first line "
+                    "must name them"
+                )
+            for row in reader:
+                first = row["frame"] if "frame" in columns else row["first_frame"]
+                last = row["frame"] if "frame" in columns else row["last_frame"]
+                frames = found.setdefault(row["clip"] if "clip" in columns else None, {})
+                try:
+                    start, end, label = int(first), int(last), int(row["anomalous"])
+                except (TypeError, ValueError):
+                    start, end, label = 0, -1, -1
+                if not (0 <= start <= end < 10**7 and label in (0, 1)):
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: frames are whole numbers from 0, and anomalous is 0 or 1"
+                    )
+                frames.update(dict.fromkeys(range(start, end + 1), label))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: is not a CSV file in UTF-8: {error}") from error
+    if not found:
+        raise DataError(f"{path} has no labels")
+    return found

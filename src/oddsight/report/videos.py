@@ -1,0 +1,132 @@
+"""What the report of an evaluation on labelled videos says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from oddsight.drawing.class_figures import bars
+from oddsight.drawing.frames import clock
+from oddsight.drawing.numbers import duration, p_text
+from oddsight.drawing.timelines import timeline
+from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation
+from oddsight.metrics.stretches import match
+from oddsight.model.model import Model
+from oddsight.report.markdown import fill_template, render_page, table
+from oddsight.runtime.files import write_bytes
+
+_CLIPS = 40
+"""Clips that are drawn."""
+_EVENTS = 100
+"""Events that are listed."""
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A clip that is shown."""
+
+    name: str
+    figure: str
+
+
+def write_video_report(
+    evaluation: VideoEvaluation, model: Model, path: str | os.PathLike[str], *, title: str | None = None
+) -> None:
+    """Write an evaluation on labelled videos as an HTML page with a timeline of each clip, all at once or not at all.
+
+    Args:
+        evaluation: The result of :func:`oddsight.watch.evaluation.evaluate_videos`.
+        model: The evaluated model.
+        path: The file to write.
+        title: Title of the page.
+
+    Raises:
+        OddsightError: The page cannot be written.
+    """
+    found = evaluation.to_json()
+    shown = _clips(evaluation)
+    figures = {one.figure: _timeline(clip) for one, clip in zip(shown, evaluation.clips, strict=False)}
+    if found["frame_auroc"] is not None:
+        figures["baselines"] = _baselines(found)
+    text = fill_template(
+        "oddsight.report",
+        "videos.md.jinja",
+        title=title or f"{model.metadata.method.name} on {_count(len(evaluation.clips), 'video')}",
+        meta=model.metadata,
+        found=found,
+        warnings=evaluation.warnings,
+        alarmed=any(np.isfinite(clip.evidence).any() for clip in evaluation.clips),
+        agreement=_agreement(found["false_alarms_per_hour"]),
+        clips=shown,
+        total=len(evaluation.clips),
+        by_clip=_clip_table(evaluation),
+        events=_event_table(evaluation),
+        normal=duration(3600 * evaluation.hours),
+    )
+    page = render_page(text, lambda place: figures[Path(place).name])
+    write_bytes(path, page.encode("utf-8", errors="replace"))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _agreement(alarms: dict[str, Any]) -> str:
+    """How the false alarms seen compare with those asked for."""
+    low, high = alarms["rate_ci"]
+    if low > alarms["asked"]:
+        return "more"
+    return "less" if high is not None and high < alarms["asked"] else "consistent"
+
+
+def _clips(evaluation: VideoEvaluation) -> list[_Clip]:
+    return [_Clip(clip.name, f"timeline-{number}") for number, clip in enumerate(evaluation.clips[:_CLIPS])]
+
+
+def _alarms(clip: ClipOutcome) -> list[tuple[float, float]]:
+    return [(one.start, one.start if one.end is None else one.end) for one in clip.events if one.kind == "anomaly"]
+
+
+def _timeline(clip: ClipOutcome) -> Markup:
+    return timeline(clip.name, clip.times, clip.scores, clip.evidence, clip.truth, _alarms(clip))
+
+
+def _baselines(found: dict[str, Any]) -> Markup:
+    names, areas = ["this model", *found["baselines"]], [found["frame_auroc"], *found["baselines"].values()]
+    intervals = [found["frame_auroc_ci"], *[None] * len(found["baselines"])]
+    return bars(names, areas, intervals, axis="AUROC of frames", start=0.5, name="baselines")
+
+
+def _clip_table(evaluation: VideoEvaluation) -> Markup:
+    columns = ("Clip", "Length", "Anomalies", "Found", "Alarms", "False")
+    rows = []
+    for clip in evaluation.clips:
+        found = match(_alarms(clip), clip.truth, evaluation.window)
+        length = clock(float(clip.times[-1] - clip.times[0]))
+        rows.append((clip.name, length, found.stretches, len(found.delays), found.alarms, found.alarms - found.true))
+    return table(columns, rows)
+
+
+def _event_table(evaluation: VideoEvaluation) -> Markup | None:
+    rows = list(_event_rows(evaluation))
+    columns = ("Clip", "Event", "Kind", "Zone", "Start", "End", "p-value", "Label", "Note")
+    return table(columns, rows[:_EVENTS], words={1, 2, 3, 7, 8}) if rows else None
+
+
+def _event_rows(evaluation: VideoEvaluation) -> Iterator[tuple[object, ...]]:
+    for clip in evaluation.clips:
+        for event in clip.events:
+            end = event.start if event.end is None else event.end
+            label = None
+            if event.kind == "anomaly":
+                label = "anomalous" if match([(event.start, end)], clip.truth, evaluation.window).true else "normal"
+            p_value = None if event.p_value is None else p_text(event.p_value)
+            yield (
+                clip.name, event.id, event.kind, event.zone, clock(event.start), clock(end), p_value, label, event.note,
+            )  # fmt: skip

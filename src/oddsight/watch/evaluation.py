@@ -1,0 +1,136 @@
+"""Evaluating a model on labelled videos, as it would have watched them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oddsight.data.collection import seen
+from oddsight.data.images import content_hash
+from oddsight.errors import DataError, ImageError
+from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation, find_clips
+from oddsight.model.events import Event, WatchedFrame
+from oddsight.model.model import Model
+from oddsight.runtime.progress import Progress, silent
+from oddsight.sources.source import Source
+from oddsight.sources.video import VideoFile
+from oddsight.watch.alarms import WINDOW
+from oddsight.watch.interest import Proposer
+from oddsight.watch.looking import look_at
+from oddsight.watch.looks import Looks
+from oddsight.watch.watching import watch_frames
+from oddsight.watch.zones import Zones
+
+_SIDE = 128
+
+
+def evaluate_videos(
+    model: Model,
+    videos: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    *,
+    zones: Zones | None = None,
+    roi: Proposer | str | None = None,
+    alarms_per_hour: float = 1.0,
+    window: float = WINDOW,
+    every: float | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> VideoEvaluation:
+    """Watch labelled videos and compare what was found with the labels. The alarms never see the labels.
+
+    Args:
+        model: The model; without normal footage there are no alarms, and only frames are evaluated.
+        videos: A folder of videos, or one.
+        labels: A CSV file; see :func:`oddsight.evaluation.videos.find_clips`.
+        zones: As for :func:`oddsight.watch`, and so are the others.
+        roi: What proposes regions of interest.
+        alarms_per_hour: In normal footage.
+        window: Seconds of evidence.
+        every: Take only one frame in so many seconds; by default all.
+        workers: Number of frames that are scored in parallel.
+        progress: Called with phase, done and total.
+
+    Raises:
+        DataError: The labels do not fit the videos, the model knows a frame already, or it lacks footage for the rate.
+    """
+    known = seen(model.metadata.training.images_seen)
+    looks = Looks(model, zones, roi)
+    clips, warnings = [], list[str]()
+    if model.footage is None:
+        warnings.append("the model has no normal footage, so there are no alarms: only frames are evaluated")
+    for path, truth in find_clips(Path(videos), Path(labels)):
+        rows = _Rows(truth, known)
+        source = VideoFile(path, every=every)
+        if model.footage is None:
+            frames = _frames_alone(looks, source, workers)
+        else:
+            frames = watch_frames(
+                model,
+                source,
+                zones=zones,
+                roi=roi,
+                alarms_per_hour=alarms_per_hour,
+                window=window,
+                workers=workers,
+                progress=progress,
+            )
+        for frame in frames:
+            rows.add(frame)
+        clips.append(rows.outcome(path.name))
+    return VideoEvaluation(clips, None if model.footage is None else alarms_per_hour, window, warnings)
+
+
+def _frames_alone(looks: Looks, source: Source, workers: int | None) -> Iterator[WatchedFrame]:
+    """Frames with their scores, of a model that cannot alarm."""
+    for scored in look_at(looks, source, workers=workers):
+        if isinstance(scored.outcome, ImageError):
+            yield WatchedFrame(None, error=str(scored.outcome))
+        else:
+            yield WatchedFrame(scored.outcome.frame, scored.outcome.looks)
+
+
+class _Rows:
+    """What is kept of the frames of one clip."""
+
+    def __init__(self, truth: dict[int, int], known: Callable[[str], bool]) -> None:
+        self._truth, self._known = truth, known
+        self._rows: list[tuple[float, float, float, int, float, float]] = []
+        self._events: dict[str, Event] = {}
+        self._before: NDArray[np.float32] | None = None
+
+    def add(self, watched: WatchedFrame) -> None:
+        """Take in the next frame."""
+        self._events |= {event.id: event for event in watched.events}
+        frame = watched.frame
+        if frame is None or frame.time is None:
+            return
+        pixels = frame.read()
+        if self._known(content_hash(pixels)):
+            raise DataError(f"{frame.name} is among the images that the model was made of: results mean nothing")
+        small = Image.fromarray(pixels).convert("L")
+        small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+        grey = np.asarray(small, np.float32)
+        change = 0.0 if self._before is None else float(np.abs(grey - self._before).mean())
+        self._before = grey
+        score = max((look.result.score for look in watched.looks), default=-np.inf)
+        label = self._truth.get(frame.index or 0, -1)
+        evidence = np.nan if watched.evidence is None else watched.evidence
+        self._rows.append((frame.time, score, evidence, label, float(grey.mean()), change))
+
+    def outcome(self, name: str) -> ClipOutcome:
+        """All of it."""
+        if not self._rows:
+            raise DataError(f"{name} has no frames that can be scored")
+        times, scores, evidence, labels, brightness, change = np.array(self._rows, np.float64).T
+        # A frame without anything to score is below all others.
+        lowest = scores[np.isfinite(scores)].min(initial=0.0)
+        baselines = np.stack([brightness, change], axis=1)
+        scores = np.where(np.isfinite(scores), scores, lowest)
+        events: Sequence[Event] = sorted(self._events.values(), key=lambda event: event.start)
+        return ClipOutcome(name, times, scores, evidence, labels.astype(np.int8), baselines, tuple(events))

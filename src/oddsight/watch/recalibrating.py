@@ -1,0 +1,153 @@
+"""Normal footage -> scores that alarms are calibrated on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+import numpy as np
+
+from oddsight.data.collection import seen
+from oddsight.data.images import content_hash
+from oddsight.errors import DataError, ImageError
+from oddsight.model.footage import Footage
+from oddsight.model.model import Model
+from oddsight.runtime.bounds import Real
+from oddsight.runtime.progress import Progress, silent
+from oddsight.sources.blocks import block_name
+from oddsight.sources.frame import Frame
+from oddsight.sources.source import Source, known_length
+from oddsight.watch.interest import Proposer
+from oddsight.watch.looking import look_at
+from oddsight.watch.looks import Looks
+from oddsight.watch.zones import Zones
+
+BLOCK = 60.0
+"""Seconds of a block of footage, by default."""
+
+_BLOCK = Real(above=0, most=86_400)
+
+
+def recalibrate(
+    model: Model,
+    *footage: Source,
+    zones: Zones | None = None,
+    roi: Proposer | str | None = None,
+    block: float = BLOCK,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Model:
+    """The same model with alarms calibrated on other normal footage; its graph, scores and threshold stay the same.
+
+    Args:
+        model: The model.
+        *footage: Sources of frames that were accepted as normal and that it did not learn from, such as
+            :class:`oddsight.sources.VideoFile`. Each counts from the start of a block.
+        zones: Where :func:`oddsight.watch` will look.
+        roi: What will propose regions of interest there.
+        block: Seconds of the blocks whose maxima are counted. What happens in one is taken to say nothing about others.
+        workers: Number of frames that are scored in parallel; by default the number of processors.
+        progress: Called with phase, done and total.
+
+    Raises:
+        DataError: The footage is empty, or the model learned from it.
+    """
+    known = seen(model.metadata.training.images_seen)
+
+    def refuse(_: int, frame: Frame) -> bool:
+        if known(content_hash(frame.read())):
+            raise DataError(f"{frame.name} is among the images that the model was made of: give other footage")
+        return True
+
+    looks = Looks(model, zones, roi)
+    return model.with_footage(
+        measure_footage(looks, footage, roi=roi, block=block, keep=refuse, workers=workers, progress=progress)
+    )
+
+
+def measure_footage(
+    looks: Looks,
+    footage: Sequence[Source],
+    *,
+    roi: Proposer | str | None,
+    block: float,
+    keep: Callable[[int, Frame], bool] = lambda number, frame: True,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Footage:
+    """Score the frames of footage.
+
+    Args:
+        looks: Where to look.
+        footage: Sources of frames; each counts from the start of a block.
+        roi: What proposes regions of interest in ``looks``.
+        block: Seconds of a block.
+        keep: Which frames count, by the number of their source, from 1, and themselves.
+        workers: As for :func:`recalibrate`.
+        progress: Called with phase, done and total.
+    """
+    block = _BLOCK.read(block, "the length of a block")
+    times, scores, start = list[float](), {zone: list[float]() for zone in looks.names}, 0.0
+    lengths = [known_length(source) for source in footage]
+    total, done = sum(length or 0 for length in lengths), 0
+    for number, source in enumerate(footage, 1):
+        last = -1.0
+        for scored in look_at(looks, source, keep=partial(keep, number), workers=workers):
+            done += 1
+            progress("scoring footage", done, max(total, done))
+            if isinstance(scored.outcome, ImageError) or (time := scored.outcome.frame.time or 0.0) <= last:
+                continue
+            last = time
+            times.append(start + time)
+            best = dict.fromkeys(scores, float("nan"))
+            for look in scored.outcome.looks:
+                best[look.zone] = float(np.fmax(best[look.zone], look.result.score))
+            for zone, value in best.items():
+                scores[zone].append(value)
+        start += (int(max(last, 0.0) / block) + 1) * block
+    progress("scoring footage", done, done)  # of frames that do not count, nobody knew how many there are
+    if len(times) < 2:
+        raise DataError("the footage has no frames to calibrate on")
+    by_zone = {zone: np.array(values, np.float32) for zone, values in scores.items()}
+    return Footage(np.array(times), by_zone, block, places_of(looks.zones, roi))
+
+
+def with_held_out(
+    model: Model,
+    footage: Sequence[Source],
+    learned: Collection[str],
+    *,
+    zones: Zones | None = None,
+    roi: Proposer | str | None = None,
+    block: float = BLOCK,
+    progress: Progress = silent,
+) -> Model:
+    """A model that was fitted on footage, with the blocks of it that it did not learn from.
+
+    Args:
+        model: The model.
+        footage: What it was fitted on, with all frames.
+        learned: The blocks that it learned from, as :class:`oddsight.sources.Blocks` calls them.
+        zones: As for :func:`recalibrate`, and so are the others.
+        roi: What proposes regions of interest.
+        block: Seconds of a block.
+        progress: Called with phase, done and total.
+
+    Raises:
+        DataError: It learned from all blocks.
+    """
+
+    def unknown(number: int, frame: Frame) -> bool:
+        return block_name(number, frame.time or 0.0, block) not in learned
+
+    looks = Looks(model, zones, roi)
+    return model.with_footage(measure_footage(looks, footage, roi=roi, block=block, keep=unknown, progress=progress))
+
+
+def places_of(zones: Zones, roi: Proposer | str | None) -> str:
+    """Zones and regions of interest as text: scores of some say nothing about others."""
+    described = [[zone.name, zone.kind, zone.polygon, str(zone.model or "")] for zone in zones]
+    interest = roi if isinstance(roi, str | None) else type(roi).__name__
+    return hashlib.sha256(json.dumps([described, interest]).encode()).hexdigest()[:16]

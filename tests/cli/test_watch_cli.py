@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from cli_files import Outcome, assert_failed, json_lines, run
+from footage import RATE, clip, watching_model
+from tiny_model import tiny_model
+from video_files import write_video
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, normal footage, and a clip with a blot."""
+    folder = tmp_path_factory.mktemp("watch")
+    watching_model().save(folder / "model.onnx")
+    tiny_model().save(folder / "bare.onnx")
+    for name, blots in (("normal.mp4", ()), ("blot.mp4", ((8, 12),))):
+        frames = [np.asarray(frame.image) for frame in clip(16, seed=5, blots=blots)]
+        write_video(folder / name, frames, rate=RATE)
+    labels = "frame,anomalous\n" + "".join(f"{n},{int(80 <= n < 120)}\n" for n in range(160))
+    (folder / "labels.csv").write_text(labels)
+    return folder
+
+
+OPTIONS = ("--alarms-per-hour", "36", "--window", "0.5s", "--quiet")
+
+
+@pytest.mark.slow
+def test_watch_writes_events_and_frames_and_says_that_there_was_an_anomaly(folder, tmp_path):
+    events, frames = tmp_path / "events.jsonl", tmp_path / "frames.jsonl"
+    command = ("watch", folder / "model.onnx", folder / "blot.mp4", "--events", events, "--frames", frames, *OPTIONS)
+    outcome = run(*command, "--fail-on-anomaly")
+    assert (outcome.code, outcome.err) == (3, "")
+    written = json_lines(events)
+    assert [event["state"] for event in written if event["state"] != "update"] == ["new", "end"]
+    assert 8 <= written[0]["start"] <= 9
+    assert [frame["index"] for frame in json_lines(frames) if frame["index"] is not None] == list(range(160))
+    before = events.read_bytes(), frames.read_bytes()
+    assert run(*command, "--workers", 1).code == 0
+    assert (events.read_bytes(), frames.read_bytes()) == before
+
+
+@pytest.mark.slow
+def test_recalibrate_makes_a_model_that_can_watch(folder, tmp_path):
+    made = tmp_path / "new.onnx"
+    footage = ("--from-video", folder / "normal.mp4", "--block", "2s")
+    outcome = run("recalibrate", folder / "bare.onnx", *footage, "-o", made)
+    assert outcome.code == 0
+    assert "8 blocks of 2 s: enough for 2e+02 alarms an hour or more" in outcome.err
+    info = run("info", made, "--json").json
+    assert info["footage"]["blocks"] == 8
+    assert info["footage"]["zones"] == ["frame"]
+    assert_failed(run("watch", made, folder / "blot.mp4", "--window", "0.5s"), "hours of normal footage", "recalibrate")
+    assert run("watch", made, folder / "normal.mp4", "--alarms-per-hour", 300, "--window", "0.5s", "-q").code == 0
+
+
+@pytest.mark.slow
+def test_evaluate_measures_videos(folder, tmp_path):
+    numbers = tmp_path / "numbers.json"
+    video = ("--video", folder / "blot.mp4", "--labels", folder / "labels.csv", *OPTIONS)
+    outcome = run("evaluate", folder / "model.onnx", *video, "--json", numbers)
+    assert outcome.code == 0
+    assert "1 anomalies" in outcome.out
+    (content,) = json_lines_or_one(numbers)
+    assert content["frame_auroc"] == 1
+
+
+def json_lines_or_one(path):
+    import json
+
+    return [json.loads(path.read_text())]
+
+
+def test_errors_are_one_sentence(folder, tmp_path):
+    model, video = folder / "model.onnx", folder / "blot.mp4"
+    assert_failed(run("watch", folder / "bare.onnx", video), "no normal footage", "oddsight recalibrate")
+    assert_failed(run("watch", model, tmp_path / "none.mp4"), "none.mp4", "no such video file")
+    assert_failed(run("watch", model, video), "too long for blocks of 2 s")
+    assert_failed(run("watch", model, video, "--zones", tmp_path / "none.json"), "none.json")
+    assert_failed(run("watch", model, video, "--events", video), "would replace an input")
+    assert_failed(run("recalibrate", model, "--from-video", video, "-o", model), "would replace an input")
+    assert_failed(run("evaluate", model, "--video", video, "--labels", tmp_path / "none.csv"), "cannot be read")
+
+
+def test_wrong_usage_is_said(folder):
+    model, video = folder / "model.onnx", folder / "blot.mp4"
+    for arguments in (
+        ("watch", model, video, "--window", "long"),
+        ("evaluate", model, "--video", video),
+        ("evaluate", model, "--video", video, "--labels", video, "--masks", folder),
+        ("evaluate", model, folder, "--window", "2s"),
+    ):
+        outcome = run(*arguments)
+        assert isinstance(outcome, Outcome)
+        assert outcome.code == 2
