@@ -23,6 +23,9 @@ from .fitting.exporting import Export as Export
 from .fitting.exporting import Parity as Parity
 from .fitting.exporting import export as export
 from .fitting.normal import fit as fit
+from .fitting.updating import Changes as Changes
+from .fitting.updating import Update as Update
+from .fitting.updating import update as update
 from .model.model import Model as Model
 from .model.model import load as load
 from .model.normals import NormalImages as NormalImages

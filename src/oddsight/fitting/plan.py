@@ -28,10 +28,15 @@ from oddsight.runtime.bounds import check_number, check_seed
 FEWEST = 8
 """The fewest distinct images that a fit takes."""
 
-_LEFT = 5
+FEW = 17
+"""Fewer images than these are learned from with changed copies of them; see :mod:`oddsight.data.copies`."""
+
+_LEFT = 1
 """And that any of its folds leaves to learn from."""
 
-_FRACTION = 0.25
+FRACTION = 0.25
+"""Share of the images that is held out for calibration by default, if that is enough."""
+
 FOLDS = 5
 
 NOTHING_TO_READ = MemoryPlan(0, 0, 0)
@@ -144,6 +149,11 @@ class FitPlan:
         return len(self.calibration) if self.held > len(self.calibration) else None
 
     @property
+    def copied(self) -> bool:
+        """Whether the images are so few that changed copies of them are learned from, too."""
+        return len(self.training) < FEW
+
+    @property
     def adapted(self) -> int:
         """How many of the calibration images the backbone was adapted to.
 
@@ -161,7 +171,7 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     images = collection.images
     fraction = _fraction(images, request)
     training, held = split(images, fraction, request.seed) if fraction else (list(images), list(images))
-    if len(training) < FEWEST:
+    if fraction and len(training) < FEWEST:
         raise DataError(
             f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to train on, and "
             f"training needs at least {FEWEST}"
@@ -205,7 +215,7 @@ def _fraction(images: Sequence[ImageFile], request: Request) -> float:
     if request.fraction is not None:
         return request.fraction
     needed = images_needed(DEFAULT_RATE if request.rate is None else request.rate, request.confidence)
-    return _FRACTION if int(np.ceil(_FRACTION * count_groups(images))) >= needed else 0.0
+    return FRACTION if int(np.ceil(FRACTION * count_groups(images))) >= needed else 0.0
 
 
 def _check_folds(images: Sequence[ImageFile], seed: int, hint: str) -> None:
