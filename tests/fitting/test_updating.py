@@ -19,16 +19,19 @@ from oddsight.data.collection import ImageFile
 from oddsight.detectors import by_name, create
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.normal import NormalLearner
+from oddsight.fitting.plan import FitPlan
 from oddsight.fitting.settings import settings_of
 from oddsight.fitting.sizing import input_size
 from oddsight.graphs.preprocessing import sides
+from oddsight.runtime import sessions
 from textures import write_textures
 from tiny_model import tiny_class_model, tiny_model
 
 SIDE = 48
 LITE0 = backbone("efficientnet-lite0")
+METHOD = create("patchcore", settings=["bank_size=200", "sigma=0.5"])
 SETTINGS = {
-    "method": create("patchcore", settings=["bank_size=200", "sigma=0.5"]),
+    "method": METHOD,
     "size": 64,
     "layers": ["stage3"],
     "false_alarm_rate": 0.1,
@@ -63,7 +66,7 @@ def model(world, cache):
 @pytest.fixture(scope="module")
 def extended(model, world, cache):
     """With the old images; and what passed through the backbone, which was to be new images only."""
-    with mock.patch.object(extraction, "run", side_effect=extraction.run) as runs:
+    with mock.patch.object(extraction, "run", side_effect=sessions.run) as runs:
         found = oddsight.update(model, world / "new", old=[world / "old"], groups="none", cache=cache)
     return found, {Path(call.args[2]).name for call in runs.call_args_list}
 
@@ -136,7 +139,7 @@ def test_no_calibration_image_is_learned_from(world, cache, fraction):
         return score_part(self, detector, images, phase)
 
     detectors: list[object] = []
-    plans: list[object] = []
+    plans: list[FitPlan] = []
     chosen = SETTINGS | {"calibration_fraction": fraction, "false_alarm_rate": 0.2}
     old = oddsight.fit(world / "old", cache=cache, **chosen)
     with mock.patch.object(NormalLearner, "_fit", fitting), mock.patch.object(NormalLearner, "_scores", scoring):
@@ -183,7 +186,7 @@ def test_what_a_fit_chose_by_itself_is_chosen_again(world, cache):
 def test_settings_that_were_asked_for_stay(model):
     settings = settings_of(model.metadata)
     method = settings.pop("method")
-    assert (method.name, method.settings()) == ("patchcore", SETTINGS["method"].settings())
+    assert (method.name, method.settings()) == ("patchcore", METHOD.settings())
     assert settings == {
         "backbone": "efficientnet-lite0",
         "layers": ("stage3",),

@@ -72,9 +72,9 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         >>> model.save("parts.onnx")
 
     Args:
-        *images: Normal images: files, folders (searched recursively) and globs; arrays (uint8 ``[H, W, 3]``, grey, with
-            alpha, or several as ``[N, H, W, C]``) and Pillow images; or lists and other iterables of these. The same
-            pixels give the same model, wherever they come from.
+        *images: Normal images, at least one: files, folders (searched recursively) and globs; arrays (uint8
+            ``[H, W, 3]``, grey, with alpha, or several as ``[N, H, W, C]``) and Pillow images; or lists and other
+            iterables of these. The same pixels give the same model, wherever they come from.
         method: The name of a method in :data:`oddsight.detectors.METHODS`, or a detector with other settings.
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
@@ -87,7 +87,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
             640 pixels, 4,000 patches) or ``best`` (up to 896 pixels, 10,000 patches). A size or a ``bank_size`` of your
             own replaces that part of it.
         false_alarm_rate: Share of normal images that may be flagged. By default 1%, or the smallest rate that the
-            number of images can promise.
+            number of images can promise; a single image promises none.
         confidence: The probability with which the true rate is at most that, such as 0.95. The true rate depends on the
             calibration images that were drawn; by default it is at most that on average over such draws; see
             :func:`oddsight.model.calibration.decide`.
@@ -112,8 +112,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         on_epoch: Called with each new row of the learning curves of a method that trains a network.
 
     Raises:
-        DataError: There are no images, fewer than 8 distinct ones, or too few images or groups for the rate; an image
-            has no group; or the verdicts are not two words.
+        DataError: There are no images, or too few images or groups for the rate; an image has no group; or the verdicts
+            are not two words.
         MemoryBudgetError: The memory budget is too small.
         OddsightError: A setting is invalid.
     """

@@ -26,7 +26,7 @@ from oddsight.model.calibration import (
 from oddsight.runtime.bounds import check_number, check_seed
 
 FEWEST = 8
-"""The fewest distinct images that a fit takes."""
+"""The fewest distinct images that are left to learn from where a share is held out."""
 
 FEW = 17
 """Fewer images than these are learned from with changed copies of them; see :mod:`oddsight.data.copies`."""
@@ -124,7 +124,7 @@ class FitPlan:
         duplicates: How many images occurred again, and are left out.
         errors: Files that could not be read.
         fingerprint: SHA-256 over the contents of all images, and their classes if they have any, hex.
-        rate: The false-alarm rate of the decision.
+        rate: The false-alarm rate of the decision; None if no image is left to calibrate on.
         request: What was asked.
         memory: How the budget is divided.
         adapted_to: The images that the backbone was adapted to, packed; empty if it was not.
@@ -138,7 +138,7 @@ class FitPlan:
     duplicates: int
     errors: Sequence[ImageError] = ()
     fingerprint: str
-    rate: float
+    rate: float | None
     request: Request
     memory: MemoryPlan = NOTHING_TO_READ
     adapted_to: str = ""
@@ -169,6 +169,8 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
         DataError: If the images or groups are too few.
     """
     images = collection.images
+    if len(images) == 1:
+        _check_nothing_asked(request)
     fraction = _fraction(images, request)
     training, held = split(images, fraction, request.seed) if fraction else (list(images), list(images))
     if fraction and len(training) < FEWEST:
@@ -180,10 +182,11 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     if not fraction:
         _check_folds(training, request.seed, hint)
     calibration = one_of_each(held, request.seed)
+    rate: float | None = None
     if len(held) > len(calibration):
         whose = ("groups of calibration images", "normal images of other groups")
         rate = request.choose_rate(len(calibration), *whose, hint=hint)
-    else:
+    elif len(images) > 1:
         rate = request.choose_rate(len(calibration), "calibration images", "normal images")
     return FitPlan(
         images=images,
@@ -201,6 +204,15 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     )
 
 
+def _check_nothing_asked(request: Request) -> None:
+    """Refuse to promise a rate by one image, which is learned from."""
+    if request.rate is not None or request.confidence is not None:
+        raise DataError(
+            "one image leaves none to calibrate on, so no false-alarm rate can be promised: add normal images, or ask "
+            "for no rate and no confidence"
+        )
+
+
 def images_adapted_to(network: Backbone) -> str:
     """The images that a backbone was adapted to, packed; empty if it was not."""
     if network.name in BACKBONES:
@@ -211,11 +223,17 @@ def images_adapted_to(network: Backbone) -> str:
 
 
 def _fraction(images: Sequence[ImageFile], request: Request) -> float:
-    """The share asked for, or a quarter if that is enough for the rate, or 0 for folds."""
+    """The share asked for, or the usual one."""
     if request.fraction is not None:
         return request.fraction
-    needed = images_needed(DEFAULT_RATE if request.rate is None else request.rate, request.confidence)
-    return FRACTION if int(np.ceil(FRACTION * count_groups(images))) >= needed else 0.0
+    return usual_fraction(len(images), count_groups(images), request.rate, request.confidence)
+
+
+def usual_fraction(images: int, units: int, rate: float | None, confidence: float | None) -> float:
+    """A quarter of the units (images or groups) if that is enough for the rate and for learning; otherwise 0: folds."""
+    held = int(np.ceil(FRACTION * units))
+    enough = held >= images_needed(DEFAULT_RATE if rate is None else rate, confidence)
+    return FRACTION if enough and images - held >= FEWEST else 0.0
 
 
 def _check_folds(images: Sequence[ImageFile], seed: int, hint: str) -> None:

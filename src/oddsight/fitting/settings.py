@@ -9,9 +9,9 @@ from oddsight import backbones
 from oddsight.data.reading import Reading
 from oddsight.detectors import Detector, by_name
 from oddsight.errors import OddsightError, plain
-from oddsight.fitting.plan import FRACTION
+from oddsight.fitting.plan import usual_fraction
 from oddsight.graphs.preprocessing import sides
-from oddsight.model.calibration import DEFAULT_RATE, images_needed, smallest_rate
+from oddsight.model.calibration import DEFAULT_RATE, smallest_rate
 from oddsight.model.metadata import Metadata
 
 
@@ -55,12 +55,10 @@ def _fraction(metadata: Metadata) -> float | None:
     info, decision = metadata.calibration, metadata.decision
     if info.groups is not None:
         return None
-    units = info.images + (metadata.training.images if info.kind == "split" else 0)
-    rate = DEFAULT_RATE if decision.false_alarm_rate is None else decision.false_alarm_rate
-    quarter = ceil(FRACTION * units)
-    usual = quarter if quarter >= images_needed(rate, decision.confidence) else 0
     held = info.images if info.kind == "split" else 0
-    return None if held == usual else calibration_fraction(metadata, units)
+    units = metadata.training.images + held
+    usual = usual_fraction(units, units, decision.false_alarm_rate, decision.confidence)
+    return None if held == ceil(usual * units) else calibration_fraction(metadata, units)
 
 
 def _detector(metadata: Metadata) -> Detector:
