@@ -24,7 +24,7 @@ from oddsight.fitting.settings import settings_of
 from oddsight.fitting.sizing import input_size
 from oddsight.graphs.preprocessing import sides
 from oddsight.runtime import sessions
-from textures import write_textures
+from textures import texture, write_textures
 from tiny_model import tiny_class_model, tiny_model
 
 SIDE = 48
@@ -151,6 +151,70 @@ def test_no_calibration_image_is_learned_from(world, cache, fraction):
     assert len(found.model.calibration_scores) == len(plan.calibration) == (20 if fraction else 40)
 
 
+# Without the old images.
+
+
+@pytest.fixture(scope="module", params=["knn", "patchcore"])
+def growing(request, model, world, cache):
+    """A model with a memory bank, before and after new images were added to it."""
+    if request.param == "knn":
+        chosen = {"method": "knn", "size": 64, "groups": "none", "false_alarm_rate": 0.1, "calibration_fraction": 0.5}
+        model = oddsight.fit(world / "old", cache=cache, **chosen)
+    return model, oddsight.update(model, world / "new")
+
+
+def test_no_score_rises_where_a_bank_grows(growing, world):
+    before, after = growing[0], growing[1].model
+    images = [*sorted((world / "old").iterdir()), *sorted((world / "new").iterdir())]
+    fresh = [texture(seed, SIDE, SIDE) for seed in range(500, 520)]
+    pairs = np.array([[model.predict(image).score for model in (before, after)] for image in (*images, *fresh)])
+    assert (pairs[:, 1] <= pairs[:, 0] * (1 + 1e-4) + 1e-5).all()
+    assert pairs[-20:, 1].mean() < pairs[-20:, 0].mean()  # and new ones do fall
+
+
+def test_calibration_scores_are_kept_as_upper_bounds(growing, world):
+    before, after = growing[0], growing[1].model
+    np.testing.assert_array_equal(before.calibration_scores, after.calibration_scores)
+    assert after.decision == before.decision
+    for path in sorted((world / "old").iterdir()):
+        assert after.predict(path).p_value >= before.predict(path).p_value - 1e-6
+
+
+def test_what_was_added_is_known(growing, world, tmp_path):
+    before, update = growing
+    training = update.model.metadata.training
+    assert training.images == before.metadata.training.images + 16
+    assert (update.changes.images, update.changes.new, update.changes.forgotten) == (19, 16, 0)
+    assert update.model.metadata.graph_sha256 != before.metadata.graph_sha256
+    with pytest.raises(DataError, match="knows all 19 images"):
+        oddsight.update(update.model, world / "new")
+    with pytest.raises(OddsightError):  # they are no test images any more
+        oddsight.evaluate(update.model, normal=world / "new", anomalous=world / "new")
+    update.model.save(tmp_path / "grown.onnx")
+    image = texture(999, SIDE, SIDE)
+    assert oddsight.load(tmp_path / "grown.onnx").predict(image).score == update.model.predict(image).score
+
+
+def test_an_added_image_is_the_nearest_to_itself(world, cache):
+    knn = oddsight.fit(world / "old", method="knn", size=64, groups="none", false_alarm_rate=0.2, cache=cache)
+    image = sorted((world / "new").iterdir())[-1]
+    assert knn.predict(image).score > 0.01
+    assert oddsight.update(knn, image).model.predict(image).score < 1e-3
+
+
+def test_a_bank_grows_to_twice_its_size_at_most(world, cache):
+    full = create("knn", settings=["bank_size=15"])
+    model = oddsight.fit(world / "old", method=full, size=64, groups="none", false_alarm_rate=0.2, cache=cache)
+    with pytest.raises(OddsightError, match=r"would grow to 31 entries.* twice its bank_size of 15 .*--with"):
+        oddsight.update(model, world / "new")
+
+
+def test_methods_without_a_bank_are_refused_by_name(world, cache):
+    model = oddsight.fit(world / "old", method="mahalanobis", size=64, false_alarm_rate=0.2, cache=cache)
+    with pytest.raises(OddsightError, match=r"mahalanobis cannot learn .* the old ones.*--with.*--replace"):
+        oddsight.update(model, world / "new")
+
+
 # Settings.
 
 
@@ -205,8 +269,8 @@ def test_settings_that_were_asked_for_stay(model):
 
 def test_what_cannot_be_updated(model, world):
     new, old = world / "new", [world / "old"]
-    with pytest.raises(OddsightError, match=r"patchcore cannot learn .* the old ones.*--with.*--replace"):
-        oddsight.update(model, new)
+    with pytest.raises(DataError, match=r"the model knows all 24 images in .*old already"):
+        oddsight.update(model, *old)
     with pytest.raises(OddsightError, match="exclude each other"):
         oddsight.update(model, new, replace=True, old=old)
     with pytest.raises(OddsightError, match="knows classes"):
@@ -254,5 +318,8 @@ def test_the_command_refuses_what_cannot_work(model, world, tmp_path):
     path = tmp_path / "model.onnx"
     model.save(path)
     assert_failed(run("update", path, world / "new", "-o", path, "--replace"), "would replace an input")
-    assert_failed(run("update", path, world / "new", "-o", tmp_path / "new.onnx"), "--with", "--replace")
+    assert_failed(
+        run("update", path, world / "new", "-o", tmp_path / "new.onnx", "--replace", "--with", world / "old"),
+        "exclude each other",
+    )
     assert not (tmp_path / "new.onnx").exists()

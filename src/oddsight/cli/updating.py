@@ -1,4 +1,4 @@
-"""The command that fits models again on more images, or on others."""
+"""The command by which models learn new images."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Fit a model again with its own settings, on new images alone or with the old ones; say what changed."""
+    """Have a model learn new images, with the old ones, in their place or on top of them, and say what changed."""
     from oddsight.cli.output import say_fitted, say_plan, write_json
     from oddsight.fitting.updating import update
     from oddsight.model.model import load
@@ -97,14 +97,18 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
             on_plan=start,
         )
         found.model.save(output)
-        for error in write_normals(copies, plans[0].training, progress=report) if copies is not None else []:
-            complain(error)
+        if copies is not None and plans:
+            for error in write_normals(copies, plans[0].training, progress=report):
+                complain(error)
     if json is not None:
         write_json(json, found.changes.to_json())
     if json is None or str(json) != "-":
         _show_changes(found.changes)
-    say_fitted(found.model, output, copies, quiet)
-    if plans[0].errors:
+    say_fitted(found.model, output, copies if plans else None, quiet)
+    if not plans:
+        for error in found.errors:
+            complain(error)
+    if found.errors:
         raise typer.Exit(EXIT_ERROR)
 
 

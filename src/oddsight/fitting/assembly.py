@@ -164,6 +164,15 @@ def _map_size(graph: onnx.ModelProto) -> tuple[int, int] | None:
     return None
 
 
+def with_metadata(kind: type[Model], content: bytes, metadata: Metadata) -> Model:
+    """A model of a graph, and of metadata but for its digest."""
+    proto = onnx.load_model_from_string(content)
+    metadata = metadata.model_copy(update={"graph_sha256": digest(proto)}).at_lowest_version()
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=KEY, value=metadata.to_json())
+    return kind.from_bytes(proto.SerializeToString(deterministic=True))
+
+
 def reading_info(reading: Reading) -> ReadingInfo | None:
     """How images were read, as metadata keep it; None if as they declare it themselves."""
     if not reading.chosen:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from oddsight.data.collection import Collection, ImageFile, count_groups, one_of_each, seen, split
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.errors import DataError, ImageError, OddsightError, plain
+from oddsight.fitting.assembly import with_metadata
 from oddsight.fitting.scoring import Scores, score
 from oddsight.fitting.settings import calibration_fraction
-from oddsight.graphs.building import digest
 from oddsight.graphs.calibrating import recalibrate as replace_calibration
 from oddsight.graphs.precision import quantize_backbone, store_half
-from oddsight.model.metadata import KEY, CalibrationInfo, ConversionInfo, DecisionInfo, Metadata, PixelLevels
+from oddsight.model.metadata import CalibrationInfo, ConversionInfo, DecisionInfo, PixelLevels
 from oddsight.model.model import Model
 from oddsight.model.openvino import OpenvinoModel, import_openvino
 from oddsight.model.regions import typical_levels
@@ -248,16 +248,7 @@ def _converted(model: Model, to: str, ranges: Sequence[ImageFile]) -> Model:
     if to == "openvino":
         kind = OpenvinoModel
         metadata = metadata.model_copy(update={"versions": metadata.versions | {"openvino": version("openvino")}})
-    return _with_metadata(kind, proto.SerializeToString(deterministic=True), metadata)
-
-
-def _with_metadata(kind: type[Model], content: bytes, metadata: Metadata) -> Model:
-    """A model of a graph, and of metadata but for its digest."""
-    proto = onnx.load_model_from_string(content)
-    metadata = metadata.model_copy(update={"graph_sha256": digest(proto)}).at_lowest_version()
-    del proto.metadata_props[:]
-    proto.metadata_props.add(key=KEY, value=metadata.to_json())
-    return kind.from_bytes(proto.SerializeToString(deterministic=True))
+    return with_metadata(kind, proto.SerializeToString(deterministic=True), metadata)
 
 
 def _recorded(model: Model, source: Model, to: str, parity: Parity, raised: float | None) -> Model:
@@ -272,7 +263,7 @@ def _recorded(model: Model, source: Model, to: str, parity: Parity, raised: floa
         raised=raised,
     )
     metadata = model.metadata.model_copy(update={"conversion": conversion})
-    return _with_metadata(type(model), model.to_bytes(), metadata)
+    return with_metadata(type(model), model.to_bytes(), metadata)
 
 
 def _calibrated(
@@ -305,7 +296,7 @@ def _calibrated(
         changes["decision"] = DecisionInfo(threshold=0.0, false_alarm_rate=None)
     if metadata.classes is not None:
         changes["classes"] = metadata.classes.model_copy(update={"thresholds": None})
-    changed = _with_metadata(type(model), proto.SerializeToString(), metadata.model_copy(update=changes))
+    changed = with_metadata(type(model), proto.SerializeToString(), metadata.model_copy(update=changes))
     return changed if rate is None else changed.with_decision(false_alarm_rate=rate, confidence=confidence)
 
 

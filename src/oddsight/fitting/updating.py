@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 
 from oddsight.backbones.cache import FeatureCache
-from oddsight.data.collection import ImageFile, seen, unpacked
+from oddsight.data.anomaly_folders import require_normal_folders
+from oddsight.data.collection import Collection, ImageFile, seen, unpacked
 from oddsight.data.grouping import AUTO, Groups
-from oddsight.errors import OddsightError
+from oddsight.detectors import Detector
+from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.fitting.growing import grow
 from oddsight.fitting.normal import fit
 from oddsight.fitting.plan import FitPlan
 from oddsight.fitting.scoring import score
 from oddsight.fitting.settings import settings_of
 from oddsight.model.model import Model
 from oddsight.runtime.progress import Progress, silent
+from oddsight.sources.collecting import collect_sources, described
 from oddsight.sources.source import ImagesLike
 
 
@@ -26,9 +30,9 @@ class Changes:
     """What an update changed; pairs are before and after.
 
     Attributes:
-        images: Distinct images that the new model was made from, for learning and calibration.
+        images: Distinct images that were given, the old ones included.
         new: How many of them the old model did not know.
-        forgotten: Images that the old model knew and the new one does not.
+        forgotten: Images that the old model was fitted on and the new one was not.
         training: Images learned from.
         calibration: Calibration scores: one for each calibration image, or group of them.
         threshold: Of the score.
@@ -62,10 +66,12 @@ class Update:
     Attributes:
         model: The new model; the old one stays as it is.
         changes: What is different.
+        errors: Files that could not be read.
     """
 
     model: Model
     changes: Changes
+    errors: tuple[ImageError, ...]
 
 
 def update(
@@ -82,11 +88,12 @@ def update(
     progress: Progress = silent,
     on_plan: Callable[[FitPlan], None] = lambda plan: None,
 ) -> Update:
-    """Fit a model again with its own settings, on new normal images alone or on the old ones and the new ones.
+    """Have a model learn new normal images: with the old ones, in their place, or on top of them.
 
-    The result is, to the byte, what :func:`oddsight.fit` with these settings makes of the same images. They are divided
-    anew, so that no calibration image is learned from, and the false-alarm rate holds as it does after a fit. Features
-    of old images come from the cache; only new images, and what the cache has lost, pass through the backbone.
+    With ``replace`` or ``old`` it is fitted again with its own settings, and the result is, to the byte, what
+    :func:`oddsight.fit` makes of the same images with these. They are divided anew, so that no calibration image is
+    learned from, and the false-alarm rate holds as it does after a fit. Features of old images come from the cache;
+    only new images, and what the cache has lost, pass through the backbone.
 
     Example:
         >>> model = oddsight.load("parts.onnx")
@@ -99,7 +106,11 @@ def update(
         model: As fitted or loaded.
         *images: New normal images, as :func:`oddsight.fit` takes them.
         replace: Learn from the new images only, such as after a change of camera.
-        old: The images that the model was fitted on, to learn from them, too.
+        old: The images that the model was fitted on, to learn from them, too. With neither ``old`` nor ``replace``
+            the new images are added to the memory bank of a method that has one (``knn``, ``patchcore``), at no cost
+            for the old ones. No score can rise by that: the old calibration scores stay as upper bounds, and p-values
+            and rate stay valid. No new image is calibrated on. Of the settings below only ``false_alarm_rate`` and
+            ``confidence`` count.
         backbone: Where the model's backbone is, if it is a file.
         false_alarm_rate: By default the model's; if that was the smallest that its images could promise, 1% or the
             smallest that these can.
@@ -111,12 +122,17 @@ def update(
         on_plan: Called once with the plan before the work starts.
 
     Raises:
-        DataError: The images are too few for the rate, or hold no image that the model does not know.
-        OddsightError: Neither ``replace`` nor ``old`` is given, or both are; the model was converted, knows classes, or
-            its method or backbone is not there.
+        DataError: The images are too few for the rate, or the model knows them all.
+        OddsightError: ``replace`` and ``old`` are given, or neither for a method without a memory bank; the bank is
+            full; the model was converted, knows classes, or its method or backbone is not there.
     """
     _check(model, replace=replace, old=old)
     settings = settings_of(model.metadata, backbone)
+    if not replace and not len(old):
+        grown, given = _grown(model, settings["method"], images, progress)
+        if false_alarm_rate is not None:
+            grown = grown.with_decision(false_alarm_rate=false_alarm_rate, confidence=confidence)
+        return Update(grown, _changes(model, grown, given.images, progress), given.errors)
     settings |= {} if false_alarm_rate is None else {"false_alarm_rate": false_alarm_rate}
     settings |= {} if confidence is None else {"confidence": confidence}
     plans: list[FitPlan] = []
@@ -128,7 +144,25 @@ def update(
     new = fit(
         *images, *old, **settings, groups=groups, memory=memory, cache=cache, progress=progress, on_plan=start
     )  # fmt: skip
-    return Update(new, _changes(model, new, plans[0].images, progress))
+    return Update(new, _changes(model, new, plans[0].images, progress), tuple(plans[0].errors))
+
+
+def _grown(
+    model: Model, detector: Detector, images: Sequence[ImagesLike], progress: Progress
+) -> tuple[Model, Collection]:
+    """The model with new images in its bank, and all images that were given."""
+    if not detector.grows:
+        raise OddsightError(
+            f"{detector.name} cannot learn new images without the old ones: name these, too (--with), or learn from "
+            "the new ones only (--replace)"
+        )
+    require_normal_folders(images)
+    collection, _ = collect_sources(*images, reading=model.reading, progress=progress)
+    known = seen(model.metadata.training.images_seen)
+    new = [image for image in collection.images if not known(image.content)]
+    if not new:
+        raise DataError(f"the model knows all {len(collection.images):,} images in {described(images)} already")
+    return grow(model, detector, new, progress), collection
 
 
 def _check(model: Model, *, replace: bool, old: Sequence[ImagesLike]) -> None:
@@ -142,17 +176,12 @@ def _check(model: Model, *, replace: bool, old: Sequence[ImagesLike]) -> None:
         raise OddsightError("the model knows classes, which an update cannot change: fit-classes on all images again")
     if replace and len(old):
         raise OddsightError("to replace the old images and to learn from them, too, exclude each other: choose one")
-    if not replace and not len(old):
-        raise OddsightError(
-            f"{metadata.method.name} cannot learn new images without the old ones: name these, too (--with), or learn "
-            "from the new ones only (--replace)"
-        )
 
 
 def _changes(before: Model, after: Model, images: Sequence[ImageFile], progress: Progress) -> Changes:
     known, models = seen(before.metadata.training.images_seen), (before, after)
     new = [image for image in images if not known(image.content)]
-    kept = len(set(unpacked(before.metadata.training.images_seen)) & {image.content[:16] for image in images})
+    forgotten = {*unpacked(before.metadata.training.images_seen)} - {*unpacked(after.metadata.training.images_seen)}
     scores = [score(model, new, progress) for model in models]
     flags = [said.decisions(model) for said, model in zip(scores, models, strict=True)]
     calibration = before.calibration_scores
@@ -160,7 +189,7 @@ def _changes(before: Model, after: Model, images: Sequence[ImageFile], progress:
     return Changes(
         images=len(images),
         new=len(new),
-        forgotten=len(unpacked(before.metadata.training.images_seen)) - kept,
+        forgotten=len(forgotten),
         training=(before.metadata.training.images, after.metadata.training.images),
         calibration=(len(before.calibration_scores), len(after.calibration_scores)),
         threshold=(before.decision.threshold, after.decision.threshold),
