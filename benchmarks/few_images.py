@@ -1,8 +1,8 @@
 """AUROC of detectors that learn from 1 to 16 normal images: python benchmarks/few_images.py DATA WORK.
 
-Writes few_images.csv. Each cell learns what ``fit`` does from the images drawn and from changed copies of them, for
-``patchcore`` also without these (``copies``), and scores the same 30 normal and 30 anomalous test images (or all there
-are) with the detector's graph. Draws are nested: those of 4 images begin with those of 2. :mod:`data_sets` says what
+Writes few_images.csv. Each cell learns from the images drawn, with changed copies of them (``copies``: as ``fit`` does
+with fewer than 8) or without, and scores the same 30 normal and 30 anomalous test images (or all there are) with the
+detector's graph. Draws are nested: those of 4 images begin with those of 2. :mod:`data_sets` says what
 DATA holds; the anomalous images are shared out evenly among their kinds. Features are kept in WORK.
 """
 
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 COUNTS = (1, 2, 4, 8, 16)
 TESTED = 30
 DRAWS = 3
-WAYS = (("auto", "yes"), ("patchcore", "yes"), ("patchcore", "no"))
+WAYS = (("auto", "yes"), ("auto", "no"), ("patchcore", "yes"), ("patchcore", "no"))
 COLUMNS = ("dataset", "method", "images", "draw", "copies", "learned", "normal", "anomalous", "auroc")
 
 
@@ -98,6 +98,8 @@ def main() -> None:
             held = min(TESTED, len(normal))
             for count, (method, kind) in product(COUNTS, WAYS):
                 images = drawn[:count]
+                if (count, method, kind) == (1, "auto", "no"):
+                    continue  # it weighs its voices by images that it leaves out in turn
                 learned = [*images, *(changed_copies(images) if kind == "yes" else [])]
                 found = scores(method, images, learned, tests, cache)
                 row = (name, method, count, draw, kind, len(learned), held, len(tests) - held)

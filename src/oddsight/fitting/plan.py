@@ -26,10 +26,10 @@ from oddsight.model.calibration import (
 from oddsight.runtime.bounds import check_number, check_seed
 
 FEWEST = 8
-"""The fewest distinct images that are left to learn from where a share is held out."""
+"""The fewest distinct images that are left to learn from where a share is held out.
 
-FEW = 17
-"""Fewer images than these are learned from with changed copies of them; see :mod:`oddsight.data.copies`."""
+Of fewer, changed copies are learned from, too; see :mod:`oddsight.data.copies`.
+"""
 
 _LEFT = 1
 """And that any of its folds leaves to learn from."""
@@ -151,7 +151,7 @@ class FitPlan:
     @property
     def copied(self) -> bool:
         """Whether the images are so few that changed copies of them are learned from, too."""
-        return len(self.training) < FEW
+        return len(self.training) < FEWEST
 
     @property
     def adapted(self) -> int:
