@@ -295,6 +295,16 @@ def conversions(rows: list[Row]) -> str:
     return markdown(list(rows[0]), [list(row.values()) for row in rows])
 
 
+def few(rows: list[Row]) -> str:
+    """AUROC by the number of images, with and without changed copies."""
+    counts = [count for (count,) in sorted(grouped(rows, "images"), key=lambda key: int(key[0]))]
+    body = []
+    for key, own in grouped(rows, "dataset", "method", "copies").items():
+        by_count = grouped(own, "images")
+        body.append([*key, *(mean(by_count.get((count,), []), "auroc") for count in counts)])
+    return markdown(["dataset", "method", "copies", *counts], sorted(body))
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -326,6 +336,8 @@ def main() -> None:
         put(docs / "known-classes.md", "unknowns", unknowns(read("../docs/studies/cifar10/ood.csv"), names))
     if rows := read("exporting.csv"):
         put(docs / "exporting.md", "exporting", conversions(rows))
+    if rows := read("few_images.csv"):
+        put(docs / "few-images.md", "few", few(rows))
     put(docs / "scores.md", "sums", sums(read("score_sums.csv")))
     if rows := read("../docs/studies/clouds/scenes.csv"):
         baselines = read("../docs/studies/clouds/baselines.csv")
