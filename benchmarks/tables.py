@@ -315,6 +315,16 @@ def video_frames(rows: list[Row]) -> str:
     return markdown(["footage", "method", "frames", "AUROC of frames", "95% interval"], body)
 
 
+def few(rows: list[Row]) -> str:
+    """AUROC by the number of images, with and without changed copies."""
+    counts = [count for (count,) in sorted(grouped(rows, "images"), key=lambda key: int(key[0]))]
+    body = []
+    for key, own in grouped(rows, "dataset", "method", "copies").items():
+        by_count = grouped(own, "images")
+        body.append([*key, *(mean(by_count.get((count,), []), "auroc") for count in counts)])
+    return markdown(["dataset", "method", "copies", *counts], sorted(body))
+
+
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -363,6 +373,8 @@ def main() -> None:
             "live",
             markdown([name.replace("_", " ") for name in rows[0]], [[*r.values()] for r in rows]),
         )
+    if rows := read("few_images.csv"):
+        put(docs / "few-images.md", "few", few(rows))
     put(docs / "scores.md", "sums", sums(read("score_sums.csv")))
     if rows := read("../docs/studies/clouds/scenes.csv"):
         baselines = read("../docs/studies/clouds/baselines.csv")

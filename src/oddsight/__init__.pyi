@@ -24,6 +24,9 @@ from .fitting.exporting import Export as Export
 from .fitting.exporting import Parity as Parity
 from .fitting.exporting import export as export
 from .fitting.normal import fit as fit
+from .fitting.updating import Changes as Changes
+from .fitting.updating import Update as Update
+from .fitting.updating import update as update
 from .model.events import Event as Event
 from .model.events import Look as Look
 from .model.events import WatchedFrame as WatchedFrame

@@ -317,13 +317,6 @@ def test_a_folder_without_images_is_named(world, tmp_path, name, files):
     assert [path.name for path in tmp_path.iterdir()] == ["texts"]
 
 
-@pytest.mark.parametrize("count", [1, 7])
-def test_too_few_images_are_counted(world, tmp_path, count):
-    for path in sorted(world.good.iterdir())[:count]:
-        shutil.copy(path, tmp_path)
-    assert_failed(run("fit", tmp_path, "-o", tmp_path / "m.onnx"), tmp_path, f"{count} distinct images", "at least 8")
-
-
 def test_identical_images_teach_nothing(world, tmp_path):
     for number in range(12):
         shutil.copy(world.good / "00000.png", tmp_path / f"{number}.png")

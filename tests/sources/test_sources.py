@@ -154,12 +154,6 @@ def test_nothing_to_learn_from_is_said(what):
         oddsight.fit(*what, **OPTIONS)
 
 
-def test_too_few_images_in_memory_are_counted_and_not_shown(pictures):
-    with pytest.raises(DataError) as error:
-        oddsight.fit(pictures[:3], **OPTIONS)
-    assert str(error.value) == "what was given holds 3 distinct images, and training needs at least 8"
-
-
 def test_predict_many_takes_one_image_or_an_array_of_several(pictures, files):
     model = tiny_model()
     scores = [model.predict(one).score for one in pictures[:3]]

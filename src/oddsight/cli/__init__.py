@@ -26,6 +26,7 @@ from oddsight.cli import places as places
 from oddsight.cli import comparing as comparing
 from oddsight.cli import adapting as adapting
 from oddsight.cli import models as models
+from oddsight.cli import updating as updating
 from oddsight.cli import exporting as exporting
 from oddsight.cli import registries as registries
 # isort: on

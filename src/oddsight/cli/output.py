@@ -62,6 +62,12 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
     else:
         how = f"learning from {len(plan.training):,} images, calibrating on {groups}the same by cross-conformal folds"
     note(how, quiet=quiet)
+    if plan.copied:
+        note(
+            "so few images are learned from with changed copies: lighter and darker ones, and mirrored and turned ones "
+            "where the images are as similar that way",
+            quiet=quiet,
+        )
     note(f"memory budget {plan.memory}", quiet=quiet)
 
 
@@ -114,7 +120,9 @@ def _say_rate(model: Model, quiet: bool) -> None:
     decision, known = model.decision, model.metadata.classes
     verb = "flags" if known is None else "rejects"
     if decision.false_alarm_rate is None:
-        note(f"{verb} scores above {decision.threshold:.6g}, set by hand", quiet=quiet)
+        promising = model.metadata.calibration.held_out
+        why = "set by hand" if promising else "without a promised rate: one image leaves none to calibrate on"
+        note(f"{verb} scores above {decision.threshold:.6g}, {why}", quiet=quiet)
         return
     whose = "normal images" if known is None else "images of the known classes"
     above, images = f"{decision.threshold:.6g}", model.metadata.calibration.what
@@ -160,7 +168,9 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         packed = content["explanation"].pop("normals")
         content["explanation"] = {"images": len(unpacked(packed)), **content["explanation"]}
     content["calibration"] |= {
-        "smallest_rate": smallest_rate(file.fewest, file.metadata.decision.confidence),
+        "smallest_rate": smallest_rate(file.fewest, file.metadata.decision.confidence)
+        if file.metadata.calibration.held_out
+        else None,
         "scores": {
             "min": float(scores[0]),
             "median": float(scores[len(scores) // 2]),

@@ -7,7 +7,7 @@ A detector declares what it reads and what it learns from, fits on features, and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -54,6 +54,7 @@ class Detector(ABC):
         trains_network: Whether learning trains a network by gradient.
         budget: Memory of the whole process that is enough by default.
         size: The side in pixels to which images are brought by default, if it is not the backbone's.
+        grows: Whether it can learn new images on top of what it knows; see :meth:`grow`.
         detailed: Whether it gains from images of more pixels than the backbone's size: then it reads by default nearly
             as many as they have.
         channels_: Of an embedding, after fitting with classes: ``C``.
@@ -74,6 +75,7 @@ class Detector(ABC):
     budget: ClassVar[str] = "1GB"
     size: ClassVar[int | None] = None
     detailed: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
 
     curves_: tuple[Epoch, ...] = ()
     workplace: Workplace
@@ -144,6 +146,25 @@ class Detector(ABC):
         Of known classes: from ``embedding`` ``[N, C]`` and ``logits`` ``[N, K]``, those it needs.
         """
 
+    def grow(
+        self, constants: Mapping[str, NDArray[np.generic]], features: FeatureStream, share: float, *, seed: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """Add new normal images to what a fitted graph knows, so that no score of any image rises.
+
+        Args:
+            constants: Of the graph of a detector of these settings, by name.
+            features: Of the new images.
+            share: How many there are for each image that the graph knows.
+            seed: Of every random choice.
+
+        Returns:
+            The constants that change, with their new values.
+
+        Raises:
+            OddsightError: If what it would know is too much.
+        """
+        raise NotImplementedError
+
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """The least bytes that :meth:`fit` takes for ``count`` normal images with features of ``shape``."""
         raise NotImplementedError
@@ -175,6 +196,18 @@ class Detector(ABC):
                 f"{self.name} takes {needed / 1e6:,.0f} MB for {count:,} images with features of "
                 f"{' x '.join(map(str, shape))}, and the budget leaves {memory / 1e6:,.0f} MB: raise the memory "
                 "budget, or use fewer images, fewer layers or a smaller size"
+            )
+
+    def require_room(self, rows: int, size: int) -> None:
+        """Refuse a memory bank that grows beyond twice its size.
+
+        Raises:
+            OddsightError: Saying what to do.
+        """
+        if rows > 2 * size:
+            raise OddsightError(
+                f"the memory bank of {self.name} would grow to {rows:,} entries, and at most twice its bank_size of "
+                f"{size:,} are allowed: name the old images, too (--with), so that it is chosen anew"
             )
 
     def require_kind(self, kind: Kind) -> None:

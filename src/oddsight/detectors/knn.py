@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from oddsight.detectors.coreset import Coreset
 from oddsight.detectors.detector import Detector, Kind, Labels, Reading, detector
@@ -38,6 +40,7 @@ class KNN(Detector):
     paper: ClassVar[str] = "Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022"
     reads: ClassVar[Reading] = "embedding"
     learns_from: ClassVar[tuple[Kind, ...]] = ("normal", "classes")
+    grows: ClassVar[bool] = True
 
     neighbours: Annotated[int, Whole(0)] = 0
     bank_size: Count = 10000
@@ -79,6 +82,14 @@ class KNN(Detector):
             """,
             {"bank_columns": np.ascontiguousarray(self.bank_.T)},
         )
+
+    def grow(
+        self, constants: Mapping[str, NDArray[np.generic]], features: FeatureStream, share: float, *, seed: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """See :meth:`Detector.grow`; every image is added."""
+        old = constants["bank_columns"].astype(np.float32)
+        self.require_room(old.shape[1] + len(features), self.bank_size)
+        return {"bank_columns": np.concatenate([old, unit(stacked(features)).T], axis=1)}
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """See :meth:`Detector.memory_needed`; stops growing at ``bank_size`` images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
@@ -44,6 +45,7 @@ class PatchCore(Detector):
     reads: ClassVar[Reading] = "patches"
     localises: ClassVar[bool] = True
     detailed: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
 
     bank_size: Count = 4000
     components: Count = 64
@@ -123,6 +125,25 @@ class PatchCore(Detector):
             {"basis": self.basis_, "offset": -self.centre_, **banks, **squares},
         )
         return chain([distances, anomaly_map(height, width, self.sigma)], ["score", "anomaly_map"])
+
+    def grow(
+        self, constants: Mapping[str, NDArray[np.generic]], features: FeatureStream, share: float, *, seed: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """See :meth:`Detector.grow`; the bank grows by the same share if it may, with a coreset of the new patches."""
+        self.basis_, self.centre_ = constants["basis"].astype(np.float32), -constants["offset"].astype(np.float32)
+        names = [name for name in constants if name.startswith("bank_")]
+        rows = sum(len(constants[name]) for name in names)
+        self.require_room(rows + 1, self.bank_size)
+        more, width = min(math.ceil(share * rows), 2 * self.bank_size - rows), self.basis_.shape[1]
+        expected = len(features) * math.prod(features.shape[1:])
+        coreset = Coreset(more, width, Coreset.memory_needed(more, width), seed, expected=expected)
+        for array in features:
+            coreset.add(self.projected(array))
+        changed: dict[str, NDArray[np.float32]] = {}
+        for name, part in zip(names, np.array_split(coreset.result(), len(names)), strict=True):
+            bank = np.concatenate([constants[name].astype(np.float32), part])
+            changed |= {name: bank, f"squares_{name}": np.einsum("ij,ij->i", bank, bank)}
+        return changed
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
         """See :meth:`Detector.memory_needed`; the same for any number of images."""

@@ -21,7 +21,7 @@ from oddsight.fitting.plan import FOLDS, FitPlan
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
 from oddsight.graphs.neighbours import MOST
-from oddsight.model.calibration import decide, decide_by_class
+from oddsight.model.calibration import Decision, decide, decide_by_class
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import (
     KEY,
@@ -109,7 +109,10 @@ def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> 
         folds=min(FOLDS, len(components.scores)) if plan.kind == "cross" else 1,
         groups=plan.groups,
     )
-    decision = decide(components.scores, plan.rate, plan.request.confidence, what=calibration.what)
+    if plan.rate is None:
+        decision = Decision(float(components.scores.max()), None)
+    else:
+        decision = decide(components.scores, plan.rate, plan.request.confidence, what=calibration.what)
     return Metadata.create(
         **versions(),
         graph_sha256=digest(whole),
@@ -139,7 +142,7 @@ def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> 
 
 def _with_thresholds(components: Components, plan: FitPlan, what: str) -> ClassesInfo | None:
     """What the model knows of classes, with a threshold of each if it has one of its own."""
-    if components.classes is None or components.predicted is None:
+    if components.classes is None or components.predicted is None or plan.rate is None:
         return components.classes
     names, rate = components.classes.names, plan.rate
     thresholds = decide_by_class(
@@ -159,6 +162,15 @@ def _map_size(graph: onnx.ModelProto) -> tuple[int, int] | None:
             _, height, width = (dim.dim_value for dim in value.type.tensor_type.shape.dim)
             return height, width
     return None
+
+
+def with_metadata(kind: type[Model], content: bytes, metadata: Metadata) -> Model:
+    """A model of a graph, and of metadata but for its digest."""
+    proto = onnx.load_model_from_string(content)
+    metadata = metadata.model_copy(update={"graph_sha256": digest(proto)}).at_lowest_version()
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=KEY, value=metadata.to_json())
+    return kind.from_bytes(proto.SerializeToString(deterministic=True))
 
 
 def reading_info(reading: Reading) -> ReadingInfo | None:

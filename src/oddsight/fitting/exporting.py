@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from oddsight.data.collection import Collection, ImageFile, count_groups, one_of_each, seen, split
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.errors import DataError, ImageError, OddsightError, plain
-from oddsight.graphs.building import digest
+from oddsight.fitting.assembly import with_metadata
+from oddsight.fitting.scoring import Scores, score
+from oddsight.fitting.settings import calibration_fraction
 from oddsight.graphs.calibrating import recalibrate as replace_calibration
 from oddsight.graphs.precision import quantize_backbone, store_half
-from oddsight.model.metadata import KEY, CalibrationInfo, ConversionInfo, DecisionInfo, Metadata, PixelLevels
+from oddsight.model.metadata import CalibrationInfo, ConversionInfo, DecisionInfo, PixelLevels
 from oddsight.model.model import Model
 from oddsight.model.openvino import OpenvinoModel, import_openvino
-from oddsight.model.regions import pixel_levels, typical_levels
+from oddsight.model.regions import typical_levels
 from oddsight.runtime.bounds import check_number
-from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent
 from oddsight.sources.collecting import collect_sources
 from oddsight.sources.source import ImagesLike
@@ -88,22 +89,6 @@ class Export:
     errors: tuple[ImageError, ...]
 
 
-@dataclass(frozen=True)
-class _Scores:
-    """What a model says of images: scores ``[n]``, predicted classes if it knows any, levels of pixels of its maps."""
-
-    values: NDArray[np.float32]
-    labels: tuple[int | None, ...]
-    levels: NDArray[np.float32]
-
-    def decisions(self, model: Model) -> list[tuple[bool, int | None]]:
-        """Whether each image is flagged at the thresholds of a model; if not, its class."""
-        flags = [
-            bool(value > model.threshold_for(label)) for value, label in zip(self.values, self.labels, strict=True)
-        ]
-        return [(flag, None if flag else label) for flag, label in zip(flags, self.labels, strict=True)]
-
-
 def export(
     model: Model,
     to: str,
@@ -162,9 +147,9 @@ def export(
         ranges, tests = _divided(tests, fresh.images if fresh is not None else [])
 
     converted = _converted(model, to, ranges)
-    before, after = (_score(one, tests, progress) for one in (model, converted))
+    before, after = (score(one, tests, progress) for one in (model, converted))
     if fresh is not None:
-        raised, own = None, _score(converted, fresh.images, progress)
+        raised, own = None, score(converted, fresh.images, progress)
         calibrated = _calibrated(converted, own.values, own.labels, fresh.info, typical_levels(own.levels))
     else:
         raised = _rise(before, after, model)
@@ -231,9 +216,9 @@ def _held_out(model: Model, collection: Collection, images: Sequence[ImageFile])
         return images
     info = model.metadata.calibration
     if info.kind == "split" and collection.fingerprint == training.fingerprint:
-        rest, held = split(images, info.scores / count_groups(images), training.seed)
+        rest, held = split(images, calibration_fraction(model.metadata, count_groups(images)), training.seed)
         if (len(rest), len(held)) == (training.images, info.images):
-            scores = np.sort(_score(model, one_of_each(held, training.seed), silent).values)
+            scores = np.sort(score(model, one_of_each(held, training.seed), silent).values)
             if np.allclose(scores, model.calibration_scores, rtol=1e-3, atol=1e-6):
                 return held
     raise DataError(
@@ -263,16 +248,7 @@ def _converted(model: Model, to: str, ranges: Sequence[ImageFile]) -> Model:
     if to == "openvino":
         kind = OpenvinoModel
         metadata = metadata.model_copy(update={"versions": metadata.versions | {"openvino": version("openvino")}})
-    return _with_metadata(kind, proto.SerializeToString(deterministic=True), metadata)
-
-
-def _with_metadata(kind: type[Model], content: bytes, metadata: Metadata) -> Model:
-    """A model of a graph, and of metadata but for its digest."""
-    proto = onnx.load_model_from_string(content)
-    metadata = metadata.model_copy(update={"graph_sha256": digest(proto)}).at_lowest_version()
-    del proto.metadata_props[:]
-    proto.metadata_props.add(key=KEY, value=metadata.to_json())
-    return kind.from_bytes(proto.SerializeToString(deterministic=True))
+    return with_metadata(kind, proto.SerializeToString(deterministic=True), metadata)
 
 
 def _recorded(model: Model, source: Model, to: str, parity: Parity, raised: float | None) -> Model:
@@ -287,7 +263,7 @@ def _recorded(model: Model, source: Model, to: str, parity: Parity, raised: floa
         raised=raised,
     )
     metadata = model.metadata.model_copy(update={"conversion": conversion, "footage": None})
-    return _with_metadata(type(model), model.to_bytes(), metadata)
+    return with_metadata(type(model), model.to_bytes(), metadata)
 
 
 def _calibrated(
@@ -320,39 +296,18 @@ def _calibrated(
         changes["decision"] = DecisionInfo(threshold=0.0, false_alarm_rate=None)
     if metadata.classes is not None:
         changes["classes"] = metadata.classes.model_copy(update={"thresholds": None})
-    changed = _with_metadata(type(model), proto.SerializeToString(), metadata.model_copy(update=changes))
+    changed = with_metadata(type(model), proto.SerializeToString(), metadata.model_copy(update=changes))
     return changed if rate is None else changed.with_decision(false_alarm_rate=rate, confidence=confidence)
 
 
-@dataclass(frozen=True, eq=False)
-class _Scoring:
-    """A job: from an image to its score, its predicted class and the levels of its pixels."""
-
-    model: Model
-
-    def __call__(self, image: ImageFile) -> tuple[float, str | None, tuple[float, ...]]:
-        result = self.model.score(image.read(), source=str(image.path), one_core=True)
-        return result.score, result.label, () if result.map is None else pixel_levels(result.map)
-
-
-def _score(model: Model, images: Sequence[ImageFile], progress: Progress) -> _Scores:
-    rows = []
-    for done, row in enumerate(map_jobs(_Scoring(model), images), 1):
-        rows.append(row)
-        progress("scoring", done, len(images))
-    scores, names, levels = zip(*rows, strict=True)
-    labels = tuple(None if name is None else model.classes.index(name) for name in names)
-    return _Scores(np.array(scores, np.float32), labels, np.array(levels, np.float32))
-
-
-def _rise(before: _Scores, after: _Scores, model: Model) -> float:
+def _rise(before: Scores, after: Scores, model: Model) -> float:
     """By how much a score rises at most among images that the model does not flag, or among all if it flags all."""
     rises = after.values - before.values
     passed = np.array([not flag for flag, _ in before.decisions(model)])
     return max(0.0, float((rises[passed] if passed.any() else rises).max()))
 
 
-def _parity(models: tuple[Model, Model], scores: tuple[_Scores, _Scores], images: Sequence[ImageFile]) -> Parity:
+def _parity(models: tuple[Model, Model], scores: tuple[Scores, Scores], images: Sequence[ImageFile]) -> Parity:
     before, after = (said.decisions(model) for said, model in zip(scores, models, strict=True))
     differences = np.abs(scores[1].values - scores[0].values)
     known = seen(models[0].metadata.training.images_seen)

@@ -16,6 +16,7 @@ from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.backbones.extraction import Extraction, Extractor, Features
 from oddsight.data.anomaly_folders import require_normal_folders
 from oddsight.data.collection import Collection, ImageFile, folds
+from oddsight.data.copies import changed_copies
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.reading import AS_DECLARED, Reading
@@ -23,9 +24,10 @@ from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
-from oddsight.fitting.plan import FEWEST, FOLDS, FitPlan, Request, make_plan
+from oddsight.fitting.plan import FOLDS, FitPlan, Request, make_plan
 from oddsight.fitting.sizing import BALANCED, Speed, at_speed, input_size
 from oddsight.graphs.neighbours import MOST, nearest, summary
+from oddsight.graphs.preprocessing import Size
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import checked_verdicts
 from oddsight.model.model import Model
@@ -46,7 +48,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     method: str | Detector = detectors.DEFAULTS["normal"],
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
     speed: str = BALANCED,
     false_alarm_rate: float | None = None,
     confidence: float | None = None,
@@ -70,21 +72,22 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         >>> model.save("parts.onnx")
 
     Args:
-        *images: Normal images: files, folders (searched recursively) and globs; arrays (uint8 ``[H, W, 3]``, grey, with
-            alpha, or several as ``[N, H, W, C]``) and Pillow images; or lists and other iterables of these. The same
-            pixels give the same model, wherever they come from.
+        *images: Normal images, at least one: files, folders (searched recursively) and globs; arrays (uint8
+            ``[H, W, 3]``, grey, with alpha, or several as ``[N, H, W, C]``) and Pillow images; or lists and other
+            iterables of these. The same pixels give the same model, wherever they come from.
         method: The name of a method in :data:`oddsight.detectors.METHODS`, or a detector with other settings.
         backbone: A name that ``oddsight backbones`` lists, ``timm:NAME``, or the path of an ONNX file; see
             :func:`oddsight.backbones.backbone`. By default EfficientNet-Lite0, or none for methods that read pixels.
         layers: Stages of the backbone to read; by default those that suit the method.
         size: To what images are resized, in pixels: the side of a square. Images of one shape that is not square
-            keep it, with as many pixels as that square. By default the backbone's size; for detectors that look at
-            details (``auto``, ``patchcore``) that of large images, at most that of the speed.
+            keep it, with as many pixels as that square. Height and width are taken as they are if they suit the shape
+            of the images. By default the backbone's size; for detectors that look at details (``auto``, ``patchcore``)
+            that of large images, at most that of the speed.
         speed: For detectors that look at details: ``fast`` (224 pixels, a bank of 1,000 patches), ``balanced`` (up to
             640 pixels, 4,000 patches) or ``best`` (up to 896 pixels, 10,000 patches). A size or a ``bank_size`` of your
             own replaces that part of it.
         false_alarm_rate: Share of normal images that may be flagged. By default 1%, or the smallest rate that the
-            number of images can promise.
+            number of images can promise; a single image promises none.
         confidence: The probability with which the true rate is at most that, such as 0.95. The true rate depends on the
             calibration images that were drawn; by default it is at most that on average over such draws; see
             :func:`oddsight.model.calibration.decide`.
@@ -109,8 +112,8 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
         on_epoch: Called with each new row of the learning curves of a method that trains a network.
 
     Raises:
-        DataError: There are no images, fewer than 8 distinct ones, or too few images or groups for the rate; an image
-            has no group; or the verdicts are not two words.
+        DataError: There are no images, or too few images or groups for the rate; an image has no group; or the verdicts
+            are not two words.
         MemoryBudgetError: The memory budget is too small.
         OddsightError: A setting is invalid.
     """
@@ -127,7 +130,11 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     )
     if request.fraction is not None:
         Real(least=0, below=1).read(request.fraction, "the calibration fraction")
-    size = None if size is None else check_whole(size, "the size", None)
+    if isinstance(size, tuple):
+        height, width = size
+        size = check_whole(height, "the height", None), check_whole(width, "the width", None)
+    elif size is not None:
+        size = check_whole(size, "the size", None)
     extractor = _extractor(chosen, backbone, layers, size)
     words = checked_verdicts(verdicts) if verdicts is not None else None
     features = cache or default_cache()
@@ -135,7 +142,7 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     return model if words is None else model.with_verdicts(*words)
 
 
-def _extractor(detector: Detector, backbone: str | None, layers: Sequence[str] | None, size: int | None) -> Extractor:
+def _extractor(detector: Detector, backbone: str | None, layers: Sequence[str] | None, size: Size | None) -> Extractor:
     """From images to what a detector reads, before their shapes are known."""
     network = backbones.backbone(backbones.suited(detector.reads, backbone))
     stages = network.default_layers(detector.reads, detector.stride) if layers is None else _names(layers)
@@ -157,7 +164,7 @@ class NormalLearner:
 
     detector: Detector
     extractor: Extractor
-    size: int | None
+    size: Size | None
     speed: Speed
     request: Request
     images: Sequence[ImagesLike]
@@ -183,7 +190,7 @@ class NormalLearner:
         """Fit the detector and score the calibration images."""
         self.features = Features(self.extractor, plan.images, self.cache, workers=plan.memory.workers)
         measured = self._cross_scores(plan) if plan.kind == "cross" else None
-        seen = self._fit(self.detector, plan.training, plan, "learning", MOST)
+        seen = self._fit(self.detector, plan.training, plan, "learning", min(MOST, len(plan.training)))
         neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(seen.summaries))
         if measured is None:
             measured = self._scores(self.detector, plan.calibration, "calibrating")
@@ -200,7 +207,8 @@ class NormalLearner:
         self, detector: Detector, images: Sequence[ImageFile], plan: FitPlan, phase: str, kept: int = 0
     ) -> _ReportingFeatures:
         """Fit a detector on the features of images, and return these; ``kept`` of them have summaries."""
-        features = _ReportingFeatures(self.features.of(images), phase, self.workplace.progress, kept)
+        learned = [*images, *(changed_copies(images) if plan.copied else [])]
+        features = _ReportingFeatures(self.features.of(learned), phase, self.workplace.progress, kept)
         if detector.trains_network:
             detector.workplace = self.workplace.part(phase)
         detector.fit(features, memory=plan.memory.method, seed=plan.request.seed)
@@ -212,7 +220,7 @@ class NormalLearner:
         parts = folds(plan.training, min(FOLDS, len(calibration)), plan.request.seed)
         scores = []
         for number, part in enumerate(parts, 1):
-            others = [image for other in parts if other is not part for image in other]
+            others = [image for other in parts if other is not part for image in other] or changed_copies(part)
             name = f"fold {number} of {len(parts)}"
             others.sort(key=lambda image: image.content)
             one = deepcopy(self.detector)
@@ -240,8 +248,6 @@ def _check_collection(collection: Collection, where: str) -> None:
     count = len(collection.images)
     if count == 1 and collection.duplicates:
         raise DataError(f"all {len(collection.duplicates) + 1} images in {where} are identical")
-    if count < FEWEST:
-        raise DataError(f"{where} holds {count} distinct images, and training needs at least {FEWEST}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,12 +26,17 @@ from oddsight.model.calibration import (
 from oddsight.runtime.bounds import check_number, check_seed
 
 FEWEST = 8
-"""The fewest distinct images that a fit takes."""
+"""The fewest distinct images that are left to learn from where a share is held out.
 
-_LEFT = 5
+Of fewer, changed copies are learned from, too; see :mod:`oddsight.data.copies`.
+"""
+
+_LEFT = 1
 """And that any of its folds leaves to learn from."""
 
-_FRACTION = 0.25
+FRACTION = 0.25
+"""Share of the images that is held out for calibration by default, if that is enough."""
+
 FOLDS = 5
 
 NOTHING_TO_READ = MemoryPlan(0, 0, 0)
@@ -119,7 +124,7 @@ class FitPlan:
         duplicates: How many images occurred again, and are left out.
         errors: Files that could not be read.
         fingerprint: SHA-256 over the contents of all images, and their classes if they have any, hex.
-        rate: The false-alarm rate of the decision.
+        rate: The false-alarm rate of the decision; None if no image is left to calibrate on.
         request: What was asked.
         memory: How the budget is divided.
         adapted_to: The images that the backbone was adapted to, packed; empty if it was not.
@@ -133,7 +138,7 @@ class FitPlan:
     duplicates: int
     errors: Sequence[ImageError] = ()
     fingerprint: str
-    rate: float
+    rate: float | None
     request: Request
     memory: MemoryPlan = NOTHING_TO_READ
     adapted_to: str = ""
@@ -142,6 +147,11 @@ class FitPlan:
     def groups(self) -> int | None:
         """In how many groups the calibration images come; None if each stands alone."""
         return len(self.calibration) if self.held > len(self.calibration) else None
+
+    @property
+    def copied(self) -> bool:
+        """Whether the images are so few that changed copies of them are learned from, too."""
+        return len(self.training) < FEWEST
 
     @property
     def adapted(self) -> int:
@@ -159,9 +169,11 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
         DataError: If the images or groups are too few.
     """
     images = collection.images
+    if len(images) == 1:
+        _check_nothing_asked(request)
     fraction = _fraction(images, request)
     training, held = split(images, fraction, request.seed) if fraction else (list(images), list(images))
-    if len(training) < FEWEST:
+    if fraction and len(training) < FEWEST:
         raise DataError(
             f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to train on, and "
             f"training needs at least {FEWEST}"
@@ -170,10 +182,11 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     if not fraction:
         _check_folds(training, request.seed, hint)
     calibration = one_of_each(held, request.seed)
+    rate: float | None = None
     if len(held) > len(calibration):
         whose = ("groups of calibration images", "normal images of other groups")
         rate = request.choose_rate(len(calibration), *whose, hint=hint)
-    else:
+    elif len(images) > 1:
         rate = request.choose_rate(len(calibration), "calibration images", "normal images")
     return FitPlan(
         images=images,
@@ -191,6 +204,15 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     )
 
 
+def _check_nothing_asked(request: Request) -> None:
+    """Refuse to promise a rate by one image, which is learned from."""
+    if request.rate is not None or request.confidence is not None:
+        raise DataError(
+            "one image leaves none to calibrate on, so no false-alarm rate can be promised: add normal images, or ask "
+            "for no rate and no confidence"
+        )
+
+
 def images_adapted_to(network: Backbone) -> str:
     """The images that a backbone was adapted to, packed; empty if it was not."""
     if network.name in BACKBONES:
@@ -201,11 +223,17 @@ def images_adapted_to(network: Backbone) -> str:
 
 
 def _fraction(images: Sequence[ImageFile], request: Request) -> float:
-    """The share asked for, or a quarter if that is enough for the rate, or 0 for folds."""
+    """The share asked for, or the usual one."""
     if request.fraction is not None:
         return request.fraction
-    needed = images_needed(DEFAULT_RATE if request.rate is None else request.rate, request.confidence)
-    return _FRACTION if int(np.ceil(_FRACTION * count_groups(images))) >= needed else 0.0
+    return usual_fraction(len(images), count_groups(images), request.rate, request.confidence)
+
+
+def usual_fraction(images: int, units: int, rate: float | None, confidence: float | None) -> float:
+    """A quarter of the units (images or groups) if that is enough for the rate and for learning; otherwise 0: folds."""
+    held = int(np.ceil(FRACTION * units))
+    enough = held >= images_needed(DEFAULT_RATE if rate is None else rate, confidence)
+    return FRACTION if enough and images - held >= FEWEST else 0.0
 
 
 def _check_folds(images: Sequence[ImageFile], seed: int, hint: str) -> None:

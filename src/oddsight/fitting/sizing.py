@@ -11,7 +11,7 @@ from oddsight.backbones import Backbone
 from oddsight.data.collection import ImageFile
 from oddsight.detectors import Detector
 from oddsight.errors import OddsightError
-from oddsight.graphs.preprocessing import Size
+from oddsight.graphs.preprocessing import Size, sides
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def input_size(
     images: Sequence[ImageFile],
     network: Backbone,
     detector: type[Detector],
-    size: int | None,
+    size: Size | None,
     speed: Speed = SPEEDS[BALANCED],
 ) -> Size:
     """The size for images of these shapes: the side of a square, or height and width.
@@ -78,12 +78,13 @@ def input_size(
         images: Those to learn from.
         network: The backbone.
         detector: What reads them.
-        size: What was asked for, if anything.
+        size: What was asked for, if anything: the side of a square; or height and width, which are kept if images of
+            these shapes could have been brought to them, and otherwise are the same number of pixels.
         speed: How many pixels they may have.
     """
     usual = detector.size or network.size
     if detector.reads == "pixels" or network.fixed or not images:
-        return usual if size is None else size
+        return usual if size is None else _plain(size)
     shapes = np.array([(image.height, image.width) for image in images], np.float64)
     ratios = shapes[:, 1] / shapes[:, 0]
     shape = float(np.median(ratios))
@@ -94,8 +95,26 @@ def input_size(
         large = detector.detailed and own >= _WORTHWHILE * usual
         size = round(min(own, max(usual, speed.pixels))) if large else usual
     stretch = float(np.sqrt(np.clip(shape, 1 / _LONGEST, _LONGEST)))
-    height, width = (_multiple(side, network.multiple) for side in (size / stretch, size * stretch))
+    if isinstance(size, tuple):
+        if _suits(size, stretch, network.multiple):
+            return _plain(size)
+        size = round(float(np.sqrt(size[0] * size[1])))
+    return _plain(
+        (_multiple(size / stretch, network.multiple), _multiple(size * stretch, network.multiple)),
+    )
+
+
+def _plain(size: Size) -> Size:
+    """A square as its side."""
+    height, width = sides(size)
     return height if height == width else (height, width)
+
+
+def _suits(size: tuple[int, int], stretch: float, multiple: int) -> bool:
+    """Whether images of this shape are brought to height and width for the side of some square."""
+    height, width = size
+    least = max((height - multiple / 2) * stretch, (width - multiple / 2) / stretch)
+    return least <= min((height + multiple / 2) * stretch, (width + multiple / 2) / stretch)
 
 
 def _multiple(side: float, of: int) -> int:

@@ -129,6 +129,11 @@ class CalibrationInfo(_Section):
         return self.images if self.groups is None else self.groups
 
     @property
+    def held_out(self) -> bool:
+        """Whether the images were held out of what scored them; not so where there was only one image."""
+        return self.kind == "split" or self.folds > 1
+
+    @property
     def what(self) -> str:
         """What the scores are of."""
         return "calibration images" if self.groups is None else "groups of calibration images"

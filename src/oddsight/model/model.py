@@ -136,6 +136,11 @@ class Model:
             raise DataError("give either a false-alarm rate or a threshold")
         if threshold is not None:
             check_number(threshold, "the threshold")
+        if false_alarm_rate is not None and not self.metadata.calibration.held_out:
+            raise DataError(
+                "the model was fitted on one image, so no false-alarm rate can be promised: fit it on more, or set a "
+                "threshold by hand"
+            )
         if threshold is not None and confidence is not None:
             raise DataError("a threshold set by hand has no confidence: give a false-alarm rate instead")
         known = self.metadata.classes

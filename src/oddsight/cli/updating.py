@@ -1,0 +1,142 @@
+"""The command by which models learn new images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oddsight.cli.application import (
+    EXIT_ERROR,
+    Confidence,
+    Device,
+    GroupBy,
+    ImageTimeout,
+    JsonFile,
+    ModelOutput,
+    ModelPath,
+    Quiet,
+    Thumbnails,
+    app,
+    existing_file,
+)
+
+if TYPE_CHECKING:
+    from oddsight.fitting.plan import FitPlan
+    from oddsight.fitting.updating import Changes
+
+_NAMED = 10
+"""Suspicious images that are named on the terminal, at most."""
+
+
+@app.command("update")
+def update_model(  # noqa: PLR0913, PLR0917 - options
+    model: ModelPath,
+    paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="New normal images: folders, files or globs.")],
+    output: ModelOutput,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Learn from the new images only, such as after a change of camera.")
+    ] = False,
+    old: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="OLD", help="Learn from these images, too: the old ones. May be repeated."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="FILE.onnx", help="Where the model's backbone is, if it is a file.")
+    ] = None,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of normal images that may be flagged. [default: the model's]", show_default=False),
+    ] = None,
+    confidence: Confidence = None,
+    group_by: GroupBy = "auto",
+    memory: Annotated[str | None, typer.Option(help="Memory budget of the process. [default: as for fit]")] = None,
+    json: JsonFile = None,
+    thumbnails: Thumbnails = True,
+    image_timeout: ImageTimeout = 30.0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Have a model learn new images, with the old ones, in their place or on top of them, and say what changed."""
+    from oddsight.cli.output import say_fitted, say_plan, write_json
+    from oddsight.fitting.updating import update
+    from oddsight.model.model import load
+    from oddsight.model.normals import normals_path, write_normals
+    from oddsight.sinks.output_paths import check_outputs, model_files
+    from oddsight.sinks.terminal import complain, progress
+
+    copies = normals_path(output) if thumbnails else None
+    check_outputs(
+        {"--output": output, "--json": json, "the small copies of normal images": copies},
+        inputs={
+            **model_files(model),
+            "DIR": paths,
+            "--with": old,
+            "--backbone": existing_file(backbone),
+            "--group-by": existing_file(group_by),
+        },
+    )
+    plans: list[FitPlan] = []
+
+    def start(plan: FitPlan) -> None:
+        say_plan(plan, quiet)
+        plans.append(plan)
+
+    with progress(quiet) as report:
+        found = update(
+            load(model),
+            *paths,
+            replace=replace,
+            old=old or (),
+            backbone=backbone,
+            false_alarm_rate=false_alarm_rate,
+            confidence=confidence,
+            groups=group_by,
+            memory=memory,
+            progress=report,
+            on_plan=start,
+        )
+        found.model.save(output)
+        if copies is not None and plans:
+            for error in write_normals(copies, plans[0].training, progress=report):
+                complain(error)
+    if json is not None:
+        write_json(json, found.changes.to_json())
+    if json is None or str(json) != "-":
+        _show_changes(found.changes)
+    say_fitted(found.model, output, copies if plans else None, quiet)
+    if not plans:
+        for error in found.errors:
+            complain(error)
+    if found.errors:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _show_changes(changes: Changes) -> None:
+    from oddsight.drawing.numbers import percent
+    from oddsight.errors import plain
+    from oddsight.sinks.terminal import console, table
+
+    console.print(f"{changes.new:,} of {changes.images:,} images are new, {changes.forgotten:,} old ones are forgotten")
+    rates = ["by hand" if rate is None else percent(rate) for rate in changes.false_alarm_rate]
+    rows = table("", "before", "after", numbers=("before", "after"))
+    for name, before, after in (
+        ("images learned from", *(f"{count:,}" for count in changes.training)),
+        ("calibration scores", *(f"{count:,}" for count in changes.calibration)),
+        ("threshold", *(f"{value:.6g}" for value in changes.threshold)),
+        ("false-alarm rate", *rates),
+        ("new images flagged", *(f"{count:,}" for count in changes.flagged)),
+    ):
+        rows.add_row(name, before, after)
+    console.print(rows)
+    console.print(f"{changes.changed:,} of the {changes.new:,} new images got another decision")
+    if not changes.suspicious:
+        return
+    console.print(
+        f"{len(changes.suspicious):,} new images score far above all calibration images of the old model, and were "
+        "learned from like the others: make sure that they are normal"
+    )
+    for name in changes.suspicious[:_NAMED]:
+        console.print(f"  {plain(name)}")
+    if len(changes.suspicious) > _NAMED:
+        console.print(f"  and {len(changes.suspicious) - _NAMED:,} more, which --json lists")
