@@ -28,7 +28,7 @@ class Speed:
 
 
 SPEEDS = {"fast": Speed(0, 1000), "balanced": Speed(640, 4000), "best": Speed(896, 10_000)}
-"""From the quickest answers to the smallest defects; ``docs/auto.md`` has what each finds and what it costs."""
+"""From the quickest answers to the smallest defects."""
 
 BALANCED = "balanced"
 
