@@ -41,6 +41,8 @@ FILES = {
     "adapt --curves": "adapt {images} -o {new} --curves {output}",
     "export --output": "export {model} --to fp16 --images {images} --output {output}",
     "export --json": "export {model} --to fp16 --images {images} --output {new} --json {output}",
+    "update --output": "update {model} {images} --output {output}",
+    "update --json": "update {model} {images} --output {new} --json {output}",
     "watch --events": "watch {model} {images} --events {output}",
     "watch --frames": "watch {model} {images} --frames {output}",
     "watch --save": "watch {model} {images} --save {output}",

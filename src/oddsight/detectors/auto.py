@@ -23,14 +23,14 @@ from oddsight.detectors.patchcore import PatchCore, moments
 from oddsight.graphs.building import chain, piece, renamed
 from oddsight.runtime.bounds import Count, Sigma, Whole
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.parallel import cores, ordered_map
 from oddsight.runtime.sessions import session
 
 _FOLDS = 5
 _FEWEST = 4
 _WIDE = 1000
 _BATCH = 64
-_DISTANCES = 2**21
+_DISTANCES = 2**19
 """From patches to the bank, in memory at once."""
 
 _OWN_SCORES, _FEWEST_SCORES, _CELLS = 200, 40, 392_000
@@ -136,7 +136,9 @@ class Auto(Detector):
         rows, widths = min(self.images, count), shape[:-3]
         # Profiles, the detectors that hold them, their graphs and the sessions that score with them.
         profiles = 4 * rows * (3 * sum(widths) + 8 * max(widths)) + 40 * min(max(widths), _WIDE) ** 2
-        return profiles + len(_LOCAL) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
+        # Images wait for their own scores, two on each core.
+        own = cores() * 4 * (_DISTANCES + 3 * math.prod(shape[-3:]))
+        return profiles + own + len(_LOCAL) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
 
     def voices(self, layers: Sequence[str]) -> list[str]:
         """See :meth:`Detector.voices`: one for each layer, and two for patches, or one of a backbone of few stages."""
