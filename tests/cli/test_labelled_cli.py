@@ -175,15 +175,9 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
         ("fit {train} -o {new} --work {new}", "--work is for methods that train a network"),
         ("fit {train} -o {new} --accelerator cpu", "--accelerator is for methods that train a network"),
         ("fit {train} -o {new} --curves {new}", "--curves is for methods that train a network"),
-        (
-            "evaluate {model} --labelled {test} --normal {moss}",
-            "goes with --unknown, --json and --report only",
-        ),
-        ("evaluate {model} {test} --labelled {test}", "goes with --unknown, --json and --report only"),
-        (
-            "evaluate {model} --labelled {test} --aupro-limit 0.3",
-            "goes with --unknown, --json and --report only",
-        ),
+        ("evaluate {model} --labelled {test} --normal {moss}", "--normal does not go with --labelled"),
+        ("evaluate {model} {test} --labelled {test}", "DIR does not go with --labelled"),
+        ("evaluate {model} --labelled {test} --aupro-limit 0.3", "--aupro-limit does not go with --labelled"),
         ("evaluate {model} --unknown {moss}", "--unknown goes with --labelled"),
         ("evaluate {model} --labelled {test} --unknown a={moss} --unknown a={test}", "a name of its own"),
         ("evaluate {model} --labelled {test} --unknown {moss} --unknown {moss}", "a name of its own"),

@@ -23,6 +23,7 @@ from oddsight.errors import OddsightError
 from oddsight.fitting import classifiers
 from oddsight.fitting.classes import fit_classes
 from oddsight.runtime.sessions import session
+from oddsight.studies.cifar10.odin import TEMPERATURE, odin_scores
 from oddsight.training.augmentation import augment, mix_images, resize, turn_images
 from oddsight.training.batches import ArrayBatches, Order
 from oddsight.training.classifier_settings import classifier_settings
@@ -30,7 +31,6 @@ from oddsight.training.classifiers import average_classifiers, load_network, tra
 from oddsight.training.classifying import Network
 from oddsight.training.compact import build_network
 from oddsight.training.image_arrays import Arrays, gather_arrays
-from oddsight.training.odin import TEMPERATURE, odin_scores
 from oddsight.training.settings import AUGMENTATIONS
 from oddsight.training.workplace import Workplace
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,6 +139,13 @@ Scale = Annotated[
 ]
 
 EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
+
+
+def refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse the first of these options that was given."""
+    for option, value in options.items():
+        if value is not None and value != []:
+            raise typer.BadParameter(f"{option} {why}")
 
 
 def listed(names: str) -> list[str]:

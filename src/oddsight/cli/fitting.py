@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +32,7 @@ from oddsight.cli.application import (
     existing_file,
     listed,
     reading_of,
+    refuse,
     two_words,
 )
 from oddsight.cli.video_crops import crops_of_videos, detector_file
@@ -40,13 +40,12 @@ from oddsight.cli.video_footage import HELD_OUT, add_footage
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile
-    from oddsight.detectors import Detector
+    from oddsight.fitting.classes import ClassPlan
     from oddsight.fitting.plan import FitPlan
-    from oddsight.model.curves import Epoch
     from oddsight.model.model import Model
     from oddsight.runtime.progress import Progress
     from oddsight.sources import Blocks
-    from oddsight.sources.source import ImagesLike, Source
+    from oddsight.sources.source import Source
 
 
 @app.command()
@@ -129,43 +128,65 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
-    given = dict(locals())
     from oddsight import detectors
     from oddsight.cli.output import say_plan
     from oddsight.cli.training_output import say_some_epochs
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
     from oddsight.fitting.normal import fit as fit_model
-    from oddsight.sinks.terminal import note
+    from oddsight.sinks.terminal import note, progress
 
-    words = two_words(verdicts) if verdicts is not None else None
     chosen = detectors.create(detectors.DEFAULTS["normal"] if method is None else method, settings=settings or [])
-    _require_training(chosen, work=work, accelerator=accelerator, curves=curves or None)
+    if not chosen.trains_network:
+        why = f"is for methods that train a network, and {chosen.name} trains none"
+        refuse({"--work": work, "--accelerator": accelerator, "--curves": curves}, why)
     for path in curves or []:
         check_curves_path(path)
-    footage = _footage(given)
-    outputs = {"--output": output, "--curves": curves or [], _COPIES: _copies_of(output, thumbnails)}
-    places = {"--zones": zones, **detector_file(roi)}
-    _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or [], **places})
-    given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
+    times = {"--every": every, "--block": block, "--zones": zones, "--roi": roi}
+    _check_images(paths, from_video, times, group_by)
+    footage = _footage(from_video, every, block, zones, roi, output) if from_video else None
+    if footage is not None and calibration_fraction is None and false_alarm_rate is None:
+        calibration_fraction = HELD_OUT
+    _check_outputs(
+        {"--output": output, "--curves": curves, _COPIES: _copies_of(output, thumbnails)},
+        inputs={"DIR": paths, "--from-video": from_video, "--zones": zones, **detector_file(roi)},
+        named={"--backbone": backbone, "--group-by": group_by},
+        work=work,
+    )
     plans: list[FitPlan] = []
 
     def start(plan: FitPlan) -> None:
         plans.append(plan)
         say_plan(plan, quiet)
 
-    model = _fit(
-        fit_model,
-        [footage] if footage is not None else paths or [],
-        given,
-        say_plan=start,
-        say_epoch=lambda row: say_some_epochs(row, quiet),
-    )
+    with progress(quiet) as report:
+        model = fit_model(
+            *([footage] if footage is not None else paths or []),
+            method=chosen,
+            backbone=backbone,
+            layers=listed(layers) if layers is not None else None,
+            size=size,
+            speed=speed,
+            false_alarm_rate=false_alarm_rate,
+            confidence=confidence,
+            calibration_fraction=calibration_fraction,
+            groups=footage.block_of if footage is not None else group_by,
+            memory=memory,
+            seed=seed,
+            reading=reading_of(bands, scale),
+            verdicts=two_words(verdicts) if verdicts is not None else None,
+            work=work,
+            accelerator=accelerator or "auto",
+            progress=report,
+            on_plan=start,
+            on_epoch=lambda row: say_some_epochs(row, quiet),
+        )
+        _write(model, output, _copies_of(output, thumbnails), plans[0].training, report)
     if from_video and (zones is None or roi is not None):
         model = add_footage(model, plans[0], from_video, zones, roi, block or "60s", output, quiet)
     for path in curves or []:
         write_curves(path, model.curves)
         note(f"wrote {path}", quiet=quiet)
-    _finish(model, given)
+    _finish(model, output, thumbnails, quiet)
 
 
 @app.command("fit-classes")
@@ -223,109 +244,102 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
-    given = dict(locals())
     from oddsight.cli.output import say_labelled_plan
     from oddsight.cli.training_output import say_epoch
+    from oddsight.detectors import DEFAULTS
     from oddsight.fitting.classes import fit_classes as fit_model
+    from oddsight.sinks.terminal import progress
 
-    _check_outputs(given, {"--output": output, _COPIES: _copies_of(output, thumbnails)}, data={"DATA": data})
-    given |= {"extras": listed(extras) if extras is not None else None}
-    model = _fit(
-        fit_model,
-        [],
-        given,
-        say_plan=lambda plan: say_labelled_plan(plan, quiet),
-        say_epoch=lambda row: say_epoch(row, quiet),
+    _check_outputs(
+        {"--output": output, _COPIES: _copies_of(output, thumbnails)},
+        data={"DATA": data},
+        named={"--backbone": backbone, "--group-by": group_by},
+        work=work,
     )
-    _finish(model, given)
+    plans: list[ClassPlan] = []
+
+    def start(plan: ClassPlan) -> None:
+        plans.append(plan)
+        say_labelled_plan(plan, quiet)
+
+    with progress(quiet) as report:
+        model = fit_model(
+            data,
+            classifier=classifier,
+            backbone=backbone,
+            layers=listed(layers) if layers is not None else None,
+            size=size,
+            score=DEFAULTS["classes"] if score is None else score,
+            false_alarm_rate=false_alarm_rate,
+            confidence=confidence,
+            per_class=per_class,
+            groups=group_by,
+            calibration_fraction=calibration_fraction,
+            epochs=epochs,
+            loss=loss,
+            extras=listed(extras) if extras is not None else None,
+            mirrored=mirrored,
+            work=work,
+            accelerator=accelerator or "auto",
+            memory=memory,
+            seed=seed,
+            progress=report,
+            on_plan=start,
+            on_epoch=lambda row: say_epoch(row, quiet),
+        )
+        _write(model, output, _copies_of(output, thumbnails), plans[0].training, report)
+    _finish(model, output, thumbnails, quiet)
 
 
 _COPIES = "the small copies of normal images"
 
 
-def _footage(given: dict[str, Any]) -> Blocks | None:
-    """What ``--from-video`` names, whose blocks of time become the groups; None where images are given."""
-    files, apart = given["from_video"], [name for name in ("every", "block", "zones", "roi") if given[name] is not None]
-    if bool(files) == bool(given["paths"]):
+def _check_images(
+    paths: list[str] | None, videos: list[str] | None, of_videos: Mapping[str, object], group_by: str
+) -> None:
+    """Refuse images and videos at once, neither, and options that do not go with what is given."""
+    if bool(videos) == bool(paths):
         raise typer.BadParameter("give folders of images, or videos of what is normal with --from-video")
-    if not files and apart:
-        raise typer.BadParameter(f"--{apart[0]} goes with --from-video")
-    if not files:
-        return None
-    if given["group_by"] != "auto":
+    if not videos:
+        refuse(of_videos, "goes with --from-video")
+    elif group_by != "auto":
         raise typer.BadParameter(
             "--group-by is for images: with --from-video the groups are blocks of time, see --block"
         )
+
+
+def _footage(
+    videos: list[str], every: str | None, block: str | None, zones: Path | None, roi: str | None, output: Path
+) -> Blocks:
+    """The frames of videos, whose blocks of time become the groups."""
     from oddsight.cli.durations import seconds
     from oddsight.sources import Blocks, VideoFile
 
-    every = seconds("--every", given["every"] or "1s")
-    sources: list[Source] = [VideoFile(path, every=every) for path in files]
-    if given["zones"] is not None or given["roi"] is not None:
-        sources = crops_of_videos(files, every, given["zones"], given["roi"], given["output"])
-    footage = Blocks(*sources, seconds=seconds("--block", given["block"] or "60s"))
-    given["groups"] = footage.block_of
-    if given["calibration_fraction"] is None and given["false_alarm_rate"] is None:
-        given["calibration_fraction"] = HELD_OUT
-    return footage
+    step = seconds("--every", every or "1s")
+    sources: list[Source] = [VideoFile(path, every=step) for path in videos]
+    if zones is not None or roi is not None:
+        sources = crops_of_videos(videos, step, zones, roi, output)
+    return Blocks(*sources, seconds=seconds("--block", block or "60s"))
 
 
-def _check_outputs(given: Mapping[str, Any], outputs: Mapping[str, Any], **inputs: Mapping[str, Any]) -> None:
-    """Refuse to overwrite what is read."""
+def _check_outputs(
+    outputs: Mapping[str, Any], *, named: Mapping[str, str | None], work: Path | None, **inputs: Mapping[str, Any]
+) -> None:
+    """Refuse to overwrite what is read; what is ``named`` may be a file."""
     from oddsight.sinks.output_paths import check_outputs
 
-    files = {"--backbone": existing_file(given["backbone"]), "--group-by": existing_file(given["group_by"])}
+    files = {option: existing_file(name) for option, name in named.items()}
     inputs["inputs"] = {**inputs.get("inputs", {}), **files}
-    check_outputs(outputs, folders={"checkpoints": given["work"]}, **inputs)
+    check_outputs(outputs, folders={"checkpoints": work}, **inputs)
 
 
-def _fit(
-    function: Callable[..., Model],
-    images: Sequence[ImagesLike],
-    given: dict[str, Any],
-    *,
-    say_plan: Callable[[Any], None],
-    say_epoch: Callable[[Epoch], None],
-) -> Model:
-    """Fit, and write the model and small copies of the images that it was trained on.
-
-    An option is passed on as the function's argument of the same name, unless it was not given.
-    """
-    from oddsight.sinks.terminal import progress
-
-    plans: list[FitPlan] = []
-
-    def start(plan: FitPlan) -> None:
-        say_plan(plan)
-        plans.append(plan)
-
-    layers = given["layers"]
-    given |= {
-        "groups": given.get("groups", given["group_by"]),
-        "layers": listed(layers) if layers is not None else None,
-    }
-    names = signature(function).parameters
-    options = {name: value for name, value in given.items() if name in names and value is not None}
-    with progress(given["quiet"]) as report:
-        model = function(*images, **options, progress=report, on_plan=start, on_epoch=say_epoch)
-        _write(model, given["output"], _copies_of(given["output"], given["thumbnails"]), plans[0].training, report)
-    return model
-
-
-def _finish(model: Model, given: Mapping[str, Any]) -> None:
+def _finish(model: Model, output: Path, thumbnails: bool, quiet: bool) -> None:
     """Say what was written, and exit with 1 if a file could not be read."""
     from oddsight.cli.output import say_fitted
 
-    say_fitted(model, given["output"], _copies_of(given["output"], given["thumbnails"]), given["quiet"])
+    say_fitted(model, output, _copies_of(output, thumbnails), quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
-
-
-def _require_training(chosen: Detector, **options: object) -> None:
-    """Refuse options of training for a method that trains no network."""
-    given = [name for name, value in options.items() if value is not None]
-    if given and not chosen.trains_network:
-        raise typer.BadParameter(f"--{given[0]} is for methods that train a network, and {chosen.name} trains none")
 
 
 def _copies_of(output: Path, thumbnails: bool) -> Path | None:

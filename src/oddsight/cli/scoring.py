@@ -23,8 +23,9 @@ from oddsight.cli.application import (
     existing_file,
     named,
     reading_of,
+    refuse,
 )
-from oddsight.cli.video_evaluation import OF_VIDEOS, evaluate_on_videos
+from oddsight.cli.video_evaluation import evaluate_on_videos
 
 if TYPE_CHECKING:
     from oddsight.model.normals import NormalImages
@@ -217,7 +218,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on labelled images or videos that it has never seen."""
-    given = dict(locals())
     from oddsight import evaluation
     from oddsight.cli.evaluation_output import say_evaluation, show_evaluation
     from oddsight.cli.output import write_json
@@ -227,19 +227,31 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import note, progress
 
+    folders = {"DIR": folder, "--normal": normal, "--anomalous": anomalous, "--masks": masks}
+    of_images = {**folders, "--group-by": group_by, "--bands": bands, "--scale": scale, "--aupro-limit": aupro_limit}
+    pace = {"--alarms-per-hour": alarms_per_hour, "--window": window, "--every": every}
     if video is not None or labels is not None:
-        return evaluate_on_videos(given)
-    apart = [name for name in OF_VIDEOS if given[name] is not None]
-    if apart:
-        raise typer.BadParameter(f"--{apart[0].replace('_', '-')} goes with --video and --labels")
+        refuse({**of_images, "--labelled": labelled, "--unknown": unknown}, "does not go with --video")
+        return evaluate_on_videos(
+            model,
+            video,
+            labels,
+            zones=zones,
+            roi=roi,
+            alarms_per_hour=alarms_per_hour,
+            window=window,
+            every=every,
+            json=json,
+            report=report,
+            quiet=quiet,
+        )
+    refuse({"--zones": zones, "--roi": roi, **pace}, "goes with --video and --labels")
     sets = _unknown_sets(unknown or [])
-    folders = (normal, anomalous, masks)
     if labelled is not None:
-        if any(given is not None for given in (folder, *folders, group_by, bands, scale, aupro_limit)):
-            raise typer.BadParameter("--labelled goes with --unknown, --json and --report only")
+        refuse(of_images, "does not go with --labelled")
     elif unknown:
         raise typer.BadParameter("--unknown goes with --labelled")
-    elif None in (normal, anomalous) if folder is None else folders != (None, None, None):
+    elif None in (normal, anomalous) if folder is None else (normal, anomalous, masks) != (None, None, None):
         raise typer.BadParameter("name either one folder in MVTec AD's layout, or --normal and --anomalous")
     check_outputs(
         {"--json": json, "--report": report},

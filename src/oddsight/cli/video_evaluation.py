@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import typer
 
-OF_VIDEOS = ("zones", "roi", "alarms_per_hour", "window", "every")
-_OF_IMAGES = (
-    "folder",
-    "normal",
-    "anomalous",
-    "masks",
-    "labelled",
-    "unknown",
-    "group_by",
-    "bands",
-    "scale",
-    "aupro_limit",
-)
 
-
-def evaluate_on_videos(given: dict[str, Any]) -> None:
+def evaluate_on_videos(
+    path: Path,
+    video: Path | None,
+    labels: Path | None,
+    *,
+    zones: Path | None,
+    roi: str | None,
+    alarms_per_hour: float | None,
+    window: str | None,
+    every: str | None,
+    json: Path | None,
+    report: Path | None,
+    quiet: bool,
+) -> None:
     """Measure a model on labelled videos."""
     from oddsight.cli.durations import seconds
     from oddsight.cli.evaluation_output import show_videos
@@ -36,39 +35,34 @@ def evaluate_on_videos(given: dict[str, Any]) -> None:
     from oddsight.watch.evaluation import evaluate_videos
     from oddsight.watch.zone_files import read_zones
 
-    if given["video"] is None or given["labels"] is None:
+    if video is None or labels is None:
         raise typer.BadParameter("--video and --labels go together")
-    apart = [name for name in _OF_IMAGES if given[name]]
-    if apart:
-        raise typer.BadParameter(f"--video goes without {apart[0].replace('_', '-')}")
-    files = {"--video": given["video"], "--labels": given["labels"], "--zones": given["zones"]}
     check_outputs(
-        {"--json": given["json"], "--report": given["report"]},
-        inputs=model_files(given["model"]),
-        data={**files, **detector_file(given["roi"])},
+        {"--json": json, "--report": report},
+        inputs=model_files(path),
+        data={"--video": video, "--labels": labels, "--zones": zones, **detector_file(roi)},
     )
-    model = load(given["model"])
-    if given["report"] is not None and model.footage is None:
+    model = load(path)
+    if report is not None and model.footage is None:
         raise OddsightError("--report shows alarms, and the model has no normal footage: 'recalibrate' it first")
-    rate, window, every = given["alarms_per_hour"], given["window"], given["every"]
-    with progress(given["quiet"]) as watch:
+    with progress(quiet) as watch:
         found = evaluate_videos(
             model,
-            given["video"],
-            given["labels"],
-            zones=None if given["zones"] is None else read_zones(given["zones"]),
-            roi=given["roi"],
-            alarms_per_hour=1.0 if rate is None else checked_rate(rate),
+            video,
+            labels,
+            zones=None if zones is None else read_zones(zones),
+            roi=roi,
+            alarms_per_hour=1.0 if alarms_per_hour is None else checked_rate(alarms_per_hour),
             window=WINDOW if window is None else seconds("--window", window),
             every=None if every is None else seconds("--every", every),
             progress=watch,
         )
-    if given["json"] is not None:
-        write_json(given["json"], found.to_json())
-    if given["json"] is None or str(given["json"]) != "-":
+    if json is not None:
+        write_json(json, found.to_json())
+    if json is None or str(json) != "-":
         show_videos(found)
     for warning in found.warnings:
-        note(f"note: {warning}", quiet=given["quiet"])
-    if given["report"] is not None:
-        write_video_report(found, model, given["report"])
-        note(f"The report is {given['report']}", quiet=given["quiet"])
+        note(f"note: {warning}", quiet=quiet)
+    if report is not None:
+        write_video_report(found, model, report)
+        note(f"The report is {report}", quiet=quiet)

@@ -214,8 +214,8 @@ def _apply_score(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
 
 def _apply_odin(trained: TrainedClassifier, job: Job) -> Scored:
     """ODIN with its input gradient: only of networks from scratch, as it takes long, and only to compare with."""
+    from oddsight.studies.cifar10.odin import odin_scores
     from oddsight.training.classifiers import load_network
-    from oddsight.training.odin import odin_scores
 
     sets = job.sets.scored()
 
