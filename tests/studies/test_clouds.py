@@ -231,7 +231,7 @@ def test_the_files_are_what_was_evaluated(out):
 def test_a_second_run_takes_everything_from_the_first(options, out, monkeypatch):
     before = {path.name: path.read_bytes() for path in out.glob("*.csv")}
     models = {path.name: path.read_bytes() for path in out.glob("*.onnx")}
-    monkeypatch.setattr(study, "compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(study, "measure", lambda *_: pytest.fail("computed again"))
     assert run(*options).code == 1
     assert {name: (out / name).read_bytes() for name in before} == before
     assert {name: (out / name).read_bytes() for name in models} == models

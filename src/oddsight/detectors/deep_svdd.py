@@ -53,7 +53,6 @@ class DeepSVDD(Detector):
     summary: ClassVar[str] = "distance from the point to which a small network draws normal embeddings"
     paper: ClassVar[str] = "Ruff et al., Deep One-Class Classification, ICML 2018"
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     width: Count = 512
     outputs: Count = 128

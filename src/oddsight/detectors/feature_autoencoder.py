@@ -42,7 +42,6 @@ class FeatureAutoencoder(Detector):
     summary: ClassVar[str] = "what a small autoencoder of normal embeddings does not reconstruct"
     paper: ClassVar[str] = "Sakurada and Yairi, Anomaly Detection Using Autoencoders, MLSDA 2014"
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     width: Count = 128
     bottleneck: Count = 32

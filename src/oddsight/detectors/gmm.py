@@ -51,7 +51,6 @@ class GMM(Detector):
     )
     paper: ClassVar[str] = "Moghaddam and Pentland, Probabilistic Visual Learning for Object Representation, TPAMI 1997"
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     components: Count = 5
     dimensions: Count = 32

@@ -42,7 +42,6 @@ class IsolationForest(Detector):
     summary: ClassVar[str] = "how few random cuts separate the embedding from normal ones"
     paper: ClassVar[str] = "Liu et al., Isolation Forest, ICDM 2008"
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     trees: Count = 200
     tree_size: Annotated[int, Whole(2)] = 256

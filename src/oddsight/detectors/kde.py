@@ -34,7 +34,6 @@ class KDE(Detector):
     summary: ClassVar[str] = "negative log density of the embedding, by Gaussian kernels on the normal ones"
     paper: ClassVar[str] = "Parzen, On Estimation of a Probability Density Function and Mode, AMS 1962"
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     bank_size: Annotated[int, Whole(2)] = 2000
 

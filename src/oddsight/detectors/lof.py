@@ -34,7 +34,6 @@ class LOF(Detector):
     summary: ClassVar[str] = "how much sparser normal images are around the embedding than around its neighbours"
     paper: ClassVar[str] = "Breunig et al., LOF: Identifying Density-Based Local Outliers, SIGMOD 2000"
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     neighbours: Count = 20
     bank_size: Annotated[int, Whole(2)] = 10000

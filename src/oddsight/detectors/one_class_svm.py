@@ -38,7 +38,6 @@ class OneClassSVM(Detector):
         "Schölkopf et al., Estimating the Support of a High-Dimensional Distribution, Neural Computation 2001"
     )
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     nu: Share = 0.1
     bank_size: Annotated[int, Whole(2)] = 2000

@@ -34,7 +34,6 @@ class PCA(Detector):
         "arXiv 2012.04250, 2020"
     )
     reads: ClassVar[Reading] = "embedding"
-    localises: ClassVar[bool] = False
 
     variance: Share = 0.95
     sample_size: Annotated[int, Whole(2)] = 10000

@@ -35,8 +35,8 @@ from oddsight.studies.clouds.variants import add_prefix
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What is wanted."""
+class Job:
+    """A cell to be computed."""
 
     method: str  # Its name
     split: Split  # The images
@@ -71,36 +71,36 @@ def extractor_of(name: str) -> Extractor | None:
     return Extractor(network, network.default_layers(cls.reads, cls.stride), network.size, cls.reads)
 
 
-def compute(
-    cell: Cell, folder: Path, cache: FeatureCache | None, progress: Progress, on_epoch: Callable[[Epoch], None]
+def measure(
+    job: Job, folder: Path, cache: FeatureCache | None, progress: Progress, on_epoch: Callable[[Epoch], None]
 ) -> Measurement:
     """Learn, score every image that is wanted once, and keep it.
 
     ``on_epoch`` is called with each new row of the learning curves of a method that trains a network.
     """
-    split, plans, path = cell.split, list[FitPlan](), cell.path(folder)
+    split, plans, path = job.split, list[FitPlan](), job.path(folder)
     work = path.with_suffix("")  # of a training, which goes on there after an interruption
-    training: dict[str, Any] = {"work": work, "accelerator": cell.accelerator, "on_epoch": on_epoch}
-    watch = add_prefix(progress, f"{split.side.name}, {cell.method}, seed {split.seed}: ")
+    training: dict[str, Any] = {"work": work, "accelerator": job.accelerator, "on_epoch": on_epoch}
+    watch = add_prefix(progress, f"{split.side.name}, {job.method}, seed {split.seed}: ")
     started = time.perf_counter()
     model = fit(
         *(image.path for image in split.trained),
-        method=cell.method,
+        method=job.method,
         calibration_fraction=split.calibration_fraction,
-        memory=cell.memory,
+        memory=job.memory,
         seed=split.seed,
         groups=NONE,
         verdicts=split.side.verdicts,
         cache=cache,
         progress=watch,
         on_plan=plans.append,
-        **(training if detectors.by_name(cell.method).needs else {}),
+        **(training if detectors.by_name(job.method).needs else {}),
     )
     seconds, tested = time.perf_counter() - started, len(split.test)
     learned = plans[0].training
-    scores = _scores(model, cell.method, [*split.test, *(learned if cell.training else ())], cache, watch)
+    scores = _scores(model, job.method, [*split.test, *(learned if job.training else ())], cache, watch)
     if not np.isfinite(scores).all():
-        raise DataError(f"{cell.method} gave scores that are not finite")
+        raise DataError(f"{job.method} gave scores that are not finite")
     facts = {
         "seconds": seconds,
         "milliseconds": whole_file(model, split.test, scores[:tested]),
@@ -111,37 +111,37 @@ def compute(
         "training": [image.content for image in learned],
         "calibration_contents": [image.content for image in plans[0].calibration],
     }
-    arrays = {"scores": scores[:tested], **({"training_scores": scores[tested:]} if cell.training else {})}
+    arrays = {"scores": scores[:tested], **({"training_scores": scores[tested:]} if job.training else {})}
     arrays = {"calibration": model.calibration_scores} | {name: own.astype(np.float32) for name, own in arrays.items()}
-    if cell.kept:
+    if job.kept:
         write_bytes(path.with_suffix(".onnx"), model.to_bytes(), follow_links=False)
-    write_cell(path, cell.key, {**arrays, "record": pack(facts)})
+    write_cell(path, job.key, {**arrays, "record": pack(facts)})
     shutil.rmtree(work, ignore_errors=True)
-    found = read_stored(cell, folder)
+    found = stored(job, folder)
     if found is None:
         raise DataError(f"{path} cannot be read back: is the disk full?")
     return found
 
 
-def read_stored(cell: Cell, folder: Path) -> Measurement | None:
+def stored(job: Job, folder: Path) -> Measurement | None:
     """The cell, if it was computed before with all that is wanted now."""
-    split, path = cell.split, cell.path(folder)
-    arrays, file = read_cell(path, cell.key), path.with_suffix(".onnx")
-    if arrays is None or (cell.training and "training_scores" not in arrays):
+    split, path = job.split, job.path(folder)
+    arrays, file = read_cell(path, job.key), path.with_suffix(".onnx")
+    if arrays is None or (job.training and "training_scores" not in arrays):
         return None
     facts = unpack(arrays["record"])
     try:
-        if cell.kept and _digest(read_regular(file)) != facts["model"]:
+        if job.kept and _digest(read_regular(file)) != facts["model"]:
             return None
     except OSError:
         return None
     normal, anomalous = split.parts(arrays["scores"])
     return Measurement(
-        method=cell.method,
+        method=job.method,
         side=split.side.name,
         seed=split.seed,
         calibration=arrays["calibration"].astype(np.float32),
-        training=arrays["training_scores"] if cell.training else None,
+        training=arrays["training_scores"] if job.training else None,
         normal=normal,
         anomalous=anomalous,
         seconds=facts["seconds"],
@@ -150,7 +150,7 @@ def read_stored(cell: Cell, folder: Path) -> Measurement | None:
         curves=tuple(Epoch(**row) for row in facts["curves"]),
         trained_on=tuple(facts["training"]),
         calibrated_on=tuple(facts["calibration_contents"]),
-        model=file if cell.kept else None,
+        model=file if job.kept else None,
     )
 
 

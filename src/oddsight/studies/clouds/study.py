@@ -26,7 +26,7 @@ from oddsight.model.result import Result
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
-from oddsight.studies.clouds.cells import Cell, compute, extractor_of, read_stored
+from oddsight.studies.clouds.cells import Job, extractor_of, measure, stored
 from oddsight.studies.clouds.isolation import isolate
 from oddsight.studies.clouds.isolation_scenes import deal, read_scenes_with_masks
 from oddsight.studies.clouds.results import CloudStudy, Failure, Measurement, ShippedScenes, SplitRow, Trivial
@@ -115,9 +115,9 @@ def study_clouds(
     scenes = read_scenes(data, work, size=settings.size, limit=settings.limit, progress=progress)
     seeds = sorted({seed for own in settings.seeds.values() for seed in own})
     splits = [split(side, scenes.classes, seed) for side in wanted for seed in seeds]
-    cells = _cells(splits, settings)
-    found, failed = _run(cells, work, progress, on_epoch, on_failure)
-    shipped, models = _ship([cell for cell in cells if cell.kept], found, failed, settings.rate, scenes, progress)
+    jobs = _jobs(splits, settings)
+    found, failed = _run(jobs, work, progress, on_epoch, on_failure)
+    shipped, models = _ship([job for job in jobs if job.kept], found, failed, settings.rate, scenes, progress)
     study = CloudStudy(
         data=scenes.facts,
         clouds=settings.clouds,
@@ -162,11 +162,11 @@ def _measure_parts(study: CloudStudy, scenes: Scenes, work: Path, settings: Sett
     return study
 
 
-def _cells(splits: Sequence[Split], settings: Settings) -> list[Cell]:
+def _jobs(splits: Sequence[Split], settings: Settings) -> list[Job]:
     kept = (settings.shipped, settings.seeds[settings.shipped][0])
     options = (settings.memory, settings.accelerator)
     return [
-        Cell(name, one, *options, training=name in settings.compared, kept=(name, one.seed) == kept)
+        Job(name, one, *options, training=name in settings.compared, kept=(name, one.seed) == kept)
         for one in splits
         for name, seeds in settings.seeds.items()
         if one.seed in seeds
@@ -177,35 +177,35 @@ _Place = tuple[str, int, str]
 
 
 def _run(
-    cells: Sequence[Cell],
+    jobs: Sequence[Job],
     work: Path,
     progress: Progress,
     on_epoch: Callable[[Epoch], None],
     on_failure: Callable[[Failure], None],
 ) -> tuple[dict[_Place, Measurement], list[Failure]]:
-    """Every cell, from the folder where it was computed before; and those that cannot be."""
+    """What came of every job, from the folder where it was computed before; and those that cannot be."""
     folder = work / "cells"
     make_folder(folder)
-    there = {cell.place: kept for cell in cells if (kept := read_stored(cell, folder)) is not None}
-    missing = [cell for cell in cells if cell.place not in there]
+    there = {job.place: kept for job in jobs if (kept := stored(job, folder)) is not None}
+    missing = [job for job in jobs if job.place not in there]
     failed: list[Failure] = []
     with ExitStack() as stack:
         cache = _features(stack, missing, work, progress)
-        for done, cell in enumerate(missing, 1):
+        for done, job in enumerate(missing, 1):
             try:
-                there[cell.place] = compute(cell, folder, cache, progress, on_epoch)
+                there[job.place] = measure(job, folder, cache, progress, on_epoch)
             except Exception as error:  # hours of work on other cells must not be lost to one method's mistake
                 known = isinstance(error, OddsightError)
                 reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-                failed.append(Failure(cell.method, cell.split.side.name, cell.split.seed, reason))
+                failed.append(Failure(job.method, job.split.side.name, job.split.seed, reason))
                 on_failure(failed[-1])
             progress("methods, sides and seeds", done, len(missing))
-    return {cell.place: there[cell.place] for cell in cells if cell.place in there}, failed
+    return {job.place: there[job.place] for job in jobs if job.place in there}, failed
 
 
-def _features(stack: ExitStack, cells: Sequence[Cell], work: Path, progress: Progress) -> FeatureCache | None:
-    """A cache with all features that cells need, by one run of the backbone an image."""
-    needed = [(extractor, cell.split) for cell in cells if (extractor := extractor_of(cell.method)) is not None]
+def _features(stack: ExitStack, jobs: Sequence[Job], work: Path, progress: Progress) -> FeatureCache | None:
+    """A cache with all features that jobs need, by one run of the backbone an image."""
+    needed = [(extractor, job.split) for job in jobs if (extractor := extractor_of(job.method)) is not None]
     if not needed:
         return None
     images = [image for _, own in needed for image in (*own.trained, *own.test)]
@@ -213,7 +213,7 @@ def _features(stack: ExitStack, cells: Sequence[Cell], work: Path, progress: Pro
 
 
 def _ship(
-    cells: Sequence[Cell],
+    jobs: Sequence[Job],
     found: Mapping[_Place, Measurement],
     failed: Sequence[Failure],
     rate: float,
@@ -221,14 +221,14 @@ def _ship(
     progress: Progress,
 ) -> tuple[tuple[ShippedScenes, ...], dict[str, Model]]:
     files, models = [], {}
-    for cell in cells:
-        kept = found.get(cell.place)
+    for job in jobs:
+        kept = found.get(job.place)
         if kept is None or kept.model is None:
-            reason = next(one.reason for one in failed if (one.side, one.seed, one.method) == cell.place)
-            raise OddsightError(f"{cell.method} is to be shipped for {cell.split.side.name}, but: {reason}")
-        file, model = _run_file(Model.load(kept.model), cell.split, kept, rate, scenes.class_of, progress)
+            reason = next(one.reason for one in failed if (one.side, one.seed, one.method) == job.place)
+            raise OddsightError(f"{job.method} is to be shipped for {job.split.side.name}, but: {reason}")
+        file, model = _run_file(Model.load(kept.model), job.split, kept, rate, scenes.class_of, progress)
         files.append(file)
-        models[cell.split.side.name] = model
+        models[job.split.side.name] = model
     return tuple(files), models
 
 
