@@ -6,7 +6,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 WORKERS ?= 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-fast test-core test-train lint wheel bench clean
+.PHONY: demo test test-fast test-core test-train coverage lint wheel bench clean
 
 demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a report.
 	.venv/$(BIN)/python examples/demo.py demo-output
@@ -21,6 +21,12 @@ test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests th
 
 test-train: .venv-train/train  ## Run the tests that need PyTorch.
 	.venv-train/$(BIN)/python $(PYTEST) -m train
+
+SELECT ?= not train
+
+coverage: .venv-test/dev tests/node/node_modules/installed  ## Say which lines and branches the tests take; pages in htmlcov/.
+	.venv-test/$(BIN)/python $(PYTEST) -m "$(SELECT)" --cov=oddsight --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-report=html
 
 lint: .venv-test/dev
 	.venv-test/$(BIN)/ruff check .
@@ -55,4 +61,4 @@ tests/node/node_modules/installed: tests/node/package-lock.json
 	touch $@
 
 clean:
-	rm -rf .venv .venv-test .venv-train tests/node/node_modules demo-output dist
+	rm -rf .venv .venv-test .venv-train tests/node/node_modules demo-output dist htmlcov .coverage
