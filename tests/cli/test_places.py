@@ -116,4 +116,4 @@ def test_places_that_will_not_do(clip, tmp_path, monkeypatch, options, words, co
 def test_places_are_of_videos(world, tmp_path):
     outcome = run("fit", world.good, "--roi", "motion", "-o", tmp_path / "m.onnx")
     assert outcome.code == 2
-    assert "--roi goes with --from-video" in outcome.err
+    assert "--roi needs --from-video" in outcome.err

@@ -63,5 +63,5 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_WEBHOOK_KEY", "short")
     with pytest.raises(OddsightError, match="has 5 bytes"):
         stream_sinks(webhook="https://host")
-    with pytest.raises(typer.BadParameter, match="goes with --webhook"):
+    with pytest.raises(typer.BadParameter, match="needs --webhook"):
         stream_sinks(webhook_key=file)

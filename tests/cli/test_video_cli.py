@@ -56,7 +56,7 @@ def test_wrong_options_of_fit_from_video(clip, options, words, tmp_path):
 
 
 def test_options_of_video_go_with_a_video(tmp_path):
-    assert "--every goes with --from-video" in run("fit", tmp_path, "--every", "1s", "-o", tmp_path / "m.onnx").err
+    assert "--every needs --from-video" in run("fit", tmp_path, "--every", "1s", "-o", tmp_path / "m.onnx").err
 
 
 def test_a_video_is_never_overwritten(clip):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Curves, Quiet, Seed, Size, Work, app, existing_file, listed
+from oddsight.cli.application import EXIT_ERROR, Curves, Quiet, Seed, Work, app, existing_file, listed
 
 
 @app.command()
@@ -35,7 +35,9 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     epochs: Annotated[int, typer.Option(help="Largest number of epochs.")] = 20,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of the backbone.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Largest number of images per step and device.")] = 32,
-    size: Size = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels to which images are resized. [default: the backbone's]")
+    ] = None,
     freeze: Annotated[str | None, typer.Option(metavar="STAGE", help="Freeze the network up to this stage.")] = None,
     augment: Annotated[
         str, typer.Option(help="One or more of rotation, flip, crop, colour and cutout; or none.")
@@ -45,7 +47,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     precision: Annotated[str, typer.Option(help="32-true, 16-mixed or bf16-mixed.")] = "32-true",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another accelerator of Lightning.")] = "auto",
     devices: Annotated[str, typer.Option(help="Number of devices, their indices (such as 0,1), or auto.")] = "1",
-    workers: Annotated[int, typer.Option(help="Processes that read images; 0 for none besides the main process.")] = 0,
+    workers: Annotated[int, typer.Option(help="Number of additional processes that read images.")] = 0,
     work: Work = None,
     curves: Curves = None,
     seed: Seed = 0,

@@ -83,15 +83,19 @@ ModelOutput = Annotated[Path, typer.Option("--output", "-o", metavar="MODEL.onnx
 Backbone = Annotated[
     str | None,
     typer.Option(
-        help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0, or none]"
+        help="A name from 'oddsight backbones', timm:NAME or FILE.onnx. [default: efficientnet-lite0; none for "
+        "methods that read pixels]"
     ),
 ]
-Layers = Annotated[str | None, typer.Option(help="Stages of the backbone to read, such as stage3,stage5.")]
+Layers = Annotated[
+    str | None,
+    typer.Option(help="Stages of the backbone to read, such as stage3,stage5. [default: those that suit the method]"),
+]
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Side in pixels of the square to which images are resized; others keep their shape, with as many pixels. "
-        "[default: that of the backbone or the method; for auto and patchcore that of large images, see --speed]"
+        help="Side in pixels of the square to which images are resized. If most images have another shape, they keep "
+        "it, with as many pixels. [default: the method's or the backbone's; for auto and patchcore, see --speed]"
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
@@ -109,7 +113,8 @@ Curves = Annotated[
 ]
 Thumbnails = Annotated[bool, typer.Option(help="Write thumbnails of normal images beside the model, for explanations.")]
 Work = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints there, to resume from.")
+    Path | None,
+    typer.Option(metavar="DIR", help="When a network is trained: keep checkpoints in this folder, to resume from."),
 ]
 Accelerator = Annotated[str | None, typer.Option(help="When a network is trained: auto, cpu, gpu, ... [default: auto]")]
 GroupBy = Annotated[
@@ -131,7 +136,9 @@ Confidence = Annotated[
 Bands = Annotated[
     str | None,
     typer.Option(
-        "--bands", metavar="R,G,B", help="Bands to read from TIFF files, counted from 1: three, or one as grey."
+        "--bands",
+        metavar="R,G,B",
+        help="Bands to read from TIFF files, counted from 1: red, green and blue, or one as grey.",
     ),
 ]
 Scale = Annotated[

@@ -52,7 +52,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
         str | None, typer.Option(metavar="CLASS", help="The normal class, in folders of classes.")
     ] = None,
     test_share: Annotated[float, typer.Option(help="Share of the normal class to hold out for testing.")] = 0.5,
-    split_seed: Annotated[int, typer.Option(help="Random seed of that split.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="Random seed of the split by --test-share.")] = 0,
     group_by: GroupBy = "auto",
     false_alarm_rate: FalseAlarmRate = None,
     bands: Bands = None,
@@ -63,7 +63,7 @@ def compare(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     work: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep finished fits there, to resume from. [default: in the cache]"),
+        typer.Option(metavar="DIR", help="Keep finished fits in this folder, to resume from. [default: in the cache]"),
     ] = None,
     report: Report = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write a CSV file with one row per fit.")] = None,

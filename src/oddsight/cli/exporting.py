@@ -39,7 +39,7 @@ def export_model(
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a model to int8, fp16 or OpenVINO, and compare both. Refuses to if they differ too much."""
+    """Convert a model to int8, fp16 or OpenVINO, and compare both. Fails if they differ too much."""
     from oddsight.cli.output import write_json
     from oddsight.fitting.exporting import export
     from oddsight.model.model import load
@@ -105,7 +105,7 @@ def _say_exported(found: Export, output: Path, quiet: bool) -> None:
     if found.parity.learned:
         note(
             f"{found.parity.learned:,} of the {found.parity.images:,} images were used to fit the model, which may "
-            "score new ones otherwise: compare on others",
+            "score new ones differently: compare on others",
             quiet=quiet,
         )
     conversion = found.model.metadata.conversion

@@ -56,31 +56,32 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     from_video: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Learn from a video of what is normal instead. May be repeated."),
+        typer.Option(metavar="FILE", help="Learn from a normal video instead of images. May be repeated."),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="TIME", help="With --from-video: use one frame in so much time. [default: 1s]")
+        str | None,
+        typer.Option(metavar="TIME", help="With --from-video: time from one frame to the next. [default: 1s]"),
     ] = None,
     block: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="With --from-video: frames of one block are alike; calibration counts blocks. [default: 60s]",
+            help="With --from-video: frames within this time count as one image in calibration. [default: 60s]",
         ),
     ] = None,
     zones: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="With --from-video: learn from the crops of the zones that name this model; with --roi: from regions "
-            "in zones.",
+            help="With --from-video: learn only from the zones that name this model; with --roi: only from regions in "
+            "zones.",
         ),
     ] = None,
     roi: Annotated[
         str | None,
         typer.Option(
             metavar="motion|grid|DETECTOR.onnx",
-            help="With --from-video: learn from the crops of regions of interest, as 'watch --roi' scores them.",
+            help="With --from-video: learn from regions of interest, cropped as by 'watch --roi'.",
         ),
     ] = None,
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
@@ -90,8 +91,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     speed: Annotated[
         str,
         typer.Option(
-            help="For auto and patchcore: fast, balanced or best; how many pixels of large images they read, and how "
-            "many patches they keep."
+            help="For auto and patchcore: fast, balanced or best. Sets how many pixels of large images they read, and "
+            "how many patches they keep."
         ),
     ] = "balanced",
     false_alarm_rate: FalseAlarmRate = None,
@@ -100,7 +101,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     calibration_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of images to hold out for calibration; 0 calibrates on all in five folds. [default: 0.25 or 0]"
+            help="Share of images to hold out for calibration; 0 uses all, in five folds. [default: 0.25, or 0 if that "
+            "leaves too few images]"
         ),
     ] = None,
     memory: Annotated[
@@ -198,7 +200,9 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     classifier: Annotated[str, typer.Option(help="probe, fine-tuned, compact, wide or textbook.")] = "probe",
     backbone: Backbone = None,
     layers: Layers = None,
-    size: Size = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels to which images are resized. [default: the classifier's]")
+    ] = None,
     score: Annotated[
         str | None, typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: knn]")
     ] = None,
@@ -223,7 +227,9 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         typer.Option(help="Share of images of each class to hold out for calibration. [default: 0.1]"),
     ] = None,
     memory: Annotated[str, typer.Option(help="Memory budget for what is learned from embeddings.")] = "1GB",
-    epochs: Annotated[int | None, typer.Option(help="Epochs to train a network for. [default: its own]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs to train a network for. [default: the network's own]")
+    ] = None,
     loss: Annotated[str | None, typer.Option(help="The loss: cross-entropy or logitnorm.")] = None,
     extras: Annotated[str | None, typer.Option(help="Additional training tasks: rotation, outliers, or both.")] = None,
     mirrored: Annotated[
@@ -243,7 +249,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Learn classes from labelled images, and to answer 'none of these'. Exits with 1 if one could not be read."""
+    """Learn classes, and to reject images of none of them. Exits with 1 if an image could not be read."""
     from oddsight.cli.output import say_labelled_plan
     from oddsight.cli.training_output import say_epoch
     from oddsight.detectors import DEFAULTS
@@ -299,9 +305,9 @@ def _check_images(
 ) -> None:
     """Refuse images and videos at once, neither, and options that do not go with what is given."""
     if bool(videos) == bool(paths):
-        raise typer.BadParameter("give folders of images, or videos of what is normal with --from-video")
+        raise typer.BadParameter("give folders of normal images, or normal videos with --from-video")
     if not videos:
-        refuse(of_videos, "goes with --from-video")
+        refuse(of_videos, "needs --from-video")
     elif group_by != "auto":
         raise typer.BadParameter(
             "--group-by is for images: with --from-video the groups are blocks of time, see --block"

@@ -109,7 +109,7 @@ def say_synthesized(found: SyntheticSet, quiet: bool) -> None:
     training = f", {found.training:,} others to train on" * bool(found.training)
     note(
         f"wrote {found.folder}: {len(found.rows):,} synthetic images of {found.clear:,} clear ones{training}; "
-        "README.txt there says what they can tell and what not",
+        "README.txt there says what they can and cannot show",
         quiet=quiet,
     )
 

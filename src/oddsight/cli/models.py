@@ -27,9 +27,9 @@ def threshold(
 
     given = [option for option in (false_alarm_rate, score) if option is not None]
     if len(given) > 1 or not (given or verdicts is not None):
-        raise typer.BadParameter("give either --false-alarm-rate or --score, or --verdicts")
+        raise typer.BadParameter("give --false-alarm-rate or --score, but not both; or only --verdicts")
     if confidence is not None and false_alarm_rate is None:
-        raise typer.BadParameter("--confidence goes with --false-alarm-rate")
+        raise typer.BadParameter("--confidence needs --false-alarm-rate")
     words = two_words(verdicts) if verdicts is not None else None
     check_outputs({"--output": output}, inputs=model_files(model))
     changed = load(model)

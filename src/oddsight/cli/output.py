@@ -64,8 +64,8 @@ def say_plan(plan: FitPlan, quiet: bool) -> None:
     note(how, quiet=quiet)
     if plan.copied:
         note(
-            "so few images are learned from with changed copies: lighter and darker ones, and mirrored and turned ones "
-            "where the images are as similar that way",
+            "as there are so few images, changed copies are learned from, too: lighter and darker ones, and mirrored "
+            "and turned ones if these resemble the images",
             quiet=quiet,
         )
     note(f"memory budget {plan.memory}", quiet=quiet)

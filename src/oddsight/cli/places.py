@@ -23,17 +23,17 @@ def zones(
             "--output",
             "-o",
             metavar="FILE.json",
-            help="Zones: a template is written; what is there stays, and is drawn.",
+            help="File of zones: a new one gets a template, an existing one is only drawn.",
         ),
     ],
     image: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Image of the frame. [default: beside the zones]")
+        Path | None, typer.Option(metavar="FILE.png", help="Image of the frame to write. [default: beside the zones]")
     ] = None,
     grid: Annotated[int, typer.Option(min=2, max=50, help="Cells of the grid along each side.")] = 10,
-    at: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="The time of the frame.")] = 0.0,
+    at: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Time of the frame.")] = 0.0,
     quiet: Quiet = False,
 ) -> None:
-    """Write a template of zones, and an image of a frame with a grid to draw them on."""
+    """Write a template for zones, and a frame with a grid and the zones drawn on it."""
     import io
 
     from PIL import Image

@@ -65,7 +65,7 @@ def export_backbone(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Export a network to ONNX. Needs PyTorch once; fitting and predicting then do not."""
+    """Export a network to ONNX. Needs PyTorch; using the exported file does not."""
     from oddsight.backbones.exports import make_export
     from oddsight.cli.output import say_exported
     from oddsight.sinks.output_paths import check_outputs

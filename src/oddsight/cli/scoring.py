@@ -41,15 +41,15 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         typer.Option("--json", metavar="FILE", help="Write JSON Lines to this file ('-' for standard output)."),
     ] = None,
     maps: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the images with heat maps there, as PNG.")
+        Path | None, typer.Option(metavar="DIR", help="Write each image with its heat map to this folder, as PNG.")
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write an explanation of each anomalous image there, as PNG."),
+        typer.Option(metavar="DIR", help="Write an explanation of each anomalous image to this folder, as PNG."),
     ] = None,
     regions: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write outlines (GeoJSON) and masks of anomalous images there."),
+        typer.Option(metavar="DIR", help="Write outlines (GeoJSON) and masks of anomalous images to this folder."),
     ] = None,
     tile: Annotated[int | None, typer.Option(help="Cut larger images into tiles of this many pixels.")] = None,
     overlap: Annotated[
@@ -65,7 +65,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     false_alarm_rate: Annotated[float | None, typer.Option(help="Use this rate instead of the model's.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Use this raw score as the threshold.")] = None,
     fdr: Annotated[
-        float | None, typer.Option(help="Bound the share of false alarms among all alarms of the batch.")
+        float | None, typer.Option(help="Limit the share of false alarms among all alarms of this run.")
     ] = None,
     memory: Annotated[
         str | None,
@@ -89,7 +89,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
         raise typer.BadParameter("give only one of --false-alarm-rate, --threshold and --fdr")
     if tile is None and (overlap is not None or per_tile):
-        raise typer.BadParameter("--overlap and --per-tile go with --tile")
+        raise typer.BadParameter("--overlap and --per-tile need --tile")
     if tile is not None:
         SceneSettings(tile, overlap, per_tile)  # before anything is read
     reading = reading_of(bands, scale)
@@ -161,7 +161,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="A folder in the layout of MVTec AD; or --normal and --anomalous."),
+        typer.Argument(metavar="[DIR]", help="A folder in the layout of MVTec AD; or use --normal and --anomalous."),
     ] = None,
     normal: Annotated[Path | None, typer.Option(metavar="DIR", help="Normal test images.")] = None,
     anomalous: Annotated[
@@ -186,13 +186,15 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
         ),
     ] = None,
     video: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Labelled videos, or one, with --labels: watch them.")
+        Path | None,
+        typer.Option(metavar="DIR", help="A labelled video, or a folder of them, to watch; needs --labels."),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="CSV",
-            help="With --video: the columns clip, frame, anomalous; or clip, first_frame, last_frame, anomalous.",
+            help="With --video: a table with the columns clip, frame, anomalous, or clip, first_frame, last_frame, "
+            "anomalous.",
         ),
     ] = None,
     zones: Annotated[Path | None, typer.Option(metavar="FILE", help="With --video: as for 'watch'.")] = None,
@@ -204,7 +206,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
         str | None, typer.Option(metavar="TIME", help="With --video: as for 'watch'. [default: 2s]")
     ] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="TIME", help="With --video: take one frame in this time. [default: all]")
+        str | None,
+        typer.Option(metavar="TIME", help="With --video: time from one frame to the next. [default: every frame]"),
     ] = None,
     aupro_limit: Annotated[
         float | None, typer.Option(help="False-positive rate up to which AUPRO is integrated. [default: 0.3]")
@@ -231,7 +234,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     of_images = {**folders, "--group-by": group_by, "--bands": bands, "--scale": scale, "--aupro-limit": aupro_limit}
     pace = {"--alarms-per-hour": alarms_per_hour, "--window": window, "--every": every}
     if video is not None or labels is not None:
-        refuse({**of_images, "--labelled": labelled, "--unknown": unknown}, "does not go with --video")
+        refuse({**of_images, "--labelled": labelled, "--unknown": unknown}, "cannot be used with --video")
         return evaluate_on_videos(
             model,
             video,
@@ -245,12 +248,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
             report=report,
             quiet=quiet,
         )
-    refuse({"--zones": zones, "--roi": roi, **pace}, "goes with --video and --labels")
+    refuse({"--zones": zones, "--roi": roi, **pace}, "needs --video and --labels")
     sets = _unknown_sets(unknown or [])
     if labelled is not None:
-        refuse(of_images, "does not go with --labelled")
+        refuse(of_images, "cannot be used with --labelled")
     elif unknown:
-        raise typer.BadParameter("--unknown goes with --labelled")
+        raise typer.BadParameter("--unknown needs --labelled")
     elif None in (normal, anomalous) if folder is None else (normal, anomalous, masks) != (None, None, None):
         raise typer.BadParameter("name either one folder in MVTec AD's layout, or --normal and --anomalous")
     check_outputs(

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 EventsFile = Annotated[
     Path | None,
-    typer.Option("--events", metavar="FILE", help="Write events as JSON Lines; those of a live source are added."),
+    typer.Option("--events", metavar="FILE", help="Write events as JSON Lines; a live source adds to the file."),
 ]
 FramesFile = Annotated[
     Path | None,
-    typer.Option("--frames", metavar="FILE", help="Write every frame as JSON Lines; those of a live source are added."),
+    typer.Option("--frames", metavar="FILE", help="Write every frame as JSON Lines; a live source adds to the file."),
 ]
 KeyFramesFolder = Annotated[
     Path | None,
-    typer.Option("--key-frames", metavar="DIR", help="Write the frame where each event is strongest there, as JPEG."),
+    typer.Option(
+        "--key-frames", metavar="DIR", help="Write the strongest frame of each event to this folder, as JPEG."
+    ),
 ]
 SavedVideo = Annotated[
     Path | None,
@@ -41,7 +43,7 @@ WebhookKey = Annotated[
     ),
 ]
 WebhookRate = Annotated[
-    float, typer.Option("--webhook-rate", metavar="NUMBER", help="Messages a minute to --webhook at most.")
+    float, typer.Option("--webhook-rate", metavar="NUMBER", help="Largest number of messages a minute to --webhook.")
 ]
 MqttAddress = Annotated[
     str | None,
@@ -73,20 +75,9 @@ def stream_sinks(
     quiet: bool = False,
     inputs: Inputs | None = None,
 ) -> list[StreamSink]:
-    """What the options ask for, with the events on standard output, and the live view unless all is to be quiet.
+    """The sinks of the options with these names, with the events on standard output, and the live view unless quiet.
 
-    Args:
-        events: As the options say, which have the same names.
-        frames: See there.
-        key_frames: See there.
-        save: See there.
-        webhook: See there.
-        webhook_key: See there.
-        webhook_rate: See there.
-        mqtt: See there.
-        metrics: See there.
-        quiet: No live view.
-        inputs: What is read, as :func:`oddsight.sinks.output_paths.check_outputs` takes it.
+    ``inputs`` is what the command reads, as :func:`oddsight.sinks.output_paths.check_outputs` takes it.
 
     Raises:
         OddsightError: If a file would replace an input or another output, or an address will not do.
@@ -96,7 +87,7 @@ def stream_sinks(
     from oddsight.sinks.output_paths import check_outputs
 
     if webhook is None and webhook_key is not None:
-        raise typer.BadParameter("--webhook-key goes with --webhook")
+        raise typer.BadParameter("--webhook-key needs --webhook")
     files = {"--events": events, "--frames": frames, "--save": save}
     read = {**(inputs or {}), "--webhook-key": webhook_key}
     check_outputs(files, images={"key frames": key_frames}, inputs=read)

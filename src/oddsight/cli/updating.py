@@ -39,7 +39,7 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
     ] = False,
     old: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="OLD", help="Learn from these images, too: the old ones. May be repeated."),
+        typer.Option("--with", metavar="OLD", help="Learn from these old images, too. May be repeated."),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(metavar="FILE.onnx", help="Where the model's backbone is, if it is a file.")
@@ -57,7 +57,7 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Have a model learn new images, with the old ones, in their place or on top of them, and say what changed."""
+    """Fit a model again on new images, or add them to its memory bank, and say what changed."""
     from oddsight.cli.output import say_fitted, say_plan, write_json
     from oddsight.fitting.updating import update
     from oddsight.model.model import load
@@ -129,7 +129,7 @@ def _show_changes(changes: Changes) -> None:
     ):
         rows.add_row(name, before, after)
     console.print(rows)
-    console.print(f"{changes.changed:,} of the {changes.new:,} new images got another decision")
+    console.print(f"{changes.changed:,} of the {changes.new:,} new images have another decision than before")
     if not changes.suspicious:
         return
     console.print(

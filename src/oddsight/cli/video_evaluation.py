@@ -36,7 +36,7 @@ def evaluate_on_videos(
     from oddsight.watch.zone_files import read_zones
 
     if video is None or labels is None:
-        raise typer.BadParameter("--video and --labels go together")
+        raise typer.BadParameter("--video and --labels need each other: give both")
     check_outputs(
         {"--json": json, "--report": report},
         inputs=model_files(path),

@@ -32,7 +32,7 @@ def add_footage(
     from oddsight.watch.zone_files import read_zones
 
     if plan.kind == "cross":
-        note("it learned from all blocks: 'recalibrate' it on other footage before 'watch'", quiet=quiet)
+        note("the model learned from all blocks: 'recalibrate' it on other footage before you 'watch'", quiet=quiet)
         return model
     with progress(quiet) as report:
         found = with_held_out(

@@ -34,7 +34,9 @@ AlarmsPerHour = Annotated[
     float,
     typer.Option(metavar="NUMBER", help="Alarms that normal footage may raise in an hour, in all zones together."),
 ]
-Window = Annotated[str, typer.Option(metavar="TIME", help="Time whose evidence an alarm rests on.")]
+Window = Annotated[
+    str, typer.Option(metavar="TIME", help="Length of time over which evidence for an alarm is collected.")
+]
 
 
 @app.command()
@@ -48,17 +50,18 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     alarms_per_hour: AlarmsPerHour = 1.0,
     window: Window = "2s",
     every: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Of a file, take one frame in this time. [default: all]")
+        str | None,
+        typer.Option(metavar="TIME", help="Of a file: time from one frame to the next. [default: every frame]"),
     ] = None,
-    rate: Annotated[float, typer.Option(help="Frames a second of a folder of frames.")] = 25.0,
+    rate: Annotated[float, typer.Option(help="Of a folder of frames: frames a second.")] = 25.0,
     max_staleness: Annotated[
-        str, typer.Option(metavar="TIME", help="Of a live source: leave out frames that are older.")
+        str, typer.Option(metavar="TIME", help="Of a live source: leave out frames older than this.")
     ] = "0.5s",
     timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="Of a live source: without a frame for so long, it is away.")
+        str, typer.Option(metavar="TIME", help="Of a live source: time without a frame after which it counts as lost.")
     ] = "5s",
     workers: Annotated[
-        int | None, typer.Option(help="Frames that are scored in parallel. [default: the number of processors]")
+        int | None, typer.Option(help="Number of frames to score in parallel. [default: the number of processors]")
     ] = None,
     events: EventsFile = None,
     frames: FramesFile = None,
@@ -70,13 +73,13 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     mqtt: MqttAddress = None,
     metrics: MetricsPort = None,
     fail_on_anomaly: Annotated[
-        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if there was an event of an anomaly.")
+        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if there was an anomaly.")
     ] = False,
     image_timeout: ImageTimeout = 30.0,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Watch a video or a stream for anomalies that last, and tell of each once."""
+    """Watch a video or a stream, and report each lasting anomaly once."""
     from oddsight.cli.durations import seconds
     from oddsight.cli.stream_options import stream_sinks
     from oddsight.sinks.output_paths import model_files
@@ -126,16 +129,17 @@ def recalibrate(
     model: ModelPath,
     from_video: Annotated[
         list[Path],
-        typer.Option(metavar="FILE|DIR", help="Footage that was accepted as normal: a video or a folder of frames."),
+        typer.Option(metavar="FILE|DIR", help="Normal footage: a video or a folder of frames. May be repeated."),
     ],
     output: ModelOutput,
     zones: ZonesFile = None,
     roi: Roi = None,
     every: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Take one frame in this time, such as 0.2s. [default: all]")
+        str | None,
+        typer.Option(metavar="TIME", help="Time from one frame to the next, such as 0.2s. [default: every frame]"),
     ] = None,
     block: Annotated[
-        str, typer.Option(metavar="TIME", help="Length of the blocks of footage that are counted, such as 60s.")
+        str, typer.Option(metavar="TIME", help="Length of the blocks of footage that calibration counts.")
     ] = "60s",
     image_timeout: ImageTimeout = 30.0,
     device: Device = "cpu",

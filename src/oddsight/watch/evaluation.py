@@ -112,7 +112,10 @@ class _Rows:
             return
         pixels = frame.read()
         if self._known(content_hash(pixels)):
-            raise DataError(f"{frame.name} is among the images that the model was made of: results mean nothing")
+            raise DataError(
+                f"{frame.name} is among the images that the model was made of, so results mean nothing: "
+                "give other videos"
+            )
         small = Image.fromarray(pixels).convert("L")
         small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
         grey = np.asarray(small, np.float32)

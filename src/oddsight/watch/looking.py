@@ -59,7 +59,7 @@ def _timed(frames: Iterable[Frame | ImageError]) -> Iterator[Frame | ImageError]
     for frame in frames:
         if isinstance(frame, Frame) and frame.time is None:
             raise DataError(
-                f"{plain(frame.name or 'a frame')} has no time, and what lasts can only be found in frames that have: "
+                f"{plain(frame.name or 'a frame')} has no time, and only frames with times show what lasts: "
                 "give a video, a stream, or frames with times"
             )
         yield frame

@@ -230,7 +230,7 @@ class Crops:
         self._every = 0.0 if every is None else Real(above=0).read(every, "every")
         self._interest = None if roi is None else Interest(roi, self._zones)
         if roi is None and not self._zones.include:
-            raise DataError("crops are of regions of interest or of zones: give one of them")
+            raise DataError("crops need regions of interest or zones: give roi or zones")
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
         """Yield the crops, with the frame's time and index; their names are the frame's with the crop's window."""
@@ -276,4 +276,4 @@ def _check_map(model: Model, zones: Zones) -> None:
     for zone in mapped:
         if not zones.covers(zone, *model.metadata.map_size).any():  # type: ignore[misc]
             what = "the whole frame" if zone is None else f"the zone {zone.name!r}"
-            raise DataError(f"{what} is excluded by other zones: nothing is left of it to look at")
+            raise DataError(f"{what} is excluded by other zones as a whole, so nothing is left to look at")

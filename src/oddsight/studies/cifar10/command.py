@@ -32,10 +32,11 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
         typer.Option(metavar="NAME=DIR", help="Images of none of the classes, of another kind. May be repeated."),
     ] = None,
     networks: Annotated[
-        str | None, typer.Option(help=f"One or more of {', '.join(RECIPES)}; each after those that it starts from.")
+        str | None,
+        typer.Option(help=f"One or more of {', '.join(RECIPES)}; name a network after those that it starts from."),
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Random seeds of all networks, such as 0,1,2, or also of single ones: 0;textbook=0,1,2.")
+        str, typer.Option(help="Random seeds, such as 0,1,2. A network may have its own: 0;textbook=0,1,2.")
     ] = "0",
     score: Annotated[
         str | None, typer.Option(help="Score of the model file, or a sum such as energy+knn. [default: knn]")

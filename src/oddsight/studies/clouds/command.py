@@ -29,8 +29,8 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
         list[str] | None,
         typer.Option(
             metavar="CLASS",
-            help="The normal class, or 'clear' for all classes but that of clouds. May be repeated. [default: the "
-            "clouds, then clear]",
+            help="The normal class, or 'clear' for all classes without clouds. May be repeated. [default: the class "
+            "of clouds, then clear]",
         ),
     ] = None,
     clouds: Annotated[str, typer.Option(metavar="CLASS", help="The class of clouds.")] = "cloudy",
@@ -41,7 +41,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     seeds: Annotated[
         str,
         typer.Option(
-            help="Random seeds of splits and fits, for all methods or also for single ones: 0,1,2;ganomaly=0."
+            help="Random seeds of splits and fits, such as 0,1,2. A method may have its own: 0,1,2;ganomaly=0."
         ),
     ] = "0,1,2",
     size: Annotated[int, typer.Option(help="Side in pixels to which every image is resized.")] = 64,
