@@ -13,8 +13,8 @@ demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a r
 
 test: test-core test-train  ## Run every test.
 
-test-fast: .venv-test/dev  ## Run what tells most in little time, while working: two minutes of one core.
-	.venv-test/$(BIN)/python $(PYTEST) -m "not slow and not train"
+test-fast: .venv-test/dev  ## Run what tells most in little time, while working.
+	.venv-test/$(BIN)/python $(PYTEST) -m "not slow and not train" --hypothesis-profile quick
 
 test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests that need no PyTorch.
 	.venv-test/$(BIN)/python $(PYTEST) -m "not train"

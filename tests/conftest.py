@@ -22,6 +22,8 @@ from textures import write_textures
 
 # Where a change is judged, the same examples each time; elsewhere new ones, to find what those do not.
 settings.register_profile("oddsight", derandomize=bool(os.environ.get("CI")), deadline=None)
+# Of make test-fast: a fifth of the examples, where a test does not say how many it needs.
+settings.register_profile("quick", settings.get_profile("oddsight"), max_examples=20)
 settings.load_profile("oddsight")
 
 

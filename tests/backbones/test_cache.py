@@ -213,6 +213,7 @@ print(hits)
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_cache(tmp_path):
     command = [sys.executable, "-c", PROCESS, str(tmp_path)]
     running = [

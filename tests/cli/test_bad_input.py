@@ -348,6 +348,7 @@ def test_a_folder_that_holds_itself(world, folder):
     assert run("check", folder, "--json", "-").json["images"] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_what_may_not_be_read_is_named(world, what):
@@ -512,6 +513,7 @@ def test_numbers_beyond_reason(world, tmp_path, arguments, word):
     assert len(outcome.err) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_pipe_is_no_model_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")

@@ -802,6 +802,7 @@ def on_terminal(arguments, *, both=True):
     return process.wait(60), shown.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_terminal_shows_progress_and_the_time_left(world, tmp_path):
     code, shown = on_terminal(["fit", world.good, "-o", tmp_path / "m.onnx", "--method", "patchcore", "--size", 32])
@@ -836,6 +837,7 @@ def test_progress_of_other_commands(world, tmp_path, name):
     assert re.search(r"\d+/20[08]", shown)
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_terminal_shows_anomalies_in_colour(world):
     code, shown = on_terminal(["predict", world.model, world.anomalous])
@@ -867,6 +869,7 @@ def test_a_reader_that_has_gone_is_no_error_to_report(world, arguments, unbuffer
     assert outcome == Outcome(1, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_head_gets_its_lines(world, tmp_path):
     many = many_links(tmp_path / "many", world.normal / "00100.png", 1000)
@@ -878,6 +881,7 @@ def test_head_gets_its_lines(world, tmp_path):
     assert predict.wait(60) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("arguments", ["methods --json", "predict {model} {good} --quiet", "--version"])
@@ -887,6 +891,7 @@ def test_standard_output_that_is_full(world, arguments):
     assert_failed(outcome, "standard output", "No space left")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [1, 2])
 def test_streams_that_are_closed(world, tmp_path, closed):
     arguments = command("predict", world.model, world.good, "--json", tmp_path / "out")

@@ -129,6 +129,7 @@ def test_an_image_that_cannot_be_read_is_said_and_the_file_is_written(world, tmp
     assert model.metadata.graph_sha256 == oddsight.load(world.model).metadata.graph_sha256
 
 
+@pytest.mark.slow
 def test_images_of_every_kind_and_size_can_be_learned_from(tmp_path):
     for number, kind in enumerate(CLASSES[:2]):
         folder = write_images(tmp_path / "in" / kind, kind, range(6))
@@ -143,6 +144,7 @@ def test_images_of_every_kind_and_size_can_be_learned_from(tmp_path):
     assert len(predicted(tmp_path / "m.onnx", tmp_path / "in")) == 22
 
 
+@pytest.mark.slow
 def test_classes_with_odd_names(tmp_path):
     names = ["a\nb", "日本語", "[red]x", "x" * 200]
     for number, name in enumerate(names):
@@ -232,6 +234,7 @@ def test_what_is_no_folder_of_classes_is_refused(world, tmp_path):
 # predict
 
 
+@pytest.mark.slow
 def test_what_is_none_of_the_classes_is_explained_by_the_most_similar_image(world, tmp_path):
     rows = predicted(world.model, world.moss, "--explain", tmp_path)
     rejected = {Path(row["path"]).stem for row in rows if row["verdict"] == "none of these"}

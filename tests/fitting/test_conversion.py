@@ -108,6 +108,7 @@ def test_calibration_scores_are_raised_by_the_largest_rise(model, half, world):
     assert half.model.metadata.calibration == model.metadata.calibration
 
 
+@pytest.mark.slow
 def test_recalibration_measures_the_scores_of_the_converted_model(small, world):
     assert small.model.metadata.conversion.raised is None
     assert small.model.metadata.calibration.model_dump() == {"kind": "split", "images": 24, "folds": 1, "groups": None}
@@ -115,6 +116,7 @@ def test_recalibration_measures_the_scores_of_the_converted_model(small, world):
     np.testing.assert_allclose(small.model.calibration_scores, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_recalibration_on_the_images_of_the_fit_uses_those_that_were_kept_out(model, world):
     again = oddsight.export(model, "fp16", world / "mixed", recalibrate=world / "fitted", groups="none").model
     assert again.metadata.calibration == model.metadata.calibration
@@ -206,6 +208,7 @@ def test_openvino_is_named_where_it_is_missing(model, world):
         oddsight.export(model, "openvino", world / "mixed")
 
 
+@pytest.mark.slow
 @openvino_needed
 def test_openvino_scores_as_onnx_runtime_does(model, world, tmp_path):
     found = oddsight.export(model, "openvino", world / "mixed")

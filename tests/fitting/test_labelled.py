@@ -173,6 +173,7 @@ def test_the_pieces_are_what_is_fitted(models, fitted):
         assert fit_classes(fitted.folder, per_class=per_class, **OPTIONS).to_bytes() == model.to_bytes()
 
 
+@pytest.mark.slow
 def test_names_order_and_formats_of_files_do_not_matter(models, fitted, tmp_path):
     for number, path in enumerate(sorted(fitted.folder.glob("*/*.png"), key=lambda path: path.name[::-1])):
         folder = tmp_path / path.parent.name / ("deep" if number % 2 else "")
@@ -292,6 +293,7 @@ def test_what_the_images_cannot_do_is_refused(fitted, options, error, message):
         fit_classes(fitted.data, size=SIDE, **options)
 
 
+@pytest.mark.slow
 def test_the_rate_is_the_smallest_in_reach_if_none_is_asked_for(fitted):
     plans = []
     few = fitted.data.subset([*range(3), *range(40, 43), *range(80, 83)])
@@ -434,6 +436,7 @@ def test_another_rate_is_another_threshold_for_each_class(models, calibrated):
     assert other.with_decision(false_alarm_rate=RATE).to_bytes() == model.to_bytes()
 
 
+@pytest.mark.slow
 def test_a_threshold_by_hand_is_one_for_all_classes(models, pictures):
     model = models[True]
     by_hand = model.with_decision(threshold=0.9)

@@ -59,7 +59,9 @@ def group_images(
     if isinstance(groups, str) and groups == AUTO:
         return _near(images, progress)
     name_of = _lookup(groups, names)
-    return tuple(replace(image, group=_text(name_of(_posix(image.path)), image.path), sketch=b"") for image in images)
+    return tuple(
+        replace(image, group=_text(name_of(posix_name(image.path)), image.path), sketch=b"") for image in images
+    )
 
 
 def _near(images: Sequence[_Image], progress: Progress) -> tuple[_Image, ...]:
@@ -79,7 +81,8 @@ def _text(group: Hashable, path: Path) -> str:
     return str(group)
 
 
-def _posix(path: str | os.PathLike[str]) -> str:
+def posix_name(path: str | os.PathLike[str]) -> str:
+    """A path as groups of images are looked up."""
     return PurePath(path).as_posix()
 
 
@@ -90,7 +93,7 @@ def _lookup(groups: Groups, names: Sequence[str]) -> Callable[[str], Hashable]:
     if isinstance(groups, str):
         return _by_pattern(groups)
     if isinstance(groups, Mapping):
-        return _by_ending({_posix(path): group for path, group in groups.items()}, "the mapping of groups")
+        return _by_ending({posix_name(path): group for path, group in groups.items()}, "the mapping of groups")
     if callable(groups):
         return groups
     if isinstance(groups, np.ndarray):
@@ -104,7 +107,7 @@ def _lookup(groups: Groups, names: Sequence[str]) -> Callable[[str], Hashable]:
         )
     known: dict[str, Hashable] = {}
     for name, group in zip(names, groups, strict=True):
-        known.setdefault(_posix(name), group)
+        known.setdefault(posix_name(name), group)
     return known.get
 
 
@@ -155,7 +158,7 @@ def _read_csv(path: Path) -> dict[str, str]:
                 raise DataError(f"{path} has no columns 'path' and 'group': its first line must name them")
             found: dict[str, str] = {}
             for row in reader:
-                name, group = _posix((row[column] or "").strip()), (row["group"] or "").strip()
+                name, group = posix_name((row[column] or "").strip()), (row["group"] or "").strip()
                 if found.setdefault(name, group) != group:
                     raise DataError(f"{path} has two groups for {name}: {found[name]} and {group}")
             return found

@@ -41,7 +41,7 @@ def evaluation_content(
     content = {
         "words": metadata.verdicts or VERDICTS,
         "counts": counts,
-        "agreement": _agreement(evaluation),
+        "agreement": agreement(evaluation.metadata.decision.false_alarm_rate, *evaluation.image["false_alarm_rate_ci"]),
         "masks": mask_table(evaluation.masks),
         "types": sorted(_type_rows(evaluation), key=lambda row: row.auroc),
         "deciders": _deciders(evaluation),
@@ -94,13 +94,11 @@ def mask_table(coverage: MaskCoverage | None) -> Markup | None:
     return table(("What", "Number", "Files"), rows, words={2})
 
 
-def _agreement(evaluation: Evaluation) -> str:
-    """How the false alarms seen compare with those asked for."""
-    rate = evaluation.metadata.decision.false_alarm_rate
-    low, high = evaluation.image["false_alarm_rate_ci"]
-    if rate is None:
+def agreement(asked: float | None, low: float, high: float | None) -> str:
+    """How the interval of the false alarms seen compares with the rate asked for; ``high`` is None if unbounded."""
+    if asked is None:
         return "none"
-    return "more" if low > rate else "less" if high < rate else "consistent"
+    return "more" if low > asked else "less" if high is not None and high < asked else "consistent"
 
 
 def _baselines(evaluation: Evaluation) -> Markup:

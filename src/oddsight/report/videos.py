@@ -18,6 +18,7 @@ from oddsight.drawing.timelines import timeline
 from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation
 from oddsight.metrics.stretches import match
 from oddsight.model.model import Model
+from oddsight.report.evaluation import agreement
 from oddsight.report.markdown import fill_template, render_page, table
 from oddsight.runtime.files import write_bytes
 
@@ -62,7 +63,7 @@ def write_video_report(
         found=found,
         warnings=evaluation.warnings,
         alarmed=any(np.isfinite(clip.evidence).any() for clip in evaluation.clips),
-        agreement=_agreement(found["false_alarms_per_hour"]),
+        agreement=agreement(found["false_alarms_per_hour"]["asked"], *found["false_alarms_per_hour"]["rate_ci"]),
         clips=shown,
         total=len(evaluation.clips),
         by_clip=_clip_table(evaluation),
@@ -75,14 +76,6 @@ def write_video_report(
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _agreement(alarms: dict[str, Any]) -> str:
-    """How the false alarms seen compare with those asked for."""
-    low, high = alarms["rate_ci"]
-    if low > alarms["asked"]:
-        return "more"
-    return "less" if high is not None and high < alarms["asked"] else "consistent"
 
 
 def _clips(evaluation: VideoEvaluation) -> list[_Clip]:

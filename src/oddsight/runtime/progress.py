@@ -25,6 +25,10 @@ def silent(phase: str, done: int, total: int, /) -> None:
     """Progress that nobody watches."""
 
 
+def unheard(text: str, /) -> None:
+    """A note that nobody reads."""
+
+
 def track(items: Iterable[Item], phase: str, total: int, progress: Progress) -> Iterator[Item]:
     """The same items, each reported when it has been dealt with."""
     for done, item in enumerate(items, 1):

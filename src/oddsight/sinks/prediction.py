@@ -15,7 +15,7 @@ from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError
 from oddsight.model.model import Model, load
 from oddsight.model.result import Result, control_fdr
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, unheard
 from oddsight.scenes import SceneSettings, require_map
 from oddsight.sinks.folders import FolderSink, prepare_folders
 from oddsight.sinks.image_names import FileNames
@@ -31,10 +31,6 @@ _USUAL_BUDGET = 2_090_000_000
 fewer libraries than that counts. A network beyond all measure still leaves a quarter of the usual memory for images."""
 
 
-def _unheard(text: str) -> None:
-    """A note that nobody reads."""
-
-
 def predict(
     model: Model | str | os.PathLike[str],
     source: ImagesLike,
@@ -47,7 +43,7 @@ def predict(
     fdr: float | None = None,
     memory: str | int | None = None,
     progress: Progress = silent,
-    note: Callable[[str], None] = _unheard,
+    note: Callable[[str], None] = unheard,
 ) -> Totals:
     """Score the images of a source, and give every result to every sink.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import floor
-from pathlib import PurePath
 
+from oddsight.data.grouping import posix_name
 from oddsight.errors import DataError, ImageError
 from oddsight.runtime.bounds import Real
 from oddsight.sources.frame import Frame
@@ -45,21 +45,16 @@ class Blocks:
                 if isinstance(frame, Frame):
                     if frame.name is None or frame.time is None:
                         raise DataError("blocks of time are of frames that have names and times")
-                    name = _posix(frame.name)
+                    name = posix_name(frame.name)
                     self._blocks.setdefault(name, block_name(number, frame.time, self._seconds))
                     self.times.setdefault(name, frame.time)
                 yield frame
 
     def block_of(self, name: str) -> str | None:
         """The block of a frame that was yielded, by its name; None if there was none of that name."""
-        return self._blocks.get(_posix(name))
+        return self._blocks.get(posix_name(name))
 
 
 def block_name(source: int, time: float, seconds: float) -> str:
     """What a block is called: that of a time in a source, whose number counts from 1."""
     return f"source {source}, block {floor(time / seconds) + 1}"
-
-
-def _posix(name: str) -> str:
-    """A name as groups of images are looked up."""
-    return PurePath(name).as_posix()

@@ -10,7 +10,7 @@ from oddsight.errors import DataError, ImageError
 from oddsight.model.events import WHOLE, Cause, Event, WatchedFrame
 from oddsight.model.model import Model, load
 from oddsight.runtime.bounds import Real, check_whole
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, unheard
 from oddsight.sinks.streams.sink import StreamRun, StreamSink
 from oddsight.sources.live import LiveStream
 from oddsight.sources.opening import open_frames
@@ -30,10 +30,6 @@ NO_FOOTAGE = (
     "the model has no normal footage to calibrate alarms on: make a new model file with it (oddsight recalibrate MODEL "
     "--from-video FILE -o NEW)"
 )
-
-
-def _unheard(text: str) -> None:
-    """A note that nobody reads."""
 
 
 def watch(
@@ -105,7 +101,7 @@ def watch_frames(
     max_staleness: float = 0.5,
     workers: int | None = None,
     sinks: Sequence[StreamSink] = (),
-    note: Callable[[str], None] = _unheard,
+    note: Callable[[str], None] = unheard,
     progress: Progress = silent,
 ) -> Generator[WatchedFrame]:
     """As :func:`watch`, but every frame with its scores; at the end of the source one without a frame.

@@ -16,11 +16,8 @@ from oddsight.errors import OddsightError
 from oddsight.model.events import WatchedFrame
 from oddsight.model.model import Model
 from oddsight.runtime.files import atomic_write, is_stream
+from oddsight.runtime.progress import unheard
 from oddsight.sources.frame import Frame
-
-
-def _unheard(text: str) -> None:
-    """A note that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class StreamRun:
     live: bool = False
     zones: Mapping[str, Polygon] = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
-    note: Callable[[str], None] = _unheard
+    note: Callable[[str], None] = unheard
 
     def pixels(self, frame: Frame) -> NDArray[np.uint8]:
         """A frame to draw on, uint8 ``[H, W, 3]``.

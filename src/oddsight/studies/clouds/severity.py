@@ -17,19 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile, split
+from oddsight.data.synthetic_sets import DEFAULT_KINDS
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.plan import FEWEST
 from oddsight.metrics.image import auroc, binomial_interval, bootstrap_interval
 from oddsight.runtime.progress import Progress, silent
+from oddsight.studies.clouds.isolation_measures import CONFIDENCE, RESAMPLES
 from oddsight.studies.clouds.severity_scores import Answers, Job, score_by_method, score_trivially
 from oddsight.studies.clouds.variants import Variant, as_variant
 
-DEFAULT_KINDS = ("haze", "smoke", "dust")
 DEFAULT_DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 TESTED = 200  # Clear images to test on, at most
-
-CONFIDENCE = 0.95
-RESAMPLES = 1000
 
 _AUROC_RESAMPLES = 300
 _TEST_SHARE = 0.3
