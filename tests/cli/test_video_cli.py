@@ -45,7 +45,7 @@ def test_few_blocks_are_an_error_that_says_how_many_it_takes(clip, tmp_path):
         (["--every", "soon"], "--every takes a time above 0"),
         (["--block", "0s"], "--block takes a time above 0"),
         (["--group-by", "none"], "the groups are blocks of time"),
-        (["a-folder"], "give folders of images, or videos of what is normal"),
+        (["a-folder"], "give folders of normal images, or normal videos"),
     ],
 )
 def test_wrong_options_of_fit_from_video(clip, options, words, tmp_path):

@@ -85,7 +85,7 @@ def test_the_command_says_what_is_promised(tmp_path, monkeypatch):
     write_textures(tmp_path / "four", range(4), width=SIDE, height=SIDE)
     options = ("-o", tmp_path / "m.onnx", "--method", "knn", "--size", "64", "--group-by", "none")
     said = run("fit", tmp_path / "one", *options).err
-    assert "with changed copies" in said
+    assert "changed copies are learned from" in said
     assert "without a promised rate: one image leaves none to calibrate on" in said
     assert run("info", tmp_path / "m.onnx", "--json").json["calibration"]["smallest_rate"] is None
     assert "flags at most 20% of normal images" in run("fit", tmp_path / "four", *options).err
