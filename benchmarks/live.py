@@ -3,8 +3,8 @@
     python benchmarks/live.py http 600 > benchmarks/live.csv
     python benchmarks/live.py rtsp 300 > benchmarks/live_rtsp.csv  # needs aio-rtsp-toolkit
 
-A server on this machine sends a clip at 25 frames a second, and a model that takes 100 ms for each frame watches it, one
-at a time. A row is a tenth of the run: frames that arrived and what became of them, since the start, and how old
+A server on this machine sends a clip at 25 frames a second, and a model that takes 100 ms for each frame watches it,
+one at a time. A row is a tenth of the run: frames that arrived and what became of them, since the start, and how old
 results were, in seconds.
 """
 

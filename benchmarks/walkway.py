@@ -196,7 +196,9 @@ def rows(name: str, chosen: list[Scores], tested: Scores, truth: dict[str, NDArr
         smooth = [{clip: averaged(values, window) for clip, values in part.items()} for part in (*chosen, tested)]
         choice = float(np.mean([area(part, truth, tuple(part)) for part in smooth[:-1]]))
         values, flags = (np.concatenate([part[clip] for clip in TESTING]) for part in (smooth[-1], truth))
-        blocks = [number * 1000 + i // (5 * RATE) for number, clip in enumerate(TESTING) for i in range(len(truth[clip]))]
+        blocks = [
+            number * 1000 + i // (5 * RATE) for number, clip in enumerate(TESTING) for i in range(len(truth[clip]))
+        ]
         low, high = block_auroc_interval(values, flags, blocks) or (np.nan, np.nan)
         numbers = [choice, area(smooth[-1], truth, TESTING), low, high]
         yield [name, f"{window:g}", *(f"{number:.3f}" for number in numbers)]
