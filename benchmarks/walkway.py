@@ -86,16 +86,18 @@ class Idea:
     moving: bool = False
 
 
+SMALL, CROPS = {"method": "padim", "size": 128}, {"method": "knn", "size": 96}
 IDEAS = {
     "auto": Idea(),
-    "padim at 128 pixels": Idea({"method": "padim", "size": 128}),
-    "auto where something moves": Idea(moving=True),
+    "padim at 128 pixels": Idea(SMALL),
+    "padim at 128 pixels, time as colours": Idea(SMALL, prepare=time_as_colours),
+    "padim at 128 pixels where something moves": Idea(SMALL, moving=True),
+    "padim at 320 pixels": Idea({"method": "padim", "size": 320}),
+    "padim at 128 pixels, tiles of a grid of 3 x 2": Idea(SMALL, Grid),
+    "knn at 96 pixels, crops of what moves": Idea(CROPS, Motion),
+    "knn at 96 pixels, crops of one size": Idea(CROPS, OneSize),
     "auto, time as colours": Idea(prepare=time_as_colours),
-    "padim at 128 pixels, time as colours": Idea({"method": "padim", "size": 128}, prepare=time_as_colours),
-    "knn at 96 pixels, crops of motion": Idea({"method": "knn", "size": 96}, Motion),
-    "knn at 96 pixels, crops of motion of one size": Idea({"method": "knn", "size": 96}, OneSize),
-    "auto, crops of motion": Idea(roi=Motion),
-    "padim at 128 pixels, grid of 3 x 2": Idea({"method": "padim", "size": 128}, Grid),
+    "auto where something moves": Idea(moving=True),
     "auto, speed best": Idea({"speed": "best"}),
 }
 

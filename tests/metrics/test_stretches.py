@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.stats import poisson
 
 from oddsight.metrics.image import auroc
-from oddsight.metrics.image import auroc
 from oddsight.metrics.stretches import Matches, block_auroc_interval, match, poisson_interval, stretches
 
 
