@@ -65,7 +65,7 @@ class _Place:
 
 
 LASTS = (
-    "it has lasted for {minutes:.3g} minutes; if the scene is like that now, recalibrate the model on footage of now "
+    "it has lasted for {length}; if the scene is like that now, recalibrate the model on footage of now "
     "(oddsight recalibrate)"
 )
 
@@ -243,7 +243,8 @@ class Alarms:
             return [self._end(place)]
         assert place.told is not None
         if place.event.note is None and time - place.event.start >= self._lasting:
-            note = LASTS.format(minutes=self._lasting / 60)
+            length = f"{self._lasting / 60:.3g} minutes" if self._lasting >= 120 else f"{self._lasting:.3g} seconds"
+            note = LASTS.format(length=length)
             place.event = place.told = replace(place.event, state="update", note=note)
             return [place.event]
         passed = place.event.score > _HIGHER * place.told.score and time - place.told.peak >= self._window
