@@ -1,4 +1,4 @@
-"""Make docs/images/watch-terminal.svg, what a terminal shows of a watched video: python scripts/watch_terminal.py FOLDER.
+"""Make docs/images/watch-terminal.svg, what a terminal shows of a video: python scripts/watch_terminal.py FOLDER.
 
 FOLDER is that of scripts/watch_image.py, which has been run: its model watches its video again, and the rows of events
 and the live view as it is at the end are drawn by Rich.
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from oddsight.sinks.streams import live_view
@@ -51,9 +50,8 @@ def main() -> None:
     video = folder / "belt.mp4"
     for _ in watch_frames(folder / "belt.onnx", video, alarms_per_hour=ALARMS_PER_HOUR, window=WINDOW, sinks=sinks):
         pass
-    # Without the fonts that a browser would load from elsewhere.
-    template = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    drawn = screen.export_svg(title="oddsight watch", code_format=template).replace(f"{folder}/", "")
+    drawn = screen.export_svg(title="oddsight watch").replace(f"{folder}/", "")
+    drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)  # which a browser would load from elsewhere
     target = Path(__file__).parents[1] / "docs" / "images" / "watch-terminal.svg"
     target.write_text("\n".join(line.rstrip() for line in drawn.splitlines() if line.strip()) + "\n", encoding="utf-8")
 
