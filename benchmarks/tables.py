@@ -321,7 +321,7 @@ def as_it_is(rows: list[Row]) -> str:
 
 
 def ideas(rows: list[Row]) -> str:
-    """What each idea reaches on clips to choose on and on those to test on, for frames alone and with the last second."""
+    """What each idea reaches on the clips to choose on and to test on, by frames alone and by the mean of a second."""
     body = []
     for (idea,), own in grouped(rows, "idea").items():
         alone, second = (next(row for row in own if row["window"] == window) for window in ("0", "1"))
