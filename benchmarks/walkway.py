@@ -28,9 +28,8 @@ from oddsight.model.events import Box
 from oddsight.model.model import Model
 from oddsight.sources import Blocks, VideoFile
 from oddsight.sources.frame import Frame
-from oddsight.watch.interest import Grid, Proposer
 from oddsight.watch.looking import look_at
-from oddsight.watch.looks import Crops, Looks
+from oddsight.watch.looks import Looks
 from oddsight.watch.motion import Motion
 from video import Part
 
@@ -38,22 +37,6 @@ CHOOSING, TESTING = ("01.mp4", "02.mp4"), ("03.mp4", "04.mp4", "05.mp4", "06.mp4
 RATE, WINDOWS = 10, (0.0, 0.5, 1.0, 2.0)
 Scores = dict[str, NDArray[np.float64]]
 """A score for each frame, by clip."""
-
-
-class OneSize(Motion):
-    """What moves, in windows of 64 pixels, whatever its size, so that a cart is larger than a person."""
-
-    follows = False
-
-    def propose(self, pixels: NDArray[np.uint8]) -> list[Box]:
-        """Windows around the centres of what moves."""
-        height, width, _ = pixels.shape
-        boxes = []
-        for left, top, right, bottom in super().propose(pixels):
-            x = min(max((left + right) // 2 - 32, 0), width - 64)
-            y = min(max((top + bottom) // 2 - 32, 0), height - 64)
-            boxes.append((x, y, x + 64, y + 64))
-        return boxes
 
 
 def as_they_are(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -75,30 +58,22 @@ class Idea:
 
     Attributes:
         options: Of ``oddsight.fit``.
-        roi: What makes the proposer of regions of interest.
         prepare: What becomes of frames first.
         moving: Whether only those places of the map count where something moves.
     """
 
     options: dict[str, object] = field(default_factory=dict)
-    roi: Callable[[], Proposer] | None = None
     prepare: Callable[[Iterable[Frame]], Iterator[Frame]] = as_they_are
     moving: bool = False
 
 
-SMALL, CROPS = {"method": "padim", "size": 128}, {"method": "knn", "size": 96}
+SMALL = {"method": "padim", "size": 128}
 IDEAS = {
     "auto": Idea(),
     "padim at 128 pixels": Idea(SMALL),
     "padim at 128 pixels, time as colours": Idea(SMALL, prepare=time_as_colours),
     "padim at 128 pixels where something moves": Idea(SMALL, moving=True),
     "padim at 320 pixels": Idea({"method": "padim", "size": 320}),
-    "padim at 128 pixels, tiles of a grid of 3 x 2": Idea(SMALL, Grid),
-    "knn at 96 pixels, crops of what moves": Idea(CROPS, Motion),
-    "knn at 96 pixels, crops of one size": Idea(CROPS, OneSize),
-    "auto, time as colours": Idea(prepare=time_as_colours),
-    "auto where something moves": Idea(moving=True),
-    "auto, speed best": Idea({"speed": "best"}),
 }
 
 
@@ -120,14 +95,11 @@ def labels(folder: Path) -> dict[str, NDArray[np.bool_]]:
 
 
 def learn(idea: Idea, folder: Path, clips: tuple[str, ...], truth: dict[str, NDArray[np.bool_]]) -> Model:
-    """A model of the normal frames of clips; motion is followed in all frames."""
+    """A model of the normal frames of clips."""
     parts: list[Iterable[Frame]] = []
     for clip in clips:
         normal = set(np.flatnonzero(~truth[clip]).tolist())
-        source: Iterable[Frame] = Prepared(VideoFile(folder / clip), idea.prepare)
-        if idea.roi is not None:
-            source = Crops(source, roi=idea.roi())
-        parts.append(Chosen(source, normal))
+        parts.append(Chosen(Prepared(VideoFile(folder / clip), idea.prepare), normal))
     blocks = Blocks(*parts, seconds=1)
     return oddsight.fit(blocks, groups=blocks.block_of, calibration_fraction=0.25, **idea.options)
 
@@ -141,15 +113,14 @@ class Chosen(Part):
 
 def score(idea: Idea, model: Model, clip: Path) -> NDArray[np.float64]:
     """A score for each frame of a clip; frames without anything to score have the lowest."""
-    looks = Looks(model, None, None if idea.roi is None else idea.roi())
     motion, scores = Motion(), []
-    for scored in look_at(looks, Prepared(VideoFile(clip), idea.prepare)):
-        results = [look.result for look in scored.outcome.looks]
+    for scored in look_at(Looks(model), Prepared(VideoFile(clip), idea.prepare)):
+        (look,) = scored.outcome.looks
         if idea.moving:
             boxes = motion.propose(scored.outcome.frame.image)
-            scores.append(max((highest(results[0], box) for box in boxes), default=np.nan))
+            scores.append(max((highest(look.result, box) for box in boxes), default=np.nan))
         else:
-            scores.append(max((result.score for result in results), default=np.nan))
+            scores.append(look.result.score)
     values = np.array(scores)
     return np.where(np.isnan(values), np.nanmin(values), values)
 
