@@ -5,7 +5,7 @@
 DATA holds ``video/walkway`` (UCSD Ped2, Mahadevan et al., CVPR 2010). Each idea learns from the normal frames of clip
 01 and scores clip 02, and the other way round; the mean of the two AUROC (``chosen_on``) is what an idea may be chosen
 by. Then it learns from the normal frames of both, and scores clips 03 to 06 (``tested_on``, with an interval by blocks
-of 5 seconds). ``window`` is how many seconds of scores are averaged, of the frame and those before it. Trivial scores
+of 5 seconds); ``clip_01`` to ``clip_06`` are each clip alone. ``window`` is how many seconds of scores are averaged, of the frame and those before it. Trivial scores
 stand beside them, in the direction that is better on clips 01 and 02.
 """
 
@@ -173,7 +173,9 @@ def rows(name: str, chosen: list[Scores], tested: Scores, truth: dict[str, NDArr
             number * 1000 + i // (5 * RATE) for number, clip in enumerate(TESTING) for i in range(len(truth[clip]))
         ]
         low, high = block_auroc_interval(values, flags, blocks) or (np.nan, np.nan)
-        numbers = [choice, area(smooth[-1], truth, TESTING), low, high]
+        alone = [area(part, truth, (clip,)) for part in smooth[:-1] for clip in part]
+        alone += [area(smooth[-1], truth, (clip,)) for clip in TESTING]
+        numbers = [choice, area(smooth[-1], truth, TESTING), low, high, *alone]
         yield [name, f"{window:g}", *(f"{number:.3f}" for number in numbers)]
 
 
@@ -192,7 +194,17 @@ def main() -> None:
     work.mkdir(exist_ok=True)
     truth = labels(folder)
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["idea", "window", "chosen_on", "tested_on", "low", "high"])
+    table.writerow(
+        [
+            "idea",
+            "window",
+            "chosen_on",
+            "tested_on",
+            "low",
+            "high",
+            *(f"clip_{clip[:2]}" for clip in CHOOSING + TESTING),
+        ]
+    )
     for name, scores in trivial(folder).items():
         sign = 1 if np.mean([area({c: scores[c]}, truth, (c,)) for c in CHOOSING]) >= 0.5 else -1
         signed = {clip: sign * values for clip, values in scores.items()}
