@@ -5,8 +5,8 @@
 DATA holds ``video/walkway`` (UCSD Ped2, Mahadevan et al., CVPR 2010). Each idea learns from the normal frames of clip
 01 and scores clip 02, and the other way round; the mean of the two AUROC (``chosen_on``) is what an idea may be chosen
 by. Then it learns from the normal frames of both, and scores clips 03 to 06 (``tested_on``, with an interval by blocks
-of 5 seconds); ``clip_01`` to ``clip_06`` are each clip alone. ``window`` is how many seconds of scores are averaged, of the frame and those before it. Trivial scores
-stand beside them, in the direction that is better on clips 01 and 02.
+of 5 seconds); ``clip_01`` to ``clip_06`` are each clip alone. ``window`` is how many seconds of scores are averaged, of
+the frame and those before it. Trivial scores stand beside them, in the direction that is better on clips 01 and 02.
 """
 
 from __future__ import annotations
