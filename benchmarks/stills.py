@@ -1,6 +1,6 @@
 """What watching finds in footage that is made from stills, whose anomalies are known.
 
-    python benchmarks/stills.py path/to/data work tiles > benchmarks/stills.csv
+    python benchmarks/stills.py path/to/data work tiles bottles > benchmarks/stills.csv
 
 DATA holds ``magnetic-tile`` and ``bottle`` (MVTec layout); ``tiles`` or ``bottles``, or both, says which parts are
 shown, and footage and models are kept in the folder ``work``. Five frames a second: parts move over a belt from right
