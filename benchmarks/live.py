@@ -1,18 +1,22 @@
 """How old the results of a live stream are that is faster than its model.
 
-    python benchmarks/live.py SECONDS > benchmarks/live.csv
+    python benchmarks/live.py http 600 > benchmarks/live.csv
+    python benchmarks/live.py rtsp 300 > benchmarks/live_rtsp.csv  # needs aio-rtsp-toolkit
 
-A server on this machine sends a clip over HTTP at 25 frames a second, and a model that takes 100 ms for each frame
-watches it, one at a time. A row is a tenth of the run: frames that arrived and what became of them, since the start,
-and how old results were, in seconds.
+A server on this machine sends a clip at 25 frames a second, and a model that takes 100 ms for each frame watches it,
+one at a time. A row is a tenth of the run: frames that arrived and what became of them, since the start, and how old
+results were, in seconds.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +28,7 @@ from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.sources import LiveStream
 from oddsight.watch.watching import watch_frames
+from rtsp_server import serving
 from video_files import stream_server
 
 SERVICE, RATE = 0.1, 25
@@ -38,16 +43,27 @@ class SlowModel(Model):
         return super().score(*args, **options)  # type: ignore[arg-type]
 
 
+@contextmanager
+def address(protocol: str) -> Iterator[str]:
+    """Where a server sends the clip."""
+    if protocol == "rtsp":
+        with tempfile.TemporaryDirectory() as folder, serving(Path(folder), rate=RATE) as place:
+            yield f"rtsp://{place}"
+    else:
+        with stream_server(frames=RATE, rate=RATE) as server:
+            yield f"http://127.0.0.1:{server.port}/clip.ts"
+
+
 def main() -> None:
     """Write the table."""
-    seconds = float(sys.argv[1])
+    protocol, seconds = sys.argv[1], float(sys.argv[2])
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(
         ["seconds", "received", "scored", "stale", "broken", "waiting", "age_median", "age_p95", "age_highest"]
     )
     model = SlowModel.from_bytes(watching_model(30).to_bytes())
-    with stream_server(frames=RATE, rate=RATE) as server:
-        stream = LiveStream(f"http://127.0.0.1:{server.port}/clip.ts")
+    with address(protocol) as place:
+        stream = LiveStream(place)
         threading.Timer(seconds + 1, stream.close).start()
         ages: list[float] = []
         due = seconds / 10

@@ -315,6 +315,38 @@ def video_frames(rows: list[Row]) -> str:
     return markdown(["footage", "method", "frames", "AUROC of frames", "95% interval"], body)
 
 
+def as_it_is(rows: list[Row]) -> str:
+    """All columns of a table."""
+    return markdown([name.replace("_", " ") for name in rows[0]], [[*row.values()] for row in rows])
+
+
+def ideas(rows: list[Row]) -> str:
+    """What each idea reaches on the clips to choose on and to test on, by frames alone and by the mean of a second."""
+    body = []
+    for (idea,), own in grouped(rows, "idea").items():
+        alone, second = (next(row for row in own if row["window"] == window) for window in ("0", "1"))
+        interval = f"{alone['low']} to {alone['high']}"
+        body.append([idea, alone["chosen_on"], second["chosen_on"], alone["tested_on"], interval, second["tested_on"]])
+    return markdown(["score", "01, 02", "mean of 1 s", "03 to 06", "95% interval", "mean of 1 s"], body)
+
+
+def stills(rows: list[Row]) -> str:
+    """Frames and events of footage made from stills."""
+    body = []
+    for row in rows:
+        low, high = (float(row[f"false_{end}"]) for end in ("low", "high"))
+        body.append([
+            row["footage"], row["way"], f"{row['normal']}, {row['anomalous']}",
+            f"{float(row['auroc']):.2f} ({float(row['auroc_low']):.2f} to {float(row['auroc_high']):.2f})",
+            f"{float(row['auroc_brightness']):.2f}, {float(row['auroc_difference']):.2f}",
+            f"{row['true']} of {row['alarms']}", f"{row['found']} of {row['anomalies']}", row["median_delay"],
+            f"{float(row['false_per_hour']):.0f} ({low:.0f} to {high:.0f})",
+            f"{100 * float(row['normal_frames_in_alarms']):.0f}%",
+        ])  # fmt: skip
+    header = ["footage", "written", "frames", "AUROC", "brightness, difference", "true alarms", "found", "after, s"]
+    return markdown([*header, "false an hour", "in alarms"], body)
+
+
 def few(rows: list[Row]) -> str:
     """AUROC by the number of images, with and without changed copies."""
     counts = [count for (count,) in sorted(grouped(rows, "images"), key=lambda key: int(key[0]))]
@@ -367,12 +399,13 @@ def main() -> None:
         put(
             docs / "video.md", "video_speed", markdown(["footage", "what", "by the clock", "by processor time"], speeds)
         )
-    if rows := read("live.csv"):
-        put(
-            docs / "video.md",
-            "live",
-            markdown([name.replace("_", " ") for name in rows[0]], [[*r.values()] for r in rows]),
-        )
+    for name in ("live", "live_rtsp", "crops"):
+        if rows := read(f"{name}.csv"):
+            put(docs / "video.md", name, as_it_is(rows))
+    if rows := read("walkway.csv"):
+        put(docs / "video.md", "walkway", ideas(rows))
+    if rows := read("stills.csv"):
+        put(docs / "video.md", "stills", stills(rows))
     if rows := read("few_images.csv"):
         put(docs / "few-images.md", "few", few(rows))
     put(docs / "scores.md", "sums", sums(read("score_sums.csv")))

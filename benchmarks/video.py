@@ -169,7 +169,7 @@ def later(data: Path, work: Path) -> list[dict[str, object]]:
         more, longer = count_alarms(calibration, parts[half:], 1)
         count, hours = count + more, hours + longer
         levels = Levels(calibration, "frame", 2.0)
-        drift = Drift(levels.medians(), 60, calibration.block)
+        drift = Drift(levels.medians(), calibration.block)
         medians = [np.median(levels.surprise(block)) for block in blocks_of(joined(parts[half:]))]
         drifts.append(next((number for number, value in enumerate(medians, 1) if drift.bet(float(value))), 0))
     low, high = poisson_interval(count, hours)

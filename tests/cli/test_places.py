@@ -79,7 +79,9 @@ def test_fit_learns_from_the_crops_that_zones_have(clip, tmp_path):
     zones = tmp_path / "zones.json"
     write_zones(zones, Zones([Zone("gate", LEFT, model=model), Zone("door", LEFT)]))
     outcome = run("fit", "--from-video", clip, "--zones", zones, "-o", model, *OPTIONS)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert oddsight.load(model).footage is None  # as it says nothing of the door
     expected = Zones([read_zones(zones).include[0]])
     crops = list(Crops(VideoFile(clip), zones=expected))
     assert {crop.image.shape for crop in crops} == {(48, 24, 3)}
@@ -87,6 +89,24 @@ def test_fit_learns_from_the_crops_that_zones_have(clip, tmp_path):
     assert learned.images <= len(crops)
     assert learned.unreadable == 0
     assert oddsight.load(model).predict(crops[0]).p_value > 0
+
+
+def test_a_model_of_all_zones_has_footage_for_alarms_wherever_the_files_lie(clip, tmp_path, monkeypatch):
+    zones, model = tmp_path / "zones.json", tmp_path / "gate.onnx"
+    write_zones(zones, Zones([Zone("gate", LEFT, model=model)]))
+    assert run("fit", "--from-video", clip, "--zones", zones, "-o", model, *OPTIONS).code == 0
+    footage = oddsight.load(model).footage
+    assert footage is not None
+    assert list(footage.scores) == ["gate"]
+    assert footage.blocks == 3  # a quarter of 3.6 seconds in blocks of 0.3
+    monkeypatch.chdir(tmp_path)
+    options = ["--zones", "zones.json", "--window", "0.07s", "--alarms-per-hour", 4000]
+    assert run("watch", "gate.onnx", clip, *options, "--quiet").code == 0
+
+
+def test_one_block_is_too_few_and_the_error_speaks_of_blocks(clip, tmp_path):
+    outcome = run("fit", "--from-video", clip, "--every", "0.1s", "-o", tmp_path / "m.onnx", "--quiet")
+    assert_failed(outcome, "groups are blocks of footage: give more of it, or shorter blocks (--block)")
 
 
 def test_fit_learns_from_regions_of_interest(clip, tmp_path):

@@ -47,3 +47,14 @@ def test_frames_that_are_alike_make_a_wider_interval():
 
 def test_one_block_of_a_kind_says_nothing():
     assert block_auroc_interval([1, 2, 3], [True, False, False], [0, 1, 2]) is None
+
+
+def test_the_interval_is_that_of_the_areas_of_resamples():
+    random = np.random.default_rng(5)
+    scores, flags, blocks = np.round(random.normal(size=300), 1), random.random(300) < 0.3, np.arange(300) // 10
+    draws, areas = np.random.default_rng(7), []
+    for _ in range(50):
+        chosen = np.concatenate([np.flatnonzero(blocks == block) for block in draws.integers(30, size=30)])
+        areas.append(auroc(scores[chosen][~flags[chosen]], scores[chosen][flags[chosen]]))
+    found = block_auroc_interval(scores, flags, blocks, resamples=50, seed=7)
+    assert found == pytest.approx(np.quantile(areas, [0.025, 0.975]), abs=1e-12)

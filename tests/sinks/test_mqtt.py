@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 
 import pytest
@@ -25,10 +28,11 @@ class Broker:
     Args:
         code: What it answers to a connection: 0 if it is accepted.
         breaks: After how many messages it breaks the first connection, without a word.
+        tls: Its certificate and key, for TLS.
     """
 
-    def __init__(self, code=0, breaks=None):
-        self.code, self.breaks = code, breaks
+    def __init__(self, code=0, breaks=None, tls=None):
+        self.code, self.breaks, self.tls = code, breaks, tls
         self.connects, self.published, self.wills = [], [], []
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -46,6 +50,11 @@ class Broker:
                 connection, _ = self.socket.accept()
             except OSError:
                 return
+            if self.tls is not None:
+                try:
+                    connection = self.tls.wrap_socket(connection, server_side=True)
+                except OSError:  # the client does not trust it
+                    continue
             with connection, connection.makefile("rb") as stream:
                 self._talk(connection, stream)
 
@@ -146,3 +155,42 @@ def test_addresses_that_will_not_do(address, words):
     with pytest.raises(OddsightError, match=words) as caught:
         Mqtt(address)
     assert "hidden" not in str(caught.value) and caught.value.__context__ is None
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of 127.0.0.1 that is signed by itself, and the TLS of a broker that has it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl, which makes a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    file, key = folder / "broker.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=broker"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file, key)
+    return file, tls
+
+
+def test_tls_reaches_a_broker_whose_certificate_is_known(certificate):
+    file, tls = certificate
+    with Broker(tls=tls) as broker:
+        assert write(Mqtt(f"mqtts://127.0.0.1:{broker.port}", ca=file)) == []
+    assert len(messages(broker, "oddsight/events")) == 4
+
+
+def test_tls_refuses_a_broker_whose_certificate_is_unknown(certificate):
+    with Broker(tls=certificate[1]) as broker:
+        notes = write(Mqtt(f"mqtts://127.0.0.1:{broker.port}"), [WatchedFrame(None, events=(event(),))])
+    assert notes[-1].startswith("1 messages did not reach the MQTT broker")
+    assert broker.published == []
+
+
+def test_certificates_that_will_not_do_are_one_sentence(tmp_path):
+    with pytest.raises(OddsightError, match="give its address as mqtts://HOST"):
+        Mqtt("mqtt://host", ca=tmp_path / "ca.pem")
+    with pytest.raises(OddsightError, match=r"ca\.pem: cannot be read: No such file or directory"):
+        Mqtt("mqtts://host", ca=tmp_path / "ca.pem")
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(OddsightError, match=r"ca\.pem: cannot be read: no certificates in PEM format"):
+        Mqtt("mqtts://host", ca=tmp_path / "ca.pem")

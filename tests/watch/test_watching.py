@@ -229,3 +229,21 @@ def test_frames_are_not_held_back_by_their_successors(model):
     assert next(watched).frame.index == 0
     go.set()
     assert [frame.frame for frame in watched] == [None]
+
+
+def test_an_event_that_does_not_end_says_what_to_do_and_is_no_drift(model):
+    source = clip(140, seed=SEED, blots=((20, 120),))
+    events = list(watch(model, source, window=0.5, alarms_per_hour=RATE))
+    assert {event.kind for event in events} == {"anomaly"}
+    lasting = [event for event in events if event.note is not None]
+    assert [event.state for event in lasting] == ["update", "end"]
+    assert "recalibrate" in lasting[0].note
+    assert lasting[0].start < 21
+    assert lasting[1].end >= 119
+
+
+def test_what_passes_as_normal_is_followed_between_events(model):
+    blots = tuple((start, start + 0.8) for start in np.arange(5.0, 300, 30))
+    events = list(watch(model, clip(300, seed=3, gain=0.75, blots=blots), window=0.5, alarms_per_hour=RATE))
+    assert [event.state for event in events if event.kind == "drift"] == ["new", "end"]
+    assert sum(event.kind == "anomaly" and event.state == "new" for event in events) == len(blots)

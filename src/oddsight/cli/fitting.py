@@ -183,7 +183,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             on_epoch=lambda row: say_some_epochs(row, quiet),
         )
         _write(model, output, _copies_of(output, thumbnails), plans[0].training, report)
-    if from_video and (zones is None or roi is not None):
+    if from_video:
         model = add_footage(model, plans[0], from_video, zones, roi, block or "60s", output, quiet)
     for path in curves or []:
         write_curves(path, model.curves)

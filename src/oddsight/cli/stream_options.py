@@ -53,6 +53,14 @@ MqttAddress = Annotated[
         help="Send events to this MQTT broker (mqtts:// for TLS); the password is in ODDSIGHT_MQTT_PASSWORD.",
     ),
 ]
+MqttCertificates = Annotated[
+    Path | None,
+    typer.Option(
+        "--mqtt-ca",
+        metavar="FILE",
+        help="Certificates (PEM) that an mqtts:// broker is checked by. [default: those that the system trusts]",
+    ),
+]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
@@ -71,6 +79,7 @@ def stream_sinks(
     webhook_key: Path | None = None,
     webhook_rate: float = 60.0,
     mqtt: str | None = None,
+    mqtt_ca: Path | None = None,
     metrics: int | None = None,
     quiet: bool = False,
     inputs: Inputs | None = None,
@@ -88,8 +97,10 @@ def stream_sinks(
 
     if webhook is None and webhook_key is not None:
         raise typer.BadParameter("--webhook-key needs --webhook")
+    if mqtt is None and mqtt_ca is not None:
+        raise typer.BadParameter("--mqtt-ca needs --mqtt")
     files = {"--events": events, "--frames": frames, "--save": save}
-    read = {**(inputs or {}), "--webhook-key": webhook_key}
+    read = {**(inputs or {}), "--webhook-key": webhook_key, "--mqtt-ca": mqtt_ca}
     check_outputs(files, images={"key frames": key_frames}, inputs=read)
     chosen: list[StreamSink] = [] if quiet else [sinks.LiveView()]
     if events is None or not is_stream(events):
@@ -105,7 +116,7 @@ def stream_sinks(
     if webhook is not None:
         chosen.append(sinks.Webhook(webhook, key=_key(webhook_key), per_minute=webhook_rate))
     if mqtt is not None:
-        chosen.append(sinks.Mqtt(mqtt, password=os.environ.get("ODDSIGHT_MQTT_PASSWORD")))
+        chosen.append(sinks.Mqtt(mqtt, password=os.environ.get("ODDSIGHT_MQTT_PASSWORD"), ca=mqtt_ca))
     if metrics is not None:
         chosen.append(sinks.Metrics(metrics))
     return chosen

@@ -23,7 +23,7 @@ def crops_of_videos(
     places = Zones() if zones is None else read_zones(zones)
     if roi is not None:
         return [Crops(VideoFile(path), roi=roi, zones=places, every=every) for path in files]
-    named = [zone for zone in places.include if zone.model is not None and zone.model.resolve() == model.resolve()]
+    named = [zone for zone in places.include if zone.is_of(model)]
     if not named:
         raise DataError(
             f'{zones}: no zone has the property "model": "{model.name}", so there are no crops to learn from; zones '

@@ -30,7 +30,15 @@ def add_footage(
     from oddsight.sources import VideoFile
     from oddsight.watch.recalibrating import with_held_out
     from oddsight.watch.zone_files import read_zones
+    from oddsight.watch.zones import Zones
 
+    places = Zones() if zones is None else read_zones(zones)
+    if roi is None and any(not zone.is_of(output) for zone in places.include):
+        note(
+            "it knows crops of zones: 'recalibrate' the model that you will 'watch' with, with the same --zones",
+            quiet=quiet,
+        )
+        return model
     if plan.kind == "cross":
         note("the model learned from all blocks: 'recalibrate' it on other footage before you 'watch'", quiet=quiet)
         return model
@@ -39,7 +47,7 @@ def add_footage(
             model,
             [VideoFile(path) for path in files],
             {image.group for image in plan.training},
-            zones=None if zones is None else read_zones(zones),
+            zones=places,
             roi=roi,
             block=seconds("--block", block),
             progress=report,

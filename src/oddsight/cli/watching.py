@@ -15,6 +15,7 @@ from oddsight.cli.stream_options import (
     KeyFramesFolder,
     MetricsPort,
     MqttAddress,
+    MqttCertificates,
     SavedVideo,
     WebhookAddress,
     WebhookKey,
@@ -71,6 +72,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     webhook_key: WebhookKey = None,
     webhook_rate: WebhookRate = 60.0,
     mqtt: MqttAddress = None,
+    mqtt_ca: MqttCertificates = None,
     metrics: MetricsPort = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if there was an anomaly.")
@@ -97,6 +99,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         webhook_key=webhook_key,
         webhook_rate=webhook_rate,
         mqtt=mqtt,
+        mqtt_ca=mqtt_ca,
         metrics=metrics,
         quiet=quiet,
         inputs={**model_files(model), "SOURCE": file, "--zones": zones, **detector_file(roi)},

@@ -24,6 +24,7 @@ from oddsight.model.calibration import (
     smallest_rate,
 )
 from oddsight.runtime.bounds import check_number, check_seed
+from oddsight.sources.blocks import Blocks
 
 FEWEST = 8
 """The fewest distinct images that are left to learn from where a share is held out.
@@ -78,6 +79,15 @@ class Request:
     def near_copies(self) -> bool:
         """Whether near copies form groups, instead of what someone names."""
         return isinstance(self.groups, str) and self.groups == AUTO
+
+    @property
+    def hint(self) -> str:
+        """What to do about too few groups, where someone did not name them; empty, or the end of a sentence."""
+        if self.near_copies:
+            return "; groups are of near copies, and --group-by none counts images"
+        if isinstance(getattr(self.groups, "__self__", None), Blocks):
+            return "; groups are blocks of footage: give more of it, or shorter blocks (--block)"
+        return ""
 
     def memory_plan(
         self, images: Sequence[ImageFile], extractor: Extractor, *, largest: int | None = None
@@ -176,16 +186,15 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     if fraction and len(training) < FEWEST:
         raise DataError(
             f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to train on, and "
-            f"training needs at least {FEWEST}"
+            f"training needs at least {FEWEST}{request.hint}"
         )
-    hint = "; groups are of near copies, and --group-by none counts images" if request.near_copies else ""
     if not fraction:
-        _check_folds(training, request.seed, hint)
+        _check_folds(training, request.seed, request.hint)
     calibration = one_of_each(held, request.seed)
     rate: float | None = None
     if len(held) > len(calibration):
         whose = ("groups of calibration images", "normal images of other groups")
-        rate = request.choose_rate(len(calibration), *whose, hint=hint)
+        rate = request.choose_rate(len(calibration), *whose, hint=request.hint)
     elif len(images) > 1:
         rate = request.choose_rate(len(calibration), "calibration images", "normal images")
     return FitPlan(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from oddsight.metrics.image import auroc, check_confidence
+from oddsight.metrics.image import check_confidence
 
 Stretch = tuple[float, float]
 """Start and end in seconds."""
@@ -107,14 +107,21 @@ def block_auroc_interval(
         Low and high; None if there are fewer than two blocks of which each kind is in.
     """
     values, flags, numbers = np.asarray(scores, np.float64), np.asarray(anomalous, bool), np.asarray(blocks)
-    parts = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-    if min(sum(flags[part].any() for part in parts), sum((~flags[part]).any() for part in parts)) < 2:
+    _, part = np.unique(numbers, return_inverse=True)
+    count = int(part.max(initial=-1)) + 1
+    if min(len(np.unique(part[flags])), len(np.unique(part[~flags]))) < 2:
         return None
+    # A resample only weights the frames, so they are sorted once. Steps are runs of equal scores.
+    order = np.argsort(values, kind="stable")
+    ascending, flags, part = values[order], flags[order], part[order]
+    steps = np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
     random, found = np.random.default_rng(seed), []
     for _ in range(resamples):
-        chosen = np.concatenate([parts[k] for k in random.integers(len(parts), size=len(parts))])
-        if flags[chosen].any() and not flags[chosen].all():
-            found.append(auroc(values[chosen][~flags[chosen]], values[chosen][flags[chosen]]))
+        weights = np.bincount(random.integers(count, size=count), minlength=count)[part]
+        normal, anomalous = (np.add.reduceat(np.where(chosen, weights, 0), steps) for chosen in (~flags, flags))
+        if normal.any() and anomalous.any():
+            below = np.cumsum(normal) - normal / 2
+            found.append(float(anomalous @ below) / (int(normal.sum()) * int(anomalous.sum())))
     tail = (1 - check_confidence(confidence)) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return float(low), float(high)

@@ -13,7 +13,7 @@ Box = tuple[int, int, int, int]
 
 Kind = Literal["anomaly", "light", "drift", "source"]
 State = Literal["new", "update", "end"]
-Cause = Literal["stale", "broken", "unchanged"]
+Cause = Literal["stale", "broken"]
 
 WHOLE = "frame"
 """The zone that is the whole frame."""

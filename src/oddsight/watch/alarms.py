@@ -28,6 +28,9 @@ _EARLY = 0.25
 _HIGHER = 1.1
 """By how much a peak has to be passed for an update."""
 
+_LASTING = 10
+"""Blocks after which an event that goes on may be how the scene is now."""
+
 
 _FOLLOWED = 0.05
 """Weight of the newest gap between frames in the average."""
@@ -59,6 +62,12 @@ class _Place:
     event: Event | None = None
     last: float = -math.inf
     told: Event | None = None
+
+
+LASTS = (
+    "it has lasted for {length}; if the scene is like that now, recalibrate the model on footage of now "
+    "(oddsight recalibrate)"
+)
 
 
 class _Limit(NamedTuple):
@@ -108,6 +117,7 @@ class Alarms:
             zone: watch.alarms_per_hour or alarms_per_hour / max(1, sharing) for zone, watch in zones.items()
         }
         self._footage_interval = self._interval = footage.interval
+        self._lasting = _LASTING * footage.block
         self._limits = {zone: self._limit(zone) for zone in zones}
         self._places: dict[tuple[str, int | None], _Place] = {}
         self._ids = ids or count(1)
@@ -232,6 +242,11 @@ class Alarms:
         if time - place.last > QUIET:
             return [self._end(place)]
         assert place.told is not None
+        if place.event.note is None and time - place.event.start >= self._lasting:
+            length = f"{self._lasting / 60:.3g} minutes" if self._lasting >= 120 else f"{self._lasting:.3g} seconds"
+            note = LASTS.format(length=length)
+            place.event = place.told = replace(place.event, state="update", note=note)
+            return [place.event]
         passed = place.event.score > _HIGHER * place.told.score and time - place.told.peak >= self._window
         if passed:
             place.told = replace(place.event, peak=time)

@@ -26,7 +26,7 @@ _FEWEST = 10
 """Blocks of calibration before which nothing can be said."""
 
 _SHOWN = 0.5
-"""Share of the frames of a block that must have passed as normal."""
+"""Share of the frames of a block that must have passed as normal, and of its time that these must span."""
 
 
 class Drift:
@@ -34,21 +34,18 @@ class Drift:
 
     Args:
         calibration: The medians of the blocks of normal footage, ``[n]``.
-        frames: In a block.
-        block: Its length in seconds.
+        block: Length of a block in seconds.
         chance: Of a false event, ever.
         seed: For ties.
     """
 
-    def __init__(
-        self, calibration: NDArray[np.float64], frames: int, block: float, chance: float = CHANCE, seed: int = 0
-    ) -> None:
+    def __init__(self, calibration: NDArray[np.float64], block: float, chance: float = CHANCE, seed: int = 0) -> None:
         self._known = sorted(calibration.tolist())
-        self._frames, self._block = frames, block
+        self._block = block
         self._enough = 1 / chance if len(self._known) >= _FEWEST else np.inf
         self._random = np.random.default_rng(seed)
         self._stakes = np.full(3, 1 / 3)
-        self._number, self._values = -1, list[float]()
+        self._number, self._frames, self._passed = -1, 0, list[tuple[float, float]]()
         self.drifted = False
 
     @property
@@ -56,17 +53,28 @@ class Drift:
         """What a stake of 1 has become."""
         return float(self._stakes.sum())
 
-    def update(self, time: float, evidence: float) -> bool:
-        """Take in the evidence of a frame that passed as normal; True once, when the scene has drifted."""
+    def update(self, time: float, evidence: float | None) -> bool:
+        """Take in the evidence of a frame, or None while an event goes on; True once, when the scene has drifted.
+
+        What is seen during an event did not pass as normal: it says nothing of what does, and is not to be recalibrated
+        on. A block that is mostly an event does not count.
+        """
         number = int(time / self._block + 1e-6)
+        before = self.drifted
         if number != self._number:
-            values, self._values, self._number = self._values, [], number
-            if len(values) >= _SHOWN * self._frames and not self.drifted:
-                self.drifted = self.bet(float(np.median(values)))
-                self._values.append(evidence)
-                return self.drifted
-        self._values.append(evidence)
-        return False
+            if self._counts() and not self.drifted:
+                self.drifted = self.bet(float(np.median([value for _, value in self._passed])))
+            self._number, self._frames, self._passed = number, 0, []
+        self._frames += 1
+        if evidence is not None:
+            self._passed.append((time, evidence))
+        return self.drifted and not before
+
+    def _counts(self) -> bool:
+        """Whether enough of the last block passed as normal, at whatever rate frames came."""
+        if len(self._passed) < max(2, _SHOWN * self._frames):
+            return False
+        return self._passed[-1][0] - self._passed[0][0] >= _SHOWN * self._block
 
     def bet(self, value: float) -> bool:
         """Take in the value of a block; whether the capital has reached what is enough."""

@@ -148,6 +148,7 @@ def with_held_out(
 
 def places_of(zones: Zones, roi: Proposer | str | None) -> str:
     """Zones and regions of interest as text: scores of some say nothing about others."""
-    described = [[zone.name, zone.kind, zone.polygon, str(zone.model or "")] for zone in zones]
+    # The name of a zone's model only: its folder may be written in several ways, or be moved.
+    described = [[z.name, z.kind, z.polygon, "" if z.model is None else z.model.name] for z in zones]
     interest = roi if isinstance(roi, str | None) else type(roi).__name__
     return hashlib.sha256(json.dumps([described, interest]).encode()).hexdigest()[:16]

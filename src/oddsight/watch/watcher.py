@@ -60,9 +60,8 @@ class Watcher:
         self._ids = count(1)
         self.alarms = Alarms(footage, zones, alarms_per_hour, window, ids=self._ids)
         self._light, self.live = Light(), False
-        frames = round(footage.block / footage.interval)
         self._drift = {
-            zone: Drift(medians, frames, footage.block, CHANCE / len(zones), seed)
+            zone: Drift(medians, footage.block, CHANCE / len(zones), seed)
             for seed, (zone, medians) in enumerate((zone, self.alarms.medians(zone)) for zone in zones)
         }
         self._open: dict[Kind, Event] = {}
@@ -117,12 +116,13 @@ class Watcher:
         return [self._finish("light", time)] if change == "end" else []
 
     def _follow_drift(self, time: float, index: int, looks: Sequence[Look]) -> list[Event]:
-        events = []
+        events, active = [], self.alarms.active
         best = dict.fromkeys(self._drift, 0.0)
         for look in looks:
             best[look.zone] = max(best[look.zone], self.alarms.surprise(look))
         for zone, drift in self._drift.items():
-            if zone not in self.alarms.active and drift.update(time, best[zone]) and "drift" not in self._open:
+            passed = None if zone in active else best[zone]
+            if drift.update(time, passed) and "drift" not in self._open:
                 events.append(self._begin("drift", time, index, float(np.log(drift.capital)), DRIFTED, zone))
         return events
 

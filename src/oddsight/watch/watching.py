@@ -177,7 +177,7 @@ def _watch_file(
 
 
 def _watch_live(watcher: Watcher, looks: Looks, stream: LiveStream, workers: int | None) -> Generator[WatchedFrame]:
-    before = stream.counts
+    drops = _Drops(stream)
     for scored in look_at_live(looks, stream, workers=workers):
         away = None if stream.away_since is None else f"{stream.name} brings no frames"
         events = watcher.follow_source(stream.away_since, away)
@@ -185,9 +185,24 @@ def _watch_live(watcher: Watcher, looks: Looks, stream: LiveStream, workers: int
             if events:
                 yield WatchedFrame(None, events=tuple(events))
             continue
-        counts = stream.counts
-        dropped: dict[Cause, int] = {"stale": counts.stale - before.stale, "broken": counts.broken - before.broken}
-        before = counts
         arrived = None if isinstance(scored.outcome, ImageError) else scored.outcome.frame.time
         age = None if arrived is None else stream.now() - arrived
-        yield watcher.take(scored, age=age, dropped={c: n for c, n in dropped.items() if n}, events=events)
+        yield watcher.take(scored, age=age, dropped=drops.since_last(scored.outcome), events=events)
+    if dropped := drops.since_last():
+        yield WatchedFrame(None, dropped=dropped)
+
+
+class _Drops:
+    """The frames of a live source that are not scored, as they become more."""
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream, self._counts = stream, stream.counts
+
+    def since_last(self, outcome: object = None) -> dict[Cause, int]:
+        """By cause; with ``outcome``, if that is the error of a frame, and not the news that the source is away."""
+        before, self._counts = self._counts, self._stream.counts
+        stale, broken = self._counts.stale - before.stale, self._counts.broken - before.broken
+        if isinstance(outcome, ImageError) and outcome.path != self._stream.name:
+            broken += 1
+        drops: dict[Cause, int] = {"stale": stale, "broken": broken}
+        return {cause: number for cause, number in drops.items() if number}

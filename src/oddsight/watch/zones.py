@@ -74,6 +74,10 @@ class Zone:
                 raise DataError(f"{label} of the zone {self.name!r} must be {least:g} or more, not {number:g}")
         object.__setattr__(self, "polygon", _checked_polygon(self.polygon, self.name))
 
+    def is_of(self, model: Path) -> bool:
+        """Whether it is scored as a crop by that model file."""
+        return self.model is not None and self.model.resolve() == model.resolve()
+
     def box(self, width: int, height: int) -> Box:
         """The pixels of a frame that hold it."""
         across, down = ([point[axis] for point in self.polygon] for axis in (0, 1))

@@ -69,7 +69,7 @@ class _Page:
         """The page, in the text format 0.0.4."""
         with self._lock:
             tally, looks = self._tally, self._tally.zones
-            frames = {"scored": tally.scored, "stale": 0, "broken": 0, "unchanged": 0} | tally.dropped
+            frames = {"scored": tally.scored, "stale": 0, "broken": 0} | tally.dropped
             parts = [
                 _metric("frames_total", "counter", "Frames by what became of them.", "outcome", frames),
                 _metric("events_total", "counter", "Events that began.", "kind", tally.events),

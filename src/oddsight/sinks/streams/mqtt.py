@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ssl import SSLContext, SSLError, create_default_context
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -35,12 +37,14 @@ class Mqtt:
     Args:
         address: ``mqtt://[USER@]HOST[:PORT][/TOPIC]``, or ``mqtts`` for TLS; the topic is ``oddsight`` by default.
         password: Of the user.
+        ca: A file of certificates (PEM) that the broker's is checked by, for ``mqtts``; by default those that the
+            system trusts.
 
     Raises:
-        OddsightError: If the address will not do.
+        OddsightError: If the address or the certificates will not do.
     """
 
-    def __init__(self, address: str, *, password: str | None = None) -> None:
+    def __init__(self, address: str, *, password: str | None = None, ca: str | os.PathLike[str] | None = None) -> None:
         parts = split_address(address)
         if parts is None:
             raise OddsightError(f"the address of the MQTT broker cannot be read: give it as {_ADDRESS}")
@@ -52,7 +56,9 @@ class Mqtt:
                 "ODDSIGHT_MQTT_PASSWORD"
             )
         self._host, self._port = parts.hostname, parts.port if parts.port is not None else _PORTS[parts.scheme]
-        self._secure = parts.scheme == "mqtts"
+        if ca is not None and parts.scheme != "mqtts":
+            raise OddsightError("certificates are for a broker with TLS: give its address as mqtts://HOST")
+        self._tls = _trusting(ca) if parts.scheme == "mqtts" else None
         self._user = None if parts.username is None else unquote(parts.username)
         self._password = password
         self._topic = unquote(parts.path).strip("/") or "oddsight"
@@ -93,11 +99,20 @@ class Mqtt:
         client = Client(CallbackAPIVersion.VERSION2)
         if self._user is not None:
             client.username_pw_set(self._user, self._password)
-        if self._secure:
-            client.tls_set()
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         client.max_queued_messages_set(_WAITING)
         client.reconnect_delay_set(1, 60)
         return client
+
+
+def _trusting(ca: str | os.PathLike[str] | None) -> SSLContext:
+    """TLS that trusts the certificates of a file, or those of the system."""
+    try:
+        return create_default_context(cafile=ca)
+    except (OSError, ValueError) as error:  # of ssl, too
+        reason = "no certificates in PEM format" if isinstance(error, SSLError) else getattr(error, "strerror", error)
+        raise OddsightError(f"{os.fspath(ca or 'the certificates of the system')}: cannot be read: {reason}") from None
 
 
 class _Connection:

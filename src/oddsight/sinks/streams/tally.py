@@ -33,9 +33,7 @@ class Tally:
     def add(self, watched: WatchedFrame) -> None:
         """Take one more frame in."""
         self.dropped.update(watched.dropped)
-        if watched.error is not None:
-            self.dropped["broken"] += not watched.dropped.get("broken")  # if it was not counted there
-        elif watched.frame is not None:
+        if watched.frame is not None:
             self.scored += 1
             self.time, self.age = watched.frame.time, watched.age
             # The last of a zone stays.
