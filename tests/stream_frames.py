@@ -61,7 +61,7 @@ def write(sink: StreamSink, frames: Any = None, **options: Any) -> list[str]:
     """Give frames to a sink, as a run does; the notes that it made."""
     notes: list[str] = []
     note: Callable[[str], None] = notes.append
-    run = StreamRun(tiny_model(), "clip.mp4", note=note, **options)
+    run = StreamRun(tiny_model(), "clip.mp4", note=note, complain=note, **options)
     with sink.open(run) as take:
         for watched in stream() if frames is None else frames:
             take(watched)

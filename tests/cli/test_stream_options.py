@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import typer
 
@@ -65,3 +67,16 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
         stream_sinks(webhook="https://host")
     with pytest.raises(typer.BadParameter, match="needs --webhook"):
         stream_sinks(webhook_key=file)
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"webhook_rate": 5.0}, "--webhook"),
+        ({"webhook_key": Path("key")}, "--webhook"),
+        ({"mqtt_ca": Path("ca")}, "--mqtt"),
+    ],
+)
+def test_options_of_a_sink_that_is_not_asked_for_are_refused(options, needed):
+    with pytest.raises(typer.BadParameter, match=f"needs {needed}"):
+        stream_sinks(**options)

@@ -169,7 +169,7 @@ def test_any_address_is_taken_or_refused_in_a_sentence(address):
 
 
 def outbox(send, notes, **options):
-    return Outbox(send, note=notes.append, where="the test", pause=0.0, **({"per_minute": 1e9} | options))
+    return Outbox(send, complain=notes.append, where="the test", pause=0.0, **({"per_minute": 1e9} | options))
 
 
 def test_what_cannot_be_sent_is_bounded_and_counted():

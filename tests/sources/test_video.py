@@ -249,3 +249,20 @@ def test_blocks_are_the_groups_of_a_fit(clip, tmp_path):
 def test_blocks_need_names_and_times():
     with pytest.raises(DataError, match="names and times"):
         list(Blocks(Arrays(footage(2))))
+
+
+@pytest.mark.parametrize(
+    ("source", "setting"),
+    [
+        ("clip", {"rate": 5.0}),
+        ("clip", {"max_staleness": 0.5}),
+        ("folder", {"timeout": 5.0}),
+        ("rtsp://camera/1", {"every": 1.0}),
+        ("0", {"rate": 5.0}),
+    ],
+)
+def test_settings_of_another_kind_of_source_are_refused(clip, frames_folder, source, setting):
+    named = {"clip": clip, "folder": frames_folder}.get(source, source)
+    option = "--" + next(iter(setting)).replace("_", "-")
+    with pytest.raises(OddsightError, match=f"^{option} is not for"):
+        open_frames(named, **setting)

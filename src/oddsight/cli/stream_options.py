@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oddsight.cli.application import refuse
+
 if TYPE_CHECKING:
     from oddsight.sinks.output_paths import Inputs
     from oddsight.sinks.streams.sink import StreamSink
@@ -43,7 +45,10 @@ WebhookKey = Annotated[
     ),
 ]
 WebhookRate = Annotated[
-    float, typer.Option("--webhook-rate", metavar="NUMBER", help="Largest number of messages a minute to --webhook.")
+    float | None,
+    typer.Option(
+        "--webhook-rate", metavar="NUMBER", help="Largest number of messages a minute to --webhook. [default: 60]"
+    ),
 ]
 MqttAddress = Annotated[
     str | None,
@@ -77,7 +82,7 @@ def stream_sinks(
     save: Path | None = None,
     webhook: str | None = None,
     webhook_key: Path | None = None,
-    webhook_rate: float = 60.0,
+    webhook_rate: float | None = None,
     mqtt: str | None = None,
     mqtt_ca: Path | None = None,
     metrics: int | None = None,
@@ -95,10 +100,10 @@ def stream_sinks(
     from oddsight.runtime.files import is_stream
     from oddsight.sinks.output_paths import check_outputs
 
-    if webhook is None and webhook_key is not None:
-        raise typer.BadParameter("--webhook-key needs --webhook")
-    if mqtt is None and mqtt_ca is not None:
-        raise typer.BadParameter("--mqtt-ca needs --mqtt")
+    if webhook is None:
+        refuse({"--webhook-key": webhook_key, "--webhook-rate": webhook_rate}, "needs --webhook")
+    if mqtt is None:
+        refuse({"--mqtt-ca": mqtt_ca}, "needs --mqtt")
     files = {"--events": events, "--frames": frames, "--save": save}
     read = {**(inputs or {}), "--webhook-key": webhook_key, "--mqtt-ca": mqtt_ca}
     check_outputs(files, images={"key frames": key_frames}, inputs=read)
@@ -114,7 +119,8 @@ def stream_sinks(
     if save is not None:
         chosen.append(sinks.AnnotatedVideo(save))
     if webhook is not None:
-        chosen.append(sinks.Webhook(webhook, key=_key(webhook_key), per_minute=webhook_rate))
+        per_minute = 60.0 if webhook_rate is None else webhook_rate
+        chosen.append(sinks.Webhook(webhook, key=_key(webhook_key), per_minute=per_minute))
     if mqtt is not None:
         chosen.append(sinks.Mqtt(mqtt, password=os.environ.get("ODDSIGHT_MQTT_PASSWORD"), ca=mqtt_ca))
     if metrics is not None:

@@ -54,13 +54,18 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         str | None,
         typer.Option(metavar="TIME", help="Of a file: time from one frame to the next. [default: every frame]"),
     ] = None,
-    rate: Annotated[float, typer.Option(help="Of a folder of frames: frames a second.")] = 25.0,
+    rate: Annotated[float | None, typer.Option(help="Of a folder of frames: frames a second. [default: 25]")] = None,
     max_staleness: Annotated[
-        str, typer.Option(metavar="TIME", help="Of a live source: leave out frames older than this.")
-    ] = "0.5s",
+        str | None,
+        typer.Option(metavar="TIME", help="Of a live source: leave out frames older than this. [default: 0.5s]"),
+    ] = None,
     timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="Of a live source: time without a frame after which it counts as lost.")
-    ] = "5s",
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Of a live source: time without a frame after which it counts as lost. [default: 5s]",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of frames to score in parallel. [default: the number of processors]")
     ] = None,
@@ -70,7 +75,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     save: SavedVideo = None,
     webhook: WebhookAddress = None,
     webhook_key: WebhookKey = None,
-    webhook_rate: WebhookRate = 60.0,
+    webhook_rate: WebhookRate = None,
     mqtt: MqttAddress = None,
     mqtt_ca: MqttCertificates = None,
     metrics: MetricsPort = None,
@@ -85,11 +90,16 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     from oddsight.cli.durations import seconds
     from oddsight.cli.stream_options import stream_sinks
     from oddsight.sinks.output_paths import model_files
-    from oddsight.sinks.terminal import note
+    from oddsight.sinks.terminal import complain, note
     from oddsight.sources.opening import open_frames
     from oddsight.watch.watching import watch_frames
 
     file = Path(source) if Path(source).exists() else None
+    times = (
+        ("every", "--every", every),
+        ("max_staleness", "--max-staleness", max_staleness),
+        ("timeout", "--timeout", timeout),
+    )
     sinks = stream_sinks(
         events=events,
         frames=frames,
@@ -109,10 +119,8 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         model,
         open_frames(
             source,
-            every=None if every is None else seconds("--every", every),
             rate=rate,
-            max_staleness=seconds("--max-staleness", max_staleness),
-            timeout=seconds("--timeout", timeout),
+            **{name: seconds(option, value) for name, option, value in times if value is not None},
         ),
         zones=zones,
         roi=roi,
@@ -121,6 +129,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         workers=workers,
         sinks=sinks,
         note=partial(note, quiet=quiet),
+        complain=complain,
     ):
         anomalies += sum(event.kind == "anomaly" and event.state == "new" for event in frame.events)
     if fail_on_anomaly and anomalies:

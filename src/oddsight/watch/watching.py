@@ -40,7 +40,7 @@ def watch(
     roi: Proposer | str | None = None,
     alarms_per_hour: float = 1.0,
     window: float = WINDOW,
-    max_staleness: float = 0.5,
+    max_staleness: float | None = None,
     workers: int | None = None,
     sinks: Sequence[StreamSink] = (),
 ) -> Generator[Event]:
@@ -66,7 +66,7 @@ def watch(
         alarms_per_hour: At most so many events in normal footage, on average and in all zones together, as far as
             footage is like that of the calibration.
         window: Seconds of evidence behind an event.
-        max_staleness: Of a live stream: frames older than so many seconds are left out.
+        max_staleness: Of a live stream: frames older than so many seconds are left out; by default 0.5.
         workers: Number of frames that are scored in parallel; by default the number of processors.
         sinks: Where frames and events go.
 
@@ -98,15 +98,17 @@ def watch_frames(
     roi: Proposer | str | None = None,
     alarms_per_hour: float = 1.0,
     window: float = WINDOW,
-    max_staleness: float = 0.5,
+    max_staleness: float | None = None,
     workers: int | None = None,
     sinks: Sequence[StreamSink] = (),
     note: Callable[[str], None] = unheard,
+    complain: Callable[[str], None] = unheard,
     progress: Progress = silent,
 ) -> Generator[WatchedFrame]:
     """As :func:`watch`, but every frame with its scores; at the end of the source one without a frame.
 
-    ``note`` is called with what there is to say beside the results, ``progress`` with phase, done and total.
+    ``note`` is called with what there is to say beside the results, ``complain`` with what went wrong beside them,
+    ``progress`` with phase, done and total.
     """
     model = model if isinstance(model, Model) else load(model)
     zones = zones if isinstance(zones, Zones | None) else read_zones(zones)
@@ -123,6 +125,7 @@ def watch_frames(
         {zone.name: zone.polygon for zone in looks.zones},
         frozenset(zone.name for zone in looks.zones.exclude),
         note,
+        complain,
     )
     with ExitStack() as stack:
         writers = [stack.enter_context(sink.open(run)) for sink in sinks]

@@ -77,7 +77,7 @@ class _Keeper:
         peak = next((one for one in self._recent if one.frame is not None and one.frame.index == event.index), None)
         if peak is None or peak.frame is None:
             if event.state == "new":
-                self._run.note(f"event {event.id} has no key frame: frame {event.index} is gone")
+                self._run.complain(f"event {event.id} has no key frame: frame {event.index} is gone")
             return
         name = re.sub(r"[^\w.-]", "_", event.id)
         path = self._folder / f"{self._prefix}{name}.jpg"
@@ -87,7 +87,7 @@ class _Keeper:
             Image.fromarray(pixels).save(file, format="JPEG", quality=_QUALITY)
             write_result(path, file.getvalue())
         except ImageError as error:
-            self._run.note(f"event {event.id} has no key frame: {error}")
+            self._run.complain(f"event {event.id} has no key frame: {error}")
             return
         self._written[event.id] = event.index
 

@@ -72,7 +72,7 @@ class Mqtt:
     def open(self, run: StreamRun) -> Iterator[WriteFrame]:
         """Connect, and at the end wait up to 5 seconds for what is not sent yet, unless no broker was ever there."""
         where = f"the MQTT broker at {self._host}:{self._port}"
-        connection = _Connection(self._client(), f"{self._topic}/availability", where, run.note)
+        connection = _Connection(self._client(), f"{self._topic}/availability", where, run.complain)
         try:
             connection.client.connect_async(self._host, self._port, keepalive=_KEEP_ALIVE)
             connection.client.loop_start()
@@ -118,8 +118,8 @@ def _trusting(ca: str | os.PathLike[str] | None) -> SSLContext:
 class _Connection:
     """A client with what it has sent, what has arrived, and what was said of it."""
 
-    def __init__(self, client: Client, availability: str, where: str, note: Callable[[str], None]) -> None:
-        self.client, self._availability, self._where, self._note = client, availability, where, note
+    def __init__(self, client: Client, availability: str, where: str, complain: Callable[[str], None]) -> None:
+        self.client, self._availability, self._where, self._say = client, availability, where, complain
         self._changed = Condition()
         self._sent = self._arrived = 0
         self._troubled = self._known = False
@@ -145,7 +145,7 @@ class _Connection:
             self._changed.wait_for(lambda: self._arrived >= self._sent or not known, _PATIENCE)
             missing = self._sent - self._arrived
         if missing > 0:
-            self._note(f"{missing:,} messages did not reach {self._where}")
+            self._say(f"{missing:,} messages did not reach {self._where}")
         self.client.disconnect()
         self.client.loop_stop()
 
@@ -169,4 +169,4 @@ class _Connection:
             new, self._troubled = not self._troubled, True
             self._changed.notify_all()
         if new:
-            self._note(f"{self._where}: {reason}; trying again")
+            self._say(f"{self._where}: {reason}; trying again")

@@ -40,7 +40,7 @@ class Outbox(Generic[Message]):
     Args:
         send: Sends a message; raises :class:`TryAgain` or :class:`Refusal`.
         per_minute: Messages a minute at most, over any longer time; as many may go at once.
-        note: Called with what went wrong: the first failure, and at the end how many messages were lost.
+        complain: Called with what went wrong: the first failure, and at the end how many messages were lost.
         where: What they are sent to, in words.
         pause: Seconds before the second attempt, twice as many before each other, but for chance.
     """
@@ -50,11 +50,11 @@ class Outbox(Generic[Message]):
         send: Callable[[Message], None],
         *,
         per_minute: float,
-        note: Callable[[str], None],
+        complain: Callable[[str], None],
         where: str,
         pause: float = 1.0,
     ) -> None:
-        self._send, self._note, self._where, self._pause = send, note, where, pause
+        self._send, self._say, self._where, self._pause = send, complain, where, pause
         self._per_second = per_minute / 60
         self._most = self._allowed = max(1.0, per_minute)
         self._counted = time.monotonic()
@@ -84,7 +84,7 @@ class Outbox(Generic[Message]):
         with self._changed:
             lost = self._lost + len(self._waiting)
         if lost:
-            self._note(f"{lost:,} messages to {self._where} were not delivered")
+            self._say(f"{lost:,} messages to {self._where} were not delivered")
 
     def _work(self) -> None:
         while (message := self._next()) is not None:
@@ -136,7 +136,7 @@ class Outbox(Generic[Message]):
         """Say what is wrong once, until something was delivered again."""
         if not self._complained:
             self._complained = True
-            self._note(f"{self._where}: {reason}")
+            self._say(f"{self._where}: {reason}")
 
     def _sleep(self, seconds: float) -> bool:
         """Wait, but not beyond the end; False if that is reached."""

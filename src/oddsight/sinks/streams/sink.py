@@ -31,6 +31,7 @@ class StreamRun:
         zones: The corners of each zone by its name, in parts of the frame's width and height, 0 to 1.
         excluded: The zones among them in which nothing is looked at.
         note: Called with what there is to say beside the results.
+        complain: Called with what went wrong, such as a message that was not delivered.
     """
 
     model: Model
@@ -39,6 +40,7 @@ class StreamRun:
     zones: Mapping[str, Polygon] = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
     note: Callable[[str], None] = unheard
+    complain: Callable[[str], None] = unheard
 
     def pixels(self, frame: Frame) -> NDArray[np.uint8]:
         """A frame to draw on, uint8 ``[H, W, 3]``.

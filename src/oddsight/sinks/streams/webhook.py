@@ -69,7 +69,7 @@ class Webhook:
         """Start the thread, and at the end wait up to 10 seconds for what is not sent yet."""
         where = f"the webhook at {_server(self._address)}"
         outbox = Outbox[_Message](
-            self._send, per_minute=self._per_minute, note=run.note, where=where, pause=self._pause
+            self._send, per_minute=self._per_minute, complain=run.complain, where=where, pause=self._pause
         )
         name = uuid.uuid4().hex
 
