@@ -119,5 +119,5 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(DataError, match=r"zones.json: not JSON"):
         read_zones(path)
     path.write_bytes(b" " * (2**20 + 1))
-    with pytest.raises(DataError, match="larger than a file of zones can be"):
+    with pytest.raises(DataError, match="larger than 1,048,576 bytes"):
         read_zones(path)

@@ -35,7 +35,7 @@ from oddsight.cli.application import (
     reading_of,
     two_words,
 )
-from oddsight.cli.video_crops import crops_of_videos, detector_file
+from oddsight.cli.video_crops import crops_of_videos, place_files
 from oddsight.cli.video_footage import HELD_OUT, add_footage
 
 if TYPE_CHECKING:
@@ -144,8 +144,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         check_curves_path(path)
     footage = _footage(given)
     outputs = {"--output": output, "--curves": curves or [], _COPIES: _copies_of(output, thumbnails)}
-    places = {"--zones": zones, **detector_file(roi)}
-    _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or [], **places})
+    inputs = {"DIR": paths or [], "--from-video": from_video or [], **place_files(zones, roi)}
+    inputs.pop("--zones' models")  # one of which is written
+    _check_outputs(given, outputs, inputs=inputs)
     given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
     plans: list[FitPlan] = []
 

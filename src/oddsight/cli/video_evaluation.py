@@ -26,7 +26,7 @@ def evaluate_on_videos(given: dict[str, Any]) -> None:
     from oddsight.cli.durations import seconds
     from oddsight.cli.evaluation_output import show_videos
     from oddsight.cli.output import write_json
-    from oddsight.cli.video_crops import detector_file
+    from oddsight.cli.video_crops import place_files
     from oddsight.errors import OddsightError
     from oddsight.model.model import load
     from oddsight.report.videos import write_video_report
@@ -41,11 +41,11 @@ def evaluate_on_videos(given: dict[str, Any]) -> None:
     apart = [name for name in _OF_IMAGES if given[name]]
     if apart:
         raise typer.BadParameter(f"--video goes without {apart[0].replace('_', '-')}")
-    files = {"--video": given["video"], "--labels": given["labels"], "--zones": given["zones"]}
+    files = {"--video": given["video"], "--labels": given["labels"]}
     check_outputs(
         {"--json": given["json"], "--report": given["report"]},
         inputs=model_files(given["model"]),
-        data={**files, **detector_file(given["roi"])},
+        data={**files, **place_files(given["zones"], given["roi"])},
     )
     model = load(given["model"])
     if given["report"] is not None and model.footage is None:

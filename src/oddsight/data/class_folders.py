@@ -15,6 +15,7 @@ from oddsight.data.folder import empty_folders, find_images, is_image_file
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, track
+from oddsight.runtime.records import read_table
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 """The names that splits go by in folders and files."""
@@ -80,7 +81,7 @@ def read_labelled_by_table(path: Path, progress: Progress) -> dict[str, Dataset]
 def _table(path: Path) -> dict[str, str]:
     """Labels by the names of images without suffix."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with read_table(path) as file:
             rows = csv.DictReader(file, strict=True)
             if not {"id", "label"} <= {*(rows.fieldnames or ())}:
                 raise DataError(f"{path} needs the columns id and label")

@@ -20,6 +20,7 @@ from oddsight.watch.interest import Proposer
 from oddsight.watch.looking import look_at, look_at_live
 from oddsight.watch.looks import Looks
 from oddsight.watch.recalibrating import places_of
+from oddsight.watch.unscored import unheard
 from oddsight.watch.watcher import Watcher
 from oddsight.watch.zone_files import read_zones
 from oddsight.watch.zones import Zones
@@ -30,10 +31,6 @@ NO_FOOTAGE = (
     "the model has no normal footage to calibrate alarms on: make a new model file with it (oddsight recalibrate MODEL "
     "--from-video FILE -o NEW)"
 )
-
-
-def _unheard(text: str) -> None:
-    """A note that nobody reads."""
 
 
 def watch(
@@ -105,7 +102,7 @@ def watch_frames(
     max_staleness: float = 0.5,
     workers: int | None = None,
     sinks: Sequence[StreamSink] = (),
-    note: Callable[[str], None] = _unheard,
+    note: Callable[[str], None] = unheard,
     progress: Progress = silent,
 ) -> Generator[WatchedFrame]:
     """As :func:`watch`, but every frame with its scores; at the end of the source one without a frame.
