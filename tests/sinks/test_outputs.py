@@ -257,7 +257,6 @@ def test_what_else_commands_of_video_read_is_an_input(arguments, inputs, tmp_pat
         "watch {model} {images} --roi {detector} --events {description}",
         "recalibrate {model} --from-video {images} --zones {zones} -o {other}",
         "evaluate {model} --video {images} --labels {images} --zones {zones} --json {other}",
-        "fit --from-video {images} --every 1s --roi {detector} -o {description}",
         "zones {images} -o {drawn} --image {drawn}",
     ],
 )
