@@ -216,6 +216,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         ),
     ] = None,
     seed: Seed = 0,
+    bands: Bands = None,
+    scale: Scale = None,
     thumbnails: Thumbnails = True,
     work: Work = None,
     accelerator: Accelerator = None,
@@ -230,7 +232,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     from oddsight.fitting.classes import fit_classes as fit_model
 
     _check_outputs(given, {"--output": output, _COPIES: _copies_of(output, thumbnails)}, data={"DATA": data})
-    given |= {"extras": listed(extras) if extras is not None else None}
+    given |= {"extras": listed(extras) if extras is not None else None, "reading": reading_of(bands, scale)}
     model = _fit(
         fit_model,
         [],
