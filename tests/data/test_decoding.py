@@ -141,9 +141,27 @@ def test_what_is_too_large_is_told_what_to_do(tmp_path, suffix, advice):
             tmp_path / "a.tif",
             page(np.zeros((1, 12_000, 1), np.uint8), 1, tags={257: (4, [12_000]), 278: (4, [12_000])}),
         )
-    for read in (read_image, decode_image):
-        with pytest.raises(ImageError, match=f"limit of 134,217,728: raise the memory budget .*{advice} into tiles"):
-            read(path)
+    with pytest.raises(ImageError, match=f"limit of 134,217,728: raise the memory budget .*{advice} into tiles"):
+        read_image(path)
+
+
+def test_a_scene_takes_less_than_an_image_that_is_read_as_a_whole(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (3000, 2000)).save(path)
+    with memory_for_images(45_000_000):
+        with pytest.raises(ImageError, match="reading it takes 72 MB of memory, and 45 MB are available"):
+            read_image(path)
+        assert decode_image(path).rows(1999, 2000).shape == (1, 3000, 3)
+    with memory_for_images(30_000_000), pytest.raises(ImageError, match="reading it takes 39 MB of memory, and 30 MB"):
+        decode_image(path)
+
+
+def test_a_scene_may_have_more_pixels_where_memory_allows(tmp_path):
+    path = empty_png(tmp_path / "a.png", 12_000, 12_000)
+    with memory_for_images(500_000_000), pytest.raises(ImageError, match="reading it takes 653 MB of memory, and 500"):
+        decode_image(path)
+    with pytest.raises(ImageError, match=r"300,000 x 1 pixels: a side is longer than the limit of 262,144$"):
+        decode_image(empty_png(tmp_path / "long.png", 300_000, 1))
 
 
 def test_more_memory_admits_more_pixels(tmp_path, monkeypatch):
@@ -226,6 +244,47 @@ def test_reading_and_resizing_takes_no_more_than_was_reserved(tmp_path):
         assert int(peak) <= need(path) + 4_000_000, path.name
 
 
+_SCENE_PEAK = """
+import sys
+from oddsight.data.images import decode_image
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+before = peak()
+image = decode_image(sys.argv[1])
+for top in range(0, image.size[1], 256):
+    image.rows(top, min(top + 256, image.size[1]))
+print(1024 * (peak() - before))
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/status", os.R_OK), reason="takes Linux's peak memory")
+@pytest.mark.parametrize(
+    ("mode", "suffix", "options"),
+    [
+        ("RGB", "jpg", {}),
+        ("RGB", "jpg", {"progressive": True, "subsampling": 0}),
+        ("L", "jpg", {}),
+        ("CMYK", "jpg", {}),
+        ("RGB", "png", {}),
+        ("RGBA", "png", {}),
+        ("P", "png", {"transparency": 1}),
+        ("I;16", "png", {}),
+        ("RGB", "webp", {}),
+        ("RGBA", "webp", {}),
+        ("RGB", "jp2", {}),
+    ],
+)
+def test_reading_by_rows_takes_no_more_than_was_reserved(tmp_path, mode, suffix, options):
+    path = tmp_path / f"a.{suffix}"
+    Image.new(mode, (2500, 2500)).save(path, **options)
+    done = subprocess.run([sys.executable, "-c", _SCENE_PEAK, path], capture_output=True, text=True, check=True)
+    with Image.open(path) as image:
+        assert int(done.stdout) <= bytes_to_decode(image, by_rows=True) + 4_000_000
+
+
 # Time
 
 
@@ -258,20 +317,51 @@ def test_others_are_read_after_one_was_ended(tmp_path, all_watched):
     assert np.array_equal(read_image(good), RGB)
 
 
+def whole(image):
+    return image.rows(0, image.size[1])
+
+
+def test_a_process_ends_with_the_image_that_it_holds(tmp_path, all_watched, monkeypatch):
+    set_image_limits(timeout=60)
+    ended, end = [], decoder_process._Decoder.end
+    monkeypatch.setattr(decoder_process._Decoder, "end", lambda process: (end(process), ended.append(process)))
+    first, second = (decode_image(save(RGB // part, tmp_path / f"{part}.png")) for part in (1, 2))
+    assert np.array_equal(whole(first), RGB)
+    assert np.array_equal(whole(second), RGB // 2)
+    assert not ended
+    del first
+    gc.collect()
+    assert len(ended) == 1
+    assert not ended[0].alive
+    assert np.array_equal(whole(second), RGB // 2)
+
+
+def test_a_broken_process_is_an_error_of_the_image_that_it_holds(tmp_path, all_watched, monkeypatch):
+    set_image_limits(timeout=60)
+    processes, start = [], decoder_process._Decoder.__init__
+    monkeypatch.setattr(
+        decoder_process._Decoder, "__init__", lambda process: (start(process), processes.append(process))[0]
+    )
+    monkeypatch.setattr(decoder_process, "_idle", [])
+    image = decode_image(save(RGB, tmp_path / "a.png"))
+    processes[0]._process.kill()
+    with pytest.raises(ImageError, match="broke down"):
+        whole(image)
+
+
 def test_a_process_reads_as_this_one_does(tmp_path, all_watched):
     turned = save(RGB, tmp_path / "turned.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0")
     paths = [save(RGB, tmp_path / "a.png"), turned, save(RGB[..., 0], tmp_path / "é 猫.tif")]
     set_image_limits(timeout=60)
-    there = [(read_image(p), read_mask(p), read_header(p), np.asarray(decode_image(p))) for p in paths]
+    there = [(read_image(p), read_mask(p), read_header(p)) for p in paths]
     with pytest.raises(ImageError) as there_missing:
         read_image(tmp_path / "missing")
     set_image_limits(timeout=0)
-    for path, (pixels, mask, header, image) in zip(paths, there, strict=True):
+    for path, (pixels, mask, header) in zip(paths, there, strict=True):
         assert np.array_equal(pixels, read_image(path))
         assert pixels.flags.writeable
         assert np.array_equal(mask, read_mask(path))
         assert header == read_header(path)
-        assert np.array_equal(image, pixels)
     with pytest.raises(ImageError) as here_missing:
         read_image(tmp_path / "missing")
     assert str(there_missing.value) == str(here_missing.value)

@@ -17,7 +17,7 @@ from oddsight.model.metadata import ReadingInfo
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 from oddsight.sinks import HeatMaps, Regions
-from textures import SIZE, texture
+from textures import SIZE, texture, write_textures
 from tiff_files import NODATA, page, write
 from tiny_model import tiny_model
 
@@ -198,3 +198,27 @@ def test_arrays_go_with_a_model_that_reads_other_bands(trained, tmp_path):
         assert oddsight.predict(trained, arrays, **options).errors == 0
     refused = oddsight.predict(trained, arrays, tile=SIZE // 2, reading=Reading((1, 2, 3)))
     assert refused.errors == 2
+
+
+def test_a_model_of_classes_keeps_its_reading(tmp_path):
+    for folder, seeds in (("data", range(12)), ("test", range(20, 23))):
+        for name, odd in (("plain", False), ("noise", True)):
+            (tmp_path / folder / name).mkdir(parents=True)
+            for seed in seeds:
+                write(tmp_path / folder / name / f"{seed}.tif", page(scene(seed, odd), 1))
+    path, data = tmp_path / "m.onnx", tmp_path / "data"
+    bands = ("--bands", "4,3,2", "--scale", "1000,3000")
+    options = ("--size", 32, "--false-alarm-rate", 0.4, "--calibration-fraction", 0.3, "--quiet")
+    assert run("fit-classes", data, "-o", path, *bands, *options).code == 0
+    model = oddsight.load(path)
+    assert model.metadata.reading == ReadingInfo(bands=[4, 3, 2], scale=SCALE)
+    image = data / "noise" / "3.tif"
+    assert model.predict(image).score == model.predict(read_image(image, reading=READING)).score
+    (tmp_path / "strange").mkdir()
+    write(tmp_path / "strange" / "0.tif", page(scene(99, True), 1))
+    measured = ("--labelled", tmp_path / "test", "--unknown", tmp_path / "strange")
+    assert run("evaluate", path, *measured, "--json", "-", "--quiet").code == 0
+    for name, seeds in (("a", range(3)), ("b", range(3, 6))):
+        write_textures(tmp_path / "raw" / name, seeds, width=24, height=24)
+    assert run("prepare", tmp_path / "raw", "-o", tmp_path / "packed", "--quiet").code == 0
+    assert "no TIFF files" in run("fit-classes", tmp_path / "packed", "-o", path, *bands).err

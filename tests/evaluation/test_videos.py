@@ -30,6 +30,7 @@ def test_labels_are_of_frames_or_of_ranges(tmp_path):
         ("first_frame,last_frame,anomalous\n5,4,0\n", "line 2"),
         ("first_frame,last_frame,anomalous\n5,,0\n", "line 2"),
         ("first_frame,last_frame,anomalous\n0,99999999999,0\n", "line 2"),
+        ("first_frame,last_frame,anomalous\n0,999999,0\n5,2000000,0\n", "more than 2,000,000 frames"),
     ],
 )
 def test_labels_that_are_not_like_that_are_refused(tmp_path, text, words):

@@ -14,8 +14,12 @@ from cli_files import assert_failed, run
 from oddsight.__main__ import app
 from oddsight.errors import OddsightError
 from oddsight.sinks.output_paths import check_outputs
+from oddsight.watch.zone_files import write_zones
+from oddsight.watch.zones import Zone, Zones
 from textures import write_textures
 from tiny_model import tiny_model
+
+SQUARE = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9))
 
 READ = {
     *("evaluate --normal", "evaluate --anomalous", "evaluate --masks", "evaluate --labelled"),
@@ -164,6 +168,7 @@ def test_a_folder_that_is_an_input(option, inputs, tmp_path):
         "adapt {images} -o {new}.csv --curves {new}.csv",
         "predict {model} {images} --json {new}/a.png --maps {new}",
         "predict {model} {images} --json {new} --maps {new}",
+        "predict {model} {images} --maps {new} --regions {images}/../NEW",
     ],
 )
 def test_two_outputs_that_are_one(arguments, inputs, tmp_path):
@@ -239,9 +244,31 @@ def test_a_folder_of_images_that_the_next_run_would_read(option, where, inputs, 
 )
 def test_what_else_commands_of_video_read_is_an_input(arguments, inputs, tmp_path):
     file = tmp_path / "file.json"
-    file.write_text("a key of at least sixteen bytes")
+    file.write_text('"0.1,0.1,0.9,0.1,0.9,0.9"')  # zones, and a key
     before = contents(tmp_path)
     assert_failed(run(*arguments.format(file=file, **inputs).split()), "would replace an input")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "watch {model} {images} --zones {zones} --events {other}",
+        "watch {model} {images} --roi {detector} --events {description}",
+        "recalibrate {model} --from-video {images} --zones {zones} -o {other}",
+        "evaluate {model} --video {images} --labels {images} --zones {zones} --json {other}",
+        "zones {images} -o {drawn} --image {drawn}",
+    ],
+)
+def test_what_files_of_zones_and_detectors_lead_to_is_an_input(arguments, inputs, tmp_path):
+    names = {"zones": "zones.json", "detector": "cars.onnx", "description": "cars.json", "other": "gate.onnx"}
+    files = {key: tmp_path / name for key, name in names.items()} | {"drawn": tmp_path / "drawn.png"}
+    for key in ("detector", "description", "other"):
+        files[key].write_text(key)
+    write_zones(files["zones"], Zones([Zone("gate", SQUARE, model=files["other"])]))
+    write_zones(files["drawn"], Zones([Zone("gate", SQUARE)]))
+    before = contents(tmp_path)
+    assert_failed(run(*arguments.format(**files, **inputs).split()), "would replace an input")
     assert contents(tmp_path) == before
 
 

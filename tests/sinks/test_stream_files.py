@@ -91,6 +91,14 @@ def test_lines_of_a_live_stream_are_there_at_once_and_added_to_those_of_earlier_
     assert path.read_text().startswith('{"id": "0"}\n{"id": "torn\n{"id": "1"')
 
 
+def test_lines_are_not_added_to_another_file(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    with pytest.raises(OddsightError, match="holds no lines of JSON"):
+        write(EventLines(path), live=True)
+    assert path.read_text() == "mine"
+
+
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     for live in (False, True):
         with pytest.raises(OddsightError, match=r"cannot write .*frames\.jsonl"):

@@ -113,6 +113,40 @@ def test_a_damaged_frame_is_an_error_and_the_others_follow(tmp_path):
     assert sum(isinstance(result, ImageError) for result in results) == len(errors)
 
 
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
+def test_a_video_that_is_cut_short_is_an_error_after_its_frames(tmp_path, name):
+    whole, path = tmp_path / f"whole-{name}", tmp_path / name
+    write_video(whole, footage(80), container="mov" if name.endswith("mp4") else None)
+    if name.endswith("mp4"):  # with its index in front, as for the web
+        fragments = {"movflags": "faststart"}
+        with av.open(whole) as source, av.open(tmp_path / f"front-{name}", "w", options=fragments) as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(source.streams.video[0]):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    target.mux(packet)
+        whole = tmp_path / f"front-{name}"
+    assert len(list(VideoFile(whole))) == 80
+    assert VideoFile(whole).broken == 0
+    content = whole.read_bytes()
+    path.write_bytes(content[: len(content) * 6 // 10])
+    *_, last = VideoFile(path)
+    assert isinstance(last, ImageError)
+    assert "cut short" in last.reason
+    assert "of 8.0 s" in last.reason
+
+
+def test_a_video_without_a_frame_that_can_be_decoded_is_an_error(tmp_path):
+    path = tmp_path / "clip.avi"
+    write_video(path, footage(30))
+    content = path.read_bytes()
+    start = content.index(b"movi")
+    path.write_bytes(content[:start] + b"movi" + np.random.default_rng(0).bytes(5000))
+    found = list(VideoFile(path))
+    assert found
+    assert all(isinstance(frame, ImageError) for frame in found)
+
+
 @settings(max_examples=25, deadline=None)
 @given(start=st.floats(0, 1), content=st.binary(min_size=1, max_size=300), kept=st.floats(0, 1))
 def test_no_file_is_more_than_an_error(start, content, kept, tmp_path_factory):

@@ -172,7 +172,7 @@ def test_a_detector_by_its_file_proposes_what_is_scored(tmp_path):
             json.dumps({"input": INPUT, "output": OUTPUTS["yolox"][1], "targets": ["dog"]}),
             "the target class 'dog' is not among its classes",
         ),
-        (" " * (2**20 + 1), "larger than a description can be"),
+        (" " * (2**20 + 1), "larger than 1,048,576 bytes"),
     ],
 )
 def test_a_wrong_description_is_one_sentence(tmp_path, text, words):

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 import oddsight
+from footage import RATE as FRAMES
 from footage import clip, watching_model
 from oddsight.errors import DataError, ImageError
 from oddsight.sources.arrays import Arrays
 from oddsight.sources.frame import Frame
 from oddsight.sources.live import Counts, LiveStream
+from oddsight.sources.video import VideoFile
 from oddsight.watch.recalibrating import recalibrate
 from oddsight.watch.watching import watch, watch_frames
 from oddsight.watch.zones import Zone, Zones
 from tiny_model import tiny_model
+from video_files import write_video
 
 RATE, SEED = 36.0, 5
 """Alarms an hour, and noise that happens to raise none at this rate."""
@@ -168,6 +171,24 @@ def test_recalibrating_on_what_was_learned_is_refused():
     )
     with pytest.raises(DataError, match=r"frame 0#0 is among the images that the model was made of"):
         recalibrate(model, clip(30), block=1)
+
+
+def test_footage_that_cannot_be_scored_is_told():
+    frames = list(clip(30))
+    frames[7] = ImageError("clip.mp4#7", "the frame is damaged")
+    notes = []
+    recalibrate(tiny_model(), frames, block=1, note=notes.append)
+    assert notes == ["frames that could not be scored were left out: clip.mp4#7: the frame is damaged"]
+    broken = tiny_model(sign=float("nan"))
+    with pytest.raises(DataError, match=r"no frames to calibrate on: .* not a finite number"):
+        recalibrate(broken, clip(2), block=1)
+
+
+def test_footage_is_given_once(tmp_path):
+    write_video(tmp_path / "a.mp4", [np.asarray(frame.image) for frame in clip(3)], rate=FRAMES)
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
+    with pytest.raises(DataError, match="given twice"):
+        recalibrate(tiny_model(), VideoFile(tmp_path / "a.mp4"), VideoFile(tmp_path / "b.mp4"), block=1)
 
 
 class Camera(LiveStream):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cli_files import strict_json
 from oddsight.errors import DataError, OddsightError
+from oddsight.watch import zone_files
 from oddsight.watch.zone_files import parse_zones, read_zones, write_zones, zones_json
 from oddsight.watch.zones import Zone, Zones
 
@@ -109,6 +110,14 @@ def test_no_content_ends_in_a_traceback(content):
         parse_zones(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
 
 
+def test_too_many_zones_are_refused_before_they_are_looked_at(monkeypatch):
+    monkeypatch.setattr(zone_files, "Zone", None)
+    strings = {f"z{number}": "0,0,1,0,1,1" for number in range(101)}
+    for content in (strings, {"type": "FeatureCollection", "features": [{}] * 101}):
+        with pytest.raises(DataError, match="there are 101 zones"):
+            parse_zones(json.dumps(content).encode())
+
+
 def test_errors_name_the_file(tmp_path):
     with pytest.raises(DataError, match=r"missing.json: the zones cannot be read"):
         read_zones(tmp_path / "missing.json")
@@ -119,5 +128,5 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(DataError, match=r"zones.json: not JSON"):
         read_zones(path)
     path.write_bytes(b" " * (2**20 + 1))
-    with pytest.raises(DataError, match="larger than a file of zones can be"):
+    with pytest.raises(DataError, match="larger than 1,048,576 bytes"):
         read_zones(path)

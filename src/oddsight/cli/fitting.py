@@ -35,7 +35,7 @@ from oddsight.cli.application import (
     refuse,
     two_words,
 )
-from oddsight.cli.video_crops import crops_of_videos, detector_file
+from oddsight.cli.video_crops import crops_of_videos, place_files
 from oddsight.cli.video_footage import HELD_OUT, add_footage
 
 if TYPE_CHECKING:
@@ -148,9 +148,11 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     footage = _footage(from_video, every, block, zones, roi, output) if from_video else None
     if footage is not None and calibration_fraction is None and false_alarm_rate is None:
         calibration_fraction = HELD_OUT
+    places = place_files(zones, roi)
+    places.pop("--zones' models")  # One of which is written
     _check_outputs(
         {"--output": output, "--curves": curves, _COPIES: _copies_of(output, thumbnails)},
-        inputs={"DIR": paths, "--from-video": from_video, "--zones": zones, **detector_file(roi)},
+        inputs={"DIR": paths, "--from-video": from_video, **places},
         named={"--backbone": backbone, "--group-by": group_by},
         work=work,
     )
@@ -242,6 +244,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         ),
     ] = None,
     seed: Seed = 0,
+    bands: Bands = None,
+    scale: Scale = None,
     thumbnails: Thumbnails = True,
     work: Work = None,
     accelerator: Accelerator = None,
@@ -285,6 +289,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             loss=loss,
             extras=listed(extras) if extras is not None else None,
             mirrored=mirrored,
+            reading=reading_of(bands, scale),
             work=work,
             accelerator=accelerator or "auto",
             memory=memory,

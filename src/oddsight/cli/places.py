@@ -49,7 +49,8 @@ def zones(
     if image.suffix.lower() != ".png":
         raise DataError(f"--image {image}: the image is a PNG file: give it the ending .png")
     kept = output.exists()
-    check_outputs({"--image": image, **({} if kept else {"--output": output})}, inputs={"SOURCE": _file(source)})
+    written, read = ({}, {"--output": output}) if kept else ({"--output": output}, {})
+    check_outputs({"--image": image, **written}, inputs={"SOURCE": _file(source), **read})
     drawn = read_zones(output) if kept else TEMPLATE
     shapes = [{zone.name: zone.polygon for zone in part} for part in (drawn.include, drawn.exclude)]
     file = io.BytesIO()

@@ -128,13 +128,17 @@ def stream_sinks(
     return chosen
 
 
+_LONGEST_KEY = 4096
+
+
 def _key(file: Path | None) -> str | None:
     from oddsight.errors import OddsightError
+    from oddsight.runtime.records import read_up_to
 
     if file is None:
         return os.environ.get("ODDSIGHT_WEBHOOK_KEY")
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return read_up_to(file, _LONGEST_KEY).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise OddsightError(f"--webhook-key {file} cannot be read: {reason}") from None

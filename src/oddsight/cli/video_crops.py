@@ -32,6 +32,13 @@ def crops_of_videos(
     return [Crops(VideoFile(path, every=every), zones=Zones(named)) for path in files]
 
 
-def detector_file(roi: str | None) -> dict[str, Path | None]:
-    """The file of a detector, as an input of :func:`oddsight.sinks.output_paths.check_outputs`."""
-    return {"--roi": Path(roi) if roi is not None and roi.endswith(".onnx") else None}
+def place_files(zones: Path | None, roi: str | None) -> dict[str, Sequence[Path]]:
+    """What is read to know where to look, as inputs of :func:`oddsight.sinks.output_paths.check_outputs`.
+
+    That is a file of zones with the models that it names, and a detector with its description.
+    """
+    from oddsight.watch.zone_files import read_zones
+
+    named = [] if zones is None else [zone.model for zone in read_zones(zones) if zone.model is not None]
+    detector = [Path(roi), Path(roi).with_suffix(".json")] if roi is not None and roi.endswith(".onnx") else []
+    return {"--zones": [] if zones is None else [zones], "--zones' models": named, "--roi": detector}

@@ -25,7 +25,7 @@ def evaluate_on_videos(
     from oddsight.cli.durations import seconds
     from oddsight.cli.evaluation_output import show_videos
     from oddsight.cli.output import write_json
-    from oddsight.cli.video_crops import detector_file
+    from oddsight.cli.video_crops import place_files
     from oddsight.errors import OddsightError
     from oddsight.model.model import load
     from oddsight.report.videos import write_video_report
@@ -40,7 +40,7 @@ def evaluate_on_videos(
     check_outputs(
         {"--json": json, "--report": report},
         inputs=model_files(path),
-        data={"--video": video, "--labels": labels, "--zones": zones, **detector_file(roi)},
+        data={"--video": video, "--labels": labels, **place_files(zones, roi)},
     )
     model = load(path)
     if report is not None and model.footage is None:

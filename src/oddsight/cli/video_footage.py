@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def add_footage(
             roi=roi,
             block=seconds("--block", block),
             progress=report,
+            note=partial(note, quiet=quiet),
         )
     found.save(output)
     say_footage(found, output, quiet)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ANOMALY, Device, ImageTimeout, ModelOutput, ModelPath, Quiet, app
+from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, Device, ImageTimeout, ModelOutput, ModelPath, Quiet, app
 from oddsight.cli.stream_options import (
     EventsFile,
     FramesFile,
@@ -21,7 +21,7 @@ from oddsight.cli.stream_options import (
     WebhookKey,
     WebhookRate,
 )
-from oddsight.cli.video_crops import detector_file
+from oddsight.cli.video_crops import place_files
 from oddsight.cli.video_footage import say_footage
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     from oddsight.sinks.output_paths import model_files
     from oddsight.sinks.terminal import complain, note
     from oddsight.sources.opening import open_frames
+    from oddsight.watch.unscored import Unscored
     from oddsight.watch.watching import watch_frames
 
     file = Path(source) if Path(source).exists() else None
@@ -112,9 +113,9 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         mqtt_ca=mqtt_ca,
         metrics=metrics,
         quiet=quiet,
-        inputs={**model_files(model), "SOURCE": file, "--zones": zones, **detector_file(roi)},
+        inputs={**model_files(model), "SOURCE": file, **place_files(zones, roi)},
     )
-    anomalies = 0
+    anomalies, unscored = 0, Unscored()
     for frame in watch_frames(
         model,
         open_frames(
@@ -132,6 +133,11 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         complain=complain,
     ):
         anomalies += sum(event.kind == "anomaly" and event.state == "new" for event in frame.events)
+        if frame.error is not None:
+            unscored.add(frame.error)
+    if unscored.count and file is not None:
+        complain(unscored)
+        raise typer.Exit(EXIT_ERROR)
     if fail_on_anomaly and anomalies:
         raise typer.Exit(EXIT_ANOMALY)
 
@@ -161,11 +167,11 @@ def recalibrate(
     from oddsight.cli.durations import seconds
     from oddsight.model.model import load
     from oddsight.sinks.output_paths import check_outputs, model_files
-    from oddsight.sinks.terminal import progress
+    from oddsight.sinks.terminal import note, progress
     from oddsight.watch.recalibrating import recalibrate as recalibrated
     from oddsight.watch.zone_files import read_zones
 
-    inputs = {**model_files(model), "--from-video": from_video, "--zones": zones, **detector_file(roi)}
+    inputs = {**model_files(model), "--from-video": from_video, **place_files(zones, roi)}
     check_outputs({"--output": output}, inputs=inputs)
     step = None if every is None else seconds("--every", every)
     length = seconds("--block", block)
@@ -178,6 +184,7 @@ def recalibrate(
             roi=roi,
             block=length,
             progress=watch,
+            note=partial(note, quiet=quiet),
         )
     changed.save(output)
     say_footage(changed, output, quiet)

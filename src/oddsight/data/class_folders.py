@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy as np
 from oddsight.data.collection import ImageFile, look
 from oddsight.data.dataset import Dataset
 from oddsight.data.folder import empty_folders, find_images, is_image_file
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, track
+from oddsight.runtime.records import read_table
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 """The names that splits go by in folders and files."""
@@ -27,7 +30,7 @@ def is_class_folders(path: Path) -> bool:
     return path.is_dir() and (len(_class_folders(path)) > 1 or "train" in _splits(path))
 
 
-def read_class_folders(path: Path, progress: Progress) -> dict[str, Dataset]:
+def read_class_folders(path: Path, progress: Progress, reading: Reading = AS_DECLARED) -> dict[str, Dataset]:
     """Read ``PATH/CLASS/...``, or ``PATH/train/CLASS/...`` and so on: all splits must have the same classes.
 
     Raises:
@@ -35,8 +38,8 @@ def read_class_folders(path: Path, progress: Progress) -> dict[str, Dataset]:
     """
     found = _splits(path)
     if "train" not in found:
-        return {"train": _read_folders(path, progress)}
-    splits = {split: _read_folders(folder, progress) for split, folder in found.items()}
+        return {"train": _read_folders(path, progress, reading)}
+    splits = {split: _read_folders(folder, progress, reading) for split, folder in found.items()}
     classes = splits["train"].classes
     for split, data in splits.items():
         odd = sorted({*classes} ^ {*data.classes})
@@ -52,7 +55,7 @@ def is_labelled_by_table(path: Path) -> bool:
     return (path / _TABLE).is_file() and (path / "train").is_dir()
 
 
-def read_labelled_by_table(path: Path, progress: Progress) -> dict[str, Dataset]:
+def read_labelled_by_table(path: Path, progress: Progress, reading: Reading = AS_DECLARED) -> dict[str, Dataset]:
     """Read ``PATH/train/ID.png`` with classes from ``PATH/trainLabels.csv`` (its columns: ``id``, ``label``).
 
     Images without a label and labels without an image are errors of the result.
@@ -74,13 +77,13 @@ def read_labelled_by_table(path: Path, progress: Progress) -> dict[str, Dataset]
         for name in labels
         if name not in there
     ]
-    return {"train": _read(known, classes, errors, path, progress)}
+    return {"train": _read(known, classes, errors, path, progress, reading)}
 
 
 def _table(path: Path) -> dict[str, str]:
     """Labels by the names of images without suffix."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with read_table(path) as file:
             rows = csv.DictReader(file, strict=True)
             if not {"id", "label"} <= {*(rows.fieldnames or ())}:
                 raise DataError(f"{path} needs the columns id and label")
@@ -132,7 +135,7 @@ def _holds_images(folder: Path) -> bool:
     return False
 
 
-def _read_folders(path: Path, progress: Progress) -> Dataset:
+def _read_folders(path: Path, progress: Progress, reading: Reading) -> Dataset:
     folders = _class_folders(path)
     found = find_images(path)
     index = {folder.name: number for number, folder in enumerate(folders)}
@@ -144,7 +147,7 @@ def _read_folders(path: Path, progress: Progress) -> Dataset:
             known.append((file, index[name]))
         else:
             errors.append(ImageError(str(file), "lies in no folder of a class"))
-    return _read(known, tuple(index), errors, path, progress)
+    return _read(known, tuple(index), errors, path, progress, reading)
 
 
 def _read(
@@ -153,10 +156,12 @@ def _read(
     errors: list[ImageError],
     path: Path,
     progress: Progress,
+    reading: Reading,
 ) -> Dataset:
     """Read every image once; those that cannot be read join ``errors``."""
     files = list(files)
-    looks = track(ordered_map(look, [file for file, _ in files]), f"reading {path.name}", len(files), progress)
+    looks = ordered_map(partial(look, reading=reading), [file for file, _ in files])
+    looks = track(looks, f"reading {path.name}", len(files), progress)
     entries = list(zip(looks, (label for _, label in files), strict=True))
     images = [(image, label) for image, label in entries if isinstance(image, ImageFile)]
     errors += [error for error, _ in entries if isinstance(error, ImageError)]

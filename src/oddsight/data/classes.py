@@ -19,6 +19,7 @@ from oddsight.data.dataset import Dataset
 from oddsight.data.folder import as_path
 from oddsight.data.parquet_files import is_parquet, read_parquet
 from oddsight.data.prepared import is_prepared, read_prepared
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError
 from oddsight.runtime.progress import Progress, silent
 
@@ -33,7 +34,7 @@ class Form:
     layout: str  # What it looks like
     fits: Callable[[Path], bool]  # Whether a folder or file has this form, at a glance
     # The splits by name: those of `train`, `validation` and `test` that are there
-    read: Callable[[Path, Progress], dict[str, Dataset]]
+    read: Callable[..., dict[str, Dataset]]
     packed: bool = True  # Whether its images are inside files of its own, rather than in image files
 
 
@@ -87,11 +88,14 @@ def packed_form(path: Path) -> Form | None:
     return form
 
 
-def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -> dict[str, Dataset]:
+def read_classes(
+    path: str | os.PathLike[str], *, reading: Reading = AS_DECLARED, progress: Progress = silent
+) -> dict[str, Dataset]:
     """Read labelled images in any of the :data:`FORMS`.
 
     Args:
         path: A folder, an archive, or a Parquet file.
+        reading: Bands and scale of TIFF files.
         progress: Called with phase, done and total.
 
     Returns:
@@ -102,7 +106,10 @@ def read_classes(path: str | os.PathLike[str], *, progress: Progress = silent) -
         DataError: The form is unknown, something is missing or damaged, or no image can be read.
         OddsightError: A form needs a package that is missing.
     """
-    splits = form_of(path).read(Path(path), progress)
+    form = form_of(path)
+    if form.packed and reading.chosen:
+        raise DataError(f"{path} holds no TIFF files, which bands and a scale are for, but {form.layout}")
+    splits = form.read(Path(path), progress) if form.packed else form.read(Path(path), progress, reading)
     if "train" not in splits:
         raise DataError(f"{path} holds no images to train on, only those of {', '.join(splits)}")
     return splits

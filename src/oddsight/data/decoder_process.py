@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
@@ -22,7 +23,8 @@ from oddsight.data.decoder_protocol import message_of, receive, send
 from oddsight.errors import ImageError
 from oddsight.runtime.parallel import stoppable
 
-_START = "from oddsight.data.decoder_server import serve; serve()"
+_SERVER = "oddsight.data.decoder_server"
+_START = f"from {_SERVER} import serve; serve()"
 _ENDED: tuple[str, Any] = ("ended", None)
 _STARTING = 120.0  # Seconds that a process may take to start
 
@@ -49,11 +51,22 @@ def read(
         return decoder.ask(request, arrays, name, seconds, reserve)
 
 
+class HeldImage:
+    """A :class:`~oddsight.data.decoded.RowImage` that stays in the process that decoded it, which ends with it."""
+
+    def __init__(self, size: tuple[int, int], bytes_held: int, ask: Callable[[bytes], Any]) -> None:
+        self.size, self.bytes_held, self._ask = size, bytes_held, ask
+
+    def rows(self, top: int, bottom: int) -> NDArray[np.uint8]:
+        """See :class:`~oddsight.data.decoded.RowImage`."""
+        return self._ask(message_of([_SERVER, "rows", [top, bottom], {}], []))  # type: ignore[no-any-return]
+
+
 class _Decoder:
     """A process that reads images."""
 
     def __init__(self) -> None:
-        self.owner = os.getpid()
+        self.owner, self.holds_image = os.getpid(), False
         search = os.pathsep.join(part for part in sys.path if part)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this very program
@@ -96,6 +109,8 @@ class _Decoder:
                 raise ImageError(name, over if left <= 0 else "the process that decodes it broke down")
             if kind == "error":
                 raise ImageError(*value)
+            if kind == "held":
+                return self._hold(value, lambda rows: self.ask(rows, [], name, seconds, reserve))
             if kind == "value":
                 return tuple(value) if isinstance(value, list) else value
             try:
@@ -104,6 +119,13 @@ class _Decoder:
                 self.end()
                 raise
             message, arrays = b"\n", []
+
+    def _hold(self, sizes: list[int], ask: Callable[[bytes], Any]) -> HeldImage:
+        self.holds_image = True
+        width, height, bytes_held = sizes
+        image = HeldImage((width, height), bytes_held, ask)
+        weakref.finalize(image, self.end)
+        return image
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -138,7 +160,8 @@ def _borrowed() -> Iterator[_Decoder]:
         decoder.end()
         raise
     else:
-        _idle.append(decoder)
+        if not decoder.holds_image:
+            _idle.append(decoder)
 
 
 @atexit.register

@@ -11,9 +11,6 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-
-_ROWS = 64
 
 
 def message_of(content: list[Any], arrays: list[NDArray[np.generic]]) -> bytes:
@@ -25,10 +22,10 @@ def message_of(content: list[Any], arrays: list[NDArray[np.generic]]) -> bytes:
         if isinstance(value, bytes):
             arrays.append(np.frombuffer(value, np.uint8))
             return {"bytes": len(value)}
-        if isinstance(value, np.ndarray | Image.Image):
+        if isinstance(value, np.ndarray):
             array = np.ascontiguousarray(value)
             arrays.append(array)
-            return {"image" if isinstance(value, Image.Image) else "array": array.dtype.str, "shape": array.shape}
+            return {"array": array.dtype.str, "shape": array.shape}
         kind = type(value)
         if dataclasses.is_dataclass(value) and kind.__module__.startswith("oddsight."):
             return {"module": kind.__module__, "name": kind.__name__, "parts": list(vars(value).values())}
@@ -55,8 +52,6 @@ def receive(stream: IO[bytes]) -> Any:  # noqa: ANN401
             return stream.read(value["bytes"])
         if "array" in value:
             return _array(stream, value["array"], value["shape"])
-        if "image" in value:
-            return _image(stream, value["image"], value["shape"])
         if "module" in value:
             return getattr(importlib.import_module(value["module"]), value["name"])(*value["parts"])
         return value
@@ -70,13 +65,3 @@ def _array(stream: IO[bytes], kind: str, shape: list[int]) -> NDArray[Any]:
     if stream.readinto(array.reshape(-1).view(np.uint8).data) < array.nbytes:  # type: ignore[attr-defined]
         raise EOFError
     return array
-
-
-def _image(stream: IO[bytes], kind: str, shape: list[int]) -> Image.Image:
-    """An image in RGB, made some rows at a time, so that it is in memory only once."""
-    height, width, channels = shape
-    image = Image.new("RGB", (width, height))
-    for top in range(0, height, _ROWS):
-        rows = _array(stream, kind, [min(_ROWS, height - top), width, channels])
-        image.paste(Image.fromarray(rows), (0, top))
-    return image

@@ -13,12 +13,19 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from oddsight.data import decoding
+from oddsight.data.decoded import DecodedImage
 from oddsight.data.decoder_protocol import message_of, receive, send
-from oddsight.data.images import as_image
 from oddsight.errors import ImageError
+
+_held: list[DecodedImage] = []
+"""The image whose rows the other process asks for."""
+
+
+def rows(top: int, bottom: int) -> NDArray[np.uint8]:
+    """Rows of the image that is held."""
+    return _held[0].rows(top, bottom)
 
 
 def serve() -> None:
@@ -49,8 +56,9 @@ def _answer(source: IO[bytes]) -> tuple[bytes, list[NDArray[np.generic]]] | None
     arrays: list[NDArray[np.generic]] = []
     try:
         value = getattr(importlib.import_module(module), function)(*args, **options)
-        if isinstance(value, Image.Image):  # of which only what it looks like matters
-            value = Image.fromarray(as_image(value))
+        if isinstance(value, DecodedImage):
+            _held[:] = [value]
+            return message_of(["held", [*value.size, value.bytes_held]], []), []
     except ImageError as error:
         return message_of(["error", [error.path, error.reason]], []), []
     return message_of(["value", value], arrays), arrays

@@ -116,7 +116,7 @@ class _Share:
         if isinstance(pixels, np.ndarray):
             size = pixels.nbytes * 7 // 3 + len(pixels) * _ROW
         else:
-            size = 4 * pixels.width * pixels.height if hasattr(pixels, "getpixel") else 0
+            size = getattr(pixels, "bytes_held", 0)
         self.room.resize(self, size)
         if size:
             weakref.finalize(pixels, self.room.resize, self, 0).atexit = False
@@ -252,15 +252,24 @@ _OTHER = 30
 _TRANSPARENT, _COEFFICIENTS, _ROW = 8, 6, 3 * 1024
 
 
-def bytes_to_decode(image: Image.Image) -> int:
+_TO_RGB = {"RGB": 6, "LA": 13, "RGBA": 13}
+"""The part of these that is taken after decoding, to bring a whole image to RGB."""
+_TO_RGB_OTHERS = 9
+
+
+def bytes_to_decode(image: Image.Image, *, by_rows: bool = False) -> int:
     """The bytes that reading an image takes at its peak, by its header.
 
-    A row counts for more than its pixels: resizing brings the columns to the model's size before the rows.
+    A row counts for more than its pixels: resizing brings the columns to the model's size before the rows. With
+    ``by_rows`` the image is decoded as a whole, but brought to RGB a few rows at a time.
     """
     each = _BYTES_PER_PIXEL.get(str(image.format), {}).get(image.mode, _OTHER)
-    if "transparency" in image.info:
+    if by_rows:
+        each -= _TO_RGB.get(image.mode, _TO_RGB_OTHERS)
+    if "transparency" in image.info and not by_rows:
         each += _TRANSPARENT
     if image.info.get("progressive"):
         each += _COEFFICIENTS
     pixels = image.width * image.height
-    return pixels * each + image.height * _ROW
+    # A row of tiles of 256 x 256 pixels takes as much as so many rows.
+    return pixels * each + (image.width if by_rows else image.height) * _ROW

@@ -18,6 +18,7 @@ from oddsight.data.near_copies import near_copies, sketch
 from oddsight.errors import DataError
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress, silent, track
+from oddsight.runtime.records import read_table
 
 Groups = str | os.PathLike[str] | Mapping[str, Hashable] | Callable[[str], Hashable] | Sequence[Hashable]
 """How images are grouped:
@@ -151,7 +152,7 @@ def _by_ending(known: Mapping[str, Hashable], where: str) -> Callable[[str], Has
 def _read_csv(path: Path) -> dict[str, str]:
     """Groups by path."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with read_table(path) as file:
             reader = csv.DictReader(file)
             column = next((name for name in _COLUMNS if name in (reader.fieldnames or ())), None)
             if column is None or "group" not in (reader.fieldnames or ()):

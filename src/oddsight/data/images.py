@@ -41,9 +41,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from oddsight.data.decoded import DecodedImage, RowImage
 from oddsight.data.decoding import limited
 from oddsight.data.failures import name_failures
-from oddsight.data.opening import MAX_PIXELS, Content, admit, check_sides, open_image, open_tiff
+from oddsight.data.opening import (
+    MAX_PIXELS,
+    MAX_PIXELS_BY_ROWS,
+    Content,
+    admit,
+    check_sides,
+    open_image,
+    open_tiff,
+)
 from oddsight.data.pixels import load, orientation_of, to_8_bits, to_rgb
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.tiff import Raster
@@ -103,7 +112,6 @@ def read_valid_image(
         admit(raster, name, max_pixels)
         return raster.read()
     with open_image(source, name, max_pixels) as image:
-        check_sides(image.width, image.height, name)
         return to_rgb(image, name), None
 
 
@@ -123,19 +131,12 @@ def _name(source: Content, name: str | None) -> str:
 
 
 @limited
-def decode_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image for :func:`as_image` to convert part by part, where all of it at once takes too much memory.
-
-    The image is upright. ``as_image`` of its parts are parts of what :func:`read_image` returns.
-    """
+def decode_image(path: str | os.PathLike[str]) -> RowImage:
+    """Decode an image that is no TIFF to read its rows. Nothing but memory and time limits its size."""
     name = os.fsdecode(path)
-    raster = open_raster(path)
-    if raster is not None:
-        admit(raster, name, max_pixels)
-        return Image.fromarray(raster.read()[0])
-    with open_image(path, name, max_pixels) as image:
+    with open_image(path, name, MAX_PIXELS_BY_ROWS, by_rows=True) as image:
         load(image)
-        return image if orientation_of(image.getexif) == 1 else Image.fromarray(to_rgb(image, name))
+        return DecodedImage(image, name)
 
 
 @limited

@@ -16,7 +16,7 @@ from oddsight.data.decoding import bytes_to_decode, pixel_limit, reserve
 from oddsight.data.failures import name_failures
 from oddsight.data.formats import identify, refuse_camera_raw
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.data.tiff import Raster, is_tiff
+from oddsight.data.tiff import Raster, is_tiff, raster
 from oddsight.errors import ImageError
 
 MAX_PIXELS = 2**27
@@ -27,17 +27,25 @@ MAX_SIDE = 2**16
 """The most pixels that a side may have where the whole image is scored: on its way to the model's size, a column of
 that many pixels takes as much memory as an image of as many rows."""
 
+MAX_PIXELS_BY_ROWS, MAX_SIDE_BY_ROWS = raster.MAX_PIXELS, raster.MAX_SIDE
+
 Content = str | os.PathLike[str] | bytes
 """An image file: its path, or what is in it."""
 
 
 @contextmanager
-def open_image(source: Content, name: str, max_pixels: int | None) -> Iterator[ImageFile.ImageFile]:
-    """Open an image that is no TIFF, which is decoded in the block if there is a limit of pixels."""
+def open_image(
+    source: Content, name: str, max_pixels: int | None, *, by_rows: bool = False
+) -> Iterator[ImageFile.ImageFile]:
+    """Open an image that is no TIFF, which is decoded in the block if there is a limit of pixels.
+
+    With ``by_rows``, it is decoded as a whole, but brought to RGB a few rows at a time.
+    """
     with name_failures(name, max_pixels), _stream(source, name) as file:
         image = identify(file, name)
         if max_pixels is not None:
-            admit(image, name, max_pixels)
+            check_sides(*image.size, name, by_rows=by_rows)
+            admit(image, name, max_pixels, by_rows=by_rows)
         yield image
 
 
@@ -73,7 +81,7 @@ def _stream(source: Content, name: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int) -> None:
+def admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int, *, by_rows: bool = False) -> None:
     """Refuse an image that is too large to decode, or wait for the memory that decoding takes."""
     limit = pixel_limit(max_pixels, MAX_PIXELS)
     if image.width * image.height > limit:
@@ -82,11 +90,13 @@ def admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int) -> No
             cut = "cut" if isinstance(image, Raster) else "save it as a tiled TIFF and cut"
             reason += f": raise the memory budget (--memory), or {cut} it into tiles (--tile)"
         raise ImageError(name, reason)
-    reserve(image.bytes_to_read if isinstance(image, Raster) else bytes_to_decode(image), name)
+    reserve(image.bytes_to_read if isinstance(image, Raster) else bytes_to_decode(image, by_rows=by_rows), name)
 
 
-def check_sides(width: int, height: int, name: str) -> None:
-    """Refuse an image with a side that is too long to be scored whole."""
-    if max(width, height) > MAX_SIDE:
-        size = f"{width:,} x {height:,} pixels"
-        raise ImageError(name, f"{size}: a side is longer than the limit of {MAX_SIDE:,}; cut it into tiles (--tile)")
+def check_sides(width: int, height: int, name: str, *, by_rows: bool = False) -> None:
+    """Refuse an image with a side that is too long to be scored whole, or to be read at all."""
+    limit = MAX_SIDE_BY_ROWS if by_rows else MAX_SIDE
+    if max(width, height) > limit:
+        advice = "" if by_rows else "; cut it into tiles (--tile)"
+        reason = f"{width:,} x {height:,} pixels: a side is longer than the limit of {limit:,}{advice}"
+        raise ImageError(name, reason)

@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from oddsight.data.classes import packed_form
 from oddsight.data.collection import ImageFile, look, lot
 from oddsight.data.folder import find_images
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.stored import stored
 from oddsight.data.zipped import Unzipped
 from oddsight.errors import DataError, ImageError, OddsightError, plain
@@ -28,6 +30,7 @@ def read_unlabelled(
     limit: int | None = None,
     seed: int = 0,
     *,
+    reading: Reading = AS_DECLARED,
     on_error: Callable[[ImageError], object] = lambda error: None,
     progress: Progress = silent,
 ) -> tuple[ImageFile, ...]:
@@ -39,6 +42,7 @@ def read_unlabelled(
             there is one, and otherwise the training split.
         limit: The largest number of images, chosen by content and seed only. None for all.
         seed: Seed of that choice.
+        reading: Bands and scale of TIFF files.
         on_error: Called with each image that cannot be read.
         progress: Called with phase, done and total.
 
@@ -57,7 +61,7 @@ def read_unlabelled(
     elif where.is_file() and _is_idx(where):
         images, errors = _idx(where), ()
     else:
-        images, errors = _files(where, progress)
+        images, errors = _files(where, reading, progress)
     for error in errors:
         on_error(error)
     if not images:
@@ -68,9 +72,10 @@ def read_unlabelled(
     return tuple(images[index] for index in sorted(chosen))
 
 
-def _files(path: Path, progress: Progress) -> tuple[tuple[ImageFile, ...], tuple[ImageError, ...]]:
+def _files(path: Path, reading: Reading, progress: Progress) -> tuple[tuple[ImageFile, ...], tuple[ImageError, ...]]:
     found = find_images(path)
-    looks = list(track(ordered_map(look, found.images), "reading", len(found.images), progress))
+    read = ordered_map(partial(look, reading=reading), found.images)
+    looks = list(track(read, "reading", len(found.images), progress))
     errors = (*found.problems, *(one for one in looks if isinstance(one, ImageError)))
     return tuple(one for one in looks if isinstance(one, ImageFile)), errors
 

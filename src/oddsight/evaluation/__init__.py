@@ -139,9 +139,11 @@ def _evaluate_labelled(
     model: Model, labelled: Folder, unknown: Mapping[str, Folder], progress: Progress
 ) -> ClassEvaluation:
     errors: list[ImageError] = []
-    splits = read_classes(labelled, progress=progress)
+    splits = read_classes(labelled, reading=model.reading, progress=progress)
     sets = {
-        name: read_unlabelled(as_path(path, "a folder"), on_error=errors.append, progress=progress)
+        name: read_unlabelled(
+            as_path(path, "a folder"), reading=model.reading, on_error=errors.append, progress=progress
+        )
         for name, path in unknown.items()
     }
     found = evaluate_classes(model, splits.get("test") or next(iter(splits.values())), sets, progress=progress)

@@ -15,6 +15,9 @@ from oddsight.errors import DataError, plain
 from oddsight.metrics.image import auroc
 from oddsight.metrics.stretches import Matches, block_auroc_interval, match, poisson_interval, stretches
 from oddsight.model.events import Event
+from oddsight.runtime.records import read_table
+
+_MOST_FRAMES = 2_000_000  # That a file of labels may name: 22 hours at 25 frames a second
 
 BLOCK = 5.0
 """Seconds of the blocks of the bootstrap."""
@@ -204,8 +207,9 @@ def find_clips(path: Path, labels: Path) -> list[tuple[Path, dict[int, int]]]:
 def read_labels(path: Path) -> dict[str | None, dict[int, int]]:
     """Labels, 0 or 1, by the name of the clip and the number of the frame; see :func:`find_clips`."""
     found: dict[str | None, dict[int, int]] = {}
+    count = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with read_table(path) as file:
             reader = csv.DictReader(file)
             columns = set(reader.fieldnames or ())
             if "anomalous" not in columns or not ({"frame"} <= columns or {"first_frame", "last_frame"} <= columns):
@@ -225,6 +229,9 @@ def read_labels(path: Path) -> dict[str | None, dict[int, int]]:
                     raise DataError(
                         f"{path}, line {reader.line_num}: frames are whole numbers from 0, and anomalous is 0 or 1"
                     )
+                count += end + 1 - start
+                if count > _MOST_FRAMES:
+                    raise DataError(f"{path} labels more than {_MOST_FRAMES:,} frames: split it")
                 frames.update(dict.fromkeys(range(start, end + 1), label))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error

@@ -21,6 +21,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.data.decoding import memory_for_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.memory import RUNNING
+from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
@@ -87,6 +88,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     confidence: float | None = None,
     per_class: bool = False,
     groups: Groups = AUTO,
+    reading: Reading = AS_DECLARED,
     calibration_fraction: float | None = None,
     epochs: int | None = None,
     loss: str | None = None,
@@ -127,6 +129,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         per_class: Whether the rate holds for each predicted class, by a threshold for each.
         groups: Which images belong together, as for :func:`oddsight.fit`. By default near copies within each class form
             groups.
+        reading: Which bands and values of TIFF files to take. The model stores it and reads other images in the same
+            way.
         calibration_fraction: Share of the images of each class held out for calibration; as many again are held out for
             the temperature of the probabilities. By default a tenth.
         epochs: Number of epochs; by default the classifier's.
@@ -162,7 +166,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         else:
             settings = _settings(classifier, backbone, layers, size, {**changes, "seed": request.seed})
             source = TrainedNetwork(settings, Workplace(folder, accelerator, progress, on_epoch))
-        learner = ClassLearner(chosen, source, data, request, per_class, cache or default_cache(), progress)
+        cache = cache or default_cache()
+        learner = ClassLearner(chosen, source, data, request, per_class, reading, cache, progress)
         return run(learner, on_plan)
 
 
@@ -200,6 +205,7 @@ class ClassLearner:
     data: str | os.PathLike[str] | ClassImages
     request: Request
     per_class: bool
+    reading: Reading
     cache: FeatureCache | None
     progress: Progress
 
@@ -207,7 +213,11 @@ class ClassLearner:
         """Read the images, find their groups and divide them."""
         request = self.request
         with memory_for_images(request.budget - RUNNING, final=True) as room:
-            read = self.data if isinstance(self.data, ClassImages) else _training_split(self.data, self.progress)
+            read = (
+                self.data
+                if isinstance(self.data, ClassImages)
+                else _training_split(self.data, self.reading, self.progress)
+            )
         read = _find_groups(read, request.groups, self.progress)
         parts = divide_classes(read, DEFAULT_FRACTION if request.fraction is None else request.fraction, request.seed)
         rate = _choose_rate(parts, request, per_class=self.per_class)
@@ -269,8 +279,8 @@ def _score_embeddings(
     return np.array(scores, np.float32), np.array(predicted, np.int64)
 
 
-def _training_split(data: str | os.PathLike[str], progress: Progress) -> ClassImages:
-    splits = read_classes(data, progress=progress)
+def _training_split(data: str | os.PathLike[str], reading: Reading, progress: Progress) -> ClassImages:
+    splits = read_classes(data, reading=reading, progress=progress)
     if "train" not in splits:
         raise DataError(f"{os.fspath(data)} has no training images, only {', '.join(splits)}")
     return splits["train"]

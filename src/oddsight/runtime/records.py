@@ -7,6 +7,7 @@ accidents and edits, not against someone who means to deceive and can compute di
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -25,6 +26,7 @@ DIGEST = "sha256"
 """The name of the digest in a record."""
 
 _LARGEST = 2**33  # Bytes of a record, at most
+_LARGEST_TABLE = 2**26  # Bytes of a table, at most
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -66,6 +68,20 @@ def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
         state.update(repr((name, array.dtype.str, np.shape(arrays[name]))).encode("utf-8", "surrogatepass"))
         state.update(array.tobytes() if array.dtype.kind in "US" else array.data.cast("B") if array.size else b"")
     return state.hexdigest()
+
+
+def read_up_to(path: str | os.PathLike[str], largest: int) -> bytes:
+    """The bytes of a file that a user names, of a pipe, too; an :class:`OSError` if there are more than so many."""
+    with Path(path).open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest:,} bytes")
+    return content
+
+
+def read_table(path: str | os.PathLike[str]) -> io.StringIO:
+    """The text of a table in UTF-8, for :mod:`csv`, as :func:`read_up_to` reads it."""
+    return io.StringIO(read_up_to(path, _LARGEST_TABLE).decode("utf-8-sig"), newline="")
 
 
 def read_regular(path: Path, largest: int = _LARGEST) -> bytes:

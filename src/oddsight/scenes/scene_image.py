@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.images import as_image, decode_image, open_raster
+from oddsight.data.decoded import DecodedImage, RowImage
+from oddsight.data.images import decode_image, open_raster
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError
 from oddsight.scenes.georeference import Georeference, georeference
@@ -35,11 +36,11 @@ class SceneImage:
         if isinstance(frame.image, str | os.PathLike):
             self._raster = open_raster(frame.image, reading)
             if self._raster is None:
-                self._decoded = decode_image(frame.image)
+                self._decoded: RowImage = decode_image(frame.image)
         else:
             if reading.chosen and not isinstance(frame.image, bytes):
                 raise ImageError(frame.name or "an array", "bands and a scale are only for TIFF files")
-            self._decoded = Image.fromarray(frame.read(reading))
+            self._decoded = DecodedImage(Image.fromarray(frame.read(reading)), frame.name or "an array")
         if self._raster is None:
             self.width, self.height = self._decoded.size
             return
@@ -57,7 +58,7 @@ class SceneImage:
         """Rows of the image, uint8 ``[n, width, 3]``, and which pixels hold something, ``[n, width]``, or None."""
         if self._raster is not None:
             return self._raster.rows(top, bottom)
-        return as_image(self._decoded.crop((0, top, self.width, bottom))), None
+        return self._decoded.rows(top, bottom), None
 
     def reduced(self, side: int) -> NDArray[np.uint8]:
         """A copy of at most that many pixels on each side, uint8 ``[h, w, 3]``, averaged from the image."""

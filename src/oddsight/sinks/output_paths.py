@@ -106,6 +106,9 @@ def _check_apart(targets: _Targets, places: Mapping[str, Path]) -> None:
     for (option, path), (other, second) in combinations(targets, 2):
         if _spot(path) == _spot(second) or _same(path, second):
             raise OddsightError(f"{option} and {other} cannot both be written to {path}: name two files")
+    for (what, first), (other, last) in combinations(places.items(), 2):
+        if _spot(first) == _spot(last) and first.name != last.name and not _same(first, last):
+            raise OddsightError(f"{what} and {other} cannot be written to {first} and {last}: name two folders")
     for option, path in targets:
         reserved = path.suffix.lower() in _IN_FOLDERS or path.name in _NAMED_IN_FOLDERS
         for what, folder in places.items():

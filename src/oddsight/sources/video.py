@@ -30,6 +30,9 @@ _FORMATS = (
 
 _SECONDS = Real(above=0, most=1e6)
 
+_WHOLE, _MISSING = 0.95, 1
+"""The share of its stated length, and the seconds less than that, from which on a video counts as whole."""
+
 
 class VideoFile:
     """The frames of a video file. It is decoded by one thread, so that damaged files give the same frames each time.
@@ -73,7 +76,7 @@ class VideoFile:
     def __iter__(self) -> Iterator[Frame | ImageError]:
         self.broken = 0
         chosen = _Every(self._every)
-        start, last, rate = None, Fraction(0), self.rate or 25.0
+        start, last, end, rate = None, Fraction(0), Fraction(0), self.rate or 25.0
         with self._open() as (container, stream):
             convert = Converter()
             for index, frame in enumerate(_decoded(container, stream)):
@@ -87,12 +90,18 @@ class VideoFile:
                 else:
                     time = Fraction(index) / Fraction(rate) + (start or 0)
                 start = time if start is None else start
+                end = time + (frame.duration or 0) * (frame.time_base or 0)
                 last = max(last, time - start)  # a damaged time never goes back
                 if frame.is_corrupt:
                     self.broken += 1
                     yield ImageError(name, "the frame is damaged")
                 elif chosen(last):
                     yield self._converted(frame, convert, name, float(last), index)
+            length = _stated_length(container, stream)
+            if start is None or max(end - start, last + _MISSING) < _WHOLE * length:
+                self.broken += 1
+                there = "has no frames" if start is None else f"ends after {float(last):.1f} of {float(length):.1f} s"
+                yield ImageError(os.fspath(self.path), f"it is cut short or damaged: it {there}")
 
     def _converted(
         self, frame: VideoFrame, convert: Converter, name: str, time: float, index: int
@@ -173,6 +182,14 @@ class _Every:
         span = floor(time / self._seconds)
         new, self._span = span > self._span, span
         return new
+
+
+def _stated_length(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Seconds that the file says its video has; 0 if it does not say."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    alone = len(container.streams) == 1  # Sound may be longer
+    return Fraction(container.duration or 0, 10**6) if alone else Fraction(0)
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:

@@ -23,6 +23,7 @@ from oddsight.watch.alarms import WINDOW
 from oddsight.watch.interest import Proposer
 from oddsight.watch.looking import look_at
 from oddsight.watch.looks import Looks
+from oddsight.watch.unscored import Unscored
 from oddsight.watch.watching import watch_frames
 from oddsight.watch.zones import Zones
 
@@ -83,6 +84,8 @@ def evaluate_videos(
         for frame in frames:
             rows.add(frame)
         clips.append(rows.outcome(path.name))
+        if rows.unscored.count:
+            warnings.append(f"frames that could not be scored were left out: {rows.unscored}")
     return VideoEvaluation(clips, None if model.footage is None else alarms_per_hour, window, warnings)
 
 
@@ -103,11 +106,14 @@ class _Rows:
         self._rows: list[tuple[float, float, float, int, float, float]] = []
         self._events: dict[str, Event] = {}
         self._before: NDArray[np.float32] | None = None
+        self.unscored = Unscored()
 
     def add(self, watched: WatchedFrame) -> None:
         """Take in the next frame."""
         self._events |= {event.id: event for event in watched.events}
         frame = watched.frame
+        if watched.error is not None:
+            self.unscored.add(watched.error)
         if frame is None or frame.time is None:
             return
         pixels = frame.read()
@@ -129,7 +135,8 @@ class _Rows:
     def outcome(self, name: str) -> ClipOutcome:
         """All of it."""
         if not self._rows:
-            raise DataError(f"{name} has no frames that can be scored")
+            why = f": {self.unscored}" if self.unscored.count else ""
+            raise DataError(f"{name} has no frames that can be scored{why}")
         times, scores, evidence, labels, brightness, change = np.array(self._rows, np.float64).T
         # A frame without anything to score is below all others.
         lowest = scores[np.isfinite(scores)].min(initial=0.0)

@@ -15,6 +15,7 @@ from oddsight.errors import DataError, ImageError, ModelError, plain
 from oddsight.model.events import Box
 from oddsight.model.file import check_safety, parse_proto, read_content
 from oddsight.runtime.parallel import cores
+from oddsight.runtime.records import read_up_to
 from oddsight.runtime.sessions import Graph, run
 from oddsight.watch.object_outputs import Detections, Output, Section, Share, suppress_overlaps
 
@@ -122,13 +123,11 @@ class ObjectDetector:
         except ModelError as error:
             raise DataError(str(error)) from None
         try:
-            text = beside.read_bytes()
+            text = read_up_to(beside, _LARGEST)
         except OSError as error:
             raise DataError(
                 f"{beside}: the description of the detector {path.name} cannot be read: {error.strerror}"
             ) from None
-        if len(text) > _LARGEST:
-            raise DataError(f"{beside}: larger than a description can be ({len(text):,} bytes)")
         try:
             description = Description.model_validate_json(text)
         except ValidationError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
@@ -11,17 +13,18 @@ import numpy as np
 
 from oddsight.data.collection import seen
 from oddsight.data.images import content_hash
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, plain
 from oddsight.model.footage import Footage
 from oddsight.model.model import Model
 from oddsight.runtime.bounds import Real
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, unheard
 from oddsight.sources.blocks import block_name
 from oddsight.sources.frame import Frame
 from oddsight.sources.source import Source, known_length
 from oddsight.watch.interest import Proposer
 from oddsight.watch.looking import look_at
 from oddsight.watch.looks import Looks
+from oddsight.watch.unscored import Unscored
 from oddsight.watch.zones import Zones
 
 BLOCK = 60.0
@@ -38,6 +41,7 @@ def recalibrate(
     block: float = BLOCK,
     workers: int | None = None,
     progress: Progress = silent,
+    note: Callable[[str], None] = unheard,
 ) -> Model:
     """The same model with alarms calibrated on other normal footage; its graph, scores and threshold stay the same.
 
@@ -50,6 +54,7 @@ def recalibrate(
         block: Seconds of the blocks whose maxima are counted. What happens in one is taken to say nothing about others.
         workers: Number of frames that are scored in parallel; by default the number of processors.
         progress: Called with phase, done and total.
+        note: Called with what there is to say of frames that could not be scored.
 
     Raises:
         DataError: The footage is empty, or the model learned from it.
@@ -63,7 +68,9 @@ def recalibrate(
 
     looks = Looks(model, zones, roi)
     return model.with_footage(
-        measure_footage(looks, footage, roi=roi, block=block, keep=refuse, workers=workers, progress=progress)
+        measure_footage(
+            looks, footage, roi=roi, block=block, keep=refuse, workers=workers, progress=progress, note=note
+        )
     )
 
 
@@ -76,6 +83,7 @@ def measure_footage(
     keep: Callable[[int, Frame], bool] = lambda number, frame: True,
     workers: int | None = None,
     progress: Progress = silent,
+    note: Callable[[str], None] = unheard,
 ) -> Footage:
     """Score the frames of footage.
 
@@ -87,7 +95,10 @@ def measure_footage(
         keep: Which frames count, by the number of their source, from 1, and themselves.
         workers: As for :func:`recalibrate`.
         progress: Called with phase, done and total.
+        note: As for :func:`recalibrate`.
     """
+    _refuse_repeated(footage)
+    unscored = Unscored()
     block = _BLOCK.read(block, "the length of a block")
     times, scores, start = list[float](), {zone: list[float]() for zone in looks.names}, 0.0
     lengths = [known_length(source) for source in footage]
@@ -97,7 +108,10 @@ def measure_footage(
         for scored in look_at(looks, source, keep=partial(keep, number), workers=workers):
             done += 1
             progress("scoring footage", done, max(total, done))
-            if isinstance(scored.outcome, ImageError) or (time := scored.outcome.frame.time or 0.0) <= last:
+            if isinstance(scored.outcome, ImageError):
+                unscored.add(scored.outcome)
+                continue
+            if (time := scored.outcome.frame.time or 0.0) <= last:
                 continue
             last = time
             times.append(start + time)
@@ -109,9 +123,20 @@ def measure_footage(
         start += (int(max(last, 0.0) / block) + 1) * block
     progress("scoring footage", done, done)  # of frames that do not count, nobody knew how many there are
     if len(times) < 2:
-        raise DataError("the footage has no frames to calibrate on")
+        why = f": {unscored}" if unscored.count else ""
+        raise DataError(f"the footage has no frames to calibrate on{why}")
+    if unscored.count:
+        note(f"frames that could not be scored were left out: {unscored}")
     by_zone = {zone: np.array(values, np.float32) for zone, values in scores.items()}
     return Footage(np.array(times), by_zone, block, places_of(looks.zones, roi))
+
+
+def _refuse_repeated(footage: Sequence[Source]) -> None:
+    """Refuse a file or folder that is given twice, whose blocks would count twice."""
+    places = [os.path.realpath(path) for source in footage if (path := getattr(source, "path", None)) is not None]
+    twice = [place for place, count in Counter(places).items() if count > 1]
+    if twice:
+        raise DataError(f"{plain(twice[0])}: is given twice as footage: its blocks would count twice")
 
 
 def with_held_out(
@@ -123,6 +148,7 @@ def with_held_out(
     roi: Proposer | str | None = None,
     block: float = BLOCK,
     progress: Progress = silent,
+    note: Callable[[str], None] = unheard,
 ) -> Model:
     """A model that was fitted on footage, with the blocks of it that it did not learn from.
 
@@ -134,6 +160,7 @@ def with_held_out(
         roi: What proposes regions of interest.
         block: Seconds of a block.
         progress: Called with phase, done and total.
+        note: As for :func:`recalibrate`.
 
     Raises:
         DataError: It learned from all blocks.
@@ -143,7 +170,9 @@ def with_held_out(
         return block_name(number, frame.time or 0.0, block) not in learned
 
     looks = Looks(model, zones, roi)
-    return model.with_footage(measure_footage(looks, footage, roi=roi, block=block, keep=unknown, progress=progress))
+    return model.with_footage(
+        measure_footage(looks, footage, roi=roi, block=block, keep=unknown, progress=progress, note=note)
+    )
 
 
 def places_of(zones: Zones, roi: Proposer | str | None) -> str:

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from oddsight.errors import DataError, OddsightError, plain, some
 from oddsight.runtime.files import write_bytes
-from oddsight.watch.zones import Zone, Zones
+from oddsight.runtime.records import read_up_to
+from oddsight.watch.zones import Zone, Zones, check_count
 
 _LARGEST = 2**20
 _PROPERTIES = ("name", "kind", "model", "alarms_per_hour", "dwell")
@@ -39,12 +40,10 @@ def read_zones(path: str | os.PathLike[str]) -> Zones:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_up_to(path, _LARGEST)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError(f"{path}: the zones cannot be read: {reason}") from None
-    if len(content) > _LARGEST:
-        raise DataError(f"{path}: larger than a file of zones can be ({len(content):,} bytes)")
     try:
         return parse_zones(content, name=path.stem, folder=path.parent)
     except OddsightError as error:
@@ -63,10 +62,12 @@ def parse_zones(content: bytes, *, name: str = "zone", folder: Path = Path()) ->
     if not isinstance(loaded, dict):
         raise DataError(_FORMS)
     if "type" not in loaded:
+        check_count(len(loaded))
         return Zones([_named(key, value) for key, value in loaded.items()])
     features = loaded.get("features")
     if loaded["type"] != "FeatureCollection" or not isinstance(features, list):
         raise DataError("zones are a GeoJSON FeatureCollection with a list of features")
+    check_count(len(features))
     return Zones([_zone(feature, number, folder) for number, feature in enumerate(features, 1)])
 
 

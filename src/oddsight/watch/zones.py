@@ -98,6 +98,12 @@ class Zone:
         return _cells(self.polygon, height, width)
 
 
+def check_count(count: int) -> None:
+    """Refuse more zones than are looked at."""
+    if count > MOST_ZONES:
+        raise DataError(f"there are {count:,} zones, and at most {MOST_ZONES} are looked at")
+
+
 class Zones:
     """The zones of a frame.
 
@@ -110,8 +116,7 @@ class Zones:
 
     def __init__(self, zones: Iterable[Zone] = ()) -> None:
         self._zones = tuple(zones)
-        if len(self._zones) > MOST_ZONES:
-            raise DataError(f"there are {len(self._zones):,} zones, and at most {MOST_ZONES} are looked at")
+        check_count(len(self._zones))
         repeated = [name for name, count in Counter(zone.name for zone in self._zones).items() if count > 1]
         if repeated:
             raise DataError(f"two zones are called {repeated[0]!r}: give them different names")

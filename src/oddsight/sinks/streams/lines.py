@@ -77,6 +77,9 @@ def _appended(path: Path) -> Iterator[BinaryIO]:
         file = path.open("ab+", buffering=0)
     with file:
         if file.tell():
+            file.seek(0)
+            if file.read(1) != b"{":
+                raise OddsightError(f"cannot add to {path}: it holds no lines of JSON; name another file")
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
