@@ -129,19 +129,23 @@ def measured(name: str, folder: Path, work: Path) -> list[dict[str, object]]:
 
 
 def split(folder: Path) -> tuple[list[Path], Tests]:
-    """What detectors learn from, and what they are tried on; anomalous images without a mask are left out."""
+    """What detectors learn from, and what they are tried on."""
     held, learned = drawn(folder / "train" / "good", len(list((folder / "train" / "good").iterdir())) // 4, 0)
+    return learned, tests_of(folder, held)
+
+
+def tests_of(folder: Path, held: Sequence[Path] = ()) -> Tests:
+    """The test images of a folder; anomalous images without a mask are left out."""
     normal = sorted((folder / "test" / "good").iterdir())
     pairs = []
     for kind in sorted((folder / "ground_truth").iterdir()):
         masks = {path.stem.removesuffix("_mask"): path for path in kind.iterdir()}
-        pairs += [
-            (path, masks[path.stem]) for path in sorted((folder / "test" / kind.name).iterdir()) if path.stem in masks
-        ]
+        own = sorted((folder / "test" / kind.name).iterdir())
+        pairs += [(path, masks[path.stem]) for path in own if path.stem in masks]
     pairs = [(image, mask) for image, mask in pairs if np.asarray(Image.open(mask)).any()]
     images = [*normal, *(image for image, _ in pairs)]
-    masks = [*(None for _ in normal), *(mask for _, mask in pairs)]
-    return learned, Tests(held, images, masks, np.arange(len(images)) >= len(normal))
+    masks_of = [*(None for _ in normal), *(mask for _, mask in pairs)]
+    return Tests(list(held), images, masks_of, np.arange(len(images)) >= len(normal))
 
 
 def distances(learned: list[Path], tests: Tests, path: Path) -> tuple[Grids, Grids]:
