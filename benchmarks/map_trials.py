@@ -2,7 +2,8 @@
 
 Writes map_trials.csv, for docs/auto.md: pixel metrics and image AUROC (of the map's maximum) of maps of single
 detectors, of their sums, and of what may be done to them. Each detector learns from three quarters of the normal
-images of a dataset; the rest say what its distances are at normal places. The magnetic tiles are drawn three times.
+images of a dataset; the rest say what its distances are at normal places. Memory banks have 1,000 patches. The magnetic
+tiles are drawn three times.
 :mod:`data_sets` says what DATA holds; WORK keeps distances, to go on from after an interruption. Images of more than
 400,000 pixels are compared with their masks at half of their sides.
 """
@@ -39,17 +40,16 @@ from oddsight.runtime.sessions import session
 
 HERE = Path(__file__).parent
 LITE0 = backbone("efficientnet-lite0")
-STAGES = ("stage2", "stage3", "stage4", "stage5", "stage6")
+STAGES = ("stage2", "stage3", "stage4", "stage5")
 DETECTORS = {
     "patchcore 3+5": ("patchcore", ("stage3", "stage5"), 1),
     "patchcore 2+3": ("patchcore", ("stage2", "stage3"), 1),
-    "patchcore 5+6": ("patchcore", ("stage5", "stage6"), 1),
     "padim 4+5": ("padim", ("stage4", "stage5"), 2),
     "padim 3+5": ("padim", ("stage3", "stage5"), 2),
     "mahalanobis 3+5": ("patch-mahalanobis", ("stage3", "stage5"), 1),
 }
 """Of each: the method, the stages that it reads, and how many cells it averages to one a side."""
-LARGE, UNSMOOTHED = 400_000, 0.05
+LARGE, UNSMOOTHED, BANK = 400_000, 0.05, 1000
 MARGIN = 32
 """Pixels of reflected image around images, where borders are reflected; a multiple of every stride."""
 
@@ -205,7 +205,8 @@ def chosen(arrays: NDArray[np.float16], stages: Sequence[str], cells: int) -> ND
 
 def by(method: str, train: NDArray[np.float16], others: NDArray[np.float16]) -> NDArray[np.float16]:
     """Distances ``[n, h, w]`` of others by a detector that learned from the first; not smoothed."""
-    detector = create(method, settings=[f"sigma={UNSMOOTHED}"]).fit(Half(train), memory=2**32, seed=0)
+    settings = [f"sigma={UNSMOOTHED}", *([f"bank_size={BANK}"] if method == "patchcore" else [])]
+    detector = create(method, settings=settings).fit(Half(train), memory=2**32, seed=0)
     loaded = session(detector.graph().SerializeToString(), threads=2)
     return np.stack([loaded.run(["anomaly_map"], {"patches": one[None].astype(np.float32)})[0][0] for one in others])
 
