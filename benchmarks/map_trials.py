@@ -1,77 +1,66 @@
-"""Ways to an anomaly map, side by side: python benchmarks/map_trials.py DATA WORK [--sets NAME,...].
+"""Ways to the anomaly map of auto, side by side: python benchmarks/map_trials.py DATA WORK [--sets NAME,...].
 
-Writes map_trials.csv, for docs/auto.md: pixel metrics and image AUROC (of the map's maximum) of maps of single
-detectors, of their sums, and of what may be done to them. Each detector learns from three quarters of the normal
-images of a dataset; the rest say what its distances are at normal places. Memory banks have 1,000 patches. The magnetic
-tiles are drawn three times.
-:mod:`data_sets` says what DATA holds; WORK keeps distances, to go on from after an interruption. Images of more than
-400,000 pixels are compared with their masks at half of their sides.
+Writes map_trials.csv, for docs/auto.md: pixel metrics, and the AUROC of the map's maximum, of maps that are made in
+other ways of the evidence inside one fitted model, and of PaDiM's. What is normal at a position is said by 40 training
+images. :mod:`data_sets` says what DATA holds; WORK keeps models and evidence, to go on from after an interruption.
+Images of more than 400,000 pixels are compared with their masks at half of their sides.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from data_sets import drawn, magnetic, parts
-from oddsight.backbones import backbone
-from oddsight.data.collection import look
+import oddsight
+from data_sets import drawn, parts, progress
 from oddsight.data.images import read_image
 from oddsight.data.mask_files import read_mask
-from oddsight.detectors import Rows, create
-from oddsight.detectors.evidence import Tail
 from oddsight.evaluation.maps import upscaled
-from oddsight.fitting.sizing import input_size
-from oddsight.graphs.building import chain
-from oddsight.graphs.features import patches
-from oddsight.graphs.preprocessing import preprocessing, sides
 from oddsight.metrics.image import auroc
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.runtime.sessions import session
 
 HERE = Path(__file__).parent
-LITE0 = backbone("efficientnet-lite0")
-STAGES = ("stage2", "stage3", "stage4", "stage5")
-DETECTORS = {
-    "patchcore 3+5": ("patchcore", ("stage3", "stage5"), 1),
-    "patchcore 2+3": ("patchcore", ("stage2", "stage3"), 1),
-    "padim 4+5": ("padim", ("stage4", "stage5"), 2),
-    "padim 3+5": ("padim", ("stage3", "stage5"), 2),
-    "mahalanobis 3+5": ("patch-mahalanobis", ("stage3", "stage5"), 1),
-}
-"""Of each: the method, the stages that it reads, and how many cells it averages to one a side."""
-LARGE, UNSMOOTHED, BANK = 400_000, 0.05, 1000
-MARGIN = 32
-"""Pixels of reflected image around images, where borders are reflected; a multiple of every stride."""
+TOGETHER = "oddsight/{}/together"
+"""Evidence of a voice of places before it is made positive, in a model of auto."""
+LARGE, HELD = 400_000, 40
 
 Grid = NDArray[np.float32]
-Grids = dict[str, list[Grid]]
 
 
 @dataclass(frozen=True)
 class Tests:
-    """Normal images that no detector learned from, and test images with their masks.
+    """Test images with their masks.
 
     Attributes:
-        held: The normal images.
-        images: The test images.
+        images: All of them.
         masks: Of each; none marks a normal image.
         anomalous: Whether each is.
     """
 
-    held: list[Path]
     images: list[Path]
     masks: list[Path | None]
     anomalous: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of images ``n``: what each voice of places says ``[n, h, w]``, the strongest of all voices ``[n]``, and PaDiM."""
+
+    patches: Grid
+    details: Grid
+    strongest: Grid
+    padim: Grid
 
 
 def main() -> None:
@@ -82,40 +71,25 @@ def main() -> None:
     parser.add_argument("--sets", help="names of datasets, separated by commas; by default all with masks")
     parser.add_argument("--csv", type=Path, default=HERE / "map_trials.csv")
     options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
-    chosen = None if options.sets is None else options.sets.split(",")
-    for name, folder in datasets(options.data, options.work):
-        if chosen is None or name in chosen:
-            rows += measured(name, folder, options.work)
+    names = None if options.sets is None else options.sets.split(",")
+    for folder in parts(options.data, options.work):
+        if (folder / "ground_truth").is_dir() and (names is None or folder.name in names):
+            rows += measured(folder, options.work)
             with options.csv.open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
 
 
-def datasets(data: Path, work: Path) -> Iterator[tuple[str, Path]]:
-    """Those with masks, the tiles drawn three times."""
-    for draw in range(3):
-        folder = work / f"draw-{draw}"
-        folder.mkdir(parents=True, exist_ok=True)
-        yield f"magnetic-tile-{draw}", next(magnetic(data / "magnetic-tile", folder, draw))
-    for folder in parts(data, work):
-        if (folder / "ground_truth").is_dir() and folder.name != "magnetic-tile":
-            yield folder.name, folder
-
-
-def measured(name: str, folder: Path, work: Path) -> list[dict[str, object]]:
+def measured(folder: Path, work: Path) -> list[dict[str, object]]:
     """A row for each way."""
-    learned, tests = split(folder)
-    held, found = distances(learned, tests, work / f"{name}-distances.npz")
+    tests, learned = tests_of(folder), drawn(folder / "train" / "good", HELD, 0)[0]
+    held, found = (evidence(folder, work, which, own) for which, own in (("train", learned), ("test", tests.images)))
     rows = []
     for way, maps in ways(held, found, tests):
-
-        def pairs(maps: Sequence[Grid] = maps) -> Iterator[tuple[Grid, NDArray[np.bool_]]]:
-            for grid, image, mask in zip(maps, tests.images, tests.masks, strict=True):
-                yield beside(grid, image, mask)
-
-        exact = pixel_metrics(pairs)
+        exact = pixel_metrics(lambda maps=maps: map(beside, maps, tests.images, tests.masks))
         scores = np.array([grid.max() for grid in maps])
         values = {
             "pixel_auroc": exact.auroc,
@@ -123,18 +97,41 @@ def measured(name: str, folder: Path, work: Path) -> list[dict[str, object]]:
             "pixel_f1_max": exact.f1_max,
             "auroc": auroc(scores[~tests.anomalous], scores[tests.anomalous]),
         }
-        rows.append({"data": name, "way": way} | {key: f"{value:.4f}" for key, value in values.items()})
+        rows.append({"data": folder.name, "way": way} | {key: f"{value:.4f}" for key, value in values.items()})
         print(*rows[-1].values(), flush=True)
     return rows
 
 
-def split(folder: Path) -> tuple[list[Path], Tests]:
-    """What detectors learn from, and what they are tried on."""
-    held, learned = drawn(folder / "train" / "good", len(list((folder / "train" / "good").iterdir())) // 4, 0)
-    return learned, tests_of(folder, held)
+def evidence(folder: Path, work: Path, which: str, images: Sequence[Path]) -> Evidence:
+    """What voices say of images."""
+    path = work / f"{folder.name}-{which}-evidence.npz"
+    if not path.exists():
+        names = [TOGETHER.format(name) for name in ("patches", "details")]
+        proto = onnx.load_from_string(model(folder, "auto", work).to_bytes())
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        auto = session(proto.SerializeToString(), threads=2)
+        padim = model(folder, "padim", work)
+        rows = []
+        for image in images:
+            pixels = read_image(image)
+            *places, voices = auto.run([*names, "evidence"], {"image": pixels[None]})
+            rows.append([*(one[0] for one in places), voices[0].max(), padim.predict(pixels).map])
+        arrays = dict(zip(Evidence.__annotations__, zip(*rows, strict=True), strict=True))
+        np.savez(path, **{name: np.stack(values) for name, values in arrays.items()})
+    with np.load(path) as file:
+        return Evidence(**{name: file[name] for name in file.files})
 
 
-def tests_of(folder: Path, held: Sequence[Path] = ()) -> Tests:
+def model(folder: Path, method: str, work: Path) -> oddsight.Model:
+    """A model of the normal images, as localisation.py makes it."""
+    path = work / f"{folder.name}-{method}.onnx"
+    if not path.exists():
+        options = {"false_alarm_rate": 0.05, "memory": "3GB", "progress": progress}
+        oddsight.fit(folder / "train" / "good", method=method, **options).save(path)
+    return oddsight.load(path)
+
+
+def tests_of(folder: Path) -> Tests:
     """The test images of a folder; anomalous images without a mask are left out."""
     normal = sorted((folder / "test" / "good").iterdir())
     pairs = []
@@ -145,148 +142,73 @@ def tests_of(folder: Path, held: Sequence[Path] = ()) -> Tests:
     pairs = [(image, mask) for image, mask in pairs if np.asarray(Image.open(mask)).any()]
     images = [*normal, *(image for image, _ in pairs)]
     masks_of = [*(None for _ in normal), *(mask for _, mask in pairs)]
-    return Tests(list(held), images, masks_of, np.arange(len(images)) >= len(normal))
+    return Tests(images, masks_of, np.arange(len(images)) >= len(normal))
 
 
-def distances(learned: list[Path], tests: Tests, path: Path) -> tuple[Grids, Grids]:
-    """Distances by each detector at each place, of normal images that were held out and of test images."""
-    if not path.exists():
-        names, arrays = [], []
-        for margin in (0, MARGIN):
-            read = extractor(learned, margin)
-            train, others = (np.stack([read(path) for path in some]) for some in (learned, tests.held + tests.images))
-            for name, (method, stages, cells) in DETECTORS.items():
-                if not margin or name == "patchcore 3+5":
-                    names.append(name + ", borders reflected" * bool(margin))
-                    arrays.append(by(method, chosen(train, stages, cells), chosen(others, stages, cells)))
-                    print(names[-1], flush=True)
-            del train, others
-        np.savez(path, **dict(zip(names, arrays, strict=True)))
-    with np.load(path) as file:
-        found = {name: list(file[name].astype(np.float32)) for name in file.files}
-    count = len(tests.held)
-    return ({name: own[:count] for name, own in found.items()}, {name: own[count:] for name, own in found.items()})
-
-
-def extractor(learned: list[Path], margin: int) -> Callable[[Path], Grid]:
-    """Patches of an image, ``[C, h, w]``, at the size that auto would choose; with a margin of reflected image."""
-    size = input_size([look(path) for path in learned], LITE0, type(create("auto")), None)
-    height, width = sides(size)
-    large = (height + 2 * margin, width + 2 * margin)
-    shapes = LITE0.shapes(STAGES, large)
-    graph = chain([preprocessing(large), LITE0.graph(STAGES), patches(shapes, "stage3")], ["patches"])
-    loaded, cut = session(graph.SerializeToString(), threads=2), margin // LITE0.stages["stage3"][0]
-
-    def read(path: Path) -> Grid:
-        image = read_image(path)
-        if margin:
-            more = [(round(margin * side / of),) * 2 for side, of in zip(image.shape, (height, width), strict=False)]
-            image = np.pad(image, (*more, (0, 0)), mode="reflect")
-        grid = loaded.run(None, {"image": image[None]})[0][0]
-        return np.asarray(grid[:, cut : grid.shape[1] - cut, cut : grid.shape[2] - cut], np.float16)
-
-    return read
-
-
-def chosen(arrays: NDArray[np.float16], stages: Sequence[str], cells: int) -> NDArray[np.float16]:
-    """The channels of some stages, ``[n, c, h, w]``, averaged over so many cells a side."""
-    ends = np.cumsum([LITE0.stages[name][1] for name in STAGES])
-    own = np.concatenate(
-        [np.arange(end - LITE0.stages[name][1], end) for name, end in zip(STAGES, ends, strict=True) if name in stages]
-    )
-    some = arrays[:, own]
-    count, channels, height, width = some.shape
-    if cells == 1:
-        return some
-    some = some[:, :, : height // cells * cells, : width // cells * cells]
-    split = some.reshape(count, channels, height // cells, cells, width // cells, cells)
-    return split.mean(axis=(3, 5), dtype=np.float32).astype(np.float16)
-
-
-def by(method: str, train: NDArray[np.float16], others: NDArray[np.float16]) -> NDArray[np.float16]:
-    """Distances ``[n, h, w]`` of others by a detector that learned from the first; not smoothed."""
-    settings = [f"sigma={UNSMOOTHED}", *([f"bank_size={BANK}"] if method == "patchcore" else [])]
-    detector = create(method, settings=settings).fit(Half(train), memory=2**32, seed=0)
-    loaded = session(detector.graph().SerializeToString(), threads=2)
-    return np.stack([loaded.run(["anomaly_map"], {"patches": one[None].astype(np.float32)})[0][0] for one in others])
-
-
-class Half(Rows):
-    """Features in memory at half precision, as a stream."""
-
-    def __iter__(self) -> Iterator[Grid]:
-        return (one.astype(np.float32) for one in self.vectors)
-
-
-def ways(held: Grids, found: Grids, tests: Tests) -> Iterator[tuple[str, list[Grid]]]:
+def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, Grid | list[Grid]]]:
     """Every way to a map, by name."""
-    for name, grids in found.items():
-        yield f"{name} alone", smoothed(grids, 1)
-    names = list(DETECTORS)
-    z = {name: standardised(held[name], grids) for name, grids in found.items()}
-    for sigma in (0.5, 2, 3):
-        yield f"patchcore 3+5 alone, sigma {sigma:g}", smoothed(found["patchcore 3+5"], sigma)
-    yield "patchcore 3+5 per position", smoothed(by_position(held["patchcore 3+5"], found["patchcore 3+5"]), 1)
-    yield "patchcore 3+5 less the image's median", smoothed([g - np.median(g) for g in found["patchcore 3+5"]], 1)
-    yield (
-        "patchcore 3+5 in units of the image's median",
-        smoothed([g / np.median(g) for g in found["patchcore 3+5"]], 1),
+    stronger = softplus(np.maximum(found.patches, found.details))
+    peak = stronger.max(axis=(1, 2), keepdims=True)
+    strongest = found.strongest[:, None, None]
+    yield "stronger evidence of both, scaled to the score (as it was)", stronger * (strongest / peak)
+    yield "stronger evidence of both, not scaled", stronger
+    for power in (4, 8, 16):
+        yield f"only its peak raised to the score, power {power}", raised(stronger, strongest, power)
+    yield "patches alone", found.patches
+    yield "details alone", found.details
+    yield "PaDiM alone", found.padim
+    both = (found.patches + found.details) / 2
+    yield "mean of both", both
+    yield "mean of both, peak raised to the score, power 8", raised(softplus(both), strongest, 8)
+    for sigma in (1, 2):
+        yield f"mean of both, smoothed by {sigma} more cells", smoothed(both, sigma)
+    yield "mean of both, without the outermost ring of cells", without_border(both)
+    yield "mean of both, per position", by_position((held.patches + held.details) / 2, both)
+    yield "mean of both, less the image's median", both - np.median(both, axis=(1, 2), keepdims=True)
+    yield "mean of both, guided by the image", [guided(*pair) for pair in zip(both, tests.images, strict=True)]
+    z = [standardised(getattr(held, name), getattr(found, name)) for name in ("patches", "details", "padim")]
+    fused = np.stack(
+        [np.mean([upscaled(one, both.shape[:0:-1]) for one in own], axis=0) for own in zip(*z, strict=True)]
     )
-    sums = {
-        "both patchcores": names[:2],
-        "patchcore 3+5 and padim 4+5": [names[0], "padim 4+5"],
-        "both patchcores and padim 4+5": [*names[:2], "padim 4+5"],
-        "both patchcores and padim 3+5": [*names[:2], "padim 3+5"],
-        "both patchcores and mahalanobis": [*names[:2], "mahalanobis 3+5"],
-        "all": names,
-    }
-    for title, some in sums.items():
-        yield f"mean of {title}", smoothed(mean([z[name] for name in some]), 1)
-    fused = mean([z[name] for name in sums["both patchcores and padim 4+5"]])
-    yield "mean of both patchcores and padim 4+5, sigma 2", smoothed(fused, 2)
-    yield (
-        "maximum of both patchcores",
-        smoothed([np.maximum(*pair) for pair in zip(z[names[0]], z[names[1]], strict=True)], 1),
+    yield "mean of standardised evidence of both and PaDiM", fused
+    yield "the same, smoothed by 1 more cell", smoothed(fused, 1)
+    first = np.stack(
+        [np.mean([one, upscaled(two, one.shape[::-1])], axis=0) for one, two in zip(z[0], z[2], strict=True)]
     )
-    yield "stronger evidence of both patchcores", evidence(held, found, names[:2])
-    yield (
-        "mean of both patchcores and padim 4+5, guided by the image",
-        [guided(grid, path) for grid, path in zip(smoothed(fused, 1), tests.images, strict=True)],
-    )
+    yield "mean of standardised evidence of patches and PaDiM", first
 
 
-def smoothed(grids: Sequence[Grid], sigma: float) -> list[Grid]:
+def softplus(values: Grid) -> Grid:
+    """Positive, as in the model."""
+    return np.logaddexp(np.float32(0), values)
+
+
+def raised(maps: Grid, strongest: Grid, power: int) -> Grid:
+    """Maps whose maximum is the strongest evidence, and which are otherwise as they were."""
+    peak = maps.max(axis=(1, 2), keepdims=True)
+    return maps + (strongest - peak) * (maps / peak) ** power
+
+
+def smoothed(maps: Grid, sigma: float) -> Grid:
     """Gaussian smoothing, in cells."""
-    return [gaussian_filter(grid.astype(np.float32), sigma, mode="nearest", truncate=3.0) for grid in grids]
+    return gaussian_filter(maps, (0, sigma, sigma), mode="nearest", truncate=3.0)
 
 
-def standardised(held: Sequence[Grid], grids: Sequence[Grid]) -> list[Grid]:
-    """Distances less their mean at normal places, in units of their standard deviation there."""
-    normal = np.stack(held)
-    return [(grid - normal.mean()) / normal.std() for grid in grids]
+def without_border(maps: Grid) -> Grid:
+    """The outermost ring of cells replaced by the next one."""
+    return np.pad(maps[:, 1:-1, 1:-1], ((0, 0), (1, 1), (1, 1)), mode="edge")
 
 
-def by_position(held: Sequence[Grid], grids: Sequence[Grid]) -> list[Grid]:
-    """The same for each position, with its neighbours."""
-    normal = np.stack(held)
-    middle = gaussian_filter(normal.mean(axis=0), 2, mode="nearest")
-    spread = np.sqrt(gaussian_filter(((normal - middle) ** 2).mean(axis=0), 2, mode="nearest"))
-    return [(grid - middle) / spread for grid in grids]
+def by_position(held: Grid, maps: Grid) -> Grid:
+    """Less the mean of normal images at each position and its neighbours, in units of the standard deviation there."""
+    middle = gaussian_filter(held.mean(axis=0), 2, mode="nearest")
+    spread = np.sqrt(gaussian_filter(((held - middle) ** 2).mean(axis=0), 2, mode="nearest"))
+    return (maps - middle) / spread
 
 
-def mean(parts: Sequence[Sequence[Grid]]) -> list[Grid]:
-    """The mean map of each image, on the grid of the first."""
-    return [
-        np.mean([upscaled(np.asarray(one, np.float32), own[0].shape[::-1]) for one in own], axis=0)
-        for own in zip(*parts, strict=True)
-    ]
-
-
-def evidence(held: Grids, found: Grids, names: Sequence[str]) -> list[Grid]:
-    """As auto does, but for weights and the evidence of whole images."""
-    tails = {name: Tail.of(np.array([grid.max() for grid in smoothed(held[name], 1)], np.float64)) for name in names}
-    each = [[np.logaddexp(0, tails[name].evidence(grid)) for grid in smoothed(found[name], 1)] for name in names]
-    return [np.maximum(*pair).astype(np.float32) for pair in zip(*each, strict=True)]
+def standardised(held: Grid, maps: Grid) -> Grid:
+    """Less the mean of normal places, in units of their standard deviation."""
+    return (maps - held.mean()) / held.std()
 
 
 def guided(grid: Grid, path: Path, cells: float = 1.5, smallest: float = 0.01) -> Grid:

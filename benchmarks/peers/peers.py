@@ -3,8 +3,8 @@
 Writes peers.csv. DATA is a folder in the layout of MVTec AD, or the magnetic tiles as they come. anomalib runs in an
 environment of its own, which is made in WORK/venv from requirements.txt if it is not there (6 GB). Both read images
 brought to 224 x 224 pixels, the same stages of EfficientNet-Lite0, and score raw; its PatchCore keeps 1% of the
-patches, its PaDiM 100 random channels. Metrics of both are Oddsight's. Latencies are medians from file to map, one image at a
-time; cold is a whole process with one image, from start to end. On a busy machine read ratios only.
+patches, its PaDiM 100 random channels. Metrics of both are Oddsight's. Latencies are medians from file to map, one
+image at a time; cold is a whole process with one image, from start to end. On a busy machine read ratios only.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def images(folder: Path, work: Path, learned: int, count: int | None) -> tuple[P
         keep = np.concatenate(
             [rng.permutation(np.flatnonzero(tests.anomalous == kind))[:count] for kind in (False, True)]
         )
-    return train, Tests([], [tests.images[i] for i in keep], [tests.masks[i] for i in keep], tests.anomalous[keep])
+    return train, Tests([tests.images[i] for i in keep], [tests.masks[i] for i in keep], tests.anomalous[keep])
 
 
 def ran(
