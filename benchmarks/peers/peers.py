@@ -3,7 +3,8 @@
 Writes peers.csv. DATA is a folder in the layout of MVTec AD, or the magnetic tiles as they come. anomalib runs in an
 environment of its own, which is made in WORK/venv from requirements.txt if it is not there (6 GB). Both read images
 brought to 224 x 224 pixels, the same stages of EfficientNet-Lite0, and score raw; its PatchCore keeps 1% of the
-patches, its PaDiM 100 random channels. Metrics of both are Oddsight's. Latencies are medians from file to map, one
+patches, its PaDiM 100 random channels. Metrics of both are Oddsight's, of pixels as map_trials.py
+does. Latencies are medians from file to map, one
 image at a time; cold is a whole process with one image, from start to end. On a busy machine read ratios only.
 """
 
@@ -24,7 +25,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from data_sets import drawn, magnetic
-from map_trials import Tests, beside, tests_of
+from map_trials import Tests, tests_of, truth
+from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.image import auroc
 from oddsight.metrics.pixel import pixel_metrics
 
@@ -122,7 +124,9 @@ def shown(program: str, method: str, learned: int, tests: Tests, out: Path) -> d
     with np.load(out / "scores.npz") as file:
         scores, maps = file["scores"], file["maps"]
     normal, anomalous = scores[~tests.anomalous], scores[tests.anomalous]
-    exact = pixel_metrics(lambda: map(beside, maps, tests.images, tests.masks))
+    truths = [truth(image, mask) for image, mask in zip(tests.images, tests.masks, strict=True)]
+    sized = [upscaled(np.asarray(grid, np.float32), one.shape[::-1]) for grid, one in zip(maps, truths, strict=True)]
+    exact = pixel_metrics(lambda: zip(sized, truths, strict=True))
     return {
         "program": program,
         "method": method,
