@@ -1,10 +1,11 @@
 """Ways to the anomaly map of auto, side by side: python benchmarks/map_trials.py DATA WORK [--sets NAME,...].
 
 Writes map_trials.csv, for docs/auto.md: pixel metrics, and the AUROC of the map's maximum, of maps that are made in
-other ways of the evidence inside one fitted model, and of PaDiM's. What is normal at a position is said by 40 training
-images. :mod:`data_sets` says what DATA holds; WORK keeps models and evidence, to go on from after an interruption.
-Maps and masks are compared at a whole fraction of the images' sides that leaves at most 10,000 pixels, in which all of
-a pixel counts as anomalous if part of it is: quick enough for many ways. localisation.py measures at full size.
+other ways of the evidence inside one fitted model, and of PaDiM's. What is normal at a position is said by some
+training images. :mod:`data_sets` says what DATA holds; WORK keeps models and evidence, to go on from after an
+interruption. Maps and masks are compared at a whole fraction of the images' sides that leaves at most 10,000 pixels, in
+which all of a pixel counts as anomalous if part of it is: quick enough for many ways. localisation.py measures at full
+size.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,7 +38,7 @@ from oddsight.runtime.sessions import session
 HERE = Path(__file__).parent
 TOGETHER = "oddsight/{}/together"
 """Evidence of a voice of places before it is made positive, in a model of auto."""
-PIXELS, HELD = 10_000, 40
+PIXELS = 10_000
 
 Grid = NDArray[np.float32]
 
@@ -71,6 +74,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--sets", help="names of datasets, separated by commas; by default all with masks")
+    parser.add_argument("--tests", type=int, help="test images, at most so many normal and anomalous ones each")
+    parser.add_argument("--held", type=int, default=40, help="training images that say what is normal")
     parser.add_argument("--csv", type=Path, default=HERE / "map_trials.csv")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -78,16 +83,16 @@ def main() -> None:
     names = None if options.sets is None else options.sets.split(",")
     for folder in parts(options.data, options.work):
         if (folder / "ground_truth").is_dir() and (names is None or folder.name in names):
-            rows += measured(folder, options.work)
+            rows += measured(folder, options.work, options.tests, options.held)
             with options.csv.open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
 
 
-def measured(folder: Path, work: Path) -> list[dict[str, object]]:
+def measured(folder: Path, work: Path, count: int | None, held_out: int) -> list[dict[str, object]]:
     """A row for each way."""
-    tests, learned = tests_of(folder), drawn(folder / "train" / "good", HELD, 0)[0]
+    tests, learned = tests_of(folder, count), drawn(folder / "train" / "good", held_out, 0)[0]
     held, found = (evidence(folder, work, which, own) for which, own in (("train", learned), ("test", tests.images)))
     truths = [truth(image, mask) for image, mask in zip(tests.images, tests.masks, strict=True)]
     rows = []
@@ -103,7 +108,10 @@ def measured(folder: Path, work: Path) -> list[dict[str, object]]:
             "pixel_f1_max": exact.f1_max,
             "auroc": auroc(scores[~tests.anomalous], scores[tests.anomalous]),
         }
-        rows.append({"data": folder.name, "way": way} | {key: f"{value:.4f}" for key, value in values.items()})
+        counts = {"normal": int((~tests.anomalous).sum()), "anomalous": int(tests.anomalous.sum())}
+        rows.append(
+            {"data": folder.name, **counts, "way": way} | {key: f"{value:.4f}" for key, value in values.items()}
+        )
         print(*rows[-1].values(), flush=True)
     return rows
 
@@ -137,8 +145,8 @@ def model(folder: Path, method: str, work: Path) -> oddsight.Model:
     return oddsight.load(path)
 
 
-def tests_of(folder: Path) -> Tests:
-    """The test images of a folder; anomalous images without a mask are left out."""
+def tests_of(folder: Path, count: int | None = None) -> Tests:
+    """The test images of a folder, or so many normal and anomalous ones; those without a mask are left out."""
     normal = sorted((folder / "test" / "good").iterdir())
     pairs = []
     for kind in sorted((folder / "ground_truth").iterdir()):
@@ -146,9 +154,15 @@ def tests_of(folder: Path) -> Tests:
         own = sorted((folder / "test" / kind.name).iterdir())
         pairs += [(path, masks[path.stem]) for path in own if path.stem in masks]
     pairs = [(image, mask) for image, mask in pairs if np.asarray(Image.open(mask)).any()]
+    normal, pairs = (some if count is None else sampled(some, count) for some in (normal, pairs))
     images = [*normal, *(image for image, _ in pairs)]
     masks_of = [*(None for _ in normal), *(mask for _, mask in pairs)]
     return Tests(images, masks_of, np.arange(len(images)) >= len(normal))
+
+
+def sampled(items: list[Any], count: int) -> list[Any]:
+    """Some, drawn at random."""
+    return random.Random(0).sample(items, min(count, len(items)))
 
 
 def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, Grid | list[Grid]]]:

@@ -80,14 +80,7 @@ def images(folder: Path, work: Path, learned: int, count: int | None) -> tuple[P
         train.mkdir()
         for path in drawn(folder / "train" / "good", learned, 0)[0]:
             (train / path.name).symlink_to(path.resolve())
-    tests = tests_of(folder)
-    keep = np.arange(len(tests.images))
-    if count is not None:
-        rng = np.random.default_rng(0)
-        keep = np.concatenate(
-            [rng.permutation(np.flatnonzero(tests.anomalous == kind))[:count] for kind in (False, True)]
-        )
-    return train, Tests([tests.images[i] for i in keep], [tests.masks[i] for i in keep], tests.anomalous[keep])
+    return train, tests_of(folder, count)
 
 
 def ran(
