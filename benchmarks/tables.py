@@ -325,29 +325,6 @@ def few(rows: list[Row]) -> str:
     return markdown(["dataset", "method", "copies", *counts], sorted(body))
 
 
-def trials(rows: list[Row]) -> str:
-    """Ways to a map, by dataset: pixel AUROC / AUPRO / image AUROC of the map's maximum."""
-    sets = [data for (data,) in grouped(rows, "data")]
-    body = []
-    for (way,), own in grouped(rows, "way").items():
-        cells = {r["data"]: " / ".join(f"{float(r[c]):.3f}" for c in ("pixel_auroc", "aupro", "auroc")) for r in own}
-        body.append([way, *(cells.get(data, "") for data in sets)])
-    return markdown(["way", *sets], body)
-
-
-def costs(rows: list[Row]) -> str:
-    """What each speed finds and costs."""
-    columns = {"answer_ratio": 1, "answer_ms_p50": 0, "answer_ms_p95": 0, "fit_ratio": 1, "megabytes": 1}
-    body = [
-        [row["data"], row["speed"], row["size"], row["bank"], with_interval(row, "auroc"),
-         f"{float(row['pixel_auroc']):.3f}", f"{float(row['aupro']):.3f}",
-         *(f"{float(row[name]):.{digits}f}" for name, digits in columns.items())]
-        for row in rows
-    ]  # fmt: skip
-    header = ["data", "speed", "pixels", "bank", "AUROC", "pixel AUROC", "AUPRO", "answer / bare network"]
-    return markdown([*header, "answer, ms", "95%, ms", "fit / extraction", "MB"], body)
-
-
 def put(path: Path, name: str, table: str) -> None:
     """Replace what stands between the markers of that name."""
     before, opening, rest = path.read_text().partition(f"<!-- {name} -->\n")
@@ -368,14 +345,6 @@ def main() -> None:
     variants = read("ablation.csv")
     if rows := read("small_defects.csv"):
         put(docs / "auto.md", "small", small(rows))
-    for name, table in (
-        ("speeds", costs),
-        ("map_trials", trials),
-        ("fit_memory", conversions),
-        ("peers", conversions),
-    ):
-        if rows := read(f"{name}.csv"):
-            put(docs / "auto.md", name, table(rows))
     if rows := read("localisation.csv"):
         put(docs / "explaining.md", "regions", reached(rows))
         put(docs / "explaining.md", "localisation", localised(rows))
