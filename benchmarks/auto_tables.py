@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tables import HERE, Row, conversions, grouped, markdown, put, read, with_interval
+from tables import HERE, Row, grouped, markdown, put, read, with_interval
 
 
 def trials(rows: list[Row]) -> str:
@@ -30,7 +30,7 @@ def costs(rows: list[Row]) -> str:
 
 def main() -> None:
     """Write those whose CSV file is there."""
-    for name, table in (("speeds", costs), ("map_trials", trials), ("fit_memory", conversions), ("peers", conversions)):
+    for name, table in (("speeds", costs), ("map_trials", trials)):
         if rows := read(f"{name}.csv"):
             put(HERE.parent / "docs" / "auto.md", name, table(rows))
 

@@ -170,7 +170,7 @@ def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, G
     stronger = softplus(np.maximum(found.patches, found.details))
     peak = stronger.max(axis=(1, 2), keepdims=True)
     strongest = found.strongest[:, None, None]
-    yield "stronger evidence of both, scaled to the score (as it was)", stronger * (strongest / peak)
+    yield "stronger evidence of both, scaled to the score (as it is)", stronger * (strongest / peak)
     yield "stronger evidence of both, not scaled", stronger
     for power in (4, 16):
         yield f"only its peak raised to the score, power {power}", raised(stronger, strongest, power)

@@ -95,7 +95,9 @@ def main() -> None:
         return
     torch.manual_seed(0)
     model = model_of(method)
-    engine = Engine(accelerator="cpu", devices=1, logger=False, default_root_dir=out, enable_progress_bar=False)
+    engine = Engine(
+        accelerator="cpu", devices=1, logger=False, default_root_dir=out, enable_progress_bar=False, limit_val_batches=0
+    )
     images = Folder("peer", normal_dir=settings["train"], test_split_mode="none", val_split_mode="none", num_workers=0)
     started = time.perf_counter()
     engine.fit(model, datamodule=images)

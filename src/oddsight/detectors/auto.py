@@ -355,9 +355,7 @@ def _divided(shape: tuple[int, ...], spans: Mapping[str, tuple[int, int]]) -> on
 def _deciding(names: Sequence[str], local: Sequence[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
     """Evidence of each voice, and of those that look at places as a map, to all outputs.
 
-    The map is the stronger evidence at each place. Its peak is raised to the strongest of all, the score; what is lower
-    hardly is, so that places of different images can be compared: scaling all of the map would raise every place of an
-    image that is anomalous as a whole.
+    The map is the stronger evidence at each place, scaled so that its maximum is the strongest of all: the score.
     """
     inputs = ", ".join(
         [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {name}_evidence" for name in local)]
@@ -393,12 +391,8 @@ def _deciding(names: Sequence[str], local: Sequence[str], grid: str, normal: lis
             strongest = ReduceMax (evidence, last)
             wide = Unsqueeze (strongest, last)
             positive = Max (peak, tiny)
-            share = Div (places_evidence, positive)
-            square = Mul (share, share)
-            steep = Mul (square, square)
-            missing = Sub (wide, peak)
-            lift = Mul (steep, missing)
-            anomaly_map = Add (places_evidence, lift)
+            scale = Div (wide, positive)
+            anomaly_map = Mul (places_evidence, scale)
             score = ReduceMax <keepdims = 0> (anomaly_map, places)
             {" ".join(ranks)}
             voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, *local])})
