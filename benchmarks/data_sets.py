@@ -60,11 +60,11 @@ def landsat(work: Path) -> Iterator[Path]:
         yield out
 
 
-def magnetic(data: Path, work: Path) -> Iterator[Path]:
-    """Magnetic tiles."""
+def magnetic(data: Path, work: Path, draw: int = 0) -> Iterator[Path]:
+    """Magnetic tiles, the normal ones of a draw."""
     out = work / "magnetic-tile"
     if not out.exists():
-        fit, test = drawn(data / "good", 400, 0)
+        fit, test = drawn(data / "good", 400, draw)
         link(fit, out / "train" / "good")
         link(test, out / "test" / "good")
         for kind in sorted((data / "defect").iterdir()):

@@ -1,0 +1,39 @@
+"""Write the newer tables of docs/auto.md from the CSV files: python benchmarks/auto_tables.py."""
+
+from __future__ import annotations
+
+from tables import HERE, Row, grouped, markdown, put, read, with_interval
+
+
+def trials(rows: list[Row]) -> str:
+    """Ways to a map, by dataset: pixel AUROC / AUPRO / image AUROC of the map's maximum."""
+    sets = [data for (data,) in grouped(rows, "data")]
+    body = []
+    for (way,), own in grouped(rows, "way").items():
+        cells = {r["data"]: " / ".join(f"{float(r[c]):.3f}" for c in ("pixel_auroc", "aupro", "auroc")) for r in own}
+        body.append([way, *(cells.get(data, "") for data in sets)])
+    return markdown(["way", *sets], body)
+
+
+def costs(rows: list[Row]) -> str:
+    """What each speed finds and costs."""
+    columns = {"answer_ratio": 1, "answer_ms_p50": 0, "answer_ms_p95": 0, "fit_ratio": 1, "megabytes": 1}
+    body = [
+        [row["data"], row["speed"], row["size"], row["bank"], with_interval(row, "auroc"),
+         f"{float(row['pixel_auroc']):.3f}", f"{float(row['aupro']):.3f}",
+         *(f"{float(row[name]):.{digits}f}" for name, digits in columns.items())]
+        for row in rows
+    ]  # fmt: skip
+    header = ["data", "speed", "pixels", "bank", "AUROC", "pixel AUROC", "AUPRO", "answer / bare network"]
+    return markdown([*header, "answer, ms", "95%, ms", "fit / extraction", "MB"], body)
+
+
+def main() -> None:
+    """Write those whose CSV file is there."""
+    for name, table in (("speeds", costs), ("map_trials", trials)):
+        if rows := read(f"{name}.csv"):
+            put(HERE.parent / "docs" / "auto.md", name, table(rows))
+
+
+if __name__ == "__main__":
+    main()
