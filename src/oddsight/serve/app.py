@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from oddsight.errors import OddsightError, plain
@@ -19,11 +20,13 @@ from oddsight.serve.documentation import describe
 from oddsight.serve.errors import RequestError
 from oddsight.serve.guard import Guard
 from oddsight.serve.service import Service
+from oddsight.serve.workspace import Workspace
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-PAGE = Path(__file__).parent / "page"
+_BETWEEN = 3600.0
+"""Seconds between two times that what is old is removed."""
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -31,7 +34,9 @@ def create_app(service: Service) -> ASGIApp:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        forgetting = asyncio.create_task(_forget(service.workspace))
         yield
+        forgetting.cancel()
         service.scoring.close()
         if service.jobs is not None:
             service.jobs.close()
@@ -49,6 +54,13 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _refuse)
     describe(app)
     return Guard(app, service.access, service.limits, service.scoring, service.metrics)
+
+
+async def _forget(workspace: Workspace | None) -> None:
+    """Remove what is older than is to be kept, now and then."""
+    while workspace is not None:
+        await run_in_threadpool(workspace.forget)
+        await asyncio.sleep(_BETWEEN)
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
