@@ -1,0 +1,24 @@
+"""What can be asked of the service, one file a topic."""
+
+from oddsight.serve.routes import (
+    compare,
+    docs,
+    feedback,
+    history,
+    images,
+    inference,
+    jobs,
+    models,
+    page,
+    predict,
+    status,
+    uploads,
+    watch,
+)
+
+ROUTERS = tuple(
+    part.router
+    for part in (
+        status, models, predict, compare, images, history, feedback, uploads, jobs, watch, inference, docs, page
+    )
+)  # fmt: skip
