@@ -35,6 +35,7 @@ from oddsight.cli.application import (
     reading_of,
     two_words,
 )
+from oddsight.cli.scale import Address, Engine, Workers, engine_of
 from oddsight.cli.video_crops import crops_of_videos, detector_file
 from oddsight.cli.video_footage import HELD_OUT, add_footage
 
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 def fit(  # noqa: PLR0913, PLR0917 - options
     output: ModelOutput,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="DIR", help="Normal images: folders, files or globs.")
+        list[str] | None, typer.Argument(metavar="DIR", help="Normal images: folders, files, globs or URIs (s3://...).")
     ] = None,
     from_video: Annotated[
         list[str] | None,
@@ -124,6 +125,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     work: Work = None,
     accelerator: Accelerator = None,
     curves: Curves = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     image_timeout: ImageTimeout = 30.0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -145,7 +149,11 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     footage = _footage(given)
     outputs = {"--output": output, "--curves": curves or [], _COPIES: _copies_of(output, thumbnails)}
     places = {"--zones": zones, **detector_file(roi)}
-    _check_outputs(given, outputs, inputs={"DIR": paths or [], "--from-video": from_video or [], **places})
+    _check_outputs(
+        given,
+        outputs,
+        inputs={"DIR": [path for path in paths or [] if "://" not in path], "--from-video": from_video or [], **places},
+    )
     given |= {"method": chosen, "verdicts": words, "reading": reading_of(bands, scale)}
     plans: list[FitPlan] = []
 
@@ -153,13 +161,14 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         plans.append(plan)
         say_plan(plan, quiet)
 
-    model = _fit(
-        fit_model,
-        [footage] if footage is not None else paths or [],
-        given,
-        say_plan=start,
-        say_epoch=lambda row: say_some_epochs(row, quiet),
-    )
+    with engine_of(engine, address, workers):
+        model = _fit(
+            fit_model,
+            [footage] if footage is not None else _images(paths or []),
+            given,
+            say_plan=start,
+            say_epoch=lambda row: say_some_epochs(row, quiet),
+        )
     if from_video and (zones is None or roi is not None):
         model = add_footage(model, plans[0], from_video, zones, roi, block or "60s", output, quiet)
     for path in curves or []:
@@ -238,6 +247,14 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         say_epoch=lambda row: say_epoch(row, quiet),
     )
     _finish(model, given)
+
+
+def _images(paths: Sequence[str]) -> list[ImagesLike]:
+    """Paths as they are, and URIs as what lies there."""
+    from oddsight.runtime.stores import is_uri
+    from oddsight.sources.objects import Objects
+
+    return [Objects(path) if is_uri(path) else path for path in paths]
 
 
 _COPIES = "the small copies of normal images"

@@ -24,6 +24,7 @@ from oddsight.cli.application import (
     named,
     reading_of,
 )
+from oddsight.cli.scale import Address, Engine, Workers, check_scale_options, predict_into_store
 from oddsight.cli.video_evaluation import OF_VIDEOS, evaluate_on_videos
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 @app.command()
 def predict(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images: files, folders or globs.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Images: files, folders or globs; with --out also URIs, and lists of images."
+        ),
+    ],
     json: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write JSON Lines to this file ('-' for standard output)."),
@@ -70,6 +76,21 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         str | None,
         typer.Option(help="Memory budget of the process. [default: 2GB on two cores, 20 MB more for each other core]"),
     ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|URI", help="Write Parquet files there: for millions of images, local or in a store."),
+    ] = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="With --out: score only what is missing there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --out: only say what it would take.")] = False,
+    price: Annotated[
+        float | None, typer.Option(help="With --out: of a core for an hour, to say what it would cost.")
+    ] = None,
+    shard_images: Annotated[
+        int | None, typer.Option(help="With --out: images of one Parquet file, at most. [default: 1000]")
+    ] = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
     ] = False,
@@ -78,6 +99,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Score images and write tables, JSON Lines and heat maps. Exits with 1 if an image could not be read."""
+    given = dict(locals())
     from oddsight.model.model import load
     from oddsight.scenes import SceneSettings
     from oddsight.sinks.output_paths import check_outputs, model_files
@@ -87,6 +109,9 @@ def predict(  # noqa: PLR0913, PLR0917 - options
 
     if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
         raise typer.BadParameter("give only one of --false-alarm-rate, --threshold and --fdr")
+    check_scale_options(given)
+    if out is not None:
+        return predict_into_store(given)
     if tile is None and (overlap is not None or per_tile):
         raise typer.BadParameter("--overlap and --per-tile go with --tile")
     if tile is not None:

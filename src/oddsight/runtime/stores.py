@@ -123,8 +123,9 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, int]
 
 
 class Bucket:
-    """A prefix of an object store, by obstore. Credentials and endpoints come from the environment, as for the clouds'
-    own programs.
+    """A prefix of an object store, by obstore.
+
+    Credentials and endpoints come from the environment, as for the clouds' own programs.
     """
 
     def __init__(self, uri: str) -> None:

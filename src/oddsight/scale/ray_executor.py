@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from oddsight.errors import OddsightError
-from oddsight.runtime.parallel import cores
+from oddsight.runtime.parallel import cores, interruptible
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -31,7 +31,7 @@ _AHEAD = 4  # Tasks a worker that are begun ahead of the one whose outcome is du
 
 _OWN_TOKEN = secrets.token_hex(32)  # Of a Ray that this process starts
 
-_NO_TOKEN = (  # noqa: S105 - a message
+_CLOSED = (
     "a Ray cluster is used with token authentication only: start it with RAY_AUTH_MODE=token, and set that and "
     "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH here, too"
 )
@@ -86,7 +86,8 @@ def _run(sent: list[Any], key: str, items: list[Any]) -> list[Any]:
         _jobs[key] = pickle.loads(import_ray().get(sent[0]))  # noqa: S301 - from the object store of this run
         if len(_jobs) > 2:
             _jobs.popitem(last=False)
-    return [_jobs[key](item) for item in items]
+    # In one thread of its own, as graphs that run in the main thread get one each.
+    return interruptible(lambda: [_jobs[key](item) for item in items])
 
 
 def _outcome(ray: ModuleType, task: Any) -> list[Any]:  # noqa: ANN401 - of Ray
@@ -171,4 +172,4 @@ def check_token() -> None:
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     token = os.environ.get("RAY_AUTH_TOKEN") or file.is_file()
     if os.environ.get("RAY_AUTH_MODE") != "token" or not token or token == _OWN_TOKEN:
-        raise OddsightError(_NO_TOKEN)
+        raise OddsightError(_CLOSED)
