@@ -246,8 +246,11 @@ def _connect(uri: str) -> Any:  # noqa: ANN401 - any store of obstore
     except ImportError as error:
         raise OddsightError(f"reading and writing {uri} needs obstore: pip install 'oddsight[scale]'") from error
     try:
-        options = {} if uri.startswith("memory:") else {"retry_config": _RETRIES, "client_options": _CLIENT}
-        return from_url(uri, **options)
+        if uri.startswith("memory:"):
+            return from_url(uri)
+        # Options that are given replace those of the environment.
+        client = {**_CLIENT, "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")}
+        return from_url(uri, retry_config=_RETRIES, client_options=client)
     except Exception:
         failure = OddsightError(f"{uri} cannot be opened: check the name and the settings of the store")
     raise failure
@@ -267,7 +270,7 @@ def check_uri(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme not in SCHEMES:
         raise OddsightError(f"{plain(scheme)}:// is no object store that is read: use s3://, gs:// or az://")
-    if "@" in rest.partition("/")[0]:
+    if re.search(r"[@:]", rest.partition("/")[0]):  # no bucket has these in its name
         raise OddsightError(
             f"a {scheme}:// address holds credentials: leave them out, and set them in the environment, as for the "
             "cloud's own programs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ SHARD_IMAGES = 1000
 
 SHARD_BYTES = 2**30
 """Bytes of a shard, at most, unless a single image or tar file has more."""
+
+
+_reading = threading.Lock()  # An open Parquet file is for one thread at a time
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ def _shards(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
 
 def read_shard(store_uri: str, name: str, number: int) -> list[Entry]:
     """The entries of one shard of a manifest in a store."""
-    columns = _manifest(store_uri, name).read_row_group(number).to_pydict()
+    with _reading:
+        columns = _manifest(store_uri, name).read_row_group(number).to_pydict()
     return [Entry(uri, size) for uri, size in zip(columns["uri"], columns["bytes"], strict=True)]
 
 
