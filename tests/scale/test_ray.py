@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -23,9 +24,12 @@ from oddsight.scale import batch as batches
 from oddsight.scale.ray_executor import check_token, import_ray, ray_cluster
 from tiny_model import tiny_model
 
-pytest.importorskip("ray", reason="Ray is not installed (the scale extra)")
-
-pytestmark = [pytest.mark.scale, pytest.mark.slow]
+# Not imported here: Ray reads its token when it is imported.
+pytestmark = [
+    pytest.mark.scale,
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (the scale extra)"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -112,7 +113,7 @@ def import_ray() -> ModuleType:
         OddsightError: It is missing, or too old.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if "RAY_AUTH_MODE" not in os.environ:
+    if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
         # Ray reads them once, when it is imported; worker processes inherit them.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _OWN_TOKEN}
     try:
@@ -125,6 +126,8 @@ def import_ray() -> ModuleType:
             f"Ray {ray.__version__} has holes through which others run code (CVE-2025-62593, CVE-2026-27482): install "
             f"{'.'.join(map(str, LEAST_VERSION))} or newer, here and on the cluster"
         )
+    if "RAY_AUTH_MODE" not in os.environ:
+        raise OddsightError("Ray was imported before it had a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN first")
     return ray  # type: ignore[no-any-return]
 
 
