@@ -252,7 +252,7 @@ def store(data: Path, work: Path) -> None:
 
     images = make_images(data, work, 2000)
     model = make_model(make_images(data, work, COUNT), work)
-    with FailingStore(rate=0.05, seed=0) as server:
+    with FailingStore(rate=0.05, seed=0, patience=10) as server:
         for path in sorted(images.rglob("*.png")):
             server.put(f"images/{path.relative_to(images)}", path.read_bytes())
         server.fail()

@@ -13,7 +13,7 @@ from typing import Any, Self
 from unittest import mock
 
 BUCKET = "bucket"
-PATIENCE = 2.0
+PATIENCE = 5.0
 """Seconds after which those who wait for an answer give up."""
 
 _NO_BUCKET = b"<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>"
@@ -28,7 +28,8 @@ class FailingStore:
     once :meth:`fail` was called.
     """
 
-    def __init__(self, rate: float = 0.05, seed: int = 0) -> None:
+    def __init__(self, rate: float = 0.05, seed: int = 0, patience: float = PATIENCE) -> None:
+        self.patience = patience
         self.rate, self.injected, self._failing, self._gone = rate, 0, False, False
         self._refusing = False
         self._requests: list[tuple[str, str]] = []
@@ -55,7 +56,7 @@ class FailingStore:
         }
         self._patches: list[Any] = [
             mock.patch.dict(os.environ, environment),
-            mock.patch.dict(stores._CLIENT, {"timeout": f"{PATIENCE:g}s"}),
+            mock.patch.dict(stores._CLIENT, {"timeout": f"{self.patience:g}s"}),
         ]
         for patch in self._patches:
             patch.start()
@@ -123,7 +124,7 @@ class FailingStore:
             start("503 Slow Down", [("Content-Length", "0")])
             return [b""]
         if fault == "late":
-            time.sleep(PATIENCE + 1)
+            time.sleep(self.patience + 1)
             start("503 Slow Down", [("Content-Length", "0")])
             return [b""]
         answer: Answer = self._moto(environ, start)

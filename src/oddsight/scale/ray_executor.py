@@ -28,6 +28,7 @@ Outcome = TypeVar("Outcome")
 LEAST_VERSION = (2, 54)
 
 _RETRIES = 20  # Times that a task begins again when its process is gone, which a lost machine may cause often
+_STARTS = 4  # Times that the start of a Ray is tried
 _AHEAD = 4  # Tasks a worker that are begun ahead of the one whose outcome is due
 
 _OWN_TOKEN = secrets.token_hex(32)  # Of a Ray that this process starts
@@ -149,21 +150,25 @@ def ray_cluster(address: str | None, workers: int | None = None) -> Iterator[int
         settings = {"num_cpus": count + 1, "include_dashboard": False, "address": "local", **quiet}
     else:
         count, settings = 0, {"address": address, "namespace": "oddsight", **quiet}
-    try:
-        ray.init(**settings)
-    except Exception as error:
-        where = f"the Ray cluster at {address} does not answer" if address else "Ray does not start on this machine"
-        failure: OddsightError | None = OddsightError(
-            f"{where} ({type(error).__name__}): check the address, the token, and that versions are the same"
-        )
-    else:
-        failure = None
-    if failure is not None:
-        raise failure
+    _connect(ray, settings, address)
     try:
         yield count or min(workers or 2**20, max(1, int(ray.cluster_resources().get("CPU", 1)) - 1))
     finally:
         ray.shutdown()
+
+
+def _connect(ray: ModuleType, settings: dict[str, Any], address: str | None) -> None:
+    """Connect, or start: again if it fails, as Ray gives itself half a minute, in which a busy machine does little."""
+    failure = ""
+    for _ in range(1 if address else _STARTS):
+        try:
+            ray.init(**settings)
+            return
+        except Exception as error:
+            failure = type(error).__name__
+            ray.shutdown()
+    where = f"the Ray cluster at {address} does not answer" if address else "Ray does not start on this machine"
+    raise OddsightError(f"{where} ({failure}): check the address, the token, and that versions are the same")
 
 
 def check_token() -> None:
