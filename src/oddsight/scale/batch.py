@@ -76,9 +76,10 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     Whatever engine runs it, and however often it is interrupted, the rows are the same.
 
     Example:
-        >>> batch = oddsight.scale.predict_batch("parts.onnx", ["new"], "scores")
-        >>> batch.summary.scored, batch.summary.failed
-        (12, 0)
+        >>> from oddsight.scale import predict_batch
+        >>> batch = predict_batch("parts.onnx", ["new"], "scores")
+        >>> batch.summary.flagged, batch.summary.failed
+        (6, 0)
 
     Args:
         model: The model, or its file.

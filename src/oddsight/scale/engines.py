@@ -38,7 +38,8 @@ def use_engine(
     Results do not depend on it.
 
     Example:
-        >>> with oddsight.scale.use_engine("local", workers=1):
+        >>> from oddsight.scale import use_engine
+        >>> with use_engine("local", workers=1):
         ...     model = oddsight.fit("parts/good", method="knn", size=64)
 
     Args:
