@@ -250,6 +250,6 @@ def test_the_commands(place, tmp_path):
 
 def test_the_executor_of_a_fit_changes_no_byte(normal_folder, tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
-        options = ["--method", "patchcore", "--size", 32, "--workers", workers, "--no-thumbnails", "-q"]
+        options = ["--method", "knn", "--size", 32, "--workers", workers, "--no-thumbnails", "-q"]
         assert run("fit", normal_folder, "-o", tmp_path / name, *options).code == 0
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
