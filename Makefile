@@ -6,7 +6,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 WORKERS ?= 2
 PYTEST = -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-fast test-core test-train coverage lint wheel bench clean
+.PHONY: demo test test-fast test-core test-train test-scale coverage lint wheel bench clean
 
 demo: .venv/core  ## Fit on clear Landsat tiles, find the cloudy ones, leave a report.
 	.venv/$(BIN)/python examples/demo.py demo-output
@@ -21,6 +21,9 @@ test-core: .venv-test/dev tests/node/node_modules/installed  ## Run the tests th
 
 test-train: .venv-train/train  ## Run the tests that need PyTorch.
 	.venv-train/$(BIN)/python $(PYTEST) -m train
+
+test-scale: .venv-scale/scale  ## Run the tests on Ray and in an object store; not part of make test, as Ray starts slowly.
+	.venv-scale/$(BIN)/python -m pytest -m scale
 
 SELECT ?= not train
 
@@ -54,6 +57,12 @@ bench: .venv-test/dev  ## Regenerate the speed table: make bench DATA=folder/of/
 	.venv-train/$(PIP_INSTALL) --editable '.[dev,train]'
 	touch $@
 
+# moto is the object store of these tests.
+.venv-scale/scale: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-scale
+	.venv-scale/$(PIP_INSTALL) --editable '.[dev,scale]' 'moto[server]>=5'
+	touch $@
+
 # Without npm the tests in JavaScript are skipped, with a reason.
 tests/node/node_modules/installed: tests/node/package-lock.json
 	if command -v npm >/dev/null; then cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --silent; fi
@@ -61,4 +70,4 @@ tests/node/node_modules/installed: tests/node/package-lock.json
 	touch $@
 
 clean:
-	rm -rf .venv .venv-test .venv-train tests/node/node_modules demo-output dist htmlcov .coverage
+	rm -rf .venv .venv-test .venv-train .venv-scale tests/node/node_modules demo-output dist htmlcov .coverage

@@ -21,6 +21,7 @@ from oddsight.errors import OddsightError
 from oddsight.cli import folders as folders
 from oddsight.cli import fitting as fitting
 from oddsight.cli import scoring as scoring
+from oddsight.cli import scale as scale
 from oddsight.cli import watching as watching
 from oddsight.cli import places as places
 from oddsight.cli import serving as serving

@@ -35,6 +35,7 @@ from oddsight.cli.application import (
     refuse,
     two_words,
 )
+from oddsight.cli.scale import Address, Engine, Workers, engine_of
 from oddsight.cli.video_crops import crops_of_videos, place_files
 from oddsight.cli.video_footage import HELD_OUT, add_footage
 
@@ -45,14 +46,14 @@ if TYPE_CHECKING:
     from oddsight.model.model import Model
     from oddsight.runtime.progress import Progress
     from oddsight.sources import Blocks
-    from oddsight.sources.source import Source
+    from oddsight.sources.source import ImagesLike, Source
 
 
 @app.command()
 def fit(  # noqa: PLR0913, PLR0917 - options
     output: ModelOutput,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="DIR", help="Normal images: folders, files or globs.")
+        list[str] | None, typer.Argument(metavar="DIR", help="Normal images: folders, files, globs or URIs (s3://...).")
     ] = None,
     from_video: Annotated[
         list[str] | None,
@@ -125,6 +126,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     work: Work = None,
     accelerator: Accelerator = None,
     curves: Curves = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
     image_timeout: ImageTimeout = 30.0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -152,7 +156,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     places.pop("--zones' models")  # One of which is written
     _check_outputs(
         {"--output": output, "--curves": curves, _COPIES: _copies_of(output, thumbnails)},
-        inputs={"DIR": paths, "--from-video": from_video, **places},
+        inputs={"DIR": [path for path in paths or [] if "://" not in path], "--from-video": from_video, **places},
         named={"--backbone": backbone, "--group-by": group_by},
         work=work,
     )
@@ -162,9 +166,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         plans.append(plan)
         say_plan(plan, quiet)
 
-    with progress(quiet) as report:
+    with engine_of(engine, address, workers), progress(quiet) as report:
         model = fit_model(
-            *([footage] if footage is not None else paths or []),
+            *([footage] if footage is not None else _images(paths or [])),
             method=chosen,
             backbone=backbone,
             layers=listed(layers) if layers is not None else None,
@@ -300,6 +304,14 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         )
         _write(model, output, _copies_of(output, thumbnails), plans[0].training, report)
     _finish(model, output, thumbnails, quiet)
+
+
+def _images(paths: Sequence[str]) -> list[ImagesLike]:
+    """Paths as they are, and URIs as what lies there."""
+    from oddsight.runtime.stores import is_uri
+    from oddsight.sources.objects import Objects
+
+    return [Objects(path) if is_uri(path) else path for path in paths]
 
 
 _COPIES = "the small copies of normal images"

@@ -25,6 +25,7 @@ from oddsight.cli.application import (
     reading_of,
     refuse,
 )
+from oddsight.cli.scale import Address, Engine, Workers, predict_into_store
 from oddsight.cli.video_evaluation import evaluate_on_videos
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 @app.command()
 def predict(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images: files, folders or globs.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Images: files, folders or globs; with --out also URIs, and lists of images."
+        ),
+    ],
     json: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write JSON Lines to this file ('-' for standard output)."),
@@ -71,6 +77,21 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         str | None,
         typer.Option(help="Memory budget of the process. [default: 2GB on two cores, 20 MB more for each other core]"),
     ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|URI", help="Write Parquet files there: for millions of images, local or in a store."),
+    ] = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="With --out: score only what is missing there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --out: only say what it would take.")] = False,
+    price: Annotated[
+        float | None, typer.Option(help="With --out: of a core for an hour, to say what it would cost.")
+    ] = None,
+    shard_images: Annotated[
+        int | None, typer.Option(help="With --out: images of one Parquet file, at most. [default: 1000]")
+    ] = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
     ] = False,
@@ -88,6 +109,36 @@ def predict(  # noqa: PLR0913, PLR0917 - options
 
     if sum(option is not None for option in (false_alarm_rate, threshold, fdr)) > 1:
         raise typer.BadParameter("give only one of --false-alarm-rate, --threshold and --fdr")
+    scale_options = {
+        "--engine": engine, "--address": address, "--workers": workers, "--resume": resume or None,
+        "--dry-run": dry_run or None, "--price": price, "--shard-images": shard_images,
+    }  # fmt: skip
+    if out is None:
+        refuse(scale_options, "needs --out")
+    else:
+        others = {
+            "--json": json, "--maps": maps, "--explain": explain, "--regions": regions, "--tile": tile,
+            "--overlap": overlap, "--per-tile": per_tile or None, "--memory": memory,
+        }  # fmt: skip
+        refuse(others, "does not go with --out, which writes Parquet files")
+        return predict_into_store(
+            model,
+            paths,
+            out,
+            engine=engine or "local",
+            address=address,
+            workers=workers,
+            resume=resume,
+            dry_run=dry_run,
+            price=price,
+            shard_images=shard_images,
+            false_alarm_rate=false_alarm_rate,
+            threshold=threshold,
+            fdr=fdr,
+            reading=reading_of(bands, scale),
+            fail_on_anomaly=fail_on_anomaly,
+            quiet=quiet,
+        )
     if tile is None and (overlap is not None or per_tile):
         raise typer.BadParameter("--overlap and --per-tile need --tile")
     if tile is not None:

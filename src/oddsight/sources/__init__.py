@@ -7,6 +7,7 @@ from oddsight.sources.encoded import Encoded as Encoded
 from oddsight.sources.files import Files as Files
 from oddsight.sources.frame import Frame as Frame
 from oddsight.sources.live import LiveStream as LiveStream
+from oddsight.sources.objects import Objects as Objects
 from oddsight.sources.opening import open_frames as open_frames
 from oddsight.sources.source import Source as Source
 from oddsight.sources.video import FrameFolder as FrameFolder

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from oddsight.data.collection import Collection, ImageFile, collect
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.data.stored import PixelFile, stored
 from oddsight.errors import DataError, ImageError
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.executor import map_jobs
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.sources.frame import KINDS, Frame, as_frame, is_image
+from oddsight.sources.objects import ObjectFrame, look_at
 from oddsight.sources.source import ImagesLike, known_length, listed
 
 
@@ -27,10 +30,15 @@ def collect_sources(
     """
     paths: list[str | os.PathLike[str]] = []
     file, names, errors, order = None, list[str](), list[ImageError](), list[str]()
+    objects: list[str] = []
     total = sum(known_length(given) or 0 for given in sources if not is_image(given))
     for number, frame in enumerate(_frames(sources), 1):
         if isinstance(frame, ImageError):
             errors.append(frame)
+            continue
+        if isinstance(frame, ObjectFrame):
+            objects.append(str(frame.image))
+            order.append(str(frame.image))
             continue
         if isinstance(frame.image, str | os.PathLike):
             paths.append(frame.image)
@@ -48,7 +56,9 @@ def collect_sources(
         names.append(name)
         progress("decoding", number, max(number, total))
     in_memory: list[ImageFile] = [*stored(file.arrays(), names)] if file is not None else []
-    return collect(*paths, more=[*in_memory, *errors], reading=reading, progress=progress), order
+    looks = map_jobs(partial(look_at, reading=reading), objects)
+    stored_elsewhere = list(track(looks, "reading objects", len(objects), progress))
+    return collect(*paths, more=[*in_memory, *stored_elsewhere, *errors], reading=reading, progress=progress), order
 
 
 def described(sources: Sequence[ImagesLike]) -> str:

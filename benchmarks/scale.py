@@ -1,0 +1,283 @@
+"""What scoring by the million costs, and what it survives, on one machine with a Ray of its own and a store of its own.
+
+    python benchmarks/scale.py PART DATA WORK >> benchmarks/scale.csv
+
+PART is one of:
+
+- ``overhead``: 20,000 images of CIFAR-10 by both engines with two workers; images a second and processor time an image,
+  from the fourth shard to the last, and the time before the first. Two rounds, one after the other.
+- ``manifest``: a list of 1,000,000 names: seconds and peak memory to plan it, and to plan what is missing of it.
+- ``memory``: memory of a process that scores shard after shard, after 10,000 and after 100,000 images.
+- ``workers``: 20 worker processes of a run on Ray are killed, one by one.
+- ``driver``: a run is killed at 10 random moments, and continued each time.
+- ``store``: images in a store that answers with errors, too late or with half of the content, 5 times in 100.
+
+DATA holds ``cifar10`` (Parquet files as on the Hugging Face hub). Rows are: part, engine, measure, value.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import oddsight
+from oddsight.data.reading import AS_DECLARED
+from oddsight.scale import predict_batch, summarize
+from oddsight.scale.entries import Entry
+from oddsight.scale.shards import score_entries
+
+HERE = Path(__file__).parent
+COUNT, KILLED_WORKERS, KILLED_DRIVERS = 20_000, 20, 10
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def say(part: str, engine: str, **values: object) -> None:
+    """Write rows of the table."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    for name, value in values.items():
+        table.writerow([part, engine, name, f"{value:.4g}" if isinstance(value, float) else value])
+    sys.stdout.flush()
+
+
+def make_images(data: Path, work: Path, count: int) -> Path:
+    """The first training images of CIFAR-10 as PNG files."""
+    from pyarrow.parquet import ParquetFile
+
+    folder = work / f"cifar-{count}"
+    if folder.is_dir():
+        return folder
+    done = 0
+    for batch in ParquetFile(data / "cifar10" / "train-00000-of-00001.parquet").iter_batches(1000):
+        for cell in batch.column(0).to_pylist():
+            if done == count:
+                return folder
+            place = folder / f"{done // 1000:02}"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{done:05}.png").write_bytes(cell["bytes"])
+            done += 1
+    return folder
+
+
+def make_model(images: Path, work: Path) -> Path:
+    """A small model of the first images: EfficientNet-Lite0 at 32 pixels, some milliseconds an image."""
+    path = work / "model.onnx"
+    if not path.exists():
+        oddsight.fit(*sorted((images / "00").iterdir())[:300], method="knn", size=32).save(path)
+    return path
+
+
+class Processors:
+    """Seconds of processor time of this process and all that it started, also of those that have ended since."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+        threading.Thread(target=self._look_on, daemon=True).start()
+
+    def _look_on(self) -> None:
+        while True:
+            self.total()
+            time.sleep(0.5)
+
+    def total(self) -> float:
+        """Until now."""
+        for pid in descendants(os.getpid()):
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            self._seconds[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
+        return sum(list(self._seconds.values()))
+
+
+def descendants(root: int) -> list[int]:
+    """A process and those it started, and so on."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(path.parent.name))
+    found, at = [root], 0
+    while at < len(found):
+        found += children.get(found[at], [])
+        at += 1
+    return found
+
+
+def overhead(data: Path, work: Path) -> None:
+    """Both engines, in turn."""
+    images = make_images(data, work, COUNT)
+    model, processors = make_model(images, work), Processors()
+    for turn in range(2):
+        for engine in ("local", "ray"):
+            marks: list[tuple[int, float, float]] = []
+
+            def mark(phase: str, done: int, total: int, marks: list[tuple[int, float, float]] = marks) -> None:
+                if phase == "scoring":
+                    marks.append((done, time.monotonic(), processors.total()))
+
+            out = work / f"overhead-{engine}-{turn}-{os.getpid()}"
+            batch = predict_batch(
+                str(model), [str(images)], out, engine=engine, workers=2, shard_images=250, progress=mark
+            )
+            (first, began, used), (last, ended, spent) = marks[3], marks[-1]
+            assert batch.summary is not None and batch.summary.scored == COUNT
+            say(
+                f"overhead {turn}",
+                engine,
+                images_per_second=(last - first) / (ended - began),
+                processor_ms_per_image=1000 * (spent - used) / (last - first),
+                start_up_seconds=batch.start_up,
+            )
+
+
+def manifest(data: Path, work: Path) -> None:
+    """A million names, planned in a process of its own, whose memory is measured; images are never looked at."""
+    names = work / "names.txt"
+    image = next(make_images(data, work, 1000).rglob("*.png"))
+    with names.open("w") as file:
+        file.write(f"{image}\n" * 1_000_000)
+    code = (
+        "import sys,time,resource\n"
+        "from oddsight.scale.entries import list_entries\nfrom oddsight.scale.manifest import plan_manifest\n"
+        "from oddsight.scale.job import Job, read_job, write_job\nfrom oddsight.runtime.stores import open_store\n"
+        "store=open_store(sys.argv[2]); start=time.monotonic()\n"
+        "with plan_manifest(list_entries([sys.argv[1]])) as plan:\n"
+        "    job=Job([], '', '', 1000, plan.digest, plan.entries, plan.size, plan.shards)\n"
+        "    store.write(job.manifest_name, plan.path); write_job(store, job)\n"
+        "planned=time.monotonic(); cpu=time.process_time()\n"
+        "for n in range(0, job.shards, 2): store.write(job.part_name(n), b'')\n"
+        "begun=time.monotonic(); job=read_job(store)\n"
+        "missing=set(range(job.shards))-job.done(store)\nassert len(missing)==500\n"
+        "print(planned-start, cpu, time.monotonic()-begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)\n"
+    )
+    out = work / f"manifest-{os.getpid()}"
+    done = subprocess.run([sys.executable, "-c", code, names, out], capture_output=True, text=True, check=True)
+    plan, cpu, resume, peak = map(float, done.stdout.split())
+    say("manifest", "local", keys=1_000_000, plan_seconds=plan, plan_processor_seconds=cpu, resume_seconds=resume,
+        peak_megabytes=peak)  # fmt: skip
+
+
+def memory(data: Path, work: Path) -> None:
+    """The same 20,000 images again and again, as entries of 100 shards of 1,000."""
+    images = make_images(data, work, COUNT)
+    model = oddsight.load(make_model(images, work))
+    entries = [Entry(str(path), 0) for path in sorted(images.rglob("*.png"))]
+    resident = {}
+    for number in range(100):
+        start = 1000 * number % COUNT
+        assert len(list(score_entries(model, entries[start : start + 1000], AS_DECLARED))) == 1000
+        if number in (9, 99):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident[number] = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    say("memory", "worker", megabytes_after_10000=resident[9], megabytes_after_100000=resident[99])
+
+
+def command(model: Path, images: Path, out: Path, *more: str) -> list[str]:
+    """``oddsight predict --out`` of small shards."""
+    options = ["--out", str(out), "--resume", "--shard-images", "20", "-q", *more]
+    return [sys.executable, "-m", "oddsight", "predict", str(model), str(images), *options]
+
+
+def check_rows(out: Path, images: Path) -> None:
+    """Every image exactly once."""
+    from pyarrow.parquet import ParquetFile
+
+    rows = Counter(
+        path for file in (out / "scores").glob("*.parquet") for path in ParquetFile(file).read(["path"])[0].to_pylist()
+    )
+    assert rows == Counter(map(str, images.rglob("*.png"))), "images are missing or there twice"
+
+
+def workers(data: Path, work: Path) -> None:
+    """Kill worker processes of one run."""
+    images = make_images(data, work, 5000)
+    model, out = make_model(make_images(data, work, COUNT), work), work / f"workers-{os.getpid()}"
+    draw, killed = random.Random(0), 0
+    with subprocess.Popen(command(model, images, out, "--engine", "ray", "--workers", "2")) as driver:
+        while driver.poll() is None:
+            time.sleep(draw.uniform(0.5, 3))
+            at_work = [pid for pid in descendants(driver.pid) if _title(pid).startswith("ray::_run")]
+            if at_work and killed < KILLED_WORKERS:
+                os.kill(draw.choice(at_work), signal.SIGKILL)
+                killed += 1
+    check_rows(out, images)
+    start = time.monotonic()
+    subprocess.run(command(model, images, out, "--engine", "ray", "--workers", "2"), check=True)
+    took = time.monotonic() - start
+    say("workers", "ray", killed=killed, exit_code=driver.returncode, images=5000, rerun_of_finished_seconds=took)
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def driver(data: Path, work: Path) -> None:
+    """Kill a run again and again: with threads eight times, on Ray twice."""
+    images = make_images(data, work, 5000)
+    model, out = make_model(make_images(data, work, COUNT), work), work / f"driver-{os.getpid()}"
+    draw, killed = random.Random(1), Counter[str]()
+    for number in range(KILLED_DRIVERS):
+        engine = "ray" if number % 5 == 4 else "local"
+        with subprocess.Popen(command(model, images, out, "--engine", engine, "--workers", "2")) as run:
+            try:
+                run.wait(draw.uniform(3, 12) + (25 if engine == "ray" else 0))
+            except subprocess.TimeoutExpired:
+                run.kill()
+                killed[engine] += 1
+    subprocess.run(command(model, images, out), check=True)
+    check_rows(out, images)
+    start = time.monotonic()
+    subprocess.run(command(model, images, out), check=True)
+    say("driver", "both", killed_local=killed["local"], killed_ray=killed["ray"], images=5000,
+        rerun_of_finished_seconds=time.monotonic() - start)  # fmt: skip
+
+
+def store(data: Path, work: Path) -> None:
+    """2,000 images in a store that fails."""
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    from failing_store import FailingStore
+
+    images = make_images(data, work, 2000)
+    model = make_model(make_images(data, work, COUNT), work)
+    with FailingStore(rate=0.05, seed=0, patience=10) as server:
+        for path in sorted(images.rglob("*.png")):
+            server.put(f"images/{path.relative_to(images)}", path.read_bytes())
+        server.fail()
+        batch = predict_batch(str(model), ["s3://bucket/images"], "s3://bucket/scores", workers=2, shard_images=100)
+        assert batch.summary is not None
+        plain = predict_batch(str(model), [str(images)], work / f"store-{os.getpid()}", shard_images=100)
+        reads = server.reads("images/")
+        server.mend()
+        same = _scores("s3://bucket/scores") == _scores(str(work / f"store-{os.getpid()}"))
+    assert plain.summary is not None
+    say("store", "local", images=2000, scored=batch.summary.scored, failed=batch.summary.failed,
+        injected=server.injected, reads_per_image=reads / 2000, same_scores=same)  # fmt: skip
+
+
+def _scores(place: str) -> dict[str, float]:
+    return {row.path.rpartition("/")[2]: row.score for row in summarize(place, most=1000).most_anomalous}
+
+
+def main() -> None:
+    """Run one part."""
+    part, data, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    work.mkdir(parents=True, exist_ok=True)
+    parts = {run.__name__: run for run in (overhead, manifest, memory, workers, driver, store)}
+    parts[part](data, work)
+
+
+if __name__ == "__main__":
+    main()

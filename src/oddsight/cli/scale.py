@@ -1,0 +1,125 @@
+"""Millions of images: ``predict --out``, and the command that sums up what it wrote."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, Quiet, app
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from oddsight.scale.summary import Summary
+
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="local|ray", help="Where the work is done; ray needs oddsight[scale]. [default: local]"),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="With --engine ray: a cluster with a token. [default: Ray is started on this machine]"
+    ),
+]
+Workers = Annotated[int | None, typer.Option(help="With --engine or --out: jobs at once. [default: one a processor]")]
+
+
+def predict_into_store(
+    path: Path,
+    images: list[str],
+    out: str,
+    *,
+    false_alarm_rate: float | None,
+    threshold: float | None,
+    shard_images: int | None,
+    fdr: float | None,
+    fail_on_anomaly: bool,
+    quiet: bool,
+    **options: Any,  # noqa: ANN401 - of predict_batch
+) -> None:
+    """``oddsight predict --out``."""
+    from oddsight.model.model import load
+    from oddsight.scale.batch import predict_batch
+    from oddsight.scale.manifest import SHARD_IMAGES
+    from oddsight.sinks.terminal import note, progress
+
+    model = load(path)
+    if false_alarm_rate is not None or threshold is not None:
+        model = model.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
+    with progress(quiet) as watch:
+        batch = predict_batch(
+            model,
+            images,
+            out,
+            shard_images=SHARD_IMAGES if shard_images is None else shard_images,
+            fdr=fdr,
+            progress=watch,
+            note=partial(note, quiet=quiet),
+            **options,
+        )
+    if batch.summary is None:
+        typer.echo(str(batch.estimate))
+        return
+    _say(batch.summary, out)
+    if batch.summary.failed:
+        raise typer.Exit(EXIT_ERROR)
+    if fail_on_anomaly and (batch.summary.flagged if fdr is None else batch.summary.alarms):
+        raise typer.Exit(EXIT_ANOMALY)
+
+
+def engine_of(engine: str | None, address: str | None, workers: int | None) -> AbstractContextManager[Any]:
+    """What runs the jobs of ``fit``."""
+    engine = engine or "local"
+    if engine == "local" and address is None and workers is None:
+        return nullcontext()
+    from oddsight.scale.engines import use_engine
+
+    return use_engine(engine, address, workers)
+
+
+@app.command()
+def summarize(
+    place: Annotated[str, typer.Argument(metavar="DIR|URI", help="What 'predict --out' filled.")],
+    page: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE.html", help="Write a page of the most anomalous images."),
+    ] = None,
+    most: Annotated[int, typer.Option(help="How many of the most anomalous images to show.")] = 60,
+    fdr: Annotated[
+        float | None, typer.Option(help="Bound the share of false alarms among all alarms of the batch.")
+    ] = None,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Sum up the results of 'predict --out', and show the most anomalous images."""
+    from oddsight.cli.output import write_json
+    from oddsight.runtime.bounds import check_whole
+    from oddsight.scale.page import write_summary_page
+    from oddsight.scale.summary import summarize as sum_up
+    from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import note
+
+    check_whole(most, "--most", 0, 1000)
+    check_outputs({"--json": json, "--report": page})
+    summary = sum_up(place, fdr=fdr, most=most)
+    if json is not None:
+        write_json(json, summary.to_json())
+    if json is None or str(json) != "-":
+        _say(summary, place)
+    if page is not None:
+        write_summary_page(summary, place, page)
+        note(f"The report is {page}", quiet=quiet)
+
+
+def _say(summary: Summary, place: str) -> None:
+    unfinished = "" if summary.shards == summary.of_shards else f" ({summary.shards} of {summary.of_shards} shards)"
+    typer.echo(
+        f"{place}: {summary.scored:,} images scored, {summary.flagged:,} flagged, {summary.failed:,} failed{unfinished}"
+    )
+    if summary.fdr is not None:
+        typer.echo(f"at a false discovery rate of {summary.fdr:g}: {summary.alarms:,} flagged")

@@ -1,0 +1,148 @@
+"""Jobs on a real Ray of this machine: same bytes as with threads, whatever happens to its workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import oddsight
+from oddsight.errors import DataError, OddsightError
+from oddsight.runtime.executor import use_executor
+from oddsight.scale import RayExecutor, predict_batch, ray_executor
+from oddsight.scale import batch as batches
+from oddsight.scale.ray_executor import check_token, import_ray, ray_cluster
+from tiny_model import tiny_model
+
+# Not imported here: Ray reads its token when it is imported.
+pytestmark = [
+    pytest.mark.scale,
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (the scale extra)"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray with two workers, which all tests of this file share."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}), ray_cluster(None, 2) as workers:
+        assert workers == 2
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(draw.integers(0, 6 * number + 10, (32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+def on_ray(monkeypatch, count):
+    """Have jobs run on the shared Ray."""
+
+    class Engine:
+        def __init__(self, *args, **options): ...
+        def __enter__(self):
+            return RayExecutor(count, group=1)
+
+        def __exit__(self, *error): ...
+
+    monkeypatch.setattr(batches, "use_engine", Engine)
+
+
+def kill_once(mark, number):
+    """A job that ends its process the first time that it gets number 3."""
+    if number == 3 and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def refuse(number):
+    raise DataError(f"number {number} will not do")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_same_bytes_as_with_threads(cluster, images, tmp_path, monkeypatch, count):
+    predict_batch(tiny_model(), [str(images)], tmp_path / "threads", shard_images=7)
+    on_ray(monkeypatch, count)
+    summary = predict_batch(tiny_model(), [str(images)], tmp_path / "ray", shard_images=7).summary
+    assert (summary.scored, summary.failed) == (40, 1)
+    files = [{file.name: file.read_bytes() for file in (tmp_path / name / "scores").iterdir()} for name in
+             ("threads", "ray")]  # fmt: skip
+    assert files[0] == files[1] and len(files[0]) == 6
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "patchcore"])
+def test_a_fit_gives_the_same_bytes(cluster, images, method):
+    options = {"method": method, "size": 32}
+    good = [path for path in sorted(images.iterdir()) if path.name != "broken.png"]
+    alone = oddsight.fit(*good, **options).to_bytes()
+    for workers in (1, 2):
+        with use_executor(RayExecutor(workers, group=3)):
+            assert oddsight.fit(*good, **options).to_bytes() == alone
+
+
+def test_a_task_whose_worker_is_killed_begins_again(cluster, tmp_path):
+    job = partial(kill_once, str(tmp_path / "killed"))
+    assert list(RayExecutor(2, group=2).map(job, range(10))) == [number * number for number in range(10)]
+    assert (tmp_path / "killed").exists()
+
+
+def test_an_error_of_a_job_is_raised_as_it_was(cluster):
+    with pytest.raises(DataError, match=r"^number 0 will not do$"):
+        list(RayExecutor(2).map(refuse, range(3)))
+
+
+def test_others_cannot_connect_without_the_token(cluster):
+    address = import_ray().get_runtime_context().gcs_address
+    code = f"import ray; ray.init(address={address!r}, logging_level='CRITICAL'); print('connected')"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, timeout=90, text=True, check=False
+        )
+    except subprocess.TimeoutExpired as waited:
+        assert b"connected" not in (waited.stdout or b"")
+    else:
+        assert done.returncode != 0 and "connected" not in done.stdout
+
+
+def test_a_cluster_without_a_token_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(OddsightError, match="token authentication only"):
+        check_token()
+    with pytest.raises(OddsightError, match="token authentication only"), ray_cluster("127.0.0.1:1"):
+        pass
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", ray_executor._OWN_TOKEN)
+    with pytest.raises(OddsightError, match="token authentication only"):
+        check_token()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+    check_token()
+
+
+def test_old_versions_and_none_are_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__version__="2.53.1"))
+    with pytest.raises(OddsightError, match="CVE-2025-62593"):
+        import_ray()
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(OddsightError, match=r"oddsight\[scale\]"):
+        import_ray()
