@@ -14,6 +14,7 @@ const TITLES = {
   history: "History",
   watch: "Watch",
 };
+const WITHOUT_MODEL = ["train", "watch"];
 const LATER = {
   decide: async () => (await import("./decide.js")).Decide,
   train: async () => (await import("./train.js")).Train,
@@ -73,7 +74,7 @@ function App({ backend }) {
   return html`<a class="skip" href="#content" onClick=${skip}>Skip to the content</a>
     <${Bar} backend=${backend} view=${view} />
     <main id="content" tabindex="-1">
-      <header class="top"><h1>${TITLES[view]}</h1><${ModelChoice} /></header>
+      <header class="top"><h1>${TITLES[view]}</h1>${!WITHOUT_MODEL.includes(view) && html`<${ModelChoice} />`}</header>
       ${status && html`<${View} key=${view} name=${view} backend=${backend} />`}
     </main>
     <div class="notices" role="status" aria-live="polite">${notice && html`<${Notice} ...${notice} />`}</div>`;

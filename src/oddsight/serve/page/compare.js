@@ -29,7 +29,8 @@ export function Compare() {
       ${answer.missing > 0 && !scoring && html`<button class="primary" onClick=${() => scoreAll(b.name)}>Score ${imagesOf(answer.missing)} with ${b.name}</button>`}
     </div>
     ${scoring && html`<${Meter} label="Scoring" ...${scoring}><button class="quiet" onClick=${stopScoring}>Stop</button><//>`}
-    ${answer.both > 0 && html`<${Answer} a=${a} b=${b} answer=${answer} />`}
+    ${!answer.both && !scoring && html`<p class="soft">Both models score the same images. Then you see where they decide differently.</p>`}
+    ${answer.both > 0 && !scoring && html`<${Answer} a=${a} b=${b} answer=${answer} />`}
   </div>`;
 }
 

@@ -71,7 +71,7 @@ function Save({ backend, model, threshold }) {
     try {
       const saved = await backend.decide(model.name, decisionOf(model, threshold));
       change({ models: state.models.map((other) => (other.name === model.name ? saved : other)), draft: null });
-      say(`Saved as version ${saved.version}. Version ${model.version} stays as it is.`);
+      say("Saved as a new version. The old one stays.");
     } catch (error) {
       say(error.message, true);
     }
@@ -79,7 +79,7 @@ function Save({ backend, model, threshold }) {
   };
   return html`<div class="row">
     <button class="quiet" onClick=${() => change({ draft: null })}>Back to the saved one</button>
-    ${backend.decide && allows("manage") && html`<button class="primary" disabled=${busy} onClick=${save}>Save as a new version</button>`}
+    ${state.status.workspace && allows("manage") && html`<button class="primary" disabled=${busy} onClick=${save}>Save as a new version</button>`}
   </div>`;
 }
 

@@ -34,7 +34,7 @@ function Series({ backend, model }) {
     <section class="panel"><h2>Drift</h2>
       <p class=${drift?.alarm_at ? "warn" : "soft"}>${
         drift?.alarm_at
-          ? `What passes as normal changed by ${when(drift.alarm_at)}. Look at recent images; if they are normal, teach them.`
+          ? `What passes as normal has changed: it showed on ${when(drift.alarm_at)}. Look at recent images. If they are normal, teach them.`
           : `No sign that normal has changed. The evidence stands at ${score(drift?.martingale.at(-1) ?? 1)}, and 100 would be a sign.`
       }</p>
       <${Chart} times=${series.times} log=${true} limit=${100} lines=${[["evidence", drift?.martingale ?? [], "accent", "line"]]}
@@ -69,7 +69,8 @@ function Chart({ times, lines, log = false, limit, says }) {
       plot?.destroy();
     };
   }, [times, lines[0][1], theme]);
-  return html`<div class="chart" ref=${box} role="img" aria-label=${says}></div>`;
+  return html`${lines.length > 1 && html`<div class="row small soft">${lines.map(([label, , name]) => html`<span key=${label}><span class=${`swatch ${name}`}></span>${label}</span>`)}</div>`}
+    <div class="chart" ref=${box} role="img" aria-label=${says}></div>`;
 }
 
 function needStyle() {
@@ -78,10 +79,21 @@ function needStyle() {
   document.head.append(link);
 }
 
+/** Hours as 14:00, and midnight as its day. */
+function hours(_, splits) {
+  return splits.map((seconds) => {
+    const time = new Date(1000 * seconds);
+    const style = time.getHours() === 0 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
+    return time.getHours() === 0 ? time.toLocaleDateString("en-GB", style) : time.toLocaleTimeString("en-GB", style);
+  });
+}
+
 function options(UPlot, width, lines, log, limit) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const axis = { stroke: colour("soft"), grid: { stroke: colour("hair"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+  const powers = (_, splits) => splits.map((value) => (Number.isInteger(Math.log10(value)) ? value : null));
+  const upright = log ? { ...axis, size: 46, filter: powers, grid: { ...axis.grid, filter: powers } } : { ...axis, size: 46 };
   const series = lines.map(([label, , name, kind]) => ({
     label,
     stroke: colour(name),
@@ -101,9 +113,9 @@ function options(UPlot, width, lines, log, limit) {
     width,
     height: 190,
     series: [{}, ...series],
-    axes: [axis, { ...axis, size: 46 }],
+    axes: [{ ...axis, values: hours }, upright],
     scales: { y: log ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(1, high * 1.05)] } },
-    legend: { show: lines.length > 1 },
+    legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     hooks: { draw: [line] },
   };

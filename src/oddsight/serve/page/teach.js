@@ -9,7 +9,7 @@ import { allows, currentModel, say, useStore } from "./store.js";
 import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 
 const QUESTIONS = 6;
-const FLAGGED = 24;
+const FLAGGED = 12;
 
 export function Teach({ backend }) {
   const { status } = useStore();

@@ -74,11 +74,11 @@ function Upload() {
 }
 
 const KINDS = [
-  ["unreadable", "cannot be read, and are left out"],
-  ["duplicates", "groups are the same image several times; each counts once"],
-  ["near_duplicates", "groups are nearly the same image; each group stays together"],
-  ["nearly_empty", "are nearly empty"],
-  ["blurred", "are blurred"],
+  ["unreadable", "not read, and left out"],
+  ["duplicates", "times the same image more than once; it counts once"],
+  ["near_duplicates", "times nearly the same image; such images stay together"],
+  ["nearly_empty", "nearly empty"],
+  ["blurred", "blurred"],
 ];
 
 function Findings() {
