@@ -23,6 +23,7 @@ from oddsight.cli import fitting as fitting
 from oddsight.cli import scoring as scoring
 from oddsight.cli import watching as watching
 from oddsight.cli import places as places
+from oddsight.cli import serving as serving
 from oddsight.cli import comparing as comparing
 from oddsight.cli import adapting as adapting
 from oddsight.cli import models as models

@@ -1,0 +1,152 @@
+"""What every request passes first: names, origins, tokens and sizes, before any of its body is read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+
+from oddsight.serve.access import Access, needed_scope, same_origin
+from oddsight.serve.errors import RequestError
+from oddsight.serve.limits import SLOWEST, Limits
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from oddsight.serve.metrics import ServiceMetrics
+    from oddsight.serve.scoring import Scoring
+
+log = logging.getLogger("oddsight.serve")
+
+_PAGE = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+_HEADERS = {
+    "content-security-policy": _PAGE,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Guard:
+    """Refuses requests, and gives every answer its headers; an ASGI application around another one."""
+
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, scoring: Scoring, metrics: ServiceMetrics) -> None:
+        self._app, self._access, self._limits = app, access, limits
+        self._scoring, self._metrics = scoring, metrics
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        size = 0
+        try:
+            size = self._admit(scope)
+            self._bytes += size
+            await self._app(scope, _in_time(receive, size, self._limits.seconds), answer)
+        except RequestError as error:
+            await answer.refuse(error, close=size > self._limits.body_bytes or error.status in (408, 411, 413))
+        except Exception:
+            log.exception("%s failed", scope["method"])
+            await answer.refuse(RequestError(500, "the service failed at this: its log says more"))
+        finally:
+            self._bytes -= size
+            self._metrics.count_request(scope, answer.status)
+
+    def _admit(self, scope: Scope) -> int:
+        """Refuse a request by what its head says; the bytes of its body."""
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self._access.knows_host(host):
+            raise RequestError(403, "this service is not called so: name its host when it is started (--name HOST)")
+        if origin is not None and not same_origin(origin, host):
+            raise RequestError(403, "a page of another origin may not use this service")
+        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+            raise RequestError(403, "a page of another site may not use this service")
+        method, path = scope["method"], scope["path"]
+        needed, scopes = needed_scope(method, path), self._access.scopes(headers.get("authorization"))
+        scope.setdefault("state", {})["scopes"] = scopes
+        if needed is not None and needed not in scopes:
+            if not scopes:
+                raise RequestError(401, "this needs a token: send it as 'Authorization: Bearer TOKEN'")
+            raise RequestError(403, f"this token may not do that: it needs the scope {needed!r}")
+        return self._admit_body(headers, method, path)
+
+    def _admit_body(self, headers: dict[str, str], method: str, path: str) -> int:
+        if "transfer-encoding" in headers:
+            raise RequestError(411, "say how long the body is (Content-Length)")
+        size = int(headers.get("content-length", "0"))  # which the server has checked
+        most = self._limits.body(method, path)
+        if size > most:
+            raise RequestError(413, f"the body has {size:,} bytes, and at most {most:,} are taken")
+        if method == "POST" and path.endswith((":predict", "/infer")):
+            self._scoring.check_room()
+        if self._bytes + size > self._limits.memory:
+            raise RequestError(429, "the service is reading as much as it can: try again", retry_after=1)
+        return size
+
+
+def _in_time(receive: Receive, size: int, seconds: float) -> Receive:
+    """``receive`` until the body is there, which may not take for ever."""
+    end, whole = time.monotonic() + seconds + size / SLOWEST, False
+
+    async def receive_in_time() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), min(seconds, max(0.0, end - time.monotonic())))
+        except TimeoutError:
+            text = "the body does not come, or too slowly"
+            raise HTTPException(408, text, {"connection": "close"}) from None
+        whole = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
+
+
+class _Answer:
+    """``send`` with the headers that every answer has."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.status = send, 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            given = {key.lower() for key, _ in message["headers"]}
+            more = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in given]
+            if b"cache-control" not in given:
+                more.append((b"cache-control", b"no-store"))
+            message = {**message, "headers": [*message["headers"], *more]}
+        await self._send(message)
+
+    async def refuse(self, error: RequestError, *, close: bool = False) -> None:
+        """Answer with an error, unless an answer has begun."""
+        if self.status:
+            return
+        content = json.dumps({"error": str(error)}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        if error.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if error.retry_after is not None:
+            headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
+        if close:
+            headers.append((b"connection", b"close"))
+        await self({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self({"type": "http.response.body", "body": content})

@@ -1,0 +1,51 @@
+"""The page: static files of this package."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse
+
+from oddsight.serve.errors import not_found
+
+router = APIRouter(include_in_schema=False)
+
+_PAGE = Path(__file__).parents[1] / "page"
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".css": "text/css"}
+
+
+@router.get("/")
+def index() -> Response:
+    """The page."""
+    return _file("index.html")
+
+
+@router.get("/page/{name:path}")
+def part(name: str) -> Response:
+    """A file that the page loads."""
+    return _file(name)
+
+
+@router.get("/favicon.ico")
+def icon() -> Response:
+    """No icon of its own beside the page's."""
+    return Response(status_code=204)
+
+
+def _file(name: str) -> Response:
+    """A file of the page by its name, and nothing else on this machine."""
+    path = _FILES.get(name)
+    if path is None:
+        raise not_found("such file of the page")
+    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+
+def _files() -> dict[str, Path]:
+    return {path.relative_to(_PAGE).as_posix(): path for path in sorted(_PAGE.rglob("*")) if path.is_file()}
+
+
+_FILES = _files()
+"""What there is, looked up once: a request can name nothing else."""

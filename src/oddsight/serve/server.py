@@ -1,0 +1,95 @@
+"""Running the service: its socket, and connections that take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from oddsight.errors import OddsightError, plain
+from oddsight.serve.app import create_app
+from oddsight.serve.service import Service
+
+_HEAD_SECONDS = 10.0
+"""That the head of a request may take."""
+
+_LARGEST_HEAD = 2**15
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1, where a connection without a whole head of a request does not stay open."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        if under_way and self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        elif not under_way and self._patience is None:
+            self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket to listen on.
+
+    Raises:
+        OddsightError: The address is not one, or the port is in use.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError, OverflowError):
+        raise OddsightError(f"{plain(host)}: no address of this machine: name one, such as 127.0.0.1") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise OddsightError(
+            f"cannot listen on port {port} of {plain(host)}: {error.strerror}; name another one (--port)"
+        ) from None
+    return listening
+
+
+def serve(service: Service, listening: socket.socket, on_start: Callable[[str], None]) -> None:
+    """Answer requests until the process is told to end.
+
+    Args:
+        service: What to serve.
+        listening: Where.
+        on_start: Called with the address.
+    """
+    host, port = listening.getsockname()[:2]
+    place = f"[{host}]" if ":" in host else host
+    on_start(f"http://{place}:{port}/")
+    settings: dict[str, Any] = {
+        "http": _Protocol,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "date_header": True,
+        "proxy_headers": False,
+        "timeout_keep_alive": 15,
+        "timeout_graceful_shutdown": 5,
+        "h11_max_incomplete_event_size": _LARGEST_HEAD,
+    }
+    uvicorn.Server(uvicorn.Config(create_app(service), **settings)).run(sockets=[listening])

@@ -1,0 +1,57 @@
+"""The parts of a running service, which routes get at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from oddsight.serve.access import Access
+from oddsight.serve.errors import no_workspace
+from oddsight.serve.limits import Limits
+from oddsight.serve.metrics import ServiceMetrics
+from oddsight.serve.models import Models
+from oddsight.serve.scoring import Scoring
+from oddsight.serve.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a service is made of.
+
+    Attributes:
+        models: What it serves.
+        workspace: Where it keeps things; None if it keeps nothing.
+        limits: What it takes.
+        access: Who may do what.
+        metrics: What Prometheus may ask for.
+        scoring: What scores.
+    """
+
+    models: Models
+    workspace: Workspace | None = None
+    limits: Limits = field(default_factory=Limits)
+    access: Access = field(default_factory=Access)
+    metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
+    scoring: Scoring = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scoring", Scoring(self.limits, self.metrics))
+
+
+def _service(request: Request) -> Service:
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+def _workspace(request: Request) -> Workspace:
+    workspace = _service(request).workspace
+    if workspace is None:
+        raise no_workspace()
+    return workspace
+
+
+Parts = Annotated[Service, Depends(_service)]
+Kept = Annotated[Workspace, Depends(_workspace)]
