@@ -56,8 +56,11 @@ function overWhite(values) {
   return pixels;
 }
 
+/** A value over white, rounded as Pillow does it. */
 function blend(value, alpha) {
-  return alpha === 255 ? value : Math.floor((value * alpha + 255 * (255 - alpha) + 127) / 255);
+  if (alpha === 255) return value;
+  const sum = 128 * (value * alpha + 255 * (255 - alpha) + 128);
+  return ((sum >>> 8) + sum) >>> 15;
 }
 
 function refuse(head) {

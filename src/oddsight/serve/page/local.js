@@ -39,7 +39,7 @@ function itemOf(outputs, { width, height }, name) {
     verdict: verdictOf(model, anomalous, known),
     ...(known === null ? {} : { class: model.classes[known], class_probability: outputs.class_probability.data[0] }),
     score,
-    p_value: Math.min(1, outputs.p_value.data[0]),
+    p_value: exact(outputs.p_value.data[0], model),
     anomalous,
     threshold,
     false_alarm_rate: model.false_alarm_rate,
@@ -52,6 +52,12 @@ function itemOf(outputs, { width, height }, name) {
     kept: false,
     ...(map ? { map: { height: map.dims[1], width: map.dims[2], values: Float32Array.from(map.data) } } : {}),
   };
+}
+
+/** A p-value as a fraction of the calibration images, of which the graph's is a rounding. */
+function exact(p, model) {
+  const parts = model.calibration.count + 1;
+  return model.classes ? Math.min(1, p) : Math.round(p * parts) / parts;
 }
 
 function verdictOf(model, anomalous, known) {
@@ -76,16 +82,15 @@ async function unpacked(id) {
   return new Response(packed).arrayBuffer();
 }
 
-const address = (content) => URL.createObjectURL(new Blob([content], { type: "text/javascript" }));
-
+/** A worker from a blob that imports a data address: a page that is opened as a file may load nothing else. */
 async function startWorker() {
-  const [script, code, wasm, model] = await Promise.all(["ort-script", "worker", "ort-wasm", "model"].map(unpacked));
-  const started = new Worker(address(code), { type: "module" });
+  const [code, wasm, model] = await Promise.all(["worker", "ort-wasm", "model"].map(unpacked));
+  const started = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
   started.waiting = new Map();
   await new Promise((done, fail) => {
     started.onmessage = ({ data }) => (data.ready ? done() : fail(new Error(`The model cannot run here: ${data.error}`)));
     started.onerror = (event) => fail(new Error(`The model cannot run here: ${event.message}`));
-    started.postMessage({ script: address(script), wasm, model }, [wasm, model]);
+    started.postMessage({ script: element("ort-script"), wasm, model }, [wasm, model]);
   });
   started.onmessage = ({ data }) => {
     const { done, fail } = started.waiting.get(data.id);

@@ -67,13 +67,14 @@ function arrange({ scored, failed }, flagged, show, order, model) {
   const of = (image) => image.results[model.name];
   const unusual = (a, b) => of(a).p_value - of(b).p_value || of(b).score - of(a).score;
   const byName = (a, b) => a.name.localeCompare(b.name, "en", { numeric: true });
-  return [...chosen].sort(order === "name" ? byName : unusual);
+  const sorted = [...chosen].sort(order === "name" ? byName : unusual);
+  return show === "all" ? sorted.concat(failed) : sorted;
 }
 
 function Toolbar({ parts, flagged, show, setShow, order, setOrder, heat, setHeat, model }) {
   const [normal, anomalous] = model.classes ? ["known", "none of these"] : (model.verdicts ?? ["normal", "anomalous"]);
   const options = [
-    ["all", `All ${count(parts.scored.length)}`],
+    ["all", `All ${count(parts.scored.length + parts.failed.length)}`],
     ["flagged", `${capital(anomalous)} ${count(flagged.length)}`],
     ["normal", `${capital(normal)} ${count(parts.scored.length - flagged.length)}`],
   ];
