@@ -52,8 +52,8 @@ function App({ backend }) {
   const load = async () => {
     setProblem(null);
     try {
-      change({ status: await backend.status() });
-      await loadModels(backend);
+      const [status] = await Promise.all([backend.status(), loadModels(backend)]);
+      change({ status });
     } catch (error) {
       setProblem(error);
     }

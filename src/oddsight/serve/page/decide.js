@@ -1,6 +1,6 @@
 /* Decide: a threshold that one drags, what it promises, and which images change. Nothing is asked of the service until it
    is saved, because the calibration scores came with the model. */
-import { html, useMemo, useState } from "./dom.js";
+import { html, useEffect, useMemo, useState } from "./dom.js";
 import { Card } from "./gallery.js";
 import { Histogram } from "./histogram.js";
 import { above, count, images as imagesOf, percent, rateOf, score, thresholdFor } from "./numbers.js";
@@ -10,6 +10,7 @@ import { Choice, Empty, Facts } from "./widgets.js";
 
 const RATES = [0.001, 0.01, 0.02, 0.05, 0.1];
 const SHOWN = 12;
+const REST = 60; // Milliseconds without a move until pictures follow the numbers
 const NO_HEAT = { opacity: 0 };
 
 export function Decide({ backend }) {
@@ -101,11 +102,21 @@ function Flips({ model, threshold, ranked }) {
   const near = looser ? ranked.list.slice(Math.max(from, to - SHOWN), to).reverse() : ranked.list.slice(from, Math.min(to, from + SHOWN));
   return html`<section>
     <h2><span data-figure="flips">${imagesOf(to - from)}</span> would become ${looser ? normal : anomalous}</h2>
-    <div class="strip">
-      ${near.map((image) => html`<div key=${image.key} class="cell"><${Card} image=${image} model=${model} heat=${NO_HEAT} width=${112} x=${0} y=${0} plain=${true} /></div>`)}
-    </div>
+    <${Strip} images=${near} model=${model} />
     ${to - from > near.length && html`<p class="soft">and ${count(to - from - near.length)} more, farther from the threshold</p>`}
   </section>`;
+}
+
+/** Pictures of a few images, once the threshold rests. */
+function Strip({ images, model }) {
+  const [shown, setShown] = useState(images);
+  useEffect(() => {
+    const timer = setTimeout(() => setShown(images), REST);
+    return () => clearTimeout(timer);
+  }, [images[0]?.key, images.at(-1)?.key, images.length]);
+  return html`<div class="strip">
+    ${shown.map((image) => html`<div key=${image.key} class="cell"><${Card} image=${image} model=${model} heat=${NO_HEAT} width=${112} x=${0} y=${0} plain=${true} /></div>`)}
+  </div>`;
 }
 
 function ByClass({ model }) {

@@ -38,12 +38,12 @@ function Explained({ backend, image, model, result, heat, setHeat }) {
       <${LargeView} image=${image} result=${result} cut=${cut} heat=${heat} />
       ${result.nearest && html`<${Nearest} backend=${backend} model=${model} id=${result.nearest} />`}
     </div>
-    <div class="row">
+    ${model.localises && html`<div class="row">
       <label class="inline"><input type="checkbox" checked=${heat.opacity > 0}
         onChange=${(event) => setHeat({ ...heat, opacity: event.target.checked ? 1 : 0 })} />Heat map</label>
-      <label class="inline"><input type="checkbox" checked=${heat.regions}
-        onChange=${(event) => setHeat({ ...heat, regions: event.target.checked })} />Regions</label>
-    </div>
+      ${!backend.local && html`<label class="inline"><input type="checkbox" checked=${heat.regions}
+        onChange=${(event) => setHeat({ ...heat, regions: event.target.checked })} />Regions</label>`}
+    </div>`}
     <p class="verdict"><${Tag} flagged=${flagged}>${verdictOf(result, model)}<//> ${chance(result.p_value)}</p>
     <${Facts} rows=${[
       ["Score", html`${score(result.score)} <span class="soft">threshold ${score(cut)}</span>`],

@@ -13,8 +13,8 @@ export function FileButtons({ take, primary = true }) {
     take(files);
   };
   return html`<div class="row">
-    <button class=${primary ? "primary" : ""} onClick=${() => images.current.click()}><${Icon} name="upload" />Choose images</button>
-    <button class="wide" onClick=${() => folder.current.click()}>Choose a folder</button>
+    <button class=${primary ? "primary" : ""} onClick=${() => images.current.click()}><${Icon} name="upload" />${primary ? "Choose images" : "Add images"}</button>
+    <button class="wide" onClick=${() => folder.current.click()}>${primary ? "Choose a folder" : "Add a folder"}</button>
     <input ref=${images} class="hidden" type="file" multiple tabindex="-1" aria-label="Images" onChange=${chosen} />
     <input ref=${folder} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="Folder" onChange=${chosen} />
   </div>`;
