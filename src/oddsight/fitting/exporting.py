@@ -300,6 +300,17 @@ def _calibrated(
     return changed if rate is None else changed.with_decision(false_alarm_rate=rate, confidence=confidence)
 
 
+def with_calibration(model: Model, scores: NDArray[np.float32], rate: float) -> Model:
+    """The model with other calibration scores ``[n]``, of normal images that it did not learn from, and a threshold.
+
+    Raises:
+        DataError: They are too few for the rate.
+    """
+    info = CalibrationInfo(kind="split", images=len(scores), folds=1)
+    hand_set = model.with_decision(threshold=model.decision.threshold)
+    return _calibrated(hand_set, scores, None, info, model.metadata.pixels).with_decision(false_alarm_rate=rate)
+
+
 def _rise(before: Scores, after: Scores, model: Model) -> float:
     """By how much a score rises at most among images that the model does not flag, or among all if it flags all."""
     rises = after.values - before.values

@@ -33,6 +33,8 @@ def create_app(service: Service) -> ASGIApp:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
         service.scoring.close()
+        if service.jobs is not None:
+            service.jobs.close()
 
     app = FastAPI(
         title="Oddsight", version=version("oddsight"), docs_url=None, redoc_url=None, lifespan=life,

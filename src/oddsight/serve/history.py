@@ -13,7 +13,15 @@ from oddsight.serve.items import Scored
 from oddsight.serve.models import ServedModel
 from oddsight.serve.state import Database
 
-_COLUMNS = "id, time, model, version, name, content, score, p_value, verdict, anomalous"
+_INSERT = """
+INSERT INTO results (id, time, model, version, lineage, name, content, score, p_value, verdict, anomalous)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_PAGE = """
+SELECT * FROM results WHERE (:model IS NULL OR model = :model) AND (:before IS NULL OR number < :before)
+AND (:flagged IS NULL OR anomalous = :flagged) ORDER BY number DESC LIMIT :limit
+"""
 _MOST_POINTS = 2000
 _DRIFT_CHANCE = 0.01
 _BETS = np.array([-1.0, 0.0, 1.0])
@@ -31,30 +39,22 @@ def record(state: Database, served: ServedModel, scored: Iterable[Scored]) -> No
         for one in scored
         if one.result is not None
     ]  # fmt: skip
-    names = "id, time, model, version, lineage, name, content, score, p_value, verdict, anomalous"
     with state.write(durable=False) as change:
-        change.executemany(f"INSERT INTO results ({names}) VALUES ({', '.join('?' * 11)})", rows)
+        change.executemany(_INSERT, rows)
 
 
 def page_of_results(
     state: Database, *, model: str | None, before: int | None, limit: int, flagged: bool | None
 ) -> dict[str, Any]:
     """Results, the newest first, and where the next page begins."""
-    sql = f"SELECT number, {_COLUMNS} FROM results WHERE 1"
-    values: list[Any] = []
-    for condition, value in (("model = ?", model), ("number < ?", before), ("anomalous = ?", flagged)):
-        if value is not None:
-            sql, values = f"{sql} AND {condition}", [*values, value]
-    rows = state.rows(f"{sql} ORDER BY number DESC LIMIT ?", *values, limit + 1)
+    rows = state.rows(_PAGE, {"model": model, "before": before, "flagged": flagged, "limit": limit + 1})
     items = [as_json(state, row) for row in rows[:limit]]
     return {"items": items, "next": rows[limit - 1]["number"] if len(rows) > limit else None}
 
 
 def as_json(state: Database, row: Any) -> dict[str, Any]:  # noqa: ANN401 - of SQLite
     """A result with its latest answer that was not undone."""
-    given = state.row(
-        "SELECT id, time, truth FROM feedback WHERE result_id = ? AND undone IS NULL ORDER BY number DESC", row["id"]
-    )
+    given = state.row("SELECT id, time, truth FROM answers WHERE content = ?", row["content"])
     names = ("id", "time", "model", "version", "name", "content", "score", "p_value", "verdict")
     return {
         **{name: row[name] for name in names},

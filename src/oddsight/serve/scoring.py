@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddsight.runtime.parallel import cores
 from oddsight.serve.errors import RequestError
@@ -54,10 +54,11 @@ class Scoring:
         self._admitted += len(work)
         begin = time.monotonic()
         tasks = [asyncio.ensure_future(self._do(one, model, begin)) for one in work]
-        leaving = asyncio.ensure_future(_left(request))
-        every = asyncio.gather(*tasks)
+        leaving: asyncio.Future[None] = asyncio.ensure_future(_left(request))
+        every: asyncio.Future[list[Outcome]] = asyncio.gather(*tasks)
+        both: list[asyncio.Future[Any]] = [every, leaving]
         try:
-            await asyncio.wait({every, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not every.done():
                 raise RequestError(499, "the client left")
             return await every

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 
 from oddsight.serve.access import Access
 from oddsight.serve.errors import no_workspace
+from oddsight.serve.events import Listeners
+from oddsight.serve.jobs import Jobs
 from oddsight.serve.limits import Limits
 from oddsight.serve.metrics import ServiceMetrics
 from oddsight.serve.models import Models
@@ -27,6 +29,8 @@ class Service:
         access: Who may do what.
         metrics: What Prometheus may ask for.
         scoring: What scores.
+        jobs: What takes long; None without a workspace.
+        listeners: Clients that listen to events.
     """
 
     models: Models
@@ -35,9 +39,13 @@ class Service:
     access: Access = field(default_factory=Access)
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
     scoring: Scoring = field(init=False)
+    jobs: Jobs | None = field(init=False)
+    listeners: Listeners = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scoring", Scoring(self.limits, self.metrics))
+        object.__setattr__(self, "listeners", Listeners(self.limits))
+        object.__setattr__(self, "jobs", None if self.workspace is None else Jobs(self.workspace))
 
 
 def _service(request: Request) -> Service:
@@ -53,5 +61,13 @@ def _workspace(request: Request) -> Workspace:
     return workspace
 
 
+def _jobs(request: Request) -> Jobs:
+    jobs = _service(request).jobs
+    if jobs is None:
+        raise no_workspace()
+    return jobs
+
+
 Parts = Annotated[Service, Depends(_service)]
 Kept = Annotated[Workspace, Depends(_workspace)]
+JobList = Annotated[Jobs, Depends(_jobs)]

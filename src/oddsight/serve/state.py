@@ -35,9 +35,14 @@ _MIGRATIONS = (
     CREATE INDEX feedback_by_result ON feedback (result_id);
     CREATE TABLE questions (
         result_id TEXT PRIMARY KEY, lineage TEXT NOT NULL, content TEXT NOT NULL, time REAL NOT NULL,
-        population INTEGER NOT NULL, probability REAL NOT NULL, usable INTEGER NOT NULL
+        population INTEGER NOT NULL, probability REAL NOT NULL, usable INTEGER NOT NULL, UNIQUE (lineage, content)
     );
-    CREATE INDEX questions_by_lineage ON questions (lineage);
+    CREATE VIEW answers AS  -- the latest that was not undone, by image
+        SELECT r.content, f.id, f.time, f.truth, max(f.number) AS number
+        FROM feedback f JOIN results r ON r.id = f.result_id WHERE f.undone IS NULL GROUP BY r.content;
+    CREATE VIEW asked AS SELECT result_id AS id FROM feedback UNION SELECT result_id FROM questions;
+    CREATE TABLE horizon (time REAL NOT NULL);  -- Until when images were forgotten
+    INSERT INTO horizon VALUES (0);
     CREATE TABLE uploads (id TEXT PRIMARY KEY, created REAL NOT NULL);
     CREATE TABLE upload_images (
         upload TEXT NOT NULL, file TEXT NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (upload, file)
@@ -105,9 +110,11 @@ class Database:
             self._connection.execute("COMMIT")
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:  # noqa: ANN401 - what SQLite takes
-        """The rows of a query."""
+        """The rows of a query, whose values are given in order or as one dictionary."""
         with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+            return self._connection.execute(
+                sql, values[0] if values and isinstance(values[0], dict) else values
+            ).fetchall()
 
     def row(self, sql: str, *values: Any) -> sqlite3.Row | None:  # noqa: ANN401 - what SQLite takes
         """The first row of a query, if there is one."""

@@ -16,6 +16,11 @@ from oddsight.serve.state import Database
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+_UNASKED = """
+SELECT content, bytes, time FROM images
+WHERE content NOT IN (SELECT content FROM results WHERE id IN (SELECT id FROM asked)) ORDER BY time
+"""
+
 
 @dataclass(frozen=True)
 class Retention:
@@ -78,21 +83,18 @@ class Workspace:
 
         What was answered about stays.
         """
-        answered = "SELECT result_id FROM feedback UNION SELECT result_id FROM questions"
-        oldest = time.time() - 86400 * self.retention.days
+        oldest, gone, until = time.time() - 86400 * self.retention.days, list[str](), 0.0
         with self.state.write() as change:
-            change.execute(f"DELETE FROM results WHERE time < ? AND id NOT IN ({answered})", (oldest,))
-            kept = f"SELECT content FROM results WHERE id IN ({answered})"
-            rows = change.execute(
-                f"SELECT content, bytes, time FROM images WHERE content NOT IN ({kept}) ORDER BY time"
-            ).fetchall()
-            left, gone = self.bytes_kept(), []
+            change.execute("DELETE FROM results WHERE time < ? AND id NOT IN (SELECT id FROM asked)", (oldest,))
+            rows = change.execute(_UNASKED).fetchall()
+            left = self.bytes_kept()
             for row in rows:
                 if row["time"] >= oldest and left <= 0.9 * self.retention.bytes:
                     break
                 gone.append(str(row["content"]))
-                left -= row["bytes"]
+                left, until = left - row["bytes"], row["time"]
             change.executemany("DELETE FROM images WHERE content = ?", [(content,) for content in gone])
+            change.execute("UPDATE horizon SET time = max(time, ?)", (until,))
         for content in gone:
             self._path(content).unlink(missing_ok=True)
         return len(gone)

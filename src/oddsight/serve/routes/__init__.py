@@ -1,5 +1,24 @@
 """What can be asked of the service, one file a topic."""
 
-from oddsight.serve.routes import history, images, models, page, predict, status
+from oddsight.serve.routes import (
+    compare,
+    docs,
+    feedback,
+    history,
+    images,
+    inference,
+    jobs,
+    models,
+    page,
+    predict,
+    status,
+    uploads,
+    watch,
+)
 
-ROUTERS = (status.router, models.router, predict.router, images.router, history.router, page.router)
+ROUTERS = tuple(
+    part.router
+    for part in (
+        status, models, predict, compare, images, history, feedback, uploads, jobs, watch, inference, docs, page
+    )
+)  # fmt: skip

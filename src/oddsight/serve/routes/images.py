@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from PIL import Image
 
-from oddsight.data.images import read_image
 from oddsight.errors import ImageError
 from oddsight.serve.errors import not_found
 from oddsight.serve.service import Kept, Parts
+from oddsight.sources.frame import Frame
 
 router = APIRouter(prefix="/api/images", tags=["history"])
 
@@ -41,7 +41,7 @@ def image(
             headers["Content-Disposition"] = "attachment"
         return Response(found, media_type=kind or "application/octet-stream", headers=headers)
     try:
-        small = Image.fromarray(read_image(found, "image", max_pixels=service.limits.pixels))
+        small = Image.fromarray(Frame(found, "image").read(max_pixels=service.limits.pixels))
     except ImageError:
         raise not_found("small copy of that image") from None
     small.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2)

@@ -22,21 +22,22 @@ from oddsight.serve.service import Parts, Service
 router = APIRouter(prefix="/api/models", tags=["scoring"])
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+FORM: dict[str, Any] = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["images"],
+            "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        }
+    }
+}
+"""A form with images, as OpenAPI says it."""
+
 _BODY = {
     "requestBody": {
         "required": True,
         "description": "One image file as it is, or several as a form.",
-        "content": {
-            "application/octet-stream": _BINARY,
-            "image/*": _BINARY,
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                }
-            },
-        },
+        "content": {"application/octet-stream": _BINARY, "image/*": _BINARY, **FORM},
     }
 }
 _EXAMPLE = {
@@ -74,7 +75,7 @@ async def predict(
 ) -> dict[str, Any] | Response:
     """Score images: one as the body, or several as a form; an image that cannot be read costs only its own answer."""
     served = await run_in_threadpool(service.models.get, m, version)
-    images = await _read_images(request, name, service.limits)
+    images = await read_images(request, name, service.limits)
     wishes = Wishes(map, keep, threshold, nearest, service.limits.pixels)
     if map == "npy" and len(images) != 1:
         raise RequestError(422, "map=npy goes with one image")
@@ -105,7 +106,7 @@ async def score_images(
     return scored
 
 
-async def _read_images(request: Request, name: str, limits: Limits) -> list[tuple[str, bytes]]:
+async def read_images(request: Request, name: str, limits: Limits) -> list[tuple[str, bytes]]:
     """Names and contents of the images of a request."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         images = [(name, await request.body())]
