@@ -1,5 +1,5 @@
-/* Teach: say what was wrong, answer a few questions about images that passed, see what would change, then change it.
-   Marking only flagged images would bias the calibration, so a random share of the others is asked about. */
+/* Teach: answer questions about images that were drawn by lot, say what was wrong, see what would change, then change it.
+   Only the lots set a threshold: whoever marks flagged images picks by the score, and would shift the calibration. */
 import { loadModels } from "./app.js";
 import { html, useState } from "./dom.js";
 import { JobMeter, run } from "./jobs.js";
@@ -10,6 +10,7 @@ import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 
 const QUESTIONS = 6;
 const FLAGGED = 12;
+const MOST = 12;
 
 export function Teach({ backend }) {
   const { status } = useStore();
@@ -23,12 +24,12 @@ export function Teach({ backend }) {
 
 function Lessons({ backend, model }) {
   const [flagged, problem, reloadFlagged] = useLoad(() => backend.pastResults({ model: model.name, flagged: true, limit: FLAGGED }), [model.name]);
-  const [asked, , reloadAsked] = useLoad(() => backend.questions(model.name, QUESTIONS), [model.name]);
+  const [asked, trouble, reloadAsked] = useLoad(() => backend.questions(model.name, QUESTIONS), [model.name]);
   const [told, , reloadTold] = useLoad(() => backend.trail());
   const tell = async (item, truth, question) => {
     try {
-      await backend.mark({ result_id: item.id ?? item.result_id, truth, ...(question ? { question: true } : {}) });
-      await Promise.all([reloadFlagged(), question ? reloadAsked() : null, reloadTold()]);
+      await backend.mark({ result_id: item.id, truth, ...(question ? { question: true } : {}) });
+      await Promise.all([reloadFlagged(), reloadAsked(), reloadTold()]);
     } catch (error) {
       say(error.message, true);
     }
@@ -36,37 +37,42 @@ function Lessons({ backend, model }) {
   const undo = async (entry) => {
     try {
       await backend.unmark(entry.id);
-      await Promise.all([reloadFlagged(), reloadTold()]);
+      await Promise.all([reloadFlagged(), reloadAsked(), reloadTold()]);
     } catch (error) {
       say(error.message, true);
     }
   };
   const open = (flagged?.items ?? []).filter((item) => !item.feedback);
   return html`<div class="stack">
-    ${problem && html`<p class="bad">${problem}</p>`}
+    ${(problem ?? trouble) && html`<p class="bad">${problem ?? trouble}</p>`}
+    <${Questions} backend=${backend} asked=${asked} tell=${(item, truth) => tell(item, truth, true)} />
     <section class="panel"><h2>Were these rightly flagged?</h2>
+      <p class="soft">What you say here teaches an update, and stays out of the calibration.</p>
       ${open.length
         ? html`<${Asked} backend=${backend} items=${open} answers=${[["normal", "False alarm"], ["anomalous", "Rightly"]]} tell=${(item, truth) => tell(item, truth, false)} />`
-        : html`<p class="soft">${flagged ? "Nothing to answer. Flagged images appear here after you have looked at some." : "Loading."}</p>`}
-    </section>
-    <section class="panel"><h2>Are these normal?</h2>
-      <p class="soft">These passed, and were drawn at random. Your answers keep the false-alarm rate honest: flagged images alone would shift it.</p>
-      ${list(asked).length
-        ? html`<${Asked} backend=${backend} items=${list(asked)} answers=${[["normal", "Normal"], ["anomalous", "Missed"]]} tell=${(item, truth) => tell(item, truth, true)} />`
-        : html`<p class="soft">No question is open.</p>`}
+        : html`<p class="soft">${flagged ? "Nothing is open." : "Loading."}</p>`}
     </section>
     ${allows("manage") && html`<${Change} backend=${backend} model=${model} />`}
-    <${Trail} entries=${list(told)} undo=${undo} />
+    <${Trail} entries=${told?.items ?? []} undo=${undo} />
   </div>`;
 }
 
-/** The items of an answer, whatever it calls them. */
-const list = (answer) => (Array.isArray(answer) ? answer : (answer?.items ?? answer?.questions ?? answer?.feedback ?? []));
+function Questions({ backend, asked, tell }) {
+  const items = asked?.items ?? [];
+  const { normal = 0, anomalous = 0, open = 0 } = asked?.answers ?? {};
+  return html`<section class="panel"><h2>Is this normal?</h2>
+    <p class="soft">These were drawn by lot from all images that were kept, flagged or not. Your answers are a fair sample, and so keep the false-alarm rate true. Answer all of them before you set the threshold anew.</p>
+    ${items.length
+      ? html`<${Asked} backend=${backend} items=${items} answers=${[["normal", "Normal"], ["anomalous", "Anomalous"]]} tell=${tell} />`
+      : html`<p>${asked ? "No image is left to ask about. Look at some, and questions come." : "Loading."}</p>`}
+    <p class="small soft">Answered so far: ${count(normal)} normal, ${count(anomalous)} anomalous. Open: ${count(open)}.</p>
+  </section>`;
+}
 
 function Asked({ backend, items, answers, tell }) {
   return html`<ul class="asked">
     ${items.map(
-      (item) => html`<li key=${item.id ?? item.result_id}>
+      (item) => html`<li key=${item.id}>
         <${Picture} name=${item.content} load=${() => backend.thumbnail(item.content)} alt=${item.name} />
         <div class="name" title=${item.name}>${item.name.split("/").at(-1)}</div>
         <div class="soft small">p ${item.p_value.toPrecision(2)}</div>
@@ -102,33 +108,44 @@ function Change({ backend, model }) {
       <button class=${preview ? "" : "primary"} disabled=${Boolean(job)} onClick=${() => start(true)}>See what would change</button>
     </div>
     <p class="soft">${kind === "recalibrate"
-      ? "Confirmed normal images join the calibration. The scores stay the same; only the threshold moves."
-      : "Confirmed normal images join the training. The model is fitted again with its own settings."}</p>
+      ? "The normal images among your answers become the calibration. Scores stay the same; only the threshold moves."
+      : "Images that you confirmed as normal are learned, too. Scores change, and questions begin anew."}</p>
     ${job && html`<${JobMeter} backend=${backend} job=${job} label=${kind} />`}
-    ${preview && html`<${Preview} ...${{ backend, model, preview }} apply=${() => start(false)} />`}
+    ${preview && html`<${Preview} ...${{ backend, preview }} apply=${() => start(false)} />`}
   </section>`;
 }
 
-function Preview({ backend, preview, apply, model }) {
-  const before = preview.old_threshold ?? preview.before?.threshold;
-  const after = preview.new_threshold ?? preview.after?.threshold;
-  const flips = Array.isArray(preview.flips) ? preview.flips : [];
-  const total = typeof preview.flips === "number" ? preview.flips : flips.length;
-  return html`<div class="preview" tabindex="-1" ref=${(element) => element?.focus()}>
+function Preview({ backend, preview, apply }) {
+  const { threshold, calibration, false_alarm_rate: rates, suspicious = [], flips = {} } = { ...preview, ...preview.changes };
+  const [flagged, normal] = [flips.now_flagged ?? [], flips.now_normal ?? []];
+  return html`<div class="preview" tabindex="-1" ref=${focusOnce}>
     <${Facts} rows=${[
-      before !== undefined && ["Threshold", `${score(before)} → ${score(after)}`],
-      preview.old_count !== undefined && ["Calibration", `${count(preview.old_count)} → ${imagesOf(preview.new_count)}`],
-      ["Rate", model.false_alarm_rate ? `${percent(model.false_alarm_rate)}, still promised` : "set by hand"],
-      ["Kept results", `${imagesOf(total)} would change`],
+      threshold && ["Threshold", `${score(threshold[0])} → ${score(threshold[1])}`],
+      calibration && ["Calibration", `${count(calibration[0])} → ${imagesOf(calibration[1])}`],
+      rates && ["Rate", rates.map((rate) => (rate ? percent(rate) : "by hand")).join(" → ")],
+      ["Kept images", `${imagesOf(flagged.length + normal.length)} of ${count(flips.images ?? 0)} would change`],
     ]} />
-    <ul class="asked">
-      ${flips.slice(0, 8).map((item) => html`<li key=${item.id ?? item.result_id}>
-        <${Picture} name=${item.content} load=${() => backend.thumbnail(item.content)} alt=${item.name ?? "image"} />
-        <div class="name">${(item.name ?? "").split("/").at(-1)}</div>
-      </li>`)}
-    </ul>
+    ${suspicious.length > 0 && html`<p class="warn">${imagesOf(suspicious.length)} to learn from look very unusual to the model. Make sure that they are normal.</p>`}
+    <${Flipped} backend=${backend} title="Flagged from then on" contents=${flagged} />
+    <${Flipped} backend=${backend} title="No longer flagged" contents=${normal} />
     <button class="primary" onClick=${apply}>Save as a new version</button>
   </div>`;
+}
+
+/** Move the focus to what has just come, for those who use keys. */
+function focusOnce(element) {
+  if (element && !element.dataset.seen) {
+    element.dataset.seen = "yes";
+    element.focus();
+  }
+}
+
+function Flipped({ backend, title, contents }) {
+  if (!contents.length) return null;
+  return html`<h3>${title}: ${imagesOf(contents.length)}</h3>
+    <ul class="asked">
+      ${contents.slice(0, MOST).map((content) => html`<li key=${content}><${Picture} name=${content} load=${() => backend.thumbnail(content)} alt=${title} /></li>`)}
+    </ul>`;
 }
 
 function Trail({ entries, undo }) {

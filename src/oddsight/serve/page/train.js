@@ -1,6 +1,6 @@
 /* Train: normal images become a model. What could spoil it is said before. */
 import { loadModels } from "./app.js";
-import { html, useEffect, useState } from "./dom.js";
+import { html, useEffect, useRef, useState } from "./dom.js";
 import { JobMeter, run, upload } from "./jobs.js";
 import { images as imagesOf, percent, score } from "./numbers.js";
 import { allows, change, say, state, useStore } from "./store.js";
@@ -167,8 +167,9 @@ function Running({ backend }) {
 function Done() {
   const { result } = training();
   const model = state.models.find((one) => one.name === result.model);
-  const heading = (element) => element?.focus();
-  useEffect(() => say(`${result.model} is ready.`), []);
+  const range = result.summary?.true_rate_range;
+  const heading = useRef(null);
+  useEffect(() => heading.current.focus(), []);
   return html`<section class="panel"><h2 tabindex="-1" ref=${heading}>${result.model} is ready</h2>
     ${model &&
     html`<p>It flags at most <b>${model.false_alarm_rate ? percent(model.false_alarm_rate) : "an unknown share"}</b> of normal images, on average, as long as they resemble those you gave.</p>
@@ -177,9 +178,9 @@ function Done() {
         ["Learned from", imagesOf(model.training_images)],
         ["Calibrated on", imagesOf(model.calibration.count)],
         ["Threshold", score(model.threshold)],
+        range && ["True rate", `${percent(range[0])} to ${percent(range[1])} in 95 of 100 draws of the calibration images`],
         ["Says where", model.localises ? "yes, with a heat map" : "no, only how unusual an image is"],
       ]} />`}
-    ${typeof result.summary === "string" && result.summary && html`<p class="soft">${result.summary}</p>`}
     <div class="row"><a class="button primary" href="#look">Look at images with it</a><button class="quiet" onClick=${() => set(START)}>Train another</button></div>
   </section>`;
 }

@@ -41,7 +41,7 @@ function Stream({ name, backend }) {
     listen(backend, name, control.signal, setEvents, setState);
     return () => control.abort();
   }, []);
-  const framed = events.find((event) => event.frame ?? event.index !== undefined);
+  const framed = events.find((event) => event.kind !== "source");
   return html`<div class="watching">
     <${ZoneEditor} name=${name} backend=${backend} frame=${framed && frameOf(framed)} />
     <section class="panel"><div class="row between"><h2>Events</h2><span class="soft small">${state === "live" ? html`<span class="pulse"></span> live` : state}</span></div>
@@ -73,14 +73,14 @@ async function listen(backend, name, signal, setEvents, setState) {
 }
 
 /** The key frame of an event, as `watch --key-frames` names it. */
-const frameOf = (event) => event.frame ?? event.id;
+const frameOf = (event) => `${event.id.replace(/[^\w.-]/g, "_")}.jpg`;
 
 const KINDS = { anomaly: "anomaly", light: "light changed", drift: "normal has changed", source: "no frames" };
 
 function EventLine({ event, name, backend }) {
   const going = event.end === null || event.end === undefined;
   return html`<li>
-    <${Picture} name=${String(frameOf(event))} load=${() => backend.frame(name, frameOf(event))} alt="" missing="no key frame" />
+    <${Picture} name=${`${event.id}/${event.index}`} load=${() => backend.frame(name, frameOf(event))} alt="" missing="no key frame" />
     <div><div class="row"><${Tag} flagged=${event.kind === "anomaly"}>${KINDS[event.kind] ?? event.kind}<//>${event.zone && html`<b>${event.zone}</b>`}${going && html`<span class="soft">goes on</span>`}</div>
       <div class="soft small">${event.clock ? when(event.clock) : `${count(Math.round(event.start))} s`}${going ? "" : `, for ${count(Math.max(1, Math.round(event.end - event.start)))} s`}
         ${event.p_value !== null && event.p_value !== undefined ? ` · p ${event.p_value.toPrecision(2)}` : ` · score ${score(event.score)}`}</div>
