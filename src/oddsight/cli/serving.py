@@ -50,7 +50,7 @@ def serve_models(
     from oddsight.data.memory import parse_bytes
     from oddsight.serve.access import Access, allowed_names, read_tokens
     from oddsight.serve.models import Models
-    from oddsight.serve.server import open_socket, serve
+    from oddsight.serve.server import address, make_server, open_socket
     from oddsight.serve.service import Service
     from oddsight.serve.workspace import Retention, open_workspace
 
@@ -63,4 +63,5 @@ def serve_models(
             kept = stack.enter_context(open_workspace(workspace, retention))
         service = Service(Models(models, kept, complain), kept, access=access)
         listening = stack.enter_context(open_socket(host, port))
-        serve(service, listening, lambda address: note(f"serving at {address}", quiet=quiet))
+        note(f"serving at {address(listening)}", quiet=quiet)
+        make_server(service).run(sockets=[listening])

@@ -18,6 +18,11 @@ INSERT INTO results (id, time, model, version, lineage, name, content, score, p_
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_ANSWER = """
+SELECT f.id, f.time, f.truth FROM feedback f JOIN results r ON r.id = f.result_id
+WHERE r.content = ? AND f.undone IS NULL ORDER BY f.number DESC LIMIT 1
+"""
+
 _PAGE = """
 SELECT * FROM results WHERE (:model IS NULL OR model = :model) AND (:before IS NULL OR number < :before)
 AND (:flagged IS NULL OR anomalous = :flagged) ORDER BY number DESC LIMIT :limit
@@ -54,7 +59,7 @@ def page_of_results(
 
 def as_json(state: Database, row: Any) -> dict[str, Any]:  # noqa: ANN401 - of SQLite
     """A result with its latest answer that was not undone."""
-    given = state.row("SELECT id, time, truth FROM answers WHERE content = ?", row["content"])
+    given = state.row(_ANSWER, row["content"])
     names = ("id", "time", "model", "version", "name", "content", "score", "p_value", "verdict")
     return {
         **{name: row[name] for name in names},

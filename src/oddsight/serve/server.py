@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -69,27 +68,23 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve(service: Service, listening: socket.socket, on_start: Callable[[str], None]) -> None:
-    """Answer requests until the process is told to end.
-
-    Args:
-        service: What to serve.
-        listening: Where.
-        on_start: Called with the address.
-    """
-    host, port = listening.getsockname()[:2]
-    place = f"[{host}]" if ":" in host else host
-    on_start(f"http://{place}:{port}/")
+def make_server(service: Service) -> uvicorn.Server:
+    """What answers requests, before it runs."""
     settings: dict[str, Any] = {
         "http": _Protocol,
         "ws": "none",
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "date_header": True,
         "proxy_headers": False,
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": 5,
         "h11_max_incomplete_event_size": _LARGEST_HEAD,
     }
-    uvicorn.Server(uvicorn.Config(create_app(service), **settings)).run(sockets=[listening])
+    return uvicorn.Server(uvicorn.Config(create_app(service), **settings))
+
+
+def address(listening: socket.socket) -> str:
+    """The address of the page."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

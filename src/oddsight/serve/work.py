@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from oddsight.errors import DataError
 from oddsight.fitting.exporting import with_calibration
 from oddsight.model.model import Model, load
 from oddsight.model.normals import normals_path
+from oddsight.runtime.files import write_bytes
 from oddsight.serve import uploads
 from oddsight.serve.errors import RequestError
 from oddsight.serve.feedback import Sample, sample
@@ -60,6 +62,10 @@ def evaluate_task(service: Service, workspace: Workspace, options: dict[str, Any
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         known = uploads.names(workspace, *sets)
+        report = _jobs(service).folder(job) / REPORT
+        names = {key: escape(name) for key, name in known.items()}
+        text = uploads.translate(report.read_text("utf-8"), workspace, names, sets[0])
+        write_bytes(report, text.encode())
         return {**uploads.translate(said, workspace, known, sets[0]), "report": f"/api/jobs/{job}/report"}
 
     return Task("evaluate", options, order, finish)
