@@ -10,7 +10,7 @@ import { Choice, Empty, Facts } from "./widgets.js";
 
 const RATES = [0.001, 0.01, 0.02, 0.05, 0.1];
 const SHOWN = 12;
-const REST = 60; // Milliseconds without a move until pictures follow the numbers
+const REST = 60; // Milliseconds without a move until images follow the numbers
 const NO_HEAT = { opacity: 0 };
 
 export function Decide({ backend }) {
@@ -107,7 +107,7 @@ function Flips({ model, threshold, ranked }) {
   </section>`;
 }
 
-/** Pictures of a few images, once the threshold rests. */
+/** A few images, once the threshold rests. */
 function Strip({ images, model }) {
   const [shown, setShown] = useState(images);
   useEffect(() => {

@@ -1,7 +1,7 @@
 /* A gallery of any number of images: only those in view are in the page. */
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./dom.js";
 import { decodeMap, paintHeat } from "./heat.js";
-import { fit, prepare, smallCopy } from "./pictures.js";
+import { fit, prepare, smallCopy } from "./images.js";
 import { cutOf, isFlagged, verdictOf } from "./scoring.js";
 import { Tag } from "./widgets.js";
 
@@ -87,13 +87,13 @@ export function Card({ image, model, heat, width, x, y, at, size, chosen, choose
 }
 
 async function paintCard(canvas, image, result, cut, opacity, width, gone) {
-  const picture = await smallCopy(image);
+  const copy = await smallCopy(image);
   const map = result.map && opacity > 0 && cut !== null ? await decodeMap(result.map) : null;
   if (gone()) return;
   if (map) result.map = map;
   const context = prepare(canvas, width, width);
-  const size = picture ?? map ?? { width: 1, height: 1 };
+  const size = copy ?? map ?? { width: 1, height: 1 };
   const box = fit(result.width || size.width, result.height || size.height, width, width);
-  if (picture) context.drawImage(picture, box.x, box.y, box.width, box.height);
+  if (copy) context.drawImage(copy, box.x, box.y, box.width, box.height);
   if (map) paintHeat(context, map, cut, opacity, box);
 }

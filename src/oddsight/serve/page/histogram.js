@@ -1,7 +1,7 @@
 /* Scores as two histograms back to back, and a threshold between them that is dragged or moved by keys. */
 import { html, useEffect, useMemo, useRef, useState } from "./dom.js";
 import { percent, rateOf, score } from "./numbers.js";
-import { prepare } from "./pictures.js";
+import { prepare } from "./images.js";
 
 const HEIGHT = 220;
 const LOWER = 0.36; // Share of the height for calibration

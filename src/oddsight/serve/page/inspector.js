@@ -2,7 +2,7 @@
 import { html, Icon, useEffect, useRef, useState } from "./dom.js";
 import { decodeMap, paintHeat, paintRegions } from "./heat.js";
 import { chance, count, percent, score } from "./numbers.js";
-import { fit, largeCopy, Picture, prepare } from "./pictures.js";
+import { fit, largeCopy, Fetched, prepare } from "./images.js";
 import { cutOf, isFlagged, verdictOf } from "./scoring.js";
 import { allows, change, say, state } from "./store.js";
 import { Facts, Tag } from "./widgets.js";
@@ -58,8 +58,8 @@ function Explained({ backend, image, model, result, heat, setHeat }) {
 
 function Nearest({ backend, model, id }) {
   return html`<figure>
-    <${Picture} name=${`${model.name}/${id}`} load=${() => backend.normal(model.name, id)} alt="Most similar normal image"
-      missing="The model came without pictures of its normal images." />
+    <${Fetched} name=${`${model.name}/${id}`} load=${() => backend.normal(model.name, id)} alt="Most similar normal image"
+      missing="The model came without small copies of its normal images." />
     <figcaption>most similar normal image</figcaption>
   </figure>`;
 }
@@ -74,11 +74,11 @@ function place({ regions, width, height }) {
 
 function LargeView({ image, result, cut, heat }) {
   const canvas = useRef(null);
-  const [picture, setPicture] = useState(null);
+  const [copy, setCopy] = useState(null);
   useEffect(() => {
     let gone = false;
-    setPicture(null);
-    largeCopy(image.file).then((made) => !gone && setPicture(made));
+    setCopy(null);
+    largeCopy(image.file).then((made) => !gone && setCopy(made));
     return () => {
       gone = true;
     };
@@ -87,23 +87,23 @@ function LargeView({ image, result, cut, heat }) {
     let gone = false;
     const width = canvas.current.parentElement.clientWidth;
     const height = Math.min(width, Math.max(180, (width * result.height) / result.width));
-    paint(canvas.current, picture, result, cut, heat, width, height, () => gone);
+    paint(canvas.current, copy, result, cut, heat, width, height, () => gone);
     return () => {
       gone = true;
     };
-  }, [picture, result, cut, heat.opacity, heat.regions]);
+  }, [copy, result, cut, heat.opacity, heat.regions]);
   const where = result.regions?.length ? `${result.regions.length} unusual regions` : "no unusual region";
   return html`<div class="large"><canvas ref=${canvas} role="img" aria-label=${`${image.name}, ${where}`}></canvas></div>`;
 }
 
-async function paint(canvas, picture, result, cut, heat, width, height, gone) {
+async function paint(canvas, copy, result, cut, heat, width, height, gone) {
   const map = result.map && cut !== null ? await decodeMap(result.map) : null;
   if (gone()) return;
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const context = prepare(canvas, width, height);
   const box = fit(result.width, result.height, width, height);
-  if (picture) context.drawImage(picture, box.x, box.y, box.width, box.height);
+  if (copy) context.drawImage(copy, box.x, box.y, box.width, box.height);
   if (map && heat.opacity > 0) paintHeat(context, map, cut, heat.opacity, box);
   if (heat.regions && result.regions) paintRegions(context, result.regions, box, result);
 }

@@ -1,7 +1,7 @@
 /* History: what was flagged over time, and whether normal is still what it was. */
 import { html, useEffect, useRef, useState } from "./dom.js";
 import { count, score, when } from "./numbers.js";
-import { Picture } from "./pictures.js";
+import { Fetched } from "./images.js";
 import { currentModel, say, useStore } from "./store.js";
 import { Choice, Empty, Tag, useLoad } from "./widgets.js";
 
@@ -79,6 +79,12 @@ function needStyle() {
   document.head.append(link);
 }
 
+/** A range of times that leaves room for the first and the last bar, and is at least a day. */
+function wide(low, high) {
+  const room = Math.max(0.02 * (high - low), 1800);
+  return [Math.min(low - room, high + room - 86_400), high + room];
+}
+
 /** Hours as 14:00, and midnight as its day. */
 function hours(_, splits) {
   return splits.map((seconds) => {
@@ -100,7 +106,7 @@ function options(UPlot, width, lines, log, limit) {
     width: kind === "line" ? 2 : 0,
     fill: kind === "bars" ? colour(name) : undefined,
     paths: kind === "bars" ? UPlot.paths.bars({ size: [0.7, 40] }) : undefined,
-    points: { show: false },
+    points: { show: kind === "line" && lines[0][1].length < 3 },
   }));
   const line = (plot) => {
     if (!limit) return;
@@ -114,7 +120,7 @@ function options(UPlot, width, lines, log, limit) {
     height: 190,
     series: [{}, ...series],
     axes: [{ ...axis, values: hours }, upright],
-    scales: { y: log ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(1, high * 1.05)] } },
+    scales: { x: { range: (_, low, high) => wide(low, high) }, y: log ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(1, high * 1.05)] } },
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     hooks: { draw: [line] },
@@ -143,7 +149,7 @@ function Results({ backend, model }) {
       ? html`<div class="scroll" tabindex="0" role="region" aria-label="Results"><table class="results"><thead><tr><th></th><th>When</th><th>Image</th><th>Verdict</th><th class="number">p</th><th class="number">Score</th><th>You said</th></tr></thead><tbody>
           ${items.map(
             (item) => html`<tr key=${item.id}>
-              <td><${Picture} name=${item.content} load=${() => backend.thumbnail(item.content, 96)} alt="" missing="–" /></td>
+              <td><${Fetched} name=${item.content} load=${() => backend.thumbnail(item.content, 96)} alt="" missing="–" /></td>
               <td>${when(item.time)}</td><td>${item.name}</td><td><${Tag} flagged=${item.anomalous}>${item.verdict}<//></td>
               <td class="number">${item.p_value.toPrecision(2)}</td><td class="number">${score(item.score)}</td><td>${item.feedback?.truth ?? ""}</td>
             </tr>`,

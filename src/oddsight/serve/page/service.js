@@ -71,8 +71,8 @@ export async function predict(model, file, name, signal) {
   return answer.results[0];
 }
 
-/** A picture of the service as an address that an `img` can show; null if there is none. */
-export async function picture(path) {
+/** An image of the service as an address that an `img` can show; null if there is none. */
+export async function fetchImage(path) {
   const response = await send(path).catch((error) => {
     if (error.status === 404) return null;
     throw error;
@@ -80,8 +80,8 @@ export async function picture(path) {
   return response && URL.createObjectURL(await response.blob());
 }
 
-export const normal = (model, id) => picture(`api/models/${named(model)}/normals/${named(id)}`);
-export const thumbnail = (content, size = 256) => picture(`api/images/${named(content)}?size=${size}`);
+export const normal = (model, id) => fetchImage(`api/models/${named(model)}/normals/${named(id)}`);
+export const thumbnail = (content, size = 256) => fetchImage(`api/images/${named(content)}?size=${size}`);
 
 export const decide = (model, decision) => json(`api/models/${named(model)}/decision`, { method: "PATCH", body: decision });
 export const modelFile = async (model) => (await send(`api/models/${named(model)}/file`)).blob();
@@ -107,7 +107,7 @@ export const jobEvents = (id, tell, signal) => events(`api/jobs/${named(id)}/eve
 
 export const streams = () => json("api/watch");
 export const watchEvents = (name, tell, signal) => events(`api/watch/${named(name)}/events`, tell, signal);
-export const frame = (name, file) => picture(`api/watch/${named(name)}/frames/${named(file)}`);
+export const frame = (name, file) => fetchImage(`api/watch/${named(name)}/frames/${named(file)}`);
 export const zones = (name) => json(`api/watch/${named(name)}/zones`);
 export const saveZones = (name, content) => json(`api/watch/${named(name)}/zones`, { method: "PUT", body: content });
 

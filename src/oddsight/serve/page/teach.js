@@ -4,11 +4,12 @@ import { loadModels } from "./app.js";
 import { html, useState } from "./dom.js";
 import { JobMeter, run } from "./jobs.js";
 import { count, images as imagesOf, percent, score, when } from "./numbers.js";
-import { Picture } from "./pictures.js";
+import { Fetched } from "./images.js";
 import { allows, currentModel, say, useStore } from "./store.js";
 import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 
-const QUESTIONS = 6;
+const DRAWN = 6;
+const MOST_OPEN = 50;
 const FLAGGED = 12;
 const MOST = 12;
 
@@ -24,7 +25,7 @@ export function Teach({ backend }) {
 
 function Lessons({ backend, model }) {
   const [flagged, problem, reloadFlagged] = useLoad(() => backend.pastResults({ model: model.name, flagged: true, limit: FLAGGED }), [model.name]);
-  const [asked, trouble, reloadAsked] = useLoad(() => backend.questions(model.name, QUESTIONS), [model.name]);
+  const [asked, trouble, reloadAsked] = useLoad(() => openQuestions(backend, model.name), [model.name]);
   const [told, , reloadTold] = useLoad(() => backend.trail());
   const tell = async (item, truth, question) => {
     try {
@@ -42,10 +43,20 @@ function Lessons({ backend, model }) {
       say(error.message, true);
     }
   };
+  const draw = async () => {
+    const { open } = asked.answers;
+    try {
+      const drawn = await backend.questions(model.name, Math.min(MOST_OPEN, open + DRAWN));
+      if (drawn.answers.open === open) say("No image is left to ask about. Look at more images first.");
+      await reloadAsked();
+    } catch (error) {
+      say(error.message, true);
+    }
+  };
   const open = (flagged?.items ?? []).filter((item) => !item.feedback);
   return html`<div class="stack">
     ${(problem ?? trouble) && html`<p class="bad">${problem ?? trouble}</p>`}
-    <${Questions} backend=${backend} asked=${asked} tell=${(item, truth) => tell(item, truth, true)} />
+    <${Questions} backend=${backend} asked=${asked} draw=${draw} tell=${(item, truth) => tell(item, truth, true)} />
     <section class="panel"><h2>Were these rightly flagged?</h2>
       <p class="soft">What you say here teaches an update, and stays out of the calibration.</p>
       ${open.length
@@ -57,15 +68,22 @@ function Lessons({ backend, model }) {
   </div>`;
 }
 
-function Questions({ backend, asked, tell }) {
+/** The questions without an answer; none is drawn for it. */
+async function openQuestions(backend, model) {
+  const none = await backend.questions(model, 0);
+  return none.answers.open ? backend.questions(model, Math.min(MOST_OPEN, none.answers.open)) : none;
+}
+
+function Questions({ backend, asked, draw, tell }) {
   const items = asked?.items ?? [];
   const { normal = 0, anomalous = 0, open = 0 } = asked?.answers ?? {};
   return html`<section class="panel"><h2>Is this normal?</h2>
-    <p class="soft">These were drawn by lot from all images that were kept, flagged or not. Your answers are a fair sample, and so keep the false-alarm rate true. Answer all of them before you set the threshold anew.</p>
+    <p class="soft">Images are drawn by lot from all that were kept, flagged or not. So your answers are a fair sample, and the false-alarm rate stays true. Answer all that are open before you set the threshold anew.</p>
     ${items.length
       ? html`<${Asked} backend=${backend} items=${items} answers=${[["normal", "Normal"], ["anomalous", "Anomalous"]]} tell=${tell} />`
-      : html`<p>${asked ? "No image is left to ask about. Look at some, and questions come." : "Loading."}</p>`}
-    <p class="small soft">Answered so far: ${count(normal)} normal, ${count(anomalous)} anomalous. Open: ${count(open)}.</p>
+      : null}
+    <div class="row"><button class=${open || normal + anomalous ? "" : "primary"} disabled=${!asked} onClick=${draw}>Draw ${DRAWN} ${open ? "more " : ""}images</button>
+      <span class="small soft">Answered so far: ${count(normal)} normal, ${count(anomalous)} anomalous. Open: ${count(open)}.</span></div>
   </section>`;
 }
 
@@ -73,7 +91,7 @@ function Asked({ backend, items, answers, tell }) {
   return html`<ul class="asked">
     ${items.map(
       (item) => html`<li key=${item.id}>
-        <${Picture} name=${item.content} load=${() => backend.thumbnail(item.content)} alt=${item.name} />
+        <${Fetched} name=${item.content} load=${() => backend.thumbnail(item.content)} alt=${item.name} />
         <div class="name" title=${item.name}>${item.name.split("/").at(-1)}</div>
         <div class="soft small">p ${item.p_value.toPrecision(2)}</div>
         <div class="row">${answers.map(([truth, text]) => html`<button key=${truth} onClick=${() => tell(item, truth)} aria-label=${`${item.name}: ${text}`}>${text}</button>`)}</div>
@@ -144,7 +162,7 @@ function Flipped({ backend, title, contents }) {
   if (!contents.length) return null;
   return html`<h3>${title}: ${imagesOf(contents.length)}</h3>
     <ul class="asked">
-      ${contents.slice(0, MOST).map((content) => html`<li key=${content}><${Picture} name=${content} load=${() => backend.thumbnail(content)} alt=${title} /></li>`)}
+      ${contents.slice(0, MOST).map((content) => html`<li key=${content}><${Fetched} name=${content} load=${() => backend.thumbnail(content)} alt=${title} /></li>`)}
     </ul>`;
 }
 

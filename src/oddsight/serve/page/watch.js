@@ -1,7 +1,7 @@
 /* Watch: events of a running `oddsight watch`, with key frames, and the zones in which it looks. */
 import { html, useEffect, useState } from "./dom.js";
 import { count, score, when } from "./numbers.js";
-import { Picture } from "./pictures.js";
+import { Fetched } from "./images.js";
 import { useStore } from "./store.js";
 import { Empty, Tag, useLoad } from "./widgets.js";
 import { ZoneEditor } from "./zones.js";
@@ -80,7 +80,7 @@ const KINDS = { anomaly: "anomaly", light: "light changed", drift: "normal has c
 function EventLine({ event, name, backend }) {
   const going = event.end === null || event.end === undefined;
   return html`<li>
-    <${Picture} name=${`${event.id}/${event.index}`} load=${() => backend.frame(name, frameOf(event))} alt="" missing="no key frame" />
+    <${Fetched} name=${`${event.id}/${event.index}`} load=${() => backend.frame(name, frameOf(event))} alt="" missing="no key frame" />
     <div><div class="row"><${Tag} flagged=${event.kind === "anomaly"}>${KINDS[event.kind] ?? event.kind}<//>${event.zone && html`<b>${event.zone}</b>`}${going && html`<span class="soft">goes on</span>`}</div>
       <div class="soft small">${event.clock ? when(event.clock) : `${count(Math.round(event.start))} s`}${going ? "" : `, for ${count(Math.max(1, Math.round(event.end - event.start)))} s`}
         ${event.p_value !== null && event.p_value !== undefined ? ` · p ${event.p_value.toPrecision(2)}` : ` · score ${score(event.score)}`}</div>

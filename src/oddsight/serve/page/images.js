@@ -1,4 +1,4 @@
-/* Pictures of images: a few hundred small copies are kept, the rest is decoded when it comes into view. */
+/* Images on the screen: a few hundred small copies are kept, the rest is decoded when it comes into view. */
 import { html, useEffect, useState } from "./dom.js";
 
 const KEPT = 400;
@@ -54,8 +54,8 @@ export function prepare(canvas, width, height) {
   return context;
 }
 
-/** A picture that `load` fetches, such as one of the service. */
-export function Picture({ load, name, alt, missing = "no picture" }) {
+/** An image that `load` fetches, such as one of the service. */
+export function Fetched({ load, name, alt, missing = "no image" }) {
   const [url, setUrl] = useState(undefined);
   useEffect(() => {
     let [gone, made] = [false, null];
@@ -73,6 +73,6 @@ export function Picture({ load, name, alt, missing = "no picture" }) {
       if (made) URL.revokeObjectURL(made);
     };
   }, [name]);
-  if (url === null) return html`<div class="picture missing" role="img" aria-label=${`${alt}: ${missing}`}>${missing}</div>`;
-  return html`<div class="picture">${url && html`<img src=${url} alt=${alt} />`}</div>`;
+  if (url === null) return html`<div class="fetched missing" role="img" aria-label=${`${alt}: ${missing}`}>${missing}</div>`;
+  return html`<div class="fetched">${url && html`<img src=${url} alt=${alt} />`}</div>`;
 }
