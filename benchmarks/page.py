@@ -2,9 +2,9 @@
 
     python benchmarks/page.py MODEL.onnx > benchmarks/page.csv
 
-First the page is loaded, each time by a browser without a cache. Then 10,000 results and as many calibration scores are
-put into it, and the threshold is dragged to 300 places: from the event of the pointer to the end of the frame that shows
-its result. Requests are counted all the while.
+First the page is loaded, each time by a browser without a cache. Then 10,000 results and as many calibration scores
+are put into it, and the threshold is dragged to 300 places: from the event of the pointer to the end of the frame that
+shows its result. Requests are counted all the while.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _FILL = """async (count) => {
     const score = draw();
     const result = { score, p_value: random(), threshold: model.threshold, verdict: "normal", width: 64, height: 64,
                      voices: [], regions: [] };
-    return { key: key + 1, name: `image-${key}.png`, file: new File([blob], "a.png"), results: { [model.name]: result } };
+    const file = new File([blob], "a.png");
+    return { key: key + 1, name: `image-${key}.png`, file, results: { [model.name]: result } };
   });
   change({ models: [model], model: model.name, images, revision: state.revision + 1 });
 }"""

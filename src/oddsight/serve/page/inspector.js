@@ -33,10 +33,11 @@ export function Inspector({ backend, image, model, heat, setHeat, close }) {
 function Explained({ backend, image, model, result, heat, setHeat }) {
   const flagged = isFlagged(result, model);
   const cut = cutOf(result, model);
+  const nearest = model.has_normals ? result.nearest : null;
   return html`
-    <div class=${`pair ${result.nearest ? "two" : ""}`}>
+    <div class=${`pair ${nearest ? "two" : ""}`}>
       <${LargeView} image=${image} result=${result} cut=${cut} heat=${heat} />
-      ${result.nearest && html`<${Nearest} backend=${backend} model=${model} id=${result.nearest} />`}
+      ${nearest && html`<${Nearest} backend=${backend} model=${model} id=${nearest} />`}
     </div>
     ${model.localises && html`<div class="row">
       <label class="inline"><input type="checkbox" checked=${heat.opacity > 0}
@@ -59,7 +60,7 @@ function Explained({ backend, image, model, result, heat, setHeat }) {
 function Nearest({ backend, model, id }) {
   return html`<figure>
     <${Fetched} name=${`${model.name}/${id}`} load=${() => backend.normal(model.name, id)} alt="Most similar normal image"
-      missing="The model came without small copies of its normal images." />
+      missing="no small copy" />
     <figcaption>most similar normal image</figcaption>
   </figure>`;
 }

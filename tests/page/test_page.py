@@ -1,4 +1,4 @@
-"""The page of the service as a person uses it, in Chromium: by mouse, by keyboard alone, in both themes, and offline."""
+"""The page of the service as a person uses it, in Chromium: by mouse, by keyboard alone, and in both themes."""
 
 from __future__ import annotations
 
@@ -194,12 +194,12 @@ def test_training_by_keyboard_alone(page, images, tmp_path):
     chooser.value.set_files([path for path in images if int(path.stem) % 5])
     expect(page.get_by_text("images checked")).to_be_visible()
     expect(page.get_by_text("not read, and left out")).to_be_visible()
-    press_until(page, "Tab", lambda: page.evaluate("document.activeElement.type") == "text")
+    press_until(page, "Tab", lambda: focused(page, "type") == "text")
     page.keyboard.type("by-keys")
-    press_until(page, "Tab", lambda: page.evaluate("document.activeElement.type") == "radio")
+    press_until(page, "Tab", lambda: focused(page, "type") == "radio")
     for _ in range(4):
         page.keyboard.press("ArrowDown")
-    press_until(page, "Tab", lambda: named(page) == "Train" and page.evaluate("document.activeElement.tagName") == "BUTTON")
+    press_until(page, "Tab", lambda: (named(page), focused(page, "tagName")) == ("Train", "BUTTON"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="by-keys is ready")).to_be_visible()
     press_until(page, "Tab", lambda: named(page) == "Look at images with it")
@@ -216,7 +216,11 @@ def press_until(page: Page, key: str, reached) -> None:
 
 
 def named(page: Page) -> str:
-    return page.evaluate("document.activeElement.innerText ?? ''").strip()
+    return (focused(page, "innerText") or "").strip()
+
+
+def focused(page: Page, name: str) -> str | None:
+    return page.evaluate("name => document.activeElement[name] ?? null", name)
 
 
 def test_teaching_and_its_trail(page, images):

@@ -117,18 +117,18 @@ def test_real_images_get_the_scores_of_the_command(page, model, tmp_path):
     assert [url for url in requests if not url.startswith(("blob:", "data:"))] == []
 
 
-FORMS = {
-    "rgb": lambda pixels: Image.fromarray(pixels),
-    "grey": lambda pixels: Image.fromarray(pixels).convert("L"),
-    "palette": lambda pixels: Image.fromarray(pixels).quantize(32),
-    "transparent": lambda pixels: with_alpha(pixels),
-    "bits": lambda pixels: Image.fromarray(pixels).convert("1"),
-}
-
-
 def with_alpha(pixels: np.ndarray) -> Image.Image:
     alpha = np.random.default_rng(0).integers(0, 256, pixels.shape[:2], dtype=np.uint8)
     return Image.fromarray(np.dstack([pixels, alpha]))
+
+
+FORMS = {
+    "rgb": Image.fromarray,
+    "grey": lambda pixels: Image.fromarray(pixels).convert("L"),
+    "palette": lambda pixels: Image.fromarray(pixels).quantize(32),
+    "transparent": with_alpha,
+    "bits": lambda pixels: Image.fromarray(pixels).convert("1"),
+}
 
 
 @pytest.mark.slow
