@@ -8,7 +8,8 @@ import { Fetched } from "./images.js";
 import { allows, currentModel, say, useStore } from "./store.js";
 import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 
-const DRAWN = 6;
+const DRAWN = 10;
+const RATES = [0.001, 0.01, 0.02, 0.05, 0.1, 0.2];
 const MOST_OPEN = 50;
 const FLAGGED = 12;
 const MOST = 12;
@@ -63,7 +64,7 @@ function Lessons({ backend, model }) {
         ? html`<${Asked} backend=${backend} items=${open} answers=${[["normal", "False alarm"], ["anomalous", "Rightly"]]} tell=${(item, truth) => tell(item, truth, false)} />`
         : html`<p class="soft">${flagged ? "Nothing is open." : "Loading."}</p>`}
     </section>
-    ${allows("manage") && html`<${Change} backend=${backend} model=${model} />`}
+    ${allows("manage") && html`<${Change} backend=${backend} model=${model} normal=${asked?.answers.normal ?? 0} />`}
     <${Trail} entries=${told?.items ?? []} undo=${undo} />
   </div>`;
 }
@@ -102,14 +103,26 @@ function Asked({ backend, items, answers, tell }) {
 
 const WAYS = [["recalibrate", "Set the threshold anew"], ["update", "Learn from them, too"]];
 
-function Change({ backend, model }) {
+/** How many normal answers a rate takes. */
+const needed = (rate) => Math.ceil(1 / rate - 1 - 1e-9);
+
+/** Rates that so many answers promise: usual ones, the model's own, and the smallest. */
+function promised(normal, own) {
+  const least = 1 / (normal + 1);
+  return [...new Set([...RATES, own ?? least, least])].filter((rate) => normal >= needed(rate)).sort((a, b) => a - b);
+}
+
+function Change({ backend, model, normal }) {
   const [kind, setKind] = useState("recalibrate");
+  const [rate, setRate] = useState(null);
   const [job, setJob] = useState(null);
+  const rates = promised(normal, model.false_alarm_rate);
+  const chosen = rates.includes(rate) ? rate : (rates.find((one) => one === model.false_alarm_rate) ?? rates[0]);
   const [preview, setPreview] = useState(null);
   const start = async (only) => {
     setPreview(null);
     try {
-      const result = await run(backend, { kind, model: model.name, from: "feedback", preview: only }, setJob);
+      const result = await run(backend, { kind, model: model.name, from: "feedback", preview: only, ...(kind === "recalibrate" ? { false_alarm_rate: chosen } : {}) }, setJob);
       if (only) setPreview(result);
       else {
         await loadModels(backend, model.name);
@@ -123,10 +136,12 @@ function Change({ backend, model }) {
   return html`<section class="panel"><h2>Use what you said</h2>
     <div class="row">
       <${Choice} label="What to do" options=${WAYS} value=${kind} choose=${(value) => { setKind(value); setPreview(null); }} />
-      <button class=${preview ? "" : "primary"} disabled=${Boolean(job)} onClick=${() => start(true)}>See what would change</button>
+      ${kind === "recalibrate" && rates.length > 0 && html`<label class="inline">at most <select value=${chosen} onChange=${(event) => { setRate(Number(event.target.value)); setPreview(null); }}>
+        ${rates.map((one) => html`<option key=${one} value=${one}>${percent(one)}</option>`)}</select> false alarms</label>`}
+      <button class=${preview ? "" : "primary"} disabled=${Boolean(job) || (kind === "recalibrate" && !normal)} onClick=${() => start(true)}>See what would change</button>
     </div>
     <p class="soft">${kind === "recalibrate"
-      ? "The normal images among your answers become the calibration. Scores stay the same; only the threshold moves."
+      ? "The normal images among your answers become the calibration. Scores stay the same; only the threshold moves. A rate of 5 % takes 19 of them, 1 % takes 99."
       : "Images that you confirmed as normal are learned, too. Scores change, and questions begin anew."}</p>
     ${job && html`<${JobMeter} backend=${backend} job=${job} label=${kind} />`}
     ${preview && html`<${Preview} ...${{ backend, preview }} apply=${() => start(false)} />`}
