@@ -42,6 +42,11 @@ WHERE lineage = :lineage AND time > (SELECT max(time) FROM horizon) AND content 
 AND content NOT IN (SELECT content FROM questions WHERE lineage = :lineage) GROUP BY content
 """
 
+_TRAIL = """
+SELECT f.*, r.name, r.content FROM feedback f LEFT JOIN results r ON r.id = f.result_id
+ORDER BY f.number DESC LIMIT ?
+"""
+
 _QUESTIONS = """
 SELECT q.result_id, q.probability, q.usable, r.score, a.truth
 FROM questions q JOIN results r ON r.id = q.result_id LEFT JOIN answers a ON a.content = q.content
@@ -77,7 +82,7 @@ def undo(state: Database, id: str) -> dict[str, Any]:
 
 def trail(state: Database, limit: int) -> list[dict[str, Any]]:
     """All answers, also those that were undone, the newest first."""
-    return [_answer(row) for row in state.rows("SELECT * FROM feedback ORDER BY number DESC LIMIT ?", limit)]
+    return [{**_answer(row), "name": row["name"], "content": row["content"]} for row in state.rows(_TRAIL, limit)]
 
 
 def _answer(row: Any) -> dict[str, Any]:  # noqa: ANN401 - of SQLite

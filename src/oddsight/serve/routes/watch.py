@@ -96,8 +96,11 @@ def _event(line: bytes) -> str:
     responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 def frame(name: Stream, file: Annotated[str, Path(pattern=_NAME)], workspace: Kept) -> Response:
-    """A key frame."""
-    path = _place(workspace, name) / _FRAMES / file
+    """A key frame, also without what ``watch`` puts before the names of a live source's: then the newest."""
+    folder = _place(workspace, name) / _FRAMES
+    path = folder / file
+    if not path.is_file():
+        path = max(folder.glob(f"*-{file}"), default=path)
     if path.suffix != ".jpg" or path.is_symlink() or not path.is_file():
         raise not_found("such key frame")
     return Response(path.read_bytes(), media_type="image/jpeg")

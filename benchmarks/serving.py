@@ -1,0 +1,232 @@
+"""What a service does under load, on this machine: images a second, waiting times, refusals and memory.
+
+    python benchmarks/serving.py MODEL.onnx IMAGE [--seconds 60] [--kills 50]
+
+First ``predict_many`` scores copies of the image (one image a core), and batches of four (one run on all cores), which
+says which of the two is faster. Then a service is started in a process of its own, and clients in threads ask for 1, 2
+and 5 times as many images a second as ``predict_many`` scores, each client as soon as its turn comes, without waiting
+for the others. Writes ``serving.csv``. With ``--kills`` a service is killed again and again while answers are given, and
+every answer that was confirmed must still be there: ``serving_kills.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import oddsight
+from oddsight.runtime.sessions import session
+from oddsight.sources import Encoded
+
+HERE = Path(__file__).parent
+LOADS = (1, 2, 5)
+WARM_UP = 2.0
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--kills", type=int, default=0)
+    args = parser.parse_args()
+    if args.kills:
+        write("serving_kills.csv", [kill(args.model, args.image, args.kills)])
+        return
+    rates = {"one image a core": many(args.model, args.image, args.seconds / 3)}
+    rates["batches of 4"] = batches(args.model, args.image, args.seconds / 3)
+    capacity = rates["one image a core"]
+    rows = [{"load": name, "seconds": args.seconds / 3, "images a second": rate} for name, rate in rates.items()]
+    with Service(args.model) as service:
+        service.ask(args.image.read_bytes())
+        for times in LOADS:
+            rows.append(load(service, args.image.read_bytes(), times, capacity, args.seconds))
+            print(rows[-1], flush=True)
+    rows.append(
+        {"load": "one image a core, again", "seconds": args.seconds / 3,
+         "images a second": many(args.model, args.image, args.seconds / 3)}
+    )  # fmt: skip
+    write("serving.csv", rows)
+
+
+def many(path: Path, image: Path, seconds: float) -> float:
+    """Images a second of ``predict_many``."""
+    model, content = oddsight.load(path), image.read_bytes()
+    list(model.predict_many(Encoded({str(n): content for n in range(8)})))
+    done, begin = 0, time.monotonic()
+    while time.monotonic() - begin < seconds:
+        done += sum(1 for _ in model.predict_many(Encoded({str(n): content for n in range(32)})))
+    return done / (time.monotonic() - begin)
+
+
+def batches(path: Path, image: Path, seconds: float) -> float:
+    """Images a second if four of one size, which have been decoded, run together on all cores."""
+    pixels = oddsight.Frame(image).read()
+    loaded = session(path.read_bytes(), threads=os.cpu_count() or 1)
+    loaded.run(["score"], {"image": np.stack([pixels] * 4)})
+    done, begin = 0, time.monotonic()
+    while time.monotonic() - begin < seconds:
+        stacked = np.stack([oddsight.Frame(image).read() for _ in range(4)])
+        done += len(loaded.run(None, {"image": stacked})[0])
+    return done / (time.monotonic() - begin)
+
+
+class Service:
+    """A service in a process of its own."""
+
+    def __init__(self, model: Path, workspace: Path | None = None) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        more = [] if workspace is None else ["--workspace", str(workspace)]
+        command = [sys.executable, "-m", "oddsight", "serve", str(model), "--port", str(self.port), "--quiet", *more]
+        self.name = model.stem
+        self.process = subprocess.Popen(command)
+
+    def __enter__(self) -> Service:
+        while True:
+            try:
+                self.request("GET", "/v2/health/ready")
+                return self
+            except OSError:
+                time.sleep(0.1)
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Status and content of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def ask(self, content: bytes) -> int:
+        """Have an image scored."""
+        return self.request("POST", f"/api/models/{self.name}:predict", content)[0]
+
+    def memory(self) -> float:
+        """Megabytes in use."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1e3
+
+
+def load(service: Service, content: bytes, times: int, capacity: float, seconds: float) -> dict[str, object]:
+    """Ask at a steady rate, whether or not earlier requests have been answered."""
+    outcomes: list[tuple[int, float]] = []
+    period, begin = 1 / (times * capacity), time.monotonic()
+    ticks, lock = iter(range(int(seconds * times * capacity))), threading.Lock()
+
+    def client() -> None:
+        while True:
+            with lock:
+                tick = next(ticks, None)
+            if tick is None:
+                return
+            time.sleep(max(0.0, begin + tick * period - time.monotonic()))
+            start = time.monotonic()
+            try:
+                status = service.ask(content)
+            except OSError:
+                status = 0
+            outcomes.append((status, time.monotonic() - start))
+
+    memory = [service.memory()]
+    clients = [threading.Thread(target=client) for _ in range(96)]
+    for thread in clients:
+        thread.start()
+    while any(thread.is_alive() for thread in clients):
+        memory.append(service.memory())
+        time.sleep(0.5)
+    took = time.monotonic() - begin
+    return described(times, outcomes, took, capacity, memory, json.loads(service.request("GET", "/api/status")[1]))
+
+
+def described(
+    times: int, outcomes: list[tuple[int, float]], took: float, capacity: float, memory: list[float], status: dict
+) -> dict[str, object]:
+    """A row of the table."""
+    counts = Counter(code for code, _ in outcomes)
+    waits = [wait for code, wait in outcomes if code == 200]
+    one = (os.cpu_count() or 1) / capacity
+    return {
+        "load": f"{times}x", "seconds": round(took, 1), "images a second": len(waits) / took,
+        "of predict_many": len(waits) / took / capacity, "accepted": counts[200], "refused (429)": counts[429],
+        "5xx": sum(n for code, n in counts.items() if code >= 500), "lost": counts[0],
+        "p50 seconds": float(np.quantile(waits, 0.5)), "p99 seconds": float(np.quantile(waits, 0.99)),
+        "seconds of (queue + 1) services": (status["limits"]["queue"] + 1) * one,
+        "MB at the start": memory[0], "MB at the end": memory[-1], "MB at most": max(memory),
+    }  # fmt: skip
+
+
+def kill(model: Path, image: Path, times: int) -> dict[str, object]:
+    """Kill a service while answers are given, and look for each that was confirmed."""
+    confirmed, content = 0, image.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        workspace, ids = Path(folder), set[str]()
+        for number in range(times + 1):
+            with Service(model, workspace) as service:
+                status, text = service.request("GET", "/api/feedback?limit=10000")
+                assert status == 200
+                assert ids <= {entry["id"] for entry in json.loads(text)["items"]}, "an answer is lost"
+                if number == times:
+                    break
+                begun = threading.Event()
+                threading.Thread(target=_answer, args=(service, content, ids, begun.set), daemon=True).start()
+                begun.wait()
+                time.sleep(0.02 * (number % 10))
+                service.process.kill()
+                service.process.wait()
+        from oddsight.serve.state import Database
+
+        state = Database(workspace / "state.sqlite").check()
+        confirmed = len(ids)
+    return {"kills": times, "answers confirmed": confirmed, "answers lost": 0, "integrity check": state}
+
+
+def _answer(service: Service, content: bytes, ids: set[str], begun: Callable[[], None]) -> None:
+    try:
+        text = service.request("POST", f"/api/models/{service.name}:predict", content)[1]
+        result = json.loads(text)["results"][0]["id"]
+        while True:
+            body = json.dumps({"result_id": result, "truth": "normal"}).encode()
+            status, text = service.request("POST", "/api/feedback", body)
+            if status == 200:
+                ids.add(json.loads(text)["id"])
+                begun()
+    except (OSError, http.client.HTTPException, ValueError):
+        return
+
+
+def write(name: str, rows: list[dict[str, object]]) -> None:
+    """Write a table."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with (HERE / name).open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()})
+
+
+if __name__ == "__main__":
+    main()
