@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import oddsight
 from browser import NODE, missing, needs_browser, open_browser
-from oddsight.cli import app
+from cli_files import run
 from oddsight.errors import OddsightError
 from oddsight.serve.standalone import find_runtime
 from textures import texture
@@ -43,9 +42,8 @@ def model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def written(model, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("page") / "ground.html"
-    arguments = ["report", model, "--standalone", "-o", path, "--runtime", RUNTIME]
-    result = CliRunner().invoke(app, [str(part) for part in arguments])
-    assert result.exit_code == 0, result.output
+    done = run("report", model, "--standalone", "-o", path, "--runtime", RUNTIME)
+    assert done.code == 0, done.err
     return path
 
 
@@ -55,10 +53,9 @@ def test_a_missing_runtime_is_one_sentence(tmp_path):
 
 
 def test_only_standalone_is_offered(model, tmp_path):
-    arguments = ["report", str(model), "-o", str(tmp_path / "page.html"), "--runtime", str(tmp_path)]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 2
-    assert "--standalone" in result.output
+    done = run("report", model, "-o", tmp_path / "page.html", "--runtime", tmp_path)
+    assert done.code == 2
+    assert "--standalone" in done.err
 
 
 @needs_runtime
@@ -74,8 +71,7 @@ def test_the_page_names_no_other_place(written):
 
 @needs_runtime
 def test_the_same_model_gives_the_same_page(model, written, tmp_path):
-    arguments = ["report", model, "--standalone", "-o", tmp_path / "again.html", "--runtime", RUNTIME]
-    assert CliRunner().invoke(app, [str(part) for part in arguments]).exit_code == 0
+    assert run("report", model, "--standalone", "-o", tmp_path / "again.html", "--runtime", RUNTIME).code == 0
     assert (tmp_path / "again.html").read_bytes() == written.read_bytes()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,11 @@ from browser import NODE
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "src" / "oddsight" / "serve" / "page"
-sys.path.append(str(ROOT / "scripts"))
-
-import vendor_page  # noqa: E402 - of the scripts
+_spec = importlib.util.spec_from_file_location("vendor_page", ROOT / "scripts" / "vendor_page.py")
+assert _spec is not None
+assert _spec.loader is not None
+vendor_page = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(vendor_page)
 
 
 @pytest.mark.skipif(not (NODE / "preact").is_dir(), reason="run 'npm ci' in tests/node")

@@ -142,7 +142,7 @@ def test_after_images_were_forgotten_only_newer_ones_are_drawn():
 @pytest.mark.slow
 def test_the_rate_holds_over_200_sessions():
     """One new normal image each; how many are flagged is binomial with at most the promised rate."""
-    alarms = {way: 0 for way in ("drawn", "unflagged")}
+    alarms = dict.fromkeys(("drawn", "unflagged"), 0)
     for seed in range(200):
         outcome = session(seed, held_out=1)
         for way in alarms:

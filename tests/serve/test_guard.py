@@ -112,10 +112,29 @@ def test_every_answer_has_strict_headers(client, path):
 
 
 def traversals():
-    ups = ("../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..\\", "..%5c", "....//", "%252e%252e%252f", "..%00/", "%c0%ae%c0%ae/")
+    ups = (
+        "../",
+        "..%2f",
+        "%2e%2e/",
+        "%2e%2e%2f",
+        "..\\",
+        "..%5c",
+        "....//",
+        "%252e%252e%252f",
+        "..%00/",
+        "%c0%ae%c0%ae/",
+    )
     ends = ("etc/passwd", "state.sqlite", "models/parts.onnx", "proc/self/environ")
     yield from (up * count + end for up in ups for end in ends for count in (1, 3, 7))
-    yield from ("/etc/passwd", "//etc/passwd", "file:///etc/passwd", "C:\\Windows\\win.ini", "\\\\host\\share", "%00", ".")
+    yield from (
+        "/etc/passwd",
+        "//etc/passwd",
+        "file:///etc/passwd",
+        "C:\\Windows\\win.ini",
+        "\\\\host\\share",
+        "%00",
+        ".",
+    )
 
 
 PLACES = (

@@ -126,9 +126,9 @@ function Voices({ voices }) {
 
 /** What a voice looks at; docs/explaining.md has more. */
 function spoken(name) {
-  if (name === "patches") return "single places";
+  if (name === "patches") return "patches";
   if (name === "details") return "fine details";
-  return name.replace(/^stage(\d+)$/, "whole image, stage $1");
+  return name.replace(/^stage(\d+)$/, "image, stage $1");
 }
 
 function Truth({ backend, image, result, flagged }) {

@@ -81,7 +81,7 @@ function Toolbar({ parts, flagged, show, setShow, order, setOrder, heat, setHeat
   if (parts.failed.length) options.push(["failed", `Not read ${count(parts.failed.length)}`]);
   return html`<div class="toolbar">
     <${Choice} label="Which images" options=${options} value=${show} choose=${setShow} />
-    <label class="inline"><span class="wide">Order</span>
+    <label class="inline"><span class="hidden">Order</span>
       <select value=${order} onChange=${(event) => setOrder(event.target.value)}>
         <option value="unusual">most unusual first</option>
         <option value="name">by name</option>
@@ -91,10 +91,11 @@ function Toolbar({ parts, flagged, show, setShow, order, setOrder, heat, setHeat
       <input type="range" min="0" max="1" step="0.05" value=${heat.opacity}
         onInput=${(event) => setHeat({ ...heat, opacity: Number(event.target.value) })} />
     </label>
-    <span class="spacer"></span>
-    <${FileButtons} take=${addImages} primary=${false} />
-    <button onClick=${() => exportResults(parts, model)} disabled=${!parts.scored.length}>Export</button>
-    <button class="quiet" onClick=${clearImages}>Clear</button>
+    <div class="row actions">
+      <${FileButtons} take=${addImages} primary=${false} />
+      <button onClick=${() => exportResults(parts, model)} disabled=${!parts.scored.length}>Export</button>
+      <button class="quiet" onClick=${clearImages}>Clear</button>
+    </div>
   </div>`;
 }
 
