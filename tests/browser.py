@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
@@ -50,6 +52,19 @@ def open_browser() -> Iterator[Browser]:
         browser.close()
 
 
+def await_answer(address: str, seconds: float = 60) -> None:
+    """Wait until a service answers: its address is known a little earlier."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urlopen(address, timeout=seconds):
+                return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
 @contextmanager
 def running_service(models: Path, workspace: Path | None = None) -> Iterator[str]:
     """The address of ``oddsight serve``, which ends with the block."""
@@ -61,7 +76,9 @@ def running_service(models: Path, workspace: Path | None = None) -> Iterator[str
         for line in process.stderr:
             if "serving at" in line:
                 break
-        yield line.split()[-1]
+        address = line.split()[-1]
+        await_answer(f"{address}v2/health/live")
+        yield address
     finally:
         process.terminate()
         process.stderr.close()

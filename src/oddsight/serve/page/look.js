@@ -87,8 +87,8 @@ function Toolbar({ parts, flagged, show, setShow, order, setOrder, heat, setHeat
         <option value="name">by name</option>
       </select>
     </label>
-    <label class="inline">Heat map
-      <input type="range" min="0" max="1" step="0.05" value=${heat.opacity}
+    <label class="inline"><span class="wide">Heat map</span>
+      <input type="range" aria-label="Heat map" min="0" max="1" step="0.05" value=${heat.opacity}
         onInput=${(event) => setHeat({ ...heat, opacity: Number(event.target.value) })} />
     </label>
     <div class="row actions">
