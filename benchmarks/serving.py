@@ -5,8 +5,8 @@
 First ``predict_many`` scores copies of the image (one image a core), and batches of four (one run on all cores), which
 says which of the two is faster. Then a service is started in a process of its own, and clients in threads ask for 1, 2
 and 5 times as many images a second as ``predict_many`` scores, each client as soon as its turn comes, without waiting
-for the others. Writes ``serving.csv``. With ``--kills`` a service is killed again and again while answers are given, and
-every answer that was confirmed must still be there: ``serving_kills.csv``.
+for the others. Writes ``serving.csv``. With ``--kills`` a service is killed again and again while answers are given,
+and every answer that was confirmed must still be there: ``serving_kills.csv``.
 """
 
 from __future__ import annotations

@@ -10,9 +10,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import httpx
 import numpy as np
+import pytest
 from PIL import Image
+
+for _name in ("httpx", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+    pytest.importorskip(_name, reason="the service needs oddsight[serve], and its tests httpx")
+
+import httpx
 
 from oddsight.serve.access import Access
 from oddsight.serve.limits import Limits

@@ -1,11 +1,7 @@
-"""What tests of the service share."""
+"""What tests of the service share. They are skipped where the service is not installed; see ``served.py``."""
 
 import pytest
 
-for _name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "httpx"):
-    pytest.importorskip(_name, reason="the service needs oddsight[serve], and its tests httpx")
-
-from served import serving
 from tiny_model import tiny_model
 
 
@@ -20,5 +16,7 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(models, tmp_path_factory):
     """Of a service with a workspace."""
+    from served import serving
+
     with serving(models, tmp_path_factory.mktemp("workspace")) as found:
         yield found

@@ -1,6 +1,7 @@
 """Jobs: fits on uploaded images, with progress, an end before the end, and what a new start makes of the last."""
 
 import json
+import time
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_a_job_can_be_ended_while_it_runs_and_while_it_waits(client, upload):
     first, second = (client.post("/api/jobs", json=order).json()["id"] for _ in range(2))
     assert client.delete(f"/api/jobs/{second}").json()["state"] == "cancelled"
     while client.get(f"/api/jobs/{first}").json()["state"] == "queued":
-        pass
+        time.sleep(0.05)
     assert client.delete(f"/api/jobs/{first}").json()["state"] == "cancelled"
     last = ended(client, client.post("/api/jobs", json={"kind": "check", "upload": upload}))
     assert last["state"] == "done"
@@ -134,7 +135,7 @@ def test_a_process_that_breaks_down_is_said(tmp_path, monkeypatch):
         jobs = Jobs(workspace)
         job = jobs.add(Task("check", {}, {"kind": "check"}, lambda id, said: said))
         while jobs.get(job.id).state not in ("failed", "done"):
-            pass
+            time.sleep(0.05)
         assert jobs.get(job.id).error == "the process of the job broke down"
         jobs.close()
 

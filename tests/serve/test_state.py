@@ -85,9 +85,9 @@ def test_states_of_other_versions_and_programs_are_refused(tmp_path):
         other.execute("PRAGMA application_id = 1")
     with pytest.raises(OddsightError, match="not the state"):
         Database(path)
-    path.write_bytes(b"no database" * 100)
+    (tmp_path / "other.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(OddsightError, match="cannot be used"):
-        Database(path)
+        Database(tmp_path / "other.sqlite")
 
 
 def test_a_transaction_that_fails_changes_nothing(tmp_path):
