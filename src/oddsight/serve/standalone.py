@@ -15,13 +15,13 @@ import json
 import os
 import posixpath
 import re
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-import oddsight
 from oddsight.data.collection import unpacked
 from oddsight.errors import ImageError, OddsightError
 from oddsight.model.model import Model
@@ -132,7 +132,7 @@ def _about(served: ServedModel) -> dict[str, object]:
     metadata = served.model.metadata
     explanation, classes = metadata.explanation, metadata.classes
     return {
-        "version": oddsight.__version__,
+        "version": version("oddsight"),
         "model": served.to_json(),
         "voices": list(explanation.voices) if explanation is not None else [],
         "normal_ids": unpacked(explanation.normals) if explanation is not None else [],
