@@ -1,7 +1,7 @@
 /* Train: normal images become a model. What could spoil it is said before. */
 import { loadModels } from "./app.js";
 import { html, useEffect, useRef, useState } from "./dom.js";
-import { JobMeter, run, upload } from "./jobs.js";
+import { follow, JobMeter, run, upload } from "./jobs.js";
 import { images as imagesOf, percent, score } from "./numbers.js";
 import { allows, change, say, state, useStore } from "./store.js";
 import { DropPlace, Empty, Facts, Field, Meter } from "./widgets.js";
@@ -23,6 +23,9 @@ const set = (values) => change({ training: { ...training(), ...values } });
 
 export function Train({ backend }) {
   useStore();
+  useEffect(() => {
+    if (training() === START && state.status.workspace && allows("manage")) resume(backend);
+  }, []);
   if (!allows("manage")) {
     return html`<${Empty} title="Training is not allowed here"><p>Your token has no right to manage models. The command does the same: oddsight fit DIR -o MODEL.onnx</p><//>`;
   }
@@ -37,6 +40,13 @@ export function Train({ backend }) {
     ${step === "run" && html`<${Running} backend=${backend} />`}
     ${step === "done" && html`<${Done} />`}
   </div>`;
+}
+
+/** Follow a training that goes on, as after a reload. */
+async function resume(backend) {
+  const { jobs } = await backend.jobs().catch(() => ({ jobs: [] }));
+  const job = jobs.find((one) => one.kind === "fit" && ["queued", "running"].includes(one.state));
+  if (job && training() === START) await finish(backend, { job }, (tell) => follow(backend, job.id, tell));
 }
 
 function Choose({ backend }) {
@@ -141,18 +151,21 @@ function Settings({ backend }) {
 }
 
 async function fit(backend, options) {
-  const control = new AbortController();
-  const { upload: sent } = training();
-  set({ step: "run", job: null, control });
+  const request = { kind: "fit", upload: training().upload, ...options };
+  if (request.false_alarm_rate === null) delete request.false_alarm_rate;
+  await finish(backend, { job: null }, (tell) => run(backend, request, tell));
+}
+
+/** Show a training until it ends: with its model, or where its settings can be changed. */
+async function finish(backend, values, work) {
+  set({ step: "run", ...values });
   try {
-    const request = { kind: "fit", upload: sent, ...options };
-    if (request.false_alarm_rate === null) delete request.false_alarm_rate;
-    const result = await run(backend, request, (job) => set({ job }), control.signal);
+    const result = await work((job) => set({ job }));
     await loadModels(backend, result.model);
     set({ step: "done", result });
   } catch (error) {
-    if (error.name !== "AbortError") say(error.message, true);
-    set({ step: "settings", job: null });
+    say(error.message, true);
+    set(training().check ? { step: "settings", job: null } : START);
   }
 }
 
