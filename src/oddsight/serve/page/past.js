@@ -79,6 +79,15 @@ function needStyle() {
   document.head.append(link);
 }
 
+/** Powers of ten in a range, at most six of them. */
+function decades(_, __, low, high) {
+  const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
+  const step = Math.max(1, Math.ceil((last - first) / 5));
+  return Array.from({ length: Math.floor((last - first) / step) + 1 }, (___, index) => 10 ** (first + index * step));
+}
+
+const brief = (_, splits) => splits.map((value) => (value < 1e4 ? String(value) : value.toExponential(0).replace("+", "")));
+
 /** A range of times that leaves room for the first and the last bar, and is at least a day. */
 function wide(low, high) {
   const room = Math.max(0.02 * (high - low), 1800);
@@ -98,8 +107,7 @@ function options(UPlot, width, lines, log, limit) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const axis = { stroke: colour("soft"), grid: { stroke: colour("hair"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-  const powers = (_, splits) => splits.map((value) => (Number.isInteger(Math.log10(value)) ? value : null));
-  const upright = log ? { ...axis, size: 46, filter: powers, grid: { ...axis.grid, filter: powers } } : { ...axis, size: 46 };
+  const upright = log ? { ...axis, size: 46, splits: decades, filter: (_, splits) => splits, values: brief } : { ...axis, size: 46 };
   const series = lines.map(([label, , name, kind]) => ({
     label,
     stroke: colour(name),
@@ -120,7 +128,7 @@ function options(UPlot, width, lines, log, limit) {
     height: 190,
     series: [{}, ...series],
     axes: [{ ...axis, values: hours }, upright],
-    scales: { x: { range: (_, low, high) => wide(low, high) }, y: log ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(1, high * 1.05)] } },
+    scales: { x: { range: (_, low, high) => wide(low, high) }, y: log ? { distr: 3, range: (_, low, high) => [Math.min(low, 1) / 2, 2 * Math.max(high, limit)] } : { range: (_, low, high) => [0, Math.max(1, high * 1.05)] } },
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     hooks: { draw: [line] },

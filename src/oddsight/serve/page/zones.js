@@ -96,7 +96,7 @@ function Frame({ url, zones, chosen, setChosen, edit, may }) {
       ${zones.map((zone, index) => html`<polygon key=${index} class=${`${zone.kind} ${index === chosen ? "chosen" : ""}`} points=${zone.polygon.map((point) => point.join(",")).join(" ")}
         onClick=${(event) => { if (index !== chosen) { event.stopPropagation(); setChosen(index); } }} />`)}
     </svg>
-    ${zones.map((zone, index) => html`<button key=${`name-${index}`} class=${`zone-name ${index === chosen ? "chosen" : ""}`} style=${place(zone.polygon[0])} onClick=${(event) => { event.stopPropagation(); setChosen(index); }}>${zone.name || "–"}</button>`)}
+    ${zones.map((zone, index) => html`<button key=${`name-${index}`} class=${`zone-name ${index === chosen ? "chosen" : ""} ${zone.polygon[0][1] < 0.1 ? "below" : ""}`} style=${place(zone.polygon[0])} onClick=${(event) => { event.stopPropagation(); setChosen(index); }}>${zone.name || "–"}</button>`)}
     ${may && zones[chosen]?.polygon.map((point, corner) => html`<button key=${corner} class="corner" style=${place(point)}
       aria-label=${`Corner ${corner + 1} of ${zones[chosen].name}: ${Math.round(100 * point[0])} % across, ${Math.round(100 * point[1])} % down`}
       onPointerDown=${(event) => take(event, corner)} onClick=${(event) => event.stopPropagation()}
