@@ -115,7 +115,8 @@ class Service:
         """Status and content of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
-            connection.request(method, path, body)
+            kind = {"Content-Type": "application/json"} if (body or b"").startswith(b"{") else {}
+            connection.request(method, path, body, kind)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -211,9 +212,10 @@ def _answer(service: Service, content: bytes, ids: set[str], begun: Callable[[],
         while True:
             body = json.dumps({"result_id": result, "truth": "normal"}).encode()
             status, text = service.request("POST", "/api/feedback", body)
-            if status == 200:
-                ids.add(json.loads(text)["id"])
-                begun()
+            if status != 200:
+                raise SystemExit(text)
+            ids.add(json.loads(text)["id"])
+            begun()
     except (OSError, http.client.HTTPException, ValueError):
         return
 

@@ -57,7 +57,7 @@ def _drawn(
                 (str(number), str(number), float(score), int(flag)),
             )
             change.execute("INSERT INTO images VALUES (?, 1, 1)", (str(number),))
-    for number in np.flatnonzero(flagged):
+    for number in np.flatnonzero(flagged).tolist():
         answer(state, str(number), "anomalous" if truths[number] else "normal", question=False)
     while len(state.rows("SELECT 1 FROM questions")) < QUESTIONS:
         for item in draw(state, "line", 5, lots, lambda content: True):

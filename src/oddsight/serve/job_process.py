@@ -13,20 +13,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from oddsight.data.check import check
-from oddsight.data.collection import seen
 from oddsight.errors import DataError, ImageError, OddsightError
-from oddsight.evaluation import evaluate
-from oddsight.evaluation.normal import Evaluation
-from oddsight.fitting.normal import fit
-from oddsight.fitting.plan import FitPlan
-from oddsight.fitting.updating import update
-from oddsight.model.model import Model, load
-from oddsight.model.normals import NormalImages, normals_path, write_normals
-from oddsight.report import write_report
-from oddsight.sources.collecting import collect_sources
+
+if TYPE_CHECKING:
+    from oddsight.fitting.plan import FitPlan
+    from oddsight.model.model import Model
 
 MODEL, REPORT = "model.onnx", "report.html"
 """Files that a job leaves in its folder."""
@@ -53,7 +46,8 @@ def main() -> None:
 
 
 def _end_with_the_service() -> None:
-    sys.stdin.read()
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os._exit(1)
 
 
@@ -66,6 +60,8 @@ def _report(phase: str, done: int, total: int, /) -> None:
 
 
 def _fit(order: Order) -> dict[str, Any]:
+    from oddsight.fitting.normal import fit
+
     found = _check(order)
     plans: list[FitPlan] = []
     settings = {key: order[key] for key in ("method", "speed", "false_alarm_rate") if order.get(key) is not None}
@@ -77,6 +73,8 @@ def _fit(order: Order) -> dict[str, Any]:
 
 
 def _write_copies(path: Path, plans: list[FitPlan]) -> None:
+    from oddsight.model.normals import normals_path, write_normals
+
     copies = normals_path(path)
     if copies is not None and plans:
         write_normals(copies, plans[0].training, progress=_report)
@@ -99,10 +97,15 @@ def summary(model: Model, plans: list[FitPlan]) -> dict[str, Any]:
 
 
 def _check(order: Order) -> dict[str, Any]:
+    from oddsight.data.check import check
+
     return check(order["images"], progress=lambda done, total: _report("checking", done, total)).to_json()
 
 
 def _update(order: Order) -> dict[str, Any]:
+    from oddsight.fitting.updating import update
+    from oddsight.model.model import load
+
     plans: list[FitPlan] = []
     made = update(
         load(order["model"]),
@@ -136,6 +139,10 @@ def _flips(before: Model, after: Model, kept: list[str]) -> dict[str, Any]:
 
 def _recalibrate(order: Order) -> dict[str, Any]:
     """Scores of normal images, each once, which the model did not learn from."""
+    from oddsight.data.collection import seen
+    from oddsight.model.model import load
+    from oddsight.sources.collecting import collect_sources
+
     model = load(order["model"])
     collection, _ = collect_sources(order["images"], reading=model.reading, progress=_report)
     known = seen(model.metadata.training.images_seen)
@@ -157,6 +164,12 @@ def _recalibrate(order: Order) -> dict[str, Any]:
 
 
 def _evaluate(order: Order) -> dict[str, Any]:
+    from oddsight.evaluation import evaluate
+    from oddsight.evaluation.normal import Evaluation
+    from oddsight.model.model import load
+    from oddsight.model.normals import NormalImages
+    from oddsight.report import write_report
+
     model = load(order["model"])
     found = evaluate(model, normal=order["normal"], anomalous=order["anomalous"], progress=_report)
     assert isinstance(found, Evaluation)

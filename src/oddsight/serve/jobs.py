@@ -201,9 +201,11 @@ class Jobs:
                 pass
             for line in process.stdout:
                 last = json.loads(line)
+                if "progress" not in last:
+                    break
                 with self._lock:
                     current = self.get(job.id)
-                    if "progress" in last and current.state == "running":
+                    if current.state == "running":
                         phase, done, total = last["progress"]
                         durable = time.monotonic() - noted > _NOTED
                         noted = time.monotonic() if durable else noted
