@@ -69,7 +69,8 @@ function Chart({ times, lines, log = false, limit, says }) {
       plot?.destroy();
     };
   }, [times, lines[0][1], theme]);
-  return html`${lines.length > 1 && html`<div class="row small soft">${lines.map(([label, , name]) => html`<span key=${label}><span class=${`swatch ${name}`}></span>${label}</span>`)}</div>`}
+  const key = ([label, , name]) => html`<span key=${label}><span class=${`swatch ${name}`}></span>${label}</span>`;
+  return html`${lines.length > 1 && html`<div class="row small soft">${lines.map(key)}</div>`}
     <div class="chart" ref=${box} role="img" aria-label=${says}></div>`;
 }
 
@@ -108,6 +109,7 @@ function options(UPlot, width, lines, log, limit) {
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const axis = { stroke: colour("soft"), grid: { stroke: colour("hair"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
   const upright = log ? { ...axis, size: 46, splits: decades, filter: (_, splits) => splits, values: brief } : { ...axis, size: 46 };
+  const height = (_, low, high) => (log ? [Math.min(low, 1) / 2, 2 * Math.max(high, limit)] : [0, Math.max(1, 1.05 * high)]);
   const series = lines.map(([label, , name, kind]) => ({
     label,
     stroke: colour(name),
@@ -128,7 +130,7 @@ function options(UPlot, width, lines, log, limit) {
     height: 190,
     series: [{}, ...series],
     axes: [{ ...axis, values: hours }, upright],
-    scales: { x: { range: (_, low, high) => wide(low, high) }, y: log ? { distr: 3, range: (_, low, high) => [Math.min(low, 1) / 2, 2 * Math.max(high, limit)] } : { range: (_, low, high) => [0, Math.max(1, high * 1.05)] } },
+    scales: { x: { range: (_, low, high) => wide(low, high) }, y: { distr: log ? 3 : 1, range: height } },
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     hooks: { draw: [line] },
@@ -152,9 +154,13 @@ function Results({ backend, model }) {
     load();
   }, [which, model.name]);
   return html`<section class="panel">
-    <div class="row between"><h2>Results</h2><${Choice} label="Which results" options=${[["flagged", "flagged"], ["all", "all"]]} value=${which} choose=${setWhich} /></div>
+    <div class="row between"><h2>Results</h2>
+      <${Choice} label="Which results" options=${[["flagged", "flagged"], ["all", "all"]]} value=${which} choose=${setWhich} />
+    </div>
     ${items.length
-      ? html`<div class="scroll" tabindex="0" role="region" aria-label="Results"><table class="results"><thead><tr><th></th><th>When</th><th>Image</th><th>Verdict</th><th class="number">p</th><th class="number">Score</th><th>You said</th></tr></thead><tbody>
+      ? html`<div class="scroll" tabindex="0" role="region" aria-label="Results"><table class="results">
+          <thead><tr><th></th><th>When</th><th>Image</th><th>Verdict</th><th class="number">p</th><th class="number">Score</th>
+            <th>You said</th></tr></thead><tbody>
           ${items.map(
             (item) => html`<tr key=${item.id}>
               <td><${Fetched} name=${item.content} load=${() => backend.thumbnail(item.content, 96)} alt="" missing="–" /></td>

@@ -3,8 +3,8 @@
 import { loadModels } from "./app.js";
 import { html, useState } from "./dom.js";
 import { JobMeter, run } from "./jobs.js";
-import { count, images as imagesOf, percent, score, when } from "./numbers.js";
 import { Fetched } from "./images.js";
+import { count, images as imagesOf, percent, score, when } from "./numbers.js";
 import { allows, currentModel, say, useStore } from "./store.js";
 import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 
@@ -79,7 +79,8 @@ function Questions({ backend, asked, draw, tell }) {
   const items = asked?.items ?? [];
   const { normal = 0, anomalous = 0, open = 0 } = asked?.answers ?? {};
   return html`<section class="panel"><h2>Is this normal?</h2>
-    <p class="soft">Images are drawn by lot from all that were kept, flagged or not. So your answers are a fair sample, and the false-alarm rate stays true. Answer all that are open before you set the threshold anew.</p>
+    <p class="soft">Images are drawn by lot from all that were kept, flagged or not. So your answers are a fair sample, and the
+      false-alarm rate stays true. Answer all that are open before you set the threshold anew.</p>
     ${items.length
       ? html`<${Asked} backend=${backend} items=${items} answers=${[["normal", "Normal"], ["anomalous", "Anomalous"]]} tell=${tell} />`
       : null}

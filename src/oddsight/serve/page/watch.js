@@ -26,7 +26,9 @@ export function Watch({ backend }) {
   }
   const name = chosen ?? names[0];
   return html`<div class="stack">
-    ${names.length > 1 && html`<label class="inline">Stream <select value=${name} onChange=${(event) => setChosen(event.target.value)}>${names.map((one) => html`<option key=${one}>${one}</option>`)}</select></label>`}
+    ${names.length > 1 && html`<label class="inline">Stream
+      <select value=${name} onChange=${(event) => setChosen(event.target.value)}>${names.map((one) => html`<option key=${one}>${one}</option>`)}</select>
+    </label>`}
     <${Stream} key=${name} name=${name} backend=${backend} />
   </div>`;
 }
@@ -79,11 +81,14 @@ const KINDS = { anomaly: "anomaly", light: "light changed", drift: "normal has c
 
 function EventLine({ event, name, backend }) {
   const going = event.end === null || event.end === undefined;
+  const start = event.clock ? when(event.clock) : `${count(Math.round(event.start))} s`;
+  const length = going ? "" : `, for ${count(Math.max(1, Math.round(event.end - event.start)))} s`;
+  const says = event.p_value === null || event.p_value === undefined ? `score ${score(event.score)}` : `p ${event.p_value.toPrecision(2)}`;
   return html`<li>
     <${Fetched} name=${`${event.id}/${event.index}`} load=${() => backend.frame(name, frameOf(event))} alt="" missing="no key frame" />
-    <div><div class="row"><${Tag} flagged=${event.kind === "anomaly"}>${KINDS[event.kind] ?? event.kind}<//>${event.zone && html`<b>${event.zone}</b>`}${going && html`<span class="soft">goes on</span>`}</div>
-      <div class="soft small">${event.clock ? when(event.clock) : `${count(Math.round(event.start))} s`}${going ? "" : `, for ${count(Math.max(1, Math.round(event.end - event.start)))} s`}
-        ${event.p_value !== null && event.p_value !== undefined ? ` · p ${event.p_value.toPrecision(2)}` : ` · score ${score(event.score)}`}</div>
+    <div><div class="row"><${Tag} flagged=${event.kind === "anomaly"}>${KINDS[event.kind] ?? event.kind}<//>
+        ${event.zone && html`<b>${event.zone}</b>`}${going && html`<span class="soft">goes on</span>`}</div>
+      <div class="soft small">${start}${length} · ${says}</div>
       ${event.note && html`<div class="small">${event.note}</div>`}</div>
   </li>`;
 }

@@ -5,6 +5,7 @@ import { Choice, Field, useLoad } from "./widgets.js";
 
 const STEP = 0.01;
 const BIG = 0.05;
+const KINDS = [["include", "look"], ["exclude", "do not look"]];
 
 export function ZoneEditor({ name, backend, frame }) {
   const [saved, problem, reload] = useLoad(() => backend.zones(name).catch((error) => (error.status === 404 ? null : Promise.reject(error))), [name]);
@@ -59,12 +60,21 @@ export function ZoneEditor({ name, backend, frame }) {
     <${Frame} ...${{ url, zones, chosen, setChosen, edit, may }} />
     ${zone
       ? html`<div class="zone-fields">
-          <${Field} label="Name"><input type="text" value=${zone.name} disabled=${!may} onInput=${(event) => edit(chosen, { name: event.target.value })} /><//>
-          <${Field} label="Must last (seconds)"><input type="number" min="0" step="0.5" value=${zone.dwell} disabled=${!may} onInput=${(event) => edit(chosen, { dwell: Number(event.target.value) })} /><//>
-          <div class="field"><span>In this zone</span><${Choice} label="Kind of zone" options=${[["include", "look"], ["exclude", "do not look"]]} value=${zone.kind} choose=${(kind) => edit(chosen, { kind })} /></div>
+          <${Field} label="Name">
+            <input type="text" value=${zone.name} disabled=${!may}
+              onInput=${(event) => edit(chosen, { name: event.target.value })} />
+          <//>
+          <${Field} label="Must last (seconds)">
+            <input type="number" min="0" step="0.5" value=${zone.dwell} disabled=${!may}
+              onInput=${(event) => edit(chosen, { dwell: Number(event.target.value) })} />
+          <//>
+          <div class="field"><span>In this zone</span>
+            <${Choice} label="Kind of zone" options=${KINDS} value=${zone.kind} choose=${(kind) => edit(chosen, { kind })} />
+          </div>
           ${may && html`<button class="quiet" onClick=${remove}>Remove this zone</button>`}
         </div>
-        <p class="soft small">Drag the corners, or focus one and use the arrow keys (with Shift for larger steps). Insert adds a corner, Delete removes one. A click on the frame adds a corner to the nearest side.</p>`
+        <p class="soft small">Drag the corners, or focus one and use the arrow keys (with Shift for larger steps). Insert
+          adds a corner, Delete removes one. A click on the frame adds a corner to the nearest side.</p>`
       : html`<p class="soft">No zones: the whole frame is looked at.</p>`}
   </section>`;
 }
@@ -89,14 +99,21 @@ function Frame({ url, zones, chosen, setChosen, edit, may }) {
     if (!may || !zones[chosen] || held.current !== null) return;
     edit(chosen, { polygon: withCorner(zones[chosen].polygon, at(event)) });
   };
+  const choose = (event, index) => {
+    event.stopPropagation();
+    setChosen(index);
+  };
+  const look = (zone, index) => [zone.kind, index === chosen && "chosen", zone.polygon[0][1] < 0.1 && "below"].filter(Boolean).join(" ");
   return html`<div class="frame" ref=${box} onPointerMove=${(event) => held.current !== null && put(held.current, at(event))}
     onPointerUp=${() => setTimeout(() => { held.current = null; })} onClick=${insert}>
     ${url ? html`<img src=${url} alt="Latest key frame" draggable=${false} />` : html`<div class="blank soft">No key frame yet</div>`}
     <svg viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">
-      ${zones.map((zone, index) => html`<polygon key=${index} class=${`${zone.kind} ${index === chosen ? "chosen" : ""}`} points=${zone.polygon.map((point) => point.join(",")).join(" ")}
-        onClick=${(event) => { if (index !== chosen) { event.stopPropagation(); setChosen(index); } }} />`)}
+      ${zones.map((zone, index) => html`<polygon key=${index} class=${look(zone, index)}
+        points=${zone.polygon.map((point) => point.join(",")).join(" ")}
+        onClick=${(event) => index !== chosen && choose(event, index)} />`)}
     </svg>
-    ${zones.map((zone, index) => html`<button key=${`name-${index}`} class=${`zone-name ${index === chosen ? "chosen" : ""} ${zone.polygon[0][1] < 0.1 ? "below" : ""}`} style=${place(zone.polygon[0])} onClick=${(event) => { event.stopPropagation(); setChosen(index); }}>${zone.name || "–"}</button>`)}
+    ${zones.map((zone, index) => html`<button key=${`name-${index}`} class=${`zone-name ${look(zone, index)}`}
+      style=${place(zone.polygon[0])} onClick=${(event) => choose(event, index)}>${zone.name || "–"}</button>`)}
     ${may && zones[chosen]?.polygon.map((point, corner) => html`<button key=${corner} class="corner" style=${place(point)}
       aria-label=${`Corner ${corner + 1} of ${zones[chosen].name}: ${Math.round(100 * point[0])} % across, ${Math.round(100 * point[1])} % down`}
       onPointerDown=${(event) => take(event, corner)} onClick=${(event) => event.stopPropagation()}
