@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MODEL, REPORT = "model.onnx", "report.html"
 """Files that a job leaves in its folder."""
 
-_NICENESS = 10
+_NICENESS = 5
 
 Order = dict[str, Any]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from oddsight.errors import OddsightError
 from oddsight.serve.errors import RequestError, not_found
+from oddsight.serve.uploads import translate_error
 from oddsight.serve.workspace import Workspace
 
 _MOST_WAITING = 16
@@ -163,7 +164,7 @@ class Jobs:
             try:
                 result, error = self._run(job, task), None
             except OddsightError as problem:
-                result, error = None, str(problem)
+                result, error = None, translate_error(str(problem), self._workspace)
             except Exception as problem:  # or no job would run any more
                 result, error = None, f"the job broke down ({type(problem).__name__})"
             with self._lock:

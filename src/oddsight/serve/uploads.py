@@ -103,3 +103,9 @@ def translate(value: Any, workspace: Workspace, known: Mapping[str, str], upload
         return value
     text = _OWN_PLACE.sub("", value.replace(f"{workspace.folder}/", ""))
     return _OWN_NAME.sub(lambda found: known.get(f"{found[1] or upload}/{found[2]}", found[2]), text)
+
+
+def translate_error(text: str, workspace: Workspace) -> str:
+    """An error with the names that clients gave to images, and without places on this machine."""
+    sets = {found[1] for found in _OWN_NAME.finditer(text) if found[1]}
+    return str(translate(text, workspace, names(workspace, *sets), ""))
