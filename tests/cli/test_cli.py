@@ -44,7 +44,7 @@ from textures import texture
 
 COMMANDS = ["check", "prepare", "adapt", "fit", "predict", "evaluate", "compare", "study", "threshold", "info"]
 COMMANDS += ["methods", "backbones", "scores", "synthesize", "fit-classes", "export", "watch", "recalibrate", "zones"]
-COMMANDS += ["update", "summarize"]
+COMMANDS += ["update", "summarize", "report", "serve"]
 FIELDS = ["path", "verdict", "score", "p_value", "anomalous", "threshold", "false_alarm_rate", "regions", "voices"]
 FIELDS += ["nearest"]
 SCORED = ["path", "score", "p_value"]

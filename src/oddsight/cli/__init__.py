@@ -30,6 +30,7 @@ from oddsight.cli import adapting as adapting
 from oddsight.cli import models as models
 from oddsight.cli import updating as updating
 from oddsight.cli import exporting as exporting
+from oddsight.cli import reporting as reporting
 from oddsight.cli import registries as registries
 # isort: on
 
