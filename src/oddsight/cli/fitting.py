@@ -181,10 +181,17 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     score: Annotated[
         str | None, typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: knn]")
     ] = None,
+    normal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="A model of normal images: DATA are then types of anomalies, which its copy names."
+        ),
+    ] = None,
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(
-            help="Share of images of the known classes that may be rejected. [default: 0.01, or the smallest possible]"
+            help="Share of images of the known classes, or of anomalies of the known types, that may be rejected. "
+            "[default: 0.01, or the smallest possible]"
         ),
     ] = None,
     confidence: Confidence = None,
@@ -228,7 +235,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     from oddsight.cli.training_output import say_epoch
     from oddsight.fitting.classes import fit_classes as fit_model
 
-    _check_outputs(given, {"--output": output, _COPIES: _copies_of(output, thumbnails)}, data={"DATA": data})
+    written = {"--output": output, _COPIES: _copies_of(output, thumbnails)}
+    _check_outputs(given, written, data={"DATA": data}, inputs={"--normal": normal})
     given |= {"extras": listed(extras) if extras is not None else None}
     model = _fit(
         fit_model,
@@ -237,6 +245,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         say_plan=lambda plan: say_labelled_plan(plan, quiet),
         say_epoch=lambda row: say_epoch(row, quiet),
     )
+    if normal is not None:
+        _copy_normals(normal, _copies_of(output, thumbnails))
     _finish(model, given)
 
 
@@ -316,7 +326,8 @@ def _finish(model: Model, given: Mapping[str, Any]) -> None:
     """Say what was written, and exit with 1 if a file could not be read."""
     from oddsight.cli.output import say_fitted
 
-    say_fitted(model, given["output"], _copies_of(given["output"], given["thumbnails"]), given["quiet"])
+    copies = None if model.types else _copies_of(given["output"], given["thumbnails"])
+    say_fitted(model, given["output"], copies, given["quiet"])
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
 
@@ -335,11 +346,23 @@ def _copies_of(output: Path, thumbnails: bool) -> Path | None:
     return normals_path(output) if thumbnails else None
 
 
+def _copy_normals(model: Path, copies: Path | None) -> None:
+    """Copy the small copies of normal images of another model, if it has any."""
+    from oddsight.model.normals import normals_path
+    from oddsight.runtime.files import write_bytes
+
+    theirs = normals_path(model)
+    if copies is not None and theirs is not None and theirs.is_file():
+        write_bytes(copies, theirs.read_bytes())
+
+
 def _write(model: Model, output: Path, copies: Path | None, images: Sequence[ImageFile], report: Progress) -> None:
     """Write a model, and small copies of the images that it was trained on beside it."""
     from oddsight.model.normals import write_normals
     from oddsight.sinks.terminal import complain
 
     model.save(output)
+    if model.types:  # Its normal images are those of another model
+        return
     for error in write_normals(copies, images, progress=report) if copies is not None else []:
         complain(error)

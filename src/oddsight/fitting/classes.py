@@ -28,6 +28,7 @@ from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, T
 from oddsight.fitting.parts import Parts, divide_classes
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FitPlan, Request
+from oddsight.fitting.types import add_types, check_anomalies, check_normal
 from oddsight.graphs.building import chain, copied
 from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import MOST, nearest
@@ -83,6 +84,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     layers: Sequence[str] | None = None,
     size: int | None = None,
     score: str | Detector = detectors.DEFAULTS["classes"],
+    normal: Model | str | os.PathLike[str] | None = None,
     false_alarm_rate: float | None = None,
     confidence: float | None = None,
     per_class: bool = False,
@@ -121,6 +123,9 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         size: Side in pixels to which images are resized; by default the classifier's.
         score: The score that detects images of none of the classes: a name that ``oddsight scores`` lists, names
             joined by ``+``, or a detector with other settings.
+        normal: A model of normal images, or its file. The labelled images are then types of anomalies, and the result
+            is a copy of that model which also names the types (:attr:`oddsight.Result.type`). ``false_alarm_rate`` is
+            the share of anomalies of these types that may be said to be of an unknown type.
         false_alarm_rate: Share of images of the known classes that may be rejected. By default 1%, or the smallest rate
             that the number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95; see :func:`oddsight.fit`.
@@ -149,6 +154,9 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     if classifier not in CLASSIFIERS:
         raise OddsightError(f"no classifier {classifier!r}: there are {', '.join(CLASSIFIERS)}")
+    base = None if normal is None else check_normal(normal if isinstance(normal, Model) else Model.load(normal))
+    if base is not None and per_class:
+        raise OddsightError("types of anomalies have one threshold together: leave the rate of each class out")
     request = Request(false_alarm_rate, confidence, calibration_fraction, groups, memory, seed)
     size = None if size is None else check_whole(size, "the size", None)
     chosen = detectors.create(score, "classes")
@@ -163,7 +171,16 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             settings = _settings(classifier, backbone, layers, size, {**changes, "seed": request.seed})
             source = TrainedNetwork(settings, Workplace(folder, accelerator, progress, on_epoch))
         learner = ClassLearner(chosen, source, data, request, per_class, cache or default_cache(), progress)
-        return run(learner, on_plan)
+        plans: list[ClassPlan] = []
+
+        def start(plan: ClassPlan) -> None:
+            if base is not None:
+                check_anomalies(base, plan.images, plan.parts.training.classes)
+            plans.append(plan)
+            on_plan(plan)
+
+        model = run(learner, start)
+        return model if base is None else add_types(base, model, plans[0].calibration, progress)
 
 
 def _check_probe(**options: object) -> None:

@@ -31,7 +31,7 @@ def naming(classes: int, temperature: float) -> onnx.ModelProto:
     )
 
 
-def head_classes(model: onnx.ModelProto) -> int | None:
+def head_classes(model: onnx.ModelProto, name: str = BIAS) -> int | None:
     """How many classes the head of a model has, or None if it has no head."""
-    found = [tensor.dims for tensor in model.graph.initializer if tensor.name == BIAS]
+    found = [tensor.dims for tensor in model.graph.initializer if tensor.name == name]
     return int(found[0][0]) if len(found) == 1 and len(found[0]) == 1 else None
