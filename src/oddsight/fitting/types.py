@@ -8,7 +8,7 @@ import onnx
 
 from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile, seen
-from oddsight.errors import DataError, OddsightError, plain
+from oddsight.errors import DataError, plain
 from oddsight.fitting.assembly import with_metadata
 from oddsight.fitting.scoring import score
 from oddsight.graphs.joining import join_types
@@ -20,8 +20,6 @@ from oddsight.runtime.progress import Progress, silent
 
 def check_normal(normal: Model) -> Model:
     """Refuse a model that cannot be joined with types of anomalies."""
-    if not isinstance(normal, Model):
-        raise OddsightError(f"the model of normal images is a Model or the path of one, not a {type(normal).__name__}")
     if normal.classes:
         raise DataError("the model knows classes, so it does not find anomalies: give one that 'oddsight fit' wrote")
     if normal.types:
@@ -48,9 +46,7 @@ def check_anomalies(normal: Model, images: Sequence[ImageFile], names: Sequence[
         raise DataError(f"a type of anomaly is called {plain(taken[0])!r}, which is another verdict: rename it")
 
 
-def add_types(
-    normal: Model, types: Model, calibration: Sequence[ImageFile], progress: Progress = silent
-) -> Model:
+def add_types(normal: Model, types: Model, calibration: Sequence[ImageFile], progress: Progress = silent) -> Model:
     """The model of normal images, which also names types of anomalies.
 
     Its score, p-value and decision are those of ``normal``. What the model of types said of ``calibration``, the images

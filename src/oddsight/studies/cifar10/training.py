@@ -120,7 +120,12 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
         learned = _network(job)
         known = _embeddings(learned.classifier.extractor, job)
     classifier, trained = learned.classifier, learned.network
-    scores = [_apply_score(name, classifier.head, known, job) for name in score_names]
+    negative = bool(known["training"].min() < 0)
+    scores = [
+        _apply_score(name, classifier.head, known, job)
+        for name in score_names
+        if not (negative and create(name, "classes").positive)
+    ]
     if trained is not None and trained.settings.from_scratch and _ODIN in score_names:
         scores.append(_apply_odin(trained, job))
     run = Run(
