@@ -45,7 +45,13 @@ from oddsight.model.result import NONE_OF_THESE
 from oddsight.runtime.sessions import session
 
 RATE, SHARE = 0.2, 0.25
-OPTIONS = {"size": SIDE, "calibration_fraction": SHARE, "false_alarm_rate": RATE}
+OPTIONS = {
+    "size": SIDE,
+    "layers": ["head"],
+    "score": "knn",
+    "calibration_fraction": SHARE,
+    "false_alarm_rate": RATE,
+}
 OUTPUTS = ["score", "p_value", "class_index", "class_probability", "nearest"]
 
 
@@ -232,7 +238,7 @@ def test_probabilities_are_of_logits_divided_by_a_temperature_of_validation_imag
 def test_a_score_with_settings_is_not_changed(fitted):
     score = create("knn", "classes")
     before = dict(vars(score))
-    fit_classes(fitted.data, score=score, **OPTIONS)
+    fit_classes(fitted.data, **OPTIONS | {"score": score})
     assert vars(score) == before
 
 

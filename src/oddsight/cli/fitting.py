@@ -179,7 +179,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     layers: Layers = None,
     size: Size = None,
     score: Annotated[
-        str | None, typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: knn]")
+        str | None,
+        typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: chosen, or knn]"),
     ] = None,
     normal: Annotated[
         Path | None,

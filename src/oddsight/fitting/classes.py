@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache, default_cache
@@ -24,6 +25,7 @@ from oddsight.data.memory import RUNNING
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
+from oddsight.fitting.choosing import Open
 from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, TrainedNetwork
 from oddsight.fitting.parts import Parts, divide_classes
 from oddsight.fitting.pipeline import run
@@ -83,7 +85,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
     size: int | None = None,
-    score: str | Detector = detectors.DEFAULTS["classes"],
+    score: str | Detector | None = None,
     normal: Model | str | os.PathLike[str] | None = None,
     false_alarm_rate: float | None = None,
     confidence: float | None = None,
@@ -119,10 +121,11 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             too), ``compact``, ``wide`` or ``textbook`` (networks trained from scratch).
         backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` the name of a network that PyTorch
             can train; by default :data:`oddsight.backbones.DEFAULT`.
-        layers: For ``probe``: the stages that are averaged for the embedding; by default the deepest.
-        size: Side in pixels to which images are resized; by default the classifier's.
+        layers: For ``probe``: the stages that are averaged for the embedding; by default chosen.
+        size: Side in pixels to which images are resized; by default chosen for ``probe``, otherwise the classifier's.
         score: The score that detects images of none of the classes: a name that ``oddsight scores`` lists, names
-            joined by ``+``, or a detector with other settings.
+            joined by ``+``, or a detector with other settings. By default chosen for ``probe``, otherwise ``knn``. What
+            is chosen depends on the training images only (:class:`oddsight.fitting.choosing.Open`).
         normal: A model of normal images, or its file. The labelled images are then types of anomalies, and the result
             is a copy of that model which also names the types (:attr:`oddsight.Result.type`). ``false_alarm_rate`` is
             the share of anomalies of these types that may be said to be of an unknown type.
@@ -159,7 +162,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         raise OddsightError("types of anomalies have one threshold together: leave the rate of each class out")
     request = Request(false_alarm_rate, confidence, calibration_fraction, groups, memory, seed)
     size = None if size is None else check_whole(size, "the size", None)
-    chosen = detectors.create(score, "classes")
+    detector = detectors.create(detectors.DEFAULTS["classes"] if score is None else score, "classes")
     changes = {"epochs": epochs, "loss": loss, "extras": extras, "mirrored": mirrored}
     with TemporaryDirectory() as temporary:
         folder = Path(temporary if work is None else work)
@@ -170,7 +173,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         else:
             settings = _settings(classifier, backbone, layers, size, {**changes, "seed": request.seed})
             source = TrainedNetwork(settings, Workplace(folder, accelerator, progress, on_epoch))
-        learner = ClassLearner(chosen, source, data, request, per_class, cache or default_cache(), progress)
+        left = Open(size is None, layers is None, score is None)
+        learner = ClassLearner(detector, source, data, request, per_class, cache or default_cache(), progress, left)
         plans: list[ClassPlan] = []
 
         def start(plan: ClassPlan) -> None:
@@ -219,6 +223,7 @@ class ClassLearner:
     per_class: bool
     cache: FeatureCache | None
     progress: Progress
+    left: Open  # What is chosen from the images
 
     def plan(self) -> ClassPlan:
         """Read the images, find their groups and divide them."""
@@ -239,12 +244,19 @@ class ClassLearner:
 
     def learn(self, plan: ClassPlan) -> Components:
         """Train classifier and detector."""
-        known, embeddings = self.source.learn(plan.parts, plan.memory, self.cache, self.progress)
+        source, detector, seed = self.source, self.detector, plan.request.seed
+        record: Mapping[str, JsonValue] = {}
+        if isinstance(source, Probe) and any(vars(self.left).values()):
+            training = plan.parts.training
+            choice = self.left.choose(source, detector, training, seed=seed, cache=self.cache, progress=self.progress)
+            source, detector, record = choice.source, choice.detector, choice.record
+        known, embeddings = source.learn(plan.parts, plan.memory, self.cache, self.progress)
+        known = replace(known, record={**known.record, **({"chosen": dict(record)} if record else {})})
         self.progress("learning", 0, 1)
-        self.detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=plan.request.seed)
+        detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=seed)
         self.progress("learning", 1, 1)
         warmth = temperature(known.head.logits(embeddings.validation), plan.parts.validation.labels)
-        return combine_classes(known, self.detector, warmth, embeddings, plan, per_class=self.per_class)
+        return combine_classes(known, detector, warmth, embeddings, plan, per_class=self.per_class)
 
 
 def combine_classes(
