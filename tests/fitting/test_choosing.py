@@ -9,7 +9,7 @@ from labelled_files import CLASSES, draw_image, write_classes
 from oddsight.data.classes import read_classes
 from oddsight.data.dataset import Dataset
 from oddsight.detectors import create, names
-from oddsight.fitting import choosing
+from oddsight.fitting import choosing, classifiers
 
 QUICK = {"calibration_fraction": 0.2, "false_alarm_rate": 0.2}
 
@@ -64,7 +64,7 @@ def test_one_option_leaves_the_others_open(data):
 def test_calibration_images_have_no_part_in_it(data, monkeypatch):
     looked_at = []
     plans = []
-    embed = choosing.embed_images
+    embed = classifiers.embed_images
 
     def note(extractor, images, *rest):
         looked_at.extend(image.content for image in images)
