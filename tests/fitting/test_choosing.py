@@ -74,7 +74,9 @@ def test_calibration_images_have_no_part_in_it(data, monkeypatch):
     oddsight.fit_classes(data, **QUICK, size=64, on_plan=plans.append)
     parts = plans[0].parts
     assert set(looked_at) <= {image.content for image in parts.training.images}
-    assert not set(looked_at) & {image.content for part in (parts.validation, parts.calibration) for image in part.images}
+    assert not set(looked_at) & {
+        image.content for part in (parts.validation, parts.calibration) for image in part.images
+    }
 
 
 def test_few_images_or_classes_choose_less(data):

@@ -75,7 +75,8 @@ class Open:
 
         Size and layers are those with the highest accuracy on images held out. The score is the one that best detects
         the images of one class among those of the others, whose classifier never saw that class; each class is left
-        out in turn. A score must be better than ``energy+knn`` by an AUROC of 0.01 to be preferred to it. With fewer than six images of a class, or for a score fewer than three classes, the defaults stay.
+        out in turn. A score must be better than ``energy+knn`` by an AUROC of 0.01 to be preferred to it. With fewer
+        than six images of a class, or for a score fewer than three classes, the defaults stay.
         """
         images = _some(training, seed)
         if min(images.counts().values()) < _FEWEST:

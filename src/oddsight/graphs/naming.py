@@ -9,6 +9,8 @@ from oddsight.graphs.building import piece
 
 BIAS = "head/bias"  # The name of the constant that holds a number for each class in a model file
 
+TEMPERATURE = "naming/temperature"  # And of the one that divides the logits
+
 
 def naming(classes: int, temperature: float) -> onnx.ModelProto:
     """``logits`` float32 ``[N, K]`` to ``class_index`` int64 ``[N]`` and its ``class_probability`` float32 ``[N]``.

@@ -200,9 +200,7 @@ def _trivial(images: Sequence[ImageFile]) -> NDArray[np.float64]:
 def _model(best: TrainedRun, sets: Sets, score: str, rate: float, *, per_class: bool) -> Model:
     """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
     known, classifier, seed = best.embeddings, best.classifier, best.run.seed
-    fitted = detectors.create(score, "classes").fit(
-        known["training"], sets.fitting.labels, classifier.head, seed=seed
-    )
+    fitted = detectors.create(score, "classes").fit(known["training"], sets.fitting.labels, classifier.head, seed=seed)
     embeddings = Embeddings(known["training"], known["validation"], known["calibration"])
     plan = ClassPlan.of(sets.parts, rate, Request(seed=seed))
     warmth = best.run.temperature
