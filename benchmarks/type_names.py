@@ -4,8 +4,8 @@
 
 MAGNETIC-TILE holds `good/` and `defect/TYPE/`. Half of the good tiles are learned, and the model of normal is fitted
 once for each seed. Then each type in turn is unknown: half of the images of the other types are labelled
-(`fit_classes`, a quarter of them for calibration), all other images are tested. Near copies are never divided. A row
-counts what the model says of one kind of test images.
+(`fit_classes` with the backbone's size, its deepest layer and `knn`; a quarter of them for calibration), all other
+images are tested. Near copies are never divided. A row counts what the model says of one kind of test images.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def rows_of(good: Dataset, defects: Dataset, method: str, seed: int) -> list[lis
         names = tuple(one for label, one in enumerate(defects.classes) if label != left_out)
         labels = np.array([names.index(defects.classes[label]) for label in kept.labels], np.int64)
         types = Dataset(images=kept.images, labels=labels, classes=names)
-        model = oddsight.fit_classes(types, normal=normal, calibration_fraction=0.25, seed=seed)
+        fixed = {"size": 224, "layers": ["head"], "score": "knn"}
+        model = oddsight.fit_classes(types, normal=normal, calibration_fraction=0.25, seed=seed, **fixed)
         promised = model.metadata.types.decision.false_alarm_rate
         counts = {"normal": count(model, passed.images, None)}
         for label, kind in enumerate(defects.classes):
