@@ -542,10 +542,10 @@ def shallow(fitted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("score", [*names("classes"), "energy+vim+one-class:knn"])
-def test_every_score_makes_a_working_file(shallow, score, pictures):
-    model = shallow.model(score)
+def test_every_score_makes_a_working_file(shallow, fitted, score, pictures):
+    # What comes out of a stage may be negative; the head ends in a ReLU.
+    model = (fitted if create(score, "classes").positive else shallow).model(score)
     assert Model.from_bytes(model.to_bytes()).metadata.method.name == score
-    assert model.metadata.backbone.layers == ["stage2"]
     for image in pictures[::5]:
         result = model.predict(image)
         assert np.isfinite(result.score)
