@@ -27,10 +27,14 @@ SIDES = (224, 128, 64)
 """Sizes to choose from, beside the backbone's own."""
 
 SCORES = (
-    *("energy+knn", "energy+vim", "relative-mahalanobis+knn"),
+    "energy+knn",
     *("knn", "energy", "gen", "msp", "nnguide", "mahalanobis", "relative-mahalanobis", "vim"),
 )
-"""Scores to choose from. The first, which reads both logits and distances, stays unless another is clearly better."""
+"""Scores to choose from. The first, which reads both logits and distances, stays unless another is clearly better.
+
+Sums with ``vim`` or ``mahalanobis`` are not among them: with fewer images than channels, their training images have next
+to no spread to be measured in.
+"""
 
 _MARGIN = 0.01  # By how much an AUROC must be higher to count as better: a few classes say no more
 
