@@ -32,8 +32,8 @@ SCORES = (
 )
 """Scores to choose from. The first, which reads both logits and distances, stays unless another is clearly better.
 
-Sums with ``vim`` or ``mahalanobis`` are not among them: with fewer images than channels, their training images have next
-to no spread to be measured in.
+Sums with ``vim`` or ``mahalanobis`` are not among them: with fewer images than channels, the scores of their training
+images have next to no spread to be measured in.
 """
 
 _MARGIN = 0.01  # By how much an AUROC must be higher to count as better: a few classes say no more
