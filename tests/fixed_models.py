@@ -48,7 +48,10 @@ def fixed_scores(folder: Path) -> Iterator[tuple[str, oddsight.Model]]:
     for name, options in kinds.items():
         write_textures(folder / name, range(12), width=64, height=64, **options)
     for row in registry("scores"):
-        yield row["score"], oddsight.fit_classes(folder, score=row["score"], size=32, false_alarm_rate=0.3)
+        yield (
+            row["score"],
+            oddsight.fit_classes(folder, score=row["score"], size=32, layers=["head"], false_alarm_rate=0.3),
+        )
 
 
 def _fit(normal: Path, method: str, **settings: Any) -> oddsight.Model:

@@ -19,7 +19,8 @@ from oddsight.detectors import DEFAULTS, names
 from oddsight.metrics.image import auroc
 from oddsight.model.result import NONE_OF_THESE
 
-OPTIONS = ("--size", SIDE, "--calibration-fraction", 0.25, "--false-alarm-rate", 0.2)
+FIXED = ("--size", SIDE, "--layers", "head", "--score", "knn")
+OPTIONS = (*FIXED, "--calibration-fraction", 0.25, "--false-alarm-rate", 0.2)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ SHORT = {
     "deep-svdd": {"steps": 60, "width": 32},
     "isolation-forest": {"trees": 30},
 }
+POSITIVE = ("ash", "dice")
+"""Scores for embeddings without values below zero."""
+
 HARD = {"one-class:isolation-forest": 0.8, "one-class:pca": 0.8}
 """Few cuts fall on the channels that tell; and 95 % of a variance that fills all channels leave little beside."""
 
@@ -59,9 +62,13 @@ def discriminant(train, labels, classes=CLASSES, sharpness=1.0):
 
 
 class Toy:
-    """Five Gaussian classes, each high in channels of its own; three channels tell nothing and have a mean below 0."""
+    """Five Gaussian classes, each high in channels of its own; three channels tell nothing and have a mean below 0.
 
-    def __init__(self, count=400, seed=0):
+    What is positive has no values below 0.
+    """
+
+    def __init__(self, count=400, seed=0, *, positive=False):
+        self.least = 0 if positive else -np.inf
         self.random = np.random.default_rng(seed)
         self.means = np.full((CLASSES, CHANNELS), 0.5)
         for one in range(CLASSES):
@@ -75,17 +82,25 @@ class Toy:
     def known(self, count):
         labels = np.arange(count) % CLASSES
         rows = self.means[labels] + self.random.normal(0, 0.4, (count, CHANNELS))
-        return rows.astype(np.float32), labels.astype(np.int64)
+        return np.maximum(rows, self.least).astype(np.float32), labels.astype(np.int64)
 
     def unknown(self, count):
         """Low in every class's channels, and high where no class is."""
         mean = np.r_[np.full(CHANNELS - 4, 0.4), np.full(4, 2.5)]
-        return (mean + self.random.normal(0, 0.4, (count, CHANNELS))).astype(np.float32)
+        rows = mean + self.random.normal(0, 0.4, (count, CHANNELS))
+        return np.maximum(rows, self.least).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return Toy()
+def toys():
+    return {positive: Toy(positive=positive) for positive in (False, True)}
+
+
+@pytest.fixture
+def toy(request, toys):
+    """Embeddings that the score of the test takes."""
+    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    return toys[name in POSITIVE]
 
 
 @pytest.fixture(scope="module", params=names("classes"))
@@ -94,7 +109,8 @@ def name(request):
 
 
 @pytest.fixture(scope="module")
-def fitted(name, toy):
+def fitted(name, toys):
+    toy = toys[name in POSITIVE]
     return made(name).fit(toy.train, toy.labels, toy.head, seed=0)
 
 
@@ -331,7 +347,15 @@ def test_react_that_cuts_nothing_is_the_energy(toy):
     assert not np.allclose(scores(fitted, 2 * toy.test, toy.head), 2 * expected, rtol=1e-4)
 
 
-def test_dice_keeps_the_weights_that_contribute_most(toy):
+@pytest.mark.parametrize("name", POSITIVE)
+def test_scores_for_embeddings_after_a_relu_refuse_values_below_zero(name, toys):
+    toy = toys[False]
+    with pytest.raises(DataError, match=f"{name} takes embeddings that follow a ReLU, .* choose another score"):
+        made(name).fit(toy.train, toy.labels, toy.head, seed=0)
+
+
+def test_dice_keeps_the_weights_that_contribute_most(toys):
+    toy = toys[True]
     kept = made("dice", pruned=0.75).fit(toy.train, toy.labels, toy.head, seed=0).head_.weights != 0
     assert kept.sum() == 0.25 * kept.size
     contributions = toy.train.mean(axis=0, dtype=np.float64)[:, None] * toy.head.weights
@@ -350,7 +374,7 @@ def test_react_on_embeddings_that_are_mostly_zeros_cuts_what_is_not(toy):
 
 @pytest.fixture(scope="module")
 def many():
-    return Toy(5000)
+    return Toy(5000, positive=True)
 
 
 @pytest.mark.parametrize("name", [*SCORES, "one-class:knn", "one-class:lof"])

@@ -64,6 +64,12 @@ def _show_normal(found: Evaluation) -> None:
     for kind, values in found.by_type.items():
         types.add_row(plain(kind), f"{values['images']:,}", f"{values['auroc']:.4f}", percent(values["recall"]))
     console.print(types)
+    if found.named:
+        verdicts = table("images", "verdicts")
+        for name, counts in found.named.items():
+            said = ", ".join(f"{count:,} {plain(verdict)}" for verdict, count in counts.items())
+            verdicts.add_row("normal" if name is None else plain(name), said)
+        console.print(verdicts)
 
 
 def _show_classes(found: ClassEvaluation) -> None:

@@ -210,12 +210,20 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
         int | None, typer.Option(help="Side in pixels to which images are resized. [default: the classifier's]")
     ] = None,
     score: Annotated[
-        str | None, typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: knn]")
+        str | None,
+        typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: chosen, or knn]"),
+    ] = None,
+    normal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="A model of normal images: DATA are then types of anomalies, which its copy names."
+        ),
     ] = None,
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(
-            help="Share of images of the known classes that may be rejected. [default: 0.01, or the smallest possible]"
+            help="Share of images of the known classes, or of anomalies of the known types, that may be rejected. "
+            "[default: 0.01, or the smallest possible]"
         ),
     ] = None,
     confidence: Confidence = None,
@@ -260,13 +268,13 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     """Learn classes, and to reject images of none of them. Exits with 1 if an image could not be read."""
     from oddsight.cli.output import say_labelled_plan
     from oddsight.cli.training_output import say_epoch
-    from oddsight.detectors import DEFAULTS
     from oddsight.fitting.classes import fit_classes as fit_model
     from oddsight.sinks.terminal import progress
 
     _check_outputs(
         {"--output": output, _COPIES: _copies_of(output, thumbnails)},
         data={"DATA": data},
+        inputs={"--normal": normal},
         named={"--backbone": backbone, "--group-by": group_by},
         work=work,
     )
@@ -283,7 +291,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             backbone=backbone,
             layers=listed(layers) if layers is not None else None,
             size=size,
-            score=DEFAULTS["classes"] if score is None else score,
+            score=score,
+            normal=normal,
             false_alarm_rate=false_alarm_rate,
             confidence=confidence,
             per_class=per_class,
@@ -303,6 +312,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             on_epoch=lambda row: say_epoch(row, quiet),
         )
         _write(model, output, _copies_of(output, thumbnails), plans[0].training, report)
+    if normal is not None:
+        _copy_normals(normal, _copies_of(output, thumbnails))
     _finish(model, output, thumbnails, quiet)
 
 
@@ -360,7 +371,8 @@ def _finish(model: Model, output: Path, thumbnails: bool, quiet: bool) -> None:
     """Say what was written, and exit with 1 if a file could not be read."""
     from oddsight.cli.output import say_fitted
 
-    say_fitted(model, output, _copies_of(output, thumbnails), quiet)
+    copies = None if model.types else _copies_of(output, thumbnails)
+    say_fitted(model, output, copies, quiet)
     if model.metadata.training.unreadable:
         raise typer.Exit(EXIT_ERROR)
 
@@ -372,11 +384,23 @@ def _copies_of(output: Path, thumbnails: bool) -> Path | None:
     return normals_path(output) if thumbnails else None
 
 
+def _copy_normals(model: Path, copies: Path | None) -> None:
+    """Copy the small copies of normal images of another model, if it has any."""
+    from oddsight.model.normals import normals_path
+    from oddsight.runtime.files import write_bytes
+
+    theirs = normals_path(model)
+    if copies is not None and theirs is not None and theirs.is_file():
+        write_bytes(copies, theirs.read_bytes())
+
+
 def _write(model: Model, output: Path, copies: Path | None, images: Sequence[ImageFile], report: Progress) -> None:
     """Write a model, and small copies of the images that it was trained on beside it."""
     from oddsight.model.normals import write_normals
     from oddsight.sinks.terminal import complain
 
     model.save(output)
+    if model.types:  # Its normal images are those of another model
+        return
     for error in write_normals(copies, images, progress=report) if copies is not None else []:
         complain(error)

@@ -108,12 +108,34 @@ def say_fitted(model: Model, path: Path, copies: Path | None, quiet: bool) -> No
     beside = f" and {copies} ({copies.stat().st_size / 1e6:.1f} MB)" if copies is not None else ""
     note(f"wrote {path} ({len(model.to_bytes()) / 1e6:.1f} MB){beside}", quiet=quiet)
     _say_rate(model, quiet)
+    _say_types(model, quiet)
 
 
 def say_decision(model: Model, path: Path, quiet: bool) -> None:
     """Say what a changed model does."""
     note(f"wrote {path}", quiet=quiet)
     _say_rate(model, quiet)
+
+
+def _say_types(model: Model, quiet: bool) -> None:
+    """Say what a model promises of the types that it names, and what both of its decisions mean together."""
+    types = model.metadata.types
+    if types is None:
+        return
+    count = types.calibration.scores
+    note(f"names {len(types.classes.names)} types of anomalies: {some(types.classes.names)}", quiet=quiet)
+    note(
+        f"flags {types.flagged:,} of the {count:,} anomalies of these types that it was calibrated on; this share is "
+        "measured, not promised",
+        quiet=quiet,
+    )
+    if types.decision.false_alarm_rate is None:
+        return
+    note(
+        f"says of at most {percent(types.decision.false_alarm_rate)} of anomalies of these types that their type is "
+        "unknown; it names a type for no more normal images than it flags",
+        quiet=quiet,
+    )
 
 
 def _say_rate(model: Model, quiet: bool) -> None:
@@ -189,6 +211,11 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         del content["reading"]
     if file.metadata.conversion is None:
         del content["conversion"]
+    if file.metadata.types is None:
+        del content["types"]
+    else:
+        training = content["types"]["training"]
+        training["images_recognised"] = len(unpacked(training.pop("images_seen")))
     content["bytes"] = len(file.content)
     return content
 

@@ -57,6 +57,7 @@ class Detector(ABC):
         grows: Whether it can learn new images on top of what it knows; see :meth:`grow`.
         detailed: Whether it gains from images of more pixels than the backbone's size: then it reads by default nearly
             as many as they have.
+        positive: Whether it refuses embeddings with values below zero, which its paper does not provide for.
         channels_: Of an embedding, after fitting with classes: ``C``.
         classes_: Known ones, after fitting with classes: ``K``.
         curves_: Learning curves of a network that was trained, a row an epoch.
@@ -76,6 +77,7 @@ class Detector(ABC):
     size: ClassVar[int | None] = None
     detailed: ClassVar[bool] = False
     grows: ClassVar[bool] = False
+    positive: ClassVar[bool] = False
 
     curves_: tuple[Epoch, ...] = ()
     workplace: Workplace
@@ -126,6 +128,11 @@ class Detector(ABC):
             raise OddsightError(f"{self.name} takes labels and a head together, not one of them")
         embeddings = features if isinstance(features, np.ndarray) else stacked(features)
         _check_classes(embeddings, labels, head)
+        if self.positive and (lowest := float(embeddings.min())) < 0:
+            raise DataError(
+                f"{self.name} takes embeddings that follow a ReLU, and these have values below zero (down to "
+                f"{lowest:.3g}), with which it may be worse than chance: choose another score, such as energy"
+            )
         self.channels_, self.classes_ = head.channels, head.classes
         self.learn_classes(embeddings, labels, head, seed)
         return self

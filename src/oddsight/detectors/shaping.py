@@ -69,8 +69,8 @@ class ReAct(Detector):
 class ASH(Detector):
     """Energy of the logits of an embedding of which only the largest values are left, scaled up (ASH-S).
 
-    The factor is the exponential of the sum of all values over the sum of those left. Values below zero count as zero,
-    as after a ReLU: the paper's sums are of such values.
+    The factor is the exponential of the sum of all values over the sum of those left. The paper's sums are of values
+    after a ReLU, so it cannot be fitted to embeddings with values below zero; when it scores, these count as zero.
 
     Attributes:
         pruned: Share of the channels set to zero; at most 0.95, as the factor grows without bounds beyond.
@@ -80,6 +80,7 @@ class ASH(Detector):
     summary = "energy, after all but the largest values of the embedding are dropped and those scaled up"
     paper = "Djurisic et al., Extremely Simple Activation Shaping for Out-of-Distribution Detection, ICLR 2023"
     learns_from = ("classes",)
+    positive = True
 
     pruned: Annotated[float, Real(above=0, most=0.95)] = 0.9
 
@@ -115,7 +116,7 @@ class DICE(Detector):
     """Energy of the logits that a head gives with only those weights that contribute most on average.
 
     A weight contributes its product with the mean of its channel over the training images. The paper's embeddings
-    follow a ReLU; values below zero are taken as they are.
+    follow a ReLU, so embeddings with values below zero are refused when it is fitted.
 
     Attributes:
         pruned: Share of the weights set to zero.
@@ -125,6 +126,7 @@ class DICE(Detector):
     summary = "energy, with only those weights of the head that contribute most"
     paper = "Sun and Li, DICE: Leveraging Sparsification for Out-of-Distribution Detection, ECCV 2022"
     learns_from = ("classes",)
+    positive = True
 
     pruned: Share = 0.9
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -48,6 +49,7 @@ class ImageOutcome:
     # The content of the most similar normal image the model learned from, as in `oddsight.Result`
     nearest: str | None = None
     mask_turn: int = 1  # The EXIF orientation to apply to its mask, as `oddsight.data.mask_files.read_mask` takes it
+    verdict: str = ""  # What `oddsight.Result` says, such as the type of anomaly
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,18 @@ class Evaluation:
             return {}
         return {name: first.count(name) / len(first) for name in explanation.voices}
 
+    @property
+    def named(self) -> dict[str | None, dict[str, int]]:
+        """How often the images of each type (None: normal images) got each verdict; empty if it names no types."""
+        if self.metadata.types is None:
+            return {}
+        kinds = {kind: [one.verdict for one in self.judged if one.kind == kind] for kind in (None, *self.by_type)}
+        return {kind: dict(Counter(verdicts).most_common()) for kind, verdicts in kinds.items()}
+
     def to_json(self) -> dict[str, Any]:
         """As ``evaluate --json`` writes it."""
+        named = self.named
+        by_type = {kind: {**values, "decided_by": self.decided_by(kind)} for kind, values in self.by_type.items()}
         return {
             "model": {
                 "method": self.metadata.method.name,
@@ -109,8 +121,11 @@ class Evaluation:
             },
             "image": dict(self.image),
             "pixel": dict(self.pixel) if self.pixel is not None else None,
-            "by_type": {kind: {**values, "decided_by": self.decided_by(kind)} for kind, values in self.by_type.items()},
+            "by_type": {
+                kind: values | ({"verdicts": named[kind]} if named else {}) for kind, values in by_type.items()
+            },
             "normal_decided_by": self.decided_by(None),
+            **({"normal_verdicts": named[None]} if named else {}),
             "baselines": dict(self.baselines),
             "confidence": self.confidence,
             "counts": dict(self.counts),
@@ -136,7 +151,7 @@ def evaluate_normal(
         looks, results, trivial = _score_all(model, files.images, reading, maps, progress)
         data = gather_images(files, looks)
         data = replace(data, images=group_images(data.images, groups, progress=progress))
-        known = seen(model.metadata.training.images_seen)
+        known = seen(model.images_seen)
         refuse_overlap(data.images, known, "test images", "were used to fit this model")
         pixel = map_metrics(maps, model.metadata.map_size, data, limit=aupro_limit)
     outcomes = tuple(
@@ -150,6 +165,7 @@ def evaluate_normal(
             result.voices,
             result.nearest,
             mask.turn if mask is not None else 1,
+            result.verdict,
         )
         for image, kind, mask, result in zip(data.images, data.kinds, data.masks, results, strict=True)
     )

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache, default_cache
@@ -25,10 +26,12 @@ from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
+from oddsight.fitting.choosing import Open
 from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, TrainedNetwork
 from oddsight.fitting.parts import Parts, divide_classes
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FitPlan, Request
+from oddsight.fitting.types import add_types, check_anomalies, check_normal
 from oddsight.graphs.building import chain, copied
 from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import MOST, nearest
@@ -83,7 +86,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     backbone: str | None = None,
     layers: Sequence[str] | None = None,
     size: int | None = None,
-    score: str | Detector = detectors.DEFAULTS["classes"],
+    score: str | Detector | None = None,
+    normal: Model | str | os.PathLike[str] | None = None,
     false_alarm_rate: float | None = None,
     confidence: float | None = None,
     per_class: bool = False,
@@ -119,10 +123,14 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             too), ``compact``, ``wide`` or ``textbook`` (networks trained from scratch).
         backbone: For ``probe`` as :func:`oddsight.fit` takes it, for ``fine-tuned`` the name of a network that PyTorch
             can train; by default :data:`oddsight.backbones.DEFAULT`.
-        layers: For ``probe``: the stages that are averaged for the embedding; by default the deepest.
-        size: Side in pixels to which images are resized; by default the classifier's.
+        layers: For ``probe``: the stages that are averaged for the embedding; by default chosen.
+        size: Side in pixels to which images are resized; by default chosen for ``probe``, otherwise the classifier's.
         score: The score that detects images of none of the classes: a name that ``oddsight scores`` lists, names
-            joined by ``+``, or a detector with other settings.
+            joined by ``+``, or a detector with other settings. By default chosen for ``probe``, otherwise ``knn``. What
+            is chosen depends on the training images only (:class:`oddsight.fitting.choosing.Open`).
+        normal: A model of normal images, or its file. The labelled images are then types of anomalies, and the result
+            is a copy of that model which also names the types (:attr:`oddsight.Result.type`). ``false_alarm_rate`` is
+            the share of anomalies of these types that may be said to be of an unknown type.
         false_alarm_rate: Share of images of the known classes that may be rejected. By default 1%, or the smallest rate
             that the number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95; see :func:`oddsight.fit`.
@@ -153,9 +161,15 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     if classifier not in CLASSIFIERS:
         raise OddsightError(f"no classifier {classifier!r}: there are {', '.join(CLASSIFIERS)}")
+    base = None if normal is None else check_normal(normal if isinstance(normal, Model) else Model.load(normal))
+    if base is not None and per_class:
+        raise OddsightError("types of anomalies have one threshold together: leave the rate of each class out")
+    if base is not None and reading not in {AS_DECLARED, base.reading}:
+        raise OddsightError("labelled anomalies are read as the model of normal images reads: leave bands and scale out")
+    reading = reading if base is None else base.reading
     request = Request(false_alarm_rate, confidence, calibration_fraction, groups, memory, seed)
     size = None if size is None else check_whole(size, "the size", None)
-    chosen = detectors.create(score, "classes")
+    detector = detectors.create(detectors.DEFAULTS["classes"] if score is None else score, "classes")
     changes = {"epochs": epochs, "loss": loss, "extras": extras, "mirrored": mirrored}
     with TemporaryDirectory() as temporary:
         folder = Path(temporary if work is None else work)
@@ -166,9 +180,19 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         else:
             settings = _settings(classifier, backbone, layers, size, {**changes, "seed": request.seed})
             source = TrainedNetwork(settings, Workplace(folder, accelerator, progress, on_epoch))
+        left = Open(size is None, layers is None, score is None)
         cache = cache or default_cache()
-        learner = ClassLearner(chosen, source, data, request, per_class, reading, cache, progress)
-        return run(learner, on_plan)
+        learner = ClassLearner(detector, source, data, request, per_class, reading, cache, progress, left)
+        plans: list[ClassPlan] = []
+
+        def start(plan: ClassPlan) -> None:
+            if base is not None:
+                check_anomalies(base, plan.images, plan.parts.training.classes)
+            plans.append(plan)
+            on_plan(plan)
+
+        model = run(learner, start)
+        return model if base is None else add_types(base, model, plans[0].calibration, progress)
 
 
 def _check_probe(**options: object) -> None:
@@ -208,6 +232,7 @@ class ClassLearner:
     reading: Reading
     cache: FeatureCache | None
     progress: Progress
+    left: Open  # What is chosen from the images
 
     def plan(self) -> ClassPlan:
         """Read the images, find their groups and divide them."""
@@ -232,12 +257,19 @@ class ClassLearner:
 
     def learn(self, plan: ClassPlan) -> Components:
         """Train classifier and detector."""
-        known, embeddings = self.source.learn(plan.parts, plan.memory, self.cache, self.progress)
+        source, detector, seed = self.source, self.detector, plan.request.seed
+        record: Mapping[str, JsonValue] = {}
+        if isinstance(source, Probe) and any(vars(self.left).values()):
+            training = plan.parts.training
+            choice = self.left.choose(source, detector, training, seed=seed, cache=self.cache, progress=self.progress)
+            source, detector, record = choice.source, choice.detector, choice.record
+        known, embeddings = source.learn(plan.parts, plan.memory, self.cache, self.progress)
+        known = replace(known, record={**known.record, **({"chosen": dict(record)} if record else {})})
         self.progress("learning", 0, 1)
-        self.detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=plan.request.seed)
+        detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=seed)
         self.progress("learning", 1, 1)
         warmth = temperature(known.head.logits(embeddings.validation), plan.parts.validation.labels)
-        return combine_classes(known, self.detector, warmth, embeddings, plan, per_class=self.per_class)
+        return combine_classes(known, detector, warmth, embeddings, plan, per_class=self.per_class)
 
 
 def combine_classes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,6 +130,12 @@ class Probe:
         self.extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
         network.shapes(self.extractor.stages, self.extractor.size)
         self.adapted_to = images_adapted_to(network)
+
+    def at(self, size: int, layers: Sequence[str]) -> Probe:
+        """The same backbone at another size and with other layers."""
+        changed = copy(self)
+        changed.extractor = Extractor(self.extractor.backbone, tuple(layers), size, "embedding")
+        return changed
 
     def memory_plan(self, request: Request, images: Sequence[ImageFile], largest: int) -> MemoryPlan:
         """How the budget is divided."""

@@ -168,6 +168,11 @@ def export(
 def _check(model: Model, to: str, limit: float, score_limit: float) -> None:
     if to not in FORMS:
         raise OddsightError(f"a model can be exported to {', '.join(FORMS)}, not to {plain(to)!r}")
+    if model.types:
+        raise OddsightError(
+            "the model names types of anomalies: export the model of normal images, and then name the types "
+            "(fit-classes --normal)"
+        )
     for value, what in (
         (limit, "the limit of changed decisions"),
         (score_limit, "the limit of the scores' difference"),

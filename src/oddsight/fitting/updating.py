@@ -174,6 +174,11 @@ def _check(model: Model, *, replace: bool, old: Sequence[ImagesLike]) -> None:
         )
     if metadata.classes is not None:
         raise OddsightError("the model knows classes, which an update cannot change: fit-classes on all images again")
+    if metadata.types is not None:
+        raise OddsightError(
+            "the model names types of anomalies, which an update would not keep: update the model of normal images, "
+            "and then name the types again (fit-classes --normal)"
+        )
     if replace and len(old):
         raise OddsightError("to replace the old images and to learn from them, too, exclude each other: choose one")
 

@@ -92,10 +92,10 @@ def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
     return None
 
 
-def calibration_scores(model: onnx.ModelProto) -> NDArray[np.float32] | None:
+def calibration_scores(model: onnx.ModelProto, name: str = SCORES) -> NDArray[np.float32] | None:
     """The calibration scores that a model carries, ascending ``[n]``, or None if it has none."""
     for constant in model.graph.initializer:
-        if constant.name == SCORES:
+        if constant.name == name:
             if constant.data_type != onnx.TensorProto.FLOAT:
                 raise ValueError("calibration scores are not float32")
             return np.asarray(numpy_helper.to_array(constant), np.float32)

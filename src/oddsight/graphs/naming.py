@@ -9,6 +9,8 @@ from oddsight.graphs.building import piece
 
 BIAS = "head/bias"  # The name of the constant that holds a number for each class in a model file
 
+TEMPERATURE = "naming/temperature"  # And of the one that divides the logits
+
 
 def naming(classes: int, temperature: float) -> onnx.ModelProto:
     """``logits`` float32 ``[N, K]`` to ``class_index`` int64 ``[N]`` and its ``class_probability`` float32 ``[N]``.
@@ -31,7 +33,7 @@ def naming(classes: int, temperature: float) -> onnx.ModelProto:
     )
 
 
-def head_classes(model: onnx.ModelProto) -> int | None:
+def head_classes(model: onnx.ModelProto, name: str = BIAS) -> int | None:
     """How many classes the head of a model has, or None if it has no head."""
-    found = [tensor.dims for tensor in model.graph.initializer if tensor.name == BIAS]
+    found = [tensor.dims for tensor in model.graph.initializer if tensor.name == name]
     return int(found[0][0]) if len(found) == 1 and len(found[0]) == 1 else None

@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from oddsight.errors import DataError, ModelError, plain
 from oddsight.graphs.building import digest
-from oddsight.graphs.calibrating import calibration_classes, calibration_scores
-from oddsight.graphs.naming import head_classes
+from oddsight.graphs.calibrating import SCORES, calibration_classes, calibration_scores
+from oddsight.graphs.joining import OUTPUTS, PREFIX
+from oddsight.graphs.naming import BIAS, head_classes
 from oddsight.model.calibration import alarms, decide, decide_by_class, rate_range
-from oddsight.model.metadata import KEY, Metadata
+from oddsight.model.metadata import KEY, CalibrationInfo, DecisionInfo, Metadata
 from oddsight.model.onnx_structure import check_structure
 
 _LARGEST = 2**31 - 1  # Protobuf's own limit for a message, in bytes
 
 _MOST_METADATA = 2**25  # Characters of metadata: enough for millions of images that were learned from
+
+_OF_VOICES = ("evidence", "voice_p_values")
 
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}  # Sets of operators that ONNX Runtime has built in
 
@@ -37,6 +40,8 @@ class ModelFile:
     calibration: NDArray[np.float32]  # Its calibration scores, ascending float32 `[n]`
     # The predicted classes of these images, `[n]`, where each has a calibration of its own
     calibration_classes: NDArray[np.int64] | None = None
+    # Scores of the calibration images of types of anomalies, ascending float32 `[n]`, where it names types
+    types_calibration: NDArray[np.float32] | None = None
 
     @property
     def fewest(self) -> int:
@@ -92,8 +97,10 @@ def parse_model(content: bytes) -> ModelFile:
     if digest(proto) != metadata.graph_sha256:
         raise ModelError("its graph is not the one that was made and calibrated: the file is damaged or was edited")
     _check_interface(proto, metadata)
-    scores = _checked_calibration(proto, metadata)
-    return ModelFile(content, metadata, scores, _checked_classes(proto, metadata, scores))
+    scores = _checked_calibration(proto, metadata.calibration, metadata.decision)
+    return ModelFile(
+        content, metadata, scores, _checked_classes(proto, metadata, scores), _checked_types(proto, metadata)
+    )
 
 
 def parse_proto(content: bytes) -> onnx.ModelProto:
@@ -150,7 +157,10 @@ def _check_interface(proto: onnx.ModelProto, metadata: Metadata) -> None:
     if explanation is not None:
         expected.append(("nearest", onnx.TensorProto.INT64, 1))
         if explanation.voices:
-            expected += [(name, onnx.TensorProto.FLOAT, 2) for name in ("evidence", "voice_p_values")]
+            expected += [(name, onnx.TensorProto.FLOAT, 2) for name in _OF_VOICES]
+    if metadata.types is not None:
+        kinds = onnx.TensorProto.INT64, *[onnx.TensorProto.FLOAT] * 3
+        expected += [(name, kind, 1) for name, kind in zip(OUTPUTS.values(), kinds, strict=True)]
     if outputs != expected:
         raise ModelError(f"its outputs are not {', '.join(name for name, _, _ in expected)}")
     if metadata.map_size is not None:
@@ -158,7 +168,8 @@ def _check_interface(proto: onnx.ModelProto, metadata: Metadata) -> None:
         if grid != tuple(metadata.map_size):
             raise ModelError("the size of its anomaly map is not what its metadata says")
     if explanation is not None and explanation.voices:
-        widths = {value.type.tensor_type.shape.dim[1].dim_value for value in proto.graph.output[-2:]}
+        voices = [value for value in proto.graph.output if value.name in _OF_VOICES]
+        widths = {value.type.tensor_type.shape.dim[1].dim_value for value in voices}
         if widths != {len(explanation.voices)}:
             raise ModelError("the number of its voices is not what its metadata says")
 
@@ -168,26 +179,39 @@ def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, int]:
     return value.name, tensor.elem_type, len(tensor.shape.dim)
 
 
-def _checked_calibration(proto: onnx.ModelProto, metadata: Metadata) -> NDArray[np.float32]:
+def _checked_calibration(
+    proto: onnx.ModelProto, calibration: CalibrationInfo, decision: DecisionInfo, name: str = SCORES
+) -> NDArray[np.float32]:
     try:
-        scores = calibration_scores(proto)
+        scores = calibration_scores(proto, name)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ModelError("its calibration scores are damaged") from error
-    if scores is None or scores.ndim != 1 or len(scores) != metadata.calibration.scores:
+    if scores is None or scores.ndim != 1 or len(scores) != calibration.scores:
         raise ModelError("its calibration scores are missing or not as many as it says")
     if not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
         raise ModelError("its calibration scores are not finite and ascending")
-    if metadata.calibration.scores > metadata.calibration.images:
+    if calibration.scores > calibration.images:
         raise ModelError("its calibration images are fewer than their groups")
-    rate, confidence = metadata.decision.false_alarm_rate, metadata.decision.confidence
+    rate, confidence = decision.false_alarm_rate, decision.confidence
     if rate is None and confidence is not None:
         raise ModelError("its threshold was set by hand, which has no confidence")
     try:
-        if rate is not None and decide(scores, rate, confidence).threshold != metadata.decision.threshold:
+        if rate is not None and decide(scores, rate, confidence).threshold != decision.threshold:
             raise ModelError("its threshold does not follow from its calibration scores")
     except DataError as error:
         raise ModelError(f"its threshold cannot be right: {error}") from error
     return scores
+
+
+def _checked_types(proto: onnx.ModelProto, metadata: Metadata) -> NDArray[np.float32] | None:
+    types = metadata.types
+    if types is None:
+        return None
+    if head_classes(proto, PREFIX + BIAS) != len(types.classes.names):
+        raise ModelError("its graph does not have as many types of anomalies as it names")
+    if types.flagged > types.calibration.scores:
+        raise ModelError("it flags more calibration images of types than there are")
+    return _checked_calibration(proto, types.calibration, types.decision, PREFIX + SCORES)
 
 
 def _checked_classes(

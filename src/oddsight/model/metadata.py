@@ -34,6 +34,9 @@ LEVELS_VERSION: Literal[7] = 7
 FOOTAGE_VERSION: Literal[8] = 8
 """Of models that keep scores of normal footage; such models may also have what schema 7 has."""
 
+TYPES_VERSION: Literal[9] = 9
+"""Of models that name types of anomalies; such models may also have what schema 8 has."""
+
 _LONGEST_VERDICT = 40
 
 _Count = Annotated[int, Field(ge=0)]
@@ -236,10 +239,27 @@ class FootageInfo(_Section):
     scores: dict[_Text, _Packed]
 
 
+class TypesInfo(_Section):
+    """The types of anomalies that a model names, and how the part of it that names them was made.
+
+    All but ``flagged`` is as in a model that knows classes: here the classes are types of anomalies, and ``decision``
+    says above which ``type_score`` an anomaly is of none of them. ``flagged``: how many of the calibration images of
+    types, which all show anomalies, the model of normal flags.
+    """
+
+    method: MethodInfo
+    backbone: BackboneInfo
+    training: TrainingInfo
+    calibration: CalibrationInfo
+    decision: DecisionInfo
+    classes: ClassesInfo
+    flagged: _Count
+
+
 class Metadata(_Section):
     """Everything a model file says about itself; ``docs/model-format.md`` specifies it."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]
     oddsight: _Text
     versions: dict[_Text, _Text]
     graph_sha256: _Digest
@@ -262,15 +282,22 @@ class Metadata(_Section):
     pixels: PixelLevels | None = None
     """Only from schema 7 on, of models with a map."""
     footage: FootageInfo | None = None
-    """Always in schema 8, and only there."""
+    """Always in schema 8, and perhaps in 9."""
+    types: TypesInfo | None = None
+    """Always in schema 9, and only there; not beside classes."""
 
     @model_validator(mode="after")
     def _explains(self) -> Self:
         if (self.explanation is None) != (self.schema_version == 1):
             raise ValueError("the explanation and the schema version do not fit together")
-        if (self.footage is None) != (self.schema_version != FOOTAGE_VERSION):
+        if (self.types is None) != (self.schema_version != TYPES_VERSION):
+            raise ValueError("the types of anomalies and the schema version do not fit together")
+        if self.types is not None and self.classes is not None:
+            raise ValueError("there are types of anomalies beside classes")
+        if self.types is None and (self.footage is None) != (self.schema_version != FOOTAGE_VERSION):
             raise ValueError("the footage and the schema version do not fit together")
-        if self.footage is None and (self.pixels is None) != (self.schema_version != LEVELS_VERSION):
+        last = self.types is not None or self.footage is not None
+        if not last and (self.pixels is None) != (self.schema_version != LEVELS_VERSION):
             raise ValueError("the levels of pixels and the schema version do not fit together")
         if self.pixels is not None and self.map_size is None:
             raise ValueError("there are levels of pixels, and no map")
@@ -305,8 +332,9 @@ class Metadata(_Section):
         version = cls.model_construct(None, **fields)._lowest_version()
         return cls(schema_version=version, **fields)
 
-    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7, 8]:
-        versions: list[tuple[Literal[3, 4, 5, 6, 7, 8], bool]] = [
+    def _lowest_version(self) -> Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]:
+        versions: list[tuple[Literal[3, 4, 5, 6, 7, 8, 9], bool]] = [
+            (TYPES_VERSION, self.types is not None),
             (FOOTAGE_VERSION, self.footage is not None),
             (LEVELS_VERSION, self.pixels is not None),
             (CONVERTED_VERSION, self.conversion is not None),
@@ -337,16 +365,12 @@ class Metadata(_Section):
         """Compact JSON."""
         later = {
             name
-            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "pixels", "footage")
+            for name in ("explanation", "classes", "verdicts", "reading", "conversion", "pixels", "footage", "types")
             if getattr(self, name) is None
         }
-        excluded: dict[str, Any] = dict.fromkeys(later, True)
-        if not self.training.curves:
-            excluded["training"] = {"curves"}
-        if self.calibration.groups is None:
-            excluded["calibration"] = {"groups"}
-        if self.decision.confidence is None:
-            excluded["decision"] = {"confidence"}
+        excluded: dict[str, Any] = dict.fromkeys(later, True) | _unused(self)
+        if self.types is not None and (unused := _unused(self.types)):
+            excluded["types"] = unused
         return self.model_dump_json(exclude=excluded)
 
     @classmethod
@@ -361,10 +385,10 @@ class Metadata(_Section):
         except (ValueError, RecursionError) as error:
             raise ModelError("its metadata is not valid JSON") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if isinstance(version, bool | float) or version not in range(1, FOOTAGE_VERSION + 1):
+        if isinstance(version, bool | float) or version not in range(1, TYPES_VERSION + 1):
             given = bounded(plain(repr(version)), 40)
             raise ModelError(
-                f"its schema version is {given}, and this Oddsight reads versions 1 to {FOOTAGE_VERSION}: "
+                f"its schema version is {given}, and this Oddsight reads versions 1 to {TYPES_VERSION}: "
                 "use the Oddsight that wrote it, or a newer one"
             )
         try:
@@ -374,6 +398,18 @@ class Metadata(_Section):
             where = ".".join(str(part) for part in first["loc"])
             reason = plain(first["msg"].removeprefix("Value error, "))
             raise ModelError(f"its metadata is wrong{f' at {plain(where)}' * bool(where)}: {reason}") from error
+
+
+def _unused(content: Metadata | TypesInfo) -> dict[str, Any]:
+    """Fields of later schemas that it does not use, by section."""
+    excluded: dict[str, Any] = {}
+    if not content.training.curves:
+        excluded["training"] = {"curves"}
+    if content.calibration.groups is None:
+        excluded["calibration"] = {"groups"}
+    if content.decision.confidence is None:
+        excluded["decision"] = {"confidence"}
+    return excluded
 
 
 def checked_verdicts(words: Sequence[str]) -> tuple[str, str]:

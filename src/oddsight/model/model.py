@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.data.collection import unpacked
+from oddsight.data.collection import merged, unpacked
 from oddsight.data.decoding import image_timeout
 from oddsight.data.opening import MAX_PIXELS, check_sides
 from oddsight.data.reading import AS_DECLARED, Reading
@@ -23,7 +23,7 @@ from oddsight.model.file import ModelFile, parse_model, read_model_file
 from oddsight.model.footage import Footage
 from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
 from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
-from oddsight.model.result import VERDICTS, Result, Voice, score_where, shares
+from oddsight.model.result import VERDICTS, AnomalyType, Result, Voice, score_where, shares
 from oddsight.runtime.bounds import check_number, check_whole
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import write_bytes
@@ -240,6 +240,17 @@ class Model:
         return tuple(self.metadata.classes.names) if self.metadata.classes is not None else ()
 
     @property
+    def types(self) -> tuple[str, ...]:
+        """Names of the types of anomalies that the model knows; empty if it names none."""
+        return tuple(self.metadata.types.classes.names) if self.metadata.types is not None else ()
+
+    @property
+    def images_seen(self) -> str:
+        """The images that the model was fitted on, packed as :func:`oddsight.data.collection.seen` takes them."""
+        seen, types = self.metadata.training.images_seen, self.metadata.types
+        return seen if types is None else merged(seen, types.training.images_seen)
+
+    @property
     def by_class(self) -> bool:
         """Whether p-values are among images of the same predicted class, instead of among all."""
         return self._file.calibration_classes is not None
@@ -353,6 +364,7 @@ class Model:
             verdicts=self.verdicts,
             levels=self.metadata.pixels,
             calibration=self.calibration_scores if grid is not None else None,
+            most_like=self._most_like(values, name),
         )
         if valid is None or valid.all() or result.map is None:
             return result
@@ -378,6 +390,19 @@ class Model:
         """Scores of the calibration images that an image with this predicted class is compared with."""
         classes = self._file.calibration_classes
         return self.calibration_scores if classes is None else self.calibration_scores[classes == label]
+
+    def _most_like(self, values: Mapping[str, Any], name: str) -> AnomalyType | None:
+        types, calibration = self.metadata.types, self._file.types_calibration
+        if types is None or calibration is None:
+            return None
+        names, score = types.classes.names, read_score(values["type_score"], name)
+        return AnomalyType(
+            name=names[read_index(values["type_index"], len(names), "type", name)],
+            probability=read_probability(values["type_probability"], "type probability", name),
+            score=score,
+            p_value=read_p_value(values["type_p_value"], score, calibration, name),
+            known=score <= types.decision.threshold,
+        )
 
     def _voices(self, values: Mapping[str, Any], score: float, name: str) -> tuple[Voice, ...]:
         explanation = self.metadata.explanation

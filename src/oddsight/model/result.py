@@ -22,6 +22,9 @@ NONE_OF_THESE = "none of these"
 """The verdict on an image that belongs to none of the classes a model knows."""
 
 
+UNKNOWN_TYPE = "unknown type"
+"""The verdict on an anomaly that is of none of the types a model names."""
+
 VERDICTS = ("normal", "anomalous")
 """What images are called unless a model has words of its own."""
 
@@ -40,6 +43,25 @@ class Voice:
     name: str
     evidence: float
     p_value: float
+
+
+@dataclass(frozen=True)
+class AnomalyType:
+    """The type of anomaly that an image is most like.
+
+    Attributes:
+        name: The type.
+        probability: Of this type among the types that the model names, in (0, 1].
+        score: How little the image resembles any of these types; raw.
+        p_value: Share of anomalies of these types expected to score at least as high, in (0, 1].
+        known: Whether the anomaly counts as one of these types.
+    """
+
+    name: str
+    probability: float
+    score: float
+    p_value: float
+    known: bool
 
 
 @dataclass(frozen=True)
@@ -86,6 +108,7 @@ class Result:
         index: Its number in its source, from 0, if the source counts.
         levels: Values that pixels of normal images have in the map, if the model knows.
         calibration: Scores of the calibration images ``[n]``, for the p-values of regions.
+        most_like: The type of anomaly that the image is most like, anomalous or not, if the model names types.
     """
 
     source: str | None
@@ -106,12 +129,18 @@ class Result:
     index: int | None = None
     levels: PixelLevels | None = None
     calibration: NDArray[np.float32] | None = field(default=None, repr=False)
+    most_like: AnomalyType | None = None
 
     @property
     def verdict(self) -> str:
-        """``normal`` or ``anomalous``, or the model's words; with known classes, the class or ``none of these``."""
+        """``normal`` or ``anomalous``, or the model's words; with known classes, the class or ``none of these``.
+
+        For an anomalous image it is the type of anomaly or ``unknown type``, if the model names types.
+        """
         if self.label is not None:
             return NONE_OF_THESE if self.anomalous else self.label
+        if self.anomalous and self.most_like is not None:
+            return self.type or UNKNOWN_TYPE
         normal, anomalous = self.verdicts
         return anomalous if self.anomalous else normal
 
@@ -119,6 +148,12 @@ class Result:
     def anomalous(self) -> bool:
         """Whether the score is above the threshold."""
         return self.threshold is not None and self.score > self.threshold
+
+    @property
+    def type(self) -> str | None:
+        """The type of anomaly; None if the image is normal, of no known type, or the model names no types."""
+        named = self.most_like
+        return named.name if self.anomalous and named is not None and named.known else None
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
@@ -154,6 +189,7 @@ class Result:
             "path": self.source,
             "verdict": self.verdict,
             **known,
+            **({} if self.most_like is None else {"type": self.type, "most_like": asdict(self.most_like)}),
             "score": self.score,
             "p_value": self.p_value,
             "anomalous": self.anomalous,

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile
-from oddsight.drawing.class_figures import confusion_figure, reliability_figure
+from oddsight.drawing.class_figures import confusion_figure
 from oddsight.drawing.evaluation_figures import promised_and_seen
 from oddsight.drawing.examples import EXAMPLES, THUMBNAIL, Example, nearest_image, reduced
 from oddsight.drawing.image_grids import image_uri
@@ -22,6 +22,7 @@ from oddsight.model.calibration import smallest_rate
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 from oddsight.model.result import Result
+from oddsight.report.class_figures import confused_pairs, rejected_by_probability, reliability
 from oddsight.report.evaluation import common_folder
 from oddsight.report.gallery import Card, Gallery, draw_key
 from oddsight.report.markdown import table
@@ -36,6 +37,7 @@ def class_content(
     numbers, metadata = evaluation.to_json(), evaluation.metadata
     galleries = list(_galleries(evaluation, normals))
     key = draw_key(galleries, masked=False)
+    pairs = confused_pairs(evaluation)
     content = {
         "numbers": numbers,
         "by_class": model.by_class,
@@ -45,6 +47,9 @@ def class_content(
         "unknown_images": sum(map(len, evaluation.unknown.values())),
         "rows": _class_rows(numbers),
         "confusions": _confusions(evaluation.classes, np.array(numbers["confusion"])),
+        "pairs": pairs is not None,
+        "rejected_wrong": _share_wrong(evaluation, evaluation.rejected),
+        "accepted_wrong": _share_wrong(evaluation, ~evaluation.rejected),
         "sets": _set_rows(numbers) if evaluation.unknown else None,
         "galleries": galleries,
         "key": bool(key),
@@ -54,7 +59,9 @@ def class_content(
     }
     drawn = {
         "confusion": confusion_figure(np.array(numbers["confusion"]), evaluation.classes),
-        "reliability": reliability_figure(evaluation.reliability, titles=("test images",)),
+        "reliability": reliability(model, evaluation),
+        "rejected-by-probability": rejected_by_probability(evaluation),
+        **({"pairs": pairs} if pairs is not None else {}),
         "key": key,
         **{gallery.name: gallery.draw("training image") for gallery in galleries},
         **_rejection_figures(evaluation, by_class=model.by_class),
@@ -76,6 +83,11 @@ def _rejection_figures(evaluation: ClassEvaluation, *, by_class: bool) -> dict[s
         drawn["roc"] = roc_curves({name: (known, scores) for name, scores in unknown.items()})
         drawn["oscr"] = oscr_curves({name: (known, evaluation.right, scores) for name, scores in unknown.items()})
     return drawn
+
+
+def _share_wrong(evaluation: ClassEvaluation, chosen: NDArray[np.bool_]) -> float | None:
+    """Which share of some test images is predicted as another class."""
+    return float((~evaluation.right[chosen]).mean()) if chosen.any() else None
 
 
 def _class_rows(numbers: dict[str, Any]) -> Markup:

@@ -19,7 +19,7 @@ from oddsight.evaluation.normal import Evaluation, ImageOutcome
 from oddsight.model.calibration import smallest_rate
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
-from oddsight.model.result import VERDICTS
+from oddsight.model.result import UNKNOWN_TYPE, VERDICTS
 from oddsight.report.gallery import Card, Gallery, draw_key
 from oddsight.report.markdown import joined, table
 
@@ -45,6 +45,7 @@ def evaluation_content(
         "masks": mask_table(evaluation.masks),
         "types": sorted(_type_rows(evaluation), key=lambda row: row.auroc),
         "deciders": _deciders(evaluation),
+        "verdicts": _verdicts(evaluation),
         "galleries": galleries,
         "key": bool(key),
         "root": common_folder([outcome.path for outcome in evaluation.judged]),
@@ -92,6 +93,20 @@ def mask_table(coverage: MaskCoverage | None) -> Markup | None:
         return None
     rows = [(what, f"{len(paths):,}", joined(paths, len(paths))) for what, paths, _ in remarks]
     return table(("What", "Number", "Files"), rows, words={2})
+
+
+def _verdicts(evaluation: Evaluation) -> Markup | None:
+    """How often the images of each type got each verdict, where the model names types."""
+    types = evaluation.metadata.types
+    if types is None:
+        return None
+    normal, _ = evaluation.metadata.verdicts or VERDICTS
+    columns = [normal, *types.classes.names, UNKNOWN_TYPE]
+    rows = []
+    for kind, counts in evaluation.named.items():
+        name = f"{normal} images" if kind is None else kind if kind in columns else f"{kind} (not a named type)"
+        rows.append((name, f"{sum(counts.values()):,}", *(f"{counts.get(verdict, 0):,}" for verdict in columns)))
+    return table(("Images", "Number", *columns), rows, words={0})
 
 
 def agreement(asked: float | None, low: float, high: float | None) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from oddsight.errors import ImageError, plain
 from oddsight.model.model import Model
-from oddsight.model.result import NONE_OF_THESE, Result
+from oddsight.model.result import NONE_OF_THESE, UNKNOWN_TYPE, Result
 from oddsight.sinks.sink import Prediction, Run, Write
 from oddsight.sinks.terminal import console
 
@@ -32,10 +32,11 @@ class _Rows:
         described = model.metadata.explanation
         voices = described.voices if described is not None else []
         self.by_width = max(map(len, voices), default=0)
-        self.knows_classes = bool(model.classes)
+        self.names = bool(model.classes or model.types)
         verdicts = (NONE_OF_THESE, *model.classes) if model.classes else model.verdicts
+        verdicts = (*verdicts, UNKNOWN_TYPE, *model.types) if model.types else verdicts
         self.verdict_width = max(len(plain(verdict)) for verdict in ("verdict", *verdicts))
-        self.detail, self.detail_width = ("most like", self.verdict_width + 5) if model.classes else ("regions", 7)
+        self.detail, self.detail_width = ("most like", self.verdict_width + 5) if self.names else ("regions", 7)
 
     def add(self, prediction: Prediction) -> None:
         """Print the row of an image."""
@@ -53,12 +54,14 @@ class _Rows:
         """Print a row; it says what spoke if there are several that can."""
         by = f"{plain(by):<{self.by_width}}  " if self.by_width else ""
         verdict = f"{plain(verdict):<{self.verdict_width}}"
-        detail = f"{plain(detail):<{self.detail_width}}" if self.knows_classes else f"{detail:>{self.detail_width}}"
+        detail = f"{plain(detail):<{self.detail_width}}" if self.names else f"{detail:>{self.detail_width}}"
         console.print(_ROW.format(verdict, score, p_value, detail, by, image), style=style)
 
 
 def _detail(outcome: Result) -> str:
-    """The class that an image is most like, and how probable it is among them; or how many regions are beyond."""
+    """The class or type that an image is most like, and its probability among them; or the number of regions."""
     if outcome.label is not None:
         return f"{outcome.label} {outcome.label_probability:.0%}"
+    if outcome.most_like is not None:
+        return f"{outcome.most_like.name} {outcome.most_like.probability:.0%}" if outcome.anomalous else ""
     return str(len(outcome.regions)) if outcome.map is not None and outcome.anomalous else ""

@@ -52,6 +52,10 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     limit: Annotated[
         int | None, typer.Option(help="Largest number of training images per class, for a short run.")
     ] = None,
+    score_images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest number of training images that scores are fitted on, which saves time."),
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 (170 MB) into DIR first.")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
     quiet: Quiet = False,
@@ -88,6 +92,7 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
             per_class=per_class,
             epochs=epochs,
             limit=limit,
+            score_images=score_images,
             accelerator=accelerator,
             command=shlex.join(["oddsight", *sys.argv[1:]]),
             progress=report,

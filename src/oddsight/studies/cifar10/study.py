@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,7 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     per_class: bool,
     epochs: int | None,
     limit: int | None,
+    score_images: int | None,
     accelerator: str,
     command: str,
     progress: Progress,
@@ -79,6 +80,7 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     """
     _check(seeds, ship, rate)
     sets, facts, shared = _read(data, unknown, limit, progress)
+    sets = replace(sets, fitted_on=score_images)
     common = [name for name in detectors.names("classes") if not name.startswith(PREFIX)]
     runs: list[TrainedRun] = []
     for name in seeds:
@@ -198,9 +200,7 @@ def _trivial(images: Sequence[ImageFile]) -> NDArray[np.float64]:
 def _model(best: TrainedRun, sets: Sets, score: str, rate: float, *, per_class: bool) -> Model:
     """The model file of a run and a score, at a false-rejection rate of all classes together or of each."""
     known, classifier, seed = best.embeddings, best.classifier, best.run.seed
-    fitted = detectors.create(score, "classes").fit(
-        known["training"], sets.parts.training.labels, classifier.head, seed=seed
-    )
+    fitted = detectors.create(score, "classes").fit(known["training"], sets.fitting.labels, classifier.head, seed=seed)
     embeddings = Embeddings(known["training"], known["validation"], known["calibration"])
     plan = ClassPlan.of(sets.parts, rate, Request(seed=seed))
     warmth = best.run.temperature

@@ -58,10 +58,16 @@ class Sets:
     parts: Parts  # Of the images to train on
     test: ClassImages  # Of the same classes
     unknown: Mapping[str, Sequence[ImageFile]]  # Images of none of them, by the name of their set
+    fitted_on: int | None = None  # How many of the training images scores are fitted on; None for all
+
+    @property
+    def fitting(self) -> ClassImages:
+        """The training images that scores are fitted on: the first by content, which is a random order."""
+        return self.parts.training.subset(range(len(self.parts.training))[: self.fitted_on])
 
     def by_name(self) -> dict[str, Sequence[ImageFile]]:
         """All sets that embeddings are taken of."""
-        return {"training": self.parts.training.images, "validation": self.parts.validation.images, **self.scored()}
+        return {"training": self.fitting.images, "validation": self.parts.validation.images, **self.scored()}
 
     def scored(self) -> dict[str, Sequence[ImageFile]]:
         """The sets that scores are applied to: those that nothing is trained on."""
@@ -120,7 +126,12 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
         learned = _network(job)
         known = _embeddings(learned.classifier.extractor, job)
     classifier, trained = learned.classifier, learned.network
-    scores = [_apply_score(name, classifier.head, known, job) for name in score_names]
+    negative = bool(known["training"].min() < 0)
+    scores = [
+        _apply_score(name, classifier.head, known, job)
+        for name in score_names
+        if not (negative and create(name, "classes").positive)
+    ]
     if trained is not None and trained.settings.from_scratch and _ODIN in score_names:
         scores.append(_apply_odin(trained, job))
     run = Run(
@@ -155,7 +166,7 @@ def _network(job: Job) -> _Learning:
 
 
 def _fit_probe(extractor: Extractor, embeddings: NDArray[np.float32], job: Job) -> _Learning:
-    images = job.sets.parts.training
+    images = job.sets.fitting
 
     def fit_head() -> Arrays:
         started = time.perf_counter()
@@ -196,7 +207,7 @@ def _apply_score(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
     def compute() -> Arrays:
         job.progress(f"scoring by {name}", 0, 1)
         started = time.perf_counter()
-        labels = job.sets.parts.training.labels
+        labels = job.sets.fitting.labels
         fitted = create(name, "classes").fit(known["training"], labels, head, seed=job.seed)
         arrays: Arrays = {"seconds": np.array(time.perf_counter() - started)}
         loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=cores())
