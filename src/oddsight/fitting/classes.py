@@ -165,7 +165,7 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     if base is not None and per_class:
         raise OddsightError("types of anomalies have one threshold together: leave the rate of each class out")
     if base is not None and reading not in {AS_DECLARED, base.reading}:
-        raise OddsightError("labelled anomalies are read as the model of normal images reads: leave bands and scale out")
+        raise OddsightError("labelled anomalies are read as the model of normal images is: leave bands and scale out")
     reading = reading if base is None else base.reading
     request = Request(false_alarm_rate, confidence, calibration_fraction, groups, memory, seed)
     size = None if size is None else check_whole(size, "the size", None)
