@@ -216,7 +216,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpa
         (png(2, 2, 8, 0, [b"ab", b"cd"])[:-26], "truncated or damaged"),
         (
             png(2**31 - 1, 2**31 - 1, 8, 2, []),
-            "2,147,483,647 x 2,147,483,647 pixels are more than the limit of 134,217,728",
+            "2,147,483,647 x 2,147,483,647 pixels: a side is longer than the limit of 262,144",
         ),
         (png(2, 1, 8, 7, [b"\0\0"]), "truncated or damaged"),
     ],

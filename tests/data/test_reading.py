@@ -142,10 +142,9 @@ def test_check_and_compare_take_bands(scenes, tmp_path):
     assert found.trials[0].training[0].reading == READING
 
 
-def test_bands_are_not_for_labelled_images(scenes, tmp_path):
-    outcome = run("fit-classes", scenes, "-o", tmp_path / "a.onnx", "--bands", "1")
-    assert outcome.code == 2
-    assert "No such option" in outcome.err
+def test_labelled_images_take_bands(scenes, tmp_path):
+    run("fit-classes", scenes, "-o", tmp_path / "a.onnx", "--bands", "1")
+    assert oddsight.load(tmp_path / "a.onnx").reading.bands == (1,)
 
 
 @pytest.mark.parametrize(

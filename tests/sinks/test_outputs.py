@@ -26,7 +26,8 @@ READ = {
     *("adapt --weights", "backbones export --weights"),
     *("study cifar10 --data", "study clouds --data", "study clouds --masks"),
     *("fit --zones", "evaluate --video", "evaluate --labels", "evaluate --zones"),
-    *("watch --zones", "watch --webhook-key", "recalibrate --from-video", "recalibrate --zones"),
+    *("watch --zones", "watch --webhook-key", "watch --mqtt-ca", "recalibrate --from-video", "recalibrate --zones"),
+    *("fit-classes --normal", "report --runtime", "serve --token-file"),
 }
 """Options with paths that are only read."""
 
@@ -51,6 +52,9 @@ FILES = {
     "watch --frames": "watch {model} {images} --frames {output}",
     "watch --save": "watch {model} {images} --save {output}",
     "recalibrate --output": "recalibrate {model} --from-video {images} --output {output}",
+    "report --output": "report {model} --standalone --runtime {images} --output {output}",
+    "summarize --json": "summarize {images} --json {output}",
+    "summarize --report": "summarize {images} --report {output}",
     "zones --image": "zones {images} -o {new} --image {output}",
     "backbones export --output": "backbones export resnet50 --weights {model} --output {output}",
 }
@@ -73,8 +77,8 @@ FOLDERS = {
 """Every option that names a folder to write into."""
 
 
-KEPT = {"zones --output"}
-"""Options with a file that is read if it is there, and never replaced; see the tests of the command."""
+KEPT = {"zones --output", "serve --workspace"}
+"""Options with what is read if it is there, and never replaced; see the tests of the command."""
 
 
 def path_options(application: typer.Typer = app, before: str = "") -> Iterator[str]:

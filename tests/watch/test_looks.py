@@ -190,7 +190,7 @@ def test_crops_are_what_is_looked_at():
 def test_crops_pass_errors_on_and_need_a_place(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert [type(crop) for crop in Crops(Files(tmp_path / "broken.png"), roi=Grid(1, 1))] == [ImageError]
-    with pytest.raises(DataError, match="give one of them"):
+    with pytest.raises(DataError, match="give roi or zones"):
         Crops(frames())
 
 

@@ -32,6 +32,6 @@ def report(
 
     if not standalone:
         raise typer.BadParameter("give --standalone; the report of an evaluation is written by 'evaluate --report'")
-    check_outputs({"--output": output}, inputs=model_files(model))
+    check_outputs({"--output": output}, inputs=model_files(model), data={"--runtime": runtime})
     write_standalone(model, output, runtime)
     note(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): open it in a browser", quiet=quiet)

@@ -85,7 +85,7 @@ def engine_of(engine: str | None, address: str | None, workers: int | None) -> A
 @app.command()
 def summarize(
     place: Annotated[str, typer.Argument(metavar="DIR|URI", help="What 'predict --out' filled.")],
-    page: Annotated[
+    report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE.html", help="Write a page of the most anomalous images."),
     ] = None,
@@ -105,15 +105,16 @@ def summarize(
     from oddsight.sinks.terminal import note
 
     check_whole(most, "--most", 0, 1000)
-    check_outputs({"--json": json, "--report": page})
+    results = [] if "://" in place else [place]
+    check_outputs({"--json": json, "--report": report}, data={"DIR": results})
     summary = sum_up(place, fdr=fdr, most=most)
     if json is not None:
         write_json(json, summary.to_json())
     if json is None or str(json) != "-":
         _say(summary, place)
-    if page is not None:
-        write_summary_page(summary, place, page)
-        note(f"The report is {page}", quiet=quiet)
+    if report is not None:
+        write_summary_page(summary, place, report)
+        note(f"The report is {report}", quiet=quiet)
 
 
 def _say(summary: Summary, place: str) -> None:

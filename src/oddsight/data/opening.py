@@ -95,6 +95,7 @@ def admit(image: ImageFile.ImageFile | Raster, name: str, max_pixels: int, *, by
 
 def check_sides(width: int, height: int, name: str, *, by_rows: bool = False) -> None:
     """Refuse an image with a side that is too long to be scored whole, or to be read at all."""
+    by_rows = by_rows or max(width, height) > MAX_SIDE_BY_ROWS  # Tiles are of no use
     limit = MAX_SIDE_BY_ROWS if by_rows else MAX_SIDE
     if max(width, height) > limit:
         advice = "" if by_rows else "; cut it into tiles (--tile)"

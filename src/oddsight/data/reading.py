@@ -62,7 +62,8 @@ class Reading:
 
     def __str__(self) -> str:
         parts = [f"bands {','.join(map(str, self.bands))}"] if self.bands is not None else []
-        parts += [f"scale {self.scale[0]:g},{self.scale[1]:g}"] if self.scale is not None else []
+        ends = [repr(float(end)).removesuffix(".0") for end in self.scale or ()]
+        parts += [f"scale {','.join(ends)}"] if ends else []
         return " and ".join(parts) or "the file's own colours"
 
 

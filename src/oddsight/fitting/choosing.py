@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -83,7 +83,7 @@ class Open:
         than six images of a class, or for a score fewer than three classes, the defaults stay.
         """
         images = _some(training, seed)
-        if min(images.counts().values()) < _FEWEST:
+        if min(images.counts().values()) < _FEWEST or not _divisible(images, range(seed, seed + _SPLITS)):
             return Choice(source, detector, {})
         record: dict[str, JsonValue] = {"images": len(images)}
         stages = self._stages(source)
@@ -113,9 +113,10 @@ class Open:
             source = source.at(*best)
         if self.score and len(images.classes) > 2:
             areas = _areas(rows[best], images, source, seed, progress)
-            best_score = max(SCORES, key=lambda name: areas[name] - _MARGIN * (name != SCORES[0]))
-            detector = detectors.create(best_score, "classes")
-            record["auroc"] = {name: round(value, 4) for name, value in areas.items()}
+            if areas:
+                best_score = max(SCORES, key=lambda name: areas[name] - _MARGIN * (name != SCORES[0]))
+                detector = detectors.create(best_score, "classes")
+                record["auroc"] = {name: round(value, 4) for name, value in areas.items()}
         return Choice(source, detector, record)
 
     def _sizes(self, source: Probe) -> list[int]:
@@ -148,6 +149,11 @@ def _columns(widths: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
     return {name: np.arange(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
 
 
+def _divisible(images: Dataset, seeds: Iterable[int]) -> bool:
+    """Whether both parts of each split have images of every class: one group may be all that a class has."""
+    return all(min(part.counts().values()) for seed in seeds for part in stratified(images, _SHARE, seed))
+
+
 def _split(rows: Rows, images: Dataset, seed: int) -> tuple[tuple[Rows, Dataset], tuple[Rows, Dataset]]:
     """Embeddings with their images, divided in those to learn from and those to test on."""
     at = {image.content: row for row, image in enumerate(images.images)}
@@ -176,6 +182,8 @@ def _areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Prog
         known = images.subset(kept)
         classes = tuple(name for number, name in enumerate(images.classes) if number != label)
         known = Dataset(known.images, known.labels - (known.labels > label), classes)
+        if not _divisible(known, [seed]):  # A group has images of several classes
+            continue
         (learned, training), (tested, _) = _split(rows[kept], known, seed)
         head = probe(source.extractor, learned, training).head
         unknown = rows[images.labels == label]
@@ -183,7 +191,7 @@ def _areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Prog
             fitted = detectors.create(name, "classes").fit(learned, training.labels, head, seed=seed)
             areas[name].append(auroc(*_scores(head, fitted, (tested, unknown))))
         progress("choosing the score", done, len(left_out))
-    return {name: float(np.mean(values)) for name, values in areas.items()}
+    return {name: float(np.mean(values)) for name, values in areas.items() if values}
 
 
 def _scores(head: Head, fitted: Detector, sets: Sequence[Rows]) -> list[NDArray[np.float32]]:

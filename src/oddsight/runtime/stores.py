@@ -270,7 +270,8 @@ def check_uri(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme not in SCHEMES:
         raise OddsightError(f"{plain(scheme)}:// is no object store that is read: use s3://, gs:// or az://")
-    if re.search(r"[@:]", rest.partition("/")[0]):  # no bucket has these in its name
+    signed = re.search(r"[?&](sig|signature|x-amz-[a-z-]+|awsaccesskeyid)=", rest, re.IGNORECASE)
+    if signed or re.search(r"[@:]", rest.partition("/")[0]):  # no bucket has these in its name
         raise OddsightError(
             f"a {scheme}:// address holds credentials: leave them out, and set them in the environment, as for the "
             "cloud's own programs"

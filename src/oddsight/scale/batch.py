@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import OddsightError
+from oddsight.errors import DataError, OddsightError
 from oddsight.model.model import Model, load
-from oddsight.runtime.bounds import check_whole
+from oddsight.runtime.bounds import check_number, check_whole
 from oddsight.runtime.executor import Executor
 from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.stores import Store, open_store
+from oddsight.runtime.stores import Store, is_uri, open_store
 from oddsight.scale.engines import check_engine, use_engine
 from oddsight.scale.entries import check_sources, list_entries
 from oddsight.scale.estimate import Estimate, estimate
@@ -103,18 +104,27 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     """
     check_engine(engine, address, workers)
     check_whole(shard_images, "--shard-images", 1, 1_000_000)
+    if fdr is not None and not 0 < check_number(fdr, "the false discovery rate") < 1:
+        raise DataError(f"the false discovery rate must lie between 0 and 1, not {fdr:g}")
     given, start = check_sources(sources), time.monotonic()
+    if address is not None:
+        for place in (os.fspath(out), *given):
+            if not is_uri(place) and not Path(place).is_absolute():
+                raise OddsightError(f"{place}: machines of a cluster have other current folders: give a whole path")
     model = model if isinstance(model, Model) else load(model)
     if fdr is not None:
         check_scores(model)
     reading = reading or AS_DECLARED
     store = open_store(out)
-    asked = Job(given, hashlib.sha256(model.to_bytes()).hexdigest(), str(reading), shard_images)
+    digest = hashlib.sha256(model.to_bytes()).hexdigest()
+    asked = Job(given, digest, str(reading), shard_images, by_class=model.by_class)
     job, expected = read_job(store), None
     if job is not None:
         check_same(job, asked, store.uri)
         if not resume:
             raise OddsightError(f"{store.uri} already holds results of this job: continue it with --resume")
+        if dry_run:
+            raise OddsightError(f"{store.uri} holds this job, which was planned before: leave --dry-run out")
     else:
         job, expected = _plan(store, asked, model, reading, price, dry_run, progress, note)
     if dry_run:

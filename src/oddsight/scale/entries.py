@@ -86,7 +86,7 @@ def _of_text(source: str) -> Iterator[Entry]:
     with _opened(source) as file:
         for line in io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape"):
             if line.strip():
-                yield Entry(line.strip(), 0)
+                yield Entry(_checked(line.strip()), 0)
 
 
 def _of_table(source: str) -> Iterator[Entry]:
@@ -97,9 +97,13 @@ def _of_table(source: str) -> Iterator[Entry]:
             raise DataError(f"{source} has no column of images: call it {', '.join(_COLUMNS[:-1])} or {_COLUMNS[-1]}")
         try:
             for batch in table.iter_batches(_ROWS, columns=[column]):
-                yield from (Entry(str(value), 0) for value in batch.column(0).to_pylist() if value)
+                yield from (Entry(_checked(str(value)), 0) for value in batch.column(0).to_pylist() if value)
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{source} is damaged: {error}") from None
+
+
+def _checked(name: str) -> str:
+    return check_uri(name) if is_uri(name) else name
 
 
 def _opened(source: str) -> IO[bytes]:
@@ -118,7 +122,9 @@ def frames(entry: Entry) -> Iterator[Frame | ImageError]:
         with open_object(entry.uri) as file, tarfile.open(fileobj=file, mode="r|", bufsize=2**20) as tar:
             for member in tar:
                 if member.isfile() and is_image_name(member.name) and PurePosixPath(member.name).name[0] != ".":
-                    yield from _member(tar, member, f"{entry.uri}/{member.name}")
+                    # A name that is not UTF-8 is written as its bytes.
+                    name = f"{entry.uri}/{member.name}".encode("utf-8", "backslashreplace").decode()
+                    yield from _member(tar, member, name)
     except ImageError as error:
         yield error
     except (tarfile.TarError, EOFError) as error:

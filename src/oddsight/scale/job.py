@@ -19,6 +19,11 @@ MANIFEST = "manifest-"
 
 _SCORES = "scores"
 
+WITHIN_CLASSES = (
+    "deciding over a batch takes p-values among all images, and this model's are within each class: fit it without "
+    "--per-class"
+)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -34,6 +39,7 @@ class Job:
         size: Their bytes, as far as they are known.
         shards: In how many shards.
         schema: Version of the columns.
+        by_class: Whether p-values are within each predicted class.
     """
 
     sources: list[str]
@@ -45,6 +51,7 @@ class Job:
     size: int = 0
     shards: int = 0
     schema: int = SCHEMA
+    by_class: bool = False
 
     @property
     def manifest_name(self) -> str:

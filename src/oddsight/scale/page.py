@@ -61,7 +61,7 @@ def _thumbnail(path: str) -> str | None:
 
 def _card(row: Row, image: str | None) -> Card:
     lines = [f"score {row.score:.4g}, p = {p_text(row.p_value)}"]
-    return Card(Example(image), row.path, lines, row.verdict, row.verdict != "normal")
+    return Card(Example(image), row.path, lines, row.verdict, row.anomalous)
 
 
 def _folders(summary: Summary) -> Markup:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from oddsight.data.decoding import image_timeout, set_image_limits
 from oddsight.data.images import content_hash
 from oddsight.data.reading import Reading
 from oddsight.errors import ImageError, OddsightError
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
+from oddsight.runtime.sessions import device as device_in_use
+from oddsight.runtime.sessions import set_device
 from oddsight.runtime.stores import open_store, read_object
 from oddsight.scale.entries import Entry, frames
-from oddsight.scale.job import Job
+from oddsight.scale.job import WITHIN_CLASSES, Job
 from oddsight.scale.manifest import read_shard
 from oddsight.scale.parquet import import_pyarrow, to_bytes
 from oddsight.sources.frame import Frame
@@ -58,10 +61,16 @@ class ShardScorer:
     job: Job  # What they are of
     model: Model  # Sent to each worker once, as the bytes of its file
     reading: Reading  # Of TIFF files
+    timeout: float | None = field(default_factory=image_timeout)  # As whoever starts the job set it
+    device: str = field(default_factory=device_in_use)
 
     def __call__(self, number: int) -> ShardReport:
         """Score a shard and write its file, unless another worker was first."""
         start = time.monotonic()
+        if image_timeout() != self.timeout:  # In another process
+            set_image_limits(timeout=self.timeout or 0)
+        if device_in_use() != self.device:
+            set_device(self.device)
         entries = read_shard(self.out, self.job.manifest_name, number)
         rows = list(score_entries(self.model, entries, self.reading))
         open_store(self.out).write(self.job.part_name(number), to_bytes(_table(rows)), new=True)
@@ -86,7 +95,7 @@ def score_entries(model: Model, entries: list[Entry], reading: Reading) -> Itera
         try:
             pixels, valid = frame.read_valid(reading)
             content = content_hash(pixels)
-            row = known.get(content)
+            row = known.get(content) if valid is None else None
             if row is None:
                 result = model.score(pixels, valid=valid, source=frame.name, one_core=True)
                 row = ("", content, result.score, result.p_value, result.verdict, result.anomalous, None)
@@ -135,7 +144,4 @@ def check_scores(model: Model) -> None:
         OddsightError: They are within each class.
     """
     if model.by_class:
-        raise OddsightError(
-            "deciding over a batch takes p-values among all images, and this model's are within each class: fit it "
-            "without --per-class"
-        )
+        raise OddsightError(WITHIN_CLASSES)

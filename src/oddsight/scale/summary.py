@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from oddsight.errors import DataError, OddsightError
 from oddsight.runtime.bounds import check_number
 from oddsight.runtime.stores import Store, open_store
-from oddsight.scale.job import ALARMS, SUMMARY, Job, read_job
+from oddsight.scale.job import ALARMS, SUMMARY, WITHIN_CLASSES, Job, read_job
 from oddsight.scale.parquet import import_pyarrow, open_table
 
 BINS = 20
@@ -35,6 +35,7 @@ class Row:
     path: str
     p_value: float
     verdict: str
+    anomalous: bool
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,12 @@ def summarize(place: str, *, fdr: float | None = None, most: int = 0) -> Summary
     job = read_job(store)
     if job is None:
         raise OddsightError(f"{store.uri} holds no results of 'oddsight predict --out'")
-    first = _first_pass(store, job, most)
+    if fdr is not None and job.by_class:
+        raise OddsightError(WITHIN_CLASSES)
+    numbers = sorted(job.done(store))  # The same in both passes, while a job goes on
+    first = _first_pass(store, job, numbers, most)
     cut = None if fdr is None else _cut(first.p_values, fdr)
-    summary = _second_pass(store, job, first, fdr, cut)
+    summary = _second_pass(store, job, numbers, first, fdr, cut)
     store.write(SUMMARY, json.dumps(summary.to_json(), indent=1).encode() + b"\n")
     return summary
 
@@ -119,12 +123,12 @@ class _First:
     low: float = float("inf")
     high: float = float("-inf")
     p_values: Counter[float] = field(default_factory=Counter)
-    heap: list[tuple[float, str, float, str]] = field(default_factory=list)
+    heap: list[tuple[float, str, float, str, bool]] = field(default_factory=list)
 
 
-def _first_pass(store: Store, job: Job, most: int) -> _First:
+def _first_pass(store: Store, job: Job, numbers: list[int], most: int) -> _First:
     first = _First()
-    for table in _tables(store, job):
+    for table in _tables(store, job, numbers):
         scores = _numbers(table, "score")
         there = np.isfinite(scores)
         if not there.any():
@@ -133,23 +137,27 @@ def _first_pass(store: Store, job: Job, most: int) -> _First:
         values, counts = np.unique(_numbers(table, "p_value")[there], return_counts=True)
         first.p_values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         best = np.argsort(-np.where(there, scores, -np.inf), kind="stable")[: min(most, int(there.sum()))]
-        columns = table.select(["path", "p_value", "verdict"]).take(best).to_pylist()
-        rows = [(float(scores[at]), r["path"], r["p_value"], r["verdict"]) for at, r in zip(best, columns, strict=True)]
+        columns = table.select(["path", "p_value", "verdict", "anomalous"]).take(best).to_pylist()
+        rows = [(float(scores[at]), *row.values()) for at, row in zip(best, columns, strict=True)]
         first.heap = heapq.nsmallest(most, first.heap + rows, key=lambda row: (-row[0], row[1]))
     return first
 
 
-def _second_pass(store: Store, job: Job, first: _First, fdr: float | None, cut: float | None) -> Summary:
+def _second_pass(
+    store: Store, job: Job, numbers: list[int], first: _First, fdr: float | None, cut: float | None
+) -> Summary:
     low, high = (first.low, first.high) if first.low <= first.high else (0.0, 0.0)
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     prefixes: dict[str, dict[str, Any]] = {}
     shards, alarms = 0, 0
-    with _alarm_file(store, cut) as write:
-        for table in _tables(store, job):
+    with _alarm_file(store, fdr) as write:
+        for table in _tables(store, job, numbers):
             shards += 1
             _count(prefixes, table, edges)
-            if cut is not None:
-                flagged = table.filter(_numbers(table, "p_value") <= cut)  # of those without one it is NaN
+            if fdr is not None:
+                flagged = table.filter(
+                    _numbers(table, "p_value") <= (-1.0 if cut is None else cut)
+                )  # of those without one it is NaN
                 alarms += len(flagged)
                 write(flagged)
     shown = {name: {**row, "histogram": row["histogram"].tolist()} for name, row in sorted(prefixes.items())}
@@ -185,9 +193,9 @@ def _count(prefixes: dict[str, dict[str, Any]], table: Any, edges: NDArray[np.fl
 
 
 @contextmanager
-def _alarm_file(store: Store, cut: float | None) -> Iterator[Callable[[Any], None]]:
-    """What writes rows to the file of alarms, which is put into the store at the end; nothing without a cut."""
-    if cut is None:
+def _alarm_file(store: Store, fdr: float | None) -> Iterator[Callable[[Any], None]]:
+    """What writes rows to the file of alarms, which is put into the store at the end; nothing without a rate."""
+    if fdr is None:
         yield lambda table: None
         return
     import_pyarrow("a summary")
@@ -222,8 +230,8 @@ def _numbers(table: Any, name: str) -> NDArray[np.float64]:  # noqa: ANN401 - py
     return np.asarray(table.column(name).to_numpy(zero_copy_only=False), np.float64)
 
 
-def _tables(store: Store, job: Job) -> Iterator[Any]:
-    for number in sorted(job.done(store)):
+def _tables(store: Store, job: Job, numbers: list[int]) -> Iterator[Any]:
+    for number in numbers:
         name = job.part_name(number)
         with open_table(io.BytesIO(store.read(name)), f"{store.uri}/{name}") as file:
             yield file.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from oddsight.errors import OddsightError, plain
 from oddsight.serve import routes
@@ -20,10 +22,13 @@ from oddsight.serve.documentation import describe
 from oddsight.serve.errors import RequestError
 from oddsight.serve.guard import Guard
 from oddsight.serve.service import Service
+from oddsight.serve.uploads import translate_error
 from oddsight.serve.workspace import Workspace
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+log = logging.getLogger("oddsight.serve")
 
 _BETWEEN = 3600.0
 """Seconds between two times that what is old is removed."""
@@ -52,6 +57,8 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(OddsightError, _refuse)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _broken)
     describe(app)
     return Guard(app, service.access, service.limits, service.scoring, service.metrics)
 
@@ -59,8 +66,20 @@ def create_app(service: Service) -> ASGIApp:
 async def _forget(workspace: Workspace | None) -> None:
     """Remove what is older than is to be kept, now and then."""
     while workspace is not None:
-        await run_in_threadpool(workspace.forget)
+        try:
+            await run_in_threadpool(workspace.forget)
+        except Exception:  # or nothing would be forgotten any more
+            log.exception("what is old could not be removed")
         await asyncio.sleep(_BETWEEN)
+
+
+async def _gone(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "the client left"}, 499)
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """The guard logs it: Starlette raises it again."""
+    return JSONResponse({"error": "the service failed at this: its log says more"}, 500)
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
@@ -73,6 +92,12 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     elif isinstance(error, HTTPException):
         status, headers = error.status_code, dict(error.headers or {})
     text = error.detail if isinstance(error, HTTPException) else str(error)
+    if isinstance(error, OddsightError) and not isinstance(error, RequestError):
+        workspace = request.app.state.service.workspace
+        if isinstance(error.__cause__, OSError):
+            status, text = 507, f"the workspace cannot be written: {error.__cause__.strerror}"
+        elif workspace is not None:
+            text = translate_error(text, workspace)
     if isinstance(error, RequestValidationError):
         text = "; ".join(map(_sentence, error.errors()[:5]))
     return JSONResponse({"error": plain(text)[:2000]}, status, headers)

@@ -10,13 +10,15 @@ of the normal images to come, which is all that conformal calibration needs (:mo
   content once. A lot does not depend on score, verdict or earlier answers, and its probability is kept.
 - While a question is open, nothing is calibrated: leaving out hard ones would be picking again.
 - An image that the model learned from is drawn, too, but does not count.
-- After a model has learned images (``update``), other scores and a population of their own begin.
+- After a model has learned images (``update``), other scores and a population of their own begin, without the images
+  that an earlier version scored: of these, those that were answered about were learned, and they were picked.
 """
 
 from __future__ import annotations
 
 import random
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,10 +38,16 @@ from oddsight.serve.workspace import Workspace
 
 Truth = Literal["normal", "anomalous"]
 
+_DRAWING = threading.Lock()
+
 _POPULATION = """
-SELECT min(number) AS number, id, content FROM results
+SELECT min(number) AS number, id, content FROM results AS r
 WHERE lineage = :lineage AND time > (SELECT max(time) FROM horizon) AND content IN (SELECT content FROM images)
-AND content NOT IN (SELECT content FROM questions WHERE lineage = :lineage) GROUP BY content
+AND content NOT IN (SELECT content FROM questions WHERE lineage = :lineage)
+AND NOT EXISTS (
+    SELECT 1 FROM results AS o WHERE o.content = r.content AND o.model = r.model AND o.lineage <> :lineage
+    AND o.number < (SELECT min(number) FROM results WHERE lineage = :lineage)
+) GROUP BY content
 """
 
 _TRAIL = """
@@ -102,20 +110,21 @@ def draw(
         lots: Draws.
         usable: Whether the model did not learn from an image, by its content.
     """
-    with state.write() as change:
-        rows = change.execute(_QUESTIONS, (lineage,)).fetchall()
+    with _DRAWING:
+        rows = state.rows(_QUESTIONS, lineage)
         missing = count - sum(row["usable"] and row["truth"] is None for row in rows)
-        left = change.execute(_POPULATION, {"lineage": lineage}).fetchall() if missing > 0 else []
+        left = state.rows(_POPULATION, {"lineage": lineage}) if missing > 0 else []
         population, drawn = len(rows) + len(left), len(rows)
         lots.shuffle(left)
         for row in left:
             if missing <= 0:
                 break
             drawn += 1
-            counts = usable(row["content"])
+            counts = usable(row["content"])  # Reads the image, so no transaction waits for it
             values = (row["id"], lineage, row["content"], time.time(), population, drawn / population, int(counts))
-            change.execute("INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-            known = change.execute("SELECT 1 FROM answers WHERE content = ?", (row["content"],)).fetchone()
+            with state.write() as change:
+                change.execute("INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+                known = change.execute("SELECT 1 FROM answers WHERE content = ?", (row["content"],)).fetchone()
             missing -= int(counts and known is None)
     return open_questions(state, lineage)[:count]
 

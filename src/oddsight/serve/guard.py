@@ -76,10 +76,12 @@ class Guard:
             raise RequestError(403, "this service is not called so: name its host when it is started (--name HOST)")
         if origin is not None and not same_origin(origin, host):
             raise RequestError(403, "a page of another origin may not use this service")
-        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
-            raise RequestError(403, "a page of another site may not use this service")
         method, path = scope["method"], scope["path"]
-        needed, scopes = needed_scope(method, path), self._access.scopes(headers.get("authorization"))
+        needed = needed_scope(method, path)
+        opens = needed is None and headers.get("sec-fetch-mode") == "navigate"  # A link to the page
+        if headers.get("sec-fetch-site") in {"cross-site", "same-site"} and not opens:
+            raise RequestError(403, "a page of another site may not use this service")
+        scopes = self._access.scopes(headers.get("authorization"))
         scope.setdefault("state", {})["scopes"] = scopes
         if needed is not None and needed not in scopes:
             if not scopes:

@@ -68,17 +68,21 @@ def as_json(state: Database, row: Any) -> dict[str, Any]:  # noqa: ANN401 - of S
     }
 
 
-def series(state: Database, model: str, bucket: float) -> dict[str, Any]:
-    """Counts and alarms by time, and whether p-values still are those of normal images."""
+def series(state: Database, model: str, bucket: float, since: float) -> dict[str, Any]:
+    """Counts and alarms by time, and whether p-values of the newest version still are those of normal images.
+
+    What is older than ``since`` is left out: of it only what was answered about is there.
+    """
     rows = state.rows(
         "SELECT cast(time / ? AS INTEGER) AS at, count(*) AS n, sum(anomalous) AS flagged, avg(ln(p_value)) AS logs "
-        "FROM results WHERE model = ? GROUP BY at ORDER BY at DESC LIMIT ?",
-        bucket, model, _MOST_POINTS,
+        "FROM results WHERE model = ? AND time >= ? GROUP BY at ORDER BY at DESC LIMIT ?",
+        bucket, model, since, _MOST_POINTS,
     )[::-1]  # fmt: skip
     values = state.rows(
-        "SELECT time, p_value FROM results WHERE model = ? AND number > "
+        "SELECT time, p_value FROM results WHERE model = ? AND time >= ? AND version = "
+        "(SELECT version FROM results WHERE model = ? ORDER BY number DESC LIMIT 1) AND number > "
         "coalesce((SELECT max(number) FROM results WHERE model = ?), 0) - 100000 ORDER BY number",
-        model, model,
+        model, since, model, model,
     )  # fmt: skip
     capitals = martingale(np.array([row["p_value"] for row in values]))
     times = np.array([row["time"] for row in values])

@@ -6,6 +6,7 @@ It reads one line of JSON that says what to do, and writes lines: ``{"progress":
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -59,6 +60,15 @@ def _report(phase: str, done: int, total: int, /) -> None:
     _say({"progress": [phase, done, total]})
 
 
+def _model(order: Order) -> Model:
+    """The model of an order, if its file is still the one that the service read."""
+    from oddsight.model.model import load
+
+    if hashlib.sha256(Path(order["model"]).read_bytes()).hexdigest() != order["digest"]:
+        raise OddsightError("the model's file is another one than when the service started: start the service again")
+    return load(order["model"])
+
+
 def _fit(order: Order) -> dict[str, Any]:
     from oddsight.fitting.normal import fit
 
@@ -104,11 +114,11 @@ def _check(order: Order) -> dict[str, Any]:
 
 def _update(order: Order) -> dict[str, Any]:
     from oddsight.fitting.updating import update
-    from oddsight.model.model import load
 
+    model = _model(order)
     plans: list[FitPlan] = []
     made = update(
-        load(order["model"]),
+        model,
         order["new"],
         replace=order["replace"],
         old=order["old"],
@@ -119,7 +129,7 @@ def _update(order: Order) -> dict[str, Any]:
     path = Path(order["folder"]) / MODEL
     made.model.save(path)
     _write_copies(path, plans)
-    flips = _flips(load(order["model"]), made.model, order["kept"])
+    flips = _flips(model, made.model, order["kept"])
     return {"changes": made.changes.to_json(), "summary": summary(made.model, plans), "flips": flips}
 
 
@@ -140,10 +150,9 @@ def _flips(before: Model, after: Model, kept: list[str]) -> dict[str, Any]:
 def _recalibrate(order: Order) -> dict[str, Any]:
     """Scores of normal images, each once, which the model did not learn from."""
     from oddsight.data.collection import seen
-    from oddsight.model.model import load
     from oddsight.sources.collecting import collect_sources
 
-    model = load(order["model"])
+    model = _model(order)
     collection, _ = collect_sources(order["images"], reading=model.reading, progress=_report)
     known = seen(model.metadata.training.images_seen)
     learned = [image for image in collection.images if known(image.content)]
@@ -166,11 +175,10 @@ def _recalibrate(order: Order) -> dict[str, Any]:
 def _evaluate(order: Order) -> dict[str, Any]:
     from oddsight.evaluation import evaluate
     from oddsight.evaluation.normal import Evaluation
-    from oddsight.model.model import load
     from oddsight.model.normals import NormalImages
     from oddsight.report import write_report
 
-    model = load(order["model"])
+    model = _model(order)
     found = evaluate(model, normal=order["normal"], anomalous=order["anomalous"], progress=_report)
     assert isinstance(found, Evaluation)
     normals = NormalImages.beside(order["model"])

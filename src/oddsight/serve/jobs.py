@@ -158,6 +158,7 @@ class Jobs:
             job, task = entry
             with self._lock:
                 if self.get(job.id).state != "queued":
+                    self._recent.pop(job.id, None)
                     continue
                 job = self._note(job, state="running", started=time.time())
                 self._running = job.id
@@ -172,6 +173,7 @@ class Jobs:
                 if job.state == "running":
                     state = "done" if error is None else "failed"
                     self._note(job, state=state, ended=time.time(), result=result, error=error)
+                self._recent.pop(job.id, None)  # From now on its state is read
 
     def _run(self, job: Job, task: Task) -> dict[str, Any]:
         """Do a task, in a process if it has an order."""

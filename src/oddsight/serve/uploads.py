@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from oddsight.serve.workspace import Workspace
 
 _MOST = 20_000
 """Images of a set."""
+
+_NUMBERING = threading.Lock()
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
 _OWN_PLACE = re.compile(r"uploads/(?=[0-9a-f]{16})|images/[0-9a-f]{2}/(?=[0-9a-f]{64})")
@@ -68,10 +71,11 @@ def _write(place: Path, number: int, content: bytes) -> str:
     write_bytes(part, content)
     try:
         kind = read_header(part).format
-        while any(place.glob(f"{number:06d}.*")):
-            number += 1
-        file = f"{number:06d}.{_SUFFIXES.get(kind, kind.lower())}"
-        part.rename(place / file)
+        with _NUMBERING:
+            while any(place.glob(f"{number:06d}.*")):
+                number += 1
+            file = f"{number:06d}.{_SUFFIXES.get(kind, kind.lower())}"
+            part.rename(place / file)
         return file
     finally:
         part.unlink(missing_ok=True)

@@ -40,8 +40,10 @@ def fit_task(service: Service, workspace: Workspace, options: dict[str, Any]) ->
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         path = _jobs(service).folder(job) / MODEL
-        served = service.models.add(name, load(path), normals=normals_path(path), upload=upload)
-        _clear(path)
+        try:
+            served = service.models.add(name, load(path), normals=normals_path(path), upload=upload)
+        finally:
+            _clear(path)
         return {"model": served.name, "version": served.version, **_translated(workspace, said, upload)}
 
     return Task("fit", options, order, finish)
@@ -58,7 +60,14 @@ def evaluate_task(service: Service, workspace: Workspace, options: dict[str, Any
     """Evaluate a model on a set of normal and a set of anomalous images."""
     served, sets = service.models.get(options["model"]), (options["normal"], options["anomalous"])
     normal, anomalous = (str(uploads.folder(workspace, upload)) for upload in sets)
-    order = {**options, "model": str(served.path), "normal": normal, "anomalous": anomalous, "title": served.name}
+    order = {
+        **options,
+        "model": str(served.path),
+        "digest": served.digest,
+        "normal": normal,
+        "anomalous": anomalous,
+        "title": served.name,
+    }
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         known = uploads.names(workspace, *sets)
@@ -90,7 +99,14 @@ def update_task(service: Service, workspace: Workspace, options: dict[str, Any])
         new = [str(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     if not new:
         raise RequestError(409, "there are no images to learn from")
-    order = {**options, "model": str(served.path), "new": new, "old": old, "kept": _kept(workspace, served)}
+    order = {
+        **options,
+        "model": str(served.path),
+        "digest": served.digest,
+        "new": new,
+        "old": old,
+        "kept": _kept(workspace, served),
+    }
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         path = _jobs(service).folder(job) / MODEL
@@ -99,7 +115,7 @@ def update_task(service: Service, workspace: Workspace, options: dict[str, Any])
             copies = normals_path(path)
             if copies is not None and not copies.is_file():
                 copies = normals_path(served.path)
-            added = service.models.add(served.name, load(path), normals=copies, upload=_upload_of(served, options))
+            added = service.models.add(served.name, load(path), normals=copies, upload=_upload_of(options))
             result |= {"version": added.version}
         _clear(path)
         return {"model": served.name, "preview": preview, **result}
@@ -107,9 +123,9 @@ def update_task(service: Service, workspace: Workspace, options: dict[str, Any])
     return Task("update", options, order, finish)
 
 
-def _upload_of(served: ServedModel, options: dict[str, Any]) -> str | None:
+def _upload_of(options: dict[str, Any]) -> str | None:
     """The set with which the new version could be updated again: only one that is all it learned from."""
-    return str(options["from"]) if options["replace"] and options["from"] != FEEDBACK else served.upload
+    return str(options["from"]) if options["replace"] and options["from"] != FEEDBACK else None
 
 
 def recalibrate_task(service: Service, workspace: Workspace, options: dict[str, Any]) -> Task:
@@ -126,7 +142,12 @@ def recalibrate_task(service: Service, workspace: Workspace, options: dict[str, 
                 "normal": len(known.normal), "anomalous": known.anomalous,
             }),
         )  # fmt: skip
-    order = {**options, "model": str(served.path), "images": str(uploads.folder(workspace, source))}
+    order = {
+        **options,
+        "model": str(served.path),
+        "digest": served.digest,
+        "images": str(uploads.folder(workspace, source)),
+    }
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         scores = np.array(said["scores"], np.float32)

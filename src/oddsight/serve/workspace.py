@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +60,16 @@ class Workspace:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, content)
         with self.state.write(durable=False) as change:
+            if not path.exists():  # It was forgotten just now
+                return None
             change.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", (digest, len(content), time.time()))
         return digest
 
     def image(self, digest: str) -> bytes | None:
         """An image that is kept."""
-        path = self._path(digest)
-        return path.read_bytes() if _DIGEST.fullmatch(digest) and path.is_file() else None
+        with suppress(FileNotFoundError):
+            return self._path(digest).read_bytes() if _DIGEST.fullmatch(digest) else None
+        return None
 
     def path(self, digest: str) -> Path | None:
         """The file of an image that is kept."""
@@ -83,20 +86,23 @@ class Workspace:
 
         What was answered about stays.
         """
-        oldest, gone, until = time.time() - 86400 * self.retention.days, list[str](), 0.0
+        oldest, gone = time.time() - 86400 * self.retention.days, list[str]()
         with self.state.write() as change:
-            change.execute("DELETE FROM results WHERE time < ? AND id NOT IN (SELECT id FROM asked)", (oldest,))
+            past = "FROM results WHERE time < ? AND id NOT IN (SELECT id FROM asked)"
+            # Those that stay were picked, so nothing from before is drawn any more.
+            until = change.execute(f"SELECT coalesce(max(time), 0) {past}", (oldest,)).fetchone()[0]
+            change.execute(f"DELETE {past}", (oldest,))
             rows = change.execute(_UNASKED).fetchall()
             left = self.bytes_kept()
             for row in rows:
                 if row["time"] >= oldest and left <= 0.9 * self.retention.bytes:
                     break
                 gone.append(str(row["content"]))
-                left, until = left - row["bytes"], row["time"]
+                left, until = left - row["bytes"], max(until, row["time"])
             change.executemany("DELETE FROM images WHERE content = ?", [(content,) for content in gone])
             change.execute("UPDATE horizon SET time = max(time, ?)", (until,))
-        for content in gone:
-            self._path(content).unlink(missing_ok=True)
+            for content in gone:
+                self._path(content).unlink(missing_ok=True)
         return len(gone)
 
     def _path(self, digest: str) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 
 from oddsight.data.collection import seen
 from oddsight.data.images import content_hash
+from oddsight.data.reading import AS_DECLARED
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.model.footage import Footage
 from oddsight.model.model import Model
@@ -62,7 +63,12 @@ def recalibrate(
     known = seen(model.metadata.training.images_seen)
 
     def refuse(_: int, frame: Frame) -> bool:
-        if known(content_hash(frame.read())):
+        reading = model.reading if isinstance(frame.image, str | os.PathLike | bytes) else AS_DECLARED
+        try:
+            content = content_hash(frame.read(reading))
+        except ImageError:
+            return True  # Scoring says so
+        if known(content):
             raise DataError(f"{frame.name} is among the images that the model was made of: give other footage")
         return True
 

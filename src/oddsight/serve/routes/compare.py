@@ -14,6 +14,7 @@ from oddsight.serve.errors import RequestError
 from oddsight.serve.items import score_content
 from oddsight.serve.models import ServedModel
 from oddsight.serve.service import Kept, Parts
+from oddsight.serve.workspace import Workspace
 
 router = APIRouter(prefix="/api/compare", tags=["scoring"])
 
@@ -42,7 +43,7 @@ async def compare(given: Comparison, request: Request, service: Parts, workspace
     contents, items = list(dict.fromkeys(given.contents)), list[dict[str, Any]]()
     for start in range(0, len(contents), service.limits.images):
         work = [
-            partial(_both, pair, content, workspace.image(content), service.limits.pixels)
+            partial(_both, pair, content, workspace, service.limits.pixels)
             for content in contents[start : start + service.limits.images]
         ]
         items += await service.scoring.run(request, pair[0].name, work)
@@ -62,7 +63,8 @@ async def compare(given: Comparison, request: Request, service: Parts, workspace
     }
 
 
-def _both(pair: list[ServedModel], content: str, image: bytes | None, pixels: int) -> dict[str, Any]:
+def _both(pair: list[ServedModel], content: str, workspace: Workspace, pixels: int) -> dict[str, Any]:
+    image = workspace.image(content)
     if image is None:
         return {"content": content, "error": "this image is not kept"}
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from oddsight.serve.feedback import Truth, answer, draw, not_learned, sample, trail, undo
+from oddsight.serve.feedback import Truth, answer, draw, not_learned, open_questions, sample, trail, undo
 from oddsight.serve.service import Kept, Parts
 
 router = APIRouter(prefix="/api/feedback", tags=["feedback"])
@@ -40,6 +40,7 @@ def given(workspace: Kept, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000)
 
 @router.get("/questions")
 def questions(
+    request: Request,
     service: Parts,
     workspace: Kept,
     model: Annotated[str, Query(max_length=200)],
@@ -47,8 +48,11 @@ def questions(
 ) -> dict[str, Any]:
     """Images drawn by lot among all that were scored, to ask about; and how many answers there are."""
     served = service.models.get(model)
-    lots = random.SystemRandom()
-    items = draw(workspace.state, served.lineage, n, lots, not_learned(workspace, served))
+    if "score" in request.scope["state"]["scopes"]:
+        lots = random.SystemRandom()
+        items = draw(workspace.state, served.lineage, n, lots, not_learned(workspace, served))
+    else:  # Who may only look draws nothing
+        items = open_questions(workspace.state, served.lineage)[:n]
     known = sample(workspace.state, served.lineage)
     counts = {"normal": len(known.normal), "anomalous": known.anomalous, "open": known.open}
     return {"items": items, "answers": counts}

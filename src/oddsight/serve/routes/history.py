@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -31,4 +32,4 @@ def by_time(
     bucket: Annotated[float, Query(ge=1, le=1e7, description="Seconds that are counted together.")] = 3600,
 ) -> dict[str, Any]:
     """Counts and alarms by time, and whether the images still are like those that the model was calibrated on."""
-    return series(workspace.state, model, bucket)
+    return series(workspace.state, model, bucket, time.time() - 86400 * workspace.retention.days)
