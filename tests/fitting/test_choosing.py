@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import oddsight
 from labelled_files import CLASSES, draw_image, write_classes
+from oddsight import backbones
 from oddsight.data.classes import read_classes
 from oddsight.data.dataset import Dataset
 from oddsight.detectors import create, names
@@ -98,3 +101,15 @@ def test_the_images_looked_at_are_bounded(data, monkeypatch):
 def test_candidates_exist_and_take_any_embedding(name):
     assert all(part in names("classes") for part in name.split("+"))
     assert not create(name, "classes").positive
+
+
+def test_a_class_that_is_one_group_leaves_the_choice_out(data):
+    pairs = zip(data.images, data.labels, strict=True)
+    grouped = tuple(replace(image, group="one" if label == 0 else image.content) for image, label in pairs)
+    images = Dataset(grouped, data.labels, data.classes)
+    left = choosing.Open(size=False, layers=True, score=True)
+    source = classifiers.Probe(backbones.DEFAULT, None, 64)
+    detector = create("knn", "classes")
+    choice = left.choose(source, detector, images, seed=0, cache=None, progress=lambda *_: None)
+    assert choice.source is source
+    assert choice.detector is detector

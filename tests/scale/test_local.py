@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cli_files import run
+from oddsight.data.reading import Reading
 from oddsight.errors import DataError, OddsightError
 from oddsight.model.result import control_fdr
 from oddsight.scale import batch as batches
@@ -253,3 +254,42 @@ def test_the_executor_of_a_fit_changes_no_byte(normal_folder, tmp_path):
         options = ["--method", "knn", "--size", 32, "--workers", workers, "--no-thumbnails", "-q"]
         assert run("fit", normal_folder, "-o", tmp_path / name, *options).code == 0
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_alarms_of_an_earlier_rate_do_not_stay(place, tmp_path):
+    score(place, tmp_path / "out")
+    assert summarize(str(tmp_path / "out"), fdr=0.9).alarms
+    assert summarize(str(tmp_path / "out"), fdr=0.001).alarms == 0
+    assert len(parquet.ParquetFile(tmp_path / "out" / "alarms.parquet").read()) == 0
+
+
+def test_scales_that_differ_little_are_two_jobs(place, tmp_path):
+    score(place, tmp_path / "out", reading=Reading(scale=(0, 1234567)))
+    with pytest.raises(OddsightError, match="another bands or scale"):
+        score(place, tmp_path / "out", reading=Reading(scale=(0, 1234568)), resume=True)
+
+
+def test_a_cluster_needs_whole_paths_and_lists_hold_no_credentials(place, tmp_path):
+    with pytest.raises(OddsightError, match="give a whole path"):
+        predict_batch(place / "model.onnx", ["in"], tmp_path, engine="ray", address="10.0.0.1:6379")
+    (tmp_path / "list.txt").write_text("s3://KEY:SECRET@bucket/x.png\n")
+    with pytest.raises(OddsightError, match="holds credentials") as error:
+        list(list_entries([str(tmp_path / "list.txt")]))
+    assert "SECRET" not in str(error.value)
+
+
+def test_a_rate_that_is_none_is_refused_before_the_work(place, tmp_path):
+    with pytest.raises(DataError, match="between 0 and 1"):
+        score(place, tmp_path / "out", fdr=5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_in_a_tar_file_may_be_any_bytes(place, tmp_path):
+    content = (place / "in" / "a" / "00.png").read_bytes()
+    with tarfile.open(tmp_path / "images.tar", "w", encoding="utf-8", errors="surrogateescape") as tar:
+        member = tarfile.TarInfo("caf\udce9.png")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    batch = predict_batch(place / "model.onnx", [str(tmp_path / "images.tar")], tmp_path / "out")
+    assert batch.summary.scored == 1
+    assert rows_of(tmp_path / "out")[0]["path"].endswith("caf\\udce9.png")

@@ -1,6 +1,7 @@
 """Answers are kept, and a threshold that is set by them keeps its promise."""
 
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from scipy.stats import binom
 
 from feedback_sessions import RATE, session
+from oddsight.serve.access import Access, read_tokens
 from oddsight.serve.feedback import answer, draw, sample
 from oddsight.serve.state import Database
+from oddsight.serve.workspace import Retention, open_workspace
 from served import ended, form, png, serving
 
 PREDICT = "/api/models/parts:predict"
@@ -118,16 +121,17 @@ def test_what_the_model_learned_does_not_count():
     assert sample(state, "line").open == 5
 
 
-def insert(state, scores):
+def insert(state, scores, lineage="line"):
     with state.write() as change:
         for content, value in scores.items():
-            values = (content, "parts", "v", "line", content, content, value, 0.5, "normal", 0)
+            name = content if lineage == "line" else f"{content} {lineage}"
+            values = (name, "parts", "v", lineage, name, content, value, 0.5, "normal", 0)
             change.execute(
                 "INSERT INTO results (id, time, model, version, lineage, name, content, score, p_value, verdict, "
                 "anomalous) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
-            change.execute("INSERT INTO images VALUES (?, 1, 1)", (content,))
+            change.execute("INSERT OR REPLACE INTO images VALUES (?, 1, 1)", (content,))
 
 
 def test_after_images_were_forgotten_only_newer_ones_are_drawn():
@@ -160,3 +164,45 @@ def test_a_session_is_the_same_for_the_same_seed():
 def test_answers_need_a_result():
     with pytest.raises(Exception, match="no such result"):
         answer(Database(Path(":memory:")), "nothing", "normal", question=False)
+
+
+def test_images_that_an_earlier_version_scored_are_not_drawn():
+    """Those with an answer were learned, and were picked: the rest is no random sample any more."""
+    state = Database(Path(":memory:"))
+    insert(state, {"seen": 1.0}, lineage="before")
+    insert(state, {"seen": 1.0, "new": 2.0})
+    items = draw(state, "line", 5, random.Random(0), lambda content: True)
+    assert [item["content"] for item in items] == ["new"]
+
+
+def test_after_results_were_forgotten_only_newer_ones_are_drawn(tmp_path):
+    """Results with an answer stay, and they were picked."""
+    with open_workspace(tmp_path, Retention(days=1)) as workspace:
+        state, now = workspace.state, time.time()
+        insert(state, {"old": 1.0, "picked": 9.0})
+        with state.write() as change:
+            change.execute("UPDATE images SET time = ?", (now,))  # They were scored again, by another model
+            change.execute("INSERT INTO feedback VALUES (1, 'f', ?, 'picked', 'normal', 0, NULL)", (now,))
+        workspace.forget()
+        assert draw(state, "line", 5, random.Random(0), lambda content: True) == []
+
+
+def test_who_may_only_look_draws_no_questions(models, tmp_path):
+    access = Access(tokens=read_tokens(write_tokens(tmp_path)))
+    with serving(models, tmp_path / "workspace", access=access) as client:
+        for value in range(3):
+            client.post("/api/models/parts:predict", content=png(value), headers=bearer("s"))
+        place = "/api/feedback/questions?model=parts&n=2"
+        assert client.get(place, headers=bearer("r")).json()["items"] == []
+        assert len(client.get(place, headers=bearer("s")).json()["items"]) == 2
+        assert len(client.get(place, headers=bearer("r")).json()["items"]) == 2
+
+
+def write_tokens(folder):
+    path = folder / "tokens"
+    path.write_text(f"{'r' * 24} read\n{'s' * 24} score\n")
+    return path
+
+
+def bearer(letter):
+    return {"Authorization": f"Bearer {letter * 24}"}

@@ -39,6 +39,8 @@ def test_pages_of_this_service_are_not(client):
     assert client.get("/api/status", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert client.get("/docs", headers=headers).status_code == 200
+    assert client.get("/api/feedback/questions?model=parts", headers=headers).status_code == 403
+    assert client.get("/api/status", headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -15,10 +16,12 @@ import pytest
 
 from cli_files import assert_failed, run, start
 from oddsight.errors import OddsightError
+from oddsight.serve.history import series
 from oddsight.serve.models import Models
 from oddsight.serve.state import Database
 from oddsight.serve.workspace import Retention, open_workspace
 from served import png, serving
+from tiny_model import tiny_model
 
 PREDICT = "/api/models/parts:predict"
 
@@ -177,3 +180,41 @@ def test_the_command_of_a_job_ends_with_the_service():
     process.stdin.write(json.dumps({"kind": "check", "images": "/nowhere"}).encode() + b"\n")
     process.stdin.close()
     assert process.wait(60) in (0, 1)
+
+
+def test_what_was_answered_about_long_ago_is_no_drift(tmp_path):
+    with open_workspace(tmp_path, Retention(days=1)) as workspace:
+        with workspace.state.write() as change:
+            for number in range(60):
+                values = (number, str(number), 1.0, "parts", "v", "l", "a.png", str(number), 9.0, 0.001, "anomalous", 1)
+                change.execute(f"INSERT INTO results VALUES ({', '.join('?' * len(values))})", values)
+        told = series(workspace.state, "parts", 3600, time.time() - 86400)
+        assert told["counts"] == []
+        assert told["drift"]["alarm_at"] is None
+        assert series(workspace.state, "parts", 3600, 0.0)["drift"]["alarm_at"] is not None
+
+
+def test_jobs_refuse_a_model_file_that_was_replaced(models, tmp_path):
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    with serving(folder, tmp_path / "workspace") as client:
+        set_of_images = client.post("/api/uploads").json()["upload"]
+        files = [("images", (f"{value}.png", png(value))) for value in range(60, 75)]
+        client.post(f"/api/uploads/{set_of_images}/images", files=files)
+        tiny_model().with_decision(threshold=3).save(folder / "parts.onnx")
+        order = {"kind": "recalibrate", "model": "parts", "from": set_of_images, "preview": True}
+        job = client.post("/api/jobs", json=order).json()
+        while job["state"] in ("queued", "running"):
+            time.sleep(0.05)
+            job = client.get(f"/api/jobs/{job['id']}").json()
+        assert "another one than when the service started" in job["error"]
+
+
+def test_a_broken_file_of_zones_shows_no_place_of_this_machine(models, tmp_path):
+    with serving(models, tmp_path / "workspace") as client:
+        place = tmp_path / "workspace" / "watch" / "gate"
+        place.mkdir(parents=True)
+        (place / "zones.json").write_text("no JSON")
+        answer = client.get("/api/watch/gate/zones")
+        assert answer.status_code == 422
+        assert str(tmp_path) not in answer.text

@@ -155,9 +155,8 @@ def _second_pass(
             shards += 1
             _count(prefixes, table, edges)
             if fdr is not None:
-                flagged = table.filter(
-                    _numbers(table, "p_value") <= (-1.0 if cut is None else cut)
-                )  # of those without one it is NaN
+                # Without a p-value it is NaN, which is below nothing.
+                flagged = table.filter(_numbers(table, "p_value") <= (-1.0 if cut is None else cut))
                 alarms += len(flagged)
                 write(flagged)
     shown = {name: {**row, "histogram": row["histogram"].tolist()} for name, row in sorted(prefixes.items())}
