@@ -365,7 +365,7 @@ SPOILED = {
     "metadata no JSON": (raw_metadata("{"), "not valid JSON"),
     "metadata nested deeply": (raw_metadata("[" * 100_000), "not valid JSON"),
     "metadata a list": (raw_metadata("[1]"), "schema version is None"),
-    "a later schema": (edit(schema_version=9), "schema version is 9.* reads versions 1 to 8"),
+    "a later schema": (edit(schema_version=10), "schema version is 10.* reads versions 1 to 9"),
     "schema 8 with nothing of it": (edit(schema_version=8), "wrong: the footage and the schema version do not fit"),
     "schema 7 with nothing of it": (
         edit(schema_version=7),

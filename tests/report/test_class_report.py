@@ -49,8 +49,8 @@ def test_the_page_has_every_part(data: Path, tmp_path: Path, by_class: bool) -> 
     page = Page(html)
     sections = {"the-numbers", "which-classes-are-confused", "rejection", "the-images", "what-this-does-not-say"}
     assert sections <= set(page.ids)
-    drawn = {"confusion", "reliability", "roc", "oscr", "wrong", "rejected", "accepted"}
-    drawn |= set() if by_class else {"histogram", "p-values"}
+    drawn = {"confusion", "pairs", "reliability", "roc", "oscr", "wrong", "rejected", "accepted"}
+    drawn |= set() if by_class else {"histogram", "p-values", "rejected-by-probability"}
     assert {name.removeprefix("figure-") for name in page.ids if name.startswith("figure-")} == drawn
     assert HOSTILE in page.text
     assert "<script>" not in html

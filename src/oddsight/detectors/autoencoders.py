@@ -169,6 +169,7 @@ class CodeGMM(Autoencoder):
     name: ClassVar[str] = "code-gmm"
     summary: ClassVar[str] = "negative log density of an autoencoder's code and error under a mixture of Gaussians"
     paper: ClassVar[str] = "Zong et al., Deep Autoencoding Gaussian Mixture Model, ICLR 2018 (here in two steps)"
+    localises: ClassVar[bool] = False
 
     components: Count = 5
     dimensions: Count = 32
