@@ -256,6 +256,9 @@ _TO_RGB = {"RGB": 6, "LA": 13, "RGBA": 13}
 """The part of these that is taken after decoding, to bring a whole image to RGB."""
 _TO_RGB_OTHERS = 9
 
+_PEAK_WHILE_DECODING = ("JPEG2000", "WEBP")
+"""Formats that take the most before there are any pixels (``benchmarks/scene_memory.py``)."""
+
 
 def bytes_to_decode(image: Image.Image, *, by_rows: bool = False) -> int:
     """The bytes that reading an image takes at its peak, by its header.
@@ -264,7 +267,7 @@ def bytes_to_decode(image: Image.Image, *, by_rows: bool = False) -> int:
     ``by_rows`` the image is decoded as a whole, but brought to RGB a few rows at a time.
     """
     each = _BYTES_PER_PIXEL.get(str(image.format), {}).get(image.mode, _OTHER)
-    if by_rows:
+    if by_rows and image.format not in _PEAK_WHILE_DECODING:
         each -= _TO_RGB.get(image.mode, _TO_RGB_OTHERS)
     if "transparency" in image.info and not by_rows:
         each += _TRANSPARENT
