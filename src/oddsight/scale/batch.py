@@ -16,7 +16,7 @@ from oddsight.errors import DataError, OddsightError
 from oddsight.model.model import Model, load
 from oddsight.runtime.bounds import check_number, check_whole
 from oddsight.runtime.executor import Executor
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, unheard
 from oddsight.runtime.stores import Store, is_uri, open_store
 from oddsight.scale.engines import check_engine, use_engine
 from oddsight.scale.entries import check_sources, list_entries
@@ -27,10 +27,6 @@ from oddsight.scale.shards import ShardReport, ShardScorer, check_scores
 from oddsight.scale.summary import Summary, stored_summary, summarize
 
 _EVERY = 1.0  # Seconds between two reports of the status
-
-
-def _unheard(text: str) -> None:
-    """A note that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     reading: Reading | None = None,
     fdr: float | None = None,
     progress: Progress = silent,
-    note: Callable[[str], None] = _unheard,
+    note: Callable[[str], None] = unheard,
 ) -> Batch:
     """Score images into Parquet files, on this machine or on a Ray cluster.
 
