@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +29,7 @@ class Trunk:
     licence: str  # Of its pretrained weights, as far as known
 
 
-class _LiteStages(nn.Module):
+class LiteStages(nn.Module):
     """The stages of an EfficientNet-Lite: a stage ends before the number of channels changes."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -38,7 +38,19 @@ class _LiteStages(nn.Module):
         starts = [i for i, block in enumerate(self.network._blocks) if _changes_channels(block)]
         self.ends = {end - 1 for end in (*starts[1:], len(self.network._blocks))}
 
+    def normalised_convolutions(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """Each convolution and the normalisation of its output."""
+        network = self.network
+        yield network._conv_stem, network._bn0
+        for block in network._blocks:
+            if hasattr(block, "_expand_conv"):
+                yield block._expand_conv, block._bn0
+            yield block._depthwise_conv, block._bn1
+            yield block._project_conv, block._bn2
+        yield network._conv_head, network._bn1
+
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Outputs of the stages, from shallow to deep."""
         network, outputs = self.network, []
         x = network._swish(network._bn0(network._conv_stem(x)))
         for index, block in enumerate(network._blocks):
@@ -62,7 +74,7 @@ def lite_trunk(number: int) -> Trunk:
     size = 224 if number == 0 else 256
     network = EfficientNet.from_name(f"efficientnet-lite{number}", image_size=size)
     names = (*(f"stage{i}" for i in range(1, 8)), "head")
-    module = _LiteStages(network)
+    module = LiteStages(network)
     return Trunk(module, names, (2, 4, 8, 16, 16, 32, 32, 32), (127.0,) * 3, (128.0,) * 3, size, False, "Apache-2.0")
 
 

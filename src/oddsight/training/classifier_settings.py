@@ -133,5 +133,4 @@ _FINE_TUNING = ClassifierSettings(
     head_rate=5.0,
     weight_decay=0.02,
     augment=("flip", "crop", "cutout"),
-    precision="32-true",
 )

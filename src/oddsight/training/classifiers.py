@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from oddsight.backbones.catalogue import offer
 from oddsight.backbones.exporting import TorchBackbone, export, torch_backbone
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch
@@ -121,13 +122,14 @@ def average_classifiers(
 def _resolve_precision(settings: ClassifierSettings) -> ClassifierSettings:
     """With a precision that says what it is.
 
-    Half precision more than doubles the speed of plain convolutions where matrix units are built for it; depthwise
-    ones, such as EfficientNet's, lose by it on processors.
+    Half precision speeds convolutions up where matrix units are built for it. Depthwise ones lose by it on processors,
+    but for those of EfficientNet-Lite, whose gradients are our own.
     """
     if settings.precision != "auto":
         return settings
     units = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
-    return replace(settings, precision="bf16-mixed" if units and settings.network in WIDTHS else "32-true")
+    gains = settings.network in WIDTHS or (not settings.from_scratch and offer(settings.network).lite is not None)
+    return replace(settings, precision="bf16-mixed" if units and gains else "32-true")
 
 
 def _learner(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
@@ -12,9 +13,11 @@ from torch.nn import functional
 from torch.optim import Adam, AdamW, Optimizer
 
 from oddsight.backbones.exporting import TorchBackbone
+from oddsight.backbones.trunks import LiteStages
 from oddsight.training.augmentation import augment, mix_images, resize, turn_images
 from oddsight.training.batches import ArrayBatches, Batch
 from oddsight.training.classifier_settings import ClassifierSettings
+from oddsight.training.convolutions import quick_convolutions
 from oddsight.training.image_arrays import Arrays
 from oddsight.training.learner import Learner, Outcome, parameter_groups
 
@@ -81,7 +84,8 @@ class ClassifierLearner(Learner):
             more.append(turned)
         if "outliers" in self.settings.extras:
             more.append(mix_images(pixels[-half:], labels[-half:], lots))
-        embeddings = self.network.embed(torch.cat([pixels, *more]))
+        with self._quick(pixels.device):
+            embeddings = self.network.embed(torch.cat([pixels, *more]))
         counts = [len(some) for some in (pixels, *more)]
         parts = list(zip(embeddings.split(counts), self.network.head(embeddings).split(counts), strict=True))
         logits = parts[0][1].float()
@@ -94,6 +98,12 @@ class ClassifierLearner(Learner):
             undecided = -parts[-1][1].float().log_softmax(1).mean() - math.log(logits.shape[1])
             loss = loss + self.settings.extra_weight * undecided
         return _outcome(loss, logits, labels)
+
+    def _quick(self, device: torch.device) -> AbstractContextManager[None]:
+        trunk = self.network.backbone.trunk
+        if device.type == "cpu" and isinstance(trunk, LiteStages) and not trunk.training:
+            return quick_convolutions(trunk.normalised_convolutions())
+        return nullcontext()
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if self.settings.loss == "logitnorm":
