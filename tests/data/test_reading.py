@@ -13,9 +13,9 @@ from oddsight.data.check import check
 from oddsight.data.images import content_hash, read_image
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError, OddsightError
-from oddsight.model.metadata import ReadingInfo
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
+from oddsight.model.sections import ReadingInfo
 from oddsight.sinks import HeatMaps, Regions
 from textures import SIZE, texture, write_textures
 from tiff_files import NODATA, page, write

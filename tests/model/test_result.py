@@ -14,9 +14,9 @@ from scipy.stats import false_discovery_control
 
 from oddsight.errors import DataError, ImageError
 from oddsight.model.calibration import p_values
-from oddsight.model.metadata import PixelLevels
 from oddsight.model.regions import find_areas
 from oddsight.model.result import Result, Tiling, control_fdr
+from oddsight.model.sections import PixelLevels
 from tiny_model import tiny_model
 
 MAPS = hnp.arrays(

@@ -21,7 +21,8 @@ from oddsight.graphs.building import chain, renamed
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.model.calibration import decide
-from oddsight.model.metadata import KEY, DecisionInfo, Metadata
+from oddsight.model.metadata import KEY, Metadata
+from oddsight.model.sections import DecisionInfo
 from oddsight.runtime import parallel
 from oddsight.runtime.parallel import ordered_map, stoppable
 from tiny_model import CALIBRATION, GRID, _described, _mean, _neighbours

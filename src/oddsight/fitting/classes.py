@@ -37,9 +37,9 @@ from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import MOST, nearest
 from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
-from oddsight.model.metadata import ClassesInfo
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
+from oddsight.model.sections import ClassesInfo
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import run as run_graph

@@ -20,10 +20,10 @@ from oddsight.fitting.scoring import Scores, score
 from oddsight.fitting.settings import calibration_fraction
 from oddsight.graphs.calibrating import recalibrate as replace_calibration
 from oddsight.graphs.precision import quantize_backbone, store_half
-from oddsight.model.metadata import CalibrationInfo, ConversionInfo, DecisionInfo, PixelLevels
 from oddsight.model.model import Model
 from oddsight.model.openvino import OpenvinoModel, import_openvino
 from oddsight.model.regions import typical_levels
+from oddsight.model.sections import CalibrationInfo, ConversionInfo, DecisionInfo, PixelLevels
 from oddsight.runtime.bounds import check_number
 from oddsight.runtime.progress import Progress, silent
 from oddsight.sources.collecting import collect_sources
