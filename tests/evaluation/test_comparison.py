@@ -510,6 +510,13 @@ def test_choices_of_layers(data):
     assert chosen("knn", "stage4", ["stage4"]) == [("stage4",)]
 
 
+def test_one_of_each_needs_no_list(data, tmp_path):
+    given = {"methods": "knn", "backbones": "efficientnet-lite0", "layers": "each", "sizes": SIZE, "seeds": 1}
+    one = compared(data, work=tmp_path, **given)
+    several = compared(data, work=tmp_path, **{name: [value] for name, value in given.items()})
+    assert one.computed == len(one.cells) > 1 and several.computed == 0
+
+
 def test_labels_say_what_differs(data):
     def labels(*args):
         return list(comparison._labels(comparison._settings(*args)).values())

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from oddsight import backbones, detectors
 from oddsight.backbones import Backbone
@@ -80,10 +81,10 @@ class Comparison:
 def compare(  # noqa: PLR0913 - one keyword for each option of the command
     *data: Source,
     methods: str | Sequence[str] = "all",
-    backbones: Sequence[str] = (backbones.DEFAULT,),
-    layers: Sequence[Layers] = ("default",),
-    sizes: Sequence[int] = (),
-    seeds: Sequence[int] = (0,),
+    backbones: str | Sequence[str] = (backbones.DEFAULT,),
+    layers: str | Sequence[Layers] = ("default",),
+    sizes: int | Sequence[int] = (),
+    seeds: int | Sequence[int] = (0,),
     normal: str | None = None,
     test_share: float = 0.5,
     split_seed: int = 0,
@@ -105,10 +106,10 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
         *data: Folders in MVTec AD's layout, or folders of class folders with ``normal``; ``NAME=FOLDER`` gives one a
             name.
         methods: ``all`` methods that train no network, or names of :data:`oddsight.detectors.METHODS`.
-        backbones: Names of backbones.
-        layers: Choices of layers to compare: see :data:`Layers`.
+        backbones: One or several names of backbones.
+        layers: One or several choices of layers to compare: see :data:`Layers`.
         sizes: As ``size`` of :func:`oddsight.fit`, one or several; by default as it chooses.
-        seeds: Seeds of every random choice in fitting.
+        seeds: One or several seeds of every random choice in fitting.
         normal: For class folders, the class that is normal.
         test_share: Share of the normal class that is held out for testing, between 0 and 1.
         split_seed: Seed of that split.
@@ -126,8 +127,8 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
         OddsightError: A setting is invalid.
         DataError: A dataset cannot be used for testing.
     """
-    settings = _settings(methods, backbones, layers, sizes)
-    chosen = tuple(dict.fromkeys(seeds))
+    settings = _settings(methods, _several(backbones), _several(layers), _several(sizes))
+    chosen = tuple(dict.fromkeys(_several(seeds)))
     _check(chosen, false_alarm_rate, jobs, confidence)
     budget = parse_bytes(memory)
     with memory_for_images(budget - RUNNING, final=True):
@@ -144,6 +145,10 @@ def compare(  # noqa: PLR0913 - one keyword for each option of the command
     ranked = ranking([trial.name for trial in trials], rows, confidence)
     warnings = tuple(_warnings(trials, rows, ranked))
     return Comparison(tuple(trials), tuple(cells), tuple(rows), ranked, confidence, computed, warnings)
+
+
+def _several(given: Any) -> Sequence[Any]:  # noqa: ANN401 - of any setting
+    return [given] if isinstance(given, str | int) else given
 
 
 def _check(seeds: Sequence[int], rate: float | None, jobs: int | None, confidence: float) -> None:
