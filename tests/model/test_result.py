@@ -215,6 +215,7 @@ def test_maps_that_cannot_be_flagged_are_dropped():
     assert decided[1].map is values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [9, 19, 99, 999])
 def test_the_false_discovery_rate_holds_on_normal_batches(n):
     """Where all are normal, every alarm is false: any alarm at all must be as rare as the rate."""

@@ -98,6 +98,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_ends_while_a_graph_runs(endless, images, tmp_path, sign, code, many):
@@ -113,6 +114,7 @@ def test_a_command_ends_while_a_graph_runs(endless, images, tmp_path, sign, code
     assert list(lines.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["predict(sys.argv[2])", "predict_many(list(sys.argv[2:]) * 100).__next__()"])
 def test_ctrl_c_reaches_python_while_a_graph_runs(endless, images, call):
     script = f"""
