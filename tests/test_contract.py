@@ -67,9 +67,14 @@ IMAGES = [texture(1000 + n, *size) for n, size in enumerate(SIZES)] + [
 ]
 
 
+LONG = {"feature-autoencoder", "isolation-forest", "patch-autoencoder", "patch-gmm"}
+"""Methods that learn for seconds; ``detectors/test_methods.py`` tests them while working, too."""
+
+
 def marked(name, *marks):
     """A method; those that train a network are marked so."""
-    return pytest.param(name, marks=[*marks, *([pytest.mark.train] if name in TRAINED else [])])
+    slow = [pytest.mark.slow] if name in LONG else []
+    return pytest.param(name, marks=[*marks, *slow, *([pytest.mark.train] if name in TRAINED else [])])
 
 
 @pytest.fixture(scope="session", params=[marked(name) for name in sorted(METHODS)])
@@ -212,6 +217,7 @@ def test_plain_onnxruntime_gives_the_documented_outputs(model, alone):
         assert_documented(model, values, 0, result)
 
 
+@by_reading
 @pytest.mark.parametrize("size", [(96, 96), (37, 211), (301, 2)], ids=str)
 def test_a_batch_in_plain_onnxruntime_scores_as_its_images_alone(model, size):
     batch = np.stack([texture(3000 + n, *size, material=m) for n, m in enumerate(("cloth", "bark", "cloth", "cloth"))])
@@ -221,6 +227,7 @@ def test_a_batch_in_plain_onnxruntime_scores_as_its_images_alone(model, size):
         assert_documented(model, values, n, model.predict(picture))
 
 
+@by_reading
 def test_a_normal_image_is_the_nearest_to_itself(model, method, normal_folder):
     normals = [read_image(path) for path in sorted(normal_folder.iterdir())]
     known = unpacked(model.metadata.explanation.normals)

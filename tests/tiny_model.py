@@ -15,18 +15,17 @@ from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import nearest
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.model.calibration import decide, decide_by_class
-from oddsight.model.metadata import (
-    KEY,
+from oddsight.model.metadata import KEY, Metadata
+from oddsight.model.model import Model
+from oddsight.model.sections import (
     BackboneInfo,
     CalibrationInfo,
     ClassesInfo,
     DecisionInfo,
     ExplanationInfo,
-    Metadata,
     MethodInfo,
     TrainingInfo,
 )
-from oddsight.model.model import Model
 
 GRID = 8
 CALIBRATION = np.arange(10, 200, 10, dtype=np.float32)
@@ -55,7 +54,7 @@ def tiny_proto(
         rate: False-alarm rate of its decision.
         sign: -1 makes dark images anomalous.
         localises: Whether it has an anomaly map, which is the mean of the channels on a grid of 8 x 8.
-        images_seen: As in :class:`oddsight.model.metadata.TrainingInfo`.
+        images_seen: As in :class:`oddsight.model.sections.TrainingInfo`.
     """
     outputs = ["score", "p_value", *(["anomaly_map"] if localises else []), "nearest"]
     proto = chain([preprocessing(GRID), _mean(sign), calibrating(calibration), _neighbours()], outputs)
@@ -80,7 +79,7 @@ def tiny_class_proto(*, rate: float = 0.3, by_class: bool = True, images_seen: s
     Args:
         rate: False-alarm rate of its decision.
         by_class: Whether it is calibrated for each class.
-        images_seen: As in :class:`oddsight.model.metadata.TrainingInfo`.
+        images_seen: As in :class:`oddsight.model.sections.TrainingInfo`.
     """
     head = Head(np.eye(3, dtype=np.float32) / np.float32(100), np.zeros(3, np.float32))
     calibrated = calibrating_by_class(CALIBRATION, TAKEN, 3) if by_class else calibrating(CALIBRATION)

@@ -10,6 +10,12 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
+def first_line(error: Exception) -> str:
+    """What another library says is wrong, in one line of at most 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return plain(lines[0])[:200]
+
+
 def some(names: Sequence[object], most: int = 6) -> str:
     """Names from outside, separated by commas; of many only the first."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

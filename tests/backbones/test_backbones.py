@@ -243,6 +243,7 @@ def test_a_network_of_one_size_says_so(tmp_path):
             found.shapes(("fine",), size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("score", "patches"), ("image", "p_value"), ("a.b", "a_b"), ("_7", "12x")])
 def test_any_names_of_outputs_can_be_chained(tmp_path, names):
     model = network()

@@ -199,6 +199,7 @@ def shown_name(name):
     return "".join(letter if letter.isprintable() else "�" for letter in os.fsdecode(name))
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.parametrize("kind", NAMES)
 def test_names_are_shown_as_they_are_but_for_what_harms(world, tmp_path, kind):
@@ -257,6 +258,7 @@ def test_folders_and_outputs_may_have_such_names(world, tmp_path, kind):
     assert list(json.loads(lines.read_text())["by_type"]) == [name]
 
 
+@pytest.mark.slow
 def test_a_name_with_a_leading_dash_after_two_dashes(world, tmp_path):
     shutil.copy(world.normal / "00100.png", tmp_path / "--json.png")
     arguments = [sys.executable, "-m", "oddsight", "predict", str(world.model), "--quiet", "--", "--json.png"]

@@ -291,6 +291,7 @@ def test_fit_with_every_option(world, tmp_path, method):
     assert info["bytes"] == output.stat().st_size
 
 
+@pytest.mark.slow
 def test_fit_says_what_it_does_beside_the_results(world, tmp_path):
     outcome = run("fit", world.good, world.good / "00000.png", "-o", tmp_path / "m.onnx", "--size", 32)
     assert (outcome.code, outcome.out) == (0, "")
@@ -605,6 +606,7 @@ def test_evaluate_refuses_a_image_of_both_kinds(world, tmp_path):
     assert_failed(outcome, tmp_path / "anomalous" / "bark" / "a.png", world.normal / "00101.png")
 
 
+@pytest.mark.slow
 def test_evaluate_writes_a_report(world, tmp_path):
     outcome = run("evaluate", world.model, world.mvtec, "--report", tmp_path / "r.html", "--json", tmp_path / "j.json")
     assert outcome.code == 0
@@ -1140,6 +1142,7 @@ def test_the_start_is_fast_and_loads_nothing_heavy(script, heavy):
     assert not heavy & set(loaded)
 
 
+@pytest.mark.slow
 def test_the_console_script_is_the_same(world):
     script = Path(sys.executable).parent / "oddsight"
     if not script.exists():

@@ -276,6 +276,7 @@ def test_predict_shows_a_table(world):
     assert outcome.err.splitlines()[-1] == f"{none} of none of the classes, {24 - none} of one of them"
 
 
+@pytest.mark.slow
 def test_predict_decides_anew(world):
     before = predicted(world.by_class, world.test, world.moss)
     rows = predicted(world.by_class, world.test, world.moss, "--false-alarm-rate", 0.4)
@@ -300,6 +301,7 @@ def test_a_decision_over_the_batch_takes_p_values_among_all_images(world, tmp_pa
     assert_failed(run("predict", tmp_path / "by-hand.onnx", world.moss, "--fdr", 0.4), "within each class")
 
 
+@pytest.mark.slow
 def test_predict_explains_and_has_no_maps(world, tmp_path):
     outcome = run("predict", world.model, world.moss, "--explain", tmp_path / "why", "--quiet")
     assert outcome.code == 0

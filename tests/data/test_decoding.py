@@ -132,6 +132,7 @@ def test_threads_that_keep_their_pixels_do_not_wait_for_each_other(tmp_path):
         assert all(pool.map(two, range(12)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "advice"), [("png", "save it as a tiled TIFF and cut it"), ("tif", "or cut it")])
 def test_what_is_too_large_is_told_what_to_do(tmp_path, suffix, advice):
     if suffix == "png":
@@ -156,6 +157,7 @@ def test_a_scene_takes_less_than_an_image_that_is_read_as_a_whole(tmp_path):
         decode_image(path)
 
 
+@pytest.mark.slow
 def test_a_scene_may_have_more_pixels_where_memory_allows(tmp_path):
     path = empty_png(tmp_path / "a.png", 12_000, 12_000)
     with memory_for_images(500_000_000), pytest.raises(ImageError, match="reading it takes 653 MB of memory, and 500"):
@@ -235,6 +237,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="takes Linux's peak memory")
 def test_reading_and_resizing_takes_no_more_than_was_reserved(tmp_path):
     shapes = [(1, MAX_SIDE), (MAX_SIDE, 1), (30_000, 3), (1000, 1000), (40, 20_000)]
@@ -260,6 +263,7 @@ print(1024 * (peak() - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/status", os.R_OK), reason="takes Linux's peak memory")
 @pytest.mark.parametrize(
     ("mode", "suffix", "options"),
@@ -291,14 +295,22 @@ def test_reading_by_rows_takes_no_more_than_was_reserved(tmp_path, mode, suffix,
 @pytest.mark.parametrize(
     ("make", "read"),
     [
-        (lambda path: jpeg_of_scans(path, 300_000), read_image),
-        (lambda path: jpeg_of_scans(path, 300_000), read_mask),
-        (lambda path: jpeg_of_scans(path, 300_000), decode_image),
-        (lambda path: jpeg_of_scans(path, 300_000), lambda path: read_valid_image(path.read_bytes(), str(path))),
-        (lambda path: jpeg_of_exif_blocks(path, 1_500), read_header),
-        (lambda path: tiff_of_pages(path, 600_000), read_header),
+        pytest.param(lambda path: jpeg_of_scans(path, 300_000), read_image, id="scans"),
+        *(
+            pytest.param(make, read, id=name, marks=pytest.mark.slow)
+            for name, make, read in (
+                ("mask", lambda path: jpeg_of_scans(path, 300_000), read_mask),
+                ("image", lambda path: jpeg_of_scans(path, 300_000), decode_image),
+                (
+                    "bytes",
+                    lambda path: jpeg_of_scans(path, 300_000),
+                    lambda path: read_valid_image(path.read_bytes(), str(path)),
+                ),
+                ("exif", lambda path: jpeg_of_exif_blocks(path, 1_500), read_header),
+                ("pages", lambda path: tiff_of_pages(path, 600_000), read_header),
+            )
+        ),
     ],
-    ids=["scans", "mask", "image", "bytes", "exif", "pages"],
 )
 def test_reading_ends_in_time(tmp_path, make, read):
     """Each would take minutes or hours."""
@@ -308,6 +320,7 @@ def test_reading_ends_in_time(tmp_path, make, read):
         read(path)
 
 
+@pytest.mark.slow
 def test_others_are_read_after_one_was_ended(tmp_path, all_watched):
     path, good = jpeg_of_scans(tmp_path / "hostile.jpg", 200_000), save(RGB, tmp_path / "good.png")
     set_image_limits(timeout=1)

@@ -125,6 +125,7 @@ def test_random_bytes(path, start, rest):
     read_all_ways(path, start + rest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_files_cut_off_anywhere(path, name):
     content = SEEDS[name]

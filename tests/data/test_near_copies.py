@@ -45,6 +45,7 @@ def test_shots_of_one_thing_form_a_group(material, change):
     np.testing.assert_array_equal(labels, np.repeat(np.arange(7) * 5, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("material", MATERIALS)
 @pytest.mark.parametrize("count", [8, 60, 300])
 def test_pieces_of_one_material_stand_alone(material, count):

@@ -371,6 +371,7 @@ def test_downloading_first(tmp_path, monkeypatch):
     assert len(read_classes(tmp_path / "out")["train"]) == 15
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(tmp_path):
     """Images on disk are copied some at a time."""
     source = tmp_path / "source"

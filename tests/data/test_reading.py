@@ -13,9 +13,9 @@ from oddsight.data.check import check
 from oddsight.data.images import content_hash, read_image
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import ImageError, OddsightError
-from oddsight.model.metadata import ReadingInfo
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
+from oddsight.model.sections import ReadingInfo
 from oddsight.sinks import HeatMaps, Regions
 from textures import SIZE, texture, write_textures
 from tiff_files import NODATA, page, write
@@ -110,6 +110,7 @@ def test_images_that_cannot_be_read_so(trained, tmp_path, scenes):
         oddsight.predict_scene(model, np.zeros((SIZE, SIZE, 3), np.uint8), tile=None, bands=(1,))
 
 
+@pytest.mark.slow
 def test_evaluation_and_leaks_see_the_same_pixels(trained, scenes):
     model = oddsight.load(trained)
     found = oddsight.evaluate(model, normal=scenes / "new", anomalous=scenes / "odd")
@@ -132,6 +133,7 @@ def test_small_copies_are_of_the_same_pixels(trained, scenes):
     assert np.abs(np.asarray(copy).astype(int) - pixels).mean() < 12
 
 
+@pytest.mark.slow
 def test_check_and_compare_take_bands(scenes, tmp_path):
     assert check(scenes / "good", reading=READING).unreadable == ()
     outcome = run("check", scenes / "good", "--bands", "9", "--json", "-")
@@ -142,6 +144,7 @@ def test_check_and_compare_take_bands(scenes, tmp_path):
     assert found.trials[0].training[0].reading == READING
 
 
+@pytest.mark.slow
 def test_labelled_images_take_bands(scenes, tmp_path):
     run("fit-classes", scenes, "-o", tmp_path / "a.onnx", "--bands", "1")
     assert oddsight.load(tmp_path / "a.onnx").reading.bands == (1,)

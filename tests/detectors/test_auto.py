@@ -209,6 +209,7 @@ def test_what_it_needs_stops_growing():
     assert Auto(images=500).memory_needed(shape, 10**7) < needed[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "widths"), [(30, (40, 60)), (240, (40, 60)), (60, (1200,))])
 def test_it_takes_no_more_than_it_says(count, widths):
     levels = Levels(count, widths=widths)
@@ -329,6 +330,7 @@ def spotted(seed):
     return image
 
 
+@pytest.mark.slow
 def test_a_tint_is_told_by_a_shallow_stage_and_a_spot_by_patches(model):
     seeds = range(2000, 2012)
     shallow = model.metadata.backbone.layers[:2]
@@ -344,6 +346,7 @@ def test_a_tint_is_told_by_a_shallow_stage_and_a_spot_by_patches(model):
         assert np.abs(place - np.array([47, 37]) / 96).max() <= 0.15
 
 
+@pytest.mark.slow
 def test_voices_say_of_fresh_normal_images_that_they_are_normal(model):
     """Each voice's p-values are roughly uniform: its normal images were held out."""
     fresh = list(model.predict_many([texture(seed) for seed in range(5000, 5150)]))

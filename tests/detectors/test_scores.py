@@ -377,6 +377,7 @@ def many():
     return Toy(5000, positive=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SCORES, "one-class:knn", "one-class:lof"])
 def test_memory_does_not_grow_with_the_square_of_the_images(name, many, monkeypatch):
     monkeypatch.setattr(averaging, "BLOCK", 1000)

@@ -249,6 +249,7 @@ def test_damage_anywhere_is_an_error_or_harmless(world, tmp_path, images):
 # The command line
 
 
+@pytest.mark.slow
 def test_without_thumbnails_the_model_is_the_same(world, tmp_path):
     output = tmp_path / "model.onnx"
     options = ["--size", 64, "--false-alarm-rate", 0.1, "--no-thumbnails"]
@@ -295,6 +296,7 @@ def test_the_table_says_what_spoke_if_several_can(world, model, tmp_path):
     assert outcome.out.splitlines()[0].split() == ["verdict", "score", "p-value", "regions", "image"]
 
 
+@pytest.mark.slow
 def test_explain_draws_every_anomalous_image(world, model, tmp_path):
     outcome = run("predict", world / "model.onnx", world / "test", "--explain", tmp_path / "why", "--json", "-")
     assert outcome.code == 0
@@ -328,6 +330,7 @@ def test_explain_refuses_folders_where_it_could_do_harm(world, tmp_path):
         assert len(outcome.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_damaged_copies_are_one_complaint_and_the_run_goes_on(world, tmp_path):
     model, copies = copied(world, tmp_path)
     image = world / "test" / "bark" / "00300.png"
@@ -344,6 +347,7 @@ def test_damaged_copies_are_one_complaint_and_the_run_goes_on(world, tmp_path):
     assert 'class="nearest"' not in (tmp_path / "page.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_models_of_schema_1_have_nothing_to_explain_and_work(world, tmp_path):
     image = world / "test" / "bark" / "00300.png"
     outcome = run("predict", OLD, image, "--json", "-", "--explain", tmp_path / "why", "--threshold", -1e9, "--quiet")
@@ -414,6 +418,7 @@ def test_an_evaluation_knows_what_decided(model, evaluation):
         assert (one.voices, one.nearest) == (again.voices, again.nearest)
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_nearest_images_and_what_spoke(model, evaluation, normals, tmp_path):
     write_report(evaluation, model, tmp_path / "with.html", normals=normals)
     write_report(evaluation, model, tmp_path / "without.html")
@@ -429,6 +434,7 @@ def test_the_page_shows_the_nearest_images_and_what_spoke(model, evaluation, nor
     assert "most similar normal:" not in without
 
 
+@pytest.mark.slow
 def test_the_page_without_a_damaged_copy(model, evaluation, normals, tmp_path):
     entries = [("index.json", json.dumps({one.nearest: "normal/x.png" for one in evaluation.judged}))]
     broken = zipped(
@@ -440,6 +446,7 @@ def test_the_page_without_a_damaged_copy(model, evaluation, normals, tmp_path):
     assert "most similar normal: normal/x.png" in page
 
 
+@pytest.mark.slow
 def test_a_method_with_one_voice_has_a_page_without_the_table(world, tmp_path):
     model = oddsight.fit(world / "good", method="knn", size=64, false_alarm_rate=0.1)
     found = oddsight.evaluate(model, world)
@@ -451,6 +458,7 @@ def test_a_method_with_one_voice_has_a_page_without_the_table(world, tmp_path):
     assert page.count('class="nearest"') == 12
 
 
+@pytest.mark.slow
 def test_copies_of_other_images_are_never_shown(world, model, evaluation, tmp_path):
     write_textures(tmp_path / "others", range(900, 910))
     write_normals(tmp_path / "others.zip", collect(tmp_path / "others").images)

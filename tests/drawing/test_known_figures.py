@@ -175,6 +175,7 @@ def test_a_thinned_curve_looks_the_same(count, seed):
         assert last - first == 1 or np.ptp(across[first:last]) + np.ptp(up[first:last]) <= 2 / 399 + 1e-9
 
 
+@pytest.mark.slow
 def test_charts_of_one_page_share_no_identifier():
     known, other = scores(0, 50), scores(1, 50, 1.0)
     charts = [

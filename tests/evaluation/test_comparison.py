@@ -189,6 +189,7 @@ def test_features_come_from_one_run_an_image_bit_by_bit(data, tmp_path, monkeypa
             np.testing.assert_array_equal(cache.get(digest(extractor.graph), image.content), array)
 
 
+@pytest.mark.slow
 def test_without_the_users_cache_one_is_made_and_emptied(data, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")
     seen = []
@@ -228,6 +229,7 @@ def test_the_second_time_nothing_is_computed_and_the_table_is_the_same(found, da
     assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_data_are_known_by_content(found, data, work, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(data, moved)
@@ -242,6 +244,7 @@ def test_data_are_known_by_content(found, data, work, tmp_path):
     assert compared(moved, work=work, seeds=[1], methods=["knn"]).computed == 1
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_scores_elsewhere(found, data, tmp_path):
     again = compared(data, work=tmp_path, seeds=[0, 1], jobs=1)
     assert again.computed == 4
@@ -249,6 +252,7 @@ def test_the_same_seeds_give_the_same_scores_elsewhere(found, data, tmp_path):
         assert (one.measured.scores, one.measured.graph_sha256) == (other.measured.scores, other.measured.graph_sha256)
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_is_finished(data, tmp_path):
     def interrupt(phase, done, total):
         if phase == "comparing" and done == 1:
@@ -290,6 +294,7 @@ def test_cells_under_way_end_when_nobody_waits(data, tmp_path, monkeypatch):
     assert len(list((tmp_path / "cells").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_an_edited_digit_in_a_cell_is_noticed(found, data, work, tmp_path):
     shutil.copytree(work, tmp_path / "work")
     victim = min((tmp_path / "work" / "cells").iterdir())
@@ -363,6 +368,7 @@ def test_if_everything_fails_the_page_says_so(data, tmp_path, extra):
     assert found.highest("parts") is None
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_is_said_for_each_cell(data, tmp_path):
     found = compared(data, work=tmp_path, memory="310MB")
     assert all("budget" in cell.error for cell in found.cells)
@@ -425,6 +431,7 @@ def classes(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_folders_of_classes_are_divided_by_content(classes, tmp_path):
     [trial] = read_trials([f"stuff={classes}"], "cloth", 0.4, 0)
     assert (trial.name, len(trial.training), trial.normal, trial.anomalous) == ("stuff", 18, 12, 11)
@@ -510,6 +517,7 @@ def test_choices_of_layers(data):
     assert chosen("knn", "stage4", ["stage4"]) == [("stage4",)]
 
 
+@pytest.mark.slow
 def test_one_of_each_needs_no_list(data, tmp_path):
     given = {"methods": "knn", "backbones": "efficientnet-lite0", "layers": "each", "sizes": SIZE, "seeds": 1}
     one = compared(data, work=tmp_path, **given)
@@ -615,6 +623,7 @@ def test_the_command_shows_tables_and_writes_csv_and_page(told):
     assert {row["seed"] for row in rows} == {"0", "1", ""}
 
 
+@pytest.mark.slow
 def test_the_page_has_every_part_and_loads_nothing(told):
     html = (told[1] / "page.html").read_text("utf-8")
     page = Page(html)
@@ -629,6 +638,7 @@ def test_the_page_has_every_part_and_loads_nothing(told):
     assert "<c>" in page.text
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_where_it_was(told, data):
     outcome = run(
         "compare",

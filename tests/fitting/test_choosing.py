@@ -43,6 +43,7 @@ def test_size_layers_and_score_are_chosen_and_recorded(model):
         assert model.predict(draw_image(kind, 7000)).label == kind
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_file(data, model):
     assert oddsight.fit_classes(data, **QUICK).to_bytes() == model.to_bytes()
 
@@ -64,6 +65,7 @@ def test_one_option_leaves_the_others_open(data):
     assert all(option.startswith("64 ") for option in chosen(model)["accuracy"])
 
 
+@pytest.mark.slow
 def test_calibration_images_have_no_part_in_it(data, monkeypatch):
     looked_at = []
     plans = []
@@ -82,6 +84,7 @@ def test_calibration_images_have_no_part_in_it(data, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_few_images_or_classes_choose_less(data):
     few = data.subset([*range(6), *range(20, 26), *range(40, 46)])
     assert not chosen(oddsight.fit_classes(few, **QUICK | {"false_alarm_rate": None}))
@@ -92,6 +95,7 @@ def test_few_images_or_classes_choose_less(data):
     assert model.metadata.method.name == "knn"
 
 
+@pytest.mark.slow
 def test_the_images_looked_at_are_bounded(data, monkeypatch):
     monkeypatch.setattr(choosing, "_MOST", 24)
     assert chosen(oddsight.fit_classes(data, **QUICK, size=64))["images"] in range(24, 28)

@@ -378,6 +378,7 @@ def test_images_that_cannot_be_learned_from_are_refused(labels, contents, names,
     assert str(error.value).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["日本語", "a\nb", "[red]x[/red]", "x" * 1000, "normal", "a,b=c"])
 def test_names_of_classes_are_kept_as_they_are(fitted, name):
     names = (name, *CLASSES[1:])

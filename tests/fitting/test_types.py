@@ -124,6 +124,7 @@ def test_it_is_saved_and_loaded(tmp_path, named):
     assert loaded.metadata.schema_version == 9
 
 
+@pytest.mark.slow
 def test_evaluation_counts_verdicts_by_type(folder, named):
     found = oddsight.evaluate(named, normal=folder / "test" / "good", anomalous=folder / "test" / "bad")
     assert set(found.named) == {None, *TYPES, UNKNOWN}
@@ -196,6 +197,7 @@ def test_files_that_contradict_themselves_are_refused(named, change, message):
         Model.from_bytes(proto.SerializeToString())
 
 
+@pytest.mark.slow
 def test_the_commands_say_what_is_promised(folder, normal, tmp_path):
     normal.save(tmp_path / "parts.onnx")
     (tmp_path / "parts.normals.zip").write_bytes(b"thumbnails")

@@ -163,6 +163,7 @@ def growing(request, model, world, cache):
     return model, oddsight.update(model, world / "new")
 
 
+@pytest.mark.slow
 def test_no_score_rises_where_a_bank_grows(growing, world):
     before, after = growing[0], growing[1].model
     images = [*sorted((world / "old").iterdir()), *sorted((world / "new").iterdir())]
@@ -231,6 +232,7 @@ def test_a_size_of_another_shape_has_as_many_pixels():
     assert input_size([ImageFile(Path(), "", 300, 300)], LITE0, by_name("knn"), (224, 224)) == 224
 
 
+@pytest.mark.slow
 def test_what_a_fit_chose_by_itself_is_chosen_again(world, cache):
     chosen = {"method": "knn", "size": 64, "groups": "none", "cache": cache}
     smallest = oddsight.fit(world / "old", **chosen)

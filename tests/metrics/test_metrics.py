@@ -146,6 +146,7 @@ def test_fast_bootstrap_of_auroc_is_the_plain_one(normal, anomalous, seed):
     assert fast == pytest.approx(plain, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     generator, truth, covered = np.random.default_rng(5), norm.cdf(1 / np.sqrt(2)), 0
     for seed in range(200):
@@ -260,6 +261,7 @@ def test_perfect_separation_of_few_groups_is_no_certainty():
     assert of_groups < of_images < 1
 
 
+@pytest.mark.slow
 def test_groups_give_intervals_for_any_metric():
     normal, anomalous = np.random.default_rng(0).normal(0, 1, (2, 30))
     names = np.arange(30) // 3

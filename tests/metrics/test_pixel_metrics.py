@@ -149,6 +149,7 @@ def test_memory_does_not_grow_with_normal_pixels():
     assert many <= few + 50_000  # one image's scores alone are 65,536 bytes
 
 
+@pytest.mark.slow
 def test_memory_per_anomalous_pixel_is_as_documented():
     pixel_metrics(stream(1))
     few, small = peak_memory(stream(1, 10, size=256))

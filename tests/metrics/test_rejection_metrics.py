@@ -52,6 +52,7 @@ def test_numbers_agree_with_scikit_learn(id_scores, ood_scores):
         assert getattr(numbers, name) - 1e-12 <= high <= 1
 
 
+@pytest.mark.slow
 @given(tied, tied)
 @settings(max_examples=25)
 def test_only_the_ranking_counts(id_scores, ood_scores):

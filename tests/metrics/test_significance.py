@@ -83,6 +83,7 @@ def test_the_test_is_symmetric_and_sees_ranks_only(sides):
     assert delong(first, first).p_value == 1
 
 
+@pytest.mark.slow
 def test_the_error_is_the_spread_over_draws_of_images():
     rng = np.random.default_rng(0)
     found = [delong(*both(correlated(rng, 60, 40, [1.2, 0.8]))) for _ in range(600)]
@@ -90,6 +91,7 @@ def test_the_error_is_the_spread_over_draws_of_images():
     assert np.mean([one.error for one in found]) == pytest.approx(spread, rel=0.1)
 
 
+@pytest.mark.slow
 def test_equal_methods_are_told_apart_as_rarely_as_stated():
     rng = np.random.default_rng(1)
     p_values = [delong(*both(correlated(rng, 60, 60, [1.0, 1.0]))).p_value for _ in range(800)]

@@ -42,6 +42,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
 def test_a_file_of_small_parts_is_refused_before_it_is_parsed(content, monkeypatch):
     monkeypatch.setattr("onnx.load_model_from_string", lambda _: pytest.fail("it was parsed"))
@@ -88,6 +89,7 @@ def test_damaged_lengths_are_refused(content):
         parse_model(content)
 
 
+@pytest.mark.slow
 def test_refusing_a_bomb_takes_little_memory(tmp_path):
     """A file of 64 MB would become objects of five gigabytes."""
     path = tmp_path / "bomb.onnx"

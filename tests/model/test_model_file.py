@@ -659,6 +659,7 @@ TINY = [path.read_bytes() for path in (KEPT, KEPT_CLASSES)]
 TINY_BEHAVIOUR = [behaviour(Model.from_bytes(content)) for content in TINY]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1), changes())
 @settings(max_examples=600)
 def test_changed_bytes_give_the_same_model_or_an_error(which, made):

@@ -14,9 +14,9 @@ from scipy.stats import false_discovery_control
 
 from oddsight.errors import DataError, ImageError
 from oddsight.model.calibration import p_values
-from oddsight.model.metadata import PixelLevels
 from oddsight.model.regions import find_areas
 from oddsight.model.result import Result, Tiling, control_fdr
+from oddsight.model.sections import PixelLevels
 from tiny_model import tiny_model
 
 MAPS = hnp.arrays(
@@ -215,6 +215,7 @@ def test_maps_that_cannot_be_flagged_are_dropped():
     assert decided[1].map is values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [9, 19, 99, 999])
 def test_the_false_discovery_rate_holds_on_normal_batches(n):
     """Where all are normal, every alarm is false: any alarm at all must be as rare as the rate."""

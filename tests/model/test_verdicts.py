@@ -229,6 +229,7 @@ def test_info_tells_them(folder):
     assert line.split(maxsplit=1)[1].strip() == "clear, cloudy"
 
 
+@pytest.mark.slow
 def test_the_report_says_them(tmp_path):
     words = "<b>$x$", "<script>"
     for number in range(2):

@@ -102,6 +102,7 @@ def test_names_are_escaped(page: str) -> None:
     assert "<script>" not in page
 
 
+@pytest.mark.slow
 def test_empty_sections_say_so_and_undecodable_names_pass(model: Model, evaluation: Evaluation, tmp_path: Path) -> None:
     spots = tuple(one for one in evaluation.judged if one.kind == "spot" or (one.kind is None and not one.flagged))
     strange = dataclasses.replace(spots[-1], path="/gone/\udcff\x07.png", kind="\udcfe")
@@ -128,6 +129,7 @@ def test_other_model_is_refused(model: Model, evaluation: Evaluation, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [-3.0, 0.0, 1e-6, 1e9])
 def test_odd_thresholds(model: Model, evaluation: Evaluation, tmp_path: Path, threshold: float) -> None:
     by_hand = model.with_decision(threshold=threshold)

@@ -256,12 +256,17 @@ def paths_of(text):
     "script",
     [
         '"$@" --json -',
-        '"$@" --json /dev/stdout',
-        '"$@" --json /dev/stdout | cat',
-        '"$@" --json /dev/fd/1',
-        '"$@" --json /proc/self/fd/1',
-        '{ "$@" --json >(cat >&3); wait $!; } 3>&1',
-        'exec 5>&1; "$@" --json /dev/fd/5',
+        *(
+            pytest.param(script, marks=pytest.mark.slow)
+            for script in (
+                '"$@" --json /dev/stdout',
+                '"$@" --json /dev/stdout | cat',
+                '"$@" --json /dev/fd/1',
+                '"$@" --json /proc/self/fd/1',
+                '{ "$@" --json >(cat >&3); wait $!; } 3>&1',
+                'exec 5>&1; "$@" --json /dev/fd/5',
+            )
+        ),
     ],
 )
 def test_standard_output_by_any_name(world, script):
@@ -270,6 +275,7 @@ def test_standard_output_by_any_name(world, script):
     assert paths_of(done.stdout) == ["00000.png", "00001.png"]
 
 
+@pytest.mark.slow
 def test_what_the_shell_appends_to_is_appended_to(world, tmp_path):
     lines = tmp_path / "lines"
     lines.write_text(json.dumps({"path": "before"}) + "\n")
@@ -278,7 +284,9 @@ def test_what_the_shell_appends_to_is_appended_to(world, tmp_path):
     assert paths_of(lines.read_bytes()) == ["before", "00000.png", "00001.png"]
 
 
-@pytest.mark.parametrize("option", ["--json -", "--json /dev/stdout", ""])
+@pytest.mark.parametrize(
+    "option", ["--json -", *(pytest.param(one, marks=pytest.mark.slow) for one in ("--json /dev/stdout", ""))]
+)
 def test_results_for_a_closed_output_are_an_error(world, option):
     done = shell(world, f'"$@" {option} >&-')
     assert done.returncode == 1
@@ -287,6 +295,7 @@ def test_results_for_a_closed_output_are_an_error(world, option):
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_a_closed_output_that_is_not_needed_is_none(world, tmp_path):
     done = shell(world, f'"$@" --json {tmp_path / "lines"} >&- 2>&-')
     assert done.returncode == 0
@@ -296,6 +305,7 @@ def test_a_closed_output_that_is_not_needed_is_none(world, tmp_path):
     assert paths_of((tmp_path / "lines").read_bytes()) == ["00000.png", "00001.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("script", ['"$@" --json /dev/full', '"$@" --json - > /dev/full'])
 def test_a_full_device_is_an_error(world, script):
@@ -311,6 +321,7 @@ def written(folder):
     return False
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_nothing_for_long(world, tmp_path):
     many = many_links(tmp_path / "many", world / "images" / "00000.png", 5000)
     output = tmp_path / "lines"

@@ -21,7 +21,8 @@ from oddsight.graphs.building import chain, renamed
 from oddsight.graphs.calibrating import calibrating
 from oddsight.graphs.preprocessing import preprocessing
 from oddsight.model.calibration import decide
-from oddsight.model.metadata import KEY, DecisionInfo, Metadata
+from oddsight.model.metadata import KEY, Metadata
+from oddsight.model.sections import DecisionInfo
 from oddsight.runtime import parallel
 from oddsight.runtime.parallel import ordered_map, stoppable
 from tiny_model import CALIBRATION, GRID, _described, _mean, _neighbours
@@ -97,6 +98,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_ends_while_a_graph_runs(endless, images, tmp_path, sign, code, many):
@@ -112,6 +114,7 @@ def test_a_command_ends_while_a_graph_runs(endless, images, tmp_path, sign, code
     assert list(lines.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["predict(sys.argv[2])", "predict_many(list(sys.argv[2:]) * 100).__next__()"])
 def test_ctrl_c_reaches_python_while_a_graph_runs(endless, images, call):
     script = f"""

@@ -45,6 +45,7 @@ def without(*names, **changes):
     return {name: value for name, value in environment(**changes).items() if name not in names}
 
 
+@pytest.mark.slow
 def test_a_prediction_leaves_nothing_at_home(world):
     home = world / "home"
     home.mkdir()
@@ -81,12 +82,15 @@ def imports_onnxruntime(tree: ast.AST) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_it_is_imported_in_one_place():
     found = [path for path in SOURCE.rglob("*.py") if imports_onnxruntime(ast.parse(path.read_text()))]
     assert found == [SOURCE / "runtime" / "sessions.py"]
 
 
-@pytest.mark.parametrize("home", [None, "", "relative"])
+@pytest.mark.parametrize(
+    "home", [None, pytest.param("", marks=pytest.mark.slow), pytest.param("relative", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "arguments",
     ["fit images -o new.onnx --size 32 --method knn --quiet", "backbones --json", "predict m.onnx images --json lines"],

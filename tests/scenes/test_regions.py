@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 import oddsight
 from cli_files import assert_failed, json_lines, run
-from oddsight.model.metadata import PixelLevels
 from oddsight.model.result import Result
+from oddsight.model.sections import PixelLevels
 from oddsight.scenes.region_files import geojson
 from oddsight.scenes.scene_image import SceneImage
 from tiff_files import KEYS, PLACED, geotiff

@@ -220,7 +220,13 @@ def test_bands_of_what_has_none(model):
         predict_scene(model, scene(), bands=(1,))
 
 
-@pytest.mark.parametrize("cheap", [decoding._CHEAP, -1.0], ids=["here", "in a process"])
+@pytest.mark.parametrize(
+    "cheap",
+    [
+        pytest.param(decoding._CHEAP, id="here"),
+        pytest.param(-1.0, id="in a process", marks=pytest.mark.slow),
+    ],
+)
 def test_rows_of_any_image_are_rows_of_what_is_read(tmp_path, monkeypatch, cheap):
     monkeypatch.setattr(decoding, "_CHEAP", cheap)
     grey = Image.fromarray(scene(30, 20)[..., 0])

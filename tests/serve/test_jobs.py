@@ -30,6 +30,7 @@ def events(client, job):
     return kinds, [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data")]
 
 
+@pytest.mark.slow
 def test_a_model_is_fitted_evaluated_and_updated(client, upload):
     order = {"kind": "fit", "upload": upload, "name": "cloth", "method": "knn", "false_alarm_rate": 0.5}
     kinds, states = events(client, client.post("/api/jobs", json=order).json()["id"])

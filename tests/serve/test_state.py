@@ -35,6 +35,7 @@ def begin(models, workspace):
     return process, httpx.Client(base_url=place[0], timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_answers_outlive_kill_9(models, tmp_path):
     ids = set()
@@ -60,6 +61,7 @@ def test_answers_outlive_kill_9(models, tmp_path):
     assert len(state.rows("SELECT 1 FROM feedback")) == len(ids) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_the_command_ends_when_it_is_told_to(models, tmp_path):
     process, client = begin(models, tmp_path)

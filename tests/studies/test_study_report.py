@@ -336,6 +336,7 @@ def test_a_trivial_baseline_that_beats_only_the_shipped_score_is_said_as_that():
     assert row_of(said(study), "verdict")[0] == "baseline beats the shipped score"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("rejected", "words", "warned"),
@@ -413,6 +414,7 @@ def test_small_studies_have_pages_with_charts(changes, tmp_path):
     check_page(made_up_study(**changes), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "changes",

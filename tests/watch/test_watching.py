@@ -73,6 +73,7 @@ def test_the_light_is_one_event_and_no_anomaly(model):
     assert [event.state for event in events] == ["new", "end"]
 
 
+@pytest.mark.slow
 def test_a_scene_that_changes_slowly_drifts_once(model):
     events = list(watch(model, clip(120, seed=3, gain=0.75), window=0.5, alarms_per_hour=RATE))
     assert [event.state for event in events if event.kind == "drift"] == ["new", "end"]
@@ -252,6 +253,7 @@ def test_frames_are_not_held_back_by_their_successors(model):
     assert [frame.frame for frame in watched] == [None]
 
 
+@pytest.mark.slow
 def test_an_event_that_does_not_end_says_what_to_do_and_is_no_drift(model):
     source = clip(140, seed=SEED, blots=((20, 120),))
     events = list(watch(model, source, window=0.5, alarms_per_hour=RATE))
@@ -263,6 +265,7 @@ def test_an_event_that_does_not_end_says_what_to_do_and_is_no_drift(model):
     assert lasting[1].end >= 119
 
 
+@pytest.mark.slow
 def test_what_passes_as_normal_is_followed_between_events(model):
     blots = tuple((start, start + 0.8) for start in np.arange(5.0, 300, 30))
     events = list(watch(model, clip(300, seed=3, gain=0.75, blots=blots), window=0.5, alarms_per_hour=RATE))

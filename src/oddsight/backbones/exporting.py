@@ -20,7 +20,7 @@ from oddsight.backbones.description import Description, default_layers, describe
 from oddsight.backbones.folding import fold_constants, share_weights
 from oddsight.backbones.network_shapes import activation_bytes
 from oddsight.backbones.trunks import Trunk, lite_trunk, lite_weights, timm_trunk
-from oddsight.errors import ModelError, OddsightError, plain
+from oddsight.errors import ModelError, OddsightError, first_line, plain
 from oddsight.graphs.building import IR_VERSION, OPSET
 from oddsight.runtime.files import check_writable, write_bytes
 from oddsight.runtime.sessions import session
@@ -294,8 +294,7 @@ def _exported(
                 dynamo=False,
             )
         except Exception as error:  # the exporter raises what it likes
-            what = plain((str(error).splitlines() or [type(error).__name__])[0])[:200]
-            raise ModelError(f"{name} cannot be exported to ONNX: {what}") from error
+            raise ModelError(f"{name} cannot be exported to ONNX: {first_line(error)}") from error
     proto = onnx.load_model_from_string(file.getvalue())
     fold_constants(proto)
     share_weights(proto)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from oddsight.backbones.description import Description, default_layers, read_description
 from oddsight.backbones.network_shapes import activation_bytes
-from oddsight.errors import ModelError, plain
+from oddsight.errors import ModelError, first_line, plain
 from oddsight.graphs.building import IR_VERSION, OPSET, digest, pruned
 from oddsight.graphs.preprocessing import Size, sides
 from oddsight.model.file import check_safety, parse_proto, read_content
@@ -73,7 +73,7 @@ def _checked(content: bytes) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        raise ModelError(f"not a valid ONNX graph: {_first_line(error)}") from error
+        raise ModelError(f"not a valid ONNX graph: {first_line(error)}") from error
     return proto
 
 
@@ -103,7 +103,7 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
         except Exception as error:  # the converter raises what it likes
             raise ModelError(
                 f"it uses version {version} of the ONNX operators, which cannot be converted to {OPSET} "
-                f"({_first_line(error)}): export it with opset {OPSET}"
+                f"({first_line(error)}): export it with opset {OPSET}"
             ) from error
         graph = proto.graph
     outputs = [value.name for value in graph.output if _may_be_map(value)]
@@ -211,14 +211,9 @@ def _run(loaded: InferenceSession, pixels: NDArray[np.float32], what: str) -> li
     try:
         return list(loaded.run(None, {"pixels": pixels}))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ModelError(f"it cannot be run on {what}: {_first_line(error)}") from error
+        raise ModelError(f"it cannot be run on {what}: {first_line(error)}") from error
 
 
 def _images(size: Size) -> NDArray[np.float32]:
     """Two images of noise, float32 ``[2, 3, height, width]``."""
     return np.random.default_rng(0).integers(0, 256, (2, 3, *sides(size))).astype(np.float32)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return plain(lines[0])[:200]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from oddsight.errors import OddsightError, plain
+from oddsight.errors import OddsightError, first_line, plain
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,9 @@ def timm_trunk(name: str, *, pretrained: bool, size: int | None, names: Sequence
     try:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        what = plain((str(error).splitlines() or [type(error).__name__])[0])[:200]
-        raise OddsightError(f"timm cannot make {name}{' with its weights' * pretrained}: {what}") from error
+        raise OddsightError(
+            f"timm cannot make {name}{' with its weights' * pretrained}: {first_line(error)}"
+        ) from error
     if not hasattr(network, "forward_intermediates") or known.input_size[0] != 3:
         raise OddsightError(f"timm's {name} gives no feature maps of RGB images, so it cannot be a backbone")
     info = list(network.feature_info)

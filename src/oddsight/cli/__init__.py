@@ -20,7 +20,9 @@ from oddsight.errors import OddsightError
 # Each of these registers its commands; help lists them in this order.
 from oddsight.cli import folders as folders
 from oddsight.cli import fitting as fitting
+from oddsight.cli import class_fitting as class_fitting
 from oddsight.cli import scoring as scoring
+from oddsight.cli import evaluating as evaluating
 from oddsight.cli import scale as scale
 from oddsight.cli import watching as watching
 from oddsight.cli import places as places

@@ -40,7 +40,7 @@ def export_model(
     quiet: Quiet = False,
 ) -> None:
     """Convert a model to int8, fp16 or OpenVINO, and compare both. Fails if they differ too much."""
-    from oddsight.cli.output import write_json
+    from oddsight.cli.output import give_results
     from oddsight.fitting.exporting import export
     from oddsight.model.model import load
     from oddsight.model.openvino import weights_path
@@ -69,10 +69,7 @@ def export_model(
             progress=report,
         )
     found.model.save(output)
-    if json is not None:
-        write_json(json, found.parity.to_json())
-    if json is None or str(json) != "-":
-        _show_parity(found.parity)
+    give_results(found.parity, json, lambda: _show_parity(found.parity))
     _say_exported(found, output, quiet)
     for error in found.errors:
         complain(error)

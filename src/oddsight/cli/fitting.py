@@ -1,15 +1,14 @@
-"""The commands that train models."""
+"""The command that trains models of what is normal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oddsight.cli.application import (
-    EXIT_ERROR,
     Accelerator,
     Backbone,
     Bands,
@@ -29,22 +28,18 @@ from oddsight.cli.application import (
     Verdicts,
     Work,
     app,
-    existing_file,
     listed,
     reading_of,
     refuse,
     two_words,
 )
 from oddsight.cli.scale import Address, Engine, Workers, engine_of
+from oddsight.cli.trained_model import COPIES, check_places, copies_of, finish, write_model
 from oddsight.cli.video_crops import crops_of_videos, place_files
 from oddsight.cli.video_footage import HELD_OUT, add_footage
 
 if TYPE_CHECKING:
-    from oddsight.data.collection import ImageFile
-    from oddsight.fitting.classes import ClassPlan
     from oddsight.fitting.plan import FitPlan
-    from oddsight.model.model import Model
-    from oddsight.runtime.progress import Progress
     from oddsight.sources import Blocks
     from oddsight.sources.source import ImagesLike, Source
 
@@ -154,8 +149,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         calibration_fraction = HELD_OUT
     places = place_files(zones, roi)
     places.pop("--zones' models")  # One of which is written
-    _check_outputs(
-        {"--output": output, "--curves": curves, _COPIES: _copies_of(output, thumbnails)},
+    check_places(
+        {"--output": output, "--curves": curves, COPIES: copies_of(output, thumbnails)},
         inputs={"DIR": [path for path in paths or [] if "://" not in path], "--from-video": from_video, **places},
         named={"--backbone": backbone, "--group-by": group_by},
         work=work,
@@ -188,133 +183,13 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             on_plan=start,
             on_epoch=lambda row: say_some_epochs(row, quiet),
         )
-        _write(model, output, _copies_of(output, thumbnails), plans[0].training, report)
+        write_model(model, output, copies_of(output, thumbnails), plans[0].training, report)
     if from_video:
         model = add_footage(model, plans[0], from_video, zones, roi, block or "60s", output, quiet)
     for path in curves or []:
         write_curves(path, model.curves)
         note(f"wrote {path}", quiet=quiet)
-    _finish(model, output, thumbnails, quiet)
-
-
-@app.command("fit-classes")
-def fit_classes(  # noqa: PLR0913, PLR0917 - options
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Labelled images: DATA/CLASS/..., or a form that 'prepare' reads.")
-    ],
-    output: ModelOutput,
-    classifier: Annotated[str, typer.Option(help="probe, fine-tuned, compact, wide or textbook.")] = "probe",
-    backbone: Backbone = None,
-    layers: Layers = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which images are resized. [default: the classifier's]")
-    ] = None,
-    score: Annotated[
-        str | None,
-        typer.Option(help="A name from 'oddsight scores', or a sum such as energy+knn. [default: chosen, or knn]"),
-    ] = None,
-    normal: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MODEL", help="A model of normal images: DATA are then types of anomalies, which its copy names."
-        ),
-    ] = None,
-    false_alarm_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of images of the known classes, or of anomalies of the known types, that may be rejected. "
-            "[default: 0.01, or the smallest possible]"
-        ),
-    ] = None,
-    confidence: Confidence = None,
-    per_class: Annotated[
-        bool,
-        typer.Option(
-            "--per-class",
-            help="Guarantee the rate for each predicted class. If the default rate needs more images, about twice the "
-            "smallest possible rate is used.",
-        ),
-    ] = False,
-    group_by: GroupBy = "auto",
-    calibration_fraction: Annotated[
-        float | None,
-        typer.Option(help="Share of images of each class to hold out for calibration. [default: 0.1]"),
-    ] = None,
-    memory: Annotated[str, typer.Option(help="Memory budget for what is learned from embeddings.")] = "1GB",
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs to train a network for. [default: the network's own]")
-    ] = None,
-    loss: Annotated[str | None, typer.Option(help="The loss: cross-entropy or logitnorm.")] = None,
-    extras: Annotated[str | None, typer.Option(help="Additional training tasks: rotation, outliers, or both.")] = None,
-    mirrored: Annotated[
-        bool | None,
-        typer.Option(
-            "--mirrored/--not-mirrored",
-            help="When a network is trained: average outputs over an image and its mirror image, at twice the time. "
-            "[default: mirrored for compact and wide]",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Seed = 0,
-    bands: Bands = None,
-    scale: Scale = None,
-    thumbnails: Thumbnails = True,
-    work: Work = None,
-    accelerator: Accelerator = None,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Learn classes, and to reject images of none of them. Exits with 1 if an image could not be read."""
-    from oddsight.cli.output import say_labelled_plan
-    from oddsight.cli.training_output import say_epoch
-    from oddsight.fitting.classes import fit_classes as fit_model
-    from oddsight.sinks.terminal import progress
-
-    _check_outputs(
-        {"--output": output, _COPIES: _copies_of(output, thumbnails)},
-        data={"DATA": data},
-        inputs={"--normal": normal},
-        named={"--backbone": backbone, "--group-by": group_by},
-        work=work,
-    )
-    plans: list[ClassPlan] = []
-
-    def start(plan: ClassPlan) -> None:
-        plans.append(plan)
-        say_labelled_plan(plan, quiet)
-
-    with progress(quiet) as report:
-        model = fit_model(
-            data,
-            classifier=classifier,
-            backbone=backbone,
-            layers=listed(layers) if layers is not None else None,
-            size=size,
-            score=score,
-            normal=normal,
-            false_alarm_rate=false_alarm_rate,
-            confidence=confidence,
-            per_class=per_class,
-            groups=group_by,
-            calibration_fraction=calibration_fraction,
-            epochs=epochs,
-            loss=loss,
-            extras=listed(extras) if extras is not None else None,
-            mirrored=mirrored,
-            reading=reading_of(bands, scale),
-            work=work,
-            accelerator=accelerator or "auto",
-            memory=memory,
-            seed=seed,
-            progress=report,
-            on_plan=start,
-            on_epoch=lambda row: say_epoch(row, quiet),
-        )
-        _write(model, output, _copies_of(output, thumbnails), plans[0].training, report)
-    if normal is not None:
-        _copy_normals(normal, _copies_of(output, thumbnails))
-    _finish(model, output, thumbnails, quiet)
+    finish(model, output, thumbnails, quiet)
 
 
 def _images(paths: Sequence[str]) -> list[ImagesLike]:
@@ -323,9 +198,6 @@ def _images(paths: Sequence[str]) -> list[ImagesLike]:
     from oddsight.sources.objects import Objects
 
     return [Objects(path) if is_uri(path) else path for path in paths]
-
-
-_COPIES = "the small copies of normal images"
 
 
 def _check_images(
@@ -354,53 +226,3 @@ def _footage(
     if zones is not None or roi is not None:
         sources = crops_of_videos(videos, step, zones, roi, output)
     return Blocks(*sources, seconds=seconds("--block", block or "60s"))
-
-
-def _check_outputs(
-    outputs: Mapping[str, Any], *, named: Mapping[str, str | None], work: Path | None, **inputs: Mapping[str, Any]
-) -> None:
-    """Refuse to overwrite what is read; what is ``named`` may be a file."""
-    from oddsight.sinks.output_paths import check_outputs
-
-    files = {option: existing_file(name) for option, name in named.items()}
-    inputs["inputs"] = {**inputs.get("inputs", {}), **files}
-    check_outputs(outputs, folders={"checkpoints": work}, **inputs)
-
-
-def _finish(model: Model, output: Path, thumbnails: bool, quiet: bool) -> None:
-    """Say what was written, and exit with 1 if a file could not be read."""
-    from oddsight.cli.output import say_fitted
-
-    copies = None if model.types else _copies_of(output, thumbnails)
-    say_fitted(model, output, copies, quiet)
-    if model.metadata.training.unreadable:
-        raise typer.Exit(EXIT_ERROR)
-
-
-def _copies_of(output: Path, thumbnails: bool) -> Path | None:
-    """Where small copies of normal images go, if they are to be written."""
-    from oddsight.model.normals import normals_path
-
-    return normals_path(output) if thumbnails else None
-
-
-def _copy_normals(model: Path, copies: Path | None) -> None:
-    """Copy the small copies of normal images of another model, if it has any."""
-    from oddsight.model.normals import normals_path
-    from oddsight.runtime.files import write_bytes
-
-    theirs = normals_path(model)
-    if copies is not None and theirs is not None and theirs.is_file():
-        write_bytes(copies, theirs.read_bytes())
-
-
-def _write(model: Model, output: Path, copies: Path | None, images: Sequence[ImageFile], report: Progress) -> None:
-    """Write a model, and small copies of the images that it was trained on beside it."""
-    from oddsight.model.normals import write_normals
-    from oddsight.sinks.terminal import complain
-
-    model.save(output)
-    if model.types:  # Its normal images are those of another model
-        return
-    for error in write_normals(copies, images, progress=report) if copies is not None else []:
-        complain(error)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oddsight.data.collection import ImageFile, count_groups, unpacked
 from oddsight.drawing.numbers import percent
-from oddsight.errors import plain, some
+from oddsight.errors import DataError, plain, some
 from oddsight.model.calibration import advised_rate, smallest_rate
 from oddsight.runtime.files import write_bytes
 from oddsight.sinks.terminal import complain, console, note, table
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from oddsight.model.file import ModelFile
     from oddsight.model.footage import Footage
     from oddsight.model.model import Model
+    from oddsight.model.normals import NormalImages
+
+
+class Jsonable(Protocol):
+    """Results that say themselves as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Their content."""
+        ...
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
@@ -33,6 +42,25 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
         console.file.write(text)
     else:
         write_bytes(path, text.encode())
+
+
+def give_results(found: Jsonable, json: Path | None, show: Callable[[], None]) -> None:
+    """Write results as JSON where that is asked for, and show them unless that takes standard output."""
+    if json is not None:
+        write_json(json, found.to_json())
+    if json is None or str(json) != "-":
+        show()
+
+
+def normals_beside(model: Path) -> NormalImages | None:
+    """The small copies of normal images beside a model file; if they are damaged, a complaint and None."""
+    from oddsight.model.normals import NormalImages
+
+    try:
+        return NormalImages.beside(model)
+    except DataError as error:
+        complain(error)
+        return None
 
 
 def say_images(plan: FitPlan, quiet: bool) -> None:

@@ -14,6 +14,7 @@ from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, Quiet, 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from oddsight.model.model import Model
     from oddsight.scale.summary import Summary
 
 Engine = Annotated[
@@ -43,14 +44,11 @@ def predict_into_store(
     **options: Any,  # noqa: ANN401 - of predict_batch
 ) -> None:
     """``oddsight predict --out``."""
-    from oddsight.model.model import load
     from oddsight.scale.batch import predict_batch
     from oddsight.scale.manifest import SHARD_IMAGES
     from oddsight.sinks.terminal import note, progress
 
-    model = load(path)
-    if false_alarm_rate is not None or threshold is not None:
-        model = model.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
+    model = load_with(path, false_alarm_rate, threshold)
     with progress(quiet) as watch:
         batch = predict_batch(
             model,
@@ -66,9 +64,25 @@ def predict_into_store(
         typer.echo(str(batch.estimate))
         return
     _say(batch.summary, out)
-    if batch.summary.failed:
+    alarms = batch.summary.flagged if fdr is None else batch.summary.alarms
+    end_prediction(batch.summary.failed, alarms if fail_on_anomaly else 0)
+
+
+def load_with(path: Path, false_alarm_rate: float | None, threshold: float | None) -> Model:
+    """The model of a file, with the rate or threshold that was asked for."""
+    from oddsight.model.model import load
+
+    model = load(path)
+    if false_alarm_rate is None and threshold is None:
+        return model
+    return model.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
+
+
+def end_prediction(errors: int, anomalies: int | None) -> None:
+    """Exit with what ``predict`` says by its exit code."""
+    if errors:
         raise typer.Exit(EXIT_ERROR)
-    if fail_on_anomaly and (batch.summary.flagged if fdr is None else batch.summary.alarms):
+    if anomalies:
         raise typer.Exit(EXIT_ANOMALY)
 
 
@@ -97,7 +111,7 @@ def summarize(
     quiet: Quiet = False,
 ) -> None:
     """Sum up the results of 'predict --out', and show the most anomalous images."""
-    from oddsight.cli.output import write_json
+    from oddsight.cli.output import give_results
     from oddsight.runtime.bounds import check_whole
     from oddsight.scale.page import write_summary_page
     from oddsight.scale.summary import summarize as sum_up
@@ -108,10 +122,7 @@ def summarize(
     results = [] if "://" in place else [place]
     check_outputs({"--json": json, "--report": report}, data={"DIR": results})
     summary = sum_up(place, fdr=fdr, most=most)
-    if json is not None:
-        write_json(json, summary.to_json())
-    if json is None or str(json) != "-":
-        _say(summary, place)
+    give_results(summary, json, lambda: _say(summary, place))
     if report is not None:
         write_summary_page(summary, place, report)
         note(f"The report is {report}", quiet=quiet)

@@ -58,7 +58,7 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
     quiet: Quiet = False,
 ) -> None:
     """Fit a model again on new images, or add them to its memory bank, and say what changed."""
-    from oddsight.cli.output import say_fitted, say_plan, write_json
+    from oddsight.cli.output import give_results, say_fitted, say_plan
     from oddsight.fitting.updating import update
     from oddsight.model.model import load
     from oddsight.model.normals import normals_path, write_normals
@@ -100,10 +100,7 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
         if copies is not None and plans:
             for error in write_normals(copies, plans[0].training, progress=report):
                 complain(error)
-    if json is not None:
-        write_json(json, found.changes.to_json())
-    if json is None or str(json) != "-":
-        _show_changes(found.changes)
+    give_results(found.changes, json, lambda: _show_changes(found.changes))
     say_fitted(found.model, output, copies if plans else None, quiet)
     if not plans:
         for error in found.errors:

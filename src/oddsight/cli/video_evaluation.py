@@ -24,7 +24,7 @@ def evaluate_on_videos(
     """Measure a model on labelled videos."""
     from oddsight.cli.durations import seconds
     from oddsight.cli.evaluation_output import show_videos
-    from oddsight.cli.output import write_json
+    from oddsight.cli.output import give_results
     from oddsight.cli.video_crops import place_files
     from oddsight.errors import OddsightError
     from oddsight.model.model import load
@@ -57,10 +57,7 @@ def evaluate_on_videos(
             every=None if every is None else seconds("--every", every),
             progress=watch,
         )
-    if json is not None:
-        write_json(json, found.to_json())
-    if json is None or str(json) != "-":
-        show_videos(found)
+    give_results(found, json, lambda: show_videos(found))
     for warning in found.warnings:
         note(f"note: {warning}", quiet=quiet)
     if report is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from oddsight.data.mask_files import read_mask_pixels, read_orientation
 from oddsight.data.mask_values import MaskValues
 from oddsight.errors import DataError, some
+from oddsight.runtime.records import as_json
 
 ENDINGS = ("_mask", "_gt", "-mask", "-gt")  # What may follow an image's name in the name of its mask
 
@@ -225,7 +226,7 @@ class MaskCoverage:
 
     def to_json(self) -> dict[str, Any]:
         """As ``evaluate --json`` writes it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return as_json(self)
 
 
 def summarize_masks(

@@ -51,7 +51,7 @@ def orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
     """The EXIF orientation, 1..8; 1 where there is none or it cannot be read."""
     try:
         value = read_exif().get(_ORIENTATION, 1)
-    except Exception:
+    except Exception:  # Pillow raises nearly every built-in exception on damaged files
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

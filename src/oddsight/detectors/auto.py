@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from oddsight.detectors.auto_graph import decide, divide_patches, split_levels
 from oddsight.detectors.detector import Detector, Reading, detector
 from oddsight.detectors.evidence import Scores, Voice, speaking, voice, weighed
 from oddsight.detectors.features import FeatureStream, Rows, channels_of, defects_of, groups_of
 from oddsight.detectors.knn import KNN
 from oddsight.detectors.mahalanobis import Mahalanobis
 from oddsight.detectors.patchcore import PatchCore, moments
-from oddsight.graphs.building import chain, piece, renamed
+from oddsight.graphs.building import chain, renamed
 from oddsight.runtime.bounds import Count, Sigma, Whole
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.parallel import cores, ordered_map
@@ -114,7 +115,7 @@ class Auto(Detector):
         """See :meth:`Detector.graph`; also ``evidence`` and ``voice_p_values``, see :meth:`Detector.voices`."""
         _, height, width = self.shape_
         names = [f"level_{number}" for number in range(len(self.widths_))]
-        parts = [_split(names, self.widths_, self.shape_)]
+        parts = [split_levels(names, self.widths_, self.shape_)]
         for name, detectors, speaker in zip(names, self.detectors_, self.voices_, strict=False):
             for number, fitted in enumerate(detectors):
                 own = f"{name}_{number}"
@@ -124,11 +125,11 @@ class Auto(Detector):
             parts.append(speaking(name, speaker, "N"))
         grid = f"N, {height}, {width}"
         local = _LOCAL[: len(self.spans_)]
-        parts.append(_divided(self.shape_, dict(zip(local, self.spans_, strict=True))))
+        parts.append(divide_patches(self.shape_, dict(zip(local, self.spans_, strict=True))))
         for name, one, speaker in zip(local, self.patchcores_, self.voices_[len(names) :], strict=True):
             values = {"patches": f"{name}_patches", "score": f"{name}_score", "anomaly_map": f"{name}_0"}
             parts += [renamed(one.graph(), f"{name}_patchcore", values), speaking(name, speaker, grid)]
-        parts.append(_deciding(names, local, grid, [speaker.normal for speaker in self.voices_]))
+        parts.append(decide(names, local, grid, [speaker.normal for speaker in self.voices_]))
         return chain(parts, ["score", "anomaly_map", "evidence", "voice_p_values"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
@@ -316,87 +317,3 @@ def _nearest(rows: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np
     for start in range(0, len(bank), step):
         np.minimum(nearest, (weights[start : start + step] @ columns).min(axis=0), out=nearest)
     return nearest
-
-
-def _split(names: list[str], widths: Sequence[int], shape: Sequence[int]) -> onnx.ModelProto:
-    """``levels`` to a profile for each name, and ``patches``."""
-    channels, height, width = shape
-    sizes = [*widths, math.prod(shape)]
-    outputs = ", ".join(f"float[N, {size}] {name}" for name, size in zip(names, widths, strict=True))
-    return piece(
-        f"""
-        levels (float[N, {sum(sizes)}] levels) => ({outputs}, float[N, {channels}, {height}, {width}] patches)
-        <int64[{len(sizes)}] sizes = {{{", ".join(map(str, sizes))}}},
-         int64[4] grid = {{-1, {channels}, {height}, {width}}}>
-        {{
-            {", ".join(names)}, flat = Split <axis = 1> (levels, sizes)
-            patches = Reshape (flat, grid)
-        }}
-        """
-    )
-
-
-def _divided(shape: tuple[int, ...], spans: Mapping[str, tuple[int, int]]) -> onnx.ModelProto:
-    """``patches`` to the channels of each span as ``NAME_patches``."""
-    channels, height, width = shape
-    outputs = [f"float[N, {stop - start}, {height}, {width}] {name}_patches" for name, (start, stop) in spans.items()]
-    lines = [f"{name}_patches = Slice (patches, {name}_start, {name}_stop, axis)" for name in spans]
-    bounds = {f"{name}_start": np.array([start]) for name, (start, _) in spans.items()}
-    bounds |= {f"{name}_stop": np.array([stop]) for name, (_, stop) in spans.items()}
-    return piece(
-        f"""
-        divided (float[N, {channels}, {height}, {width}] patches) => ({", ".join(outputs)}) <int64[1] axis = {{1}}>
-        {{ {" ".join(lines)} }}
-        """,
-        bounds,
-    )
-
-
-def _deciding(names: Sequence[str], local: Sequence[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
-    """Evidence of each voice, and of those that look at places as a map, to all outputs.
-
-    The map is the stronger evidence at each place, scaled so that its maximum is the strongest of all: the score.
-    """
-    inputs = ", ".join(
-        [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {name}_evidence" for name in local)]
-    )
-    columns = ", ".join(f"column_{name}" for name in [*names, *local])
-    lines = [f"column_{name} = Unsqueeze ({name}_evidence, last)" for name in names]
-    for name in local:
-        lines.append(f"highest_{name} = ReduceMax ({name}_evidence, places)")
-        lines.append(f"column_{name} = Squeeze (highest_{name}, last)")
-    ranks, weights = [], {}
-    for number, scores in enumerate(normal):
-        name = [*names, *local][number]
-        ranks += [
-            f"reached_{name} = GreaterOrEqual (normal_{name}, column_{name})",
-            f"counted_{name} = Cast <to = 1> (reached_{name})",
-            f"number_{name} = ReduceSum (counted_{name}, last)",
-            f"rank_{name} = Add (number_{name}, one)",
-            f"p_{name} = Div (rank_{name}, total_{name})",
-        ]
-        weights[f"normal_{name}"] = scores.astype(np.float32)
-        weights[f"total_{name}"] = np.array(len(scores) + 1, np.float32)
-    return piece(
-        f"""
-        deciding ({inputs})
-        => (float[N] score, float[{grid}] anomaly_map, float[N, {len(normal)}] evidence,
-            float[N, {len(normal)}] voice_p_values)
-        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float tiny = {{1e-30}}>
-        {{
-            {" ".join(lines)}
-            places_evidence = Max ({", ".join(f"{name}_evidence" for name in local)})
-            peak = ReduceMax (places_evidence, places)
-            evidence = Concat <axis = 1> ({columns})
-            strongest = ReduceMax (evidence, last)
-            wide = Unsqueeze (strongest, last)
-            positive = Max (peak, tiny)
-            scale = Div (wide, positive)
-            anomaly_map = Mul (places_evidence, scale)
-            score = ReduceMax <keepdims = 0> (anomaly_map, places)
-            {" ".join(ranks)}
-            voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, *local])})
-        }}
-        """,
-        weights,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from oddsight.detectors.features import FeatureStream
 from oddsight.errors import DataError, OddsightError
 from oddsight.graphs.building import chain, copied
 from oddsight.runtime.bounds import Choice, Each, Positive, Whole
+from oddsight.runtime.records import as_json
 from oddsight.training.settings import AUGMENTATIONS, PixelSettings
 from oddsight.training.workplace import Workplace
 
@@ -133,7 +134,7 @@ class PixelDetector(Detector):
 
     def settings(self) -> dict[str, Any]:
         """The settings by name, as JSON can hold them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return as_json(self)
 
     def require(self, memory: int, shape: tuple[int, ...], count: int) -> None:
         """Refuse what would not fit, and a size that the network cannot have; see :meth:`Detector.require`."""

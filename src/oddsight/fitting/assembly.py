@@ -23,21 +23,20 @@ from oddsight.graphs.calibrating import calibrating, calibrating_by_class
 from oddsight.graphs.neighbours import MOST
 from oddsight.model.calibration import Decision, decide, decide_by_class
 from oddsight.model.curves import Epoch
-from oddsight.model.metadata import (
-    KEY,
+from oddsight.model.metadata import KEY, Metadata
+from oddsight.model.model import Model
+from oddsight.model.sections import (
     BackboneInfo,
     CalibrationInfo,
     ClassesInfo,
     CurveInfo,
     DecisionInfo,
     ExplanationInfo,
-    Metadata,
     MethodInfo,
     PixelLevels,
     ReadingInfo,
     TrainingInfo,
 )
-from oddsight.model.model import Model
 from oddsight.runtime.sessions import run, session
 
 CHECKED = 3

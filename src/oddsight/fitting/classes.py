@@ -37,9 +37,9 @@ from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import MOST, nearest
 from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
-from oddsight.model.metadata import ClassesInfo
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
+from oddsight.model.sections import ClassesInfo
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import run as run_graph
@@ -336,7 +336,7 @@ def _find_groups(data: ClassImages, groups: Groups, progress: Progress) -> Class
 def _choose_rate(parts: Parts, request: Request, *, per_class: bool) -> float:
     """The rate asked for, or 1 %, or the smallest that the images promise, of each class if that is asked."""
     count = min(parts.calibration.counts().values()) if per_class else len(parts.calibration)
-    what = "groups of calibration images" if parts.groups is not None else "calibration images"
+    what = "groups of calibration images" if parts.held > len(parts.calibration) else "calibration images"
     # Fewer images are predicted as a class than belong to it where some are predicted as another.
     promised = max(1, count // 2) if per_class else count
     return request.choose_rate(count, what + " of each class" * per_class, "images", promised=promised)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -20,12 +20,13 @@ from oddsight.fitting.scoring import Scores, score
 from oddsight.fitting.settings import calibration_fraction
 from oddsight.graphs.calibrating import recalibrate as replace_calibration
 from oddsight.graphs.precision import quantize_backbone, store_half
-from oddsight.model.metadata import CalibrationInfo, ConversionInfo, DecisionInfo, PixelLevels
 from oddsight.model.model import Model
 from oddsight.model.openvino import OpenvinoModel, import_openvino
 from oddsight.model.regions import typical_levels
+from oddsight.model.sections import CalibrationInfo, ConversionInfo, DecisionInfo, PixelLevels
 from oddsight.runtime.bounds import check_number
 from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.records import as_json
 from oddsight.sources.collecting import collect_sources
 from oddsight.sources.source import ImagesLike
 
@@ -71,7 +72,7 @@ class Parity:
 
     def to_json(self) -> dict[str, Any]:
         """As ``export --json`` writes it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return as_json(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,11 +29,6 @@ class Parts:
     held: int  # How many images these groups hold, `calibration` among them
 
     @property
-    def groups(self) -> int | None:
-        """In how many groups the calibration images come; None if each stands alone."""
-        return len(self.calibration) if self.held > len(self.calibration) else None
-
-    @property
     def images(self) -> tuple[ImageFile, ...]:
         """The images of all parts."""
         return (*self.training.images, *self.validation.images, *self.calibration.images)

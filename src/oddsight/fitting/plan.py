@@ -130,7 +130,7 @@ class FitPlan:
         calibration: Those it is calibrated on: of those kept out of training, or of all if ``kind`` is ``cross``, one
             of each group.
         held: How many images these groups hold, ``calibration`` among them.
-        kind: ``split`` or ``cross``, see :class:`oddsight.model.metadata.CalibrationInfo`.
+        kind: ``split`` or ``cross``, see :class:`oddsight.model.sections.CalibrationInfo`.
         duplicates: How many images occurred again, and are left out.
         errors: Files that could not be read.
         fingerprint: SHA-256 over the contents of all images, and their classes if they have any, hex.

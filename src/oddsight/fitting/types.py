@@ -12,9 +12,9 @@ from oddsight.errors import DataError, plain
 from oddsight.fitting.assembly import with_metadata
 from oddsight.fitting.scoring import score
 from oddsight.graphs.joining import join_types
-from oddsight.model.metadata import TypesInfo
 from oddsight.model.model import Model
 from oddsight.model.result import UNKNOWN_TYPE
+from oddsight.model.sections import TypesInfo
 from oddsight.runtime.progress import Progress, silent
 
 

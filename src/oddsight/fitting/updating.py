@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from oddsight.fitting.scoring import score
 from oddsight.fitting.settings import settings_of
 from oddsight.model.model import Model
 from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.records import as_json
 from oddsight.sources.collecting import collect_sources, described
 from oddsight.sources.source import ImagesLike
 
@@ -56,7 +57,7 @@ class Changes:
 
     def to_json(self) -> dict[str, Any]:
         """As ``update --json`` writes it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return as_json(self)
 
 
 @dataclass(frozen=True, eq=False)

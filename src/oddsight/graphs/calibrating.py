@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -84,19 +86,18 @@ def recalibrate(
 
 def calibration_classes(model: onnx.ModelProto) -> NDArray[np.int64] | None:
     """The classes of the calibration scores that a model carries ``[n]``, or None if it does not need them."""
-    for constant in model.graph.initializer:
-        if constant.name == CLASSES:
-            if constant.data_type != onnx.TensorProto.INT64:
-                raise ValueError("the classes of calibration scores are not int64")
-            return np.asarray(numpy_helper.to_array(constant), np.int64)
-    return None
+    return _constant(model, CLASSES, np.dtype(np.int64))
 
 
 def calibration_scores(model: onnx.ModelProto, name: str = SCORES) -> NDArray[np.float32] | None:
     """The calibration scores that a model carries, ascending ``[n]``, or None if it has none."""
+    return _constant(model, name, np.dtype(np.float32))
+
+
+def _constant(model: onnx.ModelProto, name: str, kind: np.dtype[Any]) -> NDArray[Any] | None:
     for constant in model.graph.initializer:
         if constant.name == name:
-            if constant.data_type != onnx.TensorProto.FLOAT:
-                raise ValueError("calibration scores are not float32")
-            return np.asarray(numpy_helper.to_array(constant), np.float32)
+            if constant.data_type != onnx.helper.np_dtype_to_tensor_dtype(kind):
+                raise ValueError(f"{name} is not {kind}")
+            return np.asarray(numpy_helper.to_array(constant))
     return None

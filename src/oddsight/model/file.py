@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from oddsight.data.collection import unpacked
 from oddsight.errors import DataError, ModelError, plain
 from oddsight.graphs.building import digest
 from oddsight.graphs.calibrating import SCORES, calibration_classes, calibration_scores
 from oddsight.graphs.joining import OUTPUTS, PREFIX
 from oddsight.graphs.naming import BIAS, head_classes
 from oddsight.model.calibration import alarms, decide, decide_by_class, rate_range
-from oddsight.model.metadata import KEY, CalibrationInfo, DecisionInfo, Metadata
+from oddsight.model.metadata import KEY, Metadata
 from oddsight.model.onnx_structure import check_structure
+from oddsight.model.sections import CalibrationInfo, DecisionInfo
 
 _LARGEST = 2**31 - 1  # Protobuf's own limit for a message, in bytes
 
@@ -49,6 +52,19 @@ class ModelFile:
         if self.calibration_classes is None or self.metadata.classes is None:
             return len(self.calibration)
         return int(np.bincount(self.calibration_classes, minlength=len(self.metadata.classes.names)).min())
+
+    @cached_property
+    def normals(self) -> list[str]:
+        """The images that ``nearest`` counts, by content."""
+        explanation = self.metadata.explanation
+        return unpacked(explanation.normals) if explanation is not None else []
+
+    def threshold_for(self, label: int | None) -> float:
+        """See :meth:`oddsight.Model.threshold_for`."""
+        known = self.metadata.classes
+        if known is None or known.thresholds is None or label is None:
+            return self.metadata.decision.threshold
+        return known.thresholds[label]
 
     @property
     def true_rate_range(self) -> tuple[float, float] | None:

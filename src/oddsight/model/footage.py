@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.errors import DataError, ModelError
-from oddsight.model.metadata import FootageInfo
+from oddsight.model.sections import FootageInfo
 
 MOST = 400_000
 """Scores that a model file keeps, some 2 MB; of more, every second frame is left out, and so on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.data.collection import merged, unpacked
+from oddsight.data.collection import merged
 from oddsight.data.decoding import image_timeout
 from oddsight.data.opening import MAX_PIXELS, check_sides
 from oddsight.data.reading import AS_DECLARED, Reading
@@ -21,9 +21,10 @@ from oddsight.model.calibration import Decision, decide, decide_by_class
 from oddsight.model.curves import Epoch
 from oddsight.model.file import ModelFile, parse_model, read_model_file
 from oddsight.model.footage import Footage
-from oddsight.model.metadata import KEY, DecisionInfo, Metadata, checked_verdicts
-from oddsight.model.outputs import read_index, read_map, read_p_value, read_probability, read_score, read_voices
-from oddsight.model.result import VERDICTS, AnomalyType, Result, Voice, score_where, shares
+from oddsight.model.interpreting import interpret
+from oddsight.model.metadata import KEY, Metadata, checked_verdicts
+from oddsight.model.result import VERDICTS, Result, score_where, shares
+from oddsight.model.sections import DecisionInfo
 from oddsight.runtime.bounds import check_number, check_whole
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import write_bytes
@@ -257,10 +258,7 @@ class Model:
 
     def threshold_for(self, label: int | None) -> float:
         """The threshold for images that are predicted as this class."""
-        known = self.metadata.classes
-        if known is None or known.thresholds is None or label is None:
-            return self.decision.threshold
-        return known.thresholds[label]
+        return self._file.threshold_for(label)
 
     def predict(
         self, image: ImageLike | Frame, *, reading: Reading | None = None, max_pixels: int = MAX_PIXELS
@@ -344,28 +342,7 @@ class Model:
         height, width, _ = pixels.shape
         check_sides(width, height, name)
         values = self._run(pixels, name, one_core=one_core)
-        score = read_score(values["score"], name)
-        label = read_index(values["class_index"], len(self.classes), "class", name) if self.classes else None
-        chance = None if label is None else read_probability(values["class_probability"], "class probability", name)
-        grid = self.metadata.map_size
-        result = Result(
-            source=source,
-            width=width,
-            height=height,
-            score=score,
-            p_value=read_p_value(values["p_value"], score, self._calibration_for(label), name),
-            threshold=self.threshold_for(label),
-            false_alarm_rate=self.decision.false_alarm_rate,
-            map=read_map(values["anomaly_map"], grid, score, name) if grid is not None else None,
-            voices=self._voices(values, score, name),
-            nearest=self._nearest(values, name),
-            label=self.classes[label] if label is not None else None,
-            label_probability=chance,
-            verdicts=self.verdicts,
-            levels=self.metadata.pixels,
-            calibration=self.calibration_scores if grid is not None else None,
-            most_like=self._most_like(values, name),
-        )
+        result = interpret(self._file, values, width=width, height=height, source=source, name=name)
         if valid is None or valid.all() or result.map is None:
             return result
         there = shares(valid, result.map.shape) > 0.5
@@ -385,43 +362,6 @@ class Model:
         except ModelError as error:
             # Without its traceback, which would hold on to the pixels.
             raise ImageError(name, str(error)) from None
-
-    def _calibration_for(self, label: int | None) -> NDArray[np.float32]:
-        """Scores of the calibration images that an image with this predicted class is compared with."""
-        classes = self._file.calibration_classes
-        return self.calibration_scores if classes is None else self.calibration_scores[classes == label]
-
-    def _most_like(self, values: Mapping[str, Any], name: str) -> AnomalyType | None:
-        types, calibration = self.metadata.types, self._file.types_calibration
-        if types is None or calibration is None:
-            return None
-        names, score = types.classes.names, read_score(values["type_score"], name)
-        return AnomalyType(
-            name=names[read_index(values["type_index"], len(names), "type", name)],
-            probability=read_probability(values["type_probability"], "type probability", name),
-            score=score,
-            p_value=read_p_value(values["type_p_value"], score, calibration, name),
-            known=score <= types.decision.threshold,
-        )
-
-    def _voices(self, values: Mapping[str, Any], score: float, name: str) -> tuple[Voice, ...]:
-        explanation = self.metadata.explanation
-        if explanation is None or not explanation.voices:
-            return ()
-        count = len(explanation.voices)
-        evidence, shares = read_voices(values["evidence"], values["voice_p_values"], count, score, name)
-        rows = zip(explanation.voices, evidence.tolist(), shares.tolist(), strict=True)
-        return tuple(sorted((Voice(*row) for row in rows), key=lambda voice: -voice.evidence))
-
-    def _nearest(self, values: Mapping[str, Any], name: str) -> str | None:
-        if not self._normals:
-            return None
-        return self._normals[read_index(values["nearest"], len(self._normals), "nearest normal image", name)]
-
-    @cached_property
-    def _normals(self) -> list[str]:
-        explanation = self.metadata.explanation
-        return unpacked(explanation.normals) if explanation is not None else []
 
     def _attempt(
         self, frame: Frame | ImageError, *, reading: Reading | None, max_pixels: int, one_core: bool

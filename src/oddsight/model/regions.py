@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.model.metadata import PixelLevels
+from oddsight.model.sections import PixelLevels
 
 Ring = tuple[tuple[float, float], ...]
 """Places in pixels, x to the right and y down from the upper left corner; the last is the first."""

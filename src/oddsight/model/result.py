@@ -14,8 +14,8 @@ from PIL import Image
 from oddsight.data.tiff.raster import NO_DATA
 from oddsight.errors import DataError, ImageError
 from oddsight.model.calibration import p_values
-from oddsight.model.metadata import PixelLevels
 from oddsight.model.regions import Area, Region, describe, find_areas, paint
+from oddsight.model.sections import PixelLevels
 from oddsight.runtime.bounds import check_number
 
 NONE_OF_THESE = "none of these"

@@ -92,7 +92,7 @@ def prompt_map(
                     begun.put(crew.submit(partial(work, item)))
         except StopIteration:
             pass
-        except BaseException as error:
+        except BaseException as error:  # raised again where the outcomes are taken
             failure.append(error)
         finally:
             begun.put(None)
@@ -163,7 +163,7 @@ def _fulfil(future: Future[Outcome], work: Callable[[], Outcome]) -> None:
     with _busy():
         try:
             future.set_result(work())
-        except BaseException as error:
+        except BaseException as error:  # raised again by who waits
             future.set_exception(error)
 
 

@@ -14,13 +14,17 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.runtime.files import atomic_write, write_bytes
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DIGEST = "sha256"
 """The name of the digest in a record."""
@@ -41,6 +45,11 @@ def digest_json(content: Mapping[str, Any]) -> str:
     """SHA-256 of what JSON can hold, without its digest, hex."""
     rest = {name: value for name, value in content.items() if name != DIGEST}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def as_json(record: DataclassInstance) -> dict[str, Any]:
+    """The fields of a dataclass by name, with lists for tuples: what comes back from JSON."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(record).items()}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.errors import ImageError, ModelError, OddsightError, plain
+from oddsight.errors import ImageError, ModelError, OddsightError, first_line, plain
 from oddsight.runtime.parallel import interruptible, stoppable
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def session(content: bytes, *, threads: int) -> InferenceSession:
         # Which may compute for long, as constants are folded.
         loaded = interruptible(lambda: onnxruntime.InferenceSession(content, options, providers=providers))
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ModelError(f"ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}") from error
+        raise ModelError(f"ONNX Runtime refuses the graph: {first_line(error)}") from error
     if loaded.get_providers()[0] != providers[0]:  # it falls back to the CPU without a word
         raise OddsightError(
             f"ONNX Runtime cannot start the device {_device!r}: install its driver and libraries, or choose another "
@@ -173,4 +173,4 @@ def run(
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         if options.terminate and seconds is not None and time.monotonic() - started > seconds:
             raise ImageError(what, f"scoring it takes more than {seconds:g} seconds (--image-timeout)") from None
-        raise ModelError(f"the graph failed on {what}: {str(error).splitlines()[0][:200]}") from error
+        raise ModelError(f"the graph failed on {what}: {first_line(error)}") from error

@@ -188,7 +188,7 @@ class Bucket:
         """What the store answers, or what is wrong with it in words of our own."""
         try:
             return ask()
-        except Exception as error:
+        except Exception as error:  # obstore raises built-in errors besides its own
             failure = self._failure(error, name)
         raise failure  # outside of the handler: the text of what failed goes nowhere
 
@@ -251,7 +251,7 @@ def _connect(uri: str) -> Any:  # noqa: ANN401 - any store of obstore
         # Options that are given replace those of the environment.
         client = {**_CLIENT, "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")}
         return from_url(uri, retry_config=_RETRIES, client_options=client)
-    except Exception:
+    except Exception:  # as of what the environment sets
         failure = OddsightError(f"{uri} cannot be opened: check the name and the settings of the store")
     raise failure
 

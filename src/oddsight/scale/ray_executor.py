@@ -164,7 +164,7 @@ def _connect(ray: ModuleType, settings: dict[str, Any], address: str | None) -> 
         try:
             ray.init(**settings)
             return
-        except Exception as error:
+        except Exception as error:  # Ray's share no public base class
             failure = type(error).__name__
             ray.shutdown()
     where = f"the Ray cluster at {address} does not answer" if address else "Ray does not start on this machine"

@@ -61,7 +61,7 @@ class Guard:
             await self._app(scope, _in_time(receive, size, self._limits.seconds), answer)
         except RequestError as error:
             await answer.refuse(error, close=size > self._limits.body_bytes or error.status in (408, 411, 413))
-        except Exception:
+        except Exception:  # a mistake in one answer must not end the service
             log.exception("%s failed", scope["method"])
             await answer.refuse(RequestError(500, "the service failed at this: its log says more"))
         finally:

@@ -124,7 +124,7 @@ class VideoFile:
         options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
         try:
             container = av.open(f"file:{self.path.absolute()}", options=options)
-        except Exception as error:
+        except Exception as error:  # as PyAV raises many kinds
             raise ImageError(name, f"not a video that can be read ({reason(error)}): {READ_MORE}") from None
         with container:
             stream = video_of(container, name)
@@ -198,7 +198,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     while True:
         try:
             packet = next(packets, None)
-        except Exception as error:
+        except Exception as error:  # as PyAV raises many kinds
             yield f"the file cannot be read from here on: {reason(error)}"
             return
         if packet is None:
@@ -207,7 +207,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
             frames = packet.decode()
         except EOFError:
             return
-        except Exception as error:
+        except Exception as error:  # as PyAV raises many kinds
             yield f"the frame cannot be decoded: {reason(error)}"
             continue
         yield from frames

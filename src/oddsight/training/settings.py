@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from oddsight.errors import OddsightError
 from oddsight.model.curves import Epoch, best
 from oddsight.runtime.bounds import LARGEST_SEED, Choice, Each, Positive, Real, Text, Whole, check_settings
+from oddsight.runtime.records import as_json
 
 OBJECTIVES = ("classes", "rotation", "simsiam")
 AUGMENTATIONS = ("flip", "crop", "cutout", "rotation", "colour")
@@ -43,7 +44,7 @@ class TrainingSettings:
 
     def as_json(self) -> dict[str, Any]:
         """The settings by name, as JSON can hold them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return as_json(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import lightning.pytorch as lightning
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from oddsight.errors import OddsightError, plain
+from oddsight.errors import OddsightError, first_line
 from oddsight.training.learner import Learner
 
 # Options of glibc's mallopt().
@@ -52,8 +52,7 @@ def run(
                 default_root_dir=folder,
             )
         except Exception as error:  # Lightning's own exceptions share no public base class
-            what = plain((str(error).splitlines() or [type(error).__name__])[0])
-            raise OddsightError(f"no accelerator {accelerator} with devices {devices}: {what}") from error
+            raise OddsightError(f"no accelerator {accelerator} with devices {devices}: {first_line(error)}") from error
         if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
             raise OddsightError("several devices take a script or the command line, not a notebook")
         _fit(trainer, learner)

@@ -3,7 +3,7 @@ import { html, Icon, render, useEffect, useState } from "./dom.js";
 import { Look } from "./look.js";
 import { percent } from "./numbers.js";
 import { scoreAll, useBackend } from "./scoring.js";
-import { change, say, state, useStore } from "./store.js";
+import { change, loadModels, say, useStore } from "./store.js";
 
 const TITLES = {
   look: "Look",
@@ -30,14 +30,6 @@ export function start(backend) {
   backend.takeToken?.();
   applyTheme(localStorage.getItem("theme"));
   render(html`<${App} backend=${backend} />`, document.getElementById("app"));
-}
-
-/** Ask for the models again; keeps the one in use if it is still there. */
-export async function loadModels(backend, prefer) {
-  const models = await backend.models();
-  const names = models.map((model) => model.name);
-  const model = [prefer, state.model, names[0]].find((name) => names.includes(name)) ?? null;
-  change({ models, model, draft: null });
 }
 
 function applyTheme(theme) {

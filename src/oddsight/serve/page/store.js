@@ -27,6 +27,14 @@ export function change(values) {
   });
 }
 
+/** Ask for the models again; keeps the one in use if it is still there. */
+export async function loadModels(backend, prefer) {
+  const models = await backend.models();
+  const names = models.map((model) => model.name);
+  const model = [prefer, state.model, names[0]].find((name) => names.includes(name)) ?? null;
+  change({ models, model, draft: null });
+}
+
 /** The state; draws the view again after each change. */
 export function useStore() {
   const [, redraw] = useState(0);

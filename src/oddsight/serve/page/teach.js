@@ -1,11 +1,10 @@
 /* Teach: answer questions about images that were drawn by lot, say what was wrong, see what would change, then change it.
    Only the lots set a threshold: whoever marks flagged images picks by the score, and would shift the calibration. */
-import { loadModels } from "./app.js";
 import { html, useState } from "./dom.js";
 import { JobMeter, run } from "./jobs.js";
 import { Fetched } from "./images.js";
 import { count, images as imagesOf, percent, score, when } from "./numbers.js";
-import { allows, currentModel, say, useStore } from "./store.js";
+import { allows, currentModel, loadModels, say, useStore } from "./store.js";
 import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 
 const DRAWN = 10;

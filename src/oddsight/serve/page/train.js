@@ -1,9 +1,8 @@
 /* Train: normal images become a model. What could spoil it is said before. */
-import { loadModels } from "./app.js";
 import { html, useEffect, useRef, useState } from "./dom.js";
 import { follow, JobMeter, run, upload } from "./jobs.js";
 import { images as imagesOf, percent, score } from "./numbers.js";
-import { allows, change, say, state, useStore } from "./store.js";
+import { allows, change, loadModels, say, state, useStore } from "./store.js";
 import { DropPlace, Empty, Facts, Field, Meter } from "./widgets.js";
 
 const METHODS = [

@@ -106,7 +106,7 @@ def finished_file(path: Path, run: StreamRun) -> Iterator[BinaryIO]:
             yield file
         except (KeyboardInterrupt, GeneratorExit, BrokenPipeError) as error:
             ended = error
-        except Exception as error:
+        except Exception as error:  # whatever it is: a live stream cannot be watched again
             if not run.live:
                 raise
             ended = error
