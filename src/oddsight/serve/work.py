@@ -41,10 +41,18 @@ def fit_task(service: Service, workspace: Workspace, options: dict[str, Any]) ->
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         path = _jobs(service).folder(job) / MODEL
         try:
-            served = service.models.add(name, load(path), normals=normals_path(path), upload=upload)
+            model = load(path)
+            needed = None if by_name(model.metadata.method.name).grows else upload
+            served = service.models.add(name, model, normals=normals_path(path), upload=needed)
         finally:
             _clear(path)
-        return {"model": served.name, "version": served.version, **_translated(workspace, said, upload)}
+        return {
+            "model": served.name,
+            "version": served.version,
+            "upload": upload,
+            "upload_needed": needed is not None,
+            **_translated(workspace, said, upload),
+        }
 
     return Task("fit", options, order, finish)
 
@@ -86,7 +94,7 @@ def update_task(service: Service, workspace: Workspace, options: dict[str, Any])
     grows = by_name(served.model.metadata.method.name).grows and not options["replace"]
     old: list[str] = []
     if not grows and not options["replace"]:
-        if served.upload is None:
+        if served.upload is None or not uploads.exists(workspace, served.upload):
             raise RequestError(
                 409, f"{served.model.metadata.method.name} learns new images only together with those that it was "
                 "fitted on, which are not in this workspace: fit it here, or replace them ('replace': true)"
