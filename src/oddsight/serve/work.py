@@ -67,6 +67,8 @@ def check_task(service: Service, workspace: Workspace, options: dict[str, Any]) 
 def evaluate_task(service: Service, workspace: Workspace, options: dict[str, Any]) -> Task:
     """Evaluate a model on a set of normal and a set of anomalous images."""
     served, sets = service.models.get(options["model"]), (options["normal"], options["anomalous"])
+    if served.model.classes:
+        raise RequestError(409, "this model knows classes: evaluate it with the command, on images of every class")
     normal, anomalous = (str(uploads.folder(workspace, upload)) for upload in sets)
     order = {
         **options,
@@ -83,7 +85,11 @@ def evaluate_task(service: Service, workspace: Workspace, options: dict[str, Any
         names = {key: escape(name) for key, name in known.items()}
         text = uploads.translate(report.read_text("utf-8"), workspace, names, sets[0])
         write_bytes(report, text.encode())
-        return {**uploads.translate(said, workspace, known, sets[0]), "report": f"/api/jobs/{job}/report"}
+        return {
+            "served": {"name": served.name, "version": served.version},
+            **uploads.translate(said, workspace, known, sets[0]),
+            "report": f"/api/jobs/{job}/report",
+        }
 
     return Task("evaluate", options, order, finish)
 

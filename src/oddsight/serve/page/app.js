@@ -9,6 +9,7 @@ const TITLES = {
   look: "Look",
   decide: "Decide",
   train: "Train",
+  evaluate: "Evaluate",
   teach: "Teach",
   compare: "Compare",
   history: "History",
@@ -18,6 +19,7 @@ const WITHOUT_MODEL = ["train", "watch"];
 const LATER = {
   decide: async () => (await import("./decide.js")).Decide,
   train: async () => (await import("./train.js")).Train,
+  evaluate: async () => (await import("./evaluate.js")).Evaluate,
   teach: async () => (await import("./teach.js")).Teach,
   compare: async () => (await import("./compare.js")).Compare,
   history: async () => (await import("./past.js")).Past,

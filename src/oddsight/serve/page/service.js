@@ -1,6 +1,6 @@
 /* The service behind the page: every request that the page makes is here. Addresses are relative, as behind a proxy. */
 
-export const views = ["look", "decide", "train", "teach", "compare", "history", "watch"];
+export const views = ["look", "decide", "train", "evaluate", "teach", "compare", "history", "watch"];
 export const parallel = 3;
 
 const KEY = "oddsight-token";
@@ -17,6 +17,9 @@ export function takeToken() {
 export function setToken(token) {
   sessionStorage.setItem(KEY, token);
 }
+
+/** Whether an address of the service can be shown in a frame, which sends no token. */
+export const mayEmbed = () => !sessionStorage.getItem(KEY);
 
 function headers(more) {
   const token = sessionStorage.getItem(KEY);
@@ -99,10 +102,13 @@ export const startUpload = async () => (await json("api/uploads", { method: "POS
 export const uploadImages = (upload, form, signal) =>
   json(`api/uploads/${named(upload)}/images`, { method: "POST", body: form, signal });
 
+export const removeUpload = (upload) => json(`api/uploads/${named(upload)}`, { method: "DELETE" });
+
 export const startJob = (job) => json("api/jobs", { method: "POST", body: job });
 export const jobs = () => json("api/jobs");
 export const job = (id) => json(`api/jobs/${named(id)}`);
 export const cancelJob = (id) => json(`api/jobs/${named(id)}`, { method: "DELETE" });
+export const report = async (path) => (await send(path.replace(/^\//, ""))).blob();
 export const jobEvents = (id, tell, signal) => events(`api/jobs/${named(id)}/events`, tell, signal);
 
 export const streams = () => json("api/watch");

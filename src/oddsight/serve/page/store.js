@@ -7,6 +7,8 @@ export const state = {
   model: null, // Name of the model in use
   images: [], // Dropped images, with a result for each model that scored them
   scoring: null, // {done, total} while images are scored
+  training: null, // The training that the page follows
+  evaluation: null, // The evaluation that it follows
   draft: null, // A threshold that is tried and not saved
   selected: null, // Key of the image that is shown large
   notice: null, // {text, bad} that is said once
