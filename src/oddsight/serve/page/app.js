@@ -55,7 +55,7 @@ function App({ backend }) {
     setProblem(null);
     try {
       const [status] = await Promise.all([backend.status(), loadModels(backend)]);
-      change({ status });
+      change({ status, here: Boolean(status.browser && localStorage.getItem("score-here")) });
     } catch (error) {
       setProblem(error);
     }

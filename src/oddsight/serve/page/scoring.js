@@ -52,6 +52,12 @@ export function addImages(files) {
   scoreAll();
 }
 
+/** Score images in this browser from now on, or by the service; also after a reload. */
+export function scoreHere(here) {
+  localStorage.setItem("score-here", here ? "yes" : "");
+  change({ here });
+}
+
 export function clearImages() {
   running?.abort();
   change({ images: [], selected: null, scoring: null, revision: state.revision + 1 });

@@ -1,4 +1,5 @@
 /* The service behind the page: every request that the page makes is here. Addresses are relative, as behind a proxy. */
+import { state } from "./store.js";
 
 export const views = ["look", "decide", "train", "evaluate", "teach", "compare", "history", "watch"];
 export const parallel = 3;
@@ -68,10 +69,36 @@ export const models = async () => (await json("api/models")).models;
 
 /** Score one image: its result, or `{name, error}`. */
 export async function predict(model, file, name, signal) {
+  if (state.here) return (await runnerOf(model)).predict(file, name);
   const query = new URLSearchParams({ map: "png", nearest: "true", name });
   const path = `api/models/${named(model)}:predict?${query}`;
   const answer = await json(path, { method: "POST", body: file, type: file.type || "application/octet-stream", signal });
   return answer.results[0];
+}
+
+const RUNTIME = ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"].map((file) => new URL(`page/runtime/${file}`, document.baseURI).href);
+const runners = new Map(); // Of models in their newest version, by name
+
+/** What scores in this browser: the model comes here, and images go nowhere. */
+function runnerOf(name) {
+  const { version } = state.models.find((model) => model.name === name);
+  const known = runners.get(name);
+  if (known?.version !== version) {
+    known?.runner.then((runner) => runner.close());
+    const runner = makeRunner(`api/models/${named(name)}`, `version=${version}`);
+    runner.catch(() => runners.delete(name));
+    runners.set(name, { version, runner });
+  }
+  return runners.get(name).runner;
+}
+
+async function makeRunner(path, version) {
+  const [{ runModel }, about] = await Promise.all([import("./runner.js"), json(`${path}/outputs?${version}`)]);
+  const bytes = async (address) => (await send(address)).arrayBuffer();
+  return runModel(about, async () => {
+    const [model, wasm] = await Promise.all([bytes(`${path}/file?${version}`), bytes(RUNTIME[1])]);
+    return { worker: "page/worker.js", script: RUNTIME[0], wasm, model };
+  });
 }
 
 /** An image of the service as an address that an `img` can show; null if there is none. */

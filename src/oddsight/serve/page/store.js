@@ -6,6 +6,7 @@ export const state = {
   models: [],
   model: null, // Name of the model in use
   images: [], // Dropped images, with a result for each model that scored them
+  here: false, // Whether images are scored in this browser
   scoring: null, // {done, total} while images are scored
   training: null, // The training that the page follows
   evaluation: null, // The evaluation that it follows
