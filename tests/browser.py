@@ -82,4 +82,4 @@ def running_service(models: Path, workspace: Path | None = None, *options: objec
     finally:
         process.terminate()
         process.stderr.close()
-        process.wait(60)
+        process.wait(600)  # a busy machine may take its time

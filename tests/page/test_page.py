@@ -322,7 +322,7 @@ def test_the_whole_way_by_keyboard_alone(browser, images, tmp_path):
         page.wait_for_selector(".card")
         page.wait_for_selector(".meter", state="detached")
         press_until(page, "Tab", lambda: page.evaluate("document.activeElement.className === 'gallery'"))
-        page.keyboard.press("End")
+        page.keyboard.press("Home")
         press_until(page, "Tab", lambda: named(page).startswith(("Missed", "False alarm")))
         page.keyboard.press("Enter")
         expect(page.get_by_text(re.compile("^You said:"))).to_be_visible()
@@ -341,8 +341,9 @@ def test_the_whole_way_by_keyboard_alone(browser, images, tmp_path):
         saved = page.request.get(f"{address}api/models/cloth").json()
         trail = page.request.get(f"{address}api/feedback").json()["items"]
         page.close()
-    assert len(lines) == 22
-    assert all(line["anomalous"] == (line["score"] > saved["threshold"]) for line in lines)
+    scored = [line for line in lines if "error" not in line]
+    assert (len(lines), len(scored)) == (22, 21)
+    assert all(line["anomalous"] == (line["score"] > saved["threshold"]) for line in scored)
     assert len(saved["versions"]) == 2
     assert float(rate.split()[0]) == pytest.approx(100 * saved["false_alarm_rate"], abs=0.6)
     assert len(trail) == 1
