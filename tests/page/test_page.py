@@ -403,6 +403,28 @@ def mcnemar_of(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, flips).pvalue) if flips else 1.0
 
 
+def test_a_model_that_somebody_else_replaces_scores_all_images_anew(page, images, models):
+    def bring(name):
+        page.request.put("/api/models/shared", data=(models / f"{name}.onnx").read_bytes())
+
+    bring("cloth")
+    page.reload()
+    page.select_option(".model select", "shared")
+    drop(page, images[:4])
+    bring("cloth-knn")
+    drop(page, images[4:5])
+    expect(page.locator(".model")).to_contain_text("knn")
+    page.wait_for_selector(".meter", state="detached")
+    expect(page.locator(".card")).to_have_count(5)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    lines = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    model = oddsight.load(models / "cloth-knn.onnx")
+    assert {line["path"]: line["score"] for line in lines} == {
+        path.name: model.predict(path).score for path in images[:5]
+    }
+
+
 def test_history_and_an_empty_watch(page, images):
     drop(page, images[:5])
     show(page, "History")

@@ -2,8 +2,8 @@
 import { html, Icon, render, useEffect, useState } from "./dom.js";
 import { Look } from "./look.js";
 import { percent } from "./numbers.js";
-import { scoreAll, useBackend } from "./scoring.js";
-import { change, say, state, useStore } from "./store.js";
+import { loadModels, scoreAll, useBackend } from "./scoring.js";
+import { change, currentModel, say, useStore } from "./store.js";
 
 const TITLES = {
   look: "Look",
@@ -34,14 +34,6 @@ export function start(backend) {
   render(html`<${App} backend=${backend} />`, document.getElementById("app"));
 }
 
-/** Ask for the models again; keeps the one in use if it is still there. */
-export async function loadModels(backend, prefer) {
-  const models = await backend.models();
-  const names = models.map((model) => model.name);
-  const model = [prefer, state.model, names[0]].find((name) => names.includes(name)) ?? null;
-  change({ models, model, draft: null });
-}
-
 function applyTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
@@ -54,7 +46,7 @@ function App({ backend }) {
   const load = async () => {
     setProblem(null);
     try {
-      const [status] = await Promise.all([backend.status(), loadModels(backend)]);
+      const [status] = await Promise.all([backend.status(), loadModels()]);
       change({ status, here: Boolean(status.browser && localStorage.getItem("score-here")) });
     } catch (error) {
       setProblem(error);
@@ -68,7 +60,7 @@ function App({ backend }) {
   }, []);
   useEffect(() => {
     if (model) scoreAll(model);
-  }, [model]);
+  }, [model, currentModel()?.version]);
   useEffect(() => {
     document.title = `${TITLES[view]} · Oddsight`;
   }, [view]);

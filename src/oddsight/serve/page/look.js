@@ -113,7 +113,7 @@ const capital = (word) => word[0].toUpperCase() + word.slice(1);
 /** JSON Lines as `oddsight predict --json` writes them, decided by the threshold that is in use. */
 function exportResults({ scored, failed }, model) {
   const lines = scored.map(({ name, results }) => {
-    const { map, id, content, kept, name: _, ...result } = results[model.name];
+    const { map, id, content, kept, version, name: _, ...result } = results[model.name];
     return { ...result, path: name, verdict: verdictOf(result, model), anomalous: isFlagged(result, model) };
   });
   const errors = failed.map(({ name, results }) => ({ path: name, error: results[model.name].error }));

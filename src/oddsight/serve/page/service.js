@@ -73,7 +73,7 @@ export async function predict(model, file, name, signal) {
   const query = new URLSearchParams({ map: "png", nearest: "true", name });
   const path = `api/models/${named(model)}:predict?${query}`;
   const answer = await json(path, { method: "POST", body: file, type: file.type || "application/octet-stream", signal });
-  return answer.results[0];
+  return { ...answer.results[0], version: answer.version };
 }
 
 const RUNTIME = ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"].map((file) => new URL(`page/runtime/${file}`, document.baseURI).href);

@@ -1,6 +1,5 @@
 /* Teach: answer questions about images that were drawn by lot, say what was wrong, see what would change, then change it.
    Only the lots set a threshold: whoever marks flagged images picks by the score, and would shift the calibration. */
-import { loadModels } from "./app.js";
 import { html, useState } from "./dom.js";
 import { JobMeter, run } from "./jobs.js";
 import { Fetched } from "./images.js";
@@ -126,7 +125,7 @@ function Change({ backend, model, normal }) {
       const result = await run(backend, { kind, model: model.name, from: "feedback", preview: only, ...(kind === "recalibrate" ? { false_alarm_rate: chosen } : {}) }, setJob);
       if (only) setPreview(result);
       else {
-        await loadModels(backend, model.name);
+        await loadModels(model.name);
         say("Saved as a new version. The old one stays.");
       }
     } catch (error) {

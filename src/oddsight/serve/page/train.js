@@ -1,5 +1,4 @@
 /* Train: normal images become a model. What could spoil it is said before. */
-import { loadModels } from "./app.js";
 import { html, useEffect, useRef, useState } from "./dom.js";
 import { follow, forget, JobMeter, run, upload } from "./jobs.js";
 import { images as imagesOf, percent, score } from "./numbers.js";
@@ -169,7 +168,7 @@ async function finish(backend, values, work) {
   set({ step: "run", ...values });
   try {
     const result = await work((job) => set({ job }));
-    await loadModels(backend, result.model);
+    await loadModels(result.model);
     if (!result.upload_needed) forget(backend, result.upload);
     set({ step: "done", result });
   } catch (error) {
