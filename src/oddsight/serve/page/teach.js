@@ -4,6 +4,7 @@ import { html, useState } from "./dom.js";
 import { JobMeter, run } from "./jobs.js";
 import { Fetched } from "./images.js";
 import { count, images as imagesOf, percent, score, when } from "./numbers.js";
+import { loadModels } from "./scoring.js";
 import { allows, currentModel, say, useStore } from "./store.js";
 import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 

@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from "./dom.js";
 import { follow, forget, JobMeter, run, upload } from "./jobs.js";
 import { images as imagesOf, percent, score } from "./numbers.js";
+import { loadModels } from "./scoring.js";
 import { allows, change, say, state, useStore } from "./store.js";
 import { DropPlace, Empty, Facts, Field, Meter } from "./widgets.js";
 
