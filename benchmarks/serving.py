@@ -1,12 +1,18 @@
 """What a service does under load, on this machine: images a second, waiting times, refusals and memory.
 
-    python benchmarks/serving.py MODEL.onnx IMAGE [--seconds 60] [--kills 50]
+    python benchmarks/serving.py MODEL.onnx IMAGE [--seconds 60] [--kills 50] [--cases 2000]
 
 First ``predict_many`` scores copies of the image (one image a core), and batches of four (one run on all cores), which
 says which of the two is faster. Then a service is started in a process of its own, and clients in threads ask for 1, 2
 and 5 times as many images a second as ``predict_many`` scores, each client as soon as its turn comes, without waiting
-for the others. Writes ``serving.csv``. With ``--kills`` a service is killed again and again while answers are given,
-and every answer that was confirmed must still be there: ``serving_kills.csv``.
+for the others. Before and after each load ``predict_many`` scores again for a third of the time, so that a machine that
+gets slower or faster is seen, and the load is compared with the mean of both. With ``--apart`` the clients get the last
+processor for themselves, and the service and ``predict_many`` the others. Writes ``serving.csv``, or with ``--apart``
+``serving_apart.csv``.
+
+With ``--kills`` a service is killed again and again while answers are given, and every answer that was confirmed must
+still be there: ``serving_kills.csv``. With ``--cases`` Schemathesis makes at least so many requests of the OpenAPI
+description, and no answer may be a 5xx: ``serving_cases.csv``.
 """
 
 from __future__ import annotations
@@ -15,7 +21,9 @@ import argparse
 import csv
 import http.client
 import json
+import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,17 +33,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import oddsight
+from oddsight.runtime.parallel import cores
 from oddsight.runtime.sessions import session
 from oddsight.sources import Encoded
 
 HERE = Path(__file__).parent
 LOADS = (1, 2, 5)
-WARM_UP = 2.0
 
 
 def main() -> None:
@@ -44,25 +53,43 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("image", type=Path)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--apart", action="store_true")
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=0)
     args = parser.parse_args()
     if args.kills:
         write("serving_kills.csv", [kill(args.model, args.image, args.kills)])
         return
-    rates = {"one image a core": many(args.model, args.image, args.seconds / 3)}
-    rates["batches of 4"] = batches(args.model, args.image, args.seconds / 3)
-    capacity = rates["one image a core"]
-    rows = [{"load": name, "seconds": args.seconds / 3, "images a second": rate} for name, rate in rates.items()]
-    with Service(args.model) as service:
-        service.ask(args.image.read_bytes())
+    if args.cases:
+        write("serving_cases.csv", [make_cases(args.model, args.cases)])
+        return
+    measure(args.model, args.image, args.seconds, apart=args.apart)
+
+
+def measure(model: Path, image: Path, seconds: float, *, apart: bool) -> None:
+    """Put a service under load, and write the table."""
+    every = sorted(os.sched_getaffinity(0))
+    server, client = (every[:-1], every[-1:]) if apart else (every, every)
+    os.sched_setaffinity(0, server)
+    before = many(model, image, seconds / 3)
+    rows = [
+        {"load": "predict_many", "processors": len(server), "images a second": before},
+        {"load": "batches of 4", "processors": len(server), "images a second": batches(model, image, seconds / 3)},
+    ]
+    with Service(model) as service:
+        service.ask(image.read_bytes())
         for times in LOADS:
-            rows.append(load(service, args.image.read_bytes(), times, capacity, args.seconds))
-            print(rows[-1], flush=True)
-    rows.append(
-        {"load": "one image a core, again", "seconds": args.seconds / 3,
-         "images a second": many(args.model, args.image, args.seconds / 3)}
-    )  # fmt: skip
-    write("serving.csv", rows)
+            os.sched_setaffinity(0, client)
+            row = load(service, image.read_bytes(), times, before, seconds)
+            os.sched_setaffinity(0, server)
+            after = many(model, image, seconds / 3)
+            rows += [
+                described(times, row, (before + after) / 2, len(server)),
+                {"load": "predict_many", "processors": len(server), "images a second": after},
+            ]
+            print(rows[-2:], flush=True)
+            before = after
+    write("serving_apart.csv" if apart else "serving.csv", rows)
 
 
 def many(path: Path, image: Path, seconds: float) -> float:
@@ -78,7 +105,7 @@ def many(path: Path, image: Path, seconds: float) -> float:
 def batches(path: Path, image: Path, seconds: float) -> float:
     """Images a second if four of one size, which have been decoded, run together on all cores."""
     pixels = oddsight.Frame(image).read()
-    loaded = session(path.read_bytes(), threads=os.cpu_count() or 1)
+    loaded = session(path.read_bytes(), threads=cores())
     loaded.run(["score"], {"image": np.stack([pixels] * 4)})
     done, begin = 0, time.monotonic()
     while time.monotonic() - begin < seconds:
@@ -132,7 +159,17 @@ class Service:
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1e3
 
 
-def load(service: Service, content: bytes, times: int, capacity: float, seconds: float) -> dict[str, object]:
+@dataclass
+class Load:
+    """What came of a load: statuses and seconds of all requests, and megabytes of the service by time."""
+
+    outcomes: list[tuple[int, float]]
+    seconds: float
+    memory: list[float]
+    queue: int
+
+
+def load(service: Service, content: bytes, times: int, capacity: float, seconds: float) -> Load:
     """Ask at a steady rate, whether or not earlier requests have been answered."""
     outcomes: list[tuple[int, float]] = []
     period, begin = 1 / (times * capacity), time.monotonic()
@@ -160,23 +197,23 @@ def load(service: Service, content: bytes, times: int, capacity: float, seconds:
         memory.append(service.memory())
         time.sleep(0.5)
     took = time.monotonic() - begin
-    return described(times, outcomes, took, capacity, memory, json.loads(service.request("GET", "/api/status")[1]))
+    return Load(outcomes, took, memory, json.loads(service.request("GET", "/api/status")[1])["limits"]["queue"])
 
 
-def described(
-    times: int, outcomes: list[tuple[int, float]], took: float, capacity: float, memory: list[float], status: dict
-) -> dict[str, object]:
+def described(times: int, load: Load, capacity: float, processors: int) -> dict[str, object]:
     """A row of the table."""
-    counts = Counter(code for code, _ in outcomes)
-    waits = [wait for code, wait in outcomes if code == 200]
-    one = (os.cpu_count() or 1) / capacity
+    counts = Counter(code for code, _ in load.outcomes)
+    waits = [wait for code, wait in load.outcomes if code == 200]
+    half = len(load.memory) // 2
     return {
-        "load": f"{times}x", "seconds": round(took, 1), "images a second": len(waits) / took,
-        "of predict_many": len(waits) / took / capacity, "accepted": counts[200], "refused (429)": counts[429],
+        "load": f"{times}x", "processors": processors, "images a second": len(waits) / load.seconds,
+        "of predict_many": len(waits) / load.seconds / capacity, "seconds": round(load.seconds, 1),
+        "accepted": counts[200], "refused (429)": counts[429],
         "5xx": sum(n for code, n in counts.items() if code >= 500), "lost": counts[0],
         "p50 seconds": float(np.quantile(waits, 0.5)), "p99 seconds": float(np.quantile(waits, 0.99)),
-        "seconds of (queue + 1) services": (status["limits"]["queue"] + 1) * one,
-        "MB at the start": memory[0], "MB at the end": memory[-1], "MB at most": max(memory),
+        "seconds of (queue + 1) services": (load.queue + 1) * processors / capacity,
+        "MB at the start": load.memory[0], "MB in the middle": load.memory[half], "MB at the end": load.memory[-1],
+        "MB at most": max(load.memory),
     }  # fmt: skip
 
 
@@ -218,6 +255,34 @@ def _answer(service: Service, content: bytes, ids: set[str], begun: Callable[[],
             begun()
     except (OSError, http.client.HTTPException, ValueError):
         return
+
+
+def make_cases(model: Path, cases: int) -> dict[str, object]:
+    """Have Schemathesis make requests of the description, and count what was answered."""
+    program = Path(sys.executable).with_name("schemathesis")
+    with tempfile.TemporaryDirectory() as folder, Service(model, Path(folder) / "workspace") as service:
+        address, report = f"http://127.0.0.1:{service.port}", Path(folder) / "report.json"
+        paths = json.loads(service.request("GET", "/openapi.json")[1])["paths"]
+        operations = sum(map(len, paths.values()))
+        command = [
+            program, "run", f"{address}/openapi.json", "--url", address, "--seed", "1",
+            "--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing",
+            "--max-examples", str(math.ceil(cases / operations)),
+            "--exclude-path-regex", "events", "--request-timeout", "600", "--report", "json",
+            "--report-json-path", report,
+        ]  # fmt: skip
+        subprocess.run(command, check=False)
+        made = json.loads(report.read_text())
+        lines = service.request("GET", "/metrics")[1].decode().splitlines()
+    found = [re.search(r'^oddsight_requests_total\{.*status="(\d)\d\d"\} (\S+)', line) for line in lines]
+    answers = Counter[str]()
+    for match in filter(None, found):
+        answers[f"{match[1]}xx"] += int(float(match[2]))
+    return {
+        "schemathesis": made["schemathesis_version"], "seed": made["seed"], "operations": operations,
+        "cases": made["test_cases"]["generated"], "failures": made["test_cases"]["unique_failures"],
+        "errors": made["test_cases"]["errored"], **{kind: answers[kind] for kind in ("2xx", "3xx", "4xx", "5xx")},
+    }  # fmt: skip
 
 
 def write(name: str, rows: list[dict[str, object]]) -> None:

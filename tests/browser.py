@@ -66,10 +66,10 @@ def await_answer(address: str, seconds: float = 60) -> None:
 
 
 @contextmanager
-def running_service(models: Path, workspace: Path | None = None) -> Iterator[str]:
+def running_service(models: Path, workspace: Path | None = None, *options: object) -> Iterator[str]:
     """The address of ``oddsight serve``, which ends with the block."""
     kept = [] if workspace is None else ["--workspace", workspace]
-    command = [sys.executable, "-m", "oddsight", "serve", models, "--port", "0", *kept]
+    command = [sys.executable, "-m", "oddsight", "serve", models, "--port", "0", *kept, *options]
     process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
@@ -82,4 +82,4 @@ def running_service(models: Path, workspace: Path | None = None) -> Iterator[str
     finally:
         process.terminate()
         process.stderr.close()
-        process.wait(60)
+        process.wait(600)  # a busy machine may take its time

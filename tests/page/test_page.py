@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def service(models, tmp_path_factory) -> Iterator[str]:
 def page(browser, service) -> Iterator[Page]:
     """A first visit; fails if the page complains, or asks anything of another host."""
     complaints: list[str] = []
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(base_url=service, viewport={"width": 1280, "height": 800})
     opened = context.new_page()
     opened.set_default_timeout(LONG)
     opened.on("pageerror", lambda error: complaints.append(str(error)))
@@ -223,6 +224,143 @@ def focused(page: Page, name: str) -> str | None:
     return page.evaluate("name => document.activeElement[name] ?? null", name)
 
 
+def test_200_images_and_a_folder_are_looked_at(page, tmp_path):
+    """Two of them are broken; each is an error of its own, with its name."""
+    for number in range(200):
+        Image.fromarray(texture(number, 32, 32, blot=number % 20 == 0)).save(tmp_path / f"part-{number:03}.png")
+    (tmp_path / "part-050.png").write_bytes((tmp_path / "part-050.png").read_bytes()[:300])
+    (tmp_path / "part-111.png").write_bytes(b"not an image at all")
+    (tmp_path / "line 2" / "today").mkdir(parents=True)
+    for number in range(5):
+        Image.fromarray(texture(500 + number, 32, 32)).save(tmp_path / "line 2" / "today" / f"{number}.png")
+    drop(page, sorted(tmp_path.glob("*.png")))
+    page.set_input_files("input[aria-label=Folder]", tmp_path / "line 2")
+    expect(page.get_by_role("button", name=re.compile("^All"))).to_have_text("All 205")
+    page.get_by_role("button", name="Not read 2").click()
+    errors = page.locator(".card")
+    expect(errors).to_have_count(2)
+    assert sorted(errors.locator(".name").all_inner_texts()) == ["part-050.png", "part-111.png"]
+    errors.filter(has_text="part-111.png").click()
+    expect(page.get_by_role("complementary", name="Image").locator(".bad")).to_contain_text("not an image")
+    page.get_by_role("button", name=re.compile("^All")).click()
+    page.locator("label", has_text="Order").locator("select").select_option("name")
+    expect(page.locator(".card .name").first).to_have_attribute("title", "line 2/today/0.png")
+    assert page.locator(".card").count() < 205
+    show(page, "Decide")
+    slider = page.get_by_role("slider")
+    before, flagged = float(slider.get_attribute("aria-valuenow")), int(figure(page, "flagged"))
+    slider.focus()
+    for _ in range(4):
+        page.keyboard.press("PageDown")
+    assert float(slider.get_attribute("aria-valuenow")) < before
+    assert int(figure(page, "flagged")) > flagged
+    assert page.get_by_text(f"of 203 images here, up from {flagged}").is_visible()
+
+
+def test_a_model_is_evaluated(page, images):
+    names = page.request.get("/api/uploads").json()
+    show(page, "Evaluate")
+    readable = [path for path in images if path.stem not in ("007", "033")]
+    page.set_input_files("input[aria-label=Images]", [path for path in images if int(path.stem) % 5])
+    expect(page.get_by_role("heading", name="Now drop anomalous images here")).to_be_visible()
+    page.set_input_files("input[aria-label=Images]", [path for path in images if int(path.stem) % 5 == 0])
+    heading = page.get_by_role("heading", name="cloth detects")
+    heading.wait_for()
+    assert heading.inner_text().endswith("of 12 anomalous images")
+    facts = page.locator(".facts").inner_text()
+    assert f"of {len(readable) - 12} images" in facts
+    assert "with 95 % confidence" in facts
+    page.get_by_text("2 not read").click()
+    assert page.locator(".names li").first.inner_text().startswith("007.png")
+    expect(page.frame_locator("iframe.report").locator("h1")).to_contain_text("cloth")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the report").first.click()
+    assert Path(download.value.path()).read_text().startswith("<!DOCTYPE html>")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert page.request.get("/api/uploads").json() == names
+    page.get_by_role("button", name="Evaluate again").click()
+    expect(page.get_by_role("heading", name="First, drop normal images here")).to_be_visible()
+
+
+def test_images_of_a_training_that_is_given_up_are_removed(page, images):
+    names = page.request.get("/api/uploads").json()
+    show(page, "Train")
+    page.set_input_files("input[aria-label=Images]", images[1:5])
+    page.get_by_role("button", name="Other images").click()
+    expect(page.get_by_role("heading", name="Drop normal images here")).to_be_visible()
+    wait_until(page, lambda: page.request.get("/api/uploads").json() == names)
+
+
+def wait_until(page: Page, reached: Callable[[], bool]) -> None:
+    """Wait for something that the page does in the background."""
+    while not reached():  # the time limit of the tests ends it
+        page.wait_for_timeout(100)
+
+
+def test_the_whole_way_by_keyboard_alone(browser, images, tmp_path):
+    """From an empty folder: drop, train, threshold, feedback and export; only the file dialogue is the system's."""
+    (tmp_path / "models").mkdir()
+    normal = [path for path in images if int(path.stem) % 5]
+    with running_service(tmp_path / "models", tmp_path / "workspace") as address:
+        page = browser.new_page()
+        page.set_default_timeout(LONG)
+        page.goto(address)
+        page.get_by_role("heading", name="No model yet").wait_for()
+        press(page, "Train a model")
+        choose_files(page, "Choose images", normal[:20])
+        expect(page.get_by_text("images checked")).to_be_visible()
+        press_until(page, "Tab", lambda: focused(page, "type") == "text")
+        page.keyboard.type("cloth")
+        press_until(page, "Tab", lambda: focused(page, "type") == "radio")
+        for _ in range(4):  # to knn, which is quick
+            page.keyboard.press("ArrowDown")
+        press(page, "Train", "BUTTON")
+        expect(page.get_by_role("heading", name="cloth is ready")).to_be_visible()
+        press(page, "Look at images with it")
+
+        choose_files(page, "Choose images", normal[20:30] + images[::5])
+        page.wait_for_selector(".card")
+        page.wait_for_selector(".meter", state="detached")
+        press_until(page, "Tab", lambda: page.evaluate("document.activeElement.className === 'gallery'"))
+        page.keyboard.press("Home")
+        press_until(page, "Tab", lambda: named(page).startswith(("Missed", "False alarm")))
+        page.keyboard.press("Enter")
+        expect(page.get_by_text(re.compile("^You said:"))).to_be_visible()
+
+        press(page, "Decide")
+        press_until(page, "Tab", lambda: focused(page, "role") == "slider")
+        page.keyboard.press("ArrowLeft")
+        rate = figure(page, "rate")
+        press(page, "Save as a new version")
+        page.get_by_text("Saved as a new version").wait_for()
+
+        press(page, "Look")
+        with page.expect_download() as download:
+            press(page, "Export")
+        lines = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+        saved = page.request.get(f"{address}api/models/cloth").json()
+        trail = page.request.get(f"{address}api/feedback").json()["items"]
+        page.close()
+    scored = [line for line in lines if "error" not in line]
+    assert (len(lines), len(scored)) == (22, 21)
+    assert all(line["anomalous"] == (line["score"] > saved["threshold"]) for line in scored)
+    assert len(saved["versions"]) == 2
+    assert float(rate.split()[0]) == pytest.approx(100 * saved["false_alarm_rate"], abs=0.6)
+    assert len(trail) == 1
+
+
+def press(page: Page, name: str, tag: str | None = None) -> None:
+    """Go to a control by its name, and press it."""
+    press_until(page, "Tab", lambda: named(page) == name and tag in (None, focused(page, "tagName")))
+    page.keyboard.press("Enter")
+
+
+def choose_files(page: Page, name: str, files: list[Path]) -> None:
+    with page.expect_file_chooser() as chooser:
+        press(page, name)
+    chooser.value.set_files(files)
+
+
 def test_teaching_and_its_trail(page, images):
     drop(page, images[:40])
     show(page, "Teach")
@@ -253,11 +391,38 @@ def test_two_models_are_compared(page, images):
     assert sum(cells) == len(images) - BROKEN
     given = float(re.search(r"p ([0-9.e-]+)\. It says", page.locator(".panel").first.inner_text()).group(1))
     assert given == pytest.approx(mcnemar_of(cells[1], cells[2]), abs=0.006)
+    contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in images]
+    order = {"models": ["cloth", "cloth-knn"], "contents": contents}
+    said = page.request.post("/api/compare", data=order).json()
+    assert [said["only_first"], said["only_second"]] == cells[1:3]
+    assert given == pytest.approx(said["p_value"], abs=0.006)
 
 
 def mcnemar_of(only_first: int, only_second: int) -> float:
     flips = only_first + only_second
     return float(binomtest(only_first, flips).pvalue) if flips else 1.0
+
+
+def test_a_model_that_somebody_else_replaces_scores_all_images_anew(page, images, models):
+    def bring(name):
+        page.request.put("/api/models/shared", data=(models / f"{name}.onnx").read_bytes())
+
+    bring("cloth")
+    page.reload()
+    page.select_option(".model select", "shared")
+    drop(page, images[:4])
+    bring("cloth-knn")
+    drop(page, images[4:5])
+    expect(page.locator(".model")).to_contain_text("knn")
+    page.wait_for_selector(".meter", state="detached")
+    expect(page.locator(".card")).to_have_count(5)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    lines = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    model = oddsight.load(models / "cloth-knn.onnx")
+    assert {line["path"]: line["score"] for line in lines} == {
+        path.name: model.predict(path).score for path in images[:5]
+    }
 
 
 def test_history_and_an_empty_watch(page, images):
@@ -316,7 +481,7 @@ def test_axe_finds_no_serious_issue(browser, service, images, theme):
     page.focus(".gallery")
     page.get_by_role("complementary", name="Image").get_by_text("p-value").wait_for()
     found += audit(page, "Look")
-    for view in ("Decide", "Train", "Teach", "Compare", "History", "Watch"):
+    for view in ("Decide", "Train", "Evaluate", "Teach", "Compare", "History", "Watch"):
         show(page, view)
         page.wait_for_timeout(1500)
         found += audit(page, view)
@@ -330,7 +495,7 @@ def audit(page: Page, view: str) -> list[str]:
     return [f"{view}: {issue['help']}: {node['html'][:200]}" for issue in serious for node in issue["nodes"]]
 
 
-@pytest.mark.parametrize("view", ["look", "decide", "train", "teach", "compare", "history", "watch"])
+@pytest.mark.parametrize("view", ["look", "decide", "train", "evaluate", "teach", "compare", "history", "watch"])
 def test_nothing_is_wider_than_a_phone(browser, service, images, view):
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()

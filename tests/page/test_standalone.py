@@ -7,13 +7,15 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import oddsight
-from browser import NODE, missing, needs_browser, open_browser
+from browser import NODE, missing, needs_browser, needs_service, open_browser, running_service
 from cli_files import run
 from oddsight.errors import OddsightError
 from oddsight.serve.standalone import find_runtime
@@ -26,7 +28,9 @@ RUNTIME = NODE / "onnxruntime-web"
 UNKNOWN = 8  # Images that the model does not learn from: its own scores would tie with those of calibration
 
 if not missing():
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page, expect
+
+    expect.set_options(timeout=120_000)
 
 needs_runtime = pytest.mark.skipif(not RUNTIME.is_dir(), reason="run 'npm ci' in tests/node")
 
@@ -76,27 +80,37 @@ def test_the_same_model_gives_the_same_page(model, written, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def page(written) -> Iterator[Page]:
-    """The page, opened as a file, on a computer that is offline."""
-    with open_browser() as browser:
-        context = browser.new_context(offline=True)
-        opened = context.new_page()
-        opened.set_default_timeout(240_000)
-        opened.goto(written.as_uri())
-        opened.wait_for_selector(".drop")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def page(browser, written) -> Page:
+    """The page, opened as a file, on a computer that is offline."""
+    opened = browser.new_context(offline=True).new_page()
+    opened.set_default_timeout(240_000)
+    opened.goto(written.as_uri())
+    opened.wait_for_selector(".drop")
+    return opened
 
 
 @pytest.mark.slow
 @needs_browser
 @needs_runtime
 def test_real_images_get_the_scores_of_the_command(page, model, tmp_path):
-    files = sorted(REAL.iterdir())[:UNKNOWN]
-    for number, file in enumerate(files[:3]):
-        Image.open(file).convert("RGB").save(tmp_path / f"jpeg-{number}.jpg", quality=90)
-        files.append(tmp_path / f"jpeg-{number}.jpg")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
+    score_real_images(page, model, tmp_path)
+    assert [url for url in requests if not url.startswith(("blob:", "data:"))] == []
+
+
+def score_real_images(page: Page, model: Path, folder: Path) -> None:
+    """Drop images that the model does not know, and compare what the page exports with what the command says."""
+    files = sorted(REAL.iterdir())[:UNKNOWN]
+    for number, file in enumerate(files[:3]):
+        Image.open(file).convert("RGB").save(folder / f"jpeg-{number}.jpg", quality=90)
+        files.append(folder / f"jpeg-{number}.jpg")
     page.set_input_files("input[aria-label=Images]", files)
     page.wait_for_selector(".card")
     page.wait_for_selector(".meter", state="detached")
@@ -110,7 +124,43 @@ def test_real_images_get_the_scores_of_the_command(page, model, tmp_path):
         assert said[file.name]["p_value"] == pytest.approx(result.p_value, rel=1e-9)
         assert said[file.name]["verdict"] == result.verdict
         assert said[file.name]["nearest"] == result.nearest
-    assert [url for url in requests if not url.startswith(("blob:", "data:"))] == []
+
+
+@pytest.mark.slow
+@needs_service
+@needs_browser
+@needs_runtime
+def test_the_page_of_the_service_scores_by_itself(browser, model, tmp_path):
+    """What goes to the service are requests for the model and its parts, none of which has a body."""
+    sent: list[str] = []
+    complaints: list[str] = []
+    with running_service(model.parent, tmp_path / "workspace", "--runtime", RUNTIME) as address:
+        page = browser.new_page(base_url=address)
+        page.set_default_timeout(240_000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto("/")
+        page.get_by_label("Score in this browser").check()
+        page.reload()  # the choice is kept
+        expect(page.get_by_label("Score in this browser")).to_be_checked()
+        page.on("request", lambda request: sent.append(f"{request.method} {request.post_data}"))
+        score_real_images(page, model, tmp_path)
+        assert set(sent) == {"GET None"}
+        assert page.request.get("/api/history").json()["items"] == []
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_label("Score in this browser").uncheck()
+        page.set_input_files("input[aria-label=Images]", sorted(REAL.iterdir())[:2])
+        page.wait_for_selector(".card")
+        page.wait_for_selector(".meter", state="detached")
+        assert len(page.request.get("/api/history").json()["items"]) == 2
+    assert complaints == []
+
+
+@needs_service
+def test_without_the_runtime_nothing_is_offered(model):
+    with running_service(model.parent) as address:
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{address}page/runtime/ort.wasm.bundle.min.mjs")
+        assert json.load(urlopen(f"{address}api/status"))["browser"] is False
 
 
 def with_alpha(pixels: np.ndarray) -> Image.Image:

@@ -35,6 +35,14 @@ def serve_models(
     ] = None,
     keep_days: Annotated[float, typer.Option(min=0, help="Days that results and their images are kept.")] = 90.0,
     keep_bytes: Annotated[str, typer.Option(help="Bytes that images may take; the oldest go first.")] = "10GB",
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the npm package onnxruntime-web, with which the page can score in the browser: images then "
+            "do not leave the computer.",
+        ),
+    ] = None,
     image_timeout: ImageTimeout = 30.0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -52,6 +60,7 @@ def serve_models(
     from oddsight.serve.models import Models
     from oddsight.serve.server import address, make_server, open_socket
     from oddsight.serve.service import Service
+    from oddsight.serve.standalone import find_runtime
     from oddsight.serve.workspace import Retention, open_workspace
 
     tokens = {} if token_file is None else read_tokens(token_file)
@@ -61,7 +70,8 @@ def serve_models(
         if workspace is not None:
             retention = Retention(keep_days, parse_bytes(keep_bytes))
             kept = stack.enter_context(open_workspace(workspace, retention))
-        service = Service(Models(models, kept, complain), kept, access=access)
+        scripts = None if runtime is None else find_runtime(runtime)
+        service = Service(Models(models, kept, complain), kept, access=access, runtime=scripts)
         listening = stack.enter_context(open_socket(host, port))
         note(f"serving at {address(listening)}", quiet=quiet)
         make_server(service).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""Size, layers and score of a probe, chosen from the training images alone."""
+"""Size, layers, penalty and score of a probe, chosen from the training images alone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ from oddsight.detectors import Detector
 from oddsight.detectors.head import Head
 from oddsight.fitting.classifiers import Probe, embed_images, probe
 from oddsight.graphs.building import chain
+from oddsight.metrics.classification import negative_log_likelihood
 from oddsight.metrics.image import auroc
 from oddsight.runtime.progress import Progress
 from oddsight.runtime.sessions import run, session
 
 SIDES = (224, 128, 64)
 """Sizes to choose from, beside the backbone's own."""
+
+PENALTIES = (100.0, 1000.0, 10_000.0, 10.0)
+"""Penalties of a probe's weights to choose from; few images, or images in few groups, take large ones."""
 
 SCORES = (
     "energy+knn",
@@ -77,7 +81,8 @@ class Open:
     ) -> Choice:
         """Choose by cross-validation on at most 1,000 of the training images.
 
-        Size and layers are those with the highest accuracy on images held out. The score is the one that best detects
+        Size and layers are those with the highest accuracy on images held out, each with the penalty that gives the
+        best probabilities there. The score is the one that best detects
         the images of one class among those of the others, whose classifier never saw that class; each class is left
         out in turn. A score must be better than ``energy+knn`` by an AUROC of 0.01 to be preferred to it. With fewer
         than six images of a class, or for a score fewer than three classes, the defaults stay.
@@ -100,17 +105,15 @@ class Open:
             (size, layers): embeddings[size][:, np.concatenate([columns[name] for name in layers])]
             for size, layers in options
         }
-        best = options[0]
-        if len(options) > 1:
-            accuracies = {}
-            for done, option in enumerate(options, 1):
-                accuracies[option] = _accuracy(rows[option], images, source, seed)
-                progress("choosing size and layers", done, len(options))
-            best = max(options, key=lambda option: accuracies[option])
-            record["accuracy"] = {
-                f"{size} {'+'.join(layers)}": round(value, 4) for (size, layers), value in accuracies.items()
-            }
-            source = source.at(*best)
+        tried: dict[tuple[int, Layers], Tried] = {}
+        for done, option in enumerate(options, 1):
+            tried[option] = _try(rows[option], images, source, seed)
+            progress("choosing size and layers", done, len(options))
+        best = max(options, key=lambda option: tried[option].accuracy)
+        record["accuracy"] = {
+            f"{size} {'+'.join(layers)}": round(one.accuracy, 4) for (size, layers), one in tried.items()
+        }
+        source = source.at(*best, tried[best].penalty)
         if self.score and len(images.classes) > 2:
             areas = _areas(rows[best], images, source, seed, progress)
             if areas:
@@ -163,14 +166,25 @@ def _split(rows: Rows, images: Dataset, seed: int) -> tuple[tuple[Rows, Dataset]
     return first, second
 
 
-def _accuracy(rows: Rows, images: Dataset, source: Probe, seed: int) -> float:
-    """The accuracy of a probe on images that it did not learn from, over a few splits."""
-    shares = []
-    for number in range(_SPLITS):
-        (learned, training), (tested, test) = _split(rows, images, seed + number)
-        head = probe(source.extractor, learned, training).head
-        shares.append(float((head.logits(tested).argmax(axis=1) == test.labels).mean()))
-    return float(np.mean(shares))
+@dataclass(frozen=True)
+class Tried:
+    """What a probe reaches on images that it did not learn from, with the best of the penalties."""
+
+    penalty: float
+    accuracy: float
+
+
+def _try(rows: Rows, images: Dataset, source: Probe, seed: int) -> Tried:
+    """Take the penalty whose probabilities are best (the least cross-entropy), over a few splits."""
+    splits = [_split(rows, images, seed + number) for number in range(_SPLITS)]
+    losses, accuracies = np.empty((2, len(PENALTIES), _SPLITS))
+    for (at, penalty), (number, split) in product(enumerate(PENALTIES), enumerate(splits)):
+        (learned, training), (tested, test) = split
+        logits = probe(source.extractor, learned, training, penalty).head.logits(tested)
+        losses[at, number] = negative_log_likelihood(logits, test.labels)
+        accuracies[at, number] = (logits.argmax(axis=1) == test.labels).mean()
+    best = int(losses.mean(axis=1).argmin())
+    return Tried(PENALTIES[best], float(accuracies[best].mean()))
 
 
 def _areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Progress) -> dict[str, float]:
@@ -185,7 +199,7 @@ def _areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Prog
         if not _divisible(known, [seed]):  # A group has images of several classes
             continue
         (learned, training), (tested, _) = _split(rows[kept], known, seed)
-        head = probe(source.extractor, learned, training).head
+        head = probe(source.extractor, learned, training, source.penalty).head
         unknown = rows[images.labels == label]
         for name in SCORES:
             fitted = detectors.create(name, "classes").fit(learned, training.labels, head, seed=seed)

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 PROBE = "probe"
 """A classifier that is linear on frozen features."""
 
-_INVERSE_PENALTY = 0.01
+PENALTY = 100.0
+"""Of the squares of a probe's weights, for features in units of their spread."""
+
 _ITERATIONS = 300
 _COPIES = 4
 """How many copies of the embeddings learning from them takes in memory, at most."""
@@ -91,13 +93,15 @@ def embed_images(
     return rows
 
 
-def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages) -> Classifier:
+def probe(
+    extractor: Extractor, embeddings: NDArray[np.float32], images: ClassImages, penalty: float = PENALTY
+) -> Classifier:
     """A classifier that is linear on frozen features ``[n, C]``: multinomial logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     centre = embeddings.mean(axis=0)
     scale = embeddings.std(axis=0) + 1e-6
-    learned = LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS, tol=1e-4)
+    learned = LogisticRegression(C=1 / penalty, max_iter=_ITERATIONS, tol=1e-4)
     learned.fit((embeddings - centre) / scale, images.labels)
     rows, shifts = learned.coef_, learned.intercept_
     if len(rows) == 1:
@@ -105,7 +109,7 @@ def probe(extractor: Extractor, embeddings: NDArray[np.float32], images: ClassIm
         rows, shifts = np.concatenate([-rows, rows]) / 2, np.concatenate([-shifts, shifts]) / 2
     weights = rows.T / scale[:, None]
     head = Head(weights.astype(np.float32), (shifts - centre @ weights).astype(np.float32))
-    record: dict[str, JsonValue] = {"classifier": PROBE, "penalty": 1 / _INVERSE_PENALTY, "iterations": _ITERATIONS}
+    record: dict[str, JsonValue] = {"classifier": PROBE, "penalty": penalty, "iterations": _ITERATIONS}
     return Classifier(extractor, head, images.classes, record)
 
 
@@ -130,10 +134,12 @@ class Probe:
         self.extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
         network.shapes(self.extractor.stages, self.extractor.size)
         self.adapted_to = images_adapted_to(network)
+        self.penalty = PENALTY
 
-    def at(self, size: int, layers: Sequence[str]) -> Probe:
-        """The same backbone at another size and with other layers."""
+    def at(self, size: int, layers: Sequence[str], penalty: float) -> Probe:
+        """The same backbone at another size, with other layers and another penalty."""
         changed = copy(self)
+        changed.penalty = penalty
         changed.extractor = Extractor(self.extractor.backbone, tuple(layers), size, "embedding")
         return changed
 
@@ -146,7 +152,7 @@ class Probe:
     ) -> tuple[Classifier, Embeddings]:
         """The classifier, and the embeddings of all parts."""
         embeddings = embed_parts(self.extractor, parts, memory, cache, progress)
-        return probe(self.extractor, embeddings.training, parts.training), embeddings
+        return probe(self.extractor, embeddings.training, parts.training, self.penalty), embeddings
 
 
 @dataclass(frozen=True)

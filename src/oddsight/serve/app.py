@@ -17,12 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from oddsight.errors import OddsightError, plain
-from oddsight.serve import routes
+from oddsight.serve import routes, uploads
 from oddsight.serve.documentation import describe
 from oddsight.serve.errors import RequestError
 from oddsight.serve.guard import Guard
 from oddsight.serve.service import Service
-from oddsight.serve.uploads import translate_error
 from oddsight.serve.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ async def _forget(workspace: Workspace | None) -> None:
     while workspace is not None:
         try:
             await run_in_threadpool(workspace.forget)
+            await run_in_threadpool(uploads.forget, workspace)
         except Exception:  # or nothing would be forgotten any more
             log.exception("what is old could not be removed")
         await asyncio.sleep(_BETWEEN)
@@ -97,7 +97,7 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error.__cause__, OSError):
             status, text = 507, f"the workspace cannot be written: {error.__cause__.strerror}"
         elif workspace is not None:
-            text = translate_error(text, workspace)
+            text = uploads.translate_error(text, workspace)
     if isinstance(error, RequestValidationError):
         text = "; ".join(map(_sentence, error.errors()[:5]))
     return JSONResponse({"error": plain(text)[:2000]}, status, headers)

@@ -70,6 +70,7 @@ class Jobs:
         self._state, self._workspace = workspace.state, workspace
         self._lock = threading.RLock()
         self._recent: dict[str, Job] = {}
+        self._orders: dict[str, str] = {}  # Of jobs that have not ended
         self._tasks: SimpleQueue[tuple[Job, Task] | None] = SimpleQueue()
         self._process: subprocess.Popen[str] | None = None
         self._running: str | None = None
@@ -94,8 +95,14 @@ class Jobs:
                     (job.id, job.kind, json.dumps(task.options), job.created),
                 )
             self._recent[job.id] = job
+            self._orders[job.id] = json.dumps(task.order)
             self._tasks.put((job, task))
             return job
+
+    def uses(self, upload: str) -> bool:
+        """Whether a job that has not ended reads a set of images."""
+        with self._lock:
+            return any(upload in order and self.get(id).state not in ENDED for id, order in self._orders.items())
 
     def get(self, id: str) -> Job:
         """A job."""
@@ -158,7 +165,7 @@ class Jobs:
             job, task = entry
             with self._lock:
                 if self.get(job.id).state != "queued":
-                    self._recent.pop(job.id, None)
+                    self._drop(job.id)
                     continue
                 job = self._note(job, state="running", started=time.time())
                 self._running = job.id
@@ -173,7 +180,12 @@ class Jobs:
                 if job.state == "running":
                     state = "done" if error is None else "failed"
                     self._note(job, state=state, ended=time.time(), result=result, error=error)
-                self._recent.pop(job.id, None)  # From now on its state is read
+                self._drop(job.id)
+
+    def _drop(self, id: str) -> None:
+        """From now on the state of a job is read."""
+        self._recent.pop(id, None)
+        self._orders.pop(id, None)
 
     def _run(self, job: Job, task: Task) -> dict[str, Any]:
         """Do a task, in a process if it has an order."""

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from oddsight.data.collection import unpacked
 from oddsight.errors import DataError, ModelError, OddsightError, plain
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages, normals_path
@@ -86,6 +87,16 @@ class ServedModel:
             "has_normals": self.normals is not None,
             "bytes": len(model.to_bytes()),
             "schema": metadata.schema_version,
+        }
+
+    def outputs_json(self) -> dict[str, Any]:
+        """The model, and what the outputs of its file count, for those who run it themselves."""
+        explanation, classes = self.model.metadata.explanation, self.model.metadata.classes
+        return {
+            "model": self.to_json(),
+            "voices": list(explanation.voices) if explanation is not None else [],
+            "normal_ids": unpacked(explanation.normals) if explanation is not None else [],
+            "thresholds": classes.thresholds if classes is not None else None,
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -28,6 +29,7 @@ class Service:
         limits: What it takes.
         access: Who may do what.
         metrics: What Prometheus may ask for.
+        runtime: The folder of ONNX Runtime Web, with which the page can score by itself; None without.
         scoring: What scores.
         jobs: What takes long; None without a workspace.
         listeners: Clients that listen to events.
@@ -38,6 +40,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
+    runtime: Path | None = None
     scoring: Scoring = field(init=False)
     jobs: Jobs | None = field(init=False)
     listeners: Listeners = field(init=False)

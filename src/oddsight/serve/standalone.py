@@ -34,7 +34,8 @@ _START = ("standalone.js", "decide.js")
 """Modules from which all others that are needed are found by their imports."""
 
 _IMPORT = re.compile(r'(\bfrom ?|\bimport\()"(\.[^"]+)"')
-_SCRIPT, _WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
+_SCRIPT, _WASM = RUNTIME = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")
+"""Files of ONNX Runtime Web that a page needs."""
 
 
 def write_standalone(model: Path, path: str | os.PathLike[str], runtime: Path) -> None:
@@ -56,7 +57,7 @@ def write_standalone(model: Path, path: str | os.PathLike[str], runtime: Path) -
     digest = hashlib.sha256(content.to_bytes()).hexdigest()
     served = ServedModel(model.stem, digest, model, model.stat().st_mtime, digest, content)
     texts = {
-        "about": _json(_about(served)),
+        "about": _json({"version": version("oddsight"), **served.outputs_json()}),
         "normals": _json(_small_copies(served)),
         "icon": "data:image/svg+xml;base64," + _base64(_read("icon.svg")),
         "licences": _read("vendor/LICENSES.txt").decode(),
@@ -125,19 +126,6 @@ def _modules() -> dict[str, str]:
                 waiting.append(posixpath.normpath(posixpath.join(folder, match[2])))
         found[f"page/{name}"] = "data:text/javascript;base64," + _base64(_IMPORT.sub(rename, text).encode())
     return found
-
-
-def _about(served: ServedModel) -> dict[str, object]:
-    """The model as the service describes it, and what its outputs count."""
-    metadata = served.model.metadata
-    explanation, classes = metadata.explanation, metadata.classes
-    return {
-        "version": version("oddsight"),
-        "model": served.to_json(),
-        "voices": list(explanation.voices) if explanation is not None else [],
-        "normal_ids": unpacked(explanation.normals) if explanation is not None else [],
-        "thresholds": classes.thresholds if classes is not None else None,
-    }
 
 
 def _small_copies(served: ServedModel) -> dict[str, str]:

@@ -41,10 +41,18 @@ def fit_task(service: Service, workspace: Workspace, options: dict[str, Any]) ->
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         path = _jobs(service).folder(job) / MODEL
         try:
-            served = service.models.add(name, load(path), normals=normals_path(path), upload=upload)
+            model = load(path)
+            needed = None if by_name(model.metadata.method.name).grows else upload
+            served = service.models.add(name, model, normals=normals_path(path), upload=needed)
         finally:
             _clear(path)
-        return {"model": served.name, "version": served.version, **_translated(workspace, said, upload)}
+        return {
+            "model": served.name,
+            "version": served.version,
+            "upload": upload,
+            "upload_needed": needed is not None,
+            **_translated(workspace, said, upload),
+        }
 
     return Task("fit", options, order, finish)
 
@@ -59,6 +67,8 @@ def check_task(service: Service, workspace: Workspace, options: dict[str, Any]) 
 def evaluate_task(service: Service, workspace: Workspace, options: dict[str, Any]) -> Task:
     """Evaluate a model on a set of normal and a set of anomalous images."""
     served, sets = service.models.get(options["model"]), (options["normal"], options["anomalous"])
+    if served.model.classes:
+        raise RequestError(409, "this model knows classes: evaluate it with the command, on images of every class")
     normal, anomalous = (str(uploads.folder(workspace, upload)) for upload in sets)
     order = {
         **options,
@@ -75,7 +85,11 @@ def evaluate_task(service: Service, workspace: Workspace, options: dict[str, Any
         names = {key: escape(name) for key, name in known.items()}
         text = uploads.translate(report.read_text("utf-8"), workspace, names, sets[0])
         write_bytes(report, text.encode())
-        return {**uploads.translate(said, workspace, known, sets[0]), "report": f"/api/jobs/{job}/report"}
+        return {
+            "served": {"name": served.name, "version": served.version},
+            **uploads.translate(said, workspace, known, sets[0]),
+            "report": f"/api/jobs/{job}/report",
+        }
 
     return Task("evaluate", options, order, finish)
 
@@ -86,7 +100,7 @@ def update_task(service: Service, workspace: Workspace, options: dict[str, Any])
     grows = by_name(served.model.metadata.method.name).grows and not options["replace"]
     old: list[str] = []
     if not grows and not options["replace"]:
-        if served.upload is None:
+        if served.upload is None or not uploads.exists(workspace, served.upload):
             raise RequestError(
                 409, f"{served.model.metadata.method.name} learns new images only together with those that it was "
                 "fitted on, which are not in this workspace: fit it here, or replace them ('replace': true)"

@@ -2,13 +2,14 @@
 import { html, Icon, render, useEffect, useState } from "./dom.js";
 import { Look } from "./look.js";
 import { percent } from "./numbers.js";
-import { scoreAll, useBackend } from "./scoring.js";
-import { change, loadModels, say, useStore } from "./store.js";
+import { loadModels, scoreAll, useBackend } from "./scoring.js";
+import { change, currentModel, say, useStore } from "./store.js";
 
 const TITLES = {
   look: "Look",
   decide: "Decide",
   train: "Train",
+  evaluate: "Evaluate",
   teach: "Teach",
   compare: "Compare",
   history: "History",
@@ -18,6 +19,7 @@ const WITHOUT_MODEL = ["train", "watch"];
 const LATER = {
   decide: async () => (await import("./decide.js")).Decide,
   train: async () => (await import("./train.js")).Train,
+  evaluate: async () => (await import("./evaluate.js")).Evaluate,
   teach: async () => (await import("./teach.js")).Teach,
   compare: async () => (await import("./compare.js")).Compare,
   history: async () => (await import("./past.js")).Past,
@@ -44,8 +46,8 @@ function App({ backend }) {
   const load = async () => {
     setProblem(null);
     try {
-      const [status] = await Promise.all([backend.status(), loadModels(backend)]);
-      change({ status });
+      const [status] = await Promise.all([backend.status(), loadModels()]);
+      change({ status, here: Boolean(status.browser && localStorage.getItem("score-here")) });
     } catch (error) {
       setProblem(error);
     }
@@ -58,7 +60,7 @@ function App({ backend }) {
   }, []);
   useEffect(() => {
     if (model) scoreAll(model);
-  }, [model]);
+  }, [model, currentModel()?.version]);
   useEffect(() => {
     document.title = `${TITLES[view]} · Oddsight`;
   }, [view]);

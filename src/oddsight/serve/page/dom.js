@@ -10,6 +10,7 @@ const SHAPES = {
   look: ["M3 5h7v6H3z", "M14 5h7v6h-7z", "M3 14h7v6H3z", "M14 14h7v6h-7z"],
   decide: ["M4 20V10", "M9 20V5", "M14 20v-9", "M19 20v-4", "M16 3v18"],
   train: ["M12 3 3 8l9 5 9-5z", "M6 11v5c2 2 10 2 12 0v-5"],
+  evaluate: ["M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16z", "m8.5 12 2.5 2.5 4.5-5"],
   teach: ["m4 20 1-4L16 5l3 3L8 19z", "m14 7 3 3"],
   compare: ["M12 4v16", "M4 8h5v8H4z", "M15 8h5v8h-5z"],
   history: ["M4 18 9 12l4 3 7-9", "M4 21h16"],

@@ -42,7 +42,7 @@ function Explained({ backend, image, model, result, heat, setHeat }) {
     ${model.localises && html`<div class="row">
       <label class="inline"><input type="checkbox" checked=${heat.opacity > 0}
         onChange=${(event) => setHeat({ ...heat, opacity: event.target.checked ? 1 : 0 })} />Heat map</label>
-      ${!backend.local && html`<label class="inline"><input type="checkbox" checked=${heat.regions}
+      ${result.content && html`<label class="inline"><input type="checkbox" checked=${heat.regions}
         onChange=${(event) => setHeat({ ...heat, regions: event.target.checked })} />Regions</label>`}
     </div>`}
     <p class="verdict"><${Tag} flagged=${flagged}>${verdictOf(result, model)}<//> ${chance(result.p_value)}</p>

@@ -6,21 +6,29 @@ const PORTION = 16;
 const PORTION_BYTES = 24e6;
 const ENDED = ["done", "failed", "cancelled", "interrupted"];
 
-/** Send files in portions; `tell(done, total)` after each. Returns the upload and what was refused. */
+/** Send files in portions; `tell(done, total)` after each. Returns the set and what was refused; if it ends early, the set is removed. */
 export async function upload(backend, files, tell, signal) {
   const name = await backend.startUpload();
   const refused = [];
   let done = 0;
-  for (const portion of portions(files)) {
-    const form = new FormData();
-    for (const { file, name: path } of portion) form.append("images", file, path);
-    const answer = await backend.uploadImages(name, form, signal);
-    refused.push(...(answer.refused ?? []));
-    done += portion.length;
-    tell(done, files.length);
+  try {
+    for (const portion of portions(files)) {
+      const form = new FormData();
+      for (const { file, name: path } of portion) form.append("images", file, path);
+      const answer = await backend.uploadImages(name, form, signal);
+      refused.push(...(answer.refused ?? []));
+      done += portion.length;
+      tell(done, files.length);
+    }
+  } catch (error) {
+    await forget(backend, name);
+    throw error;
   }
   return { upload: name, refused };
 }
+
+/** Remove a set that is not needed any more. If that fails, the service removes it when it is old. */
+export const forget = (backend, upload) => upload && backend.removeUpload(upload).catch(() => null);
 
 function portions(files) {
   const all = [];

@@ -3,7 +3,7 @@ import { html, useMemo, useState } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { Inspector } from "./inspector.js";
 import { count, images as imagesOf, percent } from "./numbers.js";
-import { addImages, clearImages, divide, isFlagged, stopScoring, verdictOf } from "./scoring.js";
+import { addImages, clearImages, divide, isFlagged, scoreHere, stopScoring, verdictOf } from "./scoring.js";
 import { change, currentModel, useStore } from "./store.js";
 import { Choice, download, DropPlace, Empty, FileButtons, Meter, useDrops } from "./widgets.js";
 
@@ -31,7 +31,15 @@ function First({ model, local }) {
         : `Each image is compared with what ${model.name} knows as normal. Its threshold was set by hand.`}
     </p>
     ${local && html`<p class="soft">The model runs in this page. Your images do not leave this computer.</p>`}
+    <${Here} label="Score in this browser: images do not leave this computer" />
   <//>`;
+}
+
+/** Whether images are scored in this browser, where the service brought what that needs. */
+function Here({ label }) {
+  const { status, here } = useStore();
+  if (!status.browser) return null;
+  return html`<label class="inline"><input type="checkbox" checked=${here} onChange=${(event) => scoreHere(event.target.checked)} />${label}</label>`;
 }
 
 function Workbench({ backend, model }) {
@@ -91,6 +99,7 @@ function Toolbar({ parts, flagged, show, setShow, order, setOrder, heat, setHeat
       <input type="range" aria-label="Heat map" min="0" max="1" step="0.05" value=${heat.opacity}
         onInput=${(event) => setHeat({ ...heat, opacity: Number(event.target.value) })} />
     </label>
+    <${Here} label="In this browser" />
     <div class="row actions">
       <${FileButtons} take=${addImages} primary=${false} />
       <button onClick=${() => exportResults(parts, model)} disabled=${!parts.scored.length}>Export</button>
@@ -104,7 +113,7 @@ const capital = (word) => word[0].toUpperCase() + word.slice(1);
 /** JSON Lines as `oddsight predict --json` writes them, decided by the threshold that is in use. */
 function exportResults({ scored, failed }, model) {
   const lines = scored.map(({ name, results }) => {
-    const { map, id, content, kept, name: _, ...result } = results[model.name];
+    const { map, id, content, kept, version, name: _, ...result } = results[model.name];
     return { ...result, path: name, verdict: verdictOf(result, model), anomalous: isFlagged(result, model) };
   });
   const errors = failed.map(({ name, results }) => ({ path: name, error: results[model.name].error }));

@@ -12,6 +12,18 @@ export function useBackend(chosen) {
   backend = chosen;
 }
 
+/** Ask for the models again; keeps the one in use if it is still there. What older versions said of images is forgotten. */
+export async function loadModels(prefer) {
+  const models = await backend.models();
+  const versions = new Map(state.models.map((model) => [model.name, model.version]));
+  for (const { name, version } of models) {
+    if (versions.has(name) && versions.get(name) !== version) for (const image of state.images) delete image.results[name];
+  }
+  const names = models.map((model) => model.name);
+  const model = [prefer, state.model, names[0]].find((name) => names.includes(name)) ?? null;
+  change({ models, model, draft: null, revision: state.revision + 1 });
+}
+
 /** The files of a drop or of a file button: `{file, name}`, with the folder in the name. */
 export async function filesOf(source) {
   if (source instanceof FileList) {
@@ -52,6 +64,12 @@ export function addImages(files) {
   scoreAll();
 }
 
+/** Score images in this browser from now on, or by the service; also after a reload. */
+export function scoreHere(here) {
+  localStorage.setItem("score-here", here ? "yes" : "");
+  change({ here });
+}
+
 export function clearImages() {
   running?.abort();
   change({ images: [], selected: null, scoring: null, revision: state.revision + 1 });
@@ -84,10 +102,12 @@ export async function scoreAll(model = currentModel()?.name) {
     }
   };
   await Promise.all(Array.from({ length: Math.min(backend.parallel, total) }, work));
-  if (running === control) {
-    running = null;
-    ticker.end();
-  }
+  if (running !== control) return;
+  running = null;
+  ticker.end();
+  const known = state.models.find((one) => one.name === model)?.version;
+  const isNewer = ({ results }) => results[model]?.version && results[model].version !== known;
+  if (missing.some(isNewer)) await loadModels(); // Somebody else changed the model
 }
 
 async function scoreOne(model, image, signal) {

@@ -1,6 +1,7 @@
 /* The service behind the page: every request that the page makes is here. Addresses are relative, as behind a proxy. */
+import { state } from "./store.js";
 
-export const views = ["look", "decide", "train", "teach", "compare", "history", "watch"];
+export const views = ["look", "decide", "train", "evaluate", "teach", "compare", "history", "watch"];
 export const parallel = 3;
 
 const KEY = "oddsight-token";
@@ -17,6 +18,9 @@ export function takeToken() {
 export function setToken(token) {
   sessionStorage.setItem(KEY, token);
 }
+
+/** Whether an address of the service can be shown in a frame, which sends no token. */
+export const mayEmbed = () => !sessionStorage.getItem(KEY);
 
 function headers(more) {
   const token = sessionStorage.getItem(KEY);
@@ -65,10 +69,36 @@ export const models = async () => (await json("api/models")).models;
 
 /** Score one image: its result, or `{name, error}`. */
 export async function predict(model, file, name, signal) {
+  if (state.here) return (await runnerOf(model)).predict(file, name);
   const query = new URLSearchParams({ map: "png", nearest: "true", name });
   const path = `api/models/${named(model)}:predict?${query}`;
   const answer = await json(path, { method: "POST", body: file, type: file.type || "application/octet-stream", signal });
-  return answer.results[0];
+  return { ...answer.results[0], version: answer.version };
+}
+
+const RUNTIME = ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"].map((file) => new URL(`page/runtime/${file}`, document.baseURI).href);
+const runners = new Map(); // Of models in their newest version, by name
+
+/** What scores in this browser: the model comes here, and images go nowhere. */
+function runnerOf(name) {
+  const { version } = state.models.find((model) => model.name === name);
+  const known = runners.get(name);
+  if (known?.version !== version) {
+    known?.runner.then((runner) => runner.close());
+    const runner = makeRunner(`api/models/${named(name)}`, `version=${version}`);
+    runner.catch(() => runners.delete(name));
+    runners.set(name, { version, runner });
+  }
+  return runners.get(name).runner;
+}
+
+async function makeRunner(path, version) {
+  const [{ runModel }, about] = await Promise.all([import("./runner.js"), json(`${path}/outputs?${version}`)]);
+  const bytes = async (address) => (await send(address)).arrayBuffer();
+  return runModel(about, async () => {
+    const [model, wasm] = await Promise.all([bytes(`${path}/file?${version}`), bytes(RUNTIME[1])]);
+    return { worker: "page/worker.js", script: RUNTIME[0], wasm, model };
+  });
 }
 
 /** An image of the service as an address that an `img` can show; null if there is none. */
@@ -99,10 +129,13 @@ export const startUpload = async () => (await json("api/uploads", { method: "POS
 export const uploadImages = (upload, form, signal) =>
   json(`api/uploads/${named(upload)}/images`, { method: "POST", body: form, signal });
 
+export const removeUpload = (upload) => json(`api/uploads/${named(upload)}`, { method: "DELETE" });
+
 export const startJob = (job) => json("api/jobs", { method: "POST", body: job });
 export const jobs = () => json("api/jobs");
 export const job = (id) => json(`api/jobs/${named(id)}`);
 export const cancelJob = (id) => json(`api/jobs/${named(id)}`, { method: "DELETE" });
+export const report = async (path) => (await send(path.replace(/^\//, ""))).blob();
 export const jobEvents = (id, tell, signal) => events(`api/jobs/${named(id)}/events`, tell, signal);
 
 export const streams = () => json("api/watch");

@@ -6,7 +6,10 @@ export const state = {
   models: [],
   model: null, // Name of the model in use
   images: [], // Dropped images, with a result for each model that scored them
+  here: false, // Whether images are scored in this browser
   scoring: null, // {done, total} while images are scored
+  training: null, // The training that the page follows
+  evaluation: null, // The evaluation that it follows
   draft: null, // A threshold that is tried and not saved
   selected: null, // Key of the image that is shown large
   notice: null, // {text, bad} that is said once
@@ -25,14 +28,6 @@ export function change(values) {
     waiting = false;
     for (const listener of [...listeners]) listener();
   });
-}
-
-/** Ask for the models again; keeps the one in use if it is still there. */
-export async function loadModels(backend, prefer) {
-  const models = await backend.models();
-  const names = models.map((model) => model.name);
-  const model = [prefer, state.model, names[0]].find((name) => names.includes(name)) ?? null;
-  change({ models, model, draft: null });
 }
 
 /** The state; draws the view again after each change. */

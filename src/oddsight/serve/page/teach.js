@@ -4,7 +4,8 @@ import { html, useState } from "./dom.js";
 import { JobMeter, run } from "./jobs.js";
 import { Fetched } from "./images.js";
 import { count, images as imagesOf, percent, score, when } from "./numbers.js";
-import { allows, currentModel, loadModels, say, useStore } from "./store.js";
+import { loadModels } from "./scoring.js";
+import { allows, currentModel, say, useStore } from "./store.js";
 import { Choice, Empty, Facts, Tag, useLoad } from "./widgets.js";
 
 const DRAWN = 10;
@@ -125,7 +126,7 @@ function Change({ backend, model, normal }) {
       const result = await run(backend, { kind, model: model.name, from: "feedback", preview: only, ...(kind === "recalibrate" ? { false_alarm_rate: chosen } : {}) }, setJob);
       if (only) setPreview(result);
       else {
-        await loadModels(backend, model.name);
+        await loadModels(model.name);
         say("Saved as a new version. The old one stays.");
       }
     } catch (error) {

@@ -1,8 +1,9 @@
 /* Train: normal images become a model. What could spoil it is said before. */
 import { html, useEffect, useRef, useState } from "./dom.js";
-import { follow, JobMeter, run, upload } from "./jobs.js";
+import { follow, forget, JobMeter, run, upload } from "./jobs.js";
 import { images as imagesOf, percent, score } from "./numbers.js";
-import { allows, change, loadModels, say, state, useStore } from "./store.js";
+import { loadModels } from "./scoring.js";
+import { allows, change, say, state, useStore } from "./store.js";
 import { DropPlace, Empty, Facts, Field, Meter } from "./widgets.js";
 
 const METHODS = [
@@ -37,7 +38,7 @@ export function Train({ backend }) {
     ${step === "upload" && html`<${Upload} />`}
     ${step === "settings" && html`<${Findings} /><${Settings} backend=${backend} />`}
     ${step === "run" && html`<${Running} backend=${backend} />`}
-    ${step === "done" && html`<${Done} />`}
+    ${step === "done" && html`<${Done} backend=${backend} />`}
   </div>`;
 }
 
@@ -68,8 +69,16 @@ async function begin(backend, files) {
     set({ check, job: null, step: "settings" });
   } catch (error) {
     if (error.name !== "AbortError") say(error.message, true);
-    set(START);
+    await giveUp(backend);
   }
+}
+
+/** Begin anew, without the images that were sent. */
+async function giveUp(backend) {
+  const { upload, job } = training();
+  set(START);
+  if (job) await backend.cancelJob(job.id).catch(() => null);
+  await forget(backend, upload);
 }
 
 function Upload() {
@@ -145,7 +154,7 @@ function Settings({ backend }) {
     ${["auto", "patchcore"].includes(method) &&
     html`<${Field} label="Speed"><select value=${speed} onChange=${(event) => setSpeed(event.target.value)}>
       ${SPEEDS.map(([key, text]) => html`<option key=${key} value=${key}>${text}</option>`)}</select><//>`}
-    <div class="row"><button class="primary">Train</button><button type="button" class="quiet" onClick=${() => set(START)}>Other images</button></div>
+    <div class="row"><button class="primary">Train</button><button type="button" class="quiet" onClick=${() => giveUp(backend)}>Other images</button></div>
   </form>`;
 }
 
@@ -160,7 +169,8 @@ async function finish(backend, values, work) {
   set({ step: "run", ...values });
   try {
     const result = await work((job) => set({ job }));
-    await loadModels(backend, result.model);
+    await loadModels(result.model);
+    if (!result.upload_needed) forget(backend, result.upload);
     set({ step: "done", result });
   } catch (error) {
     say(error.message, true);
@@ -176,12 +186,21 @@ function Running({ backend }) {
   </section>`;
 }
 
-function Done() {
+function Done({ backend }) {
   const { result } = training();
   const model = state.models.find((one) => one.name === result.model);
   const range = result.summary?.true_rate_range;
   const heading = useRef(null);
   useEffect(() => heading.current.focus(), []);
+  const discard = async () => {
+    try {
+      await backend.removeUpload(result.upload);
+      set({ result: { ...result, upload_needed: false } });
+      say("The images were removed.");
+    } catch (error) {
+      say(error.message, true);
+    }
+  };
   return html`<section class="panel"><h2 tabindex="-1" ref=${heading}>${result.model} is ready</h2>
     ${model &&
     html`<p>It flags at most <b>${model.false_alarm_rate ? percent(model.false_alarm_rate) : "an unknown share"}</b> of normal images, on average, as long as they resemble those you gave.</p>
@@ -193,6 +212,8 @@ function Done() {
         range && ["True rate", `${percent(range[0])} to ${percent(range[1])} in 95 of 100 draws of the calibration images`],
         ["Says where", model.localises ? "yes, with a heat map" : "no, only how unusual an image is"],
       ]} />`}
+    ${result.upload_needed && html`<p class="soft small">Its images are kept, because ${model?.method ?? "this method"} learns new images only together with them.
+      <button class="quiet" onClick=${discard}>Remove them</button></p>`}
     <div class="row"><a class="button primary" href="#look">Look at images with it</a><button class="quiet" onClick=${() => set(START)}>Train another</button></div>
   </section>`;
 }

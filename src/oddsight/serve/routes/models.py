@@ -52,6 +52,12 @@ def decide(m: Name, decision: NewDecision, service: Parts, workspace: Kept) -> d
     return service.models.add(m, changed, like=served).to_json()
 
 
+@router.get("/{m}/outputs")
+def outputs(m: Name, service: Parts, version: str | None = None) -> dict[str, Any]:
+    """What the outputs of the model file count: for those who run the file themselves, as the page can."""
+    return service.models.get(m, version).outputs_json()
+
+
 _ONNX = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
 

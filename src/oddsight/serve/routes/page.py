@@ -9,6 +9,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from oddsight.serve.errors import not_found
+from oddsight.serve.service import Parts
+from oddsight.serve.standalone import RUNTIME
 
 router = APIRouter(include_in_schema=False)
 
@@ -20,6 +22,13 @@ _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "applica
 def index() -> Response:
     """The page."""
     return _file("index.html")
+
+
+@router.get("/page/runtime/{name}")
+def runtime(name: str, service: Parts) -> Response:
+    """A file of ONNX Runtime Web, if the service was started with it."""
+    known = {} if service.runtime is None else {Path(file).name: service.runtime / file for file in RUNTIME}
+    return _send(known.get(name))
 
 
 @router.get("/page/{name:path}")
@@ -36,7 +45,10 @@ def icon() -> Response:
 
 def _file(name: str) -> Response:
     """A file of the page by its name, and nothing else on this machine."""
-    path = _FILES.get(name)
+    return _send(_FILES.get(name))
+
+
+def _send(path: Path | None) -> Response:
     if path is None:
         raise not_found("such file of the page")
     kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"

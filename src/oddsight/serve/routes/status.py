@@ -20,6 +20,7 @@ def status(request: Request, service: Parts) -> dict[str, Any]:
     return {
         "version": version("oddsight"),
         "workspace": service.workspace is not None,
+        "browser": service.runtime is not None,
         "scopes": [scope for scope in SCOPES if scope in allowed],
         "limits": service.limits.to_json(),
     }
