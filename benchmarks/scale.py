@@ -115,7 +115,8 @@ def descendants(root: int) -> list[int]:
 
 
 def overhead(data: Path, work: Path) -> None:
-    """Both engines, in turn."""
+    """Both engines, in turn; Ray's workers with the priority of this process, where Ray gives them the lowest."""
+    os.environ["RAY_worker_niceness"] = "0"
     images = make_images(data, work, COUNT)
     model, processors = make_model(images, work), Processors()
     for turn in range(2):
