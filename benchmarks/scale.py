@@ -13,7 +13,7 @@ PART is one of:
 - ``store``: images in a store that answers with errors, too late or with half of the content, 5 times in 100.
 
 DATA holds ``cifar10`` (Parquet files as on the Hugging Face hub). IMAGES in the environment stands for 20,000 in
-``overhead``, ``workers`` and ``driver``. Rows are: part, engine, measure, value.
+``overhead``, ``memory``, ``workers`` and ``driver``. Rows are: part, engine, measure, value.
 """
 
 from __future__ import annotations
@@ -30,10 +30,7 @@ from collections import Counter
 from pathlib import Path
 
 import oddsight
-from oddsight.data.reading import AS_DECLARED
 from oddsight.scale import predict_batch, summarize
-from oddsight.scale.entries import Entry
-from oddsight.scale.shards import score_entries
 
 HERE = Path(__file__).parent
 COUNT, KILLED_WORKERS, KILLED_DRIVERS = int(os.environ.get("IMAGES", "20000")), 20, 10
@@ -116,7 +113,7 @@ def descendants(root: int) -> list[int]:
 
 def overhead(data: Path, work: Path) -> None:
     """Both engines, in turn; Ray's workers with the priority of this process, where Ray gives them the lowest."""
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ.setdefault("RAY_worker_niceness", "0")
     images = make_images(data, work, COUNT)
     model, processors = make_model(images, work), Processors()
     for turn in range(2):
@@ -173,7 +170,7 @@ def manifest(data: Path, work: Path) -> None:
 
 
 def memory(data: Path, work: Path) -> None:
-    """20,000 images, listed five times, as 100 shards of 1,000: one worker, in a thread and on Ray.
+    """20,000 images, listed five times, as 100 shards: one worker, in a thread and on Ray.
 
     A shard knows the images that it has scored; the next one does not, so all are decoded and scored each time.
     """
@@ -185,12 +182,13 @@ def memory(data: Path, work: Path) -> None:
         resident: dict[int, float] = {}
 
         def mark(phase: str, done: int, total: int, resident: dict[int, float] = resident) -> None:
-            if phase == "scoring" and done in (10_000, 50_000, 100_000):
-                workers = [pid for pid in descendants(os.getpid()) if _title(pid).startswith("ray::_run")]
-                resident[done] = max(map(_resident, workers or [os.getpid()]))
+            if phase == "scoring" and done in (COUNT // 2, 5 * COUNT // 2, 5 * COUNT):
+                at_work = [pid for pid in descendants(os.getpid()) if _title(pid).startswith("ray::")]
+                resident[done] = max(map(_resident, at_work or [os.getpid()]))
 
         out = work / f"memory-{engine}-{os.getpid()}"
-        predict_batch(str(model), [str(names)], out, engine=engine, workers=1, progress=mark)
+        shard = COUNT // 20
+        predict_batch(str(model), [str(names)], out, engine=engine, workers=1, shard_images=shard, progress=mark)
         say("memory", engine, **{f"megabytes_after_{done}": size for done, size in resident.items()})
 
 
