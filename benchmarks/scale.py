@@ -5,14 +5,17 @@
 PART is one of:
 
 - ``overhead``: 20,000 images of CIFAR-10 by both engines with two workers; images a second and processor time an image,
-  from the fourth shard to the last, and the time before the first. Two rounds, one after the other.
+  from the fourth shard to the last, and the time before the first. Two rounds, one after the other. Ray gives its
+  workers the lowest priority (a niceness of 15); here they have that of this process, unless RAY_worker_niceness says
+  otherwise. The rows "ray at niceness 15" are of a run with 15, beside other programs.
 - ``manifest``: a list of 1,000,000 names: seconds and peak memory to plan it, and to plan what is missing of it.
-- ``memory``: memory of a process that scores shard after shard, after 10,000 and after 100,000 images.
-- ``workers``: 20 worker processes of a run on Ray are killed, one by one.
-- ``driver``: a run is killed at 10 random moments, and continued each time.
+- ``memory``: memory of a worker, a thread and on Ray, after 10,000, 50,000 and 100,000 images.
+- ``workers``: 20 worker processes of a run on Ray are killed, one by one; and the time of a rerun of what is finished.
+- ``driver``: a run is killed at 10 random moments, and continued each time; and the same time.
 - ``store``: images in a store that answers with errors, too late or with half of the content, 5 times in 100.
 
-DATA holds ``cifar10`` (Parquet files as on the Hugging Face hub). Rows are: part, engine, measure, value.
+DATA holds ``cifar10`` (Parquet files as on the Hugging Face hub). IMAGES in the environment stands for 20,000 in
+``overhead``, ``memory``, ``workers`` and ``driver``. Rows are: part, engine, measure, value.
 """
 
 from __future__ import annotations
@@ -29,13 +32,10 @@ from collections import Counter
 from pathlib import Path
 
 import oddsight
-from oddsight.data.reading import AS_DECLARED
 from oddsight.scale import predict_batch, summarize
-from oddsight.scale.entries import Entry
-from oddsight.scale.shards import score_entries
 
 HERE = Path(__file__).parent
-COUNT, KILLED_WORKERS, KILLED_DRIVERS = 20_000, 20, 10
+COUNT, KILLED_WORKERS, KILLED_DRIVERS = int(os.environ.get("IMAGES", "20000")), 20, 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -114,7 +114,8 @@ def descendants(root: int) -> list[int]:
 
 
 def overhead(data: Path, work: Path) -> None:
-    """Both engines, in turn."""
+    """Both engines, in turn; Ray's workers with the priority of this process, where Ray gives them the lowest."""
+    os.environ.setdefault("RAY_worker_niceness", "0")
     images = make_images(data, work, COUNT)
     model, processors = make_model(images, work), Processors()
     for turn in range(2):
@@ -141,45 +142,61 @@ def overhead(data: Path, work: Path) -> None:
 
 
 def manifest(data: Path, work: Path) -> None:
-    """A million names, planned in a process of its own, whose memory is measured; images are never looked at."""
+    """A million names that differ, planned in a process of its own, whose memory is measured; nothing reads images."""
     names = work / "names.txt"
-    image = next(make_images(data, work, 1000).rglob("*.png"))
+    draw = random.Random(0)
     with names.open("w") as file:
-        file.write(f"{image}\n" * 1_000_000)
+        for number in range(1_000_000):
+            file.write(f"s3://archive/2024/{number // 10_000:03}/tile-{draw.getrandbits(32):08x}-{number:07}.jpg\n")
     code = (
         "import sys,time,resource\n"
         "from oddsight.scale.entries import list_entries\nfrom oddsight.scale.manifest import plan_manifest\n"
         "from oddsight.scale.job import Job, read_job, write_job\nfrom oddsight.runtime.stores import open_store\n"
         "store=open_store(sys.argv[2]); start=time.monotonic()\n"
         "with plan_manifest(list_entries([sys.argv[1]])) as plan:\n"
+        "    stored=plan.path.stat().st_size\n"
         "    job=Job([], '', '', 1000, plan.digest, plan.entries, plan.size, plan.shards)\n"
         "    store.write(job.manifest_name, plan.path); write_job(store, job)\n"
         "planned=time.monotonic(); cpu=time.process_time()\n"
         "for n in range(0, job.shards, 2): store.write(job.part_name(n), b'')\n"
         "begun=time.monotonic(); job=read_job(store)\n"
         "missing=set(range(job.shards))-job.done(store)\nassert len(missing)==500\n"
-        "print(planned-start, cpu, time.monotonic()-begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)\n"
+        "peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024\n"
+        "print(planned-start, cpu, time.monotonic()-begun, peak, stored/plan.entries)\n"
     )
     out = work / f"manifest-{os.getpid()}"
     done = subprocess.run([sys.executable, "-c", code, names, out], capture_output=True, text=True, check=True)
-    plan, cpu, resume, peak = map(float, done.stdout.split())
+    plan, cpu, resume, peak, size = map(float, done.stdout.split())
     say("manifest", "local", keys=1_000_000, plan_seconds=plan, plan_processor_seconds=cpu, resume_seconds=resume,
-        peak_megabytes=peak)  # fmt: skip
+        peak_megabytes=peak, bytes_per_name=size)  # fmt: skip
 
 
 def memory(data: Path, work: Path) -> None:
-    """The same 20,000 images again and again, as entries of 100 shards of 1,000."""
+    """20,000 images, listed five times, as 100 shards: one worker, in a thread and on Ray.
+
+    A shard knows the images that it has scored; the next one does not, so all are decoded and scored each time.
+    """
     images = make_images(data, work, COUNT)
-    model = oddsight.load(make_model(images, work))
-    entries = [Entry(str(path), 0) for path in sorted(images.rglob("*.png"))]
-    resident = {}
-    for number in range(100):
-        start = 1000 * number % COUNT
-        assert len(list(score_entries(model, entries[start : start + 1000], AS_DECLARED))) == 1000
-        if number in (9, 99):
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            resident[number] = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    say("memory", "worker", megabytes_after_10000=resident[9], megabytes_after_100000=resident[99])
+    model = make_model(images, work)
+    names = work / "five-times.txt"
+    names.write_text("".join(f"{path}\n" for path in sorted(images.rglob("*.png"))) * 5)
+    for engine in ("local", "ray"):
+        resident: dict[int, float] = {}
+
+        def mark(phase: str, done: int, total: int, resident: dict[int, float] = resident) -> None:
+            if phase == "scoring" and done in (COUNT // 2, 5 * COUNT // 2, 5 * COUNT):
+                at_work = [pid for pid in descendants(os.getpid()) if _title(pid).startswith("ray::")]
+                resident[done] = max(map(_resident, at_work or [os.getpid()]))
+
+        out = work / f"memory-{engine}-{os.getpid()}"
+        shard = COUNT // 20
+        predict_batch(str(model), [str(names)], out, engine=engine, workers=1, shard_images=shard, progress=mark)
+        say("memory", engine, **{f"megabytes_after_{done}": size for done, size in resident.items()})
+
+
+def _resident(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def command(model: Path, images: Path, out: Path, *more: str) -> list[str]:
@@ -188,33 +205,48 @@ def command(model: Path, images: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "oddsight", "predict", str(model), str(images), *options]
 
 
-def check_rows(out: Path, images: Path) -> None:
-    """Every image exactly once."""
+def check_rows(out: Path, images: Path, plain: Path) -> None:
+    """Every image exactly once, in files of the same bytes as those of a run that nothing disturbed."""
     from pyarrow.parquet import ParquetFile
 
     rows = Counter(
         path for file in (out / "scores").glob("*.parquet") for path in ParquetFile(file).read(["path"])[0].to_pylist()
     )
     assert rows == Counter(map(str, images.rglob("*.png"))), "images are missing or there twice"
+    files = [{file.name: file.read_bytes() for file in (place / "scores").glob("*.parquet")} for place in (out, plain)]
+    assert files[0] == files[1], "results differ from those of a run that nothing disturbed"
+
+
+def undisturbed(model: Path, images: Path, work: Path) -> Path:
+    """The results of a run that nothing disturbs."""
+    out = work / f"undisturbed-{os.getpid()}"
+    subprocess.run(command(model, images, out), check=True)
+    return out
+
+
+def rerun(model: Path, images: Path, out: Path, *more: str) -> float:
+    """Seconds of the command for a job that is finished."""
+    start = time.monotonic()
+    subprocess.run(command(model, images, out, *more), check=True)
+    return time.monotonic() - start
 
 
 def workers(data: Path, work: Path) -> None:
     """Kill worker processes of one run."""
-    images = make_images(data, work, 5000)
-    model, out = make_model(make_images(data, work, COUNT), work), work / f"workers-{os.getpid()}"
+    images = make_images(data, work, COUNT)
+    model, out = make_model(images, work), work / f"workers-{os.getpid()}"
+    on_ray = ("--engine", "ray", "--workers", "2")
     draw, killed = random.Random(0), 0
-    with subprocess.Popen(command(model, images, out, "--engine", "ray", "--workers", "2")) as driver:
+    with subprocess.Popen(command(model, images, out, *on_ray)) as driver:
         while driver.poll() is None:
             time.sleep(draw.uniform(0.5, 3))
             at_work = [pid for pid in descendants(driver.pid) if _title(pid).startswith("ray::_run")]
             if at_work and killed < KILLED_WORKERS:
                 os.kill(draw.choice(at_work), signal.SIGKILL)
                 killed += 1
-    check_rows(out, images)
-    start = time.monotonic()
-    subprocess.run(command(model, images, out, "--engine", "ray", "--workers", "2"), check=True)
-    took = time.monotonic() - start
-    say("workers", "ray", killed=killed, exit_code=driver.returncode, images=5000, rerun_of_finished_seconds=took)
+    check_rows(out, images, undisturbed(model, images, work))
+    took = rerun(model, images, out, *on_ray)
+    say("workers", "ray", killed=killed, exit_code=driver.returncode, images=COUNT, rerun_of_finished_seconds=took)
 
 
 def _title(pid: int) -> str:
@@ -225,24 +257,29 @@ def _title(pid: int) -> str:
 
 
 def driver(data: Path, work: Path) -> None:
-    """Kill a run again and again: with threads eight times, on Ray twice."""
-    images = make_images(data, work, 5000)
-    model, out = make_model(make_images(data, work, COUNT), work), work / f"driver-{os.getpid()}"
-    draw, killed = random.Random(1), Counter[str]()
+    """Kill a run again and again, on Ray twice: five times in its first seconds, five times after some more shards."""
+    images = make_images(data, work, COUNT)
+    model, out = make_model(images, work), work / f"driver-{os.getpid()}"
+    draw, killed, at = random.Random(1), Counter[str](), list[int]()
     for number in range(KILLED_DRIVERS):
-        engine = "ray" if number % 5 == 4 else "local"
+        engine = "ray" if number in (3, 6) else "local"
+        target, moment = _parts(out) + draw.randint(1, 150), time.monotonic() + draw.uniform(1, 8)
         with subprocess.Popen(command(model, images, out, "--engine", engine, "--workers", "2")) as run:
-            try:
-                run.wait(draw.uniform(3, 12) + (25 if engine == "ray" else 0))
-            except subprocess.TimeoutExpired:
+            while run.poll() is None and (time.monotonic() < moment if number % 2 == 0 else _parts(out) < target):
+                time.sleep(0.01)
+            if run.poll() is None:
                 run.kill()
                 killed[engine] += 1
+        at.append(_parts(out))
     subprocess.run(command(model, images, out), check=True)
-    check_rows(out, images)
-    start = time.monotonic()
-    subprocess.run(command(model, images, out), check=True)
-    say("driver", "both", killed_local=killed["local"], killed_ray=killed["ray"], images=5000,
-        rerun_of_finished_seconds=time.monotonic() - start)  # fmt: skip
+    check_rows(out, images, undisturbed(model, images, work))
+    say("driver", "both", killed_local=killed["local"], killed_ray=killed["ray"], images=COUNT,
+        shards=_parts(out), shards_at_each_kill=" ".join(map(str, at)),
+        rerun_of_finished_seconds=rerun(model, images, out))  # fmt: skip
+
+
+def _parts(out: Path) -> int:
+    return len(list((out / "scores").glob("*.parquet")))
 
 
 def store(data: Path, work: Path) -> None:

@@ -1,11 +1,16 @@
 """What watching finds in footage that is made from stills, whose anomalies are known.
 
-    python benchmarks/stills.py path/to/data work tiles bottles > benchmarks/stills.csv
+    python benchmarks/stills.py path/to/data work tiles bottles orbit > benchmarks/stills.csv
 
-DATA holds ``magnetic-tile`` and ``bottle`` (MVTec layout); ``tiles`` or ``bottles``, or both, says which parts are
-shown, and footage and models are kept in the folder ``work``. Five frames a second: parts move over a belt from right
-to left, every sixth one has a defect. Frames that show a whole defective part are anomalous, and frames that show a
-piece of one have no label. Good parts to learn from, to calibrate on and to watch are different ones, drawn by chance.
+DATA holds ``magnetic-tile``, ``bottle`` (MVTec layout) and ``landsat-clouds``. Footage and models are kept in the
+folder ``work``. Three scenes, five frames a second:
+
+- ``tiles`` and ``bottles``: parts move over a belt from right to left, every sixth one has a defect. Frames that show
+  a whole defective part are anomalous, and frames that show a piece of one have no label. Good parts to learn from, to
+  calibrate on and to watch are different ones, drawn by chance.
+- ``orbit``: a window moves over the northern halves of Landsat scenes (to learn from: odd ones, to calibrate on: even
+  ones; only what is free of clouds), and over the southern halves of all scenes to watch. Frames with more than a tenth
+  of clouds are anomalous, and frames with fewer, but some, have no label.
 
 The clip to watch is written in several ways: compressed more or less (``crf``), with a third of the frames dropped, and
 with the light going down to half and up again; the latter also with models calibrated on such footage. Everything else
@@ -17,7 +22,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -40,6 +45,9 @@ PART, APART, SPEED, EVERY = 112, 160, 10, 6
 ALARMS_PER_HOUR, BLOCK = 30, 10.0
 LEARN, CALIBRATE, WATCH = 80, 240, 160
 """Seconds of footage."""
+VIEW, STEP, CLOUDY = 96, 1, 0.1
+"""Of the orbit: pixels of the window's side and moved in a frame, and the share of clouds that is an anomaly."""
+
 Shot = tuple[NDArray[np.uint8], int]
 """A frame, and its label: 0, 1, or -1 for none."""
 
@@ -110,6 +118,25 @@ def conveyor(good: list[Path], bad: list[Path], seed: int) -> Scene:
     return Scene(
         belt(learn, [], LEARN, seed + 1), belt(calibrate, [], CALIBRATE, seed + 2), belt(watch, bad, WATCH, seed + 3)
     )
+
+
+def flight(folder: Path, numbers: Iterable[int], top: int) -> Iterator[Shot]:
+    """A window that moves over one half of each scene, which begins in the row ``top``."""
+    names = sorted((folder / "images").glob("*.png"))
+    for number in numbers:
+        scene = np.asarray(Image.open(names[number]).convert("RGB"))
+        clouds = np.asarray(Image.open(folder / "masks" / names[number].name).convert("L")) > 0
+        for left in range(0, scene.shape[1] - VIEW + 1, STEP):
+            part = slice(top, top + VIEW), slice(left, left + VIEW)
+            share = clouds[part].mean()
+            yield scene[part], 1 if share > CLOUDY else -1 if share else 0
+
+
+def orbit(folder: Path) -> Scene:
+    """The northern halves to learn from and calibrate on, the southern ones to watch."""
+    count = len(list((folder / "images").glob("*.png")))
+    learn, calibrate = ([s for s in flight(folder, range(odd, count, 2), 16) if s[1] == 0] for odd in (1, 0))
+    return Scene(learn, calibrate, list(flight(folder, range(count), 144)))
 
 
 def write(path: Path, shots: list[Shot], way: Way) -> list[int]:
@@ -207,6 +234,7 @@ def main() -> None:
     scenes = {
         "tiles": lambda: conveyor(files(tiles / "good"), files(tiles / "defect"), 10),
         "bottles": lambda: conveyor(files(bottle / "train" / "good"), broken, 20),
+        "orbit": lambda: orbit(data / "landsat-clouds"),
     }
     table: csv.DictWriter[str] | None = None
     for row in chain.from_iterable(study(name, scenes[name](), work / name) for name in sys.argv[3:]):

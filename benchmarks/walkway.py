@@ -29,7 +29,7 @@ from oddsight.model.model import Model
 from oddsight.sources import Blocks, VideoFile
 from oddsight.sources.frame import Frame
 from oddsight.watch.looking import look_at
-from oddsight.watch.looks import Looks
+from oddsight.watch.looks import Crops, Looks
 from oddsight.watch.motion import Motion
 from video import Part
 
@@ -60,11 +60,13 @@ class Idea:
         options: Of ``oddsight.fit``.
         prepare: What becomes of frames first.
         moving: Whether only those places of the map count where something moves.
+        roi: The regions of interest that are scored instead of whole frames, as ``oddsight watch --roi`` names them.
     """
 
     options: dict[str, object] = field(default_factory=dict)
     prepare: Callable[[Iterable[Frame]], Iterator[Frame]] = as_they_are
     moving: bool = False
+    roi: str | None = None
 
 
 SMALL = {"method": "padim", "size": 128}
@@ -74,6 +76,10 @@ IDEAS = {
     "padim at 128 pixels, time as colours": Idea(SMALL, prepare=time_as_colours),
     "padim at 128 pixels where something moves": Idea(SMALL, moving=True),
     "padim at 320 pixels": Idea({"method": "padim", "size": 320}),
+    "auto --speed best": Idea({"speed": "best"}),
+    "auto at 96 pixels, --roi grid": Idea({"size": 96}, roi="grid"),
+    "auto at 96 pixels, --roi motion": Idea({"size": 96}, roi="motion"),
+    "knn at 96 pixels, --roi motion": Idea({"method": "knn", "size": 96}, roi="motion"),
 }
 
 
@@ -99,7 +105,8 @@ def learn(idea: Idea, folder: Path, clips: tuple[str, ...], truth: dict[str, NDA
     parts: list[Iterable[Frame]] = []
     for clip in clips:
         normal = set(np.flatnonzero(~truth[clip]).tolist())
-        parts.append(Chosen(Prepared(VideoFile(folder / clip), idea.prepare), normal))
+        source = Prepared(VideoFile(folder / clip), idea.prepare)
+        parts.append(Chosen(source if idea.roi is None else Crops(source, roi=idea.roi), normal))
     blocks = Blocks(*parts, seconds=1)
     return oddsight.fit(blocks, groups=blocks.block_of, calibration_fraction=0.25, **idea.options)
 
@@ -114,13 +121,13 @@ class Chosen(Part):
 def score(idea: Idea, model: Model, clip: Path) -> NDArray[np.float64]:
     """A score for each frame of a clip; frames without anything to score have the lowest."""
     motion, scores = Motion(), []
-    for scored in look_at(Looks(model), Prepared(VideoFile(clip), idea.prepare)):
-        (look,) = scored.outcome.looks
+    for scored in look_at(Looks(model, roi=idea.roi), Prepared(VideoFile(clip), idea.prepare)):
+        looks = scored.outcome.looks
         if idea.moving:
             boxes = motion.propose(scored.outcome.frame.image)
-            scores.append(max((highest(look.result, box) for box in boxes), default=np.nan))
+            scores.append(max((highest(looks[0].result, box) for box in boxes), default=np.nan))
         else:
-            scores.append(look.result.score)
+            scores.append(max((look.result.score for look in looks), default=np.nan))
     values = np.array(scores)
     return np.where(np.isnan(values), np.nanmin(values), values)
 

@@ -10,6 +10,10 @@ The public names are listed in ``__init__.pyi``, the one table of them, and impo
 ``import oddsight`` stays fast.
 """
 
+import copyreg
+import importlib
+import sys
+
 import lazy_loader
 
 from oddsight.runtime.moved import keep_old_names
@@ -18,3 +22,6 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 keep_old_names()
+
+# What sends functions to other processes (Spark, Ray, Dask) knows modules by their type, which lazy_loader replaces.
+copyreg.pickle(type(sys.modules[__name__]), lambda module: (importlib.import_module, (module.__name__,)))

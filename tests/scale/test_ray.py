@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +19,14 @@ import pytest
 from PIL import Image
 
 import oddsight
+from cli_files import run
+from cloud_files import write_scenes
 from oddsight.errors import DataError, OddsightError
-from oddsight.runtime.executor import use_executor
+from oddsight.runtime.executor import Threads, use_executor
 from oddsight.scale import RayExecutor, predict_batch, ray_executor
 from oddsight.scale import batch as batches
 from oddsight.scale.ray_executor import check_token, import_ray, ray_cluster
+from textures import write_textures
 from tiny_model import tiny_model
 
 # Not imported here: Ray reads its token when it is imported.
@@ -64,6 +69,16 @@ def on_ray(monkeypatch, count):
     monkeypatch.setattr(batches, "use_engine", Engine)
 
 
+class CountingExecutor(RayExecutor):
+    """Ray, which counts the lists of jobs that it gets."""
+
+    lists = 0
+
+    def map(self, job, items, *, workers=None):
+        self.lists += 1
+        return super().map(job, items, workers=workers)
+
+
 def kill_once(mark, number):
     """A job that ends its process the first time that it gets number 3."""
     if number == 3 and not Path(mark).exists():
@@ -95,6 +110,35 @@ def test_a_fit_gives_the_same_bytes(cluster, images, method):
     for workers in (1, 2):
         with use_executor(RayExecutor(workers, group=3)):
             assert oddsight.fit(*good, **options).to_bytes() == alone
+
+
+def test_a_comparison_gives_the_same_numbers(cluster, tmp_path):
+    for number in range(14):
+        write_textures(tmp_path / "data" / "train" / "good", [number], width=48, height=48)
+    write_textures(tmp_path / "data" / "test" / "good", range(500, 508), width=48, height=48)
+    write_textures(tmp_path / "data" / "test" / "bark", range(700, 708), width=48, height=48, material="bark")
+    options = {"methods": ["knn", "patchcore"], "sizes": [32]}
+    tables, on_cluster = [], CountingExecutor(2, group=1)
+    for name, executor in (("threads", Threads()), ("ray", on_cluster)):
+        with use_executor(executor):
+            found = oddsight.compare(tmp_path / "data", work=tmp_path / name, **options)
+        assert found.computed == 2
+        tables.append([replace(one, fit_seconds=None, answer_ms=None) for row in found.standings for one in row.each])
+    assert tables[0] == tables[1] and len(tables[0]) > 2 and on_cluster.lists > 2
+
+
+def test_a_study_gives_the_same_rows(cluster, tmp_path):
+    data = write_scenes(tmp_path / "data", {"cloudy": 40, "sand": 30, "sea": 30})
+    chosen = ["--methods", "mahalanobis,knn", "--ship", "knn", "--seeds", "0", "--size", 24, "--normal", "cloudy"]
+    more = ["--severity-methods", "none", "--false-alarm-rate", 0.1, "-q"]
+    tables, on_cluster = [], CountingExecutor(2, group=4)
+    for name, executor in (("threads", Threads()), ("ray", on_cluster)):
+        with use_executor(executor):
+            assert run("study", "clouds", "--data", data, "-o", tmp_path / name, *chosen, *more).code == 0
+        rows = csv.DictReader((tmp_path / name / "scenes.csv").open())
+        tables.append([{key: row[key] for key in row if key not in ("learn_seconds", "image_ms")} for row in rows])
+        tables[-1].append((tmp_path / name / "cloudy.onnx").read_bytes())
+    assert tables[0] == tables[1] and len(tables[0]) > 2 and on_cluster.lists > 2
 
 
 def test_a_task_whose_worker_is_killed_begins_again(cluster, tmp_path):

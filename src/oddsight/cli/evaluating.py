@@ -24,6 +24,7 @@ from oddsight.cli.application import (
     refuse,
 )
 from oddsight.cli.video_evaluation import evaluate_on_videos
+from oddsight.cli.video_footage import Rate
 
 if TYPE_CHECKING:
     from oddsight.evaluation.classes import ClassEvaluation
@@ -84,6 +85,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
         str | None,
         typer.Option(metavar="TIME", help="With --video: time from one frame to the next. [default: every frame]"),
     ] = None,
+    rate: Rate = None,
     aupro_limit: Annotated[
         float | None, typer.Option(help="False-positive rate up to which AUPRO is integrated. [default: 0.3]")
     ] = None,
@@ -104,7 +106,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
 
     folders = {"DIR": folder, "--normal": normal, "--anomalous": anomalous, "--masks": masks}
     of_images = {**folders, "--group-by": group_by, "--bands": bands, "--scale": scale, "--aupro-limit": aupro_limit}
-    pace = {"--alarms-per-hour": alarms_per_hour, "--window": window, "--every": every}
+    pace = {"--alarms-per-hour": alarms_per_hour, "--window": window, "--every": every, "--rate": rate}
     if video is not None or labels is not None:
         refuse({**of_images, "--labelled": labelled, "--unknown": unknown}, "cannot be used with --video")
         return evaluate_on_videos(
@@ -116,6 +118,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
             alarms_per_hour=alarms_per_hour,
             window=window,
             every=every,
+            rate=rate,
             json=json,
             report=report,
             quiet=quiet,

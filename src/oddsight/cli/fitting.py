@@ -35,13 +35,12 @@ from oddsight.cli.application import (
 )
 from oddsight.cli.scale import Address, Engine, Workers, engine_of
 from oddsight.cli.trained_model import COPIES, check_places, copies_of, finish, write_model
-from oddsight.cli.video_crops import crops_of_videos, place_files
-from oddsight.cli.video_footage import HELD_OUT, add_footage
+from oddsight.cli.video_crops import place_files
+from oddsight.cli.video_footage import HELD_OUT, Rate, add_footage, blocks_of_videos
 
 if TYPE_CHECKING:
     from oddsight.fitting.plan import FitPlan
-    from oddsight.sources import Blocks
-    from oddsight.sources.source import ImagesLike, Source
+    from oddsight.sources.source import ImagesLike
 
 
 @app.command()
@@ -52,12 +51,16 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     from_video: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Learn from a normal video instead of images. May be repeated."),
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Learn from a normal video, or a folder of its frames, instead of images. May be repeated.",
+        ),
     ] = None,
     every: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="With --from-video: time from one frame to the next. [default: 1s]"),
     ] = None,
+    rate: Rate = None,
     block: Annotated[
         str | None,
         typer.Option(
@@ -142,9 +145,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         refuse({"--work": work, "--accelerator": accelerator, "--curves": curves}, why)
     for path in curves or []:
         check_curves_path(path)
-    times = {"--every": every, "--block": block, "--zones": zones, "--roi": roi}
-    _check_images(paths, from_video, times, group_by)
-    footage = _footage(from_video, every, block, zones, roi, output) if from_video else None
+    of_videos = {"--every": every, "--rate": rate, "--block": block, "--zones": zones, "--roi": roi}
+    _check_images(paths, from_video, of_videos, group_by)
+    footage = blocks_of_videos(from_video, every, rate, block, zones, roi, output) if from_video else None
     if footage is not None and calibration_fraction is None and false_alarm_rate is None:
         calibration_fraction = HELD_OUT
     places = place_files(zones, roi)
@@ -185,7 +188,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         )
         write_model(model, output, copies_of(output, thumbnails), plans[0].training, report)
     if from_video:
-        model = add_footage(model, plans[0], from_video, zones, roi, block or "60s", output, quiet)
+        model = add_footage(model, plans[0], from_video, rate, zones, roi, block or "60s", output, quiet)
     for path in curves or []:
         write_curves(path, model.curves)
         note(f"wrote {path}", quiet=quiet)
@@ -212,17 +215,3 @@ def _check_images(
         raise typer.BadParameter(
             "--group-by is for images: with --from-video the groups are blocks of time, see --block"
         )
-
-
-def _footage(
-    videos: list[str], every: str | None, block: str | None, zones: Path | None, roi: str | None, output: Path
-) -> Blocks:
-    """The frames of videos, whose blocks of time become the groups."""
-    from oddsight.cli.durations import seconds
-    from oddsight.sources import Blocks, VideoFile
-
-    step = seconds("--every", every or "1s")
-    sources: list[Source] = [VideoFile(path, every=step) for path in videos]
-    if zones is not None or roi is not None:
-        sources = crops_of_videos(videos, step, zones, roi, output)
-    return Blocks(*sources, seconds=seconds("--block", block or "60s"))

@@ -11,25 +11,24 @@ if TYPE_CHECKING:
 
 
 def crops_of_videos(
-    files: Sequence[str], every: float, zones: Path | None, roi: str | None, model: Path
+    videos: Sequence[Source], every: float, zones: Path | None, roi: str | None, model: Path
 ) -> list[Source]:
     """What a model learns from of videos: regions of interest, or else the crops of the zones that name the model."""
     from oddsight.errors import DataError
-    from oddsight.sources import VideoFile
     from oddsight.watch.looks import Crops
     from oddsight.watch.zone_files import read_zones
     from oddsight.watch.zones import Zones
 
     places = Zones() if zones is None else read_zones(zones)
     if roi is not None:
-        return [Crops(VideoFile(path), roi=roi, zones=places, every=every) for path in files]
+        return [Crops(video, roi=roi, zones=places, every=every) for video in videos]
     named = [zone for zone in places.include if zone.is_of(model)]
     if not named:
         raise DataError(
             f'{zones}: no zone has the property "model": "{model.name}", so there are no crops to learn from; zones '
             "without a model are scored by the map of whole frames, which are learned from without --zones"
         )
-    return [Crops(VideoFile(path, every=every), zones=Zones(named)) for path in files]
+    return [Crops(video, zones=Zones(named)) for video in videos]
 
 
 def place_files(zones: Path | None, roi: str | None) -> dict[str, Sequence[Path]]:

@@ -17,6 +17,7 @@ def evaluate_on_videos(
     alarms_per_hour: float | None,
     window: str | None,
     every: str | None,
+    rate: float | None,
     json: Path | None,
     report: Path | None,
     quiet: bool,
@@ -55,6 +56,7 @@ def evaluate_on_videos(
             alarms_per_hour=1.0 if alarms_per_hour is None else checked_rate(alarms_per_hour),
             window=WINDOW if window is None else seconds("--window", window),
             every=None if every is None else seconds("--every", every),
+            rate=rate,
             progress=watch,
         )
     give_results(found, json, lambda: show_videos(found))

@@ -5,20 +5,65 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oddsight.cli.video_crops import crops_of_videos
 
 if TYPE_CHECKING:
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.model import Model
+    from oddsight.sources import Blocks, FrameFolder, VideoFile
+    from oddsight.sources.source import Source
 
 HELD_OUT = 0.25
 """Share of the blocks of videos that a model does not learn from."""
+
+Rate = Annotated[
+    float | None,
+    typer.Option(help="Of a folder of frames: frames a second. [default: 25]"),
+]
+
+
+def open_footage(path: str | Path, *, every: float | None = None, rate: float | None = None) -> VideoFile | FrameFolder:
+    """Normal footage by its path: a video file, or a folder of frames, of which there are ``rate`` a second."""
+    from oddsight.errors import DataError
+    from oddsight.sources.live import LiveStream
+    from oddsight.sources.opening import open_frames
+
+    source = open_frames(path, every=every, rate=rate)
+    if isinstance(source, LiveStream):
+        raise DataError("normal footage is a video file or a folder of frames, not a stream: record it first")
+    return source
+
+
+def blocks_of_videos(
+    videos: Sequence[str],
+    every: str | None,
+    rate: float | None,
+    block: str | None,
+    zones: Path | None,
+    roi: str | None,
+    output: Path,
+) -> Blocks:
+    """The frames of videos, whose blocks of time become the groups."""
+    from oddsight.cli.durations import seconds
+    from oddsight.sources import Blocks
+
+    step = seconds("--every", every or "1s")
+    every_time = step if roi is None else None  # regions of interest are followed in all frames
+    sources: list[Source] = [open_footage(path, every=every_time, rate=rate) for path in videos]
+    if zones is not None or roi is not None:
+        sources = crops_of_videos(sources, step, zones, roi, output)
+    return Blocks(*sources, seconds=seconds("--block", block or "60s"))
 
 
 def add_footage(
     model: Model,
     plan: FitPlan,
     files: Sequence[str],
+    rate: float | None,
     zones: Path | None,
     roi: str | None,
     block: str,
@@ -28,7 +73,6 @@ def add_footage(
     """Write the model again with the blocks of the videos that it did not learn from, for the alarms of 'watch'."""
     from oddsight.cli.durations import seconds
     from oddsight.sinks.terminal import note, progress
-    from oddsight.sources import VideoFile
     from oddsight.watch.recalibrating import with_held_out
     from oddsight.watch.zone_files import read_zones
     from oddsight.watch.zones import Zones
@@ -46,7 +90,7 @@ def add_footage(
     with progress(quiet) as report:
         found = with_held_out(
             model,
-            [VideoFile(path) for path in files],
+            [open_footage(path, rate=rate) for path in files],
             {image.group for image in plan.training},
             zones=places,
             roi=roi,

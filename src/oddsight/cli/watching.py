@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,10 +22,7 @@ from oddsight.cli.stream_options import (
     WebhookRate,
 )
 from oddsight.cli.video_crops import place_files
-from oddsight.cli.video_footage import say_footage
-
-if TYPE_CHECKING:
-    from oddsight.sources.source import Source
+from oddsight.cli.video_footage import Rate, open_footage, say_footage
 
 ZonesFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Zones to look at, from 'oddsight zones'.")]
 Roi = Annotated[
@@ -54,7 +51,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         str | None,
         typer.Option(metavar="TIME", help="Of a file: time from one frame to the next. [default: every frame]"),
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Of a folder of frames: frames a second. [default: 25]")] = None,
+    rate: Rate = None,
     max_staleness: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Of a live source: leave out frames older than this. [default: 0.5s]"),
@@ -156,6 +153,7 @@ def recalibrate(
         str | None,
         typer.Option(metavar="TIME", help="Time from one frame to the next, such as 0.2s. [default: every frame]"),
     ] = None,
+    rate: Rate = None,
     block: Annotated[
         str, typer.Option(metavar="TIME", help="Length of the blocks of footage that calibration counts.")
     ] = "60s",
@@ -175,7 +173,7 @@ def recalibrate(
     check_outputs({"--output": output}, inputs=inputs)
     step = None if every is None else seconds("--every", every)
     length = seconds("--block", block)
-    sources = [_footage(path, step) for path in from_video]
+    sources = [open_footage(path, every=step, rate=rate) for path in from_video]
     with progress(quiet) as watch:
         changed = recalibrated(
             load(model),
@@ -188,14 +186,3 @@ def recalibrate(
         )
     changed.save(output)
     say_footage(changed, output, quiet)
-
-
-def _footage(path: Path, every: float | None) -> Source:
-    from oddsight.errors import DataError
-    from oddsight.sources.live import LiveStream
-    from oddsight.sources.opening import open_frames
-
-    source = open_frames(path, every=every)
-    if isinstance(source, LiveStream):
-        raise DataError("normal footage is a video file or a folder of frames, not a stream: record it first")
-    return source

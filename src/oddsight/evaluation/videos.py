@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight.data.folder import is_image_file
 from oddsight.errors import DataError, plain
 from oddsight.metrics.image import auroc
 from oddsight.metrics.stretches import Matches, block_auroc_interval, match, poisson_interval, stretches
@@ -25,7 +27,10 @@ BLOCK = 5.0
 BASELINES = ("brightness", "frame difference")
 """Trivial scores of a frame: mean brightness, either way, and the mean difference from the frame before."""
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv",
+    ".3gp", ".ogv", ".mxf", ".gif",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,56 +181,78 @@ def find_clips(path: Path, labels: Path) -> list[tuple[Path, dict[int, int]]]:
     """The labelled clips of a folder, or one file, with the labels of their frames.
 
     Args:
-        path: A folder of videos, or a video.
+        path: A folder of clips, or a clip: a video, or a folder of frames.
         labels: A CSV file with the columns ``clip, frame, anomalous``, or ``clip, first_frame, last_frame, anomalous``.
-            Frames count from 0, ranges include their ends, and ``clip`` is the name of the file; it may be missing if
-            there is only one video. Other columns are passed over.
+            Frames count from 0, ranges include their ends, and ``clip`` is the name of the file, with its ending or
+            without; it may be missing if there is only one video. Other columns are passed over.
 
     Raises:
         DataError: The file is not like that, or names a clip that is not there.
     """
+    if not path.exists():
+        raise DataError(f"{path}: no such video, and no folder of videos")
     by_clip = read_labels(labels)
+    clips = _clips(path)
     if None in by_clip:
-        videos = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-        if len(videos) != 1:
-            raise DataError(
-                f"{labels} has no column 'clip', and {path} holds {len(videos)} videos: name one video file"
-            )
-        return [(videos[0], by_clip[None])]
-    folder = path.parent if path.is_file() else path
-    chosen = {name: frames for name, frames in by_clip.items() if name is not None}
-    if path.is_file():
-        chosen = {name: frames for name, frames in chosen.items() if name == path.name}
-    if not chosen:
+        if len(clips) != 1:
+            raise DataError(f"{labels} has no column 'clip', and {path} holds {len(clips)} videos: name one video file")
+        return [(clips[0], by_clip[None])]
+    found: dict[Path, dict[int, int]] = {}
+    for name, frames in by_clip.items():
+        exact = path / (name or "")
+        named = [exact] if exact.is_file() else [clip for clip in clips if name in (clip.name, clip.stem)]
+        if len(named) > 1:
+            raise DataError(f"{labels} has labels of {plain(name)}, and {path} has several: add the ending of one")
+        if named:
+            found.setdefault(named[0], {}).update(frames)
+        elif path not in clips:
+            raise DataError(f"{labels} has labels of {plain(name)}, which is not in {path}")
+    if not found:
         raise DataError(f"{labels} has no labels of {path.name}")
-    missing = [name for name in chosen if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{labels} has labels of {plain(missing[0])}, which is not in {folder}")
-    return [(folder / name, frames) for name, frames in chosen.items()]
+    return list(found.items())
+
+
+def _clips(path: Path) -> list[Path]:
+    """The videos of a folder and its folders of frames; or what is one of these itself."""
+    if path.is_file():
+        return [path]
+    inside = sorted(path.iterdir())
+    videos = [item for item in inside if item.suffix.lower() in VIDEO_SUFFIXES or _holds_images(item)]
+    return videos or ([path] if _holds_images(path) else [])
+
+
+def _holds_images(path: Path) -> bool:
+    return path.is_dir() and any(map(is_image_file, path.iterdir()))
+
+
+_WORDS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 
 
 def read_labels(path: Path) -> dict[str | None, dict[int, int]]:
-    """Labels, 0 or 1, by the name of the clip and the number of the frame; see :func:`find_clips`."""
+    """Labels, 0 or 1, by the name of the clip and the number of the frame; see :func:`find_clips`.
+
+    Columns are separated by commas, semicolons or tabs. Where lines are of the same frame, the last one counts.
+    """
     found: dict[str | None, dict[int, int]] = {}
     count = 0
     try:
         with read_table(path) as file:
-            reader = csv.DictReader(file)
-            columns = set(reader.fieldnames or ())
-            if "anomalous" not in columns or not ({"frame"} <= columns or {"first_frame", "last_frame"} <= columns):
+            reader = csv.reader(file, delimiter=_separator(file), skipinitialspace=True)
+            header = [name.strip().lower() for name in next(reader, [])]
+            first, last = ("frame", "frame") if "frame" in header else ("first_frame", "last_frame")
+            if not {"anomalous", first, last} <= set(header):
                 raise DataError(
                     f"{path} has no columns 'anomalous' and 'frame', or 'first_frame' and 'last_frame': its first line "
                     "must name them"
                 )
-            for row in reader:
-                first = row["frame"] if "frame" in columns else row["first_frame"]
-                last = row["frame"] if "frame" in columns else row["last_frame"]
-                frames = found.setdefault(row["clip"] if "clip" in columns else None, {})
-                try:
-                    start, end, label = int(first), int(last), int(row["anomalous"])
-                except (TypeError, ValueError):
-                    start, end, label = 0, -1, -1
-                if not (0 <= start <= end < 10**7 and label in (0, 1)):
+            for cells in reader:
+                row = dict(zip(header, map(str.strip, cells), strict=False))
+                if not any(row.values()):
+                    continue
+                frames = found.setdefault(row.get("clip", "") if "clip" in header else None, {})
+                start, end = _number(row.get(first)), _number(row.get(last))
+                label = _WORDS.get(row.get("anomalous", "").lower(), -1)
+                if not (0 <= start <= end < 10**7 and label >= 0):
                     raise DataError(
                         f"{path}, line {reader.line_num}: frames are whole numbers from 0, and anomalous is 0 or 1"
                     )
@@ -240,3 +267,16 @@ def read_labels(path: Path) -> dict[str | None, dict[int, int]]:
     if not found:
         raise DataError(f"{path} has no labels")
     return found
+
+
+def _separator(file: TextIO) -> str:
+    """What separates the columns in the first line."""
+    line = file.readline()
+    file.seek(0)
+    return max(",;\t", key=line.count)
+
+
+def _number(text: str | None) -> int:
+    """A number of a frame; -1 if it is none. Tables made with pandas write whole numbers as ``5.0``."""
+    match = re.fullmatch(r"([0-9]{1,12})(\.0*)?", text or "")
+    return -1 if match is None else int(match[1])

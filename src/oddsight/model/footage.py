@@ -18,6 +18,9 @@ MOST = 400_000
 _COVERED = 0.9
 """Share of a block that has to be there for it to count."""
 
+_GAP = 2.0
+"""Seconds to the next frame, at most, for which a frame stands, as where few frames are written because little moves."""
+
 _LONGEST = 2**32 / 1000
 """Seconds that 32 bits of milliseconds can count."""
 
@@ -62,8 +65,10 @@ class Footage:
     def numbers(self) -> NDArray[np.int64]:
         """The number of the block that each frame is in, ``[n]``; -1 in a block that is not all there."""
         numbers = np.floor(self.times / self.block + 1e-6).astype(np.int64)
-        _, places, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-        whole = counts * self.interval >= _COVERED * self.block
+        longest = max(min(_GAP, (1 - _COVERED) * self.block), 1.5 * self.interval)
+        gaps = np.diff(self.times, append=self.times[-1] + self.interval)
+        _, places = np.unique(numbers, return_inverse=True)
+        whole = np.bincount(places, np.minimum(gaps, longest)) >= _COVERED * self.block
         return np.where(whole[places], numbers, -1)
 
     @property

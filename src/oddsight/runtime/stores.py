@@ -24,6 +24,8 @@ Value = TypeVar("Value")
 SCHEMES = ("s3", "gs", "az", "memory")
 """Schemes of object stores."""
 
+_URI = re.compile(r"[a-z][a-z0-9+.-]*://")
+_SIGNED = re.compile(r"[?&](sig|signature|x-amz-[a-z-]+|awsaccesskeyid)=", re.IGNORECASE)
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=5), "backoff": {"max_backoff": timedelta(seconds=5)}}
 _CLIENT = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=10)}
 
@@ -258,7 +260,7 @@ def _connect(uri: str) -> Any:  # noqa: ANN401 - any store of obstore
 
 def is_uri(text: object) -> bool:
     """Whether a text names something in an object store."""
-    return isinstance(text, str) and re.match(r"[a-z][a-z0-9+.-]*://", text) is not None
+    return isinstance(text, str) and _URI.match(text) is not None
 
 
 def check_uri(text: str) -> str:
@@ -270,8 +272,8 @@ def check_uri(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme not in SCHEMES:
         raise OddsightError(f"{plain(scheme)}:// is no object store that is read: use s3://, gs:// or az://")
-    signed = re.search(r"[?&](sig|signature|x-amz-[a-z-]+|awsaccesskeyid)=", rest, re.IGNORECASE)
-    if signed or re.search(r"[@:]", rest.partition("/")[0]):  # no bucket has these in its name
+    bucket = rest.partition("/")[0]
+    if "@" in bucket or ":" in bucket or _SIGNED.search(rest):  # no bucket has these in its name
         raise OddsightError(
             f"a {scheme}:// address holds credentials: leave them out, and set them in the environment, as for the "
             "cloud's own programs"

@@ -85,8 +85,8 @@ def _local(source: str) -> Iterator[tuple[str, int]]:
 def _of_text(source: str) -> Iterator[Entry]:
     with _opened(source) as file:
         for line in io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape"):
-            if line.strip():
-                yield Entry(_checked(line.strip()), 0)
+            if name := line.strip():
+                yield Entry(_checked(name), 0)
 
 
 def _of_table(source: str) -> Iterator[Entry]:

@@ -60,9 +60,8 @@ def plan_manifest(
         with parquet.ParquetWriter(path, schema, compression="zstd", write_statistics=False) as writer:
             for shard in _shards(entries, shard_images):
                 uris, sizes = [entry.uri for entry in shard], [entry.size for entry in shard]
-                writer.write_table(pyarrow.table([_encodable(uris), sizes], schema=schema))
-                lines = "\n".join(f"{size} {uri}" for uri, size in zip(uris, sizes, strict=True))
-                digest.update(f"{len(shard)}\n{lines}\n".encode("utf-8", "surrogateescape"))
+                digest.update(_encode(shard))
+                writer.write_table(pyarrow.table([uris, sizes], schema=schema))
                 count, total, shards = count + len(shard), total + sum(sizes), shards + 1
                 note(count)
         if not count:
@@ -70,12 +69,15 @@ def plan_manifest(
         yield Plan(path, digest.hexdigest(), count, total, shards)
 
 
-def _encodable(uris: list[str]) -> list[str]:
-    """Names as text: bytes that are none would stop the whole job, so they are named before it starts."""
-    for uri in uris:
-        if any("\ud800" <= letter <= "\udfff" for letter in uri):
-            raise DataError(f"{uri!r} has a name that is not UTF-8, which Parquet cannot hold: rename it")
-    return uris
+def _encode(shard: list[Entry]) -> bytes:
+    """A shard as the digest reads it; a name that is not UTF-8 would stop the whole job, so it is refused here."""
+    lines = "\n".join([f"{entry.size} {entry.uri}" for entry in shard])
+    try:
+        return f"{len(shard)}\n{lines}\n".encode()
+    except UnicodeEncodeError as error:
+        line = error.object[error.object.rindex("\n", 0, error.start) + 1 :].partition("\n")[0]
+        uri = line.partition(" ")[2]
+    raise DataError(f"{uri!r} has a name that is not UTF-8, which Parquet cannot hold: rename it")
 
 
 def _shards(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _FORMATS = (
-    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,mxf,nut,gif,apng,ivf,obu,h264,hevc,mjpeg,wtv,dv"
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,mxf,nut,gif,apng,ivf,obu,h264,hevc,mjpeg,wtv,dv,"
+    "yuv4mpegpipe"
 )
 """The containers that are read. Playlists, which name other files and addresses, are not among them."""
 
 _SECONDS = Real(above=0, most=1e6)
+
+_BACK = 1
+"""Seconds: a frame that is earlier than the one before it by more than this begins another recording."""
 
 _WHOLE, _MISSING = 0.95, 1
 """The share of its stated length, and the seconds less than that, from which on a video counts as whole."""
@@ -39,7 +43,8 @@ class VideoFile:
 
     A frame that is damaged or cannot be decoded is yielded as an :class:`~oddsight.errors.ImageError`, and the others
     follow. Frames are named ``clip.mp4#12``, numbered from 0 in the order in which they are shown, and their time
-    counts from the first. Metadata of rotation (by quarters) is applied.
+    counts from the first. It never goes back: where recordings were joined, it goes on. Metadata of rotation (by
+    quarters) is applied.
 
     Attributes:
         path: The file.
@@ -63,10 +68,11 @@ class VideoFile:
             raise OddsightError(f"{Address(os.fspath(path))}: is a stream, and no video file: record it first")
         self._every = None if every is None else Fraction(str(_SECONDS.read(every, "every")))
         self.broken = 0
-        with self._open() as (_, stream):
+        with self._open() as (container, stream):
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
             self.rate = float(stream.average_rate) if stream.average_rate else None
-            self._length = stream.frames
+            # Many formats do not count their frames.
+            self._length = stream.frames or floor(_stated_length(container, stream) * Fraction(self.rate or 0))
             if self._every is not None and self.rate:
                 self._length = min(self._length, floor(self._length / self.rate / self._every) + 1)
 
@@ -75,8 +81,7 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
         self.broken = 0
-        chosen = _Every(self._every)
-        start, last, end, rate = None, Fraction(0), Fraction(0), self.rate or 25.0
+        chosen, clock, end = _Every(self._every), _Clock(1 / Fraction(self.rate or 25)), Fraction(0)
         with self._open() as (container, stream):
             convert = Converter()
             for index, frame in enumerate(_decoded(container, stream)):
@@ -85,22 +90,17 @@ class VideoFile:
                     self.broken += 1
                     yield ImageError(name, frame)
                     continue
-                if frame.pts is not None and frame.time_base is not None:
-                    time = frame.pts * frame.time_base
-                else:
-                    time = Fraction(index) / Fraction(rate) + (start or 0)
-                start = time if start is None else start
+                time = clock(None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base)
                 end = time + (frame.duration or 0) * (frame.time_base or 0)
-                last = max(last, time - start)  # a damaged time never goes back
                 if frame.is_corrupt:
                     self.broken += 1
                     yield ImageError(name, "the frame is damaged")
-                elif chosen(last):
-                    yield self._converted(frame, convert, name, float(last), index)
-            length = _stated_length(container, stream)
-            if start is None or max(end - start, last + _MISSING) < _WHOLE * length:
+                elif chosen(time):
+                    yield self._converted(frame, convert, name, float(time), index)
+            length, last = _stated_length(container, stream), clock.last
+            if last is None or max(end, last + _MISSING) < _WHOLE * length:
                 self.broken += 1
-                there = "has no frames" if start is None else f"ends after {float(last):.1f} of {float(length):.1f} s"
+                there = "has no frames" if last is None else f"ends after {float(last):.1f} of {float(length):.1f} s"
                 yield ImageError(os.fspath(self.path), f"it is cut short or damaged: it {there}")
 
     def _converted(
@@ -170,6 +170,30 @@ class FrameFolder:
                 yield Frame(path, time=float(time), index=index)
 
 
+class _Clock:
+    """The time of one frame after the other, in seconds from the first.
+
+    Attributes:
+        last: The time of the last frame; None before the first.
+
+    Args:
+        step: Seconds from one frame to the next where the file does not say.
+    """
+
+    def __init__(self, step: Fraction) -> None:
+        self._step, self._start, self.last = step, Fraction(0), None
+
+    def __call__(self, stated: Fraction | None) -> Fraction:
+        """The time of a frame by what the file says, which may be nothing, begin anew or be slightly out of order."""
+        due = Fraction(0) if self.last is None else self.last + self._step
+        stated = due + self._start if stated is None else stated
+        before = self.last is None or stated - self._start < self.last - max(_BACK, 4 * self._step)
+        self._start = stated - due if before else self._start
+        time = stated - self._start
+        self.last = time if self.last is None else max(self.last, time)
+        return self.last
+
+
 class _Every:
     """Whether a frame is the first of its span of seconds."""
 
@@ -188,8 +212,10 @@ def _stated_length(container: InputContainer, stream: VideoStream) -> Fraction:
     """Seconds that the file says its video has; 0 if it does not say."""
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
-    alone = len(container.streams) == 1  # Sound may be longer
-    return Fraction(container.duration or 0, 10**6) if alone else Fraction(0)
+    if len(container.streams) > 1:  # Sound may be longer
+        return Fraction(0)
+    # Some formats state when the last frame ends instead of how long they last.
+    return Fraction(max(0, (container.duration or 0) - max(0, container.start_time or 0)), 10**6)
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:

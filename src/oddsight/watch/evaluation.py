@@ -17,8 +17,8 @@ from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation, find_clips
 from oddsight.model.events import Event, WatchedFrame
 from oddsight.model.model import Model
 from oddsight.runtime.progress import Progress, silent
+from oddsight.sources.opening import open_frames
 from oddsight.sources.source import Source
-from oddsight.sources.video import VideoFile
 from oddsight.watch.alarms import WINDOW
 from oddsight.watch.interest import Proposer
 from oddsight.watch.looking import look_at
@@ -40,6 +40,7 @@ def evaluate_videos(
     alarms_per_hour: float = 1.0,
     window: float = WINDOW,
     every: float | None = None,
+    rate: float | None = None,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> VideoEvaluation:
@@ -47,13 +48,14 @@ def evaluate_videos(
 
     Args:
         model: The model; without normal footage there are no alarms, and only frames are evaluated.
-        videos: A folder of videos, or one.
+        videos: A folder of videos, or one; a folder of frames is a video, too.
         labels: A CSV file; see :func:`oddsight.evaluation.videos.find_clips`.
         zones: As for :func:`oddsight.watch`, and so are the others.
         roi: What proposes regions of interest.
         alarms_per_hour: In normal footage.
         window: Seconds of evidence.
         every: Take only one frame in so many seconds; by default all.
+        rate: Frames a second of folders of frames; by default 25.
         workers: Number of frames that are scored in parallel.
         progress: Called with phase, done and total.
 
@@ -67,7 +69,7 @@ def evaluate_videos(
         warnings.append("the model has no normal footage, so there are no alarms: only frames are evaluated")
     for path, truth in find_clips(Path(videos), Path(labels)):
         rows = _Rows(truth, known)
-        source = VideoFile(path, every=every)
+        source = open_frames(path, every=every, rate=rate)
         if model.footage is None:
             frames = _frames_alone(looks, source, workers)
         else:
@@ -86,6 +88,8 @@ def evaluate_videos(
         clips.append(rows.outcome(path.name))
         if rows.unscored.count:
             warnings.append(f"frames that could not be scored were left out: {rows.unscored}")
+        if every is None and (beyond := rows.labels_beyond()):
+            warnings.append(f"{path.name} has no frames for {beyond:,} of the labels: frames count from 0")
     return VideoEvaluation(clips, None if model.footage is None else alarms_per_hour, window, warnings)
 
 
@@ -106,6 +110,7 @@ class _Rows:
         self._rows: list[tuple[float, float, float, int, float, float]] = []
         self._events: dict[str, Event] = {}
         self._before: NDArray[np.float32] | None = None
+        self._last = -1
         self.unscored = Unscored()
 
     def add(self, watched: WatchedFrame) -> None:
@@ -128,9 +133,14 @@ class _Rows:
         change = 0.0 if self._before is None else float(np.abs(grey - self._before).mean())
         self._before = grey
         score = max((look.result.score for look in watched.looks), default=-np.inf)
-        label = self._truth.get(frame.index or 0, -1)
+        self._last = frame.index or 0
+        label = self._truth.get(self._last, -1)
         evidence = np.nan if watched.evidence is None else watched.evidence
         self._rows.append((frame.time, score, evidence, label, float(grey.mean()), change))
+
+    def labels_beyond(self) -> int:
+        """How many labels are of frames after the last."""
+        return sum(number > self._last for number in self._truth)
 
     def outcome(self, name: str) -> ClipOutcome:
         """All of it."""
