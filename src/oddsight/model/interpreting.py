@@ -17,15 +17,7 @@ Values = Mapping[str, Any]
 
 
 def interpret(file: ModelFile, values: Values, *, width: int, height: int, source: str | None, name: str) -> Result:
-    """The result of one image.
-
-    Args:
-        file: The model file.
-        values: What its graph gave.
-        width: Of the image, in pixels.
-        height: Of the image, in pixels.
-        source: The image's path.
-        name: What errors call the image.
+    """The result of an image of some path, which errors call by a name.
 
     Raises:
         ImageError: An output is out of range; see :meth:`oddsight.Model.score`.

@@ -36,16 +36,13 @@ class _Clip:
     figure: str
 
 
-def write_video_report(
-    evaluation: VideoEvaluation, model: Model, path: str | os.PathLike[str], *, title: str | None = None
-) -> None:
+def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os.PathLike[str]) -> None:
     """Write an evaluation on labelled videos as an HTML page with a timeline of each clip, all at once or not at all.
 
     Args:
         evaluation: The result of :func:`oddsight.watch.evaluation.evaluate_videos`.
         model: The evaluated model.
         path: The file to write.
-        title: Title of the page.
 
     Raises:
         OddsightError: The page cannot be written.
@@ -58,7 +55,7 @@ def write_video_report(
     text = fill_template(
         "oddsight.report",
         "videos.md.jinja",
-        title=title or f"{model.metadata.method.name} on {_count(len(evaluation.clips), 'video')}",
+        title=f"{model.metadata.method.name} on {_count(len(evaluation.clips), 'video')}",
         meta=model.metadata,
         found=found,
         warnings=evaluation.warnings,

@@ -23,7 +23,7 @@ _FOLDERS = 50  # Rows of the table of folders, at most
 _MARKS = " ▁▂▃▄▅▆▇█"
 
 
-def write_summary_page(summary: Summary, place: str, path: Path, *, title: str | None = None) -> None:
+def write_summary_page(summary: Summary, place: str, path: Path) -> None:
     """Write a summary as an HTML page that loads nothing.
 
     Raises:
@@ -40,7 +40,7 @@ def write_summary_page(summary: Summary, place: str, path: Path, *, title: str |
     text = fill_template(
         "oddsight.report",
         "batch.md.jinja",
-        title=title or "Images by their scores",
+        title="Images by their scores",
         found=summary,
         job=job,
         gallery=gallery,

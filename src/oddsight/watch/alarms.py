@@ -260,12 +260,12 @@ class Alarms:
         return ended
 
 
-def checked_rate(alarms_per_hour: float, what: str = "the number of alarms an hour") -> float:
+def checked_rate(alarms_per_hour: float) -> float:
     """A rate of alarms as a plain float.
 
     Raises:
         DataError: If it is not above 0.
     """
     if not (isinstance(alarms_per_hour, int | float) and 0 < alarms_per_hour < math.inf):
-        raise DataError(f"{what} must be above 0, not {plain(alarms_per_hour)}")
+        raise DataError(f"the number of alarms an hour must be above 0, not {plain(alarms_per_hour)}")
     return float(alarms_per_hour)

@@ -17,6 +17,9 @@ class _Track:
     unseen: int = 0
 
 
+_OVERLAP = 0.2  # The least intersection over union of an object and its next box
+
+
 class Tracker:
     """Follows boxes by how much they overlap with those of the frame before (Bochinski et al., IoU tracker, AVSS 2017).
 
@@ -24,12 +27,11 @@ class Tracker:
     place for some frames, and comes back under its number if it is found there.
 
     Args:
-        overlap: The least intersection over union of an object and its next box.
         patience: Frames without a box after which an object is forgotten. Its number is not given again.
     """
 
-    def __init__(self, *, overlap: float = 0.2, patience: int = 10) -> None:
-        self._overlap, self._patience = overlap, patience
+    def __init__(self, *, patience: int = 10) -> None:
+        self._patience = patience
         self._tracks: dict[int, _Track] = {}
         self._next = 1
 
@@ -39,7 +41,7 @@ class Tracker:
 
         numbers = list(self._tracks)
         shared = overlaps([track.box for track in self._tracks.values()], boxes)
-        shared[shared < self._overlap] = 0
+        shared[shared < _OVERLAP] = 0
         found: dict[int, int] = {}
         for row, column in zip(*linear_sum_assignment(-shared), strict=True):
             if shared[row, column]:
