@@ -163,6 +163,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
     cache.shrink()
 
 
+@pytest.mark.slow
 def test_threads_that_write_read_and_delete_at_once_never_see_half(tmp_path):
     cache = FeatureCache(tmp_path, limit=20_000)
     arrays = [np.full(400, number, np.float32) for number in range(20)]

@@ -334,6 +334,7 @@ def whole(image):
     return image.rows(0, image.size[1])
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_the_image_that_it_holds(tmp_path, all_watched, monkeypatch):
     set_image_limits(timeout=60)
     ended, end = [], decoder_process._Decoder.end
@@ -394,6 +395,7 @@ def test_a_process_that_waits_keeps_no_pixels(tmp_path, all_watched):
     assert held < limit
 
 
+@pytest.mark.slow
 def test_a_process_keeps_the_budget_of_this_one(tmp_path, all_watched):
     path = save(RGB, tmp_path / "a.png")
     set_image_limits(timeout=60)
@@ -415,6 +417,7 @@ def test_a_process_that_breaks_down_is_one_error(tmp_path, all_watched):
     assert np.array_equal(read_image(path), RGB)  # by another one
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_program(tmp_path):
     path = save(RGB, tmp_path / "a.png")
     script = (

@@ -202,6 +202,7 @@ def test_arrays_go_with_a_model_that_reads_other_bands(trained, tmp_path):
     assert refused.errors == 2
 
 
+@pytest.mark.slow
 def test_a_model_of_classes_keeps_its_reading(tmp_path):
     for folder, seeds in (("data", range(12)), ("test", range(20, 23))):
         for name, odd in (("plain", False), ("noise", True)):

@@ -191,6 +191,7 @@ def test_images_that_are_alone_in_the_bank_are_still_scored():
 # What it takes.
 
 
+@pytest.mark.slow
 def test_profiles_of_the_first_images_only_are_learned_from():
     levels, sampled = Levels(60), Levels(60)
     # Of those beyond the cap only the patches count.
@@ -243,6 +244,7 @@ def test_a_wide_profile_is_left_to_its_neighbours():
     assert np.isfinite(found["evidence"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [4, 6, 8, 11])
 def test_few_images_are_enough(count):
     fresh = Levels(8, seed=1)
@@ -302,6 +304,7 @@ def test_the_two_voices_of_patches_look_at_deep_and_at_shallow_stages():
     assert cells.tolist() == [GRID[2] + 1] * 10 + [3 * GRID[2] + 2] * 10
 
 
+@pytest.mark.slow
 def test_what_sees_small_defects_counts_and_what_does_not_counts_less():
     blind, deep, all_ = (fitted(Stages(60, seen_at=stages)).voices_ for stages in ((), (4,), range(5)))
     assert [voice.ability for voice in blind] == pytest.approx([0] * 4, abs=0.2)

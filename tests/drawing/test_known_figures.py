@@ -49,6 +49,7 @@ def test_confusion_has_its_numbers_and_names():
     assert label(svg) == "Confusion matrix of 3 classes: 1,294 of 1,306 images are right"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 20, 21, 60])
 def test_confusion_of_any_number_of_classes(count):
     table = np.arange(count * count).reshape(count, count) + 10_000

@@ -144,6 +144,7 @@ def test_the_cut_graph_is_the_whole_file_from_the_features_on(data, method, tmp_
             np.testing.assert_allclose(values["anomaly_map"][0], result.map, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_that_scores_otherwise_is_an_error(data, tmp_path, monkeypatch):
     score = oddsight.Model.score
     monkeypatch.setattr(
@@ -207,6 +208,7 @@ def test_without_the_users_cache_one_is_made_and_emptied(data, tmp_path, monkeyp
     assert all(cell.error is None for cell in found.cells)
 
 
+@pytest.mark.slow
 def test_with_the_cache_off_and_no_work_folder_nothing_is_left(data, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -359,6 +361,7 @@ def test_a_cell_that_fails_is_a_row_with_its_error(data, tmp_path, extra, error,
     assert compared(data, work=tmp_path, methods=["failing", "knn"]).computed == (0 if kept else 1)
 
 
+@pytest.mark.slow
 def test_if_everything_fails_the_page_says_so(data, tmp_path, extra):
     extra(failing(DataError("too few <images>")))
     found = compared(data, work=tmp_path, methods=["failing"])

@@ -173,6 +173,7 @@ def test_models_without_classes_stay_in_schema_2(fitted):
 # The fit.
 
 
+@pytest.mark.slow
 def test_the_pieces_are_what_is_fitted(models, fitted):
     """So what else this file says of the pieces holds for a fit."""
     for per_class, model in models.items():
@@ -497,6 +498,7 @@ def test_thresholds_for_each_class_are_those_of_its_own_images(pairs, rate):
             assert (value > threshold) == (p_value <= Fraction(rate) * (1 + Fraction(1, 10**9)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("rate", [0.07, 0.3])
 def test_each_class_is_rejected_at_most_at_the_rate(rate, ties):

@@ -86,6 +86,7 @@ def test_what_has_one_speed_says_so():
     assert at_speed(by_name("padim")(), "balanced") == SPEEDS["balanced"]
 
 
+@pytest.mark.slow
 def test_a_fast_model_is_small(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 48, 48, 3), np.uint8)
     banks = {

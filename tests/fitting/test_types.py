@@ -110,6 +110,7 @@ def test_both_decisions_are_calibrated_and_kept_apart(named):
     assert (scores > rejected).sum() <= RATE * (len(scores) + 1)
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_file(folder, normal, named):
     again = oddsight.fit_classes(
         folder / "defects", normal=normal, size=SIDE, false_alarm_rate=RATE, calibration_fraction=0.25
@@ -220,6 +221,7 @@ def test_the_commands_say_what_is_promised(folder, normal, tmp_path):
     assert "--normal" in refused.err
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_a_model_of_the_same_classes_whose_weights_are_shared(folder, normal, named):
     alone = oddsight.fit_classes(folder / "defects", size=SIDE, false_alarm_rate=RATE, calibration_fraction=0.25)
     image = draw_image("cloth", 9001)

@@ -33,6 +33,7 @@ def both(id_scores, ood_scores):
     return np.repeat([0, 1], [len(id_scores), len(ood_scores)]), np.concatenate([id_scores, ood_scores])
 
 
+@pytest.mark.slow
 @given(scores, scores)
 @settings(max_examples=60)
 def test_numbers_agree_with_scikit_learn(id_scores, ood_scores):

@@ -666,6 +666,7 @@ def test_changed_bytes_give_the_same_model_or_an_error(which, made):
     same_or_refused(changed(TINY[which], made), TINY_BEHAVIOUR[which])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["schema 2", "schema 3"])
 def test_every_single_byte_matters_or_does_no_harm(which):
     content = TINY[which]

@@ -100,6 +100,7 @@ def test_an_entry_of_another_shape_or_type_counts_as_missing(cache):
     assert cache.get(MAKER, IMAGE, ARRAY.shape) is None
 
 
+@pytest.mark.slow
 def test_a_fit_over_a_cache_of_rubbish_gives_the_same_model(normal_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", str(tmp_path / "cache"))
     options = {"method": "knn", "size": 64, "false_alarm_rate": 0.2}

@@ -134,6 +134,7 @@ except KeyboardInterrupt:
     assert (process.returncode, err) == (42, b"")
 
 
+@pytest.mark.slow
 def test_python_ends_while_nobody_waits_for_the_graphs_that_run(endless, images):
     script = """
 import sys, time
@@ -152,6 +153,7 @@ sys.exit(42)
     assert (process.returncode, err) == (42, b"")
 
 
+@pytest.mark.slow
 def test_scoring_that_takes_too_long_is_the_images_error(endless, images):
     set_image_limits(timeout=0.5)
     model = oddsight.load(endless)

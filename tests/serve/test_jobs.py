@@ -107,6 +107,7 @@ def test_names_of_new_models_are_plain(client, upload):
         assert client.post("/api/jobs", json=order).status_code == 422
 
 
+@pytest.mark.slow
 def test_a_job_can_be_ended_while_it_runs_and_while_it_waits(client, upload):
     order = {"kind": "fit", "upload": upload, "name": "never", "method": "auto"}
     first, second = (client.post("/api/jobs", json=order).json()["id"] for _ in range(2))

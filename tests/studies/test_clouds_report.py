@@ -94,6 +94,7 @@ def test_another_method_that_is_better_is_a_verdict_and_chance_is_called_chance(
     assert contest_of(said(made_up_clouds(apart=8.0)), "cloudy as normal", "sand")[4] == "not distinguishable"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("shift", "held"), [(0.0, True), (2.5, False)])
 def test_the_promise_is_judged_by_what_chance_explains(shift, held):

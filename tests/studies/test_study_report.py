@@ -302,6 +302,7 @@ def test_tables_are_the_numbers_of_the_study():
     assert row_of(text, "Unknown images detected, 1 near set")[0] == detected
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("baseline", "verdict"), [(0.6, "score wins"), (0.9999, "baseline beats every score")])
 def test_a_trivial_baseline_that_wins_is_above_all_else_and_in_its_table(baseline, verdict):

@@ -108,6 +108,7 @@ def test_frames_that_come_less_often_are_compared_with_as_few():
     assert alarms.evidence(198.0) * alarms.threshold("frame") == pytest.approx(alarms.surprise(look(1.0)))
 
 
+@pytest.mark.slow
 def test_normal_footage_raises_as_many_alarms_as_allowed():
     counts = []
     for seed in range(3):

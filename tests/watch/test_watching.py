@@ -118,6 +118,7 @@ def test_a_sink_that_fails_ends_the_run(model):
     assert isinstance(ears.ended, OSError)
 
 
+@pytest.mark.slow
 def test_zones_have_events_of_their_own():
     zones = Zones(
         [
