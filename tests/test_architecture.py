@@ -1,4 +1,7 @@
-"""The house: rooms on floors, imports that point strictly downwards between rooms, no cycles inside one."""
+"""The house: rooms on floors, imports that point strictly downwards between rooms, no cycles inside one.
+
+``python tests/test_architecture.py`` prints the figures in docs/architecture.md.
+"""
 
 import ast
 import re
@@ -47,6 +50,16 @@ def room(module: str) -> str:
     return module.split(".")[1]
 
 
+def longest_chain() -> list[str]:
+    """The longest way from a module along its imports."""
+    chains: dict[str, list[str]] = {}
+    graph = {name: imports(path) & MODULES.keys() for name, path in MODULES.items()}
+    for name in TopologicalSorter(graph).static_order():
+        below = max((chains[other] for other in graph[name]), key=len, default=[])
+        chains[name] = [name, *below]
+    return max(chains.values(), key=len)
+
+
 INSIDE = {name: path for name, path in MODULES.items() if name != "oddsight" and room(name) not in ENTRANCES}
 
 
@@ -74,3 +87,12 @@ def test_rooms_have_no_cycles(own):
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+if __name__ == "__main__":
+    lines = sum(len(path.read_text().splitlines()) for path in MODULES.values())
+    between = {(room(name), room(to)) for name, path in INSIDE.items() for to in imports(path) & INSIDE.keys()}
+    arrows = sum(one != other for one, other in between)
+    print(f"{len(MODULES)} files, {lines:,} lines, {len(floors())} rooms on {len(set(floors().values()))} floors")
+    print(f"{arrows} pairs of rooms of which one imports the other; the longest chain of imports:")
+    print(" -> ".join(longest_chain()))

@@ -170,6 +170,7 @@ def test_the_best_epoch_and_the_end():
     assert not is_finished(CURVES, 9, None)
 
 
+@pytest.mark.slow
 def test_curves_as_numbers_and_as_a_image(tmp_path):
     write_curves(tmp_path / "curves.csv", CURVES)
     with (tmp_path / "curves.csv").open() as file:

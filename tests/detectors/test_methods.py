@@ -405,6 +405,7 @@ RANDOM = {"feature-autoencoder", "deep-svdd", "isolation-forest", "patch-autoenc
 """Beyond the draw of a sample; and mixtures, where they have more than one component."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*VECTOR_METHODS, *PATCH_METHODS])
 def test_the_same_seed_gives_the_same_graph(name, embeddings, patches):
     normal = patches[0][:12] if name in PATCH_METHODS else embeddings[0]

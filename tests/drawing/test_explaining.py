@@ -87,6 +87,7 @@ def jpeg(width=8, height=8):
 # The file of small copies
 
 
+@pytest.mark.slow
 def test_every_normal_image_is_there_small_and_like_itself(world, model, normals, images):
     assert len(images) == 30
     for image in images:
@@ -100,11 +101,13 @@ def test_every_normal_image_is_there_small_and_like_itself(world, model, normals
     assert normals.thumbnail("0" * 16) is None
 
 
+@pytest.mark.slow
 def test_a_normal_image_is_its_own_nearest(world, model, normals, images):
     for image in images[:5]:
         assert normals.path(model.predict(image.path).nearest) == str(image.path)
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_bytes(world, images, tmp_path):
     first = (world / "model.normals.zip").read_bytes()
     assert write_normals(tmp_path / "again.zip", images[::-1]) == []
@@ -113,12 +116,14 @@ def test_the_same_images_give_the_same_bytes(world, images, tmp_path):
     assert names == ["index.json", *(f"{image.content[:16]}.jpg" for image in images)]
 
 
+@pytest.mark.slow
 def test_only_images_that_are_compared_with_have_copies(world, images, tmp_path, monkeypatch):
     monkeypatch.setattr("oddsight.model.normals.MOST", 3)
     write_normals(tmp_path / "few.zip", images)
     assert len(zipfile.ZipFile(tmp_path / "few.zip").namelist()) == 4
 
 
+@pytest.mark.slow
 def test_an_image_that_is_gone_has_no_copy_and_says_so(world, images, tmp_path):
     shutil.copy(images[0].path, tmp_path / "a.png")
     one = dataclasses.replace(images[0], path=tmp_path / "gone.png")
@@ -131,6 +136,7 @@ def test_an_image_that_is_gone_has_no_copy_and_says_so(world, images, tmp_path):
     assert found.thumbnail(images[2].content[:16]) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "copies"),
     [
@@ -170,6 +176,7 @@ def test_a_wrong_index_is_refused(tmp_path, index):
         NormalImages(tmp_path / "a.zip")
 
 
+@pytest.mark.slow
 def test_other_files_are_refused(tmp_path, world):
     (tmp_path / "folder.zip").mkdir()
     (tmp_path / "empty.zip").write_bytes(b"")
@@ -220,6 +227,7 @@ def test_images_that_are_not_small_copies_are_one_error_each(tmp_path):
     assert found.thumbnail(names[-1]).size == (8, 8)
 
 
+@pytest.mark.slow
 def test_damage_anywhere_is_an_error_or_harmless(world, tmp_path, images):
     content = (world / "model.normals.zip").read_bytes()
     rng = np.random.default_rng(0)
@@ -260,6 +268,7 @@ def test_without_thumbnails_the_model_is_the_same(world, tmp_path):
     assert output.read_bytes() == (world / "model.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_where_copies_cannot_be_written_nothing_is_learned(world, tmp_path, monkeypatch):
     (tmp_path / "m.normals.zip").mkdir()
     monkeypatch.setattr("oddsight.fitting.normal.fit", None)
@@ -268,6 +277,7 @@ def test_where_copies_cannot_be_written_nothing_is_learned(world, tmp_path, monk
     assert outcome.err == f"error: cannot write {tmp_path / 'm.normals.zip'}: it is a folder; name a file\n"
 
 
+@pytest.mark.slow
 def test_json_says_where_the_nearest_image_is(world, model, normals, tmp_path):
     path = world / "test" / "bark" / "00300.png"
     result = model.predict(path)
@@ -281,6 +291,7 @@ def test_json_says_where_the_nearest_image_is(world, model, normals, tmp_path):
     assert lonely == row | {"nearest": known | {"path": None}}
 
 
+@pytest.mark.slow
 def test_the_table_says_what_spoke_if_several_can(world, model, tmp_path):
     outcome = run("predict", world / "model.onnx", world / "test", "--quiet")
     header, *lines = outcome.out.splitlines()
@@ -318,6 +329,7 @@ def test_explain_draws_every_anomalous_image(world, model, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_explain_refuses_folders_where_it_could_do_harm(world, tmp_path):
     for arguments, words in (
         (["--explain", world / "test" / "bark"], "they could replace the images there"),
@@ -400,6 +412,7 @@ def test_the_panels_say_what_spoke_and_when_a_copy_is_damaged(tmp_path):
 # The evaluation and its page
 
 
+@pytest.mark.slow
 def test_an_evaluation_knows_what_decided(model, evaluation):
     voices = model.metadata.explanation.voices
     for kind in ("bark", "blot", None):

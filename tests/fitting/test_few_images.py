@@ -37,6 +37,7 @@ def write(folder, *arrays):
 # What a fit makes of few images.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 4, FEWEST - 1, FEWEST])
 def test_the_rate_is_the_smallest_that_so_many_images_can_promise(count):
     model, plan = fitted(count, method="knn")

@@ -173,6 +173,7 @@ def test_no_score_rises_where_a_bank_grows(growing, world):
     assert pairs[-20:, 1].mean() < pairs[-20:, 0].mean()  # and new ones do fall
 
 
+@pytest.mark.slow
 def test_calibration_scores_are_kept_as_upper_bounds(growing, world):
     before, after = growing[0], growing[1].model
     np.testing.assert_array_equal(before.calibration_scores, after.calibration_scores)

@@ -134,6 +134,7 @@ def test_binomial_interval_is_clopper_pearson(n, data, confidence):
     assert low <= k / n <= high
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(-3, 4), min_size=2, max_size=12),
     st.lists(st.integers(-3, 4), min_size=2, max_size=12),

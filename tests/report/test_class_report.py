@@ -40,6 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_class", [False, True])
 def test_the_page_has_every_part(data: Path, tmp_path: Path, by_class: bool) -> None:
     model = tiny_class_model(by_class=by_class)

@@ -161,6 +161,7 @@ def test_scoring_that_takes_too_long_is_the_images_error(endless, images):
     assert [type(outcome) for outcome in outcomes] == [ImageError] * 5
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_after_each_image(endless, images, tmp_path):
     outcome = run("predict", endless, images, "--json", tmp_path / "lines", "--image-timeout", "0.5")
     assert outcome.code == 1

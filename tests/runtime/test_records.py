@@ -47,6 +47,7 @@ def test_what_was_written_is_read(folder):
         assert {*file.files} == {*ARRAYS, DIGEST}
 
 
+@pytest.mark.slow
 def test_every_byte_of_arrays_counts(folder):
     whole, path = (folder / "whole.npz").read_bytes(), folder / "flipped.npz"
     missing = 0

@@ -93,7 +93,11 @@ def test_it_is_imported_in_one_place():
 )
 @pytest.mark.parametrize(
     "arguments",
-    ["fit images -o new.onnx --size 32 --method knn --quiet", "backbones --json", "predict m.onnx images --json lines"],
+    [
+        pytest.param("fit images -o new.onnx --size 32 --method knn --quiet", marks=pytest.mark.slow),
+        "backbones --json",
+        "predict m.onnx images --json lines",
+    ],
 )
 def test_a_user_without_a_home(world, home, arguments):
     surroundings = without("HOME", "ODDSIGHT_CACHE", "ODDSIGHT_BACKBONES", "XDG_CACHE_HOME")

@@ -176,6 +176,7 @@ def test_the_threshold_of_a_scene_is_that_of_the_rate_over_its_tiles():
     assert decision_for(model.with_decision(threshold=7), 200).threshold == 7
 
 
+@pytest.mark.slow
 def test_few_normal_scenes_are_flagged():
     """Scenes of 9 tiles like those of the calibration, which share much: 0.1 is kept for scenes."""
     rng = np.random.default_rng(1)

@@ -51,6 +51,7 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(module, "chart", lambda *_: Markup('<svg width="1pt"></svg>'))
 
 
+@pytest.mark.slow
 def test_page_and_markdown_are_whole_and_safe(tmp_path):
     study = made_up_clouds(names=("cloudy", HOSTILE.replace("/", ""), "sea"), failed=[("gmm", HOSTILE)])
     written = write_clouds(study, tmp_path / "new")
@@ -81,6 +82,7 @@ def test_a_trivial_baseline_that_wins_is_a_verdict():
     assert "baseline wins |" not in won
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_another_method_that_is_better_is_a_verdict_and_chance_is_called_chance():
     study = made_up_clouds(apart=2.0, images=300, calibration=400, default="knn", methods=("auto", "knn"))
