@@ -106,5 +106,5 @@ def test_old_sets_go_but_not_those_that_a_model_needs(tmp_path):
             change.execute("UPDATE uploads SET created = ? WHERE id != ?", (time.time() - 2 * 86400, new))
             change.execute("INSERT INTO models VALUES ('cloth', 'x', 0, 'workspace', 'x', ?)", (needed,))
         uploads.forget(workspace)
-        assert {entry["upload"] for entry in uploads.listed(workspace)} == {needed, new}
+        assert {entry["upload"] for entry in uploads.list_sets(workspace)} == {needed, new}
         assert not uploads.exists(workspace, old)

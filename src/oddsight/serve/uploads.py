@@ -57,7 +57,7 @@ def folder(workspace: Workspace, id: str) -> Path:
     return workspace.place("uploads", id)
 
 
-def listed(workspace: Workspace) -> list[dict[str, Any]]:
+def list_sets(workspace: Workspace) -> list[dict[str, Any]]:
     """All sets, the newest first, and which models need them for an update."""
     models: dict[str, list[str]] = {}
     for row in workspace.state.rows("SELECT DISTINCT upload, name FROM models WHERE upload IS NOT NULL ORDER BY name"):
