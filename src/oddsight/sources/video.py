@@ -156,7 +156,7 @@ class FrameFolder:
             raise DataError(f"{path}: not a folder of frames")
         self.images = tuple(sorted(filter(is_image_file, self.path.iterdir()), key=_numbers))
         if not self.images:
-            raise DataError(f"{path}: holds no images to read as frames")
+            raise DataError(f"{path}: holds no images to read as frames; name videos one by one")
 
     def __length_hint__(self) -> int:
         count = len(self.images)
