@@ -61,7 +61,7 @@ def evaluate_videos(
     Raises:
         DataError: The labels do not fit the videos, the model knows a frame already, or it lacks footage for the rate.
     """
-    known = KnownFrames(model, ", so results mean nothing: give other videos")
+    known = KnownFrames(model, "give other videos, as results on these would mean nothing")
     looks = Looks(model, zones, roi)
     clips, warnings = [], list[str]()
     if model.footage is None:

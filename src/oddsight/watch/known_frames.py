@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.data.collection import seen
+from oddsight.data.collection import unpacked
 from oddsight.data.images import content_hash
 from oddsight.errors import DataError
 from oddsight.model.model import Model
 
-_MOST = 10
-"""Different frames from which on it is footage that the model learned from, and not a black frame or a test card."""
+_MOST, _SHARE = 10, 0.25
+"""Different frames, and the share of the model's, from which on it is footage that it learned from, and not a black
+frame or a test card."""
 
 
 class KnownFrames:
@@ -26,7 +27,8 @@ class KnownFrames:
     """
 
     def __init__(self, model: Model, advice: str) -> None:
-        self._known, self._advice = seen(model.metadata.training.images_seen), advice
+        self._known, self._advice = set(unpacked(model.metadata.training.images_seen)), advice
+        self._most = max(2, min(_MOST, int(_SHARE * len(self._known))))
         self._contents = set[str]()
         self.count = 0
 
@@ -36,15 +38,13 @@ class KnownFrames:
         Raises:
             DataError: It was made of too many of them.
         """
-        content = content_hash(pixels)
-        if not self._known(content):
+        content = content_hash(pixels)[:16]
+        if content not in self._known:
             return False
         self.count += 1
         self._contents.add(content)
-        if len(self._contents) >= _MOST:
-            raise DataError(
-                f"{name} and {_MOST - 1} other frames are among the images that the model was made of{self._advice}"
-            )
+        if len(self._contents) >= self._most:
+            raise DataError(f"{name} is among the images that the model was made of, as are others: {self._advice}")
         return True
 
     def __str__(self) -> str:

@@ -59,7 +59,7 @@ def recalibrate(
     Raises:
         DataError: The footage is empty, or the model learned from it.
     """
-    known = KnownFrames(model, ": give other footage")
+    known = KnownFrames(model, "give other footage")
 
     def unknown(_: int, frame: Frame) -> bool:
         reading = model.reading if isinstance(frame.image, str | os.PathLike | bytes) else AS_DECLARED
