@@ -31,6 +31,9 @@ _FORMATS = (
 
 _SECONDS = Real(above=0, most=1e6)
 
+_MOST_FRAMES = 2**31
+"""A length that only a damaged file states."""
+
 _BACK = 1
 """Seconds: a frame that is earlier than the one before it by more than this begins another recording."""
 
@@ -77,7 +80,7 @@ class VideoFile:
                 self._length = min(self._length, floor(self._length / self.rate / self._every) + 1)
 
     def __length_hint__(self) -> int:
-        return self._length if self._length > 0 else NotImplemented
+        return self._length if 0 < self._length < _MOST_FRAMES else NotImplemented
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
         self.broken = 0
@@ -181,7 +184,8 @@ class _Clock:
     """
 
     def __init__(self, step: Fraction) -> None:
-        self._step, self._start, self.last = step, Fraction(0), None
+        self._step, self._start = step, Fraction(0)
+        self.last: Fraction | None = None
 
     def __call__(self, stated: Fraction | None) -> Fraction:
         """The time of a frame by what the file says, which may be nothing, begin anew or be slightly out of order."""
