@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 import oddsight
 from footage import RATE, clip, watching_model
@@ -59,7 +60,7 @@ def test_labels_that_are_not_like_that_are_refused(tmp_path, text, words):
 
 
 def test_clips_are_found_by_name_or_if_there_is_one(tmp_path):
-    for name in ("x.mp4", "y.mp4"):
+    for name in ("x.mp4", "y.mp4", "._x.mp4"):
         (tmp_path / name).touch()
     named = write(tmp_path / "named.csv", "clip,frame,anomalous\ny.mp4,0,1\n")
     nameless = write(tmp_path / "nameless.csv", "frame,anomalous\n0,1\n")
@@ -133,6 +134,16 @@ def test_without_footage_only_frames_are_evaluated(labelled):
     assert found.frame_auroc() == 1
     assert found.alarms_per_hour is None
     assert "no normal footage" in found.warnings[0]
+
+
+def test_frames_of_other_sizes_are_evaluated(tmp_path):
+    for number, shape in enumerate([(16, 16, 3), (16, 32, 3), (16, 32, 3)]):
+        Image.fromarray(np.full(shape, 40 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    labels = write(tmp_path / "labels.csv", "frame,anomalous\n0,0\n1,0\n2,1\n")
+    found = evaluate_videos(tiny_model(), tmp_path, labels, rate=1)
+    (outcome,) = found.clips
+    assert outcome.times.tolist() == [0, 1, 2]
+    assert outcome.baselines[:, 1].tolist() == [0, 0, 40]
 
 
 def test_labels_of_frames_that_are_not_there_are_told(tmp_path):

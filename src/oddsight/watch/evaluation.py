@@ -126,7 +126,8 @@ class _Rows:
         small = Image.fromarray(pixels).convert("L")
         small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
         grey = np.asarray(small, np.float32)
-        change = 0.0 if self._before is None else float(np.abs(grey - self._before).mean())
+        like_before = self._before is not None and self._before.shape == grey.shape
+        change = float(np.abs(grey - self._before).mean()) if like_before else 0.0
         self._before = grey
         score = max((look.result.score for look in watched.looks), default=-np.inf)
         self._last = frame.index or 0
