@@ -126,9 +126,10 @@ class _Rows:
         small = Image.fromarray(pixels).convert("L")
         small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
         grey = np.asarray(small, np.float32)
-        like_before = self._before is not None and self._before.shape == grey.shape
-        change = float(np.abs(grey - self._before).mean()) if like_before else 0.0
-        self._before = grey
+        before, self._before = self._before, grey
+        if before is None or before.shape != grey.shape:
+            before = grey
+        change = float(np.abs(grey - before).mean())
         score = max((look.result.score for look in watched.looks), default=-np.inf)
         self._last = frame.index or 0
         label = -1 if self._known(pixels, frame.name) else self._truth.get(self._last, -1)
