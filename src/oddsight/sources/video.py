@@ -73,7 +73,8 @@ class VideoFile:
         self.broken = 0
         with self._open() as (container, stream):
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
-            self.rate = float(stream.average_rate) if stream.average_rate else None
+            rate = stream.average_rate or stream.guessed_rate
+            self.rate = float(rate) if rate else None
             # Many formats do not count their frames.
             self._length = stream.frames or floor(_stated_length(container, stream) * Fraction(self.rate or 0))
             if self._every is not None and self.rate:
