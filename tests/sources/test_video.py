@@ -111,7 +111,7 @@ def test_a_video_whose_times_do_not_start_at_0_is_whole(name, tmp_path):
     assert known_length(source) == pytest.approx(30, abs=1)
 
 
-def test_the_picture_of_a_cover_is_no_video(tmp_path):
+def test_the_image_of_a_cover_is_no_video(tmp_path):
     path = tmp_path / "song.mp4"
     with av.open(path, "w") as container:
         sound = container.add_stream("aac", rate=48_000)

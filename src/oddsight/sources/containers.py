@@ -42,7 +42,7 @@ def reason(error: Exception) -> str:
 def video_of(container: InputContainer, name: str) -> VideoStream:
     """The video among the streams of a container, of several the one that FFmpeg takes for the best.
 
-    The picture of a cover is no video.
+    The image of a cover is no video.
 
     Raises:
         ImageError: If there is none, its codec is unknown or its frames are too large.
