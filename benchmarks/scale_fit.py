@@ -2,10 +2,10 @@
 
     python benchmarks/scale_fit.py IMAGES [COUNT OFFERED] >> benchmarks/scale.csv
 
-For each method, with its own sizes and settings, on COUNT images (60) of the folder IMAGES: images a second that one core
-extracts features of, and that the detector takes in, of features that are in memory already (the same again and again,
-OFFERED times, 1,000). The second divided by the first is the number of cores beyond which more are of no use, if the
-way to the process is quick enough. Seconds are those of a processor. Rows are: part, engine, measure, value.
+For each method, with its own sizes and settings, on COUNT images (60) of the folder IMAGES: images a second that one
+core extracts features of, and that the detector takes in, of features that are in memory already (the same again and
+again, OFFERED times, 1,000). The second divided by the first is the number of cores beyond which more are of no use, if
+the way to the process is quick enough. Seconds are those of a processor. Rows are: part, engine, measure, value.
 """
 
 from __future__ import annotations
