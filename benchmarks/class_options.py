@@ -4,8 +4,8 @@
 
 DATA holds labelled images, of which at most 200 of each class are used: half to learn from, half to test. Near copies
 are never divided. The last class (by name) is unknown: its test images are to be detected. A row is an option: a size,
-layers, a penalty and a score. `chosen` is what `fit_classes` takes without any, and `seconds` is how long that took from images
-whose features are not known yet. All options learn from the same images.
+layers, a penalty and a score. `chosen` is what `fit_classes` takes without any, and `seconds` is how long that took
+from images whose features are not known yet. All options learn from the same images.
 """
 
 from __future__ import annotations
@@ -34,7 +34,20 @@ from oddsight.graphs.building import chain
 from oddsight.metrics.image import auroc
 from oddsight.runtime.sessions import run, session
 
-COLUMNS = ("data", "seed", "option", "size", "layers", "penalty", "score", "images", "unknown", "accuracy", "auroc", "seconds")
+COLUMNS = (
+    "data",
+    "seed",
+    "option",
+    "size",
+    "layers",
+    "penalty",
+    "score",
+    "images",
+    "unknown",
+    "accuracy",
+    "auroc",
+    "seconds",
+)
 LAYERS = (("head",), ("stage3", "stage4", "stage5"), ("stage3", "stage4", "stage5", "head"))
 STAGES = LAYERS[-1]
 MOST = 200
