@@ -4,8 +4,8 @@
 
 DATA holds labelled images, of which at most 200 of each class are used: half to learn from, half to test. Near copies
 are never divided. The last class (by name) is unknown: its test images are to be detected. A row is an option: a size,
-layers and a score. `chosen` is what `fit_classes` takes without any, and `seconds` is how long that took from images
-whose features are not known yet. All options learn from the same images.
+layers, a penalty and a score. `chosen` is what `fit_classes` takes without any, and `seconds` is how long that took
+from images whose features are not known yet. All options learn from the same images.
 """
 
 from __future__ import annotations
@@ -26,14 +26,28 @@ from oddsight.data.classes import read_classes
 from oddsight.data.dataset import Dataset
 from oddsight.data.grouping import group_images
 from oddsight.detectors import create
-from oddsight.fitting.choosing import SCORES, SIDES
+from oddsight.detectors.head import Head
+from oddsight.fitting.choosing import PENALTIES, SCORES, SIDES
 from oddsight.fitting.classifiers import embed_images, probe
 from oddsight.fitting.parts import divide_classes
 from oddsight.graphs.building import chain
 from oddsight.metrics.image import auroc
 from oddsight.runtime.sessions import run, session
 
-COLUMNS = ("data", "seed", "option", "size", "layers", "score", "images", "unknown", "accuracy", "auroc", "seconds")
+COLUMNS = (
+    "data",
+    "seed",
+    "option",
+    "size",
+    "layers",
+    "penalty",
+    "score",
+    "images",
+    "unknown",
+    "accuracy",
+    "auroc",
+    "seconds",
+)
 LAYERS = (("head",), ("stage3", "stage4", "stage5"), ("stage3", "stage4", "stage5", "head"))
 STAGES = LAYERS[-1]
 MOST = 200
@@ -62,6 +76,7 @@ class Trial:
         self.training = divide_classes(self.known, SHARE, seed).training
         self.is_known = self.test.labels != self.last
         self._embeddings: dict[int, list[np.ndarray]] = {}
+        self._heads: dict[tuple[int, tuple[str, ...], float], Head] = {}
 
     def embeddings(self, size: int, layers: tuple[str, ...]) -> list[np.ndarray]:
         """Of the training and test images."""
@@ -73,11 +88,18 @@ class Trial:
         columns = np.concatenate([np.arange(ends[name] - network.stages[name][1], ends[name]) for name in layers])
         return [rows[:, columns] for rows in self._embeddings[size]]
 
-    def measure(self, size: int, layers: tuple[str, ...], score: str) -> list[object]:
+    def head(self, size: int, layers: tuple[str, ...], penalty: float) -> Head:
+        """Of a probe."""
+        option = size, layers, penalty
+        if option not in self._heads:
+            extractor = Extractor(backbone("efficientnet-lite0"), layers, size, "embedding")
+            self._heads[option] = probe(extractor, self.embeddings(size, layers)[0], self.training, penalty).head
+        return self._heads[option]
+
+    def measure(self, size: int, layers: tuple[str, ...], penalty: float, score: str) -> list[object]:
         """Numbers of test images, accuracy and AUROC."""
         learned, tested = self.embeddings(size, layers)
-        extractor = Extractor(backbone("efficientnet-lite0"), layers, size, "embedding")
-        head = probe(extractor, learned, self.training).head
+        head = self.head(size, layers, penalty)
         fitted = create(score, "classes").fit(learned, self.training.labels, head, seed=self.seed)
         loaded = session(chain([head.graph(), fitted.graph()], ["score"]).SerializeToString(), threads=1)
         scores = run(loaded, {"embedding": tested}, "embeddings")[0]
@@ -102,13 +124,14 @@ def main() -> None:
             model = oddsight.fit_classes(trial.known, calibration_fraction=SHARE, seed=seed)
             seconds = time.perf_counter() - started
             network = model.metadata.backbone
-            made = network.size, tuple(network.layers), model.metadata.method.name
-            row = [made[0], "+".join(made[1]), made[2], *trial.measure(*made), f"{seconds:.1f}"]
+            penalty = float(model.metadata.classes.head["penalty"])
+            made = network.size, tuple(network.layers), penalty, model.metadata.method.name
+            row = [made[0], "+".join(made[1]), *made[2:], *trial.measure(*made), f"{seconds:.1f}"]
             writer.writerow([name, seed, "chosen", *row])
             print(name, seed, "chosen", *row, flush=True)
-            for size, layers, score in product(SIDES, LAYERS, SCORES):
-                values = trial.measure(size, layers, score)
-                writer.writerow([name, seed, "fixed", size, "+".join(layers), score, *values, ""])
+            for size, layers, penalty, score in product(SIDES, LAYERS, PENALTIES, SCORES):
+                values = trial.measure(size, layers, penalty, score)
+                writer.writerow([name, seed, "fixed", size, "+".join(layers), penalty, score, *values, ""])
                 file.flush()
 
 

@@ -7,7 +7,7 @@ PART is one of:
 - ``overhead``: 20,000 images of CIFAR-10 by both engines with two workers; images a second and processor time an image,
   from the fourth shard to the last, and the time before the first. Two rounds, one after the other. Ray gives its
   workers the lowest priority (a niceness of 15); here they have that of this process, unless RAY_worker_niceness says
-  otherwise. The rows "ray at niceness 15" are of a run with 15, beside other programs.
+  otherwise. The rows "overhead at niceness 15" are of a run with 15, beside other programs.
 - ``manifest``: a list of 1,000,000 names: seconds and peak memory to plan it, and to plan what is missing of it.
 - ``memory``: memory of a worker, a thread and on Ray, after 10,000, 50,000 and 100,000 images.
 - ``workers``: 20 worker processes of a run on Ray are killed, one by one; and the time of a rerun of what is finished.

@@ -80,11 +80,11 @@ def measure(model: Path, image: Path, seconds: float, *, apart: bool) -> None:
         service.ask(image.read_bytes())
         for times in LOADS:
             os.sched_setaffinity(0, client)
-            row = load(service, image.read_bytes(), times, before, seconds)
+            outcome = load(service, image.read_bytes(), times, before, seconds)
             os.sched_setaffinity(0, server)
             after = many(model, image, seconds / 3)
             rows += [
-                described(times, row, (before + after) / 2, len(server)),
+                described(times, outcome, (before + after) / 2, len(server)),
                 {"load": "predict_many", "processors": len(server), "images a second": after},
             ]
             print(rows[-2:], flush=True)
@@ -200,20 +200,20 @@ def load(service: Service, content: bytes, times: int, capacity: float, seconds:
     return Load(outcomes, took, memory, json.loads(service.request("GET", "/api/status")[1])["limits"]["queue"])
 
 
-def described(times: int, load: Load, capacity: float, processors: int) -> dict[str, object]:
+def described(times: int, found: Load, capacity: float, processors: int) -> dict[str, object]:
     """A row of the table."""
-    counts = Counter(code for code, _ in load.outcomes)
-    waits = [wait for code, wait in load.outcomes if code == 200]
-    half = len(load.memory) // 2
+    counts = Counter(code for code, _ in found.outcomes)
+    waits = [wait for code, wait in found.outcomes if code == 200]
+    half = len(found.memory) // 2
     return {
-        "load": f"{times}x", "processors": processors, "images a second": len(waits) / load.seconds,
-        "of predict_many": len(waits) / load.seconds / capacity, "seconds": round(load.seconds, 1),
+        "load": f"{times}x", "processors": processors, "images a second": len(waits) / found.seconds,
+        "of predict_many": len(waits) / found.seconds / capacity, "seconds": round(found.seconds, 1),
         "accepted": counts[200], "refused (429)": counts[429],
         "5xx": sum(n for code, n in counts.items() if code >= 500), "lost": counts[0],
         "p50 seconds": float(np.quantile(waits, 0.5)), "p99 seconds": float(np.quantile(waits, 0.99)),
-        "seconds of (queue + 1) services": (load.queue + 1) * processors / capacity,
-        "MB at the start": load.memory[0], "MB in the middle": load.memory[half], "MB at the end": load.memory[-1],
-        "MB at most": max(load.memory),
+        "seconds of (queue + 1) services": (found.queue + 1) * processors / capacity,
+        "MB at the start": found.memory[0], "MB in the middle": found.memory[half], "MB at the end": found.memory[-1],
+        "MB at most": max(found.memory),
     }  # fmt: skip
 
 
@@ -265,11 +265,11 @@ def make_cases(model: Path, cases: int) -> dict[str, object]:
         paths = json.loads(service.request("GET", "/openapi.json")[1])["paths"]
         operations = sum(map(len, paths.values()))
         command = [
-            program, "run", f"{address}/openapi.json", "--url", address, "--seed", "1",
+            str(program), "run", f"{address}/openapi.json", "--url", address, "--seed", "1",
             "--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing",
             "--max-examples", str(math.ceil(cases / operations)),
             "--exclude-path-regex", "events", "--request-timeout", "600", "--report", "json",
-            "--report-json-path", report,
+            "--report-json-path", str(report),
         ]  # fmt: skip
         subprocess.run(command, check=False)
         made = json.loads(report.read_text())

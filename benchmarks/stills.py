@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -202,6 +203,7 @@ def numbers(model: Model, video: Path, labels: Path) -> dict[str, object]:
     result = found.to_json()
     events, false, trivial = result["events"], result["false_alarms_per_hour"], result["baselines"]
     (clip,) = found.clips
+    others = Counter(event.kind for event in clip.events if event.kind != "anomaly")
     return {
         "normal": result["frames"]["normal"],
         "anomalous": result["frames"]["anomalous"],
@@ -222,7 +224,7 @@ def numbers(model: Model, video: Path, labels: Path) -> dict[str, object]:
         "false_low": false["rate_ci"][0],
         "false_high": false["rate_ci"][1],
         "normal_frames_in_alarms": events["normal_frames_in_alarms"],
-        "other_events": " ".join(sorted(event.kind for event in clip.events if event.kind != "anomaly")),
+        "other_events": " ".join(f"{number} {kind}" for kind, number in sorted(others.items())),
     }
 
 

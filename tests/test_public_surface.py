@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import pickle
 
 import pytest
 
+import oddsight
 import snapshots
 
 COMMAND = "python tests/snapshots.py"
@@ -29,6 +31,10 @@ def assert_close(name, text):
     for model, values in kept.items():
         for kind, numbers in values.items():
             assert now[model][kind] == pytest.approx(numbers, rel=CLOSE), f"{kind} of {model}: was a change meant?"
+
+
+def test_the_package_travels_with_functions_that_are_sent_to_other_processes():
+    assert pickle.loads(pickle.dumps(oddsight)) is oddsight
 
 
 def test_public_names_and_signatures():

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from typing import Any, Literal
 
 import av
@@ -34,8 +35,9 @@ def write_video(
     rotation: int | None = None,
     container: str | None = None,
     keys: int = 5,
+    start: int = 0,
 ) -> None:
-    """Write a clip to a path or a file; sides are even numbers."""
+    """Write a clip to a path or a file; sides are even numbers, and its times begin with so many seconds."""
     with av.open(os.fspath(file) if isinstance(file, os.PathLike) else file, "w", format=container) as output:
         stream: Any = output.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
@@ -44,8 +46,10 @@ def write_video(
         stream.codec_context.qmin = stream.codec_context.qmax = 2
         if rotation is not None:
             stream.set_display_rotation(rotation)
-        for pixels in frames:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for number, pixels in enumerate(frames, start * rate):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            output.mux(stream.encode(frame))
         output.mux(stream.encode())
 
 

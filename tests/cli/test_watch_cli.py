@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from cli_files import Outcome, assert_failed, json_lines, run
 from footage import RATE, clip, watching_model
+from oddsight.sources import VideoFile
 from tiny_model import tiny_model
 from video_files import write_video
 
@@ -51,6 +53,36 @@ def test_recalibrate_makes_a_model_that_can_watch(folder, tmp_path):
     assert info["footage"]["zones"] == ["frame"]
     assert_failed(run("watch", made, folder / "blot.mp4", "--window", "0.5s"), "hours of normal footage", "recalibrate")
     assert run("watch", made, folder / "normal.mp4", "--alarms-per-hour", 300, "--window", "0.5s", "-q").code == 0
+
+
+@pytest.mark.slow
+def test_folders_of_frames_are_footage_and_clips(folder, tmp_path):
+    """As many datasets are published, with images numbered from 001."""
+    for name, clip_file in (("normal", "normal.mp4"), ("blot", "blot.mp4")):
+        (tmp_path / name).mkdir()
+        for frame in VideoFile(folder / clip_file):
+            Image.fromarray(frame.image).save(tmp_path / name / f"{frame.index + 1:03d}.png")
+    fitted, made = tmp_path / "fitted.onnx", tmp_path / "made.onnx"
+    pace = ("--rate", RATE, "--every", "0.2s", "--block", "2s")
+    options = ("--method", "knn", "--backbone", "pixels", "--size", 16)
+    assert run("fit", "--from-video", tmp_path / "normal", *pace, *options, "-o", fitted).code == 0
+    assert run("info", fitted, "--json").json["footage"]["interval"] == pytest.approx(1 / RATE)
+    bare, footage = folder / "bare.onnx", ("--from-video", tmp_path / "normal", "--rate", RATE)
+    assert run("recalibrate", bare, *footage, "--block", "2s", "-o", made).code == 0
+    (tmp_path / "labels.csv").write_text("clip,first_frame,last_frame,anomalous\nblot,0,79,0\nblot,80,119,1\n")
+    labelled = ("--video", tmp_path, "--labels", tmp_path / "labels.csv", "--rate", RATE)
+    outcome = run("evaluate", made, *labelled, "--alarms-per-hour", 300, "--window", "0.5s", "--json", "-")
+    assert outcome.code == 0
+    assert outcome.json["clips"] == ["blot"]
+    assert outcome.json["frame_auroc"] == 1
+    assert_failed(run("fit", "--from-video", folder, "-o", fitted), "name videos one by one")
+
+
+@pytest.mark.slow
+def test_footage_without_a_whole_block_is_too_little(folder, tmp_path):
+    outcome = run("recalibrate", folder / "bare.onnx", "--from-video", folder / "normal.mp4", "-o", tmp_path / "m.onnx")
+    assert outcome.code == 0
+    assert "0 blocks of 60 s: too little for alarms" in outcome.err
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import oddsight
@@ -37,6 +38,7 @@ def test_size_layers_and_score_are_chosen_and_recorded(model):
     assert max(accuracy.values()) == accuracy[f"{backbone.size} {'+'.join(backbone.layers)}"]
     assert len(accuracy) == len(choosing.SIDES) * 3
     assert set(record["auroc"]) == set(choosing.SCORES)
+    assert model.metadata.classes.head["penalty"] in choosing.PENALTIES
     best = max(record["auroc"].values())
     assert record["auroc"][model.metadata.method.name] >= best - 0.0101
     for kind in CLASSES:
@@ -46,6 +48,16 @@ def test_size_layers_and_score_are_chosen_and_recorded(model):
 @pytest.mark.slow
 def test_the_same_images_give_the_same_file(data, model):
     assert oddsight.fit_classes(data, **QUICK).to_bytes() == model.to_bytes()
+
+
+def test_noise_takes_a_large_penalty_and_clear_features_a_small_one(data):
+    source = classifiers.Probe(backbones.DEFAULT, None, 64)
+    lots = np.random.default_rng(0)
+    noise = lots.normal(size=(len(data), 50)).astype(np.float32)
+    clear = noise + 10 * np.eye(len(data.classes), 50, dtype=np.float32)[data.labels]
+    assert choosing._try(noise, data, source, 0).penalty == max(choosing.PENALTIES)
+    tried = choosing._try(clear, data, source, 0)
+    assert (tried.penalty, tried.accuracy) == (min(choosing.PENALTIES), 1.0)
 
 
 def test_an_option_fixes_a_choice(data, monkeypatch):

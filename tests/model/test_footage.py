@@ -74,3 +74,15 @@ def test_older_schemas_have_no_footage():
     content = json.loads(tiny_model().with_footage(footage()).metadata.to_json())
     with pytest.raises(ModelError, match="footage and the schema version"):
         Metadata.from_json(json.dumps(content | {"schema_version": 2}))
+
+
+def test_blocks_of_footage_with_a_variable_rate_are_whole():
+    """Half of the time a frame every thirtieth of a second, else one a second; and then a block that lacks a half."""
+    busy, calm = np.arange(0, 5, 1 / 30), np.arange(5, 10, 1.0)
+    times = np.concatenate([10 * number + part for number in range(6) for part in (busy, calm)])
+    times = np.append(times, 60 + np.concatenate([busy, [9.9]]))
+    found = Footage(times, {"frame": np.zeros(len(times), np.float32)}, 10.0)
+    assert found.blocks == 6
+    assert set(found.numbers[times >= 60]) == {-1}
+    dropped = np.delete(np.arange(0, 60, 0.2), slice(2, None, 3))
+    assert Footage(dropped, {"frame": np.zeros(len(dropped), np.float32)}, 10.0).blocks == 6

@@ -6,6 +6,7 @@ import pytest
 
 from oddsight.serve import uploads
 from oddsight.serve.errors import RequestError
+from oddsight.serve.jobs import Jobs, Task
 from oddsight.serve.workspace import Retention, open_workspace
 from served import ended, form, png, serving
 from textures import texture
@@ -99,6 +100,21 @@ def test_a_fit_says_whether_an_update_needs_its_images(models, tmp_path, method,
             assert ended(client, update)["state"] == "done"
 
 
+def test_jobs_that_ended_long_ago_go_with_what_they_left(tmp_path):
+    with open_workspace(tmp_path, Retention(days=0)) as workspace:
+        jobs = Jobs(workspace)
+        old, new = (jobs.add(Task("check", {}, {}, lambda id, said: said)).id for _ in range(2))
+        while jobs.get(new).state != "done":
+            time.sleep(0.01)
+        (jobs.folder(old) / "report.html").write_text("found")
+        with workspace.state.write() as change:
+            change.execute("UPDATE jobs SET ended = ? WHERE id = ?", (time.time() - 2 * 86400, old))
+        jobs.forget()
+        assert [job.id for job in jobs.all(10)] == [new]
+        assert not (tmp_path / "jobs" / old).exists()
+        jobs.close()
+
+
 def test_old_sets_go_but_not_those_that_a_model_needs(tmp_path):
     with open_workspace(tmp_path, Retention(days=0)) as workspace:
         old, needed, new = (uploads.create(workspace) for _ in range(3))
@@ -106,5 +122,5 @@ def test_old_sets_go_but_not_those_that_a_model_needs(tmp_path):
             change.execute("UPDATE uploads SET created = ? WHERE id != ?", (time.time() - 2 * 86400, new))
             change.execute("INSERT INTO models VALUES ('cloth', 'x', 0, 'workspace', 'x', ?)", (needed,))
         uploads.forget(workspace)
-        assert {entry["upload"] for entry in uploads.listed(workspace)} == {needed, new}
+        assert {entry["upload"] for entry in uploads.list_sets(workspace)} == {needed, new}
         assert not uploads.exists(workspace, old)

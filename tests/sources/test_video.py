@@ -89,6 +89,51 @@ def test_other_codecs_and_containers(codec, name, tmp_path):
         assert np.abs(np.asarray(frame.image, int) - pixels).max() <= 3
 
 
+@pytest.mark.parametrize(("sides", "start"), [((48, 48), 0), ((48, 64), 0), ((48, 48), 900)])
+def test_the_time_of_joined_recordings_goes_on(sides, start, tmp_path):
+    """As cameras do that begin a new recording, with times that begin anew and perhaps another size of frames."""
+    parts = [tmp_path / "0.ts", tmp_path / "1.ts"]
+    for number, (path, side) in enumerate(zip(parts, sides, strict=True)):
+        write_video(path, footage(20, side=side, seed=number), container="mpegts", start=start * (1 - number))
+    (tmp_path / "both.ts").write_bytes(b"".join(path.read_bytes() for path in parts))
+    found = list(VideoFile(tmp_path / "both.ts"))
+    assert [frame.image.shape[0] for frame in found] == [sides[0]] * 20 + [sides[1]] * 20
+    assert [round(frame.time, 6) for frame in found] == [number / 10 for number in range(40)]
+    assert [frame.index for frame in VideoFile(tmp_path / "both.ts", every=1)] == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4", "clip.ts", "clip.nut"])
+def test_a_video_whose_times_do_not_start_at_0_is_whole(name, tmp_path):
+    write_video(tmp_path / name, footage(30), start=3600)
+    source = VideoFile(tmp_path / name)
+    assert [round(frame.time, 6) for frame in source] == [number / 10 for number in range(30)]
+    assert source.broken == 0
+    assert known_length(source) == pytest.approx(30, abs=1)
+
+
+def test_the_image_of_a_cover_is_no_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(path, "w") as container:
+        sound = container.add_stream("aac", rate=48_000)
+        cover = container.add_stream("png", rate=1)
+        cover.width = cover.height = 32
+        cover.pix_fmt = "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), format="fltp", layout="mono")
+        quiet.sample_rate = 48_000
+        container.mux(sound.encode(quiet))
+        container.mux(sound.encode(None))
+    with pytest.raises(ImageError, match="holds no video"):
+        VideoFile(path)
+
+
+def test_raw_frames_of_y4m_are_read(tmp_path):
+    frame = b"FRAME\n" + bytes(16 * 16 * 3 // 2)
+    (tmp_path / "clip.y4m").write_bytes(b"YUV4MPEG2 W16 H16 F10:1 C420jpeg\n" + 3 * frame)
+    assert [frame.time for frame in VideoFile(tmp_path / "clip.y4m")] == [0, 0.1, 0.2]
+
+
 def damaged(path, place, size):
     """Noise from a share of the file's frames on."""
     content = bytearray(path.read_bytes())

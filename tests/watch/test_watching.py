@@ -171,8 +171,13 @@ def test_recalibrating_on_what_was_learned_is_refused():
     model = oddsight.fit(
         [np.asarray(f.image) for f in frames[:50]], method="knn", backbone="pixels", groups="none", size=16
     )
-    with pytest.raises(DataError, match=r"frame 0#0 is among the images that the model was made of"):
+    with pytest.raises(DataError, match=r"frame 0#9 is among the images that the model was made of"):
         recalibrate(model, clip(30), block=1)
+    notes = []
+    other = [Frame(frames[0].image, "black", 0.0, 0), *(replace(f, time=f.time + 0.1) for f in clip(30, seed=1))]
+    found = recalibrate(model, other, block=1, note=notes.append)
+    assert len(found.footage.times) == 300
+    assert notes == ["frames that the model was made of were left out: 1"]
 
 
 def test_footage_that_cannot_be_scored_is_told():

@@ -108,9 +108,9 @@ def say_footage(model: Model, output: Path, quiet: bool) -> None:
     from oddsight.sinks.terminal import note
 
     footage = model.footage
-    if footage is not None:
-        note(
-            f"{output}: {footage.hours:.2f} hours of normal footage, {footage.blocks:,} blocks of {footage.block:g} s: "
-            f"enough for {3600 / footage.block / (footage.blocks + 1):.2g} alarms an hour or more",
-            quiet=quiet,
-        )
+    if footage is None:
+        return
+    what = f"{output}: {footage.hours:.2f} hours of normal footage, {footage.blocks:,} blocks of {footage.block:g} s"
+    enough = f"enough for {3600 / footage.block / (footage.blocks + 1):.2g} alarms an hour or more"
+    none = "too little for alarms: 'recalibrate' the model on more, or with shorter blocks (--block)"
+    note(f"{what}: {enough if footage.blocks else none}", quiet=quiet)

@@ -41,7 +41,10 @@ Window = Annotated[
 def watch(  # noqa: PLR0913, PLR0917 - options
     model: ModelPath,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A video, a folder of frames, the number of a camera or a stream.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A video, a folder of frames, the number of a camera or the address of a stream."
+        ),
     ],
     zones: ZonesFile = None,
     roi: Roi = None,

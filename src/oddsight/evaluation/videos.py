@@ -216,7 +216,7 @@ def _clips(path: Path) -> list[Path]:
     """The videos of a folder and its folders of frames; or what is one of these itself."""
     if path.is_file():
         return [path]
-    inside = sorted(path.iterdir())
+    inside = sorted(item for item in path.iterdir() if not item.name.startswith("."))
     videos = [item for item in inside if item.suffix.lower() in VIDEO_SUFFIXES or _holds_images(item)]
     return videos or ([path] if _holds_images(path) else [])
 

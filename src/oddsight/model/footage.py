@@ -19,7 +19,7 @@ _COVERED = 0.9
 """Share of a block that has to be there for it to count."""
 
 _GAP = 2.0
-"""Seconds to the next frame, at most, for which a frame stands, as where few frames are written because little moves."""
+"""Seconds until the next frame, at most, for which a frame stands: some cameras write few while little moves."""
 
 _LONGEST = 2**32 / 1000
 """Seconds that 32 bits of milliseconds can count."""

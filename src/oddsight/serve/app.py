@@ -22,7 +22,6 @@ from oddsight.serve.documentation import describe
 from oddsight.serve.errors import RequestError
 from oddsight.serve.guard import Guard
 from oddsight.serve.service import Service
-from oddsight.serve.workspace import Workspace
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -38,7 +37,7 @@ def create_app(service: Service) -> ASGIApp:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        forgetting = asyncio.create_task(_forget(service.workspace))
+        forgetting = asyncio.create_task(_forget(service))
         yield
         forgetting.cancel()
         service.scoring.close()
@@ -62,12 +61,13 @@ def create_app(service: Service) -> ASGIApp:
     return Guard(app, service.access, service.limits, service.scoring, service.metrics)
 
 
-async def _forget(workspace: Workspace | None) -> None:
+async def _forget(service: Service) -> None:
     """Remove what is older than is to be kept, now and then."""
-    while workspace is not None:
+    while service.workspace is not None and service.jobs is not None:
         try:
-            await run_in_threadpool(workspace.forget)
-            await run_in_threadpool(uploads.forget, workspace)
+            await run_in_threadpool(service.workspace.forget)
+            await run_in_threadpool(uploads.forget, service.workspace)
+            await run_in_threadpool(service.jobs.forget)
         except Exception:  # or nothing would be forgotten any more
             log.exception("what is old could not be removed")
         await asyncio.sleep(_BETWEEN)

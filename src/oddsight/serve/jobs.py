@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -134,6 +135,14 @@ class Jobs:
     def folder(self, id: str) -> Path:
         """What a job leaves."""
         return self._workspace.place("jobs", id)
+
+    def forget(self) -> None:
+        """Remove jobs that ended long ago, with what they left."""
+        oldest = self._workspace.retention.start_of_work()
+        for row in self._state.rows("SELECT id FROM jobs WHERE ended < ?", oldest):
+            shutil.rmtree(self.folder(row["id"]), ignore_errors=True)
+            with self._state.write() as change:
+                change.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
 
     def close(self) -> None:
         """End what runs."""

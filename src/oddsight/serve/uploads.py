@@ -21,9 +21,6 @@ _MOST_SETS = 1_000
 _MOST = 100_000
 """Images of all sets together. Their bytes are at most as many as those of the images that are kept besides."""
 
-_LEAST_DAYS = 1.0
-"""That a set stays, however little is to be kept: somebody may be about to use it."""
-
 _CHANGING = threading.Lock()
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
@@ -57,7 +54,7 @@ def folder(workspace: Workspace, id: str) -> Path:
     return workspace.place("uploads", id)
 
 
-def listed(workspace: Workspace) -> list[dict[str, Any]]:
+def list_sets(workspace: Workspace) -> list[dict[str, Any]]:
     """All sets, the newest first, and which models need them for an update."""
     models: dict[str, list[str]] = {}
     for row in workspace.state.rows("SELECT DISTINCT upload, name FROM models WHERE upload IS NOT NULL ORDER BY name"):
@@ -144,10 +141,9 @@ def remove(workspace: Workspace, id: str) -> None:
 
 def forget(workspace: Workspace) -> None:
     """Remove sets that are older than is to be kept, unless a model needs them for an update."""
-    oldest = time.time() - 86400 * max(workspace.retention.days, _LEAST_DAYS)
     rows = workspace.state.rows(
         "SELECT id FROM uploads WHERE created < ? AND id NOT IN (SELECT upload FROM models WHERE upload IS NOT NULL)",
-        oldest,
+        workspace.retention.start_of_work(),
     )
     for row in rows:
         remove(workspace, row["id"])

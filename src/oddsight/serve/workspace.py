@@ -34,6 +34,10 @@ class Retention:
     days: float = 90.0
     bytes: int = 10 * 2**30
 
+    def start_of_work(self) -> float:
+        """Since when sets of images and jobs are kept: a day at least, as somebody may still need them."""
+        return time.time() - 86400 * max(self.days, 1.0)
+
 
 class Workspace:
     """The folder of a service; see :func:`open_workspace`."""

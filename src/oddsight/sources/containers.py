@@ -42,14 +42,15 @@ def reason(error: Exception) -> str:
 def video_of(container: InputContainer, name: str) -> VideoStream:
     """The video among the streams of a container, of several the one that FFmpeg takes for the best.
 
-    The picture of a cover is no video.
+    The image of a cover is no video.
 
     Raises:
         ImageError: If there is none, its codec is unknown or its frames are too large.
     """
-    stream: Any = container.streams.best("video")
-    if stream is None or stream.disposition & pyav().stream.Disposition.attached_pic:
+    best: Any = container.streams.best("video")
+    if best is None or best.disposition & pyav().stream.Disposition.attached_pic:
         raise ImageError(name, "holds no video")
+    stream: VideoStream = best
     if stream.codec_context is None:
         raise ImageError(name, f"its video has a codec that this FFmpeg does not read: {READ_MORE}")
     check_size(stream.codec_context.width, stream.codec_context.height, name)

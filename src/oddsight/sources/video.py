@@ -31,6 +31,9 @@ _FORMATS = (
 
 _SECONDS = Real(above=0, most=1e6)
 
+_MOST_FRAMES = 2**31
+"""A length that only a damaged file states."""
+
 _BACK = 1
 """Seconds: a frame that is earlier than the one before it by more than this begins another recording."""
 
@@ -70,14 +73,15 @@ class VideoFile:
         self.broken = 0
         with self._open() as (container, stream):
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
-            self.rate = float(stream.average_rate) if stream.average_rate else None
+            rate = stream.average_rate or stream.guessed_rate
+            self.rate = float(rate) if rate else None
             # Many formats do not count their frames.
             self._length = stream.frames or floor(_stated_length(container, stream) * Fraction(self.rate or 0))
             if self._every is not None and self.rate:
                 self._length = min(self._length, floor(self._length / self.rate / self._every) + 1)
 
     def __length_hint__(self) -> int:
-        return self._length if self._length > 0 else NotImplemented
+        return self._length if 0 < self._length < _MOST_FRAMES else NotImplemented
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
         self.broken = 0
@@ -156,7 +160,7 @@ class FrameFolder:
             raise DataError(f"{path}: not a folder of frames")
         self.images = tuple(sorted(filter(is_image_file, self.path.iterdir()), key=_numbers))
         if not self.images:
-            raise DataError(f"{path}: holds no images to read as frames")
+            raise DataError(f"{path}: holds no images to read as frames; name videos one by one")
 
     def __length_hint__(self) -> int:
         count = len(self.images)
@@ -181,7 +185,8 @@ class _Clock:
     """
 
     def __init__(self, step: Fraction) -> None:
-        self._step, self._start, self.last = step, Fraction(0), None
+        self._step, self._start = step, Fraction(0)
+        self.last: Fraction | None = None
 
     def __call__(self, stated: Fraction | None) -> Fraction:
         """The time of a frame by what the file says, which may be nothing, begin anew or be slightly out of order."""

@@ -33,8 +33,6 @@ class ClassifierSettings(TrainingSettings):
         learning_rate: The largest; one cycle leads up to it and down to zero, except for ``adam``, where it stays.
         head_rate: The rate of the linear head, as a multiple of the network's.
         weight_decay: Of the matrices; scales, shifts and biases have none.
-        last_epoch: After which training ends before its cycle does, with the averaged weights; 0 for the whole cycle.
-        frozen: How many of a backbone's stages, from the shallowest, stay as they are, which saves time.
         label_smoothing: From 0 to below 1.
         shift: By how much ``crop`` moves an image at most, as a share of its side: above 0, at most 0.5.
         averaging: Decay of the moving average of weights, which is what is kept; 0 keeps the last weights.
@@ -56,8 +54,6 @@ class ClassifierSettings(TrainingSettings):
     weight_decay: NonNegative
     head_rate: Annotated[float, Real(above=0, label="rate of the head")] = 1.0
     first_size: Annotated[int, Whole(0, MOST_PIXELS, label="first size")] = 0
-    last_epoch: Annotated[int, Whole(0, label="last epoch")] = 0
-    frozen: Annotated[int, Whole(0, label="number of frozen stages")] = 0
     label_smoothing: Annotated[float, Real(least=0, below=1)] = 0.0
     augment: Annotated[tuple[str, ...], Each(Choice("augmentation", AUGMENTATIONS))] = ("flip", "crop")
     shift: Annotated[float, Real(above=0, most=0.5)] = SHIFT
@@ -72,11 +68,6 @@ class ClassifierSettings(TrainingSettings):
     def from_scratch(self) -> bool:
         """Whether the network starts without knowledge."""
         return self.network in NETWORKS
-
-    @property
-    def seen(self) -> int:
-        """See :class:`TrainingSettings`."""
-        return min(self.epochs, self.last_epoch or self.epochs)
 
     def size_in(self, epoch: int) -> int:
         """Side in pixels in an epoch, counted from 0."""

@@ -161,9 +161,6 @@ def _pretrained(settings: ClassifierSettings) -> TorchBackbone:
                 f"the size for {settings.network} must be a multiple of {backbone.multiple}, not {size}"
             )
     backbone.size, backbone.mirrored = settings.size, settings.mirrored
-    for parameters in list(backbone.parameters_by_stage().values())[: settings.frozen]:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
     return backbone
 
 

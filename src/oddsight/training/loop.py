@@ -74,7 +74,7 @@ class _Books(lightning.Callback):
         keep_last: bool,
     ) -> None:
         self.identity, self.workplace = identity, workplace
-        self.epochs, self.patience, self.keep_last = learner.settings.seen, patience, keep_last
+        self.epochs, self.patience, self.keep_last = learner.settings.epochs, patience, keep_last
         self.path = workplace.folder / checkpoints.FILE if workplace.folder is not None else None
         self.curves: list[Epoch] = []
         self.weights: checkpoints.Tensors = {}

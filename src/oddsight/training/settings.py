@@ -37,11 +37,6 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         check_settings(self, article="the ")
 
-    @property
-    def seen(self) -> int:
-        """After how many epochs training ends."""
-        return self.epochs
-
     def as_json(self) -> dict[str, Any]:
         """The settings by name, as JSON can hold them."""
         return as_json(self)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.data.collection import seen
-from oddsight.data.images import content_hash
 from oddsight.errors import DataError, ImageError
 from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation, find_clips
 from oddsight.model.events import Event, WatchedFrame
@@ -21,6 +19,7 @@ from oddsight.sources.opening import open_frames
 from oddsight.sources.source import Source
 from oddsight.watch.alarms import WINDOW
 from oddsight.watch.interest import Proposer
+from oddsight.watch.known_frames import KnownFrames
 from oddsight.watch.looking import look_at
 from oddsight.watch.looks import Looks
 from oddsight.watch.unscored import Unscored
@@ -62,7 +61,7 @@ def evaluate_videos(
     Raises:
         DataError: The labels do not fit the videos, the model knows a frame already, or it lacks footage for the rate.
     """
-    known = seen(model.metadata.training.images_seen)
+    known = KnownFrames(model, "give other videos, as results on these would mean nothing")
     looks = Looks(model, zones, roi)
     clips, warnings = [], list[str]()
     if model.footage is None:
@@ -90,6 +89,8 @@ def evaluate_videos(
             warnings.append(f"frames that could not be scored were left out: {rows.unscored}")
         if every is None and (beyond := rows.labels_beyond()):
             warnings.append(f"{path.name} has no frames for {beyond:,} of the labels: frames count from 0")
+    if known.count:
+        warnings.append(str(known))
     return VideoEvaluation(clips, None if model.footage is None else alarms_per_hour, window, warnings)
 
 
@@ -105,7 +106,7 @@ def _frames_alone(looks: Looks, source: Source, workers: int | None) -> Iterator
 class _Rows:
     """What is kept of the frames of one clip."""
 
-    def __init__(self, truth: dict[int, int], known: Callable[[str], bool]) -> None:
+    def __init__(self, truth: dict[int, int], known: KnownFrames) -> None:
         self._truth, self._known = truth, known
         self._rows: list[tuple[float, float, float, int, float, float]] = []
         self._events: dict[str, Event] = {}
@@ -122,19 +123,16 @@ class _Rows:
         if frame is None or frame.time is None:
             return
         pixels = frame.read()
-        if self._known(content_hash(pixels)):
-            raise DataError(
-                f"{frame.name} is among the images that the model was made of, so results mean nothing: "
-                "give other videos"
-            )
         small = Image.fromarray(pixels).convert("L")
         small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
         grey = np.asarray(small, np.float32)
-        change = 0.0 if self._before is None else float(np.abs(grey - self._before).mean())
-        self._before = grey
+        before, self._before = self._before, grey
+        if before is None or before.shape != grey.shape:
+            before = grey
+        change = float(np.abs(grey - before).mean())
         score = max((look.result.score for look in watched.looks), default=-np.inf)
         self._last = frame.index or 0
-        label = self._truth.get(self._last, -1)
+        label = -1 if self._known(pixels, frame.name) else self._truth.get(self._last, -1)
         evidence = np.nan if watched.evidence is None else watched.evidence
         self._rows.append((frame.time, score, evidence, label, float(grey.mean()), change))
 

@@ -11,8 +11,6 @@ from functools import partial
 
 import numpy as np
 
-from oddsight.data.collection import seen
-from oddsight.data.images import content_hash
 from oddsight.data.reading import AS_DECLARED
 from oddsight.errors import DataError, ImageError, plain
 from oddsight.model.footage import Footage
@@ -23,6 +21,7 @@ from oddsight.sources.blocks import block_name
 from oddsight.sources.frame import Frame
 from oddsight.sources.source import Source, known_length
 from oddsight.watch.interest import Proposer
+from oddsight.watch.known_frames import KnownFrames
 from oddsight.watch.looking import look_at
 from oddsight.watch.looks import Looks
 from oddsight.watch.unscored import Unscored
@@ -55,29 +54,27 @@ def recalibrate(
         block: Seconds of the blocks whose maxima are counted. What happens in one is taken to say nothing about others.
         workers: Number of frames that are scored in parallel; by default the number of processors.
         progress: Called with phase, done and total.
-        note: Called with what there is to say of frames that could not be scored.
+        note: Called with what there is to say of frames that were left out.
 
     Raises:
         DataError: The footage is empty, or the model learned from it.
     """
-    known = seen(model.metadata.training.images_seen)
+    known = KnownFrames(model, "give other footage")
 
-    def refuse(_: int, frame: Frame) -> bool:
+    def unknown(_: int, frame: Frame) -> bool:
         reading = model.reading if isinstance(frame.image, str | os.PathLike | bytes) else AS_DECLARED
         try:
-            content = content_hash(frame.read(reading))
+            return not known(frame.read(reading), frame.name)
         except ImageError:
             return True  # Scoring says so
-        if known(content):
-            raise DataError(f"{frame.name} is among the images that the model was made of: give other footage")
-        return True
 
     looks = Looks(model, zones, roi)
-    return model.with_footage(
-        measure_footage(
-            looks, footage, roi=roi, block=block, keep=refuse, workers=workers, progress=progress, note=note
-        )
+    measured = measure_footage(
+        looks, footage, roi=roi, block=block, keep=unknown, workers=workers, progress=progress, note=note
     )
+    if known.count:
+        note(str(known))
+    return model.with_footage(measured)
 
 
 def measure_footage(
@@ -129,7 +126,7 @@ def measure_footage(
         start += (int(max(last, 0.0) / block) + 1) * block
     progress("scoring footage", done, done)  # of frames that do not count, nobody knew how many there are
     if len(times) < 2:
-        why = f": {unscored}" if unscored.count else ""
+        why = f": {unscored}" if unscored.count else " that the model does not know"
         raise DataError(f"the footage has no frames to calibrate on{why}")
     if unscored.count:
         note(f"frames that could not be scored were left out: {unscored}")

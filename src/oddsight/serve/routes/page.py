@@ -27,8 +27,9 @@ def index() -> Response:
 @router.get("/page/runtime/{name}")
 def runtime(name: str, service: Parts) -> Response:
     """A file of ONNX Runtime Web, if the service was started with it."""
-    known = {} if service.runtime is None else {Path(file).name: service.runtime / file for file in RUNTIME}
-    return _send(known.get(name))
+    if service.runtime is None:
+        return _send(None)
+    return _send({Path(file).name: service.runtime / file for file in RUNTIME}.get(name))
 
 
 @router.get("/page/{name:path}")

@@ -35,9 +35,9 @@ _LIST = {
 
 
 @router.get("", responses=_example(_LIST))
-def listed(workspace: Kept) -> dict[str, Any]:
+def sets(workspace: Kept) -> dict[str, Any]:
     """The sets that are there, the newest first, and the models that need them for an update."""
-    return {"uploads": uploads.listed(workspace)}
+    return {"uploads": uploads.list_sets(workspace)}
 
 
 _ADDED = {
