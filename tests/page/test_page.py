@@ -277,7 +277,7 @@ def test_a_model_is_evaluated(page, images):
         page.get_by_role("button", name="Save the report").first.click()
     assert Path(download.value.path()).read_text().startswith("<!DOCTYPE html>")
     expect(page.locator("tbody tr")).to_have_count(1)
-    assert page.request.get("/api/uploads").json() == names
+    wait_until(page, lambda: page.request.get("/api/uploads").json() == names)
     page.get_by_role("button", name="Evaluate again").click()
     expect(page.get_by_role("heading", name="First, drop normal images here")).to_be_visible()
 
