@@ -34,7 +34,7 @@ _SECONDS = Real(above=0, most=1e6)
 _MOST_FRAMES = 2**31
 """A length that only a damaged file states."""
 
-_BACK = 1
+_BACK = Fraction(1)
 """Seconds: a frame that is earlier than the one before it by more than this begins another recording."""
 
 _WHOLE, _MISSING = 0.95, 1
