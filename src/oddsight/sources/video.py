@@ -34,7 +34,7 @@ _SECONDS = Real(above=0, most=1e6)
 _MOST_FRAMES = 2**31
 """A length that only a damaged file states."""
 
-_BACK = 1
+_BACK = Fraction(1)
 """Seconds: a frame that is earlier than the one before it by more than this begins another recording."""
 
 _WHOLE, _MISSING = 0.95, 1
@@ -125,7 +125,8 @@ class VideoFile:
         name, av = os.fspath(self.path), pyav()
         if not self.path.is_file():
             raise ImageError(name, "is not a file" if self.path.exists() else "no such file")
-        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+        # FFmpeg would take a recording that begins earlier than the one before it for one 26 hours later.
+        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "correct_ts_overflow": "0"}
         try:
             container = av.open(f"file:{self.path.absolute()}", options=options)
         except Exception as error:  # as PyAV raises many kinds
