@@ -1,6 +1,6 @@
 """Where the one process that learns becomes the bound, when many workers extract features for a fit.
 
-    python benchmarks/scale_fit.py IMAGES [COUNT OFFERED] >> benchmarks/scale.csv
+    python benchmarks/scale_fit.py IMAGES [COUNT OFFERED [METHOD ...]] >> benchmarks/scale.csv
 
 For each method, with its own sizes and settings, on COUNT images (60) of the folder IMAGES: images a second that one
 core extracts features of, and that the detector takes in, of features that are in memory already (the same again and
@@ -45,7 +45,7 @@ def main() -> None:
     """Measure each method."""
     count, offered = map(int, sys.argv[2:4] or (60, 1000))
     images = collect(Path(sys.argv[1])).images[:count]
-    for name in METHODS:
+    for name in sys.argv[4:] or METHODS:
         detector = detectors.create(name)
         network = backbones.backbone(backbones.suited(detector.reads, None))
         layers = network.default_layers(detector.reads, detector.stride)

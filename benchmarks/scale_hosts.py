@@ -4,7 +4,7 @@
 
 It needs Linux, the rights of root, and ip, unshare and nsenter. Three hosts with one processor each and a bridge
 between them score 20,000 images (or IMAGES of the environment) of CIFAR-10; one of them is killed when a third of the
-shards is done. A fourth host has no Ray: from there nothing can be started, and with another token no host can join.
+shards is done. A fourth host tries to join with another token, and to start a run without a Ray of its own.
 DATA and the columns are those of ``scale.py``.
 """
 
