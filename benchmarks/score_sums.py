@@ -42,9 +42,9 @@ def main() -> None:
     known, unknown = {}, {}
     for score in SCORES:
         with np.load(options.run / f"score-{score}.npz") as values:
-            spread = values["values-calibration"].std()
-            known[score] = values["values-test"] / spread
-            unknown[score] = values[f"values-unknown-{name}"] / spread
+            spread = values["calibration"].std()
+            known[score] = values["test"] / spread
+            unknown[score] = values[f"unknown-{name}"] / spread
     assert len(unknown["energy"]) == len(classes)
     shares = {
         size: {

@@ -49,7 +49,7 @@ def main() -> None:
         for name, images in unknown.items():
             others = np.array([model.score(image.read()).score for image in images[:: options.unknown_step]])
             figures[f"AUROC {name}"] = auroc(scores, others)
-        rows += [[path.name, measure, f"{value:.4f}"] for measure, value in figures.items()]
+        rows += [[path.name, name, value if name == "bytes" else f"{value:.4f}"] for name, value in figures.items()]
     with options.output.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["model", "measure", "value"], *rows])
 
