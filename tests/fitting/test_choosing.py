@@ -57,7 +57,8 @@ def test_noise_takes_a_large_penalty_and_clear_features_a_small_one(data):
     clear = noise + 10 * np.eye(len(data.classes), 50, dtype=np.float32)[data.labels]
     assert choosing._try(noise, data, source, 0).penalty == max(choosing.PENALTIES)
     tried = choosing._try(clear, data, source, 0)
-    assert (tried.penalty, tried.accuracy) == (min(choosing.PENALTIES), 1.0)
+    assert tried.penalty == min(choosing.PENALTIES)
+    assert tried.accuracy > 0.9
 
 
 def test_an_option_fixes_a_choice(data, monkeypatch):

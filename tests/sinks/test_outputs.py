@@ -27,7 +27,7 @@ READ = {
     *("study cifar10 --data", "study clouds --data", "study clouds --masks"),
     *("fit --zones", "evaluate --video", "evaluate --labels", "evaluate --zones"),
     *("watch --zones", "watch --webhook-key", "watch --mqtt-ca", "recalibrate --from-video", "recalibrate --zones"),
-    *("fit-classes --normal", "report --runtime", "serve --token-file"),
+    *("fit-classes --normal", "report --runtime", "serve --token-file", "serve --runtime"),
 }
 """Options with paths that are only read."""
 

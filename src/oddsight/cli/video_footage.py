@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,13 +29,15 @@ Rate = Annotated[
 
 def open_footage(path: str | Path, *, every: float | None = None, rate: float | None = None) -> VideoFile | FrameFolder:
     """Normal footage by its path: a video file, or a folder of frames, of which there are ``rate`` a second."""
-    from oddsight.errors import DataError
+    from oddsight.errors import OddsightError
+    from oddsight.sources.addresses import Address
     from oddsight.sources.live import LiveStream
     from oddsight.sources.opening import open_frames
 
-    source = open_frames(path, every=every, rate=rate)
-    if isinstance(source, LiveStream):
-        raise DataError("normal footage is a video file or a folder of frames, not a stream: record it first")
+    named = os.fspath(path)
+    source = None if "://" in named or named.isdecimal() else open_frames(path, every=every, rate=rate)
+    if source is None or isinstance(source, LiveStream):
+        raise OddsightError(f"{Address(named)}: is a stream, and no video file or folder of frames: record it first")
     return source
 
 
