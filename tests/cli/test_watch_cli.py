@@ -47,7 +47,10 @@ def test_recalibrate_makes_a_model_that_can_watch(folder, tmp_path):
     footage = ("--from-video", folder / "normal.mp4", "--block", "2s")
     outcome = run("recalibrate", folder / "bare.onnx", *footage, "-o", made)
     assert outcome.code == 0
-    assert "8 blocks of 2 s: enough for 2e+02 alarms an hour or more" in outcome.err
+    assert (
+        ": 16.0 s of normal footage, 8 blocks of 2 s: enough for 200 alarms an hour or more, with a --window of 0.5s"
+        in outcome.err
+    )
     info = run("info", made, "--json").json
     assert info["footage"]["blocks"] == 8
     assert info["footage"]["zones"] == ["frame"]

@@ -104,13 +104,21 @@ def add_footage(
 
 
 def say_footage(model: Model, output: Path, quiet: bool) -> None:
-    """Say how much normal footage a model has, and for how few alarms it is enough."""
+    """Say how much normal footage a model has, and for which alarms it is enough."""
+    from oddsight.drawing.numbers import duration
     from oddsight.sinks.terminal import note
+    from oddsight.watch.alarms import WINDOW
+    from oddsight.watch.evidence import LONGEST_WINDOW, advised_rate
 
     footage = model.footage
     if footage is None:
         return
-    what = f"{output}: {footage.hours:.2f} hours of normal footage, {footage.blocks:,} blocks of {footage.block:g} s"
-    enough = f"enough for {3600 / footage.block / (footage.blocks + 1):.2g} alarms an hour or more"
+    zones, longest = len(footage.scores), LONGEST_WINDOW * footage.block
+    length = duration(3600 * footage.hours) if footage.hours < 2 else f"{footage.hours:.1f} hours"
+    what = f"{output}: {length} of normal footage, {footage.blocks:,} block{'s' * (footage.blocks != 1)}"
+    enough = f"enough for {advised_rate(footage.block, footage.blocks):,g} alarms an hour or more"
+    enough += f" in each of {zones:,} zones" * (zones > 1) + f", with a --window of {longest:g}s or less" * (
+        longest < WINDOW
+    )
     none = "too little for alarms: 'recalibrate' the model on more, or with shorter blocks (--block)"
-    note(f"{what}: {enough if footage.blocks else none}", quiet=quiet)
+    note(f"{what} of {footage.block:g} s: {enough if footage.blocks else none}", quiet=quiet)
