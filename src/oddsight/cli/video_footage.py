@@ -113,12 +113,11 @@ def say_footage(model: Model, output: Path, quiet: bool) -> None:
     footage = model.footage
     if footage is None:
         return
-    zones, longest = len(footage.scores), LONGEST_WINDOW * footage.block
     length = duration(3600 * footage.hours) if footage.hours < 2 else f"{footage.hours:.1f} hours"
     what = f"{output}: {length} of normal footage, {footage.blocks:,} block{'s' * (footage.blocks != 1)}"
-    enough = f"enough for {advised_rate(footage.block, footage.blocks):,g} alarms an hour or more"
-    enough += f" in each of {zones:,} zones" * (zones > 1) + f", with a --window of {longest:g}s or less" * (
-        longest < WINDOW
-    )
+    zones, longest = len(footage.scores), LONGEST_WINDOW * footage.block
+    where = f" in each of {zones:,} zones" if zones > 1 else ""
+    window = f", with a --window of {longest:g}s or less" if longest < WINDOW else ""
+    enough = f"enough for {advised_rate(footage.block, footage.blocks):,g} alarms an hour or more{where}{window}"
     none = "too little for alarms: 'recalibrate' the model on more, or with shorter blocks (--block)"
     note(f"{what} of {footage.block:g} s: {enough if footage.blocks else none}", quiet=quiet)
