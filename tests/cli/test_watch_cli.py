@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,16 @@ def test_folders_of_frames_are_footage_and_clips(folder, tmp_path):
     assert outcome.json["clips"] == ["blot"]
     assert outcome.json["frame_auroc"] == 1
     assert_failed(run("fit", "--from-video", folder, "-o", fitted), "name videos one by one")
+
+
+def test_fit_refuses_a_copy_before_it_learns(folder, tmp_path):
+    """Blocks of it that are held out would be copies of those that are learned from."""
+    copy, made = tmp_path / "copy.mp4", tmp_path / "made.onnx"
+    shutil.copy(folder / "normal.mp4", copy)
+    for second, said in ((copy, "is a copy of"), (folder / "normal.mp4", "is given twice")):
+        videos = ("--from-video", folder / "normal.mp4", "--from-video", second)
+        assert_failed(run("fit", *videos, "--block", "2s", "-o", made), said)
+        assert not made.exists()
 
 
 @pytest.mark.slow

@@ -50,10 +50,12 @@ def blocks_of_videos(
     """The frames of videos, whose blocks of time become the groups."""
     from oddsight.cli.durations import seconds
     from oddsight.sources import Blocks
+    from oddsight.watch.recalibrating import refuse_repeated
 
     step = seconds("--every", every or "1s")
     every_time = step if roi is None else None  # regions of interest are followed in all frames
     sources: list[Source] = [open_footage(path, every=every_time, rate=rate) for path in videos]
+    refuse_repeated(sources)
     if zones is not None or roi is not None:
         sources = crops_of_videos(sources, step, zones, roi, output)
     return Blocks(*sources, seconds=seconds("--block", block or "60s"))
