@@ -1,9 +1,15 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from cli_files import Outcome, assert_failed, json_lines, run
 from footage import RATE, clip, watching_model
+from oddsight.cli.video_footage import say_footage
+from oddsight.model.footage import Footage
+from oddsight.model.model import load
 from oddsight.sources import VideoFile
 from tiny_model import tiny_model
 from video_files import write_video
@@ -47,7 +53,10 @@ def test_recalibrate_makes_a_model_that_can_watch(folder, tmp_path):
     footage = ("--from-video", folder / "normal.mp4", "--block", "2s")
     outcome = run("recalibrate", folder / "bare.onnx", *footage, "-o", made)
     assert outcome.code == 0
-    assert "8 blocks of 2 s: enough for 2e+02 alarms an hour or more" in outcome.err
+    assert (
+        ": 16.0 s of normal footage, 8 blocks of 2 s: enough for 200 alarms an hour or more, with a --window of 0.5s"
+        in outcome.err
+    )
     info = run("info", made, "--json").json
     assert info["footage"]["blocks"] == 8
     assert info["footage"]["zones"] == ["frame"]
@@ -78,11 +87,38 @@ def test_folders_of_frames_are_footage_and_clips(folder, tmp_path):
     assert_failed(run("fit", "--from-video", folder, "-o", fitted), "name videos one by one")
 
 
+def test_fit_refuses_a_copy_before_it_learns(folder, tmp_path):
+    """Blocks of it that are held out would be copies of those that are learned from."""
+    copy, made = tmp_path / "copy.mp4", tmp_path / "made.onnx"
+    shutil.copy(folder / "normal.mp4", copy)
+    for second, said in ((copy, "is a copy of"), (folder / "normal.mp4", "is given twice")):
+        videos = ("--from-video", folder / "normal.mp4", "--from-video", second)
+        assert_failed(run("fit", *videos, "--block", "2s", "-o", made), said)
+        assert not made.exists()
+
+
 @pytest.mark.slow
 def test_footage_without_a_whole_block_is_too_little(folder, tmp_path):
     outcome = run("recalibrate", folder / "bare.onnx", "--from-video", folder / "normal.mp4", "-o", tmp_path / "m.onnx")
     assert outcome.code == 0
     assert "0 blocks of 60 s: too little for alarms" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("blocks", "block", "zones", "said"),
+    [
+        (1, 1.0, ["a"], "1.0 s of normal footage, 1 block of 1 s: enough for 1,800 alarms an hour or more, with a "
+         "--window of 0.25s or less"),
+        (24, 60.0, ["a", "b"], "24 min of normal footage, 24 blocks of 60 s: enough for 2.4 alarms an hour or more in "
+         "each of 2 zones"),
+        (180, 60.0, ["a"], "3.0 hours of normal footage, 180 blocks of 60 s: enough for 0.34 alarms an hour or more"),
+    ],
+)  # fmt: skip
+def test_what_footage_is_enough_for_can_be_typed(folder, capsys, blocks, block, zones, said):
+    times = np.arange(0, blocks * block, block / 20)
+    measured = Footage(times, {zone: np.zeros(len(times), np.float32) for zone in zones}, block)
+    say_footage(load(folder / "model.onnx").with_footage(measured), Path("made.onnx"), quiet=False)
+    assert " ".join(capsys.readouterr().err.split()) == f"made.onnx: {said}"
 
 
 @pytest.mark.slow

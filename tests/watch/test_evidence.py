@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from oddsight.errors import DataError
 from oddsight.model.footage import Footage
-from oddsight.watch.evidence import Level, Levels, Surprise, Window
+from oddsight.watch.evidence import Level, Levels, Surprise, Window, advised_rate
 
 SCORES = np.random.default_rng(0).normal(size=1000).astype(np.float32)
 
@@ -79,6 +81,19 @@ def test_a_rate_needs_blocks_and_the_error_says_how_many_hours():
     assert level.threshold(2.0, "door") == 57
     with pytest.raises(DataError, match=r"'door' need 1.98 hours .*119 blocks of 60 s.* it has 0.98"):
         level.threshold(0.5, "door")
+
+
+@pytest.mark.parametrize("count", range(1, 200, 3))
+def test_a_rate_that_is_advised_is_enough(count):
+    """As it is written: rounded down it would be refused."""
+    level = Level(1, np.arange(float(count)), 0.0, 60.0)
+    advised = advised_rate(60.0, count)
+    level.threshold(float(f"{advised:g}"), "door")
+    with pytest.raises(DataError, match="times as many") as refused:
+        level.threshold(advised / 7, "door")
+    times = float(re.search(r"allow ([0-9.,]+) times", str(refused.value))[1].replace(",", ""))
+    level.threshold(advised / 7 * times, "door")
+    assert times <= 7.1
 
 
 @pytest.mark.parametrize("per_hour", [1.0, 6.0])

@@ -1,3 +1,4 @@
+import shutil
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -196,6 +197,9 @@ def test_footage_is_given_once(tmp_path):
     (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
     with pytest.raises(DataError, match="given twice"):
         recalibrate(tiny_model(), VideoFile(tmp_path / "a.mp4"), VideoFile(tmp_path / "b.mp4"), block=1)
+    shutil.copy(tmp_path / "a.mp4", tmp_path / "c.mp4")
+    with pytest.raises(DataError, match=r"c\.mp4: is a copy of .*a\.mp4"):
+        recalibrate(tiny_model(), VideoFile(tmp_path / "a.mp4"), VideoFile(tmp_path / "c.mp4"), block=1)
 
 
 class Camera(LiveStream):

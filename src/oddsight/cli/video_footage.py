@@ -53,10 +53,12 @@ def blocks_of_videos(
     """The frames of videos, whose blocks of time become the groups."""
     from oddsight.cli.durations import seconds
     from oddsight.sources import Blocks
+    from oddsight.watch.recalibrating import refuse_repeated
 
     step = seconds("--every", every or "1s")
     every_time = step if roi is None else None  # regions of interest are followed in all frames
     sources: list[Source] = [open_footage(path, every=every_time, rate=rate) for path in videos]
+    refuse_repeated(sources)
     if zones is not None or roi is not None:
         sources = crops_of_videos(sources, step, zones, roi, output)
     return Blocks(*sources, seconds=seconds("--block", block or "60s"))
@@ -107,13 +109,20 @@ def add_footage(
 
 
 def say_footage(model: Model, output: Path, quiet: bool) -> None:
-    """Say how much normal footage a model has, and for how few alarms it is enough."""
+    """Say how much normal footage a model has, and for which alarms it is enough."""
+    from oddsight.drawing.numbers import duration
     from oddsight.sinks.terminal import note
+    from oddsight.watch.alarms import WINDOW
+    from oddsight.watch.evidence import LONGEST_WINDOW, advised_rate
 
     footage = model.footage
     if footage is None:
         return
-    what = f"{output}: {footage.hours:.2f} hours of normal footage, {footage.blocks:,} blocks of {footage.block:g} s"
-    enough = f"enough for {3600 / footage.block / (footage.blocks + 1):.2g} alarms an hour or more"
+    length = duration(3600 * footage.hours) if footage.hours < 2 else f"{footage.hours:.1f} hours"
+    what = f"{output}: {length} of normal footage, {footage.blocks:,} block{'s' * (footage.blocks != 1)}"
+    zones, longest = len(footage.scores), LONGEST_WINDOW * footage.block
+    where = f" in each of {zones:,} zones" if zones > 1 else ""
+    window = f", with a --window of {longest:g}s or less" if longest < WINDOW else ""
+    enough = f"enough for {advised_rate(footage.block, footage.blocks):,g} alarms an hour or more{where}{window}"
     none = "too little for alarms: 'recalibrate' the model on more, or with shorter blocks (--block)"
-    note(f"{what}: {enough if footage.blocks else none}", quiet=quiet)
+    note(f"{what} of {footage.block:g} s: {enough if footage.blocks else none}", quiet=quiet)

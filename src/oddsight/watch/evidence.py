@@ -25,7 +25,7 @@ _TAIL = 0.01
 
 _USUAL = 0.95
 
-_LONGEST_WINDOW = 0.25
+LONGEST_WINDOW = 0.25
 """Of a block: maxima of windows that reach across blocks say little about these."""
 
 _SLACK = 1 + 1e-9
@@ -118,24 +118,38 @@ class Level:
         reached = min(count, math.floor(rate * (count + 1) * _SLACK))
         if reached < 1:
             needed = math.ceil(1 / (rate * _SLACK) - 1)
-            least = 3600 / self.block / (count + 1) / per_hour
+            least = _rounded_up(_least_rate(self.block, count) / per_hour)
             raise DataError(
-                f"{per_hour:.3g} alarms an hour in the zone {plain(zone)!r} need {needed * self.block / 3600:.3g} "
+                f"{per_hour:.3g} alarms an hour in the zone {plain(zone)!r} need {needed * self.block / 3600:,.3g} "
                 f"hours of normal footage ({needed:,} blocks of {self.block:g} s) that the model did not learn from, "
-                f"and it has {count * self.block / 3600:.2g}: recalibrate it on more, or allow {least:.3g} times as "
-                "many"
+                f"and it has {count * self.block / 3600:.2g} ({count:,}): recalibrate it on more, or allow "
+                f"{least:,g} times as many"
             )
         return float(self.maxima[count - reached])
+
+
+def advised_rate(block: float, count: int) -> float:
+    """The fewest alarms an hour, in two digits, that ``count`` blocks of ``block`` seconds allow: to be typed."""
+    return _rounded_up(_least_rate(block, count))
+
+
+def _least_rate(block: float, count: int) -> float:
+    return 3600 / block / (count + 1)
+
+
+def _rounded_up(value: float) -> float:
+    scale = 10.0 ** (1 - math.floor(math.log10(value)))
+    return math.ceil(value * scale / _SLACK) / scale
 
 
 class Levels:
     """The levels of one zone for frames that come as often as in the footage, half as often, and so on."""
 
     def __init__(self, footage: Footage, zone: str, window: float) -> None:
-        if window > _LONGEST_WINDOW * footage.block:
+        if window > LONGEST_WINDOW * footage.block:
             raise DataError(
                 f"a window of {window:g} s is too long for blocks of {footage.block:g} s: choose at most "
-                f"{_LONGEST_WINDOW * footage.block:g} s, or recalibrate with longer blocks"
+                f"{LONGEST_WINDOW * footage.block:g} s (--window), or recalibrate with longer blocks (--block)"
             )
         self.surprise = Surprise(footage.scores[zone])
         self._footage, self._window = footage, window

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from itertools import chain, combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -100,7 +103,7 @@ def measure_footage(
         progress: Called with phase, done and total.
         note: As for :func:`recalibrate`.
     """
-    _refuse_repeated(footage)
+    refuse_repeated(footage)
     unscored = Unscored()
     block = _BLOCK.read(block, "the length of a block")
     times, scores, start = list[float](), {zone: list[float]() for zone in looks.names}, 0.0
@@ -134,12 +137,21 @@ def measure_footage(
     return Footage(np.array(times), by_zone, block, places_of(looks.zones, roi))
 
 
-def _refuse_repeated(footage: Sequence[Source]) -> None:
-    """Refuse a file or folder that is given twice, whose blocks would count twice."""
-    places = [os.path.realpath(path) for source in footage if (path := getattr(source, "path", None)) is not None]
-    twice = [place for place, count in Counter(places).items() if count > 1]
+def refuse_repeated(footage: Sequence[Source]) -> None:
+    """Refuse a file or folder that is given twice, or a copy of a file.
+
+    Its blocks would count twice, and some that are held out would be copies of those that a model learned from.
+    """
+    paths = [Path(path) for source in footage if (path := getattr(source, "path", None)) is not None]
+    twice = [place for place, count in Counter(map(os.path.realpath, paths)).items() if count > 1]
     if twice:
         raise DataError(f"{plain(twice[0])}: is given twice as footage: its blocks would count twice")
+    by_size: dict[int, list[Path]] = {}
+    for path in filter(Path.is_file, paths):
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    for first, second in chain.from_iterable(combinations(alike, 2) for alike in by_size.values()):
+        if filecmp.cmp(first, second, shallow=False):
+            raise DataError(f"{plain(second)}: is a copy of {plain(first)}: its blocks would count twice")
 
 
 def with_held_out(
