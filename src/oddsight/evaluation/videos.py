@@ -29,7 +29,7 @@ BASELINES = ("brightness", "frame difference")
 
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv",
-    ".3gp", ".ogv", ".mxf", ".gif",
+    ".3gp", ".ogv", ".mxf", ".gif", ".apng", ".y4m", ".nut", ".h264", ".hevc", ".mjpeg", ".vob", ".dv", ".ivf", ".wtv",
 })  # fmt: skip
 
 
