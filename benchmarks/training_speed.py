@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-STEPS, ROUNDS = 6, 3
+STEPS, ROUNDS = 5, 2
 WAYS = ("plain", "kept", "quick", "half")
 CASES = [
     ("efficientnet-lite0", 64, 128, WAYS),
