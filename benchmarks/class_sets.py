@@ -2,8 +2,8 @@
 
 Writes to WORK:
 
-- ``cifar10``: the first 200 training images of each class of DATA/cifar10, which are Parquet files as on the Hugging Face
-  hub.
+- ``cifar10``: the first 200 training images of each class of DATA/cifar10, which are Parquet files as on the Hugging
+  Face hub.
 - ``textures``: the images of DATA/textures/NAME, which has MVTec AD's layout, by what they show.
 - ``landsat``: up to 16 tiles of 64 pixels of each Landsat scene that ships with Oddsight, by biome.
 """
