@@ -91,7 +91,7 @@ def belt(good: list[Path], bad: list[Path], seconds: int, seed: int) -> list[Sho
         for number in range((count * SPEED + SIZE[0]) // APART + 2)
     ]
     shots = []
-    pictures = {path: np.asarray(Image.open(path).convert("RGB").resize((PART, PART))) for path, _ in parts}
+    images = {path: np.asarray(Image.open(path).convert("RGB").resize((PART, PART))) for path, _ in parts}
     for index in range(count):
         at, label = index * SPEED, 0
         frame = texture[:, (np.arange(SIZE[0]) + at) % 4096].copy()
@@ -100,7 +100,7 @@ def belt(good: list[Path], bad: list[Path], seconds: int, seed: int) -> list[Sho
             first, last = max(left, 0), min(left + PART, SIZE[0])
             if first >= last:
                 continue
-            frame[top : top + PART, first:last] = pictures[path][:, first - left : last - left]
+            frame[top : top + PART, first:last] = images[path][:, first - left : last - left]
             if defective:
                 label = 1 if last - first == PART else (label or -1)
         shots.append((frame, label))

@@ -42,7 +42,8 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     backbone: Backbone = None,
     layers: Layers = None,
     size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which images are resized. [default: the classifier's]")
+        int | None,
+        typer.Option(help="Side in pixels to which images are resized. [default: chosen, or the classifier's]"),
     ] = None,
     score: Annotated[
         str | None,

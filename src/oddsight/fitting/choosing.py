@@ -105,7 +105,7 @@ class Open:
             (size, layers): embeddings[size][:, np.concatenate([columns[name] for name in layers])]
             for size, layers in options
         }
-        tried: dict[tuple[int, Layers], Tried] = {}
+        tried: dict[tuple[int, Layers], _Tried] = {}
         for done, option in enumerate(options, 1):
             tried[option] = _try(rows[option], images, source, seed)
             progress("choosing size and layers", done, len(options))
@@ -167,14 +167,14 @@ def _split(rows: Rows, images: Dataset, seed: int) -> tuple[tuple[Rows, Dataset]
 
 
 @dataclass(frozen=True)
-class Tried:
+class _Tried:
     """What a probe reaches on images that it did not learn from, with the best of the penalties."""
 
     penalty: float
     accuracy: float
 
 
-def _try(rows: Rows, images: Dataset, source: Probe, seed: int) -> Tried:
+def _try(rows: Rows, images: Dataset, source: Probe, seed: int) -> _Tried:
     """Take the penalty whose probabilities are best (the least cross-entropy), over a few splits."""
     splits = [_split(rows, images, seed + number) for number in range(_SPLITS)]
     losses, accuracies = np.empty((2, len(PENALTIES), _SPLITS))
@@ -184,7 +184,7 @@ def _try(rows: Rows, images: Dataset, source: Probe, seed: int) -> Tried:
         losses[at, number] = negative_log_likelihood(logits, test.labels)
         accuracies[at, number] = (logits.argmax(axis=1) == test.labels).mean()
     best = int(losses.mean(axis=1).argmin())
-    return Tried(PENALTIES[best], float(accuracies[best].mean()))
+    return _Tried(PENALTIES[best], float(accuracies[best].mean()))
 
 
 def _areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Progress) -> dict[str, float]:

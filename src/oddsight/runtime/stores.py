@@ -253,7 +253,7 @@ def _connect(uri: str) -> Any:  # noqa: ANN401 - any store of obstore
         # Options that are given replace those of the environment.
         client = {**_CLIENT, "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")}
         return from_url(uri, retry_config=_RETRIES, client_options=client)
-    except Exception:  # as of what the environment sets
+    except Exception:  # obstore refuses what the environment sets with many kinds of errors
         failure = OddsightError(f"{uri} cannot be opened: check the name and the settings of the store")
     raise failure
 

@@ -1,4 +1,4 @@
-"""Convolutions of a pretrained network that learn quickly on processors.
+"""Convolutions of EfficientNet-Lite that learn quickly on processors.
 
 While a network is fine-tuned its batch statistics stay as they are, so a normalisation is a factor and an offset for
 each channel: both go into the convolution before it, and a pass over all values is saved. The gradients of depthwise
@@ -24,17 +24,17 @@ def quick_convolutions(pairs: Iterable[tuple[nn.Conv2d, nn.BatchNorm2d]]) -> Ite
     """While it lasts, convolutions do the work of the normalisations after them; the results are the same.
 
     Args:
-        pairs: Each convolution and the normalisation that alone reads its output, in evaluation mode.
+        pairs: Each convolution, which pads its input as EfficientNet-Lite's do, and the normalisation, in evaluation
+            mode, that alone reads its output.
     """
-    changed = [module for pair in pairs for module in pair]
-    for convolution, norm in zip(changed[::2], changed[1::2], strict=True):
-        convolution.forward = partial(_convolve, convolution, norm)
-        norm.forward = _pass
+    changed = list(pairs)
+    for convolution, norm in changed:
+        convolution.forward, norm.forward = partial(_convolve, convolution, norm), _pass
     try:
         yield
     finally:
-        for module in changed:
-            del module.forward
+        for convolution, norm in changed:
+            del convolution.forward, norm.forward
 
 
 def _pass(x: torch.Tensor) -> torch.Tensor:
