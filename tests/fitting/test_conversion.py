@@ -170,7 +170,7 @@ def test_differences_beyond_a_limit_are_refused(world, monkeypatch):
     monkeypatch.setattr(exporting, "store_half", brighter)
     with pytest.raises(OddsightError, match=r"half of the scores differ by .* and the limit is 0\.5: .*--score-limit"):
         oddsight.export(tiny_model(), "fp16", world / "mixed", limit=1)
-    with pytest.raises(OddsightError, match=r"decides otherwise on \d+ of 16 images, and the limit is 5 %: .*--limit"):
+    with pytest.raises(OddsightError, match=r"decides otherwise on \d+ of 16 images, and the limit is 5%: .*--limit"):
         oddsight.export(tiny_model().with_decision(threshold=170), "fp16", world / "mixed")
     assert oddsight.export(tiny_model(), "fp16", world / "mixed", limit=1, score_limit=100).parity.images == 16
 

@@ -85,7 +85,7 @@ def _show_parity(parity: Parity) -> None:
     for name, unit, (before, after) in (
         ("size", 1e6, parity.bytes),
         ("milliseconds an image, median", 1, parity.milliseconds_p50),
-        ("milliseconds an image, 95 %", 1, parity.milliseconds_p95),
+        ("milliseconds an image, 95%", 1, parity.milliseconds_p95),
     ):
         label = f"{name}, MB" if unit != 1 else name
         rows.add_row(label, f"{before / unit:.1f}", f"{after / unit:.1f}", f"{after / before:.2f}")

@@ -59,7 +59,7 @@ class ImageCopy(ImageFile):
 def changed_copies(images: Sequence[ImageFile]) -> list[ImageCopy]:
     """Copies of each image that could be normal, too: lighter, darker, mirrored and turned.
 
-    Light changes by as much as it differs among the images (the standard deviation of their means, from 3 % to 20 %),
+    Light changes by as much as it differs among the images (the standard deviation of their means, from 3% to 20%),
     once and twice. Images are mirrored and turned in those ways in which they remain about as similar to each other: a
     texture in all, a part that always lies in the same way in none. A single image is so compared with itself.
 

@@ -46,7 +46,7 @@ def near_copies(sketches: Sequence[bytes]) -> NDArray[np.intp]:
     """Which images are near copies of one another.
 
     Sketches are brought to the same brightness and contrast, and their mean over the collection is taken off. Each is
-    compared with the eight of highest correlation at half the resolution, shifted by up to one and a half pixels (5 %
+    compared with the eight of highest correlation at half the resolution, shifted by up to one and a half pixels (5%
     of the side), by the highest correlation. Of the tree that merges the closest first (single linkage), a group is a
     branch that holds together at :data:`LEAST_CORRELATION` and whose distance to the next image, the square root of one
     minus the correlation, is :data:`SEPARATION` times the largest inside. A branch with more than half of all images is

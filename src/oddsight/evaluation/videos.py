@@ -100,7 +100,7 @@ class VideoEvaluation:
         return self._auroc([clip.scores for clip in self.clips])
 
     def frame_auroc_interval(self) -> tuple[float, float] | None:
-        """Its 95 % interval, by a bootstrap of blocks of :data:`BLOCK` seconds."""
+        """Its 95% interval, by a bootstrap of blocks of :data:`BLOCK` seconds."""
         blocks = [np.floor(clip.times / BLOCK) + 1e6 * number for number, clip in enumerate(self.clips)]
         scores, flags = self._labelled([clip.scores for clip in self.clips])
         return block_auroc_interval(scores, flags, self._labelled(blocks)[0])

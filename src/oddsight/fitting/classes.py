@@ -334,7 +334,7 @@ def _find_groups(data: ClassImages, groups: Groups, progress: Progress) -> Class
 
 
 def _choose_rate(parts: Parts, request: Request, *, per_class: bool) -> float:
-    """The rate asked for, or 1 %, or the smallest that the images promise, of each class if that is asked."""
+    """The rate asked for, or 1%, or the smallest that the images promise, of each class if that is asked."""
     count = min(parts.calibration.counts().values()) if per_class else len(parts.calibration)
     what = "groups of calibration images" if parts.held > len(parts.calibration) else "calibration images"
     # Fewer images are predicted as a class than belong to it where some are predicted as another.

@@ -368,7 +368,7 @@ def _check_limits(parity: Parity, limit: float, score_limit: float, *, recalibra
     if parity.changed > max(limit * parity.images, float(limit > 0)):
         raise OddsightError(
             f"the converted model decides otherwise on {parity.changed:,} of {parity.images:,} images, and the limit "
-            f"is {100 * limit:g} %: {first}, export the model to another form (--to) or raise the limit (--limit)"
+            f"is {100 * limit:g}%: {first}, export the model to another form (--to) or raise the limit (--limit)"
         )
     if parity.relative_difference > score_limit:
         raise OddsightError(

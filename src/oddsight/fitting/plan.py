@@ -104,7 +104,7 @@ class Request:
         )
 
     def choose_rate(self, count: int, what: str, more: str, *, promised: int | None = None, hint: str = "") -> float:
-        """The rate asked for, or 1 %, or the smallest that ``promised`` images promise, by default all.
+        """The rate asked for, or 1%, or the smallest that ``promised`` images promise, by default all.
 
         Raises:
             DataError: ``count`` of ``what`` are too few for the rate asked for.

@@ -102,7 +102,7 @@ def series(state: Database, model: str, bucket: float, since: float) -> dict[str
 
 
 def martingale(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a stake of 1 becomes that is bet against p-values being uniform: 100 with a chance of at most 1 %.
+    """What a stake of 1 becomes that is bet against p-values being uniform: 100 with a chance of at most 1%.
 
     The Simple Jumper, see :mod:`oddsight.watch.drift`. P-values of a calibration with ties are a little too large,
     and those among one fixed calibration depend on it, so this is a warning, not a test.

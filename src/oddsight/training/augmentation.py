@@ -33,7 +33,7 @@ def augment(
         pixels: Values 0 to 255.
         changes: Of :data:`oddsight.training.settings.AUGMENTATIONS`: ``flip`` (left and right), ``crop`` (moved,
             borders mirrored), ``cutout`` (a square is covered), ``rotation`` (by up to 15 degrees), ``colour``
-            (brightness, contrast and saturation by up to 30 %); or ``quarter turns``.
+            (brightness, contrast and saturation by up to 30%); or ``quarter turns``.
         lots: Where randomness comes from.
         shift: By how much ``crop`` moves an image at most, as a share of its side; by a pixel at least.
     """

@@ -4,7 +4,7 @@ A conformal test martingale: each block of the stream that passed as normal gets
 evidence, its rank among the blocks of the calibration footage and all blocks of the stream before it, with ties broken
 by chance. While blocks are exchangeable these p-values are independent and uniform (Vovk, Gammerman & Shafer 2005).
 Someone who bets against that, without ever going into debt, multiplies a stake of 1 by 100 with a chance of at most
-1 %, however long the stream runs (Ville's inequality). The bets are those of the Simple Jumper (Vovk, Petej,
+1%, however long the stream runs (Ville's inequality). The bets are those of the Simple Jumper (Vovk, Petej,
 Nouretdinov, Ahlberg, Carlsson & Gammerman, Retrain or not retrain: conformal test martingales for change-point
 detection, COPA 2021).
 """

@@ -15,7 +15,7 @@ _BEFORE = 2.0
 """Seconds that the light is compared with."""
 
 _CHANGED = 0.15
-"""Change of the logarithm of brightness: by some 15 %."""
+"""Change of the logarithm of brightness: by some 15%."""
 
 _UNUSUAL = 6.0
 """How many times the usual change, where scenes differ from frame to frame, as on a conveyor."""

@@ -118,7 +118,7 @@ function Earlier({ backend }) {
   if (!jobs.length) return null;
   return html`<section><h2>Evaluations so far</h2>
     <div class="scroll"><table><thead><tr><th>When</th><th>Model</th><th class="number">Detected</th><th class="number">False alarms</th><th class="number">AUROC</th><th></th></tr></thead><tbody>
-      ${jobs.map(({ id, ended, result }) => html`<tr key=${id}><td>${when(ended)}</td><td>${result.served.name}</td>
+      ${jobs.map(({ id, ended, result }) => html`<tr key=${id}><td class="time">${when(ended)}</td><td>${result.served.name}</td>
         <td class="number">${count(result.counts.flagged_anomalous)} of ${count(result.counts.anomalous)}</td>
         <td class="number">${count(result.counts.flagged_normal)} of ${count(result.counts.normal)}</td>
         <td class="number">${result.image.auroc.toFixed(3)}</td><td><${SaveReport} backend=${backend} result=${result} quiet=${true} /></td></tr>`)}

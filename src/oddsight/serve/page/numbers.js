@@ -13,7 +13,7 @@ export function score(value) {
 /** A share as a percentage. */
 export function percent(share) {
   const value = 100 * share;
-  return `${value >= 10 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toPrecision(2)} %`.replace(".0 %", " %");
+  return `${value >= 10 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toPrecision(2)}%`.replace(".0%", "%");
 }
 
 export function bytes(n) {

@@ -39,7 +39,7 @@ function Series({ backend, model }) {
       }</p>
       <${Chart} times=${series.times} log=${true} limit=${100} lines=${[["evidence", drift?.martingale ?? [], "accent", "line"]]}
         says=${`Evidence of drift, at most ${score(highest)}`} />
-      <p class="soft small">While images stay as they were, the chance that the evidence ever reaches 100 is at most 1 %.</p>
+      <p class="soft small">While images stay as they were, the chance that the evidence ever reaches 100 is at most 1%.</p>
     </section>`;
 }
 

@@ -142,7 +142,7 @@ function Change({ backend, model, normal }) {
       <button class=${preview ? "" : "primary"} disabled=${Boolean(job) || (kind === "recalibrate" && !normal)} onClick=${() => start(true)}>See what would change</button>
     </div>
     <p class="soft">${kind === "recalibrate"
-      ? "The normal images among your answers become the calibration. Scores stay the same; only the threshold moves. A rate of 5 % takes 19 of them, 1 % takes 99."
+      ? "The normal images among your answers become the calibration. Scores stay the same; only the threshold moves. A rate of 5% takes 19 of them, 1% takes 99."
       : "Images that you confirmed as normal are learned, too. Scores change, and questions begin anew."}</p>
     ${job && html`<${JobMeter} backend=${backend} job=${job} label=${kind} />`}
     ${preview && html`<${Preview} ...${{ backend, preview }} apply=${() => start(false)} />`}

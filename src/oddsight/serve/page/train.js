@@ -51,7 +51,7 @@ async function resume(backend) {
 
 function Choose({ backend }) {
   return html`<${DropPlace} take=${(files) => begin(backend, files)} title="Drop normal images here">
-    <p>Only images of what is normal, taken as later images will be. 100 or more promise a false-alarm rate of 1 %; fewer promise a higher one.</p>
+    <p>Only images of what is normal, taken as later images will be. 100 or more promise a false-alarm rate of 1%; fewer promise a higher one.</p>
   <//>`;
 }
 

@@ -115,7 +115,7 @@ function Frame({ url, zones, chosen, setChosen, edit, may }) {
     ${zones.map((zone, index) => html`<button key=${`name-${index}`} class=${`zone-name ${look(zone, index)}`}
       style=${place(zone.polygon[0])} onClick=${(event) => choose(event, index)}>${zone.name || "–"}</button>`)}
     ${may && zones[chosen]?.polygon.map((point, corner) => html`<button key=${corner} class="corner" style=${place(point)}
-      aria-label=${`Corner ${corner + 1} of ${zones[chosen].name}: ${Math.round(100 * point[0])} % across, ${Math.round(100 * point[1])} % down`}
+      aria-label=${`Corner ${corner + 1} of ${zones[chosen].name}: ${Math.round(100 * point[0])}% across, ${Math.round(100 * point[1])}% down`}
       onPointerDown=${(event) => take(event, corner)} onClick=${(event) => event.stopPropagation()}
       onKeyDown=${(event) => byKey(event, zones[chosen].polygon, corner, (polygon) => edit(chosen, { polygon }))}></button>`)}
   </div>`;

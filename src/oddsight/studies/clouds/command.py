@@ -124,7 +124,7 @@ def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[
     for error in study.data.errors:
         complain(error)
     found = conclude(study, cloud_tables(study))
-    recalls = {rate: f"recall at {rate} %" for rate in (1, 5)}
+    recalls = {rate: f"recall at {rate}%" for rate in (1, 5)}
     seeds = f"means over {len(study.seeds)} seeds" if len(study.seeds) > 1 else f"seed {study.seeds[0]}"
     for side in study.sides:
         rows = table("method", *map(plain, side.anomalous), *recalls.values(), numbers=tuple(recalls.values()))
