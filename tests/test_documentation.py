@@ -44,6 +44,7 @@ def images(tmp_path):
         yield path
 
 
+@pytest.mark.slow
 def test_python_without_oddsight(model, tmp_path):
     script = tmp_path / "score.py"
     script.write_text(example("docs/model-format.md", "python"))

@@ -45,6 +45,7 @@ def test_help_of_every_command():
     assert_unchanged("help.txt", snapshots.helps())
 
 
+@pytest.mark.slow
 def test_columns_and_keys_that_commands_write(tmp_path):
     assert_unchanged("output_keys.json", snapshots.output_keys(tmp_path))
 

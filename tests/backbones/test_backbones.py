@@ -517,6 +517,7 @@ def test_larger_networks_take_more_of_the_budget(tmp_path):
     assert plan.method < plan_memory(10**9, [], 224).method - 400 * 10**6
 
 
+@pytest.mark.slow
 def test_chaining_keeps_networks_apart(tmp_path):
     """A network whose inner names are those of other pieces."""
     model = network(

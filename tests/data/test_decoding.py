@@ -312,6 +312,7 @@ def test_reading_by_rows_takes_no_more_than_was_reserved(tmp_path, mode, suffix,
         ),
     ],
 )
+@pytest.mark.slow
 def test_reading_ends_in_time(tmp_path, make, read):
     """Each would take minutes or hours."""
     path = make(tmp_path / "hostile")

@@ -219,6 +219,7 @@ def test_with_the_cache_off_and_no_work_folder_nothing_is_left(data, tmp_path, m
 # Resuming.
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_computed_and_the_table_is_the_same(found, data, work, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "measure", None)
     monkeypatch.setattr(running, "extract_together", None)

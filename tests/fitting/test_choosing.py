@@ -15,6 +15,8 @@ from oddsight.data.dataset import Dataset
 from oddsight.detectors import create, names
 from oddsight.fitting import choosing, classifiers
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"calibration_fraction": 0.2, "false_alarm_rate": 0.2}
 
 

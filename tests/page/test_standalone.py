@@ -74,6 +74,7 @@ def test_the_page_names_no_other_place(written):
 
 
 @needs_runtime
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_page(model, written, tmp_path):
     assert run("report", model, "--standalone", "-o", tmp_path / "again.html", "--runtime", RUNTIME).code == 0
     assert (tmp_path / "again.html").read_bytes() == written.read_bytes()
@@ -156,6 +157,7 @@ def test_the_page_of_the_service_scores_by_itself(browser, model, tmp_path):
 
 
 @needs_service
+@pytest.mark.slow
 def test_without_the_runtime_nothing_is_offered(model):
     with running_service(model.parent) as address:
         with pytest.raises(HTTPError, match="404"):

@@ -38,6 +38,7 @@ def page(evaluation, path):
     return Page(path.read_text())
 
 
+@pytest.mark.slow
 def test_the_page_says_what_was_found_and_draws_every_clip(tmp_path):
     found = page(VideoEvaluation([clip(), clip(HOSTILE, alarms=())], 30.0, 2.0, ["mind the gap"]), tmp_path / "x.html")
     text = " ".join(found.text.split())
@@ -65,6 +66,7 @@ def test_a_model_without_footage_has_no_alarms_to_judge(tmp_path):
     assert "Anomalies found" not in found.text and "False alarms an hour" not in found.text
 
 
+@pytest.mark.slow
 def test_many_clips_are_bounded(tmp_path):
     evaluation = VideoEvaluation([clip(f"{number}.mp4", 30, (5, 10), ()) for number in range(42)], 1.0, 2.0)
     found = page(evaluation, tmp_path / "x.html")

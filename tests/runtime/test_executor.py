@@ -63,6 +63,7 @@ def files(normal_folder):
     return sorted(normal_folder.iterdir())[:12]
 
 
+@pytest.mark.slow
 def test_a_fit_in_other_processes_gives_the_same_bytes(files, pool, monkeypatch):
     options = {"method": "knn", "size": 64, "false_alarm_rate": 0.2}
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")

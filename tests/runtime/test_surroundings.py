@@ -99,6 +99,7 @@ def test_it_is_imported_in_one_place():
         "predict m.onnx images --json lines",
     ],
 )
+@pytest.mark.slow
 def test_a_user_without_a_home(world, home, arguments):
     surroundings = without("HOME", "ODDSIGHT_CACHE", "ODDSIGHT_BACKBONES", "XDG_CACHE_HOME")
     surroundings |= {"HOME": home} if home is not None else {}

@@ -78,6 +78,7 @@ def test_flagged_images_are_drawn_like_others(fresh):
     assert {item["probability"] for item in drawn} <= {n / 30 for n in range(1, 31)}
 
 
+@pytest.mark.slow
 def test_recalibration_takes_random_questions_only(fresh):
     results = score(fresh, range(100, 132))
     for result in results[16:]:  # What somebody marked by choice.

@@ -111,6 +111,7 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path):
     assert len(state.rows("SELECT 1 FROM uploads")) == 1
 
 
+@pytest.mark.slow
 def test_the_oldest_images_go_first_but_not_those_with_an_answer(models, tmp_path):
     size = len(png(1))
     with serving(models, tmp_path, retention=Retention(bytes=5 * size)) as client:
@@ -196,6 +197,7 @@ def test_what_was_answered_about_long_ago_is_no_drift(tmp_path):
         assert series(workspace.state, "parts", 3600, 0.0)["drift"]["alarm_at"] is not None
 
 
+@pytest.mark.slow
 def test_jobs_refuse_a_model_file_that_was_replaced(models, tmp_path):
     folder = tmp_path / "models"
     shutil.copytree(models, folder)

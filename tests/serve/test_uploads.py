@@ -82,6 +82,7 @@ def test_a_set_that_a_job_reads_stays_until_it_has_ended(models, tmp_path):
 
 
 @pytest.mark.parametrize(("method", "needed"), [("knn", False), ("mahalanobis", True)])
+@pytest.mark.slow
 def test_a_fit_says_whether_an_update_needs_its_images(models, tmp_path, method, needed):
     with serving(models, tmp_path) as client:
         upload, _ = bring(client, **cloths(12))

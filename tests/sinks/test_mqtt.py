@@ -117,6 +117,7 @@ def test_events_and_availability_reach_the_broker():
     assert broker.wills == []
 
 
+@pytest.mark.slow
 def test_a_broken_connection_leaves_the_will_and_nothing_is_lost():
     with Broker(breaks=2) as broker:
         assert write(Mqtt(f"mqtt://127.0.0.1:{broker.port}")) == []
@@ -126,6 +127,7 @@ def test_a_broken_connection_leaves_the_will_and_nothing_is_lost():
     assert [text for place, text, _ in broker.published if place == "oddsight/availability"][-1] == "offline"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reached_or_refuses_is_noted_without_the_password():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens
@@ -179,6 +181,7 @@ def test_tls_reaches_a_broker_whose_certificate_is_known(certificate):
     assert len(messages(broker, "oddsight/events")) == 4
 
 
+@pytest.mark.slow
 def test_tls_refuses_a_broker_whose_certificate_is_unknown(certificate):
     with Broker(tls=certificate[1]) as broker:
         notes = write(Mqtt(f"mqtts://127.0.0.1:{broker.port}"), [WatchedFrame(None, events=(event(),))])

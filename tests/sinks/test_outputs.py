@@ -115,10 +115,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def refused(arguments: str, inputs, output: Path, *words: str) -> None:
-    before = contents(output.parent.parent)
+    folder = inputs["model"].parent
+    before = contents(folder)
     outcome = run(*arguments.format(output=output, **inputs).split())
     assert_failed(outcome, output.name, *words)
-    assert contents(output.parent.parent) == before
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("option", [name for name in FILES if name not in ("threshold --output",)])

@@ -117,6 +117,7 @@ def test_a_refusal_is_final_and_the_next_message_is_sent():
     assert notes == [f"{where}: it answers 400", f"1 messages to {where} were not delivered"]
 
 
+@pytest.mark.slow
 def test_a_redirect_on_the_server_is_followed_and_one_to_another_is_not():
     one = [WatchedFrame(None, events=(event(),))]
     with sent([(307, {"Location": "/there?x=1"})], frames=one) as (receiver, notes):
@@ -206,6 +207,7 @@ def test_attempts_are_bounded():
     assert notes == ["the test: it is away: trying again", "2 messages to the test were not delivered"]
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_for_a_server_that_never_answers():
     release, notes = threading.Event(), []
     box = outbox(lambda _: release.wait(), notes)

@@ -83,6 +83,7 @@ def test_a_slow_consumer_gets_the_newest_frame(server):
     assert stream.counts.handed == 2
 
 
+@pytest.mark.slow
 def test_a_frame_that_waited_too_long_is_not_handed_on(server):
     stream = LiveStream(address(server), max_staleness=0.05, timeout=0.5)
     source = iter(stream)
@@ -100,6 +101,7 @@ def test_a_frame_that_waited_too_long_is_not_handed_on(server):
 
 
 @pytest.mark.parametrize("mode", ["closed", "silent", "garbage"])
+@pytest.mark.slow
 def test_a_stream_that_went_away_comes_back(mode, server):
     stream = LiveStream(address(server), max_staleness=PATIENCE, timeout=1.0)
     source = iter(stream)

@@ -72,6 +72,7 @@ def test_page_and_markdown_are_whole_and_safe(tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_trivial_baseline_that_wins_is_a_verdict():
     lost, won = said(made_up_clouds(apart=1.5, trivial=6.0)), said(made_up_clouds(apart=6.0, trivial=1.0))
     row = contest_of(lost, "cloudy as normal", "sand")

@@ -134,6 +134,7 @@ def test_zones_have_events_of_their_own():
         next(watch(model, clip(1), window=0.5, alarms_per_hour=RATE))
 
 
+@pytest.mark.slow
 def test_regions_of_interest_are_watched():
     model = recalibrate(tiny_model(), clip(60), roi="grid:2x2", block=2)
     events = list(watch(model, clip(16, seed=SEED, blots=((10, 16),)), roi="grid:2x2", window=0.5, alarms_per_hour=60))
