@@ -47,7 +47,6 @@ def test_size_layers_and_score_are_chosen_and_recorded(model):
         assert model.predict(draw_image(kind, 7000)).label == kind
 
 
-@pytest.mark.slow
 def test_the_same_images_give_the_same_file(data, model):
     assert oddsight.fit_classes(data, **QUICK).to_bytes() == model.to_bytes()
 
@@ -57,8 +56,9 @@ def test_noise_takes_a_large_penalty_and_clear_features_a_small_one(data):
     lots = np.random.default_rng(0)
     noise = lots.normal(size=(len(data), 50)).astype(np.float32)
     clear = noise + 10 * np.eye(len(data.classes), 50, dtype=np.float32)[data.labels]
-    assert choosing._try(noise, data, source, 0).penalty == max(choosing.PENALTIES)
-    tried = choosing._try(clear, data, source, 0)
+    splits = [choosing._split(data, 0)]
+    assert choosing._try(noise, data, source, splits).penalty == max(choosing.PENALTIES)
+    tried = choosing._try(clear, data, source, splits)
     assert tried.penalty == min(choosing.PENALTIES)
     assert tried.accuracy > 0.9
 
@@ -132,3 +132,9 @@ def test_a_class_that_is_one_group_leaves_the_choice_out(data):
     choice = left.choose(source, detector, images, seed=0, cache=None, progress=lambda *_: None)
     assert choice.source is source
     assert choice.detector is detector
+
+
+def test_another_score_than_the_first_must_be_clearly_better():
+    areas = dict.fromkeys(choosing.SCORES, 0.8)
+    assert choosing.best_score(areas | {"knn": 0.809}) == choosing.SCORES[0]
+    assert choosing.best_score(areas | {"knn": 0.82, "vim": 0.825}) == "vim"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,7 +21,7 @@ from oddsight.fitting.classifiers import Probe, embed_images, probe
 from oddsight.graphs.building import chain
 from oddsight.metrics.classification import negative_log_likelihood
 from oddsight.metrics.image import auroc
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, silent
 from oddsight.runtime.sessions import run, session
 
 SIDES = (224, 128, 64)
@@ -50,6 +50,7 @@ _LEFT_OUT = 6  # Classes that are unknown in turn, at most
 
 Layers = tuple[str, ...]
 Rows = NDArray[np.float32]
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]  # Where images to learn from are, and images to test on
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ class Open:
         than six images of a class, or for a score fewer than three classes, the defaults stay.
         """
         images = _some(training, seed)
-        if min(images.counts().values()) < _FEWEST or not _divisible(images, range(seed, seed + _SPLITS)):
+        splits = [_split(images, seed + number) for number in range(_SPLITS)]
+        whole = [split for split in splits if split is not None]
+        if min(images.counts().values()) < _FEWEST or len(whole) < _SPLITS:
             return Choice(source, detector, {})
         record: dict[str, JsonValue] = {"images": len(images)}
         stages = self._stages(source)
@@ -107,7 +110,7 @@ class Open:
         }
         tried: dict[tuple[int, Layers], _Tried] = {}
         for done, option in enumerate(options, 1):
-            tried[option] = _try(rows[option], images, source, seed)
+            tried[option] = _try(rows[option], images, source, whole)
             progress("choosing size and layers", done, len(options))
         best = max(options, key=lambda option: tried[option].accuracy)
         record["accuracy"] = {
@@ -115,11 +118,10 @@ class Open:
         }
         source = source.at(*best, tried[best].penalty)
         if self.score and len(images.classes) > 2:
-            areas = _areas(rows[best], images, source, seed, progress)
-            if areas:
-                best_score = max(SCORES, key=lambda name: areas[name] - _MARGIN * (name != SCORES[0]))
-                detector = detectors.create(best_score, "classes")
-                record["auroc"] = {name: round(value, 4) for name, value in areas.items()}
+            found = areas(rows[best], images, source, seed, progress)
+            if found:
+                detector = detectors.create(best_score(found), "classes")
+                record["auroc"] = {name: round(value, 4) for name, value in found.items()}
         return Choice(source, detector, record)
 
     def _sizes(self, source: Probe) -> list[int]:
@@ -152,18 +154,14 @@ def _columns(widths: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
     return {name: np.arange(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
 
 
-def _divisible(images: Dataset, seeds: Iterable[int]) -> bool:
-    """Whether both parts of each split have images of every class: one group may be all that a class has."""
-    return all(min(part.counts().values()) for seed in seeds for part in stratified(images, _SHARE, seed))
-
-
-def _split(rows: Rows, images: Dataset, seed: int) -> tuple[tuple[Rows, Dataset], tuple[Rows, Dataset]]:
-    """Embeddings with their images, divided in those to learn from and those to test on."""
+def _split(images: Dataset, seed: int) -> Split | None:
+    """Divide images; None if one part has none of a class: one group may be all that a class has."""
     at = {image.content: row for row, image in enumerate(images.images)}
-    first, second = (
-        (rows[[at[image.content] for image in part.images]], part) for part in stratified(images, _SHARE, seed)
-    )
-    return first, second
+    first, second = stratified(images, _SHARE, seed)
+    if not all(min(part.counts().values()) for part in (first, second)):
+        return None
+    learned, tested = (np.array([at[image.content] for image in part.images]) for part in (first, second))
+    return learned, tested
 
 
 @dataclass(frozen=True)
@@ -174,38 +172,47 @@ class _Tried:
     accuracy: float
 
 
-def _try(rows: Rows, images: Dataset, source: Probe, seed: int) -> _Tried:
+def _try(rows: Rows, images: Dataset, source: Probe, splits: Sequence[Split]) -> _Tried:
     """Take the penalty whose probabilities are best (the least cross-entropy), over a few splits."""
-    splits = [_split(rows, images, seed + number) for number in range(_SPLITS)]
-    losses, accuracies = np.empty((2, len(PENALTIES), _SPLITS))
-    for (at, penalty), (number, split) in product(enumerate(PENALTIES), enumerate(splits)):
-        (learned, training), (tested, test) = split
-        logits = probe(source.extractor, learned, training, penalty).head.logits(tested)
-        losses[at, number] = negative_log_likelihood(logits, test.labels)
-        accuracies[at, number] = (logits.argmax(axis=1) == test.labels).mean()
+    losses, accuracies = np.empty((2, len(PENALTIES), len(splits)))
+    for (at, penalty), (number, (learned, tested)) in product(enumerate(PENALTIES), enumerate(splits)):
+        head = probe(source.extractor, rows[learned], images.subset(learned), penalty).head
+        logits, labels = head.logits(rows[tested]), images.labels[tested]
+        losses[at, number] = negative_log_likelihood(logits, labels)
+        accuracies[at, number] = (logits.argmax(axis=1) == labels).mean()
     best = int(losses.mean(axis=1).argmin())
     return _Tried(PENALTIES[best], float(accuracies[best].mean()))
 
 
-def _areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Progress) -> dict[str, float]:
-    """How well each score tells a class that was left out, as an AUROC; the mean over classes."""
+def areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Progress = silent) -> dict[str, float]:
+    """How well each score tells a class that was left out, as an AUROC; the mean over up to six classes.
+
+    ``rows`` are the embeddings of the images ``[n, C]``. It is empty if no class can be left out.
+    """
     left_out = np.random.default_rng(seed).permutation(len(images.classes))[:_LEFT_OUT].tolist()
-    areas: dict[str, list[float]] = {name: [] for name in SCORES}
+    found: dict[str, list[float]] = {name: [] for name in SCORES}
     for done, label in enumerate(left_out, 1):
         kept = np.flatnonzero(images.labels != label)
         known = images.subset(kept)
         classes = tuple(name for number, name in enumerate(images.classes) if number != label)
         known = Dataset(known.images, known.labels - (known.labels > label), classes)
-        if not _divisible(known, [seed]):  # A group has images of several classes
+        split = _split(known, seed)
+        if split is None:  # A group has images of several classes
             continue
-        (learned, training), (tested, _) = _split(rows[kept], known, seed)
-        head = probe(source.extractor, learned, training, source.penalty).head
-        unknown = rows[images.labels == label]
+        learned, tested = split
+        training = known.subset(learned)
+        head = probe(source.extractor, rows[kept[learned]], training, source.penalty).head
+        sets = rows[kept[tested]], rows[images.labels == label]
         for name in SCORES:
-            fitted = detectors.create(name, "classes").fit(learned, training.labels, head, seed=seed)
-            areas[name].append(auroc(*_scores(head, fitted, (tested, unknown))))
+            fitted = detectors.create(name, "classes").fit(rows[kept[learned]], training.labels, head, seed=seed)
+            found[name].append(auroc(*_scores(head, fitted, sets)))
         progress("choosing the score", done, len(left_out))
-    return {name: float(np.mean(values)) for name, values in areas.items() if values}
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
+
+
+def best_score(areas: Mapping[str, float]) -> str:
+    """The score of the highest area; another than the first only if it is clearly better."""
+    return max(SCORES, key=lambda name: areas[name] - _MARGIN * (name != SCORES[0]))
 
 
 def _scores(head: Head, fitted: Detector, sets: Sequence[Rows]) -> list[NDArray[np.float32]]:
