@@ -267,7 +267,7 @@ def test_without_a_network_the_error_comes_soon_and_says_what_to_do(kept, no_net
     start = time.monotonic()
     with pytest.raises(OddsightError, match=r"cannot be reached; fetch .*model.safetensors .*--weights"):
         backbone(name)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 120
     assert not list(kept.glob("*.onnx"))
 
 

@@ -182,7 +182,7 @@ def _ppm(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(12_000, 12_000), (65_000, 65_000), (16_000, 16_000)])
 def test_headers_that_claim_too_many_pixels(path, make, size):
     path.write_bytes(make(*size))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageError, match="pixels are more than the limit of 1"):
         read_image(path)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -19,7 +19,7 @@ def test_an_outcome_does_not_wait_for_the_next_item():
 
     def items():
         yield 1
-        assert go.wait(30)
+        assert go.wait(120)
         yield 2
 
     outcomes = prompt_map(lambda n: n, items(), workers=2, idle=0.01)
@@ -68,5 +68,5 @@ def test_stopping_early_leaves_no_thread_at_work():
     outcomes.close()
     for thread in threading.enumerate():
         if thread.daemon and thread is not threading.current_thread() and threading.active_count() > before:
-            thread.join(5)
+            thread.join(60)
     assert threading.active_count() <= before

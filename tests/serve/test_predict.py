@@ -108,7 +108,7 @@ def test_what_does_not_fit_into_the_queue_is_refused(models, monkeypatch):
 
     def slow(*args):
         begun.release()
-        go.wait()
+        go.wait(120)
         return score(*args)
 
     monkeypatch.setattr(items, "score_content", slow)
@@ -141,7 +141,7 @@ def test_work_of_clients_that_left_is_skipped(models, monkeypatch):
 
     def slow(served, content, pixels):
         begun.release()
-        go.wait()
+        go.wait(120)
         scored.append(content)
         return score(served, content, pixels)
 

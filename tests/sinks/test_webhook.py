@@ -178,12 +178,12 @@ def test_what_cannot_be_sent_is_bounded_and_counted():
 
     def send(number):
         started.set()
-        release.wait()
+        release.wait(120)
         got.append(number)
 
     box = outbox(send, notes)
     box.put(0)
-    started.wait()
+    assert started.wait(120)
     for number in range(1, 300):
         box.put(number)
     release.set()
@@ -210,7 +210,7 @@ def test_attempts_are_bounded():
 @pytest.mark.slow
 def test_closing_does_not_wait_for_a_server_that_never_answers():
     release, notes = threading.Event(), []
-    box = outbox(lambda _: release.wait(), notes)
+    box = outbox(lambda _: release.wait(120), notes)
     box.put(0)
     box.close(patience=0.0)
     release.set()

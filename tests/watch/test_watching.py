@@ -256,7 +256,7 @@ def test_frames_are_not_held_back_by_their_successors(model):
     class Slow(Camera):
         def __iter__(self):
             yield Frame(np.full((16, 16, 3), 80, np.uint8), "camera 7#0", 0.0, 0)
-            assert go.wait(30)
+            assert go.wait(120)
 
     watched = watch_frames(model, Slow([]), window=0.5, alarms_per_hour=RATE, workers=2)
     assert next(watched).frame.index == 0
