@@ -271,7 +271,7 @@ def make_cases(model: Path, cases: int) -> dict[str, object]:
             "--exclude-path-regex", "events", "--request-timeout", "600", "--report", "json",
             "--report-json-path", str(report),
         ]  # fmt: skip
-        subprocess.run(command, check=False)
+        subprocess.run(command, cwd=folder, check=False)
         made = json.loads(report.read_text())
         lines = service.request("GET", "/metrics")[1].decode().splitlines()
     found = [re.search(r'^oddsight_requests_total\{.*status="(\d)\d\d"\} (\S+)', line) for line in lines]
