@@ -2,9 +2,9 @@ PYTHON ?= python3
 # Windows, with GNU make and a shell from Git: where an environment keeps its programs.
 BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# As many processes as there are cores; tests of one file, which share fitted models, stay in one of them.
+# As many processes as there are cores; tests that share fitted models stay in one of them (tests/conftest.py).
 WORKERS ?= 2
-PYTEST = -m pytest --numprocesses $(WORKERS) --dist loadfile
+PYTEST = -m pytest --numprocesses $(WORKERS) --dist loadscope
 
 .PHONY: demo test test-fast test-core test-train test-scale coverage lint wheel bench clean
 

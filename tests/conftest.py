@@ -13,11 +13,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from cli_files import World, make_world
+from oddsight.detectors import names
 from textures import write_textures
 
 # Where a change is judged, the same examples each time; elsewhere new ones, to find what those do not.
@@ -74,3 +76,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Skip on Windows what it has not."""
     if os.name == "nt" and item.get_closest_marker("posix"):
         item.add_marker(pytest.mark.skip(reason="needs what Windows does not have"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep tests that share fitted models in one process: those of a file, and of the contract those of a method."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, case = nodeid.partition("::")
+            if not file.endswith("test_contract.py"):
+                return file
+            return next((f"{file} {name}" for name in methods if name in case.partition("[")[2]), file)
+
+    methods = sorted(names(), key=len, reverse=True)  # `patch-pca` before `pca`
+    return Scheduling(config, log)
