@@ -29,7 +29,7 @@ LEAST_VERSION = (2, 54)
 
 _RETRIES = 20  # Times that a task begins again when its process is gone, which a lost machine may cause often
 _STARTS = 4  # Times that the start of a Ray is tried
-_AHEAD = 4  # Tasks a worker that are begun ahead of the one whose outcome is due
+_AHEAD = 4  # Tasks a worker that may be done before the one whose outcome is due
 
 _OWN_TOKEN = secrets.token_hex(32)  # Of a Ray that this process starts
 
@@ -59,21 +59,30 @@ class RayExecutor:
         """See :class:`oddsight.runtime.executor.Executor`.
 
         The job is put into Ray's object store once, and made again once in each worker process. A task whose process
-        has ended begins again elsewhere.
+        has ended begins again elsewhere. No more tasks are begun than may run at once: Ray would run one a processor.
         """
         ray = import_ray()
         task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
         most = min(workers or self.workers, self.workers)
         key, sent = secrets.token_hex(8), ray.put(pickle.dumps(job))
-        waiting: deque[Any] = deque()
+        waiting: deque[Any] = deque()  # Tasks whose outcomes are not yielded yet, in order
+        running: list[Any] = []
         taken = iter(items)
         try:
             while True:
-                while len(waiting) < _AHEAD * most and (part := list(islice(taken, self.group))):
+                if running:
+                    running = ray.wait(running, num_returns=len(running), timeout=0)[1]
+                while (
+                    len(waiting) < _AHEAD * most and len(running) < most and (part := list(islice(taken, self.group)))
+                ):
                     waiting.append(task.remote([sent], key, part))
+                    running.append(waiting[-1])
                 if not waiting:
                     return
-                yield from _outcome(ray, waiting.popleft())
+                if waiting[0] in running:
+                    ray.wait(running)
+                else:
+                    yield from _outcome(ray, waiting.popleft())
         finally:
             for one in waiting:
                 ray.cancel(one, force=False)
