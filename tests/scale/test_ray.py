@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -39,10 +40,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Ray with two workers, which all tests of this file share."""
+    """A Ray with four workers, which all tests of this file share."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    with mock.patch.dict(os.environ, {"PYTHONPATH": path}), ray_cluster(None, 2) as workers:
-        assert workers == 2
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}), ray_cluster(None, 4) as workers:
+        assert workers == 4
         yield workers
 
 
@@ -87,11 +88,26 @@ def kill_once(mark, number):
     return number * number
 
 
+def wait_for_others(folder, number):
+    """A job that ends, as the first, only after two others have ended."""
+    while number == 0 and len(list(Path(folder).iterdir())) < 2:
+        time.sleep(0.05)
+    (Path(folder) / str(number)).touch()
+    return number
+
+
+def span(number):
+    """When it began and ended."""
+    begun = time.monotonic()
+    time.sleep(0.2)
+    return begun, time.monotonic()
+
+
 def refuse(number):
     raise DataError(f"number {number} will not do")
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 4])
 def test_the_same_bytes_as_with_threads(cluster, images, tmp_path, monkeypatch, count):
     predict_batch(tiny_model(), [str(images)], tmp_path / "threads", shard_images=7)
     on_ray(monkeypatch, count)
@@ -107,7 +123,7 @@ def test_a_fit_gives_the_same_bytes(cluster, images, method):
     options = {"method": method, "size": 32}
     good = [path for path in sorted(images.iterdir()) if path.name != "broken.png"]
     alone = oddsight.fit(*good, **options).to_bytes()
-    for workers in (1, 2):
+    for workers in (1, 2, 4):
         with use_executor(RayExecutor(workers, group=3)):
             assert oddsight.fit(*good, **options).to_bytes() == alone
 
@@ -145,6 +161,16 @@ def test_a_task_whose_worker_is_killed_begins_again(cluster, tmp_path):
     job = partial(kill_once, str(tmp_path / "killed"))
     assert list(RayExecutor(2, group=2).map(job, range(10))) == [number * number for number in range(10)]
     assert (tmp_path / "killed").exists()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_no_more_tasks_run_at_once_than_workers(cluster, count):
+    spans = list(RayExecutor(count, group=1).map(span, range(5 * count)))
+    assert max(sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans) <= count
+
+
+def test_outcomes_come_in_the_order_of_the_items_when_the_first_is_late(cluster, tmp_path):
+    assert list(RayExecutor(3, group=1).map(partial(wait_for_others, str(tmp_path)), range(12))) == list(range(12))
 
 
 def test_an_error_of_a_job_is_raised_as_it_was(cluster):

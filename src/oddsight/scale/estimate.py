@@ -39,10 +39,10 @@ class Estimate:
     cost: float | None
 
     def __str__(self) -> str:
-        size = f", {self.size / 1e9:,.2f} GB" if self.size else ""
-        cost = f", {self.cost:,.2f} at the price given" if self.cost is not None else ""
+        size = f", {_rounded(self.size / 1e9)} GB" if self.size else ""
+        cost = f", {_rounded(self.cost)} at the price given" if self.cost is not None else ""
         return (
-            f"about {self.images:,} images{size}: {self.core_hours:,.3g} core-hours{cost} "
+            f"about {self.images:,} images{size}: {_rounded(self.core_hours)} core-hours{cost} "
             f"({1000 * self.seconds:,.1f} ms an image, measured on {self.sample} of them here)"
         )
 
@@ -66,6 +66,10 @@ def estimate(model: Model, plan: Plan, reading: Reading, price: float | None = N
     images = _images(plan, sample)
     hours = images * seconds / 3600
     return Estimate(images, plan.size, scored, seconds, hours, None if price is None else hours * price)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _sample(plan: Plan) -> list[Entry]:

@@ -145,7 +145,8 @@ def import_ray() -> ModuleType:
 def ray_cluster(address: str | None, workers: int | None = None) -> Iterator[int]:
     """Connect to a cluster, or start a Ray on this machine without an address; gives the number of tasks at once.
 
-    One processor more is declared than tasks run, or one less used than there are: Ray needs room for itself.
+    One processor more is declared than tasks run, or one less used than there are: Ray needs room for itself. Workers
+    of a Ray that is started here have the priority of this process.
 
     Raises:
         OddsightError: Ray is missing or too old, the address has no token, or nobody answers there.
@@ -155,6 +156,7 @@ def ray_cluster(address: str | None, workers: int | None = None) -> Iterator[int
     ray = import_ray()
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
     if address is None:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # As threads would have; Ray's own is 15
         count = workers or cores()
         settings = {"num_cpus": count + 1, "include_dashboard": False, "address": "local", **quiet}
     else:
