@@ -19,10 +19,12 @@ from tiny_model import tiny_model
 pytestmark = [
     pytest.mark.scale,
     pytest.mark.slow,
+    pytest.mark.timeout(1800),  # The start is tried several times, and Ray takes its time to see that a node is lost
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (the scale extra)"),
 ]
 
 STARTS = 4
+PATIENCE = 400  # Seconds for one of them, with all that follows
 SLOW = "timed out during startup"  # Ray's words for a machine that is too busy
 
 JOB = """
@@ -79,6 +81,7 @@ def test_nodes_share_the_work_and_one_may_be_lost(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=PATIENCE,
         )
         if SLOW not in done.stderr:
             break
