@@ -112,6 +112,18 @@ def test_workers_and_order_change_no_byte(place, tmp_path, monkeypatch):
     assert len(files[0]) == 6 and all(one == files[0] for one in files)
 
 
+def test_an_estimate_of_a_list_asks_for_sizes(place, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for number in range(6):
+            tar.add(tmp_path / "noise.png", f"{number}.png")
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'shard.tar'}\n" * 3)
+    batch = predict_batch(place / "model.onnx", [str(tmp_path / "list.txt")], tmp_path / "out", dry_run=True)
+    assert batch.estimate.size == 3 * (tmp_path / "shard.tar").stat().st_size
+    assert batch.estimate.images == pytest.approx(18, abs=1), "by their bytes"
+
+
 def test_an_estimate_reads_as_numbers_large_and_small():
     large = Estimate(images=10**9, size=10**14, sample=32, seconds=0.1, core_hours=27_777.8, cost=1111.1)
     assert str(large).startswith("about 1,000,000,000 images, 100,000 GB: 27,778 core-hours, 1,111 at the price given")

@@ -332,6 +332,12 @@ def read_object(path: str) -> bytes:
     return open_store(store).read(name)
 
 
+def object_size(path: str) -> int:
+    """The bytes of a file or an object; 0 if it is not there."""
+    store, name = split_name(path)
+    return open_store(store).size(name) or 0
+
+
 def open_object(path: str) -> IO[bytes]:
     """A file or an object, to read parts of it; see :func:`read_object`."""
     store, name = split_name(path)
