@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -207,6 +208,24 @@ def test_a_cluster_without_a_token_is_refused(monkeypatch, tmp_path):
         check_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
     check_token()
+
+
+@pytest.mark.parametrize("command", ["predict", "fit"])
+def test_an_address_where_nobody_answers_is_an_error_at_once(monkeypatch, images, tmp_path, command):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+    tiny_model().save(tmp_path / "model.onnx")
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{bound.getsockname()[1]}"
+        for address, said in ((nobody, "nobody answers at --address"), ("cluster", "is no HOST:PORT")):
+            options = ["--engine", "ray", "--address", address]
+            if command == "predict":
+                failed = run("predict", tmp_path / "model.onnx", images, "--out", tmp_path / "out", *options)
+            else:
+                failed = run("fit", images, "-o", tmp_path / "fitted.onnx", *options)
+            assert failed.code == 1 and said in failed.err
+    assert not (tmp_path / "out").exists() and not (tmp_path / "fitted.onnx").exists()
 
 
 def test_old_versions_and_none_are_refused(monkeypatch):

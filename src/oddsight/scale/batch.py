@@ -23,6 +23,7 @@ from oddsight.scale.entries import check_sources, list_entries
 from oddsight.scale.estimate import Estimate, estimate
 from oddsight.scale.job import JOB, MANIFEST, STATUS, Job, check_same, read_job, write_job
 from oddsight.scale.manifest import SHARD_IMAGES, plan_manifest
+from oddsight.scale.ray_executor import check_ray
 from oddsight.scale.shards import ShardReport, ShardScorer, check_scores
 from oddsight.scale.summary import Summary, stored_summary, summarize
 
@@ -105,9 +106,7 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
         raise DataError(f"the false discovery rate must lie between 0 and 1, not {fdr:g}")
     given, start = check_sources(sources), time.monotonic()
     if address is not None:
-        for place in (os.fspath(out), *given):
-            if not is_uri(place) and not Path(place).is_absolute():
-                raise OddsightError(f"{place}: machines of a cluster have other current folders: give a whole path")
+        _check_whole_paths([os.fspath(out), *given])
     model = model if isinstance(model, Model) else load(model)
     if fdr is not None:
         check_scores(model)
@@ -120,10 +119,12 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     if job is not None:
         check_same(job, asked, store.uri)
         if not resume:
-            raise OddsightError(f"{store.uri} already holds results of this job: continue it with --resume")
+            raise OddsightError(f"{store.uri} already holds this job: continue it with --resume")
         if dry_run:
             raise OddsightError(f"{store.uri} holds this job, which was planned before: leave --dry-run out")
     else:
+        if engine == "ray" and not dry_run:
+            check_ray(address)  # before images are listed, which may take hours
         job, expected = _plan(store, asked, model, reading, price, dry_run, progress, note)
     if dry_run:
         return Batch(None, expected, None)
@@ -139,6 +140,12 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     seconds = time.monotonic() - begun
     summary = (None if missing else stored_summary(store.uri, fdr)) or summarize(store.uri, fdr=fdr)
     return Batch(job, expected, summary, len(missing), seconds, begun - start)
+
+
+def _check_whole_paths(places: list[str]) -> None:
+    for place in places:
+        if not is_uri(place) and not Path(place).is_absolute():
+            raise OddsightError(f"{place}: machines of a cluster have other current folders: give a whole path")
 
 
 def _plan(

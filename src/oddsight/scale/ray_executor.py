@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+import socket
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ Outcome = TypeVar("Outcome")
 LEAST_VERSION = (2, 54)
 
 _RETRIES = 20  # Times that a task begins again when its process is gone, which a lost machine may cause often
+_PATIENCE = 20.0  # Seconds for a cluster to take a connection
 _STARTS = 4  # Times that the start of a Ray is tried
 _AHEAD = 4  # Tasks a worker that may be done before the one whose outcome is due
 
@@ -149,11 +151,9 @@ def ray_cluster(address: str | None, workers: int | None = None) -> Iterator[int
     of a Ray that is started here have the priority of this process.
 
     Raises:
-        OddsightError: Ray is missing or too old, the address has no token, or nobody answers there.
+        OddsightError: See :func:`check_ray`; or Ray does not start.
     """
-    if address is not None:
-        check_token()
-    ray = import_ray()
+    ray = check_ray(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
     if address is None:
         os.environ.setdefault("RAY_worker_niceness", "0")  # As threads would have; Ray's own is 15
@@ -180,6 +180,26 @@ def _connect(ray: ModuleType, settings: dict[str, Any], address: str | None) -> 
             ray.shutdown()
     where = f"the Ray cluster at {address} does not answer" if address else "Ray does not start on this machine"
     raise OddsightError(f"{where} ({failure}): check the address, the token, and that versions are the same")
+
+
+def check_ray(address: str | None) -> ModuleType:
+    """Ray, if it can be used; nothing is started. Ray itself waits for ten minutes where nobody answers.
+
+    Raises:
+        OddsightError: Ray is missing or too old, the address has no token, or nobody answers there.
+    """
+    if address is not None:
+        check_token()
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise OddsightError(f"--address {address} is no HOST:PORT, such as 10.0.0.1:6379")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise OddsightError(f"nobody answers at --address {address} ({error}): is Ray running there?") from None
+        # Of half a minute each, where another program answers; 20 by default
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
+    return import_ray()
 
 
 def check_token() -> None:
