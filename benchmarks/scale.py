@@ -5,9 +5,8 @@
 PART is one of:
 
 - ``overhead``: 20,000 images of CIFAR-10 by both engines with two workers; images a second and processor time an image,
-  from the fourth shard to the last, and the time before the first. Two rounds, one after the other. Ray gives its
-  workers the lowest priority (a niceness of 15); here they have that of this process, unless RAY_worker_niceness says
-  otherwise. The rows "overhead at niceness 15" are of a run with 15, beside other programs.
+  from the fourth shard to the last, and the time before the first. Two rounds, one after the other. The rows "overhead
+  at niceness 15" are of RAY_worker_niceness=15, which is Ray's own, beside other programs.
 - ``manifest``: a list of 1,000,000 names: seconds and peak memory to plan it, and to plan what is missing of it.
 - ``memory``: memory of a worker, a thread and on Ray, after 10,000, 50,000 and 100,000 images.
 - ``workers``: 20 worker processes of a run on Ray are killed, one by one; and the time of a rerun of what is finished.
@@ -114,8 +113,7 @@ def descendants(root: int) -> list[int]:
 
 
 def overhead(data: Path, work: Path) -> None:
-    """Both engines, in turn; Ray's workers with the priority of this process, where Ray gives them the lowest."""
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    """Both engines, in turn."""
     images = make_images(data, work, COUNT)
     model, processors = make_model(images, work), Processors()
     for turn in range(2):

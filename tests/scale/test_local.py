@@ -20,6 +20,7 @@ from oddsight.model.result import control_fdr
 from oddsight.scale import batch as batches
 from oddsight.scale import predict_batch, summarize
 from oddsight.scale.entries import Entry, find_frame, list_entries
+from oddsight.scale.estimate import Estimate
 from oddsight.scale.manifest import plan_manifest
 from oddsight.scale.shards import COLUMNS
 from tiny_model import tiny_model
@@ -109,6 +110,25 @@ def test_workers_and_order_change_no_byte(place, tmp_path, monkeypatch):
         for name in ("1", "2", "4", "backwards")
     ]
     assert len(files[0]) == 6 and all(one == files[0] for one in files)
+
+
+def test_an_estimate_of_a_list_asks_for_sizes(place, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for number in range(6):
+            tar.add(tmp_path / "noise.png", f"{number}.png")
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'shard.tar'}\n" * 3)
+    batch = predict_batch(place / "model.onnx", [str(tmp_path / "list.txt")], tmp_path / "out", dry_run=True)
+    assert batch.estimate.size == 3 * (tmp_path / "shard.tar").stat().st_size
+    assert batch.estimate.images == pytest.approx(18, abs=1), "by their bytes"
+
+
+def test_an_estimate_reads_as_numbers_large_and_small():
+    large = Estimate(images=10**9, size=10**14, sample=32, seconds=0.1, core_hours=27_777.8, cost=1111.1)
+    assert str(large).startswith("about 1,000,000,000 images, 100,000 GB: 27,778 core-hours, 1,111 at the price given")
+    small = Estimate(images=600, size=10**6, sample=32, seconds=0.05, core_hours=0.00833, cost=0.000333)
+    assert str(small).startswith("about 600 images, 0.001 GB: 0.00833 core-hours, 0.000333 at the price given")
 
 
 def test_a_rerun_fills_what_is_missing_and_touches_nothing_else(place, tmp_path):
@@ -230,18 +250,22 @@ def test_the_summary_counts_by_folder(place, tmp_path):
     assert [row.score for row in summary.most_anomalous] == best
     counted = Counter(row["path"].rpartition("/")[0] for row in rows if row["error"] is not None)
     assert {name: one["failed"] for name, one in summary.prefixes.items() if one["failed"]} == counted
+    assert summary.failures == {row["path"]: row["error"] for row in rows if row["error"] is not None}
 
 
 def test_the_commands(place, tmp_path):
     out, page = tmp_path / "out", tmp_path / "page.html"
     done = run("predict", place / "model.onnx", place / "in", "--out", out, "--shard-images", 7, "--price", 1)
     assert done.code == 1 and "41 images scored" in done.out and "core-hours" in done.err
-    assert run("predict", place / "model.onnx", place / "in", "--out", out, "--resume", "--shard-images", 7).code == 1
-    assert "core-hours" in run("predict", place / "model.onnx", place / "in", "--out", tmp_path / "no", "--dry-run").out
+    assert "broken.png: not an image" in done.out
+    again = run("predict", place / "model.onnx", place / "in", "--out", out, "--resume")
+    assert again.code == 1 and "41 images scored" in again.out, "shards are as large as those of the job"
+    dry = run("predict", place / "model.onnx", place / "in", "--out", tmp_path / "no", "--dry-run")
+    assert "core-hours" in dry.out and "core-hours" not in dry.err
     shown = run("summarize", out, "--report", page, "--most", 5, "--json", "-")
     assert shown.code == 0 and shown.json["scored"] == 41
     text = page.read_text()
-    assert text.count("data:image/") == 5 and "38.png" in text
+    assert text.count("data:image/") == 5 and "38.png" in text and "Not scored" in text and "broken.png" in text
     assert run("summarize", tmp_path).code == 1
     for wrong in (["--resume"], ["--out", out, "--json", "-"], ["--engine", "ray"], ["--out", out, "--tile", "64"]):
         assert run("predict", place / "model.onnx", place / "in", *wrong).code == 2

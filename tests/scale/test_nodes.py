@@ -19,10 +19,12 @@ from tiny_model import tiny_model
 pytestmark = [
     pytest.mark.scale,
     pytest.mark.slow,
+    pytest.mark.timeout(1800),  # The start is tried several times, and Ray takes its time to see that a node is lost
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (the scale extra)"),
 ]
 
 STARTS = 4
+PATIENCE = 400  # Seconds for one of them, with all that follows
 SLOW = "timed out during startup"  # Ray's words for a machine that is too busy
 
 JOB = """
@@ -67,7 +69,7 @@ def test_nodes_share_the_work_and_one_may_be_lost(tmp_path):
     for number in range(40):
         Image.fromarray(draw.integers(0, 6 * number + 10, (32, 32, 3), dtype=np.uint8)).save(images / f"{number}.png")
     tiny_model().save(tmp_path / "model.onnx")
-    told = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    told = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
     script = tmp_path / "cluster.py"
     script.write_text(CODE)
     (tmp_path / "place.py").write_text(JOB)  # a job is sent by its name, so workers must be able to import it
@@ -79,6 +81,7 @@ def test_nodes_share_the_work_and_one_may_be_lost(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=PATIENCE,
         )
         if SLOW not in done.stderr:
             break

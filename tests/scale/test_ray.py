@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -39,10 +41,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Ray with two workers, which all tests of this file share."""
+    """A Ray with four workers, which all tests of this file share."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    with mock.patch.dict(os.environ, {"PYTHONPATH": path}), ray_cluster(None, 2) as workers:
-        assert workers == 2
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}), ray_cluster(None, 4) as workers:
+        assert workers == 4
         yield workers
 
 
@@ -87,11 +89,26 @@ def kill_once(mark, number):
     return number * number
 
 
+def wait_for_others(folder, number):
+    """A job that ends, as the first, only after two others have ended."""
+    while number == 0 and len(list(Path(folder).iterdir())) < 2:
+        time.sleep(0.05)
+    (Path(folder) / str(number)).touch()
+    return number
+
+
+def span(number):
+    """When it began and ended."""
+    begun = time.monotonic()
+    time.sleep(0.2)
+    return begun, time.monotonic()
+
+
 def refuse(number):
     raise DataError(f"number {number} will not do")
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 4])
 def test_the_same_bytes_as_with_threads(cluster, images, tmp_path, monkeypatch, count):
     predict_batch(tiny_model(), [str(images)], tmp_path / "threads", shard_images=7)
     on_ray(monkeypatch, count)
@@ -107,7 +124,7 @@ def test_a_fit_gives_the_same_bytes(cluster, images, method):
     options = {"method": method, "size": 32}
     good = [path for path in sorted(images.iterdir()) if path.name != "broken.png"]
     alone = oddsight.fit(*good, **options).to_bytes()
-    for workers in (1, 2):
+    for workers in (1, 2, 4):
         with use_executor(RayExecutor(workers, group=3)):
             assert oddsight.fit(*good, **options).to_bytes() == alone
 
@@ -147,6 +164,16 @@ def test_a_task_whose_worker_is_killed_begins_again(cluster, tmp_path):
     assert (tmp_path / "killed").exists()
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_no_more_tasks_run_at_once_than_workers(cluster, count):
+    spans = list(RayExecutor(count, group=1).map(span, range(5 * count)))
+    assert max(sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans) <= count
+
+
+def test_outcomes_come_in_the_order_of_the_items_when_the_first_is_late(cluster, tmp_path):
+    assert list(RayExecutor(3, group=1).map(partial(wait_for_others, str(tmp_path)), range(12))) == list(range(12))
+
+
 def test_an_error_of_a_job_is_raised_as_it_was(cluster):
     with pytest.raises(DataError, match=r"^number 0 will not do$"):
         list(RayExecutor(2).map(refuse, range(3)))
@@ -181,6 +208,24 @@ def test_a_cluster_without_a_token_is_refused(monkeypatch, tmp_path):
         check_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
     check_token()
+
+
+@pytest.mark.parametrize("command", ["predict", "fit"])
+def test_an_address_where_nobody_answers_is_an_error_at_once(monkeypatch, images, tmp_path, command):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+    tiny_model().save(tmp_path / "model.onnx")
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{bound.getsockname()[1]}"
+        for address, said in ((nobody, "nobody answers at --address"), ("cluster", "is no HOST:PORT")):
+            options = ["--engine", "ray", "--address", address]
+            if command == "predict":
+                failed = run("predict", tmp_path / "model.onnx", images, "--out", tmp_path / "out", *options)
+            else:
+                failed = run("fit", images, "-o", tmp_path / "fitted.onnx", *options)
+            assert failed.code == 1 and said in failed.err
+    assert not (tmp_path / "out").exists() and not (tmp_path / "fitted.onnx").exists()
 
 
 def test_old_versions_and_none_are_refused(monkeypatch):

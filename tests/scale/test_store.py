@@ -112,6 +112,16 @@ def test_wrong_credentials_are_said_and_not_shown(store, monkeypatch):
         assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "said"), [("", "no address"), ("host:9000", "no address"), ("http://h", "HTTP=true")]
+)
+def test_an_endpoint_that_cannot_be_used_is_said(monkeypatch, endpoint, said):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
+    with pytest.raises(OddsightError, match=f"^AWS_ENDPOINT_URL in the environment .*{said}"):
+        open_store(f"s3://a-bucket-of-this-test/{endpoint}")
+
+
 @pytest.mark.parametrize("uri", ["s3://KEY:PASSWORD@bucket/images", "s3://KEY:PASS/WORD@bucket/images"])
 def test_credentials_in_an_address_are_refused_and_not_shown(uri, tmp_path):
     tiny_model().save(tmp_path / "model.onnx")

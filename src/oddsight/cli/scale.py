@@ -37,7 +37,6 @@ def predict_into_store(
     *,
     false_alarm_rate: float | None,
     threshold: float | None,
-    shard_images: int | None,
     fdr: float | None,
     fail_on_anomaly: bool,
     quiet: bool,
@@ -45,7 +44,6 @@ def predict_into_store(
 ) -> None:
     """``oddsight predict --out``."""
     from oddsight.scale.batch import predict_batch
-    from oddsight.scale.manifest import SHARD_IMAGES
     from oddsight.sinks.terminal import note, progress
 
     model = load_with(path, false_alarm_rate, threshold)
@@ -54,7 +52,6 @@ def predict_into_store(
             model,
             images,
             out,
-            shard_images=SHARD_IMAGES if shard_images is None else shard_images,
             fdr=fdr,
             progress=watch,
             note=partial(note, quiet=quiet),
@@ -133,5 +130,7 @@ def _say(summary: Summary, place: str) -> None:
     typer.echo(
         f"{place}: {summary.scored:,} images scored, {summary.flagged:,} flagged, {summary.failed:,} failed{unfinished}"
     )
+    for path, reason in list(summary.failures.items())[:1]:
+        typer.echo(f"the first that failed is {path}: {reason}")
     if summary.fdr is not None:
         typer.echo(f"at a false discovery rate of {summary.fdr:g}: {summary.alarms:,} flagged")

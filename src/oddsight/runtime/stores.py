@@ -27,6 +27,7 @@ SCHEMES = ("s3", "gs", "az", "memory")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SIGNED = re.compile(r"[?&](sig|signature|x-amz-[a-z-]+|awsaccesskeyid)=", re.IGNORECASE)
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=5), "backoff": {"max_backoff": timedelta(seconds=5)}}
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
 _CLIENT = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=10)}
 
 
@@ -210,7 +211,10 @@ class Bucket:
                 f"{self.uri}: the store refuses access; check the credentials in the environment (of every worker)"
             )
         said = f" (status {code})" if code else ""
-        return OddsightError(f"{where}: the store does not answer as it should after several tries{said}; try --resume")
+        return OddsightError(
+            f"{where}: the store does not answer as it should after several tries{said}; check its address and the "
+            "network, and start again (a job with --resume)"
+        )
 
 
 class _Reader(io.RawIOBase):
@@ -243,6 +247,9 @@ class _Reader(io.RawIOBase):
 
 
 def _connect(uri: str) -> Any:  # noqa: ANN401 - any store of obstore
+    http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")
+    if uri.startswith("s3:"):
+        _check_endpoint(http)
     try:
         from obstore.store import from_url
     except ImportError as error:
@@ -251,11 +258,21 @@ def _connect(uri: str) -> Any:  # noqa: ANN401 - any store of obstore
         if uri.startswith("memory:"):
             return from_url(uri)
         # Options that are given replace those of the environment.
-        client = {**_CLIENT, "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")}
+        client = {**_CLIENT, "allow_http": http}
         return from_url(uri, retry_config=_RETRIES, client_options=client)
     except Exception:  # obstore refuses what the environment sets with many kinds of errors
         failure = OddsightError(f"{uri} cannot be opened: check the name and the settings of the store")
     raise failure
+
+
+def _check_endpoint(http: bool) -> None:
+    """Refuse what obstore would fail at later, in other words."""
+    for name in _ENDPOINTS:
+        endpoint = os.environ.get(name, "https://")
+        if not endpoint.startswith(("http://", "https://")):
+            raise OddsightError(f"{name} in the environment is no address: let it begin with https:// or http://")
+        if endpoint.startswith("http://") and not http:
+            raise OddsightError(f"{name} in the environment begins with http://, which AWS_ALLOW_HTTP=true permits")
 
 
 def is_uri(text: object) -> bool:
@@ -313,6 +330,12 @@ def read_object(path: str) -> bytes:
     """
     store, name = split_name(path)
     return open_store(store).read(name)
+
+
+def object_size(path: str) -> int:
+    """The bytes of a file or an object; 0 if it is not there."""
+    store, name = split_name(path)
+    return open_store(store).size(name) or 0
 
 
 def open_object(path: str) -> IO[bytes]:

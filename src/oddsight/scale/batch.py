@@ -23,6 +23,7 @@ from oddsight.scale.entries import check_sources, list_entries
 from oddsight.scale.estimate import Estimate, estimate
 from oddsight.scale.job import JOB, MANIFEST, STATUS, Job, check_same, read_job, write_job
 from oddsight.scale.manifest import SHARD_IMAGES, plan_manifest
+from oddsight.scale.ray_executor import check_ray
 from oddsight.scale.shards import ShardReport, ShardScorer, check_scores
 from oddsight.scale.summary import Summary, stored_summary, summarize
 
@@ -61,7 +62,7 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     resume: bool = False,
     dry_run: bool = False,
     price: float | None = None,
-    shard_images: int = SHARD_IMAGES,
+    shard_images: int | None = None,
     reading: Reading | None = None,
     fdr: float | None = None,
     progress: Progress = silent,
@@ -89,7 +90,7 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
         resume: Score only what is missing.
         dry_run: Only plan and estimate; nothing is written.
         price: Of a core for an hour, for the estimate.
-        shard_images: Images of a shard, at most.
+        shard_images: Images of a shard, at most; by default as in the job that is continued, or 1,000.
         reading: Bands and scale of TIFF files, instead of those that the model was trained with.
         fdr: Decide over the whole batch, see :func:`summarize`.
         progress: Called with phase, done and total.
@@ -99,29 +100,31 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
         OddsightError: Something cannot be used, or the place holds results of another job.
     """
     check_engine(engine, address, workers)
-    check_whole(shard_images, "--shard-images", 1, 1_000_000)
+    if shard_images is not None:
+        check_whole(shard_images, "--shard-images", 1, 1_000_000)
     if fdr is not None and not 0 < check_number(fdr, "the false discovery rate") < 1:
         raise DataError(f"the false discovery rate must lie between 0 and 1, not {fdr:g}")
     given, start = check_sources(sources), time.monotonic()
     if address is not None:
-        for place in (os.fspath(out), *given):
-            if not is_uri(place) and not Path(place).is_absolute():
-                raise OddsightError(f"{place}: machines of a cluster have other current folders: give a whole path")
+        _check_whole_paths([os.fspath(out), *given])
     model = model if isinstance(model, Model) else load(model)
     if fdr is not None:
         check_scores(model)
     reading = reading or AS_DECLARED
     store = open_store(out)
     digest = hashlib.sha256(model.to_bytes()).hexdigest()
-    asked = Job(given, digest, str(reading), shard_images, by_class=model.by_class)
     job, expected = read_job(store), None
+    shard_images = shard_images or (job.shard_images if job is not None else SHARD_IMAGES)
+    asked = Job(given, digest, str(reading), shard_images, by_class=model.by_class)
     if job is not None:
         check_same(job, asked, store.uri)
         if not resume:
-            raise OddsightError(f"{store.uri} already holds results of this job: continue it with --resume")
+            raise OddsightError(f"{store.uri} already holds this job: continue it with --resume")
         if dry_run:
             raise OddsightError(f"{store.uri} holds this job, which was planned before: leave --dry-run out")
     else:
+        if engine == "ray" and not dry_run:
+            check_ray(address)  # before images are listed, which may take hours
         job, expected = _plan(store, asked, model, reading, price, dry_run, progress, note)
     if dry_run:
         return Batch(None, expected, None)
@@ -137,6 +140,12 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     seconds = time.monotonic() - begun
     summary = (None if missing else stored_summary(store.uri, fdr)) or summarize(store.uri, fdr=fdr)
     return Batch(job, expected, summary, len(missing), seconds, begun - start)
+
+
+def _check_whole_paths(places: list[str]) -> None:
+    for place in places:
+        if not is_uri(place) and not Path(place).is_absolute():
+            raise OddsightError(f"{place}: machines of a cluster have other current folders: give a whole path")
 
 
 def _plan(
@@ -156,10 +165,10 @@ def _plan(
     entries = list_entries(asked.sources)
     with plan_manifest(entries, asked.shard_images, lambda count: progress("listing", count, count)) as plan:
         expected = estimate(model, plan, reading, price)
-        note(str(expected))
         job = replace(asked, manifest=plan.digest, entries=plan.entries, size=plan.size, shards=plan.shards)
         if dry_run:
             return job, expected
+        note(str(expected))
         store.write(job.manifest_name, plan.path)
     held = write_job(store, job)
     check_same(held, asked, store.uri)

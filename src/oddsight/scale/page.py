@@ -46,6 +46,7 @@ def write_summary_page(summary: Summary, place: str, path: Path) -> None:
         gallery=gallery,
         folders=_folders(summary),
         hidden=max(0, len(summary.prefixes) - _FOLDERS),
+        failures=table(("Image", "Why it has no score"), summary.failures.items(), words={1}),
     )
     page = render_page(text, lambda _: gallery.draw("normal image"))
     write_bytes(path, page.encode("utf-8", errors="replace"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+import socket
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,8 +29,9 @@ Outcome = TypeVar("Outcome")
 LEAST_VERSION = (2, 54)
 
 _RETRIES = 20  # Times that a task begins again when its process is gone, which a lost machine may cause often
+_PATIENCE = 20.0  # Seconds for a cluster to take a connection
 _STARTS = 4  # Times that the start of a Ray is tried
-_AHEAD = 4  # Tasks a worker that are begun ahead of the one whose outcome is due
+_AHEAD = 4  # Tasks a worker that may be done before the one whose outcome is due
 
 _OWN_TOKEN = secrets.token_hex(32)  # Of a Ray that this process starts
 
@@ -59,21 +61,30 @@ class RayExecutor:
         """See :class:`oddsight.runtime.executor.Executor`.
 
         The job is put into Ray's object store once, and made again once in each worker process. A task whose process
-        has ended begins again elsewhere.
+        has ended begins again elsewhere. No more tasks are begun than may run at once: Ray would run one a processor.
         """
         ray = import_ray()
         task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
         most = min(workers or self.workers, self.workers)
         key, sent = secrets.token_hex(8), ray.put(pickle.dumps(job))
-        waiting: deque[Any] = deque()
+        waiting: deque[Any] = deque()  # Tasks whose outcomes are not yielded yet, in order
+        running: list[Any] = []
         taken = iter(items)
         try:
             while True:
-                while len(waiting) < _AHEAD * most and (part := list(islice(taken, self.group))):
+                if running:
+                    running = ray.wait(running, num_returns=len(running), timeout=0)[1]
+                while (
+                    len(waiting) < _AHEAD * most and len(running) < most and (part := list(islice(taken, self.group)))
+                ):
                     waiting.append(task.remote([sent], key, part))
+                    running.append(waiting[-1])
                 if not waiting:
                     return
-                yield from _outcome(ray, waiting.popleft())
+                if waiting[0] in running:
+                    ray.wait(running)
+                else:
+                    yield from _outcome(ray, waiting.popleft())
         finally:
             for one in waiting:
                 ray.cancel(one, force=False)
@@ -136,16 +147,16 @@ def import_ray() -> ModuleType:
 def ray_cluster(address: str | None, workers: int | None = None) -> Iterator[int]:
     """Connect to a cluster, or start a Ray on this machine without an address; gives the number of tasks at once.
 
-    One processor more is declared than tasks run, or one less used than there are: Ray needs room for itself.
+    One processor more is declared than tasks run, or one less used than there are: Ray needs room for itself. Workers
+    of a Ray that is started here have the priority of this process.
 
     Raises:
-        OddsightError: Ray is missing or too old, the address has no token, or nobody answers there.
+        OddsightError: See :func:`check_ray`; or Ray does not start.
     """
-    if address is not None:
-        check_token()
-    ray = import_ray()
+    ray = check_ray(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
     if address is None:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # As threads would have; Ray's own is 15
         count = workers or cores()
         settings = {"num_cpus": count + 1, "include_dashboard": False, "address": "local", **quiet}
     else:
@@ -169,6 +180,26 @@ def _connect(ray: ModuleType, settings: dict[str, Any], address: str | None) -> 
             ray.shutdown()
     where = f"the Ray cluster at {address} does not answer" if address else "Ray does not start on this machine"
     raise OddsightError(f"{where} ({failure}): check the address, the token, and that versions are the same")
+
+
+def check_ray(address: str | None) -> ModuleType:
+    """Ray, if it can be used; nothing is started. Ray itself waits for ten minutes where nobody answers.
+
+    Raises:
+        OddsightError: Ray is missing or too old, the address has no token, or nobody answers there.
+    """
+    if address is not None:
+        check_token()
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise OddsightError(f"--address {address} is no HOST:PORT, such as 10.0.0.1:6379")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise OddsightError(f"nobody answers at --address {address} ({error}): is Ray running there?") from None
+        # Of half a minute each, where another program answers; 20 by default
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
+    return import_ray()
 
 
 def check_token() -> None:

@@ -24,6 +24,7 @@ from oddsight.scale.parquet import import_pyarrow, open_table
 
 BINS = 20
 MOST_PREFIXES = 1000
+MOST_FAILURES = 20
 OTHERS = "(other folders)"
 
 
@@ -54,6 +55,7 @@ class Summary:
         cut: The highest p-value that it flags; None if it flags nothing.
         alarms: How many images it flags.
         most_anomalous: The rows with the highest scores.
+        failures: The first images without a score, 20 at most, and why.
     """
 
     scored: int
@@ -67,6 +69,7 @@ class Summary:
     cut: float | None = None
     alarms: int | None = None
     most_anomalous: list[Row] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As it is written beside the results."""
@@ -91,7 +94,7 @@ def summarize(place: str, *, fdr: float | None = None, most: int = 0) -> Summary
     store = open_store(place)
     job = read_job(store)
     if job is None:
-        raise OddsightError(f"{store.uri} holds no results of 'oddsight predict --out'")
+        raise OddsightError(f"{store.uri} holds no results of 'oddsight predict --out': check the name")
     if fdr is not None and job.by_class:
         raise OddsightError(WITHIN_CLASSES)
     numbers = sorted(job.done(store))  # The same in both passes, while a job goes on
@@ -118,12 +121,13 @@ def stored_summary(place: str, fdr: float | None) -> Summary | None:
 
 @dataclass
 class _First:
-    """What the first pass finds: the range of scores, how often each p-value occurs, and the highest scores."""
+    """What the first pass finds: range and highest of the scores, how often each p-value occurs, the first failures."""
 
     low: float = float("inf")
     high: float = float("-inf")
     p_values: Counter[float] = field(default_factory=Counter)
     heap: list[tuple[float, str, float, str, bool]] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 def _first_pass(store: Store, job: Job, numbers: list[int], most: int) -> _First:
@@ -131,6 +135,8 @@ def _first_pass(store: Store, job: Job, numbers: list[int], most: int) -> _First
     for table in _tables(store, job, numbers):
         scores = _numbers(table, "score")
         there = np.isfinite(scores)
+        failed = table.select(["path", "error"]).filter(~there).slice(0, MOST_FAILURES - len(first.failures))
+        first.failures.update(zip(*failed.to_pydict().values(), strict=True))
         if not there.any():
             continue
         first.low, first.high = min(first.low, float(scores[there].min())), max(first.high, float(scores[there].max()))
@@ -170,6 +176,7 @@ def _second_pass(
         cut=cut,
         alarms=None if fdr is None else alarms,
         most_anomalous=[Row(*row) for row in first.heap],
+        failures=first.failures,
     )
 
 
