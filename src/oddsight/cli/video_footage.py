@@ -110,7 +110,7 @@ def add_footage(
 
 def say_footage(model: Model, output: Path, quiet: bool) -> None:
     """Say how much normal footage a model has, and for which alarms it is enough."""
-    from oddsight.drawing.numbers import duration
+    from oddsight.drawing.numbers import count, duration
     from oddsight.sinks.terminal import note
     from oddsight.watch.alarms import WINDOW
     from oddsight.watch.evidence import LONGEST_WINDOW, advised_rate
@@ -119,10 +119,11 @@ def say_footage(model: Model, output: Path, quiet: bool) -> None:
     if footage is None:
         return
     length = duration(3600 * footage.hours) if footage.hours < 2 else f"{footage.hours:.1f} hours"
-    what = f"{output}: {length} of normal footage, {footage.blocks:,} block{'s' * (footage.blocks != 1)}"
+    what = f"{output}: {length} of normal footage, {count(footage.blocks, 'block')}"
     zones, longest = len(footage.scores), LONGEST_WINDOW * footage.block
-    where = f" in each of {zones:,} zones" if zones > 1 else ""
+    rate = advised_rate(footage.block, footage.blocks)
+    each = f", {rate:g} in each of {zones:,} zones" if zones > 1 else ""
     window = f", with a --window of {longest:g}s or less" if longest < WINDOW else ""
-    enough = f"enough for {advised_rate(footage.block, footage.blocks):,g} alarms an hour or more{where}{window}"
+    enough = f"enough for --alarms-per-hour {zones * rate:g} or more{each}{window}"
     none = "too little for alarms: 'recalibrate' the model on more, or with shorter blocks (--block)"
     note(f"{what} of {footage.block:g} s: {enough if footage.blocks else none}", quiet=quiet)

@@ -18,6 +18,7 @@ from oddsight.metrics.image import auroc
 from oddsight.metrics.stretches import Matches, block_auroc_interval, match, poisson_interval, stretches
 from oddsight.model.events import Event
 from oddsight.runtime.records import read_table
+from oddsight.sources.containers import VIDEO_SUFFIXES
 
 _MOST_FRAMES = 2_000_000  # That a file of labels may name: 22 hours at 25 frames a second
 
@@ -26,11 +27,6 @@ BLOCK = 5.0
 
 BASELINES = ("brightness", "frame difference")
 """Trivial scores of a frame: mean brightness, either way, and the mean difference from the frame before."""
-
-VIDEO_SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv",
-    ".3gp", ".ogv", ".mxf", ".gif", ".apng", ".y4m", ".nut", ".h264", ".hevc", ".mjpeg", ".vob", ".dv", ".ivf", ".wtv",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

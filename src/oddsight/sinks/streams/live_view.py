@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from oddsight.drawing.frames import clock
-from oddsight.drawing.numbers import p_text
+from oddsight.drawing.numbers import count, p_text
 from oddsight.errors import plain
 from oddsight.model.events import Event, WatchedFrame
 from oddsight.sinks.streams.sink import StreamRun, WriteFrame
@@ -102,7 +102,7 @@ class _View:
         parts = [plain(self._run.source)]
         if tally.time is not None:
             parts.append(clock(tally.time))
-        parts.append(f"{tally.scored:,} frames")
+        parts.append(count(tally.scored, "frame"))
         if len(arrivals) > 1 and arrivals[-1] > arrivals[0]:
             parts.append(f"{(len(arrivals) - 1) / (arrivals[-1] - arrivals[0]):.1f} per second")
         if self._run.live and arrivals:
