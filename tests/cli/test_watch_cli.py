@@ -111,7 +111,8 @@ def test_footage_without_a_whole_block_is_too_little(folder, tmp_path):
          "a --window of 0.25s or less"),
         (24, 60.0, ["a", "b"], "24 min of normal footage, 24 blocks of 60 s: enough for --alarms-per-hour 4.8 or more, "
          "2.4 in each of 2 zones"),
-        (180, 60.0, ["a"], "3.0 hours of normal footage, 180 blocks of 60 s: enough for --alarms-per-hour 0.34 or more"),
+        (180, 60.0, ["a"], "3.0 hours of normal footage, 180 blocks of 60 s: enough for --alarms-per-hour 0.34 or "
+         "more"),
     ],
 )  # fmt: skip
 def test_what_footage_is_enough_for_can_be_typed(folder, capsys, blocks, block, zones, said):

@@ -72,8 +72,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="With --from-video: learn only from the zones that name this model; with --roi: only from regions in "
-            "zones.",
+            help="With --from-video: the zones to watch. If zones name models, learn only from those that name this "
+            "one; with --roi, only from regions in zones.",
         ),
     ] = None,
     roi: Annotated[

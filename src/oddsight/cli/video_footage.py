@@ -54,12 +54,13 @@ def blocks_of_videos(
     from oddsight.cli.durations import seconds
     from oddsight.sources import Blocks
     from oddsight.watch.recalibrating import refuse_repeated
+    from oddsight.watch.zone_files import read_zones
 
     step = seconds("--every", every or "1s")
     every_time = step if roi is None else None  # regions of interest are followed in all frames
     sources: list[Source] = [open_footage(path, every=every_time, rate=rate) for path in videos]
     refuse_repeated(sources)
-    if zones is not None or roi is not None:
+    if roi is not None or (zones is not None and any(zone.model for zone in read_zones(zones).include)):
         sources = crops_of_videos(sources, step, zones, roi, output)
     return Blocks(*sources, seconds=seconds("--block", block or "60s"))
 
@@ -83,7 +84,7 @@ def add_footage(
     from oddsight.watch.zones import Zones
 
     places = Zones() if zones is None else read_zones(zones)
-    if roi is None and any(not zone.is_of(output) for zone in places.include):
+    if roi is None and any(zone.model for zone in places.include) and not all(z.is_of(output) for z in places.include):
         note(
             "it knows crops of zones: 'recalibrate' the model that you will 'watch' with, with the same --zones",
             quiet=quiet,

@@ -118,6 +118,12 @@ class VideoEvaluation:
         return found
 
     @property
+    def normal_frames_in_alarms(self) -> float | None:
+        """The share of the frames labelled normal that are during alarms; None if there are none."""
+        alarmed = np.concatenate([clip.alarmed[clip.anomalous == 0] for clip in self.clips])
+        return float(alarmed.mean()) if len(alarmed) else None
+
+    @property
     def hours(self) -> float:
         """Hours that are labelled normal."""
         return sum(clip.seconds for clip in self.clips) / 3600
@@ -139,7 +145,6 @@ class VideoEvaluation:
 
     def _events_json(self) -> dict[str, Any]:
         matches = self.matches()
-        alarmed = np.concatenate([clip.alarmed[clip.anomalous == 0] for clip in self.clips])
         return {
             "alarms": matches.alarms,
             "true": matches.true,
@@ -147,7 +152,7 @@ class VideoEvaluation:
             "found": len(matches.delays),
             "precision": matches.precision,
             "recall": matches.recall,
-            "normal_frames_in_alarms": float(alarmed.mean()) if len(alarmed) else None,
+            "normal_frames_in_alarms": self.normal_frames_in_alarms,
             "median_delay": float(np.median(matches.delays)) if matches.delays else None,
         }
 

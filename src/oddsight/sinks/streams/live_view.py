@@ -34,19 +34,24 @@ class EventTable:
     def open(self, run: StreamRun) -> Iterator[WriteFrame]:
         """Print the header."""
         console.print(_ROW.format("state", "kind", "start", "length", "p-value", "zone", "event"), style="bold")
-        yield _print_rows
+        notes: dict[str, str | None] = {}
+
+        def write(watched: WatchedFrame) -> None:
+            for event in watched.events:
+                _print_row(event, None if notes.get(event.id) == event.note else event.note)
+                notes[event.id] = event.note
+
+        yield write
 
 
-def _print_rows(watched: WatchedFrame) -> None:
-    for event in watched.events:
-        _print_row(event)
-
-
-def _print_row(event: Event) -> None:
+def _print_row(event: Event, note: str | None) -> None:
+    """A row; ``note`` is what has not been said of the event before."""
     length = "" if event.end is None else f"{event.end - event.start:.1f} s"
     p_value = "" if event.p_value is None else p_text(event.p_value)
     zone = plain(event.zone or "") + (f" #{event.track}" if event.track is not None else "")
-    what = f"{event.id}: {event.note}" if event.note is not None else event.id
+    if note is None and event.state == "update":
+        note = f"strongest at {clock(event.peak)}"
+    what = event.id if note is None else f"{event.id}: {note}"
     row = _ROW.format(event.state, event.kind, clock(event.start), length, p_value, zone, plain(what))
     console.print(row.rstrip(), style="red" if event.state == "new" and event.kind == "anomaly" else None)
 
