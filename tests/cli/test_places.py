@@ -112,6 +112,7 @@ def test_zones_that_name_no_model_are_watched_by_the_map_of_whole_frames(clip, t
     footage = oddsight.load(model).footage
     assert footage is not None
     assert list(footage.scores) == ["gate"]
+    assert_failed(run("fit", "--from-video", clip, "--zones", zones, "-o", tmp_path / "x.onnx", *OPTIONS), "localises")
     options = ["--window", "0.07s", "--alarms-per-hour", 4000, "--quiet"]
     assert run("watch", model, clip, "--zones", zones, *options).code == 0
     assert_failed(run("watch", model, clip, *options), "give the same --zones and --roi")

@@ -132,6 +132,7 @@ def test_a_blot_is_found_and_told_in_numbers(labelled):
 @pytest.mark.slow
 def test_alarms_that_never_end_are_told(labelled):
     model = watching_model()
+    assert model.footage is not None
     silent = {zone: np.zeros_like(scores) for zone, scores in model.footage.scores.items()}
     model = model.with_footage(replace(model.footage, scores=silent))
     found = evaluate_videos(model, labelled, labelled / "labels.csv", alarms_per_hour=36, window=0.5)

@@ -49,12 +49,16 @@ def blocks_of_videos(
     zones: Path | None,
     roi: str | None,
     output: Path,
+    *,
+    localises: bool,
 ) -> Blocks:
-    """The frames of videos, whose blocks of time become the groups."""
+    """The frames of videos, whose blocks of time become the groups; zones without models need a map to be watched."""
     from oddsight.cli.durations import seconds
+    from oddsight.errors import DataError
     from oddsight.sources import Blocks
     from oddsight.watch.recalibrating import refuse_repeated
     from oddsight.watch.zone_files import read_zones
+    from oddsight.watch.zones import NO_MAP
 
     step = seconds("--every", every or "1s")
     every_time = step if roi is None else None  # regions of interest are followed in all frames
@@ -62,6 +66,8 @@ def blocks_of_videos(
     refuse_repeated(sources)
     if roi is not None or (zones is not None and any(zone.model for zone in read_zones(zones).include)):
         sources = crops_of_videos(sources, step, zones, roi, output)
+    elif zones is not None and not localises:
+        raise DataError(NO_MAP)
     return Blocks(*sources, seconds=seconds("--block", block or "60s"))
 
 
