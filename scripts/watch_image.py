@@ -2,7 +2,7 @@
 
 Writes footage into the folder, of a window that moves over Landsat scenes (examples/landsat-clouds): over one scene to
 watch, and where the others have no clouds, over every second one to learn from and over the rest to calibrate on. Then
-it runs the commands of docs/video.md on it. The frame is the key frame of the first alarm, whichever that is.
+it runs the commands of docs/video.md on it. The frame is the key frame of the last alarm, whichever that is.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> None:
     spans = [(event.start, event.start if event.end is None else event.end) for event in alarms]
     draw_timeline(figure, clip.times, clip.scores, clip.evidence, clip.truth, spans)
     figure.savefig(folder / "timeline.png")
-    frame, timeline = Image.open(folder / "keys" / f"{alarms[0].id}.jpg"), Image.open(folder / "timeline.png")
+    frame, timeline = Image.open(folder / "keys" / f"{alarms[-1].id}.jpg"), Image.open(folder / "timeline.png")
     sheet = Image.new("RGB", (frame.width + timeline.width, frame.height), "white")
     sheet.paste(frame, (0, 0))
     sheet.paste(timeline.convert("RGB"), (frame.width, 0))
