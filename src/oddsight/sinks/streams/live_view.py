@@ -87,7 +87,7 @@ class _View:
         self._lock = Lock()
         self._tally = Tally()
         self._arrivals = deque[float](maxlen=_WINDOW)
-        self._events = deque[Event](maxlen=_RECENT)
+        self._events: dict[str, Event] = {}
 
     def add(self, watched: WatchedFrame) -> None:
         """Take one more frame in."""
@@ -95,12 +95,16 @@ class _View:
             self._tally.add(watched)
             if watched.frame is not None:
                 self._arrivals.append(self._seconds())
-            self._events.extend(watched.events)
+            for event in watched.events:
+                self._events.pop(event.id, None)
+                self._events[event.id] = event
+            for shown in list(self._events)[:-_RECENT]:
+                del self._events[shown]
 
     def render(self) -> RenderableType:
         """The view as it is now."""
         with self._lock:
-            return Group(self._headline(), self._zones(), *map(_line, self._events))
+            return Group(self._headline(), self._zones(), *map(_line, self._events.values()))
 
     def _headline(self) -> Text:
         tally, arrivals, now = self._tally, self._arrivals, self._seconds()
