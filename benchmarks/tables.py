@@ -399,6 +399,9 @@ def main() -> None:
         put(
             docs / "video.md", "video_speed", markdown(["footage", "what", "by the clock", "by processor time"], speeds)
         )
+    if rows := read("video_profile.csv"):
+        steps = [[row["footage"], row["step"], f"{float(row['ms']):.1f}"] for row in rows]
+        put(docs / "video.md", "video_profile", markdown(["footage", "step", "milliseconds"], steps))
     for name in ("live", "live_rtsp", "crops"):
         if rows := read(f"{name}.csv"):
             put(docs / "video.md", name, as_it_is(rows))

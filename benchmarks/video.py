@@ -1,6 +1,7 @@
 """What watching finds in real videos, how often it alarms on normal footage, and how fast it is.
 
-    python benchmarks/video.py path/to/data work        # writes video.csv, video_speed.csv; models are kept in work
+    python benchmarks/video.py path/to/data work        # writes video.csv, video_speed.csv and video_profile.csv
+    python benchmarks/video.py path/to/data work speed  # only the last two; models are kept in work
 
 DATA holds ``video/walkway`` (UCSD Ped2, Mahadevan et al., CVPR 2010: six clips with ``labels.csv``) and ``video/room``
 (a room camera: four normal hours and 20 labelled minutes). Nothing is chosen by
@@ -14,6 +15,7 @@ speed.
 - ``room``: models that learned from normal hours score another day; and one that learned from the first minutes of that
   day, which are normal, scores the rest of it.
 - speed: frames a second of decoding, of decoding and scoring, and of watching with files written.
+- profile: milliseconds of processor time that each step takes for a frame, one frame after the other.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import os
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from math import floor
 from pathlib import Path
@@ -46,6 +49,7 @@ from oddsight.watch.alarms import Alarms, Watch
 from oddsight.watch.drift import Drift
 from oddsight.watch.evaluation import evaluate_videos
 from oddsight.watch.evidence import Levels
+from oddsight.watch.light import brightness
 from oddsight.watch.looking import look_at
 from oddsight.watch.looks import Crops, Looks
 from oddsight.watch.recalibrating import recalibrate
@@ -273,8 +277,8 @@ def enlarged(clip: Path, work: Path) -> Path:
     return path
 
 
-def speed(data: Path, work: Path) -> list[dict[str, object]]:
-    """Frames a second: by the clock, and if both processors did nothing else."""
+def timed_footage(data: Path, work: Path) -> list[tuple[str, Model, list[Path], str | None]]:
+    """What speed is measured on: its name, a model, clips, and regions of interest."""
     clips = sorted((data / "walkway").glob("*.mp4"))
     fast, small = work / "walkway-fast.onnx", walkway_model(data, work, "padim", 128)
     if not fast.exists():
@@ -283,25 +287,26 @@ def speed(data: Path, work: Path) -> list[dict[str, object]]:
         oddsight.fit(Blocks(*parts), groups="none", speed="fast", calibration_fraction=0.25).save(fast)
     large = [enlarged(clips[2], work)]
     return [
-        *timed("360 x 240, fit --speed fast", oddsight.load(fast), clips, None, work),
-        *timed("360 x 240, padim at 128 pixels", small, clips, None, work),
-        *timed("1280 x 720, knn on what moves", walkers_model(data, work), large, "motion", work),
+        ("360 x 240, fit --speed fast", oddsight.load(fast), clips, None),
+        ("360 x 240, padim at 128 pixels", small, clips, None),
+        ("1280 x 720, knn on what moves", walkers_model(data, work), large, "motion"),
     ]
 
 
+def watch(model: Model, clip: Path, roi: str | None, work: Path, workers: int | None = None) -> int:
+    """Watch a clip with files written; which events there are does not matter here."""
+    sinks = [EventLines(work / "events.jsonl"), FrameLines(work / "frames.jsonl")]
+    options = {"alarms_per_hour": 3600, "window": 0.5, "sinks": sinks, "workers": workers}
+    return sum(frame.frame is not None for frame in watch_frames(model, VideoFile(clip), roi=roi, **options))
+
+
 def timed(name: str, model: Model, clips: list[Path], roi: str | None, work: Path) -> list[dict[str, object]]:
-    """What each step of watching takes, files written; which events there are does not matter here."""
+    """Frames a second: by the clock, and if both processors did nothing else."""
     watching = recalibrate(model, VideoFile(clips[-1]), block=2, roi=roi)
-
-    def watch(clip: Path) -> int:
-        sinks = [EventLines(work / "events.jsonl"), FrameLines(work / "frames.jsonl")]
-        watched = watch_frames(watching, VideoFile(clip), roi=roi, alarms_per_hour=3600, window=0.5, sinks=sinks)
-        return sum(frame.frame is not None for frame in watched)
-
     steps = {
         "decoding": lambda clip: sum(1 for _ in VideoFile(clip)),
         "decoding and scoring": lambda clip: sum(1 for _ in look_at(Looks(model, None, roi), VideoFile(clip))),
-        "watching": watch,
+        "watching": lambda clip: watch(watching, clip, roi, work),
     }
     rows = []
     for step, work_on in steps.items():
@@ -315,6 +320,28 @@ def timed(name: str, model: Model, clips: list[Path], roi: str | None, work: Pat
         rows.append(row | {"by_clock": by_clock, "by_processors": by_processors})
         print(rows[-1], flush=True)
     return rows
+
+
+def profile(name: str, model: Model, clips: list[Path], roi: str | None, work: Path) -> list[dict[str, object]]:
+    """Milliseconds of processor time a frame that each step takes, one frame after the other."""
+    watching, looks = recalibrate(model, VideoFile(clips[-1]), block=2, roi=roi), Looks(model, None, roi)
+    spent: Counter[str] = Counter()
+
+    def step(name: str, work_on, values: list) -> list:  # noqa: ANN001
+        used = time.process_time()
+        results = [work_on(value) for value in values]
+        spent[name] += time.process_time() - used
+        return results
+
+    (decoded,) = step("decoding", lambda clip: list(VideoFile(clip)), clips[-1:])
+    views = step("finding where to look", looks.prepare, decoded)
+    step("scoring", looks.score, views)
+    step("brightness, for changes of light", lambda frame: brightness(frame.read()), decoded)
+    rest = "events, lines of JSON and what is between the steps"
+    known = sum(spent.values())
+    step(rest, lambda clip: watch(watching, clip, roi, work, workers=1), clips[-1:])
+    spent[rest] -= known
+    return [{"footage": name, "step": key, "ms": 1000 * value / len(decoded)} for key, value in spent.items()]
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> None:
@@ -331,8 +358,11 @@ def main() -> None:
     """Measure everything."""
     data, work, here = Path(sys.argv[1]) / "video", Path(sys.argv[2]), Path(__file__).parent
     work.mkdir(exist_ok=True)
-    write(here / "video.csv", [*normal(data, work), *later(data, work), *walkway(data, work), *room(data, work)])
-    write(here / "video_speed.csv", speed(data, work))
+    if sys.argv[3:] != ["speed"]:
+        write(here / "video.csv", [*normal(data, work), *later(data, work), *walkway(data, work), *room(data, work)])
+    footage = timed_footage(data, work)
+    write(here / "video_speed.csv", [row for each in footage for row in timed(*each, work)])
+    write(here / "video_profile.csv", [row for each in footage for row in profile(*each, work)])
 
 
 if __name__ == "__main__":

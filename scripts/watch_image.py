@@ -1,7 +1,8 @@
-"""Make docs/images/watch.png, an annotated frame and a timeline: python scripts/watch_image.py FOLDER.
+"""Make docs/images/watch.jpg, an annotated frame and a timeline: python scripts/watch_image.py FOLDER.
 
-Writes footage of discs on a belt into the folder, drawn by this script, of which two in the last clip are damaged. Then
-it runs the commands of docs/video.md on it. The frame is the key frame of the first alarm, whichever that is.
+Writes footage into the folder, of a window that moves over Landsat scenes (examples/landsat-clouds): over one scene to
+watch, and where the others have no clouds, over every second one to learn from and over the rest to calibrate on. Then
+it runs the commands of docs/video.md on it. The frame is the key frame of the last alarm, whichever that is.
 """
 
 from __future__ import annotations
@@ -10,62 +11,65 @@ import argparse
 import csv
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from oddsight import load
 from oddsight.drawing.timelines import draw_timeline
 from oddsight.report.videos import write_video_report
 from oddsight.watch.evaluation import evaluate_videos
 
-WIDTH, HEIGHT, RATE = 320, 160, 5
-SPEED = 10
-"""Pixels that the belt moves from frame to frame."""
-APART = 130
-"""Pixels from one disc to the next."""
-BAD = (7, 13)
-"""The discs of the last clip that are damaged."""
+ROOT = Path(__file__).parents[1]
+SCENES = ROOT / "examples" / "landsat-clouds"
+WATCHED = "val_Forest_00_1008.png"
+WIDTH, HEIGHT, ENLARGED, RATE = 128, 80, 4, 10
+"""Pixels of the scene in the window, how much larger they are in the footage, and frames a second."""
+WAY = ((0, 0), (128, 0), (128, 58), (0, 58), (0, 117), (128, 117), (128, 176), (0, 176))
+"""Where the window turns: its left and upper edges."""
+CLOUDY = 0.1
+"""The share of clouds that is an anomaly; frames with fewer, but some, have no label."""
 ALARMS_PER_HOUR, WINDOW = 30, 1.0
 
 
-def frames(count: int, seed: int, bad: tuple[int, ...] = ()) -> Iterator[tuple[NDArray[np.uint8], bool]]:
-    """Frames of the belt, and whether a damaged disc is in them completely."""
-    rng = np.random.default_rng(seed)
-    belt = rng.normal(0, 6, (HEIGHT, 4096))
-    shifts, greys = rng.integers(-12, 13, 4096), rng.integers(-10, 11, 4096)
-    for index in range(count):
-        at = index * SPEED
-        canvas = Image.fromarray(np.clip(70 + belt[:, (np.arange(WIDTH) + at) % 4096], 0, 255).astype(np.uint8))
-        draw, damaged = ImageDraw.Draw(canvas), False
-        for disc in range(max(0, at // APART - 1), (at + WIDTH) // APART + 2):
-            x, y, grey = disc * APART - at, HEIGHT // 2 + int(shifts[disc]), 170 + int(greys[disc])
-            draw.ellipse((x - 36, y - 36, x + 36, y + 36), fill=grey)
-            draw.ellipse((x - 14, y - 14, x + 14, y + 14), fill=grey - 50)
-            if disc in bad:
-                draw.polygon([(x + 8, y - 40), (x + 44, y - 34), (x + 40, y + 4), (x + 22, y - 12)], fill=72)
-                damaged |= 40 <= x < WIDTH - 40
-        grain = rng.normal(0, 3, (HEIGHT, WIDTH, 1))
-        yield np.clip(np.asarray(canvas.convert("RGB")) + grain, 0, 255).astype(np.uint8), damaged
+def flight(name: str) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """What the window shows on its way over a scene, and the share of clouds in it."""
+    scene = np.asarray(Image.open(SCENES / "images" / name).convert("RGB"))
+    clouds = np.asarray(Image.open(SCENES / "masks" / name).convert("L")) > 0
+    for start, end in pairwise(WAY):
+        for x, y in np.linspace(start, end, np.abs(np.subtract(end, start)).max(), endpoint=False, dtype=int):
+            part = slice(y, y + HEIGHT), slice(x, x + WIDTH)
+            yield scene[part], float(clouds[part].mean())
 
 
-def write_clip(path: Path, seconds: int, seed: int, bad: tuple[int, ...] = ()) -> list[bool]:
-    """Write footage; whether each frame is anomalous."""
-    labels = []
+def write_clip(path: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
+    """Write footage."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for pixels, damaged in frames(seconds * RATE, seed, bad):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            labels.append(damaged)
+        stream.width, stream.height, stream.pix_fmt = WIDTH * ENLARGED, HEIGHT * ENLARGED, "yuv420p"
+        for pixels in frames:
+            image = Image.fromarray(pixels).resize((stream.width, stream.height), Image.Resampling.BICUBIC)
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode(None))
-    return labels
+
+
+def write_footage(folder: Path) -> None:
+    """Footage to learn from, to calibrate on and to watch, and the labels of the last."""
+    others = sorted(path.name for path in (SCENES / "images").glob("*.png") if path.name != WATCHED)
+    for clip, names in (("normal.mp4", others[::2]), ("accepted.mp4", others[1::2])):
+        write_clip(folder / clip, (pixels for name in names for pixels, share in flight(name) if not share))
+    watched = list(flight(WATCHED))
+    write_clip(folder / "orbit.mp4", (pixels for pixels, _ in watched))
+    labels = [("orbit.mp4", n, int(share > 0)) for n, (_, share) in enumerate(watched) if share > CLOUDY or not share]
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("clip", "frame", "anomalous"), *labels])
 
 
 def run(*args: object) -> None:
@@ -75,21 +79,15 @@ def run(*args: object) -> None:
 
 
 def main() -> None:
-    """Make footage, run the commands, and put frame and timeline below each other."""
+    """Make footage, run the commands, and put frame and timeline beside each other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    write_clip(folder / "normal.mp4", 60, 1)
-    write_clip(folder / "accepted.mp4", 240, 2)
-    labels = write_clip(folder / "belt.mp4", 60, 3, BAD)
-    with (folder / "labels.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(
-            [("clip", "frame", "anomalous"), *(("belt.mp4", n, int(v)) for n, v in enumerate(labels))]
-        )
-    fitted, model, video = folder / "fitted.onnx", folder / "belt.onnx", folder / "belt.mp4"
-    size = ("--method", "patchcore", "--size", 128, "--quiet")
-    run("fit", "--from-video", folder / "normal.mp4", "--every", "0.4s", "--block", "2s", "-o", fitted, *size)
+    write_footage(folder)
+    fitted, model, video = folder / "fitted.onnx", folder / "orbit.onnx", folder / "orbit.mp4"
+    method = ("--method", "patchcore", "--size", 128)
+    run("fit", "--from-video", folder / "normal.mp4", "--every", "0.5s", "--block", "5s", "-o", fitted, *method)
     run("recalibrate", fitted, "--from-video", folder / "accepted.mp4", "--block", "5s", "-o", model)
     outputs = ("--key-frames", folder / "keys", "--save", folder / "annotated.mp4", "--events", folder / "events.jsonl")
     options = ("--alarms-per-hour", ALARMS_PER_HOUR, "--window", f"{WINDOW:g}s")
@@ -98,16 +96,15 @@ def main() -> None:
     write_video_report(found, load(model), folder / "report.html")
     (clip,) = found.clips
     alarms = [event for event in clip.events if event.kind == "anomaly"]
-    figure = Figure(figsize=(9.6, 3.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(5.2, 3.2), dpi=100, layout="constrained")
     spans = [(event.start, event.start if event.end is None else event.end) for event in alarms]
     draw_timeline(figure, clip.times, clip.scores, clip.evidence, clip.truth, spans)
     figure.savefig(folder / "timeline.png")
-    frame, timeline = Image.open(folder / "keys" / f"{alarms[0].id}.jpg"), Image.open(folder / "timeline.png")
-    frame = frame.resize((timeline.width, round(timeline.width * HEIGHT / WIDTH)), Image.Resampling.BICUBIC)
-    sheet = Image.new("RGB", (timeline.width, frame.height + timeline.height), "white")
+    frame, timeline = Image.open(folder / "keys" / f"{alarms[-1].id}.jpg"), Image.open(folder / "timeline.png")
+    sheet = Image.new("RGB", (frame.width + timeline.width, frame.height), "white")
     sheet.paste(frame, (0, 0))
-    sheet.paste(timeline.convert("RGB"), (0, frame.height))
-    sheet.save(Path(__file__).parents[1] / "docs" / "images" / "watch.png", optimize=True)
+    sheet.paste(timeline.convert("RGB"), (frame.width, 0))
+    sheet.save(ROOT / "docs" / "images" / "watch.jpg", quality=88, optimize=True)
 
 
 if __name__ == "__main__":

@@ -43,12 +43,12 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     screen = Console(record=True, force_terminal=True, width=100, file=io.StringIO(), highlight=False)
     screen.print(
-        f"$ oddsight watch belt.onnx belt.mp4 --alarms-per-hour {ALARMS_PER_HOUR} --window {WINDOW:g}s", style="bold"
+        f"$ oddsight watch orbit.onnx orbit.mp4 --alarms-per-hour {ALARMS_PER_HOUR} --window {WINDOW:g}s", style="bold"
     )
     live_view.console = screen
     sinks = [LastView(screen), live_view.EventTable()]
-    video = folder / "belt.mp4"
-    for _ in watch_frames(folder / "belt.onnx", video, alarms_per_hour=ALARMS_PER_HOUR, window=WINDOW, sinks=sinks):
+    video = folder / "orbit.mp4"
+    for _ in watch_frames(folder / "orbit.onnx", video, alarms_per_hour=ALARMS_PER_HOUR, window=WINDOW, sinks=sinks):
         pass
     drawn = screen.export_svg(title="oddsight watch").replace(f"{folder}/", "")
     drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)  # which a browser would load from elsewhere

@@ -492,7 +492,7 @@ UNFIT = [
         {"false_alarm_rate": 0.1, "calibration_fraction": 0.25},
         "at least 9 calibration images, and there are 5",
     ),
-    (twenty_images, {"calibration_fraction": 0.7}, "leaves 6 of 20 images to train on.* at least 8"),
+    (twenty_images, {"calibration_fraction": 0.7}, "6 of 20 images are left to train on when 70%.* at least 8"),
     (twenty_images, {"false_alarm_rate": 1.0}, "between 0 and 1"),
     (twenty_images, {"false_alarm_rate": float("nan")}, "between 0 and 1"),
 ]

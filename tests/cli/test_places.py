@@ -19,6 +19,7 @@ from video_files import footage, write_video
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 OPTIONS = ("--method", "knn", "--size", 32, "--every", "0.1s", "--block", "0.3s", "--false-alarm-rate", 0.25, "--quiet")
+MAPPED = ("--method", "padim", *OPTIONS[2:])
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +55,10 @@ def test_a_folder_of_frames_has_zones_too(world, tmp_path):
 
 def test_what_cannot_be_drawn_is_one_sentence_and_leaves_no_file(clip, tmp_path):
     path = tmp_path / "zones.json"
-    assert_failed(run("zones", clip, "-o", path, "--at", 100), "it has no frame at 100 seconds")
+    assert_failed(run("zones", clip, "-o", path, "--at", 100), "its last frame is at ", "before --at 100: choose an")
     assert_failed(run("zones", tmp_path / "no.mp4", "-o", path), "no such video file")
     assert_failed(run("zones", clip, "-o", path, "--image", tmp_path / "zones.jpg"), "the ending .png")
-    assert_failed(run("zones", clip, "-o", path, "--image", clip.with_suffix(".PNG"), "--at", 99), "no frame")
+    assert_failed(run("zones", clip, "-o", path, "--image", clip.with_suffix(".PNG"), "--at", 99), "its last frame")
     assert not list(tmp_path.iterdir())
     path.write_text("{")
     assert_failed(run("zones", clip, "-o", path), "zones.json: not JSON")
@@ -104,9 +105,22 @@ def test_a_model_of_all_zones_has_footage_for_alarms_wherever_the_files_lie(clip
     assert run("watch", "gate.onnx", clip, *options, "--quiet").code == 0
 
 
+def test_zones_that_name_no_model_are_watched_by_the_map_of_whole_frames(clip, tmp_path):
+    zones, model = tmp_path / "zones.json", tmp_path / "m.onnx"
+    zones.write_text(json.dumps({"gate": "0,0,0.5,0,0.5,1"}))
+    assert run("fit", "--from-video", clip, "--zones", zones, "-o", model, *MAPPED).code == 0
+    footage = oddsight.load(model).footage
+    assert footage is not None
+    assert list(footage.scores) == ["gate"]
+    assert_failed(run("fit", "--from-video", clip, "--zones", zones, "-o", tmp_path / "x.onnx", *OPTIONS), "localises")
+    options = ["--window", "0.07s", "--alarms-per-hour", 4000, "--quiet"]
+    assert run("watch", model, clip, "--zones", zones, *options).code == 0
+    assert_failed(run("watch", model, clip, *options), "give the same --zones and --roi")
+
+
 def test_one_block_is_too_few_and_the_error_speaks_of_blocks(clip, tmp_path):
     outcome = run("fit", "--from-video", clip, "--every", "0.1s", "-o", tmp_path / "m.onnx", "--quiet")
-    assert_failed(outcome, "groups are blocks of footage: give more of it, or shorter blocks (--block)")
+    assert_failed(outcome, "0 of 36 images are left to train on", "give more footage, or shorter blocks (--block)")
 
 
 def test_fit_learns_from_regions_of_interest(clip, tmp_path):
@@ -120,7 +134,7 @@ def test_fit_learns_from_regions_of_interest(clip, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words", "code"),
     [
-        (["--zones", "zones.json"], 'no zone has the property "model": "m.onnx"', 1),
+        (["--zones", "zones.json"], 'none has the property "model": "m.onnx"', 1),
         (["--zones", "missing.json"], "missing.json: the zones cannot be read", 1),
         (["--roi", "faces"], "no regions of interest 'faces'", 1),
         (["--roi", "missing.onnx"], "missing.onnx: cannot be read", 1),
@@ -128,7 +142,7 @@ def test_fit_learns_from_regions_of_interest(clip, tmp_path):
 )
 def test_places_that_will_not_do(clip, tmp_path, monkeypatch, options, words, code):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "zones.json").write_text(json.dumps({"gate": "0,0,1,0,1,1"}))
+    write_zones(tmp_path / "zones.json", Zones([Zone("gate", LEFT, model=tmp_path / "other.onnx")]))
     assert_failed(run("fit", "--from-video", clip, *options, "-o", "m.onnx", "--quiet"), words, code=code)
     assert not (tmp_path / "m.onnx").exists()
 

@@ -54,7 +54,7 @@ def test_recalibrate_makes_a_model_that_can_watch(folder, tmp_path):
     outcome = run("recalibrate", folder / "bare.onnx", *footage, "-o", made)
     assert outcome.code == 0
     assert (
-        ": 16.0 s of normal footage, 8 blocks of 2 s: enough for 200 alarms an hour or more, with a --window of 0.5s"
+        ": 16.0 s of normal footage, 8 blocks of 2 s: enough for --alarms-per-hour 200 or more, with a --window of 0.5s"
         in outcome.err
     )
     info = run("info", made, "--json").json
@@ -107,11 +107,12 @@ def test_footage_without_a_whole_block_is_too_little(folder, tmp_path):
 @pytest.mark.parametrize(
     ("blocks", "block", "zones", "said"),
     [
-        (1, 1.0, ["a"], "1.0 s of normal footage, 1 block of 1 s: enough for 1,800 alarms an hour or more, with a "
-         "--window of 0.25s or less"),
-        (24, 60.0, ["a", "b"], "24 min of normal footage, 24 blocks of 60 s: enough for 2.4 alarms an hour or more in "
-         "each of 2 zones"),
-        (180, 60.0, ["a"], "3.0 hours of normal footage, 180 blocks of 60 s: enough for 0.34 alarms an hour or more"),
+        (1, 1.0, ["a"], "1.0 s of normal footage, 1 block of 1 s: enough for --alarms-per-hour 1800 or more, with "
+         "a --window of 0.25s or less"),
+        (24, 60.0, ["a", "b"], "24 min of normal footage, 24 blocks of 60 s: enough for --alarms-per-hour 4.8 or more, "
+         "2.4 in each of 2 zones"),
+        (180, 60.0, ["a"], "3.0 hours of normal footage, 180 blocks of 60 s: enough for --alarms-per-hour 0.34 or "
+         "more"),
     ],
 )  # fmt: skip
 def test_what_footage_is_enough_for_can_be_typed(folder, capsys, blocks, block, zones, said):
@@ -127,7 +128,7 @@ def test_evaluate_measures_videos(folder, tmp_path):
     video = ("--video", folder / "blot.mp4", "--labels", folder / "labels.csv", *OPTIONS)
     outcome = run("evaluate", folder / "model.onnx", *video, "--json", numbers)
     assert outcome.code == 0
-    assert "1 anomalies" in outcome.out
+    assert "1 video: " in outcome.out and "1 alarm for 1 anomaly; false alarms: 0 in " in outcome.out
     (content,) = json_lines_or_one(numbers)
     assert content["frame_auroc"] == 1
 

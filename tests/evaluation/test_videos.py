@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -125,6 +127,17 @@ def test_a_blot_is_found_and_told_in_numbers(labelled):
     assert numbers["events"]["normal_frames_in_alarms"] < 0.2
     assert (outcome.anomalous[120:125] == -1).all()
     assert outcome.evidence[85:119].min() > 1
+
+
+@pytest.mark.slow
+def test_alarms_that_never_end_are_told(labelled):
+    model = watching_model()
+    assert model.footage is not None
+    silent = {zone: np.zeros_like(scores) for zone, scores in model.footage.scores.items()}
+    model = model.with_footage(replace(model.footage, scores=silent))
+    found = evaluate_videos(model, labelled, labelled / "labels.csv", alarms_per_hour=36, window=0.5)
+    assert found.normal_frames_in_alarms > 0.9
+    assert "of the normal frames are during alarms" in found.warnings[-1]
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def test_the_speed_chooses_a_bank_that_was_not_chosen(method, settings, bank):
 
 
 def test_what_has_one_speed_says_so():
-    with pytest.raises(OddsightError, match="padim has one speed"):
+    with pytest.raises(OddsightError, match="padim has only one speed: choose its size"):
         at_speed(by_name("padim")(), "best")
     with pytest.raises(OddsightError, match="the speed is one of fast, balanced, best, not quick"):
         at_speed(by_name("auto")(), "quick")

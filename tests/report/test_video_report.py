@@ -42,7 +42,7 @@ def page(evaluation, path):
 def test_the_page_says_what_was_found_and_draws_every_clip(tmp_path):
     found = page(VideoEvaluation([clip(), clip(HOSTILE, alarms=())], 30.0, 2.0, ["mind the gap"]), tmp_path / "x.html")
     text = " ".join(found.text.split())
-    assert "It finds 1 of 2 anomalous stretches, and 1 of 2 alarms are false, in 108.0 s" in text
+    assert "Anomalous stretches found: 1 of 2. False alarms: 1 of 2, in 108.0 s" in text
     assert "consistent with the 30 an hour" in text
     assert "mind the gap" in text and "Time to detection0.5 s" in text.replace(
         "Time to detection ", "Time to detection"
@@ -62,7 +62,7 @@ def test_what_was_not_measured_is_left_out(tmp_path):
 def test_a_model_without_footage_has_no_alarms_to_judge(tmp_path):
     one = clip(count=60, anomaly=(20, 30), alarms=())
     found = page(VideoEvaluation([replace(one, evidence=np.full(60, np.nan))], 1.0, 2.0), tmp_path / "x.html")
-    assert "so it raises none" in found.text and "It finds" not in found.text
+    assert "so it raises none" in found.text and "stretches found" not in found.text
     assert "Anomalies found" not in found.text and "False alarms an hour" not in found.text
 
 

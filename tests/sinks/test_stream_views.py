@@ -55,6 +55,14 @@ def test_rows_of_events_go_to_standard_output(capfd):
     assert rows[3].endswith("2: it is away") and len(rows) == 4
 
 
+def test_a_note_is_told_once_and_other_updates_say_when_it_was_strongest(capfd):
+    lasting = event(), event("update", note="it lasts"), event("update", note="it lasts"), event("end")
+    write(EventTable(), [WatchedFrame(None, events=(one,)) for one in lasting])
+    first, second, third, last = (row.split("door")[1].strip() for row in capfd.readouterr().out.splitlines()[1:])
+    assert (first, second, last) == ("1", "1: it lasts", "1")
+    assert third.startswith("1: strongest at 00:")
+
+
 def test_the_live_view_shows_rate_age_drops_zones_and_events():
     file = io.StringIO()
     screen = Console(file=file, force_terminal=True, width=120, color_system=None)

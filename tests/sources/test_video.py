@@ -50,6 +50,12 @@ def test_frames_are_those_of_the_file(clip):
     assert (source.width, source.height, source.rate, source.broken, known_length(source)) == (48, 48, 10, 0, 30)
 
 
+@pytest.mark.parametrize("name", containers.FORMATS)
+def test_every_format_is_one_of_ffmpeg(name):
+    """A wrong name would switch a format off without a word."""
+    assert av.ContainerFormat(name, "r").is_input
+
+
 def test_a_file_is_the_same_each_time(clip):
     source = VideoFile(clip)
     assert outcomes(source) == outcomes(source) == outcomes(VideoFile(str(clip)))

@@ -80,7 +80,7 @@ def test_zones_share_the_rate_unless_they_have_their_own():
     own = Alarms(FOOTAGE, {"frame": Watch(), "door": Watch(alarms_per_hour=10)}, alarms_per_hour=4)
     assert own.threshold("frame") == Alarms(FOOTAGE, {"frame": Watch()}, alarms_per_hour=4).threshold("frame")
     assert own.threshold("door") < both.threshold("door")
-    with pytest.raises(DataError, match=r"'frame' need 1\.98 hours"):
+    with pytest.raises(DataError, match=r"'frame' takes 1\.98 hours"):
         Alarms(FOOTAGE, {"frame": Watch(), "door": Watch()}, alarms_per_hour=1)
 
 

@@ -79,7 +79,7 @@ def test_a_rate_needs_blocks_and_the_error_says_how_many_hours():
     level = Level(1, np.arange(59.0), 0.0, 60.0)
     assert level.threshold(1.0, "door") == 58
     assert level.threshold(2.0, "door") == 57
-    with pytest.raises(DataError, match=r"'door' need 1.98 hours .*119 blocks of 60 s.* it has 0.98"):
+    with pytest.raises(DataError, match=r"'door' takes 1.98 hours .*119 blocks of 60 s.* it has 0.98"):
         level.threshold(0.5, "door")
 
 

@@ -148,7 +148,7 @@ def test_a_model_without_footage_says_what_to_do():
 
 
 def test_too_little_footage_says_how_much_it_takes(model):
-    with pytest.raises(DataError, match=r"need 0.999 hours .*1,799 blocks of 2 s.* it has 0.033"):
+    with pytest.raises(DataError, match=r"takes 0.999 hours .*1,799 blocks of 2 s.* it has 0.033"):
         next(watch(model, clip(1), window=0.5, alarms_per_hour=1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oddsight.data.folder import others_ignored
-from oddsight.drawing.numbers import percent
+from oddsight.drawing.numbers import count, duration, percent
 from oddsight.errors import plain
 from oddsight.evaluation.classes import ClassEvaluation
 from oddsight.evaluation.normal import Evaluation
@@ -117,10 +117,8 @@ def show_videos(found: VideoEvaluation) -> None:
     """Show the numbers of an evaluation on videos."""
     numbers = found.to_json()
     frames, events, false = numbers["frames"], numbers["events"], numbers["false_alarms_per_hour"]
-    clips = len(numbers["clips"])
-    console.print(
-        f"{clips:,} video{'s' * (clips != 1)}: {frames['normal']:,} normal and {frames['anomalous']:,} anomalous frames"
-    )
+    clips = count(len(numbers["clips"]), "video")
+    console.print(f"{clips}: {frames['normal']:,} normal and {frames['anomalous']:,} anomalous frames")
     rows = [("frame AUROC", numbers["frame_auroc"], numbers["frame_auroc_ci"])]
     rows += [(f"frame AUROC of the {name} alone", value, None) for name, value in numbers["baselines"].items()]
     if found.alarms_per_hour is not None:
@@ -134,6 +132,7 @@ def show_videos(found: VideoEvaluation) -> None:
     _show_metrics(rows, 0.95)
     if found.alarms_per_hour is not None:
         console.print(
-            f"{events['alarms']:,} alarms for {events['anomalies']:,} anomalies; {false['count']:,} false ones in "
-            f"{false['hours']:.3g} normal hours, where {false['asked']:g} an hour were allowed"
+            f"{count(events['alarms'], 'alarm')} for {count(events['anomalies'], 'anomaly', 'anomalies')}; "
+            f"false alarms: {false['count']:,} in {duration(3600 * false['hours'])} of normal footage, "
+            f"with at most {false['asked']:g} an hour allowed"
         )

@@ -72,8 +72,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="With --from-video: learn only from the zones that name this model; with --roi: only from regions in "
-            "zones.",
+            help="With --from-video: the zones to watch. If zones name models, learn only from those that name this "
+            "one; with --roi, only from regions in zones.",
         ),
     ] = None,
     roi: Annotated[
@@ -147,7 +147,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         check_curves_path(path)
     of_videos = {"--every": every, "--rate": rate, "--block": block, "--zones": zones, "--roi": roi}
     _check_images(paths, from_video, of_videos, group_by)
-    footage = blocks_of_videos(from_video, every, rate, block, zones, roi, output) if from_video else None
+    footage = None
+    if from_video:
+        footage = blocks_of_videos(from_video, every, rate, block, zones, roi, output, localises=chosen.localises)
     if footage is not None and calibration_fraction is None and false_alarm_rate is None:
         calibration_fraction = HELD_OUT
     places = place_files(zones, roi)

@@ -70,20 +70,24 @@ def _file(source: str) -> Path | None:
 def _frame_at(source: str, seconds: float) -> NDArray[np.uint8]:
     """The first frame at a time or after it."""
     from oddsight.errors import DataError, ImageError, plain
-    from oddsight.sources.frame import Frame
     from oddsight.sources.live import LiveStream
     from oddsight.sources.opening import open_frames
 
     opened = open_frames(source)
-    error: ImageError | None = None
+    last, error = 0.0, None
     try:
         for frame in opened:
-            if isinstance(frame, Frame) and (frame.time or 0.0) >= seconds:
+            if isinstance(frame, ImageError):
+                error = frame
+                continue
+            last = frame.time or 0.0
+            if last >= seconds:
                 return frame.read()
-            error = frame if isinstance(frame, ImageError) else error
     finally:
         if isinstance(opened, LiveStream):
             opened.close()
     if error is not None:
         raise error
-    raise DataError(f"{plain(source)}: it has no frame at {seconds:g} seconds: choose an earlier one (--at)")
+    raise DataError(
+        f"{plain(source)}: its last frame is at {last:g} s, before --at {seconds:g}: choose an earlier time"
+    )

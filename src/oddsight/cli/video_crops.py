@@ -25,8 +25,8 @@ def crops_of_videos(
     named = [zone for zone in places.include if zone.is_of(model)]
     if not named:
         raise DataError(
-            f'{zones}: no zone has the property "model": "{model.name}", so there are no crops to learn from; zones '
-            "without a model are scored by the map of whole frames, which are learned from without --zones"
+            f'{zones}: zones name models, but none has the property "model": "{model.name}": name this model in the '
+            "zones to learn from, or learn from whole frames without --zones"
         )
     return [Crops(video, zones=Zones(named)) for video in videos]
 

@@ -49,18 +49,25 @@ def blocks_of_videos(
     zones: Path | None,
     roi: str | None,
     output: Path,
+    *,
+    localises: bool,
 ) -> Blocks:
-    """The frames of videos, whose blocks of time become the groups."""
+    """The frames of videos, whose blocks of time become the groups; zones without models need a map to be watched."""
     from oddsight.cli.durations import seconds
+    from oddsight.errors import DataError
     from oddsight.sources import Blocks
     from oddsight.watch.recalibrating import refuse_repeated
+    from oddsight.watch.zone_files import read_zones
+    from oddsight.watch.zones import NO_MAP
 
     step = seconds("--every", every or "1s")
     every_time = step if roi is None else None  # regions of interest are followed in all frames
     sources: list[Source] = [open_footage(path, every=every_time, rate=rate) for path in videos]
     refuse_repeated(sources)
-    if zones is not None or roi is not None:
+    if roi is not None or (zones is not None and any(zone.model for zone in read_zones(zones).include)):
         sources = crops_of_videos(sources, step, zones, roi, output)
+    elif zones is not None and not localises:
+        raise DataError(NO_MAP)
     return Blocks(*sources, seconds=seconds("--block", block or "60s"))
 
 
@@ -83,7 +90,7 @@ def add_footage(
     from oddsight.watch.zones import Zones
 
     places = Zones() if zones is None else read_zones(zones)
-    if roi is None and any(not zone.is_of(output) for zone in places.include):
+    if roi is None and any(zone.model for zone in places.include) and not all(z.is_of(output) for z in places.include):
         note(
             "it knows crops of zones: 'recalibrate' the model that you will 'watch' with, with the same --zones",
             quiet=quiet,
@@ -110,7 +117,7 @@ def add_footage(
 
 def say_footage(model: Model, output: Path, quiet: bool) -> None:
     """Say how much normal footage a model has, and for which alarms it is enough."""
-    from oddsight.drawing.numbers import duration
+    from oddsight.drawing.numbers import count, duration
     from oddsight.sinks.terminal import note
     from oddsight.watch.alarms import WINDOW
     from oddsight.watch.evidence import LONGEST_WINDOW, advised_rate
@@ -119,10 +126,11 @@ def say_footage(model: Model, output: Path, quiet: bool) -> None:
     if footage is None:
         return
     length = duration(3600 * footage.hours) if footage.hours < 2 else f"{footage.hours:.1f} hours"
-    what = f"{output}: {length} of normal footage, {footage.blocks:,} block{'s' * (footage.blocks != 1)}"
+    what = f"{output}: {length} of normal footage, {count(footage.blocks, 'block')}"
     zones, longest = len(footage.scores), LONGEST_WINDOW * footage.block
-    where = f" in each of {zones:,} zones" if zones > 1 else ""
+    rate = advised_rate(footage.block, footage.blocks)
+    each = f", {rate:g} in each of {zones:,} zones" if zones > 1 else ""
     window = f", with a --window of {longest:g}s or less" if longest < WINDOW else ""
-    enough = f"enough for {advised_rate(footage.block, footage.blocks):,g} alarms an hour or more{where}{window}"
+    enough = f"enough for --alarms-per-hour {zones * rate:g} or more{each}{window}"
     none = "too little for alarms: 'recalibrate' the model on more, or with shorter blocks (--block)"
     note(f"{what} of {footage.block:g} s: {enough if footage.blocks else none}", quiet=quiet)

@@ -37,6 +37,11 @@ def quantity(number: int) -> str:
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k" if number >= 10_000 else f"{number:,}"
 
 
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """How many there are: ``1 alarm``, ``2,000 alarms``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def p_text(value: float) -> str:
     """A p-value with two digits, or that it is tiny."""
     return "<0.001" if value < 0.001 else f"{value:.2g}"

@@ -18,6 +18,7 @@ from oddsight.metrics.image import auroc
 from oddsight.metrics.stretches import Matches, block_auroc_interval, match, poisson_interval, stretches
 from oddsight.model.events import Event
 from oddsight.runtime.records import read_table
+from oddsight.sources.containers import VIDEO_SUFFIXES
 
 _MOST_FRAMES = 2_000_000  # That a file of labels may name: 22 hours at 25 frames a second
 
@@ -26,11 +27,6 @@ BLOCK = 5.0
 
 BASELINES = ("brightness", "frame difference")
 """Trivial scores of a frame: mean brightness, either way, and the mean difference from the frame before."""
-
-VIDEO_SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv",
-    ".3gp", ".ogv", ".mxf", ".gif", ".apng", ".y4m", ".nut", ".h264", ".hevc", ".mjpeg", ".vob", ".dv", ".ivf", ".wtv",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +118,12 @@ class VideoEvaluation:
         return found
 
     @property
+    def normal_frames_in_alarms(self) -> float | None:
+        """The share of the frames labelled normal that are during alarms; None if there are none."""
+        alarmed = np.concatenate([clip.alarmed[clip.anomalous == 0] for clip in self.clips])
+        return float(alarmed.mean()) if len(alarmed) else None
+
+    @property
     def hours(self) -> float:
         """Hours that are labelled normal."""
         return sum(clip.seconds for clip in self.clips) / 3600
@@ -143,7 +145,6 @@ class VideoEvaluation:
 
     def _events_json(self) -> dict[str, Any]:
         matches = self.matches()
-        alarmed = np.concatenate([clip.alarmed[clip.anomalous == 0] for clip in self.clips])
         return {
             "alarms": matches.alarms,
             "true": matches.true,
@@ -151,7 +152,7 @@ class VideoEvaluation:
             "found": len(matches.delays),
             "precision": matches.precision,
             "recall": matches.recall,
-            "normal_frames_in_alarms": float(alarmed.mean()) if len(alarmed) else None,
+            "normal_frames_in_alarms": self.normal_frames_in_alarms,
             "median_delay": float(np.median(matches.delays)) if matches.delays else None,
         }
 

@@ -81,11 +81,16 @@ class Request:
         return isinstance(self.groups, str) and self.groups == AUTO
 
     @property
+    def of_footage(self) -> bool:
+        """Whether blocks of footage are the groups."""
+        return isinstance(getattr(self.groups, "__self__", None), Blocks)
+
+    @property
     def hint(self) -> str:
         """What to do about too few groups, where someone did not name them; empty, or the end of a sentence."""
         if self.near_copies:
             return "; groups are of near copies, and --group-by none counts images"
-        if isinstance(getattr(self.groups, "__self__", None), Blocks):
+        if self.of_footage:
             return "; groups are blocks of footage: give more of it, or shorter blocks (--block)"
         return ""
 
@@ -184,10 +189,7 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
     fraction = _fraction(images, request)
     training, held = split(images, fraction, request.seed) if fraction else (list(images), list(images))
     if fraction and len(training) < FEWEST:
-        raise DataError(
-            f"a calibration fraction of {fraction:g} leaves {len(training)} of {len(images)} images to train on, and "
-            f"training needs at least {FEWEST}{request.hint}"
-        )
+        raise DataError(_too_few(len(training), len(images), fraction, request))
     if not fraction:
         _check_folds(training, request.seed, request.hint)
     calibration = one_of_each(held, request.seed)
@@ -211,6 +213,17 @@ def make_plan(collection: Collection, request: Request, memory: MemoryPlan, netw
         memory=memory,
         adapted_to=images_adapted_to(network),
     )
+
+
+def _too_few(left: int, count: int, fraction: float, request: Request) -> str:
+    """What to do where a share that is held out, whoever chose it, leaves too few images to learn from."""
+    why = f"{left} of {count} images are left to train on when {100 * fraction:.3g}% are held out for calibration, and "
+    instead = (
+        "give more footage, or shorter blocks (--block), which are held out as a whole"
+        if request.of_footage
+        else f"add images, or choose a smaller calibration fraction (0 uses all, in five folds){request.hint}"
+    )
+    return f"{why}training needs at least {FEWEST}: {instead}"
 
 
 def _check_nothing_asked(request: Request) -> None:

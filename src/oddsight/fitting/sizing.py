@@ -54,7 +54,7 @@ def at_speed(detector: Detector, name: str) -> Speed:
         return SPEEDS[name]
     settings, usual = vars(detector), vars(type(detector)())
     if not detector.detailed or "bank_size" not in settings:
-        raise OddsightError(f"{detector.name} has one speed: choose its size, or auto or patchcore")
+        raise OddsightError(f"{detector.name} has only one speed: choose its size instead, or use auto or patchcore")
     if settings["bank_size"] == usual["bank_size"]:
         settings["bank_size"] = SPEEDS[name].bank
     return SPEEDS[name]

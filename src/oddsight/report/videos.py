@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from oddsight.drawing.class_figures import bars
 from oddsight.drawing.frames import clock
-from oddsight.drawing.numbers import duration, p_text
+from oddsight.drawing.numbers import count, duration, p_text
 from oddsight.drawing.timelines import timeline
 from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation
 from oddsight.metrics.stretches import match
@@ -55,7 +55,7 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
     text = fill_template(
         "oddsight.report",
         "videos.md.jinja",
-        title=f"{model.metadata.method.name} on {_count(len(evaluation.clips), 'video')}",
+        title=f"{model.metadata.method.name} on {count(len(evaluation.clips), 'video')}",
         meta=model.metadata,
         found=found,
         warnings=evaluation.warnings,
@@ -69,10 +69,6 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
     )
     page = render_page(text, lambda place: figures[Path(place).name])
     write_bytes(path, page.encode("utf-8", errors="replace"))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _clips(evaluation: VideoEvaluation) -> list[_Clip]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,37 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 READ_MORE = "convert it to H.264 in MP4"
+
+FORMATS: dict[str, tuple[str, ...]] = {
+    "mov": (".mp4", ".m4v", ".mov", ".3gp"),
+    "matroska": (".mkv", ".webm"),
+    "avi": (".avi",),
+    "mpegts": (".ts", ".mts", ".m2ts"),
+    "mpeg": (".mpg", ".mpeg", ".vob"),
+    "mpegvideo": (".m2v",),
+    "m4v": (".m4v",),
+    "flv": (".flv",),
+    "ogg": (".ogv",),
+    "asf": (".wmv", ".asf"),
+    "mxf": (".mxf",),
+    "nut": (".nut",),
+    "gif": (".gif",),
+    "apng": (".apng",),
+    "ivf": (".ivf",),
+    "obu": (".obu",),
+    "h264": (".h264",),
+    "hevc": (".hevc",),
+    "mjpeg": (".mjpeg",),
+    "wtv": (".wtv",),
+    "dv": (".dv",),
+    "yuv4mpegpipe": (".y4m",),
+}
+"""The formats of video files that are read, by FFmpeg's names, and the endings that such files have.
+
+Playlists, which name other files and addresses, are not among them.
+"""
+
+VIDEO_SUFFIXES = frozenset(chain.from_iterable(FORMATS.values()))
 
 
 def pyav() -> Any:  # noqa: ANN401 - a module that may be missing

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oddsight.data.formats import IMAGE_SUFFIXES
 from oddsight.errors import DataError, OddsightError, plain
+from oddsight.sources.containers import VIDEO_SUFFIXES
 from oddsight.sources.live import LiveStream
 from oddsight.sources.video import FrameFolder, VideoFile
 
@@ -43,7 +44,7 @@ def open_frames(
         return FrameFolder(path, every=every, **_given(rate=rate))
     if not path.exists():
         raise DataError(f"{plain(name)}: no such video file or folder of frames, and no camera or address of a stream")
-    if path.suffix.lower() in IMAGE_SUFFIXES - {".gif", ".apng"}:
+    if path.suffix.lower() in IMAGE_SUFFIXES - VIDEO_SUFFIXES:
         raise DataError(f"{plain(name)}: is one image: give a video file or a folder of frames, or use 'predict'")
     _refuse(rate=rate, kind="a video file, which has its own")
     return VideoFile(path, every=every)

@@ -15,19 +15,13 @@ from oddsight.data.folder import as_path, is_image_file
 from oddsight.errors import DataError, ImageError, OddsightError
 from oddsight.runtime.bounds import Real
 from oddsight.sources.addresses import Address
-from oddsight.sources.containers import READ_MORE, Converter, check_size, pyav, reason, video_of
+from oddsight.sources.containers import FORMATS, READ_MORE, Converter, check_size, pyav, reason, video_of
 from oddsight.sources.frame import Frame
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-_FORMATS = (
-    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,mxf,nut,gif,apng,ivf,obu,h264,hevc,mjpeg,wtv,dv,"
-    "yuv4mpegpipe"
-)
-"""The containers that are read. Playlists, which name other files and addresses, are not among them."""
 
 _SECONDS = Real(above=0, most=1e6)
 
@@ -126,7 +120,7 @@ class VideoFile:
         if not self.path.is_file():
             raise ImageError(name, "is not a file" if self.path.exists() else "no such file")
         # FFmpeg would take a recording that begins earlier than the one before it for one 26 hours later.
-        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "correct_ts_overflow": "0"}
+        options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS), "correct_ts_overflow": "0"}
         try:
             container = av.open(f"file:{self.path.absolute()}", options=options)
         except Exception as error:  # as PyAV raises many kinds

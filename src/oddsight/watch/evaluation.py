@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oddsight.drawing.numbers import percent
 from oddsight.errors import DataError, ImageError
 from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation, find_clips
 from oddsight.model.events import Event, WatchedFrame
@@ -27,6 +29,13 @@ from oddsight.watch.watching import watch_frames
 from oddsight.watch.zones import Zones
 
 _SIDE = 128
+_MOSTLY = 0.5
+"""The share of normal frames during alarms from which on alarms say little."""
+
+ALWAYS = (
+    "{share} of the normal frames are during alarms, so alarms at the time of anomalies mean little: calibrate on "
+    "normal footage like this (oddsight recalibrate)"
+)
 
 
 def evaluate_videos(
@@ -91,7 +100,11 @@ def evaluate_videos(
             warnings.append(f"{path.name} has no frames for {beyond:,} of the labels: frames count from 0")
     if known.count:
         warnings.append(str(known))
-    return VideoEvaluation(clips, None if model.footage is None else alarms_per_hour, window, warnings)
+    found = VideoEvaluation(clips, None if model.footage is None else alarms_per_hour, window, warnings)
+    share = found.normal_frames_in_alarms or 0.0
+    if share > _MOSTLY:
+        return replace(found, warnings=[*warnings, ALWAYS.format(share=percent(share))])
+    return found
 
 
 def _frames_alone(looks: Looks, source: Source, workers: int | None) -> Iterator[WatchedFrame]:

@@ -120,10 +120,11 @@ class Level:
             needed = math.ceil(1 / (rate * _SLACK) - 1)
             least = _rounded_up(_least_rate(self.block, count) / per_hour)
             raise DataError(
-                f"{per_hour:.3g} alarms an hour in the zone {plain(zone)!r} need {needed * self.block / 3600:,.3g} "
-                f"hours of normal footage ({needed:,} blocks of {self.block:g} s) that the model did not learn from, "
-                f"and it has {count * self.block / 3600:.2g} ({count:,}): recalibrate it on more, or allow "
-                f"{least:,g} times as many"
+                f"a limit of {per_hour:.3g} an hour for alarms in the zone {plain(zone)!r} takes "
+                f"{needed * self.block / 3600:,.3g} hours of normal footage ({needed:,} blocks of {self.block:g} s) "
+                f"that the model did not learn from, and it has {count * self.block / 3600:.2g} ({count:,}): "
+                f"recalibrate it on more, or allow "
+                f"{least:,g} times as many alarms"
             )
         return float(self.maxima[count - reached])
 

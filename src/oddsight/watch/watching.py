@@ -156,8 +156,8 @@ def _watcher(model: Model, looks: Looks, roi: Proposer | str | None, rate: float
         raise DataError(NO_FOOTAGE)
     if footage.places != places_of(looks.zones, roi):
         raise DataError(
-            "the model's normal footage was scored in other zones or regions of interest: recalibrate it with these "
-            "(oddsight recalibrate --zones, --roi)"
+            "the model's normal footage was scored in other zones or regions of interest than these: give the same "
+            "--zones and --roi, or recalibrate the model with these (oddsight recalibrate)"
         )
     watches = {zone.name: Watch(zone.alarms_per_hour, zone.dwell) for zone in looks.zones.include}
     return Watcher(footage, watches or {WHOLE: Watch()}, rate, window)

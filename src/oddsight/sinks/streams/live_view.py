@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from oddsight.drawing.frames import clock
-from oddsight.drawing.numbers import p_text
+from oddsight.drawing.numbers import count, p_text
 from oddsight.errors import plain
 from oddsight.model.events import Event, WatchedFrame
 from oddsight.sinks.streams.sink import StreamRun, WriteFrame
@@ -34,19 +34,24 @@ class EventTable:
     def open(self, run: StreamRun) -> Iterator[WriteFrame]:
         """Print the header."""
         console.print(_ROW.format("state", "kind", "start", "length", "p-value", "zone", "event"), style="bold")
-        yield _print_rows
+        notes: dict[str, str | None] = {}
+
+        def write(watched: WatchedFrame) -> None:
+            for event in watched.events:
+                _print_row(event, None if notes.get(event.id) == event.note else event.note)
+                notes[event.id] = event.note
+
+        yield write
 
 
-def _print_rows(watched: WatchedFrame) -> None:
-    for event in watched.events:
-        _print_row(event)
-
-
-def _print_row(event: Event) -> None:
+def _print_row(event: Event, note: str | None) -> None:
+    """A row; ``note`` is what has not been said of the event before."""
     length = "" if event.end is None else f"{event.end - event.start:.1f} s"
     p_value = "" if event.p_value is None else p_text(event.p_value)
     zone = plain(event.zone or "") + (f" #{event.track}" if event.track is not None else "")
-    what = f"{event.id}: {event.note}" if event.note is not None else event.id
+    if note is None and event.state == "update":
+        note = f"strongest at {clock(event.peak)}"
+    what = event.id if note is None else f"{event.id}: {note}"
     row = _ROW.format(event.state, event.kind, clock(event.start), length, p_value, zone, plain(what))
     console.print(row.rstrip(), style="red" if event.state == "new" and event.kind == "anomaly" else None)
 
@@ -82,7 +87,7 @@ class _View:
         self._lock = Lock()
         self._tally = Tally()
         self._arrivals = deque[float](maxlen=_WINDOW)
-        self._events = deque[Event](maxlen=_RECENT)
+        self._events: dict[str, Event] = {}
 
     def add(self, watched: WatchedFrame) -> None:
         """Take one more frame in."""
@@ -90,19 +95,23 @@ class _View:
             self._tally.add(watched)
             if watched.frame is not None:
                 self._arrivals.append(self._seconds())
-            self._events.extend(watched.events)
+            for event in watched.events:
+                self._events.pop(event.id, None)
+                self._events[event.id] = event
+            for shown in list(self._events)[:-_RECENT]:
+                del self._events[shown]
 
     def render(self) -> RenderableType:
         """The view as it is now."""
         with self._lock:
-            return Group(self._headline(), self._zones(), *map(_line, self._events))
+            return Group(self._headline(), self._zones(), *map(_line, self._events.values()))
 
     def _headline(self) -> Text:
         tally, arrivals, now = self._tally, self._arrivals, self._seconds()
         parts = [plain(self._run.source)]
         if tally.time is not None:
             parts.append(clock(tally.time))
-        parts.append(f"{tally.scored:,} frames")
+        parts.append(count(tally.scored, "frame"))
         if len(arrivals) > 1 and arrivals[-1] > arrivals[0]:
             parts.append(f"{(len(arrivals) - 1) / (arrivals[-1] - arrivals[0]):.1f} per second")
         if self._run.live and arrivals:
