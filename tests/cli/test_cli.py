@@ -181,7 +181,7 @@ def test_settings_that_cannot_work_fail_before_the_work(world, tmp_path, nothing
     ("options", "words"),
     [
         ("--false-alarm-rate 0.01", ["0.01", "99 calibration images", "24"]),
-        ("--calibration-fraction 0.9", ["0.9", "leaves 2 of 24"]),
+        ("--calibration-fraction 0.9", ["90%", "2 of 24 images are left"]),
         ("--calibration-fraction 0.25 --false-alarm-rate 0.05", ["0.05", "19 calibration images", "6"]),
         ("--memory 1", ["budget", "too small"]),
         ("--memory 361MB --method padim --size 224", ["padim", "memory"]),
