@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from class_options import read
-from oddsight.backbones import backbone
-from oddsight.backbones.extraction import Extractor
 from oddsight.data.dataset import Dataset
 from oddsight.detectors import create
 from oddsight.fitting.choosing import SCORES, areas, best_score
@@ -61,8 +59,8 @@ def main() -> None:
             writer.writerow(COLUMNS)
         for name, _, folder in (text.partition("=") for text in options.data):
             size, layers, penalty = chosen_options(name)
-            extractor = Extractor(backbone("efficientnet-lite0"), layers, size, "embedding")
-            source = Probe(extractor.backbone.name, layers, size).at(size, layers, penalty)
+            source = Probe("efficientnet-lite0", layers, size).at(size, layers, penalty)
+            extractor = source.extractor
             training, test = read(folder, 0)
             learned, tested = (embed_images(extractor, part.images) for part in (training, test))
             for label, unknown in enumerate(training.classes):
