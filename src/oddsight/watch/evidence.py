@@ -123,8 +123,7 @@ class Level:
                 f"a limit of {per_hour:.3g} an hour for alarms in the zone {plain(zone)!r} takes "
                 f"{needed * self.block / 3600:,.3g} hours of normal footage ({needed:,} blocks of {self.block:g} s) "
                 f"that the model did not learn from, and it has {count * self.block / 3600:.2g} ({count:,}): "
-                f"recalibrate it on more, or allow "
-                f"{least:,g} times as many alarms"
+                f"recalibrate it on more, or allow {least:,g} times as many alarms"
             )
         return float(self.maxima[count - reached])
 

@@ -40,6 +40,8 @@ class EventTable:
             for event in watched.events:
                 _print_row(event, None if notes.get(event.id) == event.note else event.note)
                 notes[event.id] = event.note
+                if event.state == "end":
+                    del notes[event.id]
 
         yield write
 
