@@ -187,7 +187,7 @@ def _try(rows: Rows, images: Dataset, source: Probe, splits: Sequence[Split]) ->
 def areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Progress = silent) -> dict[str, float]:
     """How well each score tells a class that was left out, as an AUROC; the mean over up to six classes.
 
-    ``rows`` are the embeddings of the images ``[n, C]``. It is empty if no class can be left out.
+    ``rows`` are the embeddings of the images ``[n, C]``. Without a class that can be left out, the result is empty.
     """
     left_out = np.random.default_rng(seed).permutation(len(images.classes))[:_LEFT_OUT].tolist()
     found: dict[str, list[float]] = {name: [] for name in SCORES}
