@@ -54,6 +54,7 @@ def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", [pytest.param(path, id=module_name(path), marks=SLOW.get(path, ())) for path in MODULES]
 )

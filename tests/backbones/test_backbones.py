@@ -156,6 +156,7 @@ def test_layers_are_chosen_by_stride(strides, patches, coarse, embedding):
 # Networks of the user's own
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_becomes_one_model_file(tmp_path):
     path = saved(network(), tmp_path / "my net.onnx")
     found = backbone(path)
@@ -175,6 +176,7 @@ def test_a_network_of_ones_own_becomes_one_model_file(tmp_path):
         assert other > normal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [11, 13, 18, 21])
 @pytest.mark.parametrize("source", ["float[N, 3, S, S] pixels", "float[1, 3, 64, 64] image", "float[N, 3, 64, 64] x"])
 def test_the_adapted_network_computes_the_same(tmp_path, opset, source):

@@ -97,6 +97,7 @@ def test_version():
     assert run("--version") == Outcome(0, f"oddsight {version('oddsight')}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -302,6 +303,7 @@ def test_fit_says_what_it_does_beside_the_results(world, tmp_path):
     assert oddsight.load(tmp_path / "m.onnx").metadata.method.name == detectors.DEFAULTS["normal"] == "auto"
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_split(world, tmp_path):
     made = {}
     for seed in (1, 1, 2):
@@ -313,6 +315,7 @@ def test_another_seed_is_another_split(world, tmp_path):
     assert made[1][1] != made[2][1]
 
 
+@pytest.mark.slow
 def test_fit_takes_globs_and_counts_duplicates_once(world, tmp_path):
     for path in world.good.iterdir():
         shutil.copy(path, tmp_path / f"copy_{path.name}")
@@ -404,6 +407,7 @@ def test_a_method_that_cannot_say_where_gives_no_regions(world, tmp_path):
     assert not (tmp_path / "maps").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.04, 0.1, 0.5, 0.96])
 def test_predict_decides_anew_at_a_rate(world, rows, rate):
     decision = decide(oddsight.load(world.model).calibration_scores, rate)
@@ -436,6 +440,7 @@ def test_predict_decides_over_the_batch(world, rows):
     assert {(row["anomalous"], row["threshold"], row["false_alarm_rate"]) for row in none} == {(False, None, None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--json", "-"], ["--quiet"], ["--fdr", "0.2"]])
 def test_predict_can_fail_on_anomalies(world, options):
     flag = "--fail-on-anomaly"
@@ -449,6 +454,7 @@ def test_an_unreadable_image_counts_for_more_than_an_anomaly(world, tmp_path):
     assert run("predict", world.model, world.anomalous, tmp_path, "--fail-on-anomaly").code == 1
 
 
+@pytest.mark.slow
 def test_predict_keeps_the_order_and_names_everything_once(world, tmp_path):
     many = many_links(tmp_path / "many", world.normal / "00100.png", 300)
     last, first = many / "00299.png", many / "00007.png"
@@ -560,12 +566,14 @@ def test_evaluate(world, rows, tmp_path, layout):
     assert re.search(r"bark +4 +", table.out)
 
 
+@pytest.mark.slow
 def test_evaluate_without_masks_or_maps(world):
     places = ["--normal", world.normal, "--anomalous", world.anomalous]
     assert run("evaluate", world.model, *places, "--json", "-").json["pixel"] is None
     assert run("evaluate", world.knn, *places, "--masks", world.masks, "--json", "-").json["pixel"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0.05, 1])
 def test_evaluate_takes_a_limit(world, limit):
     found = run("evaluate", world.model, world.mvtec, "--aupro-limit", limit, "--json", "-").json

@@ -84,6 +84,7 @@ def predicted(*args):
 # fit
 
 
+@pytest.mark.slow
 def test_fit_says_what_it_does(world, tmp_path):
     outcome = run("fit-classes", world.train, "-o", tmp_path / "m.onnx", *OPTIONS)
     assert (outcome.code, outcome.out) == (0, "")

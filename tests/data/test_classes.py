@@ -251,6 +251,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_batch_is_refused(tmp_path, name):
     path = write_files(tmp_path, python_files(IMAGES, LABELS) | {"data_batch_2": DAMAGED[name]})
@@ -273,6 +274,7 @@ def test_by_hand_the_array_would_be_read(tmp_path):
 SOUND = python_files(IMAGES[:6], LABELS[:6])["data_batch_1"]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.data())
 def test_changed_bytes_of_a_batch_are_read_or_refused(data):
@@ -614,6 +616,7 @@ def files(contents, labels, classes=3) -> ClassImages:
 LABELLED = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), min_size=1, max_size=60)
 
 
+@pytest.mark.slow
 @given(LABELLED, st.floats(0, 0.99), st.integers(0, 5), st.randoms())
 def test_a_division_is_by_content_and_keeps_copies_together(rows_, fraction, seed, random):
     data = files([f"{number:064x}" for number, _ in rows_], [label for _, label in rows_])

@@ -81,6 +81,7 @@ def test_an_image_that_never_fits_is_refused_before_it_is_decoded(tmp_path, monk
         read_image(path)
 
 
+@pytest.mark.slow
 def test_memory_is_held_until_the_pixels_are_gone(tmp_path):
     path = save(RGB, tmp_path / "a.png")
     with memory_for_images(10 * need(path)) as room:
@@ -382,6 +383,7 @@ def test_a_process_reads_as_this_one_does(tmp_path, all_watched):
     assert str(there_missing.value) == str(here_missing.value)
 
 
+@pytest.mark.slow
 def test_a_process_that_waits_keeps_no_pixels(tmp_path, all_watched):
     path = save(np.zeros((4000, 4000), np.uint8), tmp_path / "a.png")
     set_image_limits(timeout=60)

@@ -109,6 +109,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(content=mutated())
 @example(content=b"")
@@ -116,6 +117,7 @@ def test_damaged_files(path, content):
     read_all_ways(path, content)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     start=st.sampled_from(sorted({content[:length] for content in SEEDS.values() for length in (0, 4, 12, 30)})),

@@ -113,6 +113,7 @@ NAMES = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(NAMES, st.data())
 def test_names_match_however_they_are_written(names, data):
     ways = (str, str.upper, *(lambda name, form=form: unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
@@ -227,6 +228,7 @@ def turned_files(folder, orientation, height, width, *, mask_is):
     return mask, image, upright > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask_is", ["stored", "shown", "tagged"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (48, 32), (40, 40)])

@@ -61,6 +61,7 @@ def test_every_pixel_is_the_ground_through_air_and_the_airs_own_light(size, kind
     assert found.depth.shape == found.mask.shape == clear.shape[:2]
 
 
+@pytest.mark.slow
 @FEW
 @given(SIZES, NAMES, SEEDS, st.floats(0.01, 20))
 def test_depth_has_the_mean_that_was_asked_for_and_scales(size, kind, seed, severity):
@@ -128,6 +129,7 @@ def test_neighbours_have_much_the_same_depth(kind, seed):
     assert abs(np.corrcoef(shuffled, amounts.ravel())[0, 1]) < 0.1
 
 
+@pytest.mark.slow
 def test_kinds_cover_what_they_say():
     clear = [picture((96, 96), seed) for seed in range(6)]
     cover = {kind: np.mean([(pattern(one, kind, 0) > 0.25).mean() for one in clear]) for kind in KINDS}
@@ -136,6 +138,7 @@ def test_kinds_cover_what_they_say():
     assert 0.05 < cover["smoke"] < 0.6
 
 
+@pytest.mark.slow
 def test_dust_and_smoke_have_a_direction():
     """Gradients along the wind are weaker than across it; those of haze and cloud have no such direction."""
     ratio = {}
@@ -229,6 +232,7 @@ def files(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_every_image_is_there_with_its_mask_and_its_row(clear, made):
     folder = made.folder
     assert (made.clear, made.training, made.duplicates, len(made.errors)) == (12, 0, 1, 1)
@@ -281,6 +285,7 @@ def test_evaluate_and_compare_read_it(clear, made, tmp_path):
     assert (len(trial.training), trial.normal, trial.anomalous) == (4, 6, 6)
 
 
+@pytest.mark.slow
 def test_evaluate_measures_on_it(clear, tmp_path):
     write_textures(tmp_path / "good", range(100, 130), width=40, height=32)
     oddsight.fit(tmp_path / "good", method="knn", size=32, false_alarm_rate=0.1).save(tmp_path / "m.onnx")
@@ -291,6 +296,7 @@ def test_evaluate_measures_on_it(clear, tmp_path):
     assert found["by_type"]["haze-3"]["auroc"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_set_whatever_their_names(clear, made, tmp_path):
     options = {"kinds": ["haze", "smoke"], "severities": [0.1, 1.6], "seed": 3}
     again = write_synthetic(clear, output=tmp_path / "again", **options)

@@ -82,6 +82,7 @@ LAYOUTS: list[dict[str, Any]] = [
 STORAGE = [("<", 1, False), (">", 1, True), ("<", 8, True), (">", 8, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8, 10, 12, 14, 16])
 @pytest.mark.parametrize("photometric", [WHITE_IS_ZERO, BLACK_IS_ZERO, RGB])
 def test_every_depth_layout_and_order(tmp_path, bits, photometric):
@@ -384,6 +385,7 @@ def test_masks_at_full_depth(tmp_path, bits, photometric):
     np.testing.assert_array_equal(read_mask(path), values[..., 0] == 1)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_declaration_is_one_image_or_one_reason(tmp_path, data):

@@ -66,6 +66,7 @@ def test_what_a_file_is_its_content_says(tmp_path):
     assert read_image(renamed).shape == (12, 12, 3)
 
 
+@pytest.mark.slow
 def test_predict_names_each_in_its_lines(tmp_path, model):
     image(tmp_path / "new" / "1.png", 100)
     for name in ("IMG_0.HEIC", "IMG_1.heic"):

@@ -79,6 +79,7 @@ def test_a_coreset_is_some_of_the_vectors(size, n, dimensions, seed):
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plenty", [False, True], ids=["least memory", "plenty of memory"])
 @pytest.mark.parametrize("rare", [0, 20_000, 39_999])
 def test_a_stream_is_covered_and_its_rare_point_kept(plenty, rare):

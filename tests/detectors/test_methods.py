@@ -279,6 +279,7 @@ def test_a_collapsed_network_is_refused(rows, settings):
         fitted("deep-svdd", rows, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:Training interrupted")
 @pytest.mark.parametrize("name", ["feature-autoencoder", "deep-svdd", "patch-autoencoder"])
 def test_training_that_diverges_is_refused(name, embeddings, patches):
@@ -363,6 +364,7 @@ def peak_of(work):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [30, 400])
 def test_sampling_takes_the_memory_it_says(images):
     array = np.zeros((images, 20, 12, 12), np.float32)
@@ -432,6 +434,7 @@ def test_the_farther_the_odder(name):
     assert found[3] > scores(method, rows).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(VECTOR_METHODS) - {"deep-svdd"}))
 def test_scores_are_finite_where_nothing_varies(name):
     same = np.full((12, 6), 0.7)
@@ -442,6 +445,7 @@ def test_scores_are_finite_where_nothing_varies(name):
     assert np.isfinite(scores(fitted(name, still), np.eye(6))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, 7, 20])
 @pytest.mark.parametrize("name", VECTOR_METHODS)
 def test_few_images_are_enough(name, count, embeddings):
@@ -455,6 +459,7 @@ def test_few_images_are_enough(name, count, embeddings):
 # Patch by patch.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATCH_METHODS)
 def test_a_map_is_the_method_for_vectors_patch_by_patch(name, patches):
     normal, others = patches
@@ -469,6 +474,7 @@ def test_a_map_is_the_method_for_vectors_patch_by_patch(name, patches):
     np.testing.assert_array_equal(score, anomaly_map.max(axis=(1, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATCH_METHODS)
 def test_a_patch_scores_the_same_at_any_place(name, patches):
     normal, others = patches
@@ -478,6 +484,7 @@ def test_a_patch_scores_the_same_at_any_place(name, patches):
     np.testing.assert_allclose(turned, found[:, ::-1].transpose(0, 2, 1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATCH_METHODS)
 def test_patches_learn_what_the_method_for_vectors_learns_from_them(name, patches):
     normal = patches[0]

@@ -174,6 +174,7 @@ def test_an_image_scores_the_same_among_others(fitted, toy):
     np.testing.assert_allclose(answer(loaded, rows[::-1], logits[::-1])[::-1], together, rtol=CLOSE, atol=atol)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_changes_no_input(fitted, name, toy):
     train, labels, head = toy.train.copy(), toy.labels.copy(), Head(toy.head.weights.copy(), toy.head.bias.copy())
     for array in (train, labels, head.weights, head.bias):
@@ -225,6 +226,7 @@ def test_two_classes(name, toy):
 
 
 # Where the covariance hardly exists, its digits depend on the way.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCORES)
 def test_fewer_images_than_channels_and_classes_of_one_or_none(name, toy):
     rows, labels = toy.train[:16], np.array([0] * 7 + [1] * 7 + [2, 3])
@@ -255,6 +257,7 @@ def degenerate(kind, toy):
 KINDS = ["zero", "one image", "one image each", "all the same", "channels that never vary", "huge"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SCORES)
 def test_scores_are_finite_whatever_was_learned_and_asked(name, kind, toy):
@@ -283,6 +286,7 @@ def of_logits(name, logits, **changes):
     return run(score.graph(), None, logits)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(LOGITS, st.floats(-100, 100, width=32))
 def test_a_constant_added_to_all_logits(logits, constant):
@@ -294,6 +298,7 @@ def test_a_constant_added_to_all_logits(logits, constant):
         np.testing.assert_allclose(of_logits(name, moved), of_logits(name, logits) - constant, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(LOGITS)
 def test_scores_of_logits_are_their_definitions_and_within_bounds(logits):

@@ -221,6 +221,7 @@ anything = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(anything, st.integers(-5, 5), st.integers(0, 9))
 def test_whole_numbers(value, least, more):
     bound = Whole(least, least + more)
@@ -293,6 +294,7 @@ EMPTY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", EMPTY, ids=" ".join)
 def test_an_option_that_is_empty_is_an_error_and_not_the_default(words, normal_folder, tmp_path):
     command, *options = words

@@ -95,6 +95,7 @@ def csv_bytes(found, tmp_path):
 # What is compared is what ships.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", LIBRARY)
 def test_a_cell_is_what_fit_and_evaluate_give(found, data, method):
     model = oddsight.fit(data / "train" / "good", method=method, size=SIZE, seed=1)

@@ -111,6 +111,7 @@ def constants(model) -> dict[str, np.ndarray]:
 # The file.
 
 
+@pytest.mark.slow
 def test_plain_onnxruntime_says_what_the_model_says(model, pictures):
     loaded = onnxruntime.InferenceSession(model.to_bytes())
     assert [output.name for output in loaded.get_outputs()] == OUTPUTS
@@ -128,6 +129,7 @@ def test_plain_onnxruntime_says_what_the_model_says(model, pictures):
         assert 1 / 3 - 1e-6 <= result.label_probability <= 1
 
 
+@pytest.mark.slow
 def test_a_batch_says_of_each_image_what_it_says_of_it_alone(model, pictures):
     loaded = onnxruntime.InferenceSession(model.to_bytes())
     images = [image for image in pictures if image.shape == (SIDE, SIDE, 3)]
@@ -197,6 +199,7 @@ def test_names_order_and_formats_of_files_do_not_matter(models, fitted, tmp_path
     assert copied.metadata.training.fingerprint == models[False].metadata.training.fingerprint
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_division(models, fitted):
     other = fit_classes(fitted.data, seed=1, **OPTIONS)
     assert other.metadata.training.images_seen == models[False].metadata.training.images_seen
@@ -237,6 +240,7 @@ def test_probabilities_are_of_logits_divided_by_a_temperature_of_validation_imag
         assert result.label_probability == pytest.approx(softmax(logits / warmth).max(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_score_with_settings_is_not_changed(fitted):
     score = create("knn", "classes")
     before = dict(vars(score))
@@ -283,6 +287,7 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_read(options, 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -330,6 +335,7 @@ def contents_of(part: ClassImages) -> list[str]:
 LABELS = st.lists(st.integers(0, 2), max_size=40).map(lambda more: [0, 1, 2] * 4 + more)
 
 
+@pytest.mark.slow
 @given(LABELS, st.floats(0.01, 0.3), st.integers(0, 5), st.randoms())
 def test_parts_are_disjoint_stratified_and_of_content_only(labels, fraction, seed, random):
     data = images_of(labels)
@@ -480,6 +486,7 @@ def test_a_class_that_nothing_was_taken_for_cannot_be_calibrated():
 VALUES = st.sampled_from([0.0, 1.0, 2.0, 3.0]) | st.floats(-1e6, 1e6, width=32)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(VALUES, st.integers(0, 2)), min_size=3, max_size=60), st.floats(0.05, 0.9))
 def test_thresholds_for_each_class_are_those_of_its_own_images(pairs, rate):
     values = np.array([value for value, _ in pairs], np.float32)
@@ -560,6 +567,7 @@ def test_every_score_makes_a_working_file(shallow, fitted, score, pictures):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["one-class:feature-autoencoder", "one-class:deep-svdd", "one-class:lof"])
 def test_a_method_for_one_class_says_how_many_images_it_takes(fitted, score):
     few = fitted.data.subset([*range(4), *range(40, 44), *range(80, 84)])

@@ -50,6 +50,7 @@ def named(folder, normal) -> Model:
     )
 
 
+@pytest.mark.slow
 def test_it_decides_as_the_model_of_normal_images(folder, normal, named):
     images = sorted(str(path) for path in (folder / "test").rglob("*.png"))
     for one, other in zip(normal.predict_many(images), named.predict_many(images), strict=True):

@@ -83,6 +83,7 @@ def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_reaches_it(norma
     assert value == pytest.approx(f1_score(labels, joined >= threshold), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 @given(normal=tied, anomalous=tied, seed=st.integers(0, 99))
 @settings(max_examples=30)

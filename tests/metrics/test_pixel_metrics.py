@@ -55,6 +55,7 @@ def slow_aupro(made, limit):
     return area / limit, len(regions)
 
 
+@pytest.mark.slow
 @given(images(), st.sampled_from([0.01, 0.05, 0.3, 0.5, 1.0]), st.sampled_from([1, 3, 1 << 18]))
 @settings(max_examples=150)
 def test_all_metrics_agree_with_slow_and_with_scikit_learn(made, limit, block):

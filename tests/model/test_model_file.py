@@ -517,6 +517,7 @@ SPOILED_CLASSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "spoil", "message"),
     [
@@ -680,6 +681,7 @@ def real(normal_folder):
     return model.to_bytes(), behaviour(model)
 
 
+@pytest.mark.slow
 @given(made=changes())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_changed_bytes_of_a_real_model_give_the_same_model_or_an_error(real, made):

@@ -69,6 +69,7 @@ def page(model: Model, evaluation: Evaluation, tmp_path_factory: pytest.TempPath
     return path.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_page_loads_nothing(page: str) -> None:
     for tag, attributes in Page(page).tags:
         assert tag not in ("script", "link", "iframe", "object")

@@ -229,6 +229,7 @@ def test_commands_say_it_in_one_line(prepared, tmp_path, kind):
     assert len(outcome.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step", "bits"), [(STATISTICS, 3, 7), (IMAGES, 2, 8), (LABELS, 2, 8)])
 def test_every_byte_of_what_is_prepared_counts(whole, tmp_path, name, step, bits):
     folder = shutil.copytree(whole, tmp_path / "flipped")

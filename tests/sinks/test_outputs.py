@@ -122,6 +122,7 @@ def refused(arguments: str, inputs, output: Path, *words: str) -> None:
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [name for name in FILES if name not in ("threshold --output",)])
 @pytest.mark.parametrize("how", ["path", "dots", "link", "hard link"])
 def test_a_file_that_is_an_input(option, how, inputs, tmp_path):
@@ -145,6 +146,7 @@ def test_a_file_that_is_the_model(option, inputs, tmp_path):
     refused(FILES[option], inputs, inputs["model"], "would replace an input", option.split()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [name for name in FILES if "{images}" in FILES[name]])
 def test_a_new_file_that_would_be_read_as_an_image(option, inputs, tmp_path):
     refused(FILES[option], inputs, tmp_path / "images" / "new.png", "name a file elsewhere")

@@ -96,6 +96,7 @@ def test_a_rate_that_is_advised_is_enough(count):
     assert times <= 7.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_hour", [1.0, 6.0])
 def test_the_share_of_new_blocks_above_the_threshold_is_at_most_the_rate(per_hour):
     rates = []
