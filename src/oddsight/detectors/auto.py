@@ -1,10 +1,10 @@
-"""Auto: several depths of the backbone, and patches; the strongest evidence decides."""
+"""Auto: several depths of the backbone, and places of the image; the strongest evidence decides."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,9 +21,9 @@ from oddsight.detectors.features import FeatureStream, Rows, channels_of, defect
 from oddsight.detectors.knn import KNN
 from oddsight.detectors.mahalanobis import Mahalanobis
 from oddsight.detectors.patchcore import PatchCore, moments
+from oddsight.detectors.places import DISTANCES, Bank, Places, Positions, own_scores
 from oddsight.graphs.building import chain, renamed
 from oddsight.runtime.bounds import Count, Sigma, Whole
-from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.parallel import cores, ordered_map
 from oddsight.runtime.sessions import session
 
@@ -31,9 +31,6 @@ _FOLDS = 5
 _FEWEST = 4
 _WIDE = 1000
 _BATCH = 64
-_DISTANCES = 2**19
-"""From patches to the bank, in memory at once."""
-
 _OWN_SCORES, _FEWEST_SCORES, _CELLS = 200, 40, 392_000
 """Images whose patches are scored, at most; on grids of many cells fewer, to have so many patches, but so many."""
 
@@ -44,10 +41,10 @@ class Auto(Detector):
     """What needs no choice: detectors at several depths and on patches, each heard by how sure it can be.
 
     At each depth the mean and spread of every channel are scored by Mahalanobis distance and nearest neighbour (where
-    the profile is wide, by nearest neighbour alone), and patches by PatchCore: those of the usual stages, and those of
-    shallower ones, which see finer details. Scores of normal images by detectors that did not learn from them turn
-    scores into evidence, and weigh it: a depth at which normal images differ much among themselves counts less. The
-    strongest evidence is the score. Nothing is learned from anomalous images.
+    the profile is wide, by nearest neighbour alone). Places are scored by PatchCore, once on the usual stages and once
+    on shallower ones, which see finer details, and by PaDiM on a coarse grid. Scores of normal images by detectors that
+    did not learn from them turn scores into evidence, and weigh it: a depth at which normal images differ much among
+    themselves counts less. The strongest evidence is the score. Nothing is learned from anomalous images.
 
     Attributes:
         images: Images whose profiles are learned from, at most; PatchCore's banks are filled from all.
@@ -57,7 +54,7 @@ class Auto(Detector):
 
     name: ClassVar[str] = "auto"
     summary: ClassVar[str] = "the strongest evidence among several depths of the backbone and patches; no tuning"
-    paper: ClassVar[str] = "this project (docs/auto.md); its parts: see mahalanobis, knn and patchcore"
+    paper: ClassVar[str] = "this project (docs/auto.md); its parts: see mahalanobis, knn, patchcore and padim"
     reads: ClassVar[Reading] = "levels"
     localises: ClassVar[bool] = True
     detailed: ClassVar[bool] = True
@@ -71,15 +68,16 @@ class Auto(Detector):
         self.widths_, self.shape_ = features.shape[:-3], features.shape[-3:]
         self.spans_ = _spans(channels_of(features))
         patches = _Patches(features, self.images)
+        units, folds = _folds(patches.groups, np.random.default_rng(seed))
         # Coresets take what they are given; profiles have the rest.
         spare = max(0, memory - self.memory_needed(features.shape, len(features)))
-        self.patchcores_ = self._filled(patches, spare, seed)
-        self.voices_ = self._weighed(patches, seed)
+        self.places_ = self._filled(patches, folds, spare, seed)
+        self.voices_ = self._weighed(patches, units, folds, seed)
 
-    def _weighed(self, patches: _Patches, seed: int) -> list[Voice]:
+    def _weighed(self, patches: _Patches, units: int, folds: NDArray[np.intp], seed: int) -> list[Voice]:
         """Fit what looks at whole images, and weigh all voices."""
-        profiles, defects = patches.profiles, _Defects(patches, self.patchcores_, self.spans_)
-        units, folds = _folds(patches.groups[: len(profiles)], np.random.default_rng(seed))
+        profiles, defects = patches.profiles, _Defects(patches, self.places_)
+        folds = folds[: len(profiles)]
         self.detectors_: list[list[onnx.ModelProto]] = []
         depths = []
         for start, width in zip(np.cumsum([0, *self.widths_[:-1]]), self.widths_, strict=True):
@@ -91,24 +89,23 @@ class Auto(Detector):
             scores = [_held_out(fit, rows, folds, changed, defects.numbers) for fit in fits]
             depths.append(voice([normal for normal, _ in scores], [defective for _, defective in scores]))
         count = min(_OWN_SCORES, max(_FEWEST_SCORES, _CELLS // math.prod(self.shape_[1:])))
-        own = _own_scores(self.patchcores_, self.spans_, patches.groups, enumerate(islice(patches, count)))
+        own = own_scores(self.places_, enumerate(islice(patches, count)))
         local = [voice([scores], [changed]) for scores, changed in zip(own, defects.scores, strict=True)]
         return weighed(depths, local, units)
 
-    def _filled(self, patches: _Patches, spare: int, seed: int) -> list[PatchCore]:
-        """A PatchCore for each span of channels, filled in one pass."""
+    def _filled(self, patches: _Patches, folds: NDArray[np.intp], spare: int, seed: int) -> list[Places]:
+        """A bank for each span of channels and what knows the positions, filled in one pass."""
         mean, covariance = moments(patches)
-        height, width = self.shape_[1:]
-        made = []
-        for start, stop in self.spans_:
-            one, shape = PatchCore(self.bank_size, sigma=self.sigma), (stop - start, height, width)
+        made: list[Places] = []
+        for span in self.spans_:
+            one, shape = PatchCore(self.bank_size, sigma=self.sigma), (span.stop - span.start, *self.shape_[1:])
             memory = one.memory_needed(shape, len(patches)) + spare // len(self.spans_)
-            part = slice(start, stop)
-            one.start(mean[part], covariance[part, part], shape, len(patches), memory=memory, seed=seed)
-            made.append(one)
+            one.start(mean[span], covariance[span, span], shape, len(patches), memory=memory, seed=seed)
+            made.append(Bank(one, span, patches.groups))
+        made.append(Positions(mean, covariance, self.shape_, folds, self.sigma))
         for number, array in enumerate(patches):
-            deque(ordered_map(partial(_add, array, number), zip(made, self.spans_, strict=True)), maxlen=0)
-        deque(ordered_map(PatchCore.finish, made), maxlen=0)
+            deque(ordered_map(partial(_add, array, number), made), maxlen=0)
+        deque(ordered_map(_finish, made), maxlen=0)
         return made
 
     def graph(self) -> onnx.ModelProto:
@@ -124,11 +121,11 @@ class Auto(Detector):
                 parts.append(renamed(proto, f"{own}_detector", {"embedding": name, "score": own}))
             parts.append(speaking(name, speaker, "N"))
         grid = f"N, {height}, {width}"
-        local = _LOCAL[: len(self.spans_)]
-        parts.append(divide_patches(self.shape_, dict(zip(local, self.spans_, strict=True))))
-        for name, one, speaker in zip(local, self.patchcores_, self.voices_[len(names) :], strict=True):
+        local = _local(self.spans_)
+        parts.append(divide_patches(self.shape_, dict(zip(local, (one.span for one in self.places_), strict=True))))
+        for name, one, speaker in zip(local, self.places_, self.voices_[len(names) :], strict=True):
             values = {"patches": f"{name}_patches", "score": f"{name}_score", "anomaly_map": f"{name}_0"}
-            parts += [renamed(one.graph(), f"{name}_patchcore", values), speaking(name, speaker, grid)]
+            parts += [renamed(one.graph(), f"{name}_detector", values), speaking(name, speaker, grid)]
         parts.append(decide(names, local, grid, [speaker.normal for speaker in self.voices_]))
         return chain(parts, ["score", "anomaly_map", "evidence", "voice_p_values"])
 
@@ -138,27 +135,33 @@ class Auto(Detector):
         # Profiles, the detectors that hold them, their graphs and the sessions that score with them.
         profiles = 4 * rows * (3 * sum(widths) + 8 * max(widths)) + 40 * min(max(widths), _WIDE) ** 2
         # Images wait for their own scores, two on each core.
-        own = cores() * 4 * (_DISTANCES + 3 * math.prod(shape[-3:]))
-        return profiles + own + len(_LOCAL) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
+        own = cores() * 4 * (DISTANCES + 3 * math.prod(shape[-3:]))
+        banks = len(_BANKS) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
+        return profiles + own + banks + Positions.memory_needed(shape[-3:], _FOLDS)
 
     def voices(self, layers: Sequence[str]) -> list[str]:
-        """See :meth:`Detector.voices`: one for each layer, and two for patches, or one of a backbone of few stages."""
-        return [*layers, *_LOCAL[: len(getattr(self, "spans_", _LOCAL))]]
+        """See :meth:`Detector.voices`: one for each layer, and those of places."""
+        return [*layers, *_local(getattr(self, "spans_", _BANKS))]
 
 
-_LOCAL = ("patches", "details")
-"""The voices that look at places."""
+_BANKS = ("patches", "details")
+"""The voices that compare places with all places of normal images; of a backbone of few stages there is one."""
 
 
-def _spans(channels: Sequence[int]) -> list[tuple[int, int]]:
+def _local(spans: Sequence[object]) -> list[str]:
+    """The voices that look at places."""
+    return [*_BANKS[: len(spans)], "positions"]
+
+
+def _spans(channels: Sequence[int]) -> list[slice]:
     """Which channels of a patch each voice looks at, of the stages that they come from, from shallow to deep.
 
     ``patches`` at all but the shallowest stage, ``details`` at the two shallowest; where there are no three, one voice
     looks at all.
     """
-    if len(channels) < len(_LOCAL) + 1:
-        return [(0, sum(channels))]
-    return [(channels[0], sum(channels)), (0, sum(channels[:2]))]
+    if len(channels) < len(_BANKS) + 1:
+        return [slice(0, sum(channels))]
+    return [slice(channels[0], sum(channels)), slice(0, sum(channels[:2]))]
 
 
 class _Patches:
@@ -180,9 +183,12 @@ class _Patches:
             yield array[self.width :].reshape(self.shape)
 
 
-def _add(patches: NDArray[np.float32], number: int, reader: tuple[PatchCore, tuple[int, int]]) -> None:
-    one, (start, stop) = reader
-    one.add(patches[start:stop], number)
+def _add(patches: NDArray[np.float32], number: int, one: Places) -> None:
+    one.add(patches, number)
+
+
+def _finish(one: Places) -> None:
+    one.finish()
 
 
 def _detectors(width: int) -> list[Callable[[], Detector]]:
@@ -246,74 +252,19 @@ class _Defects:
     Attributes:
         numbers: Of which image each is a copy, ``[m]``.
         profiles: Of each, ``[m, width]``.
-        scores: For each PatchCore its score of each, without the patches of the image's group in the bank.
+        scores: Of each by all that looks at places, without what it learned from the image's group.
     """
 
-    def __init__(self, patches: _Patches, fitted: Sequence[PatchCore], spans: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, patches: _Patches, looking: Sequence[Places]) -> None:
         numbers, profiles = [], []
 
-        def places() -> Iterator[tuple[int, NDArray[np.float32]]]:
+        def copies() -> Iterator[tuple[int, NDArray[np.float32]]]:
             for number, array in defects_of(patches.features):
                 if number < len(patches.profiles):
                     numbers.append(number)
                     profiles.append(array[: patches.width])
                     yield number, array[patches.width :].reshape(patches.shape)
 
-        self.scores = _own_scores(fitted, spans, patches.groups, places())
+        self.scores = own_scores(looking, copies())
         self.numbers = np.array(numbers, np.intp)
         self.profiles = np.array(profiles, np.float32).reshape(-1, patches.width)
-
-
-def _own_scores(
-    fitted: Sequence[PatchCore],
-    spans: Sequence[tuple[int, int]],
-    groups: NDArray[np.intp],
-    images: Iterable[tuple[int, NDArray[np.float32]]],
-) -> list[Scores]:
-    """For each PatchCore scores of images, each without the patches of its group in the bank.
-
-    Args:
-        fitted: What scores.
-        spans: Which channels each looks at.
-        groups: Of every image.
-        images: The number and the patches ``[C, h, w]`` of each.
-    """
-    score = partial(_own_score_of_each, fitted, spans, [groups[one.sources_] for one in fitted], groups)
-    scores = np.array(list(map_jobs(score, images)), np.float64).reshape(-1, len(fitted))
-    return list(scores.T)
-
-
-def _own_score_of_each(
-    fitted: Sequence[PatchCore],
-    spans: Sequence[tuple[int, int]],
-    sources: Sequence[NDArray[np.intp]],
-    groups: NDArray[np.intp],
-    image: tuple[int, NDArray[np.float32]],
-) -> list[float]:
-    number, patches = image
-    return [
-        _own_score(one, patches[start:stop], source != groups[number])
-        for one, (start, stop), source in zip(fitted, spans, sources, strict=True)
-    ]
-
-
-def _own_score(fitted: PatchCore, patches: NDArray[np.float32], others: NDArray[np.bool_]) -> float:
-    """Score of an image's patches ``[C, h, w]`` by those in the bank that are from others, or all if none is."""
-    from scipy.ndimage import gaussian_filter
-
-    rows = fitted.projected(patches)
-    squared = _nearest(rows, fitted.bank_[others if others.any() else ~others]) + np.einsum("ij,ij->i", rows, rows)
-    distances = np.sqrt(np.maximum(squared, 0)).reshape(patches.shape[1:])
-    return float(gaussian_filter(distances, fitted.sigma, mode="nearest", truncate=3.0).max())
-
-
-def _nearest(rows: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Squared distance of each row to the nearest in the bank, less the square of the row."""
-    nearest = np.full(len(rows), np.inf, np.float32)
-    # One product gives distances: the squares of the bank are a column of their own.
-    columns = np.ascontiguousarray(np.column_stack([rows, np.ones(len(rows), np.float32)]).T)
-    weights = np.column_stack([np.float32(-2) * bank, np.einsum("ij,ij->i", bank, bank)])
-    step = max(1, _DISTANCES // len(rows))
-    for start in range(0, len(bank), step):
-        np.minimum(nearest, (weights[start : start + step] @ columns).min(axis=0), out=nearest)
-    return nearest

@@ -30,13 +30,13 @@ def split_levels(names: list[str], widths: Sequence[int], shape: Sequence[int]) 
     )
 
 
-def divide_patches(shape: tuple[int, ...], spans: Mapping[str, tuple[int, int]]) -> onnx.ModelProto:
+def divide_patches(shape: tuple[int, ...], spans: Mapping[str, slice]) -> onnx.ModelProto:
     """``patches`` to the channels of each span as ``NAME_patches``."""
     channels, height, width = shape
-    outputs = [f"float[N, {stop - start}, {height}, {width}] {name}_patches" for name, (start, stop) in spans.items()]
+    outputs = [f"float[N, {span.stop - span.start}, {height}, {width}] {name}_patches" for name, span in spans.items()]
     lines = [f"{name}_patches = Slice (patches, {name}_start, {name}_stop, axis)" for name in spans]
-    bounds = {f"{name}_start": np.array([start]) for name, (start, _) in spans.items()}
-    bounds |= {f"{name}_stop": np.array([stop]) for name, (_, stop) in spans.items()}
+    bounds = {f"{name}_start": np.array([span.start]) for name, span in spans.items()}
+    bounds |= {f"{name}_stop": np.array([span.stop]) for name, span in spans.items()}
     return piece(
         f"""
         divided (float[N, {channels}, {height}, {width}] patches) => ({", ".join(outputs)}) <int64[1] axis = {{1}}>
@@ -49,7 +49,7 @@ def divide_patches(shape: tuple[int, ...], spans: Mapping[str, tuple[int, int]])
 def decide(names: Sequence[str], local: Sequence[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
     """Evidence of each voice, and of those that look at places as a map, to all outputs.
 
-    The map is the stronger evidence at each place, scaled so that its maximum is the strongest of all: the score.
+    The map is the strongest evidence at each place, scaled so that its maximum is the strongest of all: the score.
     """
     inputs = ", ".join(
         [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {name}_evidence" for name in local)]

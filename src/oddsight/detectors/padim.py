@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from oddsight.detectors.detector import Detector, Reading, detector
 from oddsight.detectors.features import FeatureStream
@@ -42,35 +44,17 @@ class PaDiM(Detector):
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
         """Accumulate means and covariances in one pass; see :meth:`Detector.fit`. Nothing is random."""
         channels, height, width = features.shape
-        positions = height * width
-        count, pending = 0, []
-        mean = np.zeros((positions, channels))
-        moment = np.zeros((positions, channels, channels), np.float32)
-        shift: np.ndarray | None = None
+        sums, shift = Sums(height * width, channels), None
         for array in features:
-            patches = array.reshape(channels, positions).T
+            patches = array.reshape(channels, -1).T
             # Around the first image rather than zero, so that float32 sums keep their digits.
             shift = patches.copy() if shift is None else shift
-            pending.append(patches - shift)
-            count += 1
-            if len(pending) == _BATCH:
-                _accumulate(pending, mean, moment)
-                pending = []
-        if pending:
-            _accumulate(pending, mean, moment)
-        if count < 2 or shift is None:
+            sums.add(patches - shift)
+        if sums.count < 2 or shift is None:
             raise OddsightError("padim needs at least 2 images")
-        mean /= count
-        # The inverses take the place of the sums, one by one.
-        for position in range(positions):
-            outer = np.outer(mean[position], mean[position]) * count
-            covariance = (moment[position] - outer) / (count - 1)
-            average = np.trace(covariance) / channels
-            covariance[np.diag_indices(channels)] += self.shrinkage * average + 1e-6
-            moment[position] = _whitening(covariance)
+        means, self.whitening_ = sums.gaussians(self.shrinkage)
         self.grid_ = (height, width)
-        self.means_ = (mean + shift).astype(np.float32)
-        self.whitening_ = moment
+        self.means_ = means + shift
 
     def graph(self) -> onnx.ModelProto:
         height, width = self.grid_
@@ -100,20 +84,84 @@ class PaDiM(Detector):
         channels, height, width = shape
         positions = height * width
         # The matrices while they are learned, then in the graph, the file and the sessions that score with it.
-        return 4 * positions * channels * (9 * channels + 4 * _BATCH)
+        return 4 * positions * channels * (9 * channels + 4 * Sums.WAITING)
 
 
-_BATCH = 16
+class Sums:
+    """Sums over images of the patches at each position and of their products.
+
+    Args:
+        positions: How many there are.
+        channels: Of a patch.
+    """
+
+    WAITING = 16
+    """Images that wait to be added together, at most."""
+
+    def __init__(self, positions: int, channels: int) -> None:
+        self.count = 0
+        self.total = np.zeros((positions, channels))
+        self.products = np.zeros((positions, channels, channels), np.float32)
+        self._waiting: list[NDArray[np.float32]] = []
+
+    @classmethod
+    def of(cls, parts: Sequence[Sums]) -> Sums:
+        """The sum of several, at least one."""
+        whole = cls(*parts[0].total.shape)
+        for part in parts:
+            whole._include(part, 1)
+        return whole
+
+    def without(self, part: Sums) -> Sums:
+        """What is left if a part is taken away."""
+        rest = Sums.of([self])
+        rest._include(part, -1)
+        return rest
+
+    def add(self, patches: NDArray[np.float32]) -> None:
+        """Include an image's patches ``[positions, channels]``."""
+        self._waiting.append(patches)
+        self.count += 1
+        if len(self._waiting) == self.WAITING:
+            self._settle()
+
+    def gaussians(self, shrinkage: float, shared: float = 0.0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Means ``[positions, channels]`` and, for each position, the matrix that whitens; the sums are used up.
+
+        Args:
+            shrinkage: Share of the mean variance that is added to each covariance's diagonal.
+            shared: As how many images the mean of all covariances counts in each: with few images, a covariance of its
+                own says more about these images than about others.
+        """
+        self._settle()
+        mean, freedom = self.total / self.count, max(1, self.count - 1)
+        of_all = (self.products.sum(axis=0) - mean.T @ mean * self.count) / (freedom * len(mean)) if shared else 0.0
+        # The matrices take the place of the sums, one by one.
+        for products, own in zip(self.products, mean, strict=True):
+            covariance = (products - np.outer(own, own) * self.count) / freedom
+            if shared:
+                covariance = (self.count * covariance + shared * of_all) / (self.count + shared)
+            average = np.trace(covariance) / len(own)
+            covariance[np.diag_indices(len(own))] += shrinkage * average + 1e-6
+            products[...] = _whitening(covariance)
+        return mean.astype(np.float32), self.products
+
+    def _include(self, part: Sums, sign: int) -> None:
+        part._settle()
+        self.count += sign * part.count
+        self.total += sign * part.total
+        self.products += np.float32(sign) * part.products
+
+    def _settle(self) -> None:
+        if self._waiting:
+            block = np.stack(self._waiting, axis=1)
+            self.total += block.sum(axis=1)
+            self.products += np.matmul(block.transpose(0, 2, 1), block)
+            self._waiting = []
 
 
-def _whitening(covariance: np.ndarray) -> np.ndarray:
+def _whitening(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)).T)
     except np.linalg.LinAlgError:
         raise OddsightError("padim cannot invert its covariances: set a larger shrinkage, or add images") from None
-
-
-def _accumulate(pending: list[np.ndarray], mean: np.ndarray, moment: np.ndarray) -> None:
-    block = np.stack(pending, axis=1)
-    mean += block.sum(axis=1)
-    moment += np.matmul(block.transpose(0, 2, 1), block)
