@@ -64,6 +64,7 @@ class Evidence:
 
     patches: Grid
     details: Grid
+    positions: Grid
     strongest: Grid
     padim: Grid
 
@@ -120,7 +121,7 @@ def evidence(folder: Path, work: Path, which: str, images: Sequence[Path]) -> Ev
     """What voices say of images."""
     path = work / f"{folder.name}-{which}-evidence.npz"
     if not path.exists():
-        names = [TOGETHER.format(name) for name in ("patches", "details")]
+        names = [TOGETHER.format(name) for name in ("patches", "details", "positions")]
         proto = onnx.load_from_string(model(folder, "auto", work).to_bytes())
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         auto = session(proto.SerializeToString(), threads=2)
@@ -167,30 +168,41 @@ def sampled(items: list[Any], count: int) -> list[Any]:
 
 def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, Grid | list[Grid]]]:
     """Every way to a map, by name."""
-    stronger = softplus(np.maximum(found.patches, found.details))
-    peak = stronger.max(axis=(1, 2), keepdims=True)
+    three = softplus(np.stack([found.patches, found.details, found.positions]))
     strongest = found.strongest[:, None, None]
-    yield "stronger evidence of both, scaled to the score (as it is)", stronger * (strongest / peak)
-    yield "stronger evidence of both, not scaled", stronger
-    for power in (4, 16):
-        yield f"only its peak raised to the score, power {power}", raised(stronger, strongest, power)
+    for name, together in (
+        ("strongest evidence", three.max(axis=0)),
+        ("root of the sum of squares of evidence", np.sqrt((three**2).sum(axis=0))),
+        ("mean evidence", three.mean(axis=0)),
+        ("mean of the logarithms of evidence", np.exp(np.log(three).mean(axis=0))),
+    ):
+        yield (
+            f"{name} of the three, scaled to the score",
+            together * (strongest / together.max(axis=(1, 2), keepdims=True)),
+        )
+        yield f"{name} of the three, not scaled", together
+    yield "strongest of the three, only its peak raised to the score, power 4", raised(three.max(axis=0), strongest, 4)
     yield "patches alone", found.patches
     yield "details alone", found.details
+    yield "positions alone", found.positions
     yield "PaDiM alone", found.padim
     both = (found.patches + found.details) / 2
-    yield "mean of both", both
-    yield "mean of both, peak raised to the score, power 4", raised(softplus(both), strongest, 4)
+    yield "mean of patches and details", both
+    yield "mean of patches and details, peak raised to the score, power 4", raised(softplus(both), strongest, 4)
     for sigma in (1, 2):
-        yield f"mean of both, smoothed by {sigma} more cells", smoothed(both, sigma)
-    yield "mean of both, without the outermost ring of cells", without_border(both)
-    yield "mean of both, per position", by_position((held.patches + held.details) / 2, both)
-    yield "mean of both, less the image's median", both - np.median(both, axis=(1, 2), keepdims=True)
-    yield "mean of both, guided by the image", [guided(*pair) for pair in zip(both, tests.images, strict=True)]
+        yield f"mean of patches and details, smoothed by {sigma} more cells", smoothed(both, sigma)
+    yield "mean of patches and details, without the outermost ring of cells", without_border(both)
+    yield "mean of patches and details, per position", by_position((held.patches + held.details) / 2, both)
+    yield "mean of patches and details, less the image's median", both - np.median(both, axis=(1, 2), keepdims=True)
+    yield (
+        "mean of patches and details, guided by the image",
+        [guided(*pair) for pair in zip(both, tests.images, strict=True)],
+    )
     z = [standardised(getattr(held, name), getattr(found, name)) for name in ("patches", "details", "padim")]
     fused = np.stack(
         [np.mean([upscaled(one, both.shape[:0:-1]) for one in own], axis=0) for own in zip(*z, strict=True)]
     )
-    yield "mean of standardised evidence of both and PaDiM", fused
+    yield "mean of standardised evidence of patches, details and PaDiM", fused
     yield "the same, smoothed by 1 more cell", smoothed(fused, 1)
     first = np.stack(
         [np.mean([one, upscaled(two, one.shape[::-1])], axis=0) for one, two in zip(z[0], z[2], strict=True)]

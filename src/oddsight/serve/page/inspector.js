@@ -128,6 +128,7 @@ function Voices({ voices }) {
 function spoken(name) {
   if (name === "patches") return "patches";
   if (name === "details") return "fine details";
+  if (name === "positions") return "same place in normal images";
   return name.replace(/^stage(\d+)$/, "image, stage $1");
 }
 
