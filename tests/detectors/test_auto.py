@@ -87,15 +87,14 @@ def test_the_graph_is_its_detectors_and_their_evidence(method):
         p = p_values(voice.normal.astype(np.float32), found["evidence"][:, column])
         np.testing.assert_allclose(found["voice_p_values"][:, column], p, rtol=1e-6)
     np.testing.assert_allclose(found["score"], found["evidence"].max(axis=1), rtol=1e-6)
-    # The score is the map's maximum exactly, and the map is the stronger evidence at each place on another scale.
+    # The score is the map's maximum exactly, and the map is the geometric mean of evidence on another scale.
     np.testing.assert_array_equal(found["score"], found["anomaly_map"].max(axis=(1, 2)))
-    stronger = np.maximum(
-        *(
-            np.logaddexp(0, voice.weight * voice.tails[0].evidence(each["anomaly_map"]))
-            for voice, each in zip(method.voices_[len(WIDTHS) :], (patches, positions), strict=True)
-        )
-    )
-    scaled = stronger * (found["score"] / stronger.max(axis=(1, 2)))[:, None, None]
+    both = [
+        np.maximum(np.logaddexp(0, voice.weight * voice.tails[0].evidence(each["anomaly_map"])), 1e-3)
+        for voice, each in zip(method.voices_[len(WIDTHS) :], (patches, positions), strict=True)
+    ]
+    mean = np.sqrt(both[0] * both[1])
+    scaled = mean * (found["score"] / mean.max(axis=(1, 2)))[:, None, None]
     np.testing.assert_allclose(found["anomaly_map"], scaled, rtol=1e-3, atol=1e-4)
 
 

@@ -49,7 +49,8 @@ def divide_patches(shape: tuple[int, ...], spans: Mapping[str, slice]) -> onnx.M
 def decide(names: Sequence[str], local: Sequence[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
     """Evidence of each voice, and of those that look at places as a map, to all outputs.
 
-    The map is the strongest evidence at each place, scaled so that its maximum is the strongest of all: the score.
+    The map is the geometric mean of the evidence at each place, so that it is high where all see something, scaled so
+    that its maximum is the strongest evidence of all: the score.
     """
     inputs = ", ".join(
         [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {name}_evidence" for name in local)]
@@ -76,10 +77,14 @@ def decide(names: Sequence[str], local: Sequence[str], grid: str, normal: list[S
         deciding ({inputs})
         => (float[N] score, float[{grid}] anomaly_map, float[N, {len(normal)}] evidence,
             float[N, {len(normal)}] voice_p_values)
-        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float tiny = {{1e-30}}>
+        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float little = {{1e-3}},
+         float tiny = {{1e-30}}>
         {{
             {" ".join(lines)}
-            places_evidence = Max ({", ".join(f"{name}_evidence" for name in local)})
+            {" ".join(f"floored_{name} = Max ({name}_evidence, little)" for name in local)}
+            {" ".join(f"log_{name} = Log (floored_{name})" for name in local)}
+            logs = Mean ({", ".join(f"log_{name}" for name in local)})
+            places_evidence = Exp (logs)
             peak = ReduceMax (places_evidence, places)
             evidence = Concat <axis = 1> ({columns})
             strongest = ReduceMax (evidence, last)
