@@ -6,11 +6,12 @@ from tables import HERE, Row, grouped, markdown, put, read, with_interval
 
 
 def trials(rows: list[Row]) -> str:
-    """Ways to a map, by dataset: pixel AUROC / AUPRO / image AUROC of the map's maximum."""
+    """Ways to a map, by dataset: pixel AUROC / AUPRO / image AUROC of the map's maximum, and F1 of regions."""
+    columns = ("pixel_auroc", "aupro", "auroc", "region_f1")
     sets = [data for (data,) in grouped(rows, "data")]
     body = []
     for (way,), own in grouped(rows, "way").items():
-        cells = {r["data"]: " / ".join(f"{float(r[c]):.3f}" for c in ("pixel_auroc", "aupro", "auroc")) for r in own}
+        cells = {r["data"]: " / ".join(f"{float(r[c]):.3f}" for c in columns if r[c]) for r in own}
         body.append([way, *(cells.get(data, "") for data in sets)])
     return markdown(["way", *sets], body)
 

@@ -1,11 +1,11 @@
 """Ways to the anomaly map of auto, side by side: python benchmarks/map_trials.py DATA WORK [--sets NAME,...].
 
 Writes map_trials.csv, for docs/auto.md: pixel metrics, and the AUROC of the map's maximum, of maps that are made in
-other ways of the evidence inside one fitted model, and of PaDiM's. What is normal at a position is said by some
-training images. :mod:`data_sets` says what DATA holds; WORK keeps models and evidence, to go on from after an
-interruption. Maps and masks are compared at a whole fraction of the images' sides that leaves at most 10,000 pixels, in
-which all of a pixel counts as anomalous if part of it is: quick enough for many ways. localisation.py measures at full
-size.
+other ways of the evidence inside one fitted model, and of PaDiM's; of some also the F1 of regions in flagged images.
+What is normal at a position is said by some training images. :mod:`data_sets` says what DATA holds; WORK keeps models
+and evidence, to go on from after an interruption. Maps and masks are compared at a whole fraction of the images' sides
+that leaves at most 10,000 pixels, in which all of a pixel counts as anomalous if part of it is: quick enough for many
+ways. localisation.py measures at full size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 import oddsight
-from data_sets import drawn, parts, progress
+from data_sets import drawn, landsat, parts, progress
 from oddsight.data.images import read_image
 from oddsight.data.mask_files import read_mask
 from oddsight.evaluation.maps import upscaled
@@ -82,7 +82,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     names = None if options.sets is None else options.sets.split(",")
-    for folder in parts(options.data, options.work):
+    for folder in (*parts(options.data, options.work), *landsat(options.work)):
         if (folder / "ground_truth").is_dir() and (names is None or folder.name in names):
             rows += measured(folder, options.work, options.tests, options.held)
             with options.csv.open("w", newline="") as file:
@@ -96,6 +96,8 @@ def measured(folder: Path, work: Path, count: int | None, held_out: int) -> list
     tests, learned = tests_of(folder, count), drawn(folder / "train" / "good", held_out, 0)[0]
     held, found = (evidence(folder, work, which, own) for which, own in (("train", learned), ("test", tests.images)))
     truths = [truth(image, mask) for image, mask in zip(tests.images, tests.masks, strict=True)]
+    flagged = found.strongest > np.quantile(found.strongest[~tests.anomalous], 0.95)
+    normal = combined(held)
     rows = []
     for way, maps in ways(held, found, tests):
         sized = [
@@ -109,12 +111,26 @@ def measured(folder: Path, work: Path, count: int | None, held_out: int) -> list
             "pixel_f1_max": exact.f1_max,
             "auroc": auroc(scores[~tests.anomalous], scores[tests.anomalous]),
         }
+        if way in normal:
+            values["region_f1"] = region_f1(normal[way], sized, truths, flagged)
         counts = {"normal": int((~tests.anomalous).sum()), "anomalous": int(tests.anomalous.sum())}
-        rows.append(
-            {"data": folder.name, **counts, "way": way} | {key: f"{value:.4f}" for key, value in values.items()}
-        )
-        print(*rows[-1].values(), flush=True)
+        row = {"data": folder.name, **counts, "way": way, **{key: f"{value:.4f}" for key, value in values.items()}}
+        rows.append({**row, "region_f1": row.get("region_f1", "")})
+        print(*row.values(), flush=True)
     return rows
+
+
+def region_f1(
+    normal: Grid, maps: Sequence[Grid], truths: Sequence[NDArray[np.bool_]], flagged: NDArray[np.bool_]
+) -> float:
+    """F1 of the pixels in regions of flagged images, cut as in oddsight.model.regions."""
+    middle, most = np.median(normal), np.quantile(normal, 0.99)
+    right = wrong = 0
+    for grid, true, said in zip(maps, truths, flagged, strict=True):
+        region = (grid > max(middle + 0.4 * (grid.max() - middle), most)) & said
+        right += 2 * int((region & true).sum())
+        wrong += int((region != true).sum())
+    return right / (right + wrong)
 
 
 def evidence(folder: Path, work: Path, which: str, images: Sequence[Path]) -> Evidence:
@@ -168,27 +184,17 @@ def sampled(items: list[Any], count: int) -> list[Any]:
 
 def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, Grid | list[Grid]]]:
     """Every way to a map, by name."""
-    three = softplus(np.stack([found.patches, found.details, found.positions]))
-    strongest = found.strongest[:, None, None]
-    for name, together in (
-        ("strongest evidence", three.max(axis=0)),
-        ("root of the sum of squares of evidence", np.sqrt((three**2).sum(axis=0))),
-        ("mean evidence", three.mean(axis=0)),
-        ("mean of the logarithms of evidence", np.exp(np.log(three).mean(axis=0))),
-    ):
-        yield (
-            f"{name} of the three, scaled to the score",
-            together * (strongest / together.max(axis=(1, 2), keepdims=True)),
-        )
-        yield f"{name} of the three, not scaled", together
-    yield "strongest of the three, only its peak raised to the score, power 4", raised(three.max(axis=0), strongest, 4)
+    yield from combined(found).items()
     yield "patches alone", found.patches
     yield "details alone", found.details
     yield "positions alone", found.positions
     yield "PaDiM alone", found.padim
     both = (found.patches + found.details) / 2
     yield "mean of patches and details", both
-    yield "mean of patches and details, peak raised to the score, power 4", raised(softplus(both), strongest, 4)
+    yield (
+        "mean of patches and details, peak raised to the score, power 4",
+        raised(softplus(both), found.strongest[:, None, None], 4),
+    )
     for sigma in (1, 2):
         yield f"mean of patches and details, smoothed by {sigma} more cells", smoothed(both, sigma)
     yield "mean of patches and details, without the outermost ring of cells", without_border(both)
@@ -208,6 +214,24 @@ def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, G
         [np.mean([one, upscaled(two, one.shape[::-1])], axis=0) for one, two in zip(z[0], z[2], strict=True)]
     )
     yield "mean of standardised evidence of patches and PaDiM", first
+
+
+def combined(found: Evidence) -> dict[str, Grid]:
+    """What the three voices of places say together, in several ways, and as it is in the model."""
+    three = softplus(np.stack([found.patches, found.details, found.positions]))
+    strongest = found.strongest[:, None, None]
+    maps = {}
+    for name, together in (
+        ("strongest evidence", three.max(axis=0)),
+        ("root of the sum of squares", np.sqrt((three**2).sum(axis=0))),
+        ("mean", three.mean(axis=0)),
+        ("geometric mean", np.exp(np.log(np.maximum(three, 1e-3)).mean(axis=0))),
+    ):
+        maps[f"{name} of the three, scaled to the score"] = raised(together, strongest, 1)
+        maps[f"{name} of the three, not scaled"] = together
+        for power in (2, 4):
+            maps[f"{name} of the three, raised to the score, power {power}"] = raised(together, strongest, power)
+    return maps
 
 
 def softplus(values: Grid) -> Grid:
