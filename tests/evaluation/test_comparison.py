@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +34,7 @@ from oddsight.evaluation.compare.trials import read_trials
 from oddsight.graphs.building import digest
 from oddsight.metrics.significance import Placements
 from oddsight.report.comparison import standing_text, write_comparison_report
+from oddsight.runtime.parallel import interruptible
 from oddsight.runtime.progress import silent
 from oddsight.runtime.sessions import run as run_graph
 from textures import texture, write_textures
@@ -143,6 +145,23 @@ def test_the_cut_graph_is_the_whole_file_from_the_features_on(data, method, tmp_
         assert (values["score"][0], values["p_value"][0]) == pytest.approx((result.score, result.p_value), rel=1e-5)
         if cls.localises:
             np.testing.assert_allclose(values["anomaly_map"][0], result.map, rtol=1e-5)
+
+
+def test_the_time_of_an_answer_is_that_of_the_thread_that_does_the_work(data):
+    """The main thread has it done by another one."""
+
+    class Slow:
+        def score(self, pixels, *, one_core):
+            return interruptible(self.work)
+
+        def work(self):
+            end = time.thread_time() + 0.02
+            while time.thread_time() < end:
+                pass
+            return SimpleNamespace(score=1.0)
+
+    images = collect(data / "test").images
+    assert cells.whole_file(Slow(), images, np.ones(len(images))) >= 20
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from oddsight.graphs.building import cut
 from oddsight.graphs.preprocessing import size_text
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_map, read_score
+from oddsight.runtime.parallel import interruptible
 from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.sessions import run, session
 
@@ -246,7 +247,8 @@ def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.flo
     timed(pixels)  # loads the graph
     answers = []
     for index in chosen:
-        score, milliseconds = timed(images[index].read())
+        # Never by the main thread, which has the work done by another one.
+        score, milliseconds = interruptible(partial(timed, images[index].read()))
         answers.append(milliseconds)
         scale = max(abs(score), float(scores.std()))
         if abs(score - scores[index]) > CLOSE * scale:
