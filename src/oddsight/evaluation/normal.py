@@ -21,7 +21,7 @@ from oddsight.data.grouping import NONE, Groups, group_images
 from oddsight.data.images import read_valid_image
 from oddsight.data.masks import MaskCoverage
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import ImageError
+from oddsight.errors import ImageError, without_traceback
 from oddsight.evaluation.maps import map_metrics
 from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.pixel import PixelScores
@@ -226,8 +226,7 @@ def _score(
         pixels, valid = read_valid_image(file.path, reading=reading)
         result = model.score(pixels, valid=valid, source=str(file.path), one_core=True)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
     return look_at(file, pixels, reading), result, trivial_scores(pixels)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from oddsight.data.collection import ImageFile
 from oddsight.data.folder import find_images
 from oddsight.data.images import content_hash, read_image
-from oddsight.errors import DataError, ImageError, OddsightError, plain
+from oddsight.errors import DataError, ImageError, OddsightError, plain, without_traceback
 from oddsight.fitting.plan import FEWEST
 from oddsight.model.metadata import checked_verdicts
 from oddsight.model.result import VERDICTS
@@ -112,8 +112,7 @@ def _square(size: int, copies: Path, path: Path) -> tuple[ImageFile, Size] | Ima
     try:
         pixels = read_image(path)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
     height, width, _ = pixels.shape
     if (width, height) != (size, size):
         # Each pixel the mean of those it stands for, as a coarser sensor would see it.
