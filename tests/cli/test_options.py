@@ -1,14 +1,17 @@
-"""Commands that work in several ways: an option of one way is refused in another, and never passed over."""
+"""Options: every argument of Python's functions has one, and those of one way of a command are refused in another."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 import pytest
 import typer
 
+import oddsight
 from cli_files import run
 from oddsight.__main__ import app
+from oddsight.cli import adapting, class_fitting, comparing, exporting, fitting, updating
 
 _WATCHING = "--zones --roi --alarms-per-hour --window --every --rate"
 _IMAGES = "--masks --group-by --bands --scale --aupro-limit"
@@ -61,3 +64,27 @@ def test_an_option_of_another_way_is_refused(way, option, tmp_path, monkeypatch)
     assert outcome.code == 2, outcome.err
     assert option in outcome.err.replace("\n", " ")
     assert list(tmp_path.iterdir()) == []
+
+
+IN_ANOTHER_FORM = {"images", "data", "paths", "groups", "reading", "sizes"}
+"""Arguments whose options are called otherwise, or are several."""
+
+WITHOUT = {"cache", "progress", "on_plan", "on_epoch", "confidence of compare"}
+"""Arguments that no option sets."""
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        (fitting.fit, oddsight.fit),
+        (class_fitting.fit_classes, oddsight.fit_classes),
+        (updating.update_model, oddsight.update),
+        (exporting.export_model, oddsight.export),
+        (comparing.compare, oddsight.compare),
+        (adapting.adapt, oddsight.adapt),
+    ],
+)
+def test_every_argument_of_a_function_is_an_option_of_its_command(command, function):
+    arguments = inspect.signature(function).parameters.keys() - inspect.signature(command).parameters.keys()
+    missing = arguments - IN_ANOTHER_FORM - WITHOUT
+    assert {name for name in missing if f"{name} of {function.__name__}" not in WITHOUT} == set()
