@@ -241,7 +241,7 @@ class Crops:
                 pixels = frame.read()
                 crops = self._crops(pixels)
             except ImageError as error:
-                yield ImageError(error.path, error.reason)
+                yield without_traceback(error)
                 continue
             if frame.time is not None and frame.time < due - _SLACK:
                 continue
