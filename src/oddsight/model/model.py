@@ -85,9 +85,7 @@ class Model:
     def reading(self) -> Reading:
         """How TIFF files were read in training, and are read by default."""
         info = self.metadata.reading
-        if info is None:
-            return AS_DECLARED
-        return Reading(tuple(info.bands) if info.bands is not None else None, info.scale)
+        return AS_DECLARED if info is None else info.to_reading()
 
     @property
     def calibration_scores(self) -> NDArray[np.float32]:
