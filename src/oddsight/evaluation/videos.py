@@ -58,12 +58,16 @@ class ClipOutcome:
         return stretches(self.times, self.anomalous == 1)
 
     @property
+    def alarms(self) -> list[tuple[float, float]]:
+        """Start and end of the events of anomalies."""
+        return [(one.start, one.start if one.end is None else one.end) for one in self.events if one.kind == "anomaly"]
+
+    @property
     def alarmed(self) -> NDArray[np.bool_]:
         """Which frames are in an event of an anomaly, ``[n]``."""
         found = np.zeros(len(self.times), bool)
-        for event in self.events:
-            if event.kind == "anomaly":
-                found |= (self.times >= event.start) & (self.times <= (event.start if event.end is None else event.end))
+        for start, end in self.alarms:
+            found |= (self.times >= start) & (self.times <= end)
         return found
 
     @property
@@ -113,8 +117,7 @@ class VideoEvaluation:
         """Events of anomalies beside the labels."""
         found = Matches(0, 0, 0, ())
         for clip in self.clips:
-            alarms = [(e.start, e.start if e.end is None else e.end) for e in clip.events if e.kind == "anomaly"]
-            found += match(alarms, clip.truth, self.window)
+            found += match(clip.alarms, clip.truth, self.window)
         return found
 
     @property

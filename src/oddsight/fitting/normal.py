@@ -35,7 +35,7 @@ from oddsight.model.outputs import read_score
 from oddsight.model.regions import pixel_levels, typical_levels
 from oddsight.runtime.bounds import Real, check_whole
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.sessions import Graph
 from oddsight.runtime.sessions import run as run_graph
 from oddsight.sources.collecting import collect_sources, described
@@ -246,11 +246,8 @@ class NormalLearner:
         graph = Graph(lambda: detector.graph().SerializeToString())
         outputs = ["score", *(["anomaly_map"] if detector.localises else [])]
         score = _Scoring(self.features.one, graph, self.extractor.reading, outputs)
-        scores = []
-        for done, value in enumerate(map_jobs(score, images, workers=self.features.workers), 1):
-            scores.append(value)
-            self.workplace.progress(phase, done, len(images))
-        return np.array(scores, np.float32)
+        scores = map_jobs(score, images, workers=self.features.workers)
+        return np.array(list(track(scores, phase, len(images), self.workplace.progress)), np.float32)
 
 
 def _check_collection(collection: Collection, where: str) -> None:

@@ -24,7 +24,7 @@ from oddsight.model.metadata import checked_verdicts
 from oddsight.model.result import VERDICTS
 from oddsight.runtime.files import make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 CLEAR = "clear"  # The word for all classes but that of clouds, together
 
@@ -82,12 +82,12 @@ def read_scenes(
     for name, images in read.items():
         files = find_images(data / name)
         errors += files.problems
-        for done, outcome in enumerate(ordered_map(partial(_square, size, copies), files.images), 1):
+        squares = ordered_map(partial(_square, size, copies), files.images)
+        for outcome in track(squares, f"reading {name}", len(files.images), progress):
             if isinstance(outcome, ImageError):
                 errors.append(outcome)
             else:
                 images.append(outcome)
-            progress(f"reading {name}", done, len(files.images))
         if not images:
             reason = f"; the first error is {errors[-1]}" if errors else ""
             raise DataError(f"none of the images in {data / name} can be read{reason}")
