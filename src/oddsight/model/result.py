@@ -196,7 +196,7 @@ class Result:
             "threshold": self.threshold,
             "false_alarm_rate": self.false_alarm_rate,
             "regions": [region.to_json() for region in self.regions],
-            "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
+            "voices": [asdict(voice) for voice in self.voices],
             "nearest": self.nearest,
             **({} if self.tiling is None else {"tiles": asdict(self.tiling)}),
             **({} if self.time is None else {"time": self.time}),

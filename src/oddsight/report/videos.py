@@ -14,7 +14,7 @@ from oddsight.drawing.class_figures import bars
 from oddsight.drawing.frames import clock
 from oddsight.drawing.numbers import count, duration, p_text
 from oddsight.drawing.timelines import timeline
-from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation
+from oddsight.evaluation.videos import VideoEvaluation
 from oddsight.metrics.stretches import match
 from oddsight.model.model import Model
 from oddsight.report.evaluation import agreement
@@ -47,7 +47,10 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
     """
     found = evaluation.to_json()
     shown = _clips(evaluation)
-    figures = {one.figure: _timeline(clip) for one, clip in zip(shown, evaluation.clips, strict=False)}
+    figures = {
+        one.figure: timeline(clip.name, clip.times, clip.scores, clip.evidence, clip.truth, clip.alarms)
+        for one, clip in zip(shown, evaluation.clips, strict=False)
+    }
     if found["frame_auroc"] is not None:
         figures["baselines"] = _baselines(found)
     text = fill_template(
@@ -70,10 +73,6 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
 
 def _clips(evaluation: VideoEvaluation) -> list[_Clip]:
     return [_Clip(clip.name, f"timeline-{number}") for number, clip in enumerate(evaluation.clips[:_CLIPS])]
-
-
-def _timeline(clip: ClipOutcome) -> Markup:
-    return timeline(clip.name, clip.times, clip.scores, clip.evidence, clip.truth, clip.alarms)
 
 
 def _baselines(found: dict[str, Any]) -> Markup:
