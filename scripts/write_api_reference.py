@@ -54,7 +54,7 @@ def module_parts(name: str, names: list[str]) -> Iterator[str]:
     yield f"## {name}\n"
     if name != "oddsight":
         yield paragraph(inspect.getdoc(module) or "").split("\n\n")[0] + "\n"
-    for each in names:
+    for each in names or sorted(module.__all__):
         yield from described(each, getattr(module, each))
 
 

@@ -49,7 +49,8 @@ def public_names() -> str:
     public = {"oddsight": vars(oddsight)["__all__"], **project["tool"]["oddsight"]["public"]}
     for name, names in public.items():
         module = importlib.import_module(name)
-        lines += [f"# {name}", *(line for one in names for line in _described(one, getattr(module, one))), ""]
+        named = names or sorted(vars(module)["__all__"])
+        lines += [f"# {name}", *(line for one in named for line in _described(one, getattr(module, one))), ""]
     return "\n".join(lines)
 
 

@@ -124,3 +124,9 @@ def test_the_method_of_the_contributing_guide_works(tmp_path, monkeypatch):
     finally:
         detectors.METHODS.pop("nearest-mean", None)
         sys.modules.pop("nearest_mean", None)
+
+
+@pytest.mark.parametrize(("kind", "page"), [("normal", "methods"), ("classes", "scores")])
+def test_every_detector_is_described(kind, page):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert [name for name in detectors.DETECTORS[kind] if f"`{name}`" not in text] == []

@@ -62,6 +62,11 @@ class ImageError(OddsightError):
         return type(self), (self.path, self.reason)
 
 
+def without_traceback(error: ImageError) -> ImageError:
+    """The same error to keep: its traceback would hold on to the pixels."""
+    return ImageError(error.path, error.reason)
+
+
 class DataError(OddsightError):
     """A folder or dataset cannot be used: empty, too small, overlapping with another one, or all images identical."""
 

@@ -404,8 +404,8 @@ def test_kaggle(tmp_path):
         ("id,label\n1,cat\n2\n", "line 3: an id or a label is missing"),
         ("id,label\n1,cat\n1,dog\n", "gives 1 two labels"),
         ("id,label\n1,cat\n2,cat\n", "fewer than two classes"),
-        ('id,label\n1,"cat\n', "not a table of comma-separated values"),
-        (b"id,label\n1,\xff\n", "not a table of comma-separated values"),
+        ('id,label\n1,"cat\n', "is not a CSV file in UTF-8"),
+        (b"id,label\n1,\xff\n", "is not a CSV file in UTF-8"),
         ("id,label\n8,cat\n9,dog\n", "none of the images in .* can be read; the first of "),
     ],
 )

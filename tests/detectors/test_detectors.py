@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
 import onnx
 import pytest
 
+from oddsight import detectors
 from oddsight.detectors import DETECTORS, METHODS, Detector, FeatureStream, Method, Reading, Rows, create, method, names
 from oddsight.detectors.head import Head
 from oddsight.detectors.knn import KNN
@@ -44,6 +46,15 @@ def registry():
     for kind, known in before.items():
         DETECTORS[kind].clear()
         DETECTORS[kind].update(known)
+
+
+def test_every_detector_has_a_name_of_its_own():
+    """Of two that share one, the second would silently take the place of the first."""
+    modules = [value for value in vars(detectors).values() if isinstance(value, ModuleType)]
+    found = {cls for module in modules for cls in vars(module).values() if isinstance(cls, type)}
+    own = {cls for cls in found if issubclass(cls, Detector) and "name" in vars(cls)}
+    assert len(own) >= len(METHODS)
+    assert [cls for cls in own for kind in cls.learns_from if DETECTORS[kind].get(cls.name) is not cls] == []
 
 
 @pytest.mark.parametrize("cls", [KNN, Mahalanobis])

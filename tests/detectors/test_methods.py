@@ -20,6 +20,7 @@ from scipy import stats
 from oddsight import backbones
 from oddsight.backbones.extraction import Extractor
 from oddsight.detectors import METHODS, deep_svdd, kde
+from oddsight.detectors.features import Rows as Vectors
 from oddsight.detectors.isolation_forest import _expected_path, _rounded_down
 from oddsight.detectors.patchwise import Patchwise
 from oddsight.detectors.sampling import sample, sample_bytes
@@ -40,17 +41,11 @@ SMALL = {
 """Settings that keep training short where what is learned does not matter."""
 
 
-class Rows:
-    """An array as a stream of features."""
+class Rows(Vectors):
+    """An array of any numbers as a stream of features."""
 
     def __init__(self, array):
-        self.array, self.shape = np.asarray(array, np.float32), array.shape[1:]
-
-    def __len__(self):
-        return len(self.array)
-
-    def __iter__(self):
-        return iter(self.array)
+        super().__init__(np.asarray(array, np.float32))
 
 
 def make(name, **settings):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import oddsight
-from oddsight import metrics
+from oddsight import metrics, report
 from oddsight.data.collection import collect, pack
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation import evaluate
@@ -163,6 +166,15 @@ def test_two_folders_give_the_same_as_mvtec(mvtec, two_folders, tmp_path):
     by_folders = evaluate(tiny_model(), **two_folders)
     shutil.move(two_folders["normal"], mvtec / "test" / "good")
     assert numbers(by_folders) == numbers(evaluate(tiny_model(), mvtec))
+
+
+@pytest.mark.parametrize("kind", ["image", "pixel", "counts"])
+def test_every_number_is_documented_and_every_metric_is_in_the_report(mvtec, kind):
+    found = getattr(evaluate(tiny_model(), mvtec), kind)
+    entry = re.search(rf"^    {kind}: (.*?)^    \w+: ", inspect.getdoc(oddsight.Evaluation), re.DOTALL | re.MULTILINE)
+    assert found.keys() <= {*re.findall(r"\w+", entry[1])}
+    template = (Path(report.__file__).parent / "evaluation.md.jinja").read_text(encoding="utf-8")
+    assert [name for name in found if kind != "counts" and f"{kind}.{name}" not in template] == []
 
 
 def test_evaluating_twice_gives_the_same(mvtec):

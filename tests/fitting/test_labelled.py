@@ -72,7 +72,7 @@ class Fitted:
         """A file; ``calibration`` is another part to calibrate on, by name, and ``known`` another classifier."""
         fitted = create(score, "classes").fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
         part = calibration or "calibration"
-        plan = ClassPlan.of(replace(self.parts, calibration=getattr(self.parts, part)), RATE, Request(RATE))
+        plan = ClassPlan.of(replace(self.parts, calibration=getattr(self.parts, part)), RATE, Request(rate=RATE))
         found = replace(self.found, calibration=getattr(self.found, part))
         return assemble(
             combine_classes(known or self.known, fitted, self.warmth, found, plan, per_class=per_class), plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from unittest import mock
@@ -332,3 +333,10 @@ def test_the_command_refuses_what_cannot_work(model, world, tmp_path):
         "exclude each other",
     )
     assert not (tmp_path / "new.onnx").exists()
+
+
+def test_an_update_repeats_every_setting_of_a_fit(model):
+    where_or_how = {"images", "groups", "memory", "work", "accelerator", "cache", "progress", "on_plan", "on_epoch"}
+    in_others = {"speed"}  # It is in the size and in the settings of the method.
+    arguments = inspect.signature(oddsight.fit).parameters.keys() - where_or_how - in_others
+    assert arguments == settings_of(model.metadata).keys()

@@ -358,7 +358,13 @@ def voiced(width, voices):
     return spoil
 
 
+def fields_of(version):
+    return f"wrong: the fields and the schema version do not fit together: these are of version {version}$"
+
+
 NAN, STEPS = float("nan"), CALIBRATION.tolist()
+
+
 SPOILED = {
     "no metadata": (no_metadata, "not an Oddsight model"),
     "metadata twice": (twice_metadata, "not an Oddsight model"),
@@ -366,28 +372,19 @@ SPOILED = {
     "metadata nested deeply": (raw_metadata("[" * 100_000), "not valid JSON"),
     "metadata a list": (raw_metadata("[1]"), "schema version is None"),
     "a later schema": (edit(schema_version=10), "schema version is 10.* reads versions 1 to 9"),
-    "schema 8 with nothing of it": (edit(schema_version=8), "wrong: the footage and the schema version do not fit"),
-    "schema 7 with nothing of it": (
-        edit(schema_version=7),
-        "wrong: the levels of pixels and the schema",
-    ),
-    "levels of pixels with schema 2": (
-        edit(pixels={"median": 1.0, "high": 2.0}),
-        "wrong: the levels of pixels and",
-    ),
+    "schema 8 with nothing of it": (edit(schema_version=8), fields_of(2)),
+    "schema 7 with nothing of it": (edit(schema_version=7), fields_of(2)),
+    "levels of pixels with schema 2": (edit(pixels={"median": 1.0, "high": 2.0}), fields_of(7)),
     "levels of pixels that are infinite": (
         edit(schema_version=7, pixels={"median": 1.0, "high": float("inf")}),
         "metadata is",
     ),
-    "schema 6 with nothing of it": (edit(schema_version=6), "wrong: the conversion and the schema version do not fit"),
-    "schema 5 with nothing of it": (edit(schema_version=5), "wrong: the reading, groups or confidence and the schema"),
-    "schema 4 without curves": (edit(schema_version=4), "wrong: the learning curves and the schema version do not fit"),
-    "schema 1 with an explanation": (
-        edit(schema_version=1),
-        "wrong: the explanation and the schema version do not fit",
-    ),
-    "schema 2 without an explanation": (edit(explanation=...), "wrong: the explanation and the schema version"),
-    "schema 3 without classes": (edit(schema_version=3), "wrong: the classes and the schema version do not fit"),
+    "schema 6 with nothing of it": (edit(schema_version=6), fields_of(2)),
+    "schema 5 with nothing of it": (edit(schema_version=5), fields_of(2)),
+    "schema 4 without curves": (edit(schema_version=4), fields_of(2)),
+    "schema 1 with an explanation": (edit(schema_version=1), fields_of(2)),
+    "schema 2 without an explanation": (edit(explanation=...), fields_of(1)),
+    "schema 3 without classes": (edit(schema_version=3), fields_of(2)),
     "schema 1 with nearest": (edit(schema_version=1, explanation=...), "outputs are not score, p_value, anomaly_map$"),
     "schema as a truth": (edit(schema_version=True), "schema version is True"),
     "normals no base64": (edit(explanation__normals="!"), "wrong at explanation.normals"),
@@ -484,7 +481,7 @@ def with_classes_hidden(proto):
 
 FEW, OTHER = "as many classes as it names", "do not follow from its calibration scores"
 SPOILED_CLASSES = {
-    "classes with schema 2": (edit(schema_version=2), "wrong: the classes and the schema version do not fit"),
+    "classes with schema 2": (edit(schema_version=2), fields_of(3)),
     "classes denied": (in_schema_2, "outputs are not score, p_value, nearest$"),
     "classes hidden": (with_classes_hidden, "its calibration images have classes, and it knows none"),
     "classes as text": (edit(classes="red"), "wrong at classes"),

@@ -130,14 +130,14 @@ def edited(proto, **changes):
 @pytest.mark.parametrize(
     ("proto", "changes", "reason"),
     [
-        (tiny_proto, {"verdicts": WORDS}, "the words for verdicts and the schema version do not fit"),
+        (tiny_proto, {"verdicts": WORDS}, "do not fit together: these are of version 3"),
         (tiny_class_proto, {"verdicts": WORDS}, "beside classes"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a", "a"]}, "two different words"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a"]}, "wrong at verdicts"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a", "b", "c"]}, "wrong at verdicts"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a", "\u001b[2J"]}, "not a word"),
         (tiny_proto, {"schema_version": 3, "verdicts": ["a", 1]}, "wrong at verdicts"),
-        (tiny_proto, {"schema_version": 3, "verdicts": None}, "the classes and the schema version do not fit"),
+        (tiny_proto, {"schema_version": 3, "verdicts": None}, "do not fit together: these are of version 2"),
     ],
 )
 def test_files_with_words_that_will_not_do_are_refused(proto, changes, reason):

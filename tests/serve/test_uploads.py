@@ -72,11 +72,13 @@ def test_numbers_are_limited_over_all_sets_together(tmp_path, monkeypatch):
 def test_a_set_that_a_job_reads_stays_until_it_has_ended(models, tmp_path):
     with serving(models, tmp_path) as client:
         upload, _ = bring(client, **cloths(12))
-        order = {"kind": "fit", "upload": upload, "name": "never", "method": "auto"}
+        other = client.post("/api/uploads").json()["upload"]
+        order = {"kind": "fit", "upload": upload, "name": other, "method": "auto"}
         job = client.post("/api/jobs", json=order).json()["id"]
         refused = client.delete(f"/api/uploads/{upload}")
         assert refused.status_code == 409
         assert "a job uses" in refused.json()["error"]
+        assert client.delete(f"/api/uploads/{other}").status_code == 200  # that only names a model like it
         client.delete(f"/api/jobs/{job}")
         assert client.delete(f"/api/uploads/{upload}").status_code == 200
 

@@ -24,7 +24,7 @@ from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import Size, preprocessing, sides
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.sessions import CPU, Graph, device, run, session
 
 _OVERVIEW = "overview_"  # Before the names of what a network reads and gives at the size of the whole image
@@ -244,8 +244,8 @@ def extract_together(
     extract = _joint_extraction(joined, images[0], cache) if joined else None
     rounds: list[Iterable[object]] = [Features(one, images, cache) for one in apart]
     rounds += [map_jobs(extract, images)] if extract is not None else [Features(one, images, cache) for one in joined]
-    for done, _ in enumerate(flattened.from_iterable(rounds), 1):
-        progress("extracting features", done, len(rounds) * len(images))
+    for _ in track(flattened.from_iterable(rounds), "extracting features", len(rounds) * len(images), progress):
+        pass
 
 
 def _joint_extraction(

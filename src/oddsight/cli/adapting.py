@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Curves, Quiet, Seed, Work, app, existing_file, listed
+from oddsight.cli.application import EXIT_ERROR, Curves, Quiet, Seed, Work, app, listed
+from oddsight.cli.trained_model import check_places
 
 
 @app.command()
@@ -57,16 +58,16 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     from oddsight.backbones import DEFAULT
     from oddsight.cli.training_output import say_adapted, say_adapting, say_epoch
     from oddsight.drawing.learning_curves import check_curves_path, write_curves
-    from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import note, progress
     from oddsight.training.adapting import adapt as learn
 
     for path in curves or []:
         check_curves_path(path)
-    check_outputs(
+    check_places(
         {"--output": output, "--curves": curves},
-        folders={"checkpoints": work},
-        inputs={"DATA": data, "--weights": weights, "--backbone": existing_file(backbone)},
+        inputs={"DATA": data, "--weights": weights},
+        named={"--backbone": backbone},
+        work=work,
     )
     with progress(quiet) as report:
         found = learn(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, GroupBy, ImageTimeout, JsonFile, ModelPath, Quiet, app, existing_file
+from oddsight.cli.application import EXIT_ERROR, GroupBy, ImageTimeout, JsonFile, ModelPath, Quiet, app
+from oddsight.cli.trained_model import check_places
 
 if TYPE_CHECKING:
     from oddsight.fitting.exporting import Export, Parity
@@ -44,18 +45,14 @@ def export_model(
     from oddsight.fitting.exporting import export
     from oddsight.model.model import load
     from oddsight.model.openvino import weights_path
-    from oddsight.sinks.output_paths import check_outputs, model_files
+    from oddsight.sinks.output_paths import model_files
     from oddsight.sinks.terminal import complain, progress
 
     files = [output, weights_path(output)] if to == "openvino" else [output]
-    check_outputs(
+    check_places(
         {"--output": files, "--json": json},
-        inputs={
-            **model_files(model),
-            "--images": images,
-            "--recalibrate": recalibrate,
-            "--group-by": existing_file(group_by),
-        },
+        inputs={**model_files(model), "--images": images, "--recalibrate": recalibrate},
+        named={"--group-by": group_by},
     )
     with progress(quiet) as report:
         found = export(

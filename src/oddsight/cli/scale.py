@@ -110,14 +110,14 @@ def summarize(
     """Sum up the results of 'predict --out', and show the most anomalous images."""
     from oddsight.cli.output import give_results
     from oddsight.runtime.bounds import check_whole
+    from oddsight.runtime.stores import is_uri
     from oddsight.scale.page import write_summary_page
     from oddsight.scale.summary import summarize as sum_up
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import note
 
     check_whole(most, "--most", 0, 1000)
-    results = [] if "://" in place else [place]
-    check_outputs({"--json": json, "--report": report}, data={"DIR": results})
+    check_outputs({"--json": json, "--report": report}, data={"DIR": None if is_uri(place) else place})
     summary = sum_up(place, fdr=fdr, most=most)
     give_results(summary, json, lambda: _say(summary, place))
     if report is not None:

@@ -19,14 +19,18 @@ COPIES = "the small copies of normal images"
 
 
 def check_places(
-    outputs: Mapping[str, Any], *, named: Mapping[str, str | None], work: Path | None, **inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any],
+    *,
+    named: Mapping[str, str | None],
+    work: Path | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse to overwrite what is read; what is ``named`` may be a file."""
     from oddsight.sinks.output_paths import check_outputs
 
     files = {option: existing_file(name) for option, name in named.items()}
-    inputs["inputs"] = {**inputs.get("inputs", {}), **files}
-    check_outputs(outputs, folders={"checkpoints": work}, **inputs)
+    check_outputs(outputs, folders={"checkpoints": work}, inputs={**(inputs or {}), **files}, data=data)
 
 
 def copies_of(output: Path, thumbnails: bool) -> Path | None:

@@ -18,8 +18,8 @@ from oddsight.cli.application import (
     Quiet,
     Thumbnails,
     app,
-    existing_file,
 )
+from oddsight.cli.trained_model import COPIES, check_places, copies_of, write_model
 
 if TYPE_CHECKING:
     from oddsight.fitting.plan import FitPlan
@@ -61,20 +61,14 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
     from oddsight.cli.output import give_results, say_fitted, say_plan
     from oddsight.fitting.updating import update
     from oddsight.model.model import load
-    from oddsight.model.normals import normals_path, write_normals
-    from oddsight.sinks.output_paths import check_outputs, model_files
+    from oddsight.sinks.output_paths import model_files
     from oddsight.sinks.terminal import complain, progress
 
-    copies = normals_path(output) if thumbnails else None
-    check_outputs(
-        {"--output": output, "--json": json, "the small copies of normal images": copies},
-        inputs={
-            **model_files(model),
-            "DIR": paths,
-            "--with": old,
-            "--backbone": existing_file(backbone),
-            "--group-by": existing_file(group_by),
-        },
+    copies = copies_of(output, thumbnails)
+    check_places(
+        {"--output": output, "--json": json, COPIES: copies},
+        inputs={**model_files(model), "DIR": paths, "--with": old},
+        named={"--backbone": backbone, "--group-by": group_by},
     )
     plans: list[FitPlan] = []
 
@@ -96,12 +90,11 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
             progress=report,
             on_plan=start,
         )
-        found.model.save(output)
-        if copies is not None and plans:
-            for error in write_normals(copies, plans[0].training, progress=report):
-                complain(error)
+        if not plans:  # It has learned on top of what it knew, of whose images no copies can be made
+            copies = None
+        write_model(found.model, output, copies, plans[0].training if plans else (), report)
     give_results(found.changes, json, lambda: _show_changes(found.changes))
-    say_fitted(found.model, output, copies if plans else None, quiet)
+    say_fitted(found.model, output, copies, quiet)
     if not plans:
         for error in found.errors:
             complain(error)

@@ -14,7 +14,7 @@ from oddsight.data.dataset import NORMAL, Dataset
 from oddsight.data.images import content_hash
 from oddsight.data.masks import MaskLook, inspect_mask, settle_turns, summarize_masks
 from oddsight.data.reading import Reading
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, without_traceback
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ def look_at(file: LabelledFile, pixels: NDArray[np.uint8], reading: Reading) -> 
         try:
             mask = inspect_mask(file.mask, file.path, (width, height))
         except ImageError as error:
-            # Without its traceback, which would hold on to the pixels.
-            problem = ImageError(error.path, error.reason)
+            problem = without_traceback(error)
     return ImageLook(ImageFile(file.path, content_hash(pixels), width, height, reading=reading), mask, problem)
 
 

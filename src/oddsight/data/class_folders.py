@@ -82,20 +82,17 @@ def read_labelled_by_table(path: Path, progress: Progress, reading: Reading = AS
 
 def _table(path: Path) -> dict[str, str]:
     """Labels by the names of images without suffix."""
-    try:
-        with read_table(path) as file:
-            rows = csv.DictReader(file, strict=True)
-            if not {"id", "label"} <= {*(rows.fieldnames or ())}:
-                raise DataError(f"{path} needs the columns id and label")
-            labels: dict[str, str] = {}
-            for row in rows:
-                name, label = row["id"], row["label"]
-                if not name or not label:
-                    raise DataError(f"{path}, line {rows.line_num}: an id or a label is missing")
-                if labels.setdefault(name, label) != label:
-                    raise DataError(f"{path} gives {plain(name)} two labels")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a table of comma-separated values: {plain(str(error))}") from error
+    with read_table(path) as file:
+        rows = csv.DictReader(file, strict=True)
+        if not {"id", "label"} <= {*(rows.fieldnames or ())}:
+            raise DataError(f"{path} needs the columns id and label")
+        labels: dict[str, str] = {}
+        for row in rows:
+            name, label = row["id"], row["label"]
+            if not name or not label:
+                raise DataError(f"{path}, line {rows.line_num}: an id or a label is missing")
+            if labels.setdefault(name, label) != label:
+                raise DataError(f"{path} gives {plain(name)} two labels")
     return labels
 
 

@@ -19,7 +19,7 @@ from oddsight.data.folder import find_images, others_ignored
 from oddsight.data.images import content_hash, read_image
 from oddsight.data.near_copies import sketch
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, without_traceback
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent, track
 
@@ -99,8 +99,7 @@ def look(path: Path, reading: Reading = AS_DECLARED) -> ImageFile | ImageError:
     try:
         image = read_image(path, reading=reading)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
     height, width, _ = image.shape
     return ImageFile(path, content_hash(image), width, height, reading=reading, sketch=sketch(image))
 

@@ -151,19 +151,14 @@ def _by_ending(known: Mapping[str, Hashable], where: str) -> Callable[[str], Has
 
 def _read_csv(path: Path) -> dict[str, str]:
     """Groups by path."""
-    try:
-        with read_table(path) as file:
-            reader = csv.DictReader(file)
-            column = next((name for name in _COLUMNS if name in (reader.fieldnames or ())), None)
-            if column is None or "group" not in (reader.fieldnames or ()):
-                raise DataError(f"{path} has no columns 'path' and 'group': its first line must name them")
-            found: dict[str, str] = {}
-            for row in reader:
-                name, group = posix_name((row[column] or "").strip()), (row["group"] or "").strip()
-                if found.setdefault(name, group) != group:
-                    raise DataError(f"{path} has two groups for {name}: {found[name]} and {group}")
-            return found
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path}: is not a CSV file in UTF-8: {error}") from error
+    with read_table(path) as file:
+        reader = csv.DictReader(file)
+        column = next((name for name in _COLUMNS if name in (reader.fieldnames or ())), None)
+        if column is None or "group" not in (reader.fieldnames or ()):
+            raise DataError(f"{path} has no columns 'path' and 'group': its first line must name them")
+        found: dict[str, str] = {}
+        for row in reader:
+            name, group = posix_name((row[column] or "").strip()), (row["group"] or "").strip()
+            if found.setdefault(name, group) != group:
+                raise DataError(f"{path} has two groups for {name}: {found[name]} and {group}")
+        return found

@@ -29,13 +29,16 @@ INK, FAINT = "#010203", "#040506"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--rule)"}
 NORMAL, ANOMALOUS = "#3a86b4", "#d4552f"
 
+QUARTERS = (0, 0.25, 0.5, 0.75, 1), ("0", "25%", "50%", "75%", "100%")
+"""Ticks of an axis of shares, and their labels."""
+
 
 def square(figure: Figure, across: str, up: str) -> Axes:
     """Axes of two shares."""
     axes = figure.subplots()
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=across, ylabel=up, aspect="equal")
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+    axes.set_xticks(*QUARTERS)
+    axes.set_yticks(*QUARTERS)
     return axes
 
 

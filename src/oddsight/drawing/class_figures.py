@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart
+from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, QUARTERS, chart
 from oddsight.drawing.numbers import area, short
 from oddsight.metrics.classification import ReliabilityBin, calibration_gap
 from oddsight.model.curves import Epoch
@@ -79,7 +79,7 @@ def reliability_figure(*panels: Sequence[ReliabilityBin], titles: Sequence[str])
             held = [row.count / total for row in rows]
             axes[1, column].bar(*_spans(rows, held), align="edge", color=FAINT)
             axes[1, column].set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence: the highest probability")
-            axes[1, column].set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+            axes[1, column].set_xticks(*QUARTERS)
             axes[1, column].set_yticks([0, 1], ["0", "100%"])
         axes[0, 0].set_ylabel("accuracy")
         axes[1, 0].set_ylabel("images")
@@ -96,7 +96,7 @@ def _believed(axes: Axes, rows: Sequence[ReliabilityBin]) -> None:
     axes.vlines(confidences, heights, confidences, color=ANOMALOUS, linewidth=2)
     axes.plot(confidences, heights, "o", color=ANOMALOUS, markersize=3.5, clip_on=False)
     axes.set(ylim=(0, 1))
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+    axes.set_yticks(*QUARTERS)
 
 
 def _spans(rows: Sequence[ReliabilityBin], heights: list[float]) -> tuple[list[float], list[float], list[float]]:

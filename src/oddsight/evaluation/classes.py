@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oddsight.data.collection import ImageFile, seen
 from oddsight.data.dataset import Dataset
-from oddsight.errors import DataError, ImageError, plain, some
+from oddsight.errors import DataError, ImageError, plain, some, without_traceback
 from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.classification import (
     ReliabilityBin,
@@ -228,8 +228,7 @@ def _score(model: Model, image: ImageFile) -> Result | ImageError:
     try:
         return model.score(image.read(), source=str(image.path), one_core=True)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
 
 
 def _results(outcomes: Sequence[Result | ImageError], what: str) -> tuple[Result, ...]:

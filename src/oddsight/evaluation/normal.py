@@ -21,7 +21,7 @@ from oddsight.data.grouping import NONE, Groups, group_images
 from oddsight.data.images import read_valid_image
 from oddsight.data.masks import MaskCoverage
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import ImageError
+from oddsight.errors import ImageError, without_traceback
 from oddsight.evaluation.maps import map_metrics
 from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.pixel import PixelScores
@@ -154,21 +154,6 @@ def evaluate_normal(
         known = seen(model.images_seen)
         refuse_overlap(data.images, known, "test images", "were used to fit this model")
         pixel = map_metrics(maps, model.metadata.map_size, data, limit=aupro_limit)
-    outcomes = tuple(
-        ImageOutcome(
-            str(image.path),
-            kind,
-            str(mask.path) if mask is not None else None,
-            result.score,
-            result.p_value,
-            result.anomalous,
-            result.voices,
-            result.nearest,
-            mask.turn if mask is not None else 1,
-            result.verdict,
-        )
-        for image, kind, mask, result in zip(data.images, data.kinds, data.masks, results, strict=True)
-    )
     sample = _Sample.of(results, data, grouped=not (isinstance(groups, str) and groups == NONE))
     truth, features = data.anomalous, np.array(trivial)
     normal = sample.part(~truth)
@@ -185,7 +170,7 @@ def evaluate_normal(
     about_masks = data.coverage.sentences() if data.coverage is not None else mask_like(by_type)
     return Evaluation(
         metadata=model.metadata,
-        judged=outcomes,
+        judged=tuple(_outcomes(data, results)),
         image=image,
         pixel=_pixel_json(pixel),
         by_type=by_type,
@@ -226,9 +211,24 @@ def _score(
         pixels, valid = read_valid_image(file.path, reading=reading)
         result = model.score(pixels, valid=valid, source=str(file.path), one_core=True)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
     return look_at(file, pixels, reading), result, trivial_scores(pixels)
+
+
+def _outcomes(data: Dataset, results: Sequence[Result]) -> Iterator[ImageOutcome]:
+    for image, kind, mask, result in zip(data.images, data.kinds, data.masks, results, strict=True):
+        yield ImageOutcome(
+            path=str(image.path),
+            kind=kind,
+            mask=str(mask.path) if mask is not None else None,
+            score=result.score,
+            p_value=result.p_value,
+            flagged=result.anomalous,
+            voices=result.voices,
+            nearest=result.nearest,
+            mask_turn=mask.turn if mask is not None else 1,
+            verdict=result.verdict,
+        )
 
 
 def _counts(data: Dataset, sample: _Sample, *, with_maps: bool) -> dict[str, int]:

@@ -58,12 +58,16 @@ class ClipOutcome:
         return stretches(self.times, self.anomalous == 1)
 
     @property
+    def alarms(self) -> list[tuple[float, float]]:
+        """Start and end of the events of anomalies."""
+        return [(one.start, one.start if one.end is None else one.end) for one in self.events if one.kind == "anomaly"]
+
+    @property
     def alarmed(self) -> NDArray[np.bool_]:
         """Which frames are in an event of an anomaly, ``[n]``."""
         found = np.zeros(len(self.times), bool)
-        for event in self.events:
-            if event.kind == "anomaly":
-                found |= (self.times >= event.start) & (self.times <= (event.start if event.end is None else event.end))
+        for start, end in self.alarms:
+            found |= (self.times >= start) & (self.times <= end)
         return found
 
     @property
@@ -113,8 +117,7 @@ class VideoEvaluation:
         """Events of anomalies beside the labels."""
         found = Matches(0, 0, 0, ())
         for clip in self.clips:
-            alarms = [(e.start, e.start if e.end is None else e.end) for e in clip.events if e.kind == "anomaly"]
-            found += match(alarms, clip.truth, self.window)
+            found += match(clip.alarms, clip.truth, self.window)
         return found
 
     @property
@@ -236,35 +239,30 @@ def read_labels(path: Path) -> dict[str | None, dict[int, int]]:
     """
     found: dict[str | None, dict[int, int]] = {}
     count = 0
-    try:
-        with read_table(path) as file:
-            reader = csv.reader(file, delimiter=_separator(file), skipinitialspace=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            first, last = ("frame", "frame") if "frame" in header else ("first_frame", "last_frame")
-            if not {"anomalous", first, last} <= set(header):
+    with read_table(path) as file:
+        reader = csv.reader(file, delimiter=_separator(file), skipinitialspace=True)
+        header = [name.strip().lower() for name in next(reader, [])]
+        first, last = ("frame", "frame") if "frame" in header else ("first_frame", "last_frame")
+        if not {"anomalous", first, last} <= set(header):
+            raise DataError(
+                f"{path} has no columns 'anomalous' and 'frame', or 'first_frame' and 'last_frame': its first line "
+                "must name them"
+            )
+        for cells in reader:
+            row = dict(zip(header, map(str.strip, cells), strict=False))
+            if not any(row.values()):
+                continue
+            frames = found.setdefault(row.get("clip", "") if "clip" in header else None, {})
+            start, end = _number(row.get(first)), _number(row.get(last))
+            label = _WORDS.get(row.get("anomalous", "").lower(), -1)
+            if not (0 <= start <= end < 10**7 and label >= 0):
                 raise DataError(
-                    f"{path} has no columns 'anomalous' and 'frame', or 'first_frame' and 'last_frame': its first line "
-                    "must name them"
+                    f"{path}, line {reader.line_num}: frames are whole numbers from 0, and anomalous is 0 or 1"
                 )
-            for cells in reader:
-                row = dict(zip(header, map(str.strip, cells), strict=False))
-                if not any(row.values()):
-                    continue
-                frames = found.setdefault(row.get("clip", "") if "clip" in header else None, {})
-                start, end = _number(row.get(first)), _number(row.get(last))
-                label = _WORDS.get(row.get("anomalous", "").lower(), -1)
-                if not (0 <= start <= end < 10**7 and label >= 0):
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: frames are whole numbers from 0, and anomalous is 0 or 1"
-                    )
-                count += end + 1 - start
-                if count > _MOST_FRAMES:
-                    raise DataError(f"{path} labels more than {_MOST_FRAMES:,} frames: split it")
-                frames.update(dict.fromkeys(range(start, end + 1), label))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: is not a CSV file in UTF-8: {error}") from error
+            count += end + 1 - start
+            if count > _MOST_FRAMES:
+                raise DataError(f"{path} labels more than {_MOST_FRAMES:,} frames: split it")
+            frames.update(dict.fromkeys(range(start, end + 1), label))
     if not found:
         raise DataError(f"{path} has no labels")
     return found

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.collection import ImageFile, merged, pack
-from oddsight.data.reading import Reading
 from oddsight.detectors import Detector
 from oddsight.errors import OddsightError
 from oddsight.fitting.plan import FOLDS, FitPlan
@@ -133,7 +132,7 @@ def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> 
         decision=DecisionInfo(**asdict(decision)),
         # Training images are in the order of their contents, as packing puts them.
         explanation=ExplanationInfo(normals=pack(plan.training[:MOST]), voices=detector.voices(extractor.layers)),
-        reading=reading_info(plan.training[0].reading),
+        reading=ReadingInfo.of(plan.training[0].reading),
         classes=_with_thresholds(components, plan, calibration.what),
         pixels=components.pixels,
     )
@@ -170,13 +169,6 @@ def with_metadata(kind: type[Model], content: bytes, metadata: Metadata) -> Mode
     del proto.metadata_props[:]
     proto.metadata_props.add(key=KEY, value=metadata.to_json())
     return kind.from_bytes(proto.SerializeToString(deterministic=True))
-
-
-def reading_info(reading: Reading) -> ReadingInfo | None:
-    """How images were read, as metadata keep it; None if as they declare it themselves."""
-    if not reading.chosen:
-        return None
-    return ReadingInfo(bands=list(reading.bands) if reading.bands is not None else None, scale=reading.scale)
 
 
 def versions() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from oddsight.fitting.classifiers import Probe, embed_images, probe
 from oddsight.graphs.building import chain
 from oddsight.metrics.classification import negative_log_likelihood
 from oddsight.metrics.image import auroc
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.sessions import run, session
 
 SIDES = (224, 128, 64)
@@ -109,9 +109,8 @@ class Open:
             for size, layers in options
         }
         tried: dict[tuple[int, Layers], _Tried] = {}
-        for done, option in enumerate(options, 1):
+        for option in track(options, "choosing size and layers", len(options), progress):
             tried[option] = _try(rows[option], images, source, whole)
-            progress("choosing size and layers", done, len(options))
         best = max(options, key=lambda option: tried[option].accuracy)
         record["accuracy"] = {
             f"{size} {'+'.join(layers)}": round(one.accuracy, 4) for (size, layers), one in tried.items()
@@ -191,7 +190,7 @@ def areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Progr
     """
     left_out = np.random.default_rng(seed).permutation(len(images.classes))[:_LEFT_OUT].tolist()
     found: dict[str, list[float]] = {name: [] for name in SCORES}
-    for done, label in enumerate(left_out, 1):
+    for label in track(left_out, "choosing the score", len(left_out), progress):
         kept = np.flatnonzero(images.labels != label)
         known = images.subset(kept)
         classes = tuple(name for number, name in enumerate(images.classes) if number != label)
@@ -206,7 +205,6 @@ def areas(rows: Rows, images: Dataset, source: Probe, seed: int, progress: Progr
         for name in SCORES:
             fitted = detectors.create(name, "classes").fit(rows[kept[learned]], training.labels, head, seed=seed)
             found[name].append(auroc(*_scores(head, fitted, sets)))
-        progress("choosing the score", done, len(left_out))
     return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 

@@ -167,7 +167,14 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
     if base is not None and reading not in {AS_DECLARED, base.reading}:
         raise OddsightError("labelled anomalies are read as the model of normal images is: leave bands and scale out")
     reading = reading if base is None else base.reading
-    request = Request(false_alarm_rate, confidence, calibration_fraction, groups, memory, seed)
+    request = Request(
+        rate=false_alarm_rate,
+        confidence=confidence,
+        fraction=calibration_fraction,
+        groups=groups,
+        memory=memory,
+        seed=seed,
+    )
     size = None if size is None else check_whole(size, "the size", None)
     detector = detectors.create(detectors.DEFAULTS["classes"] if score is None else score, "classes")
     changes = {"epochs": epochs, "loss": loss, "extras": extras, "mirrored": mirrored}

@@ -23,7 +23,7 @@ from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
 from oddsight.fitting.plan import Request, images_adapted_to
 from oddsight.runtime.files import make_folder
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.training.classifier_settings import ClassifierSettings
 from oddsight.training.image_arrays import gather_arrays
 from oddsight.training.libraries import require_training
@@ -87,9 +87,9 @@ def embed_images(
 ) -> NDArray[np.float32]:
     """Embeddings of images, float32 ``[n, C]``."""
     rows = np.empty((len(images), *extractor.shape), np.float32)
-    for done, one in enumerate(Features(extractor, images, cache)):
-        rows[done] = one
-        progress("extracting features", done + 1, len(images))
+    features = track(Features(extractor, images, cache), "extracting features", len(images), progress)
+    for number, one in enumerate(features):
+        rows[number] = one
     return rows
 
 

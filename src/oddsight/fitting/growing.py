@@ -17,7 +17,7 @@ from oddsight.fitting.assembly import with_metadata
 from oddsight.graphs.building import pruned
 from oddsight.model.model import Model
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.sessions import Graph
 
 
@@ -71,6 +71,4 @@ class _OwnFeatures:
         return len(self.images)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for done, array in enumerate(map_jobs(self.extract, self.images), 1):
-            yield array
-            self.progress("learning", done, len(self.images))
+        return track(map_jobs(self.extract, self.images), "learning", len(self.images), self.progress)

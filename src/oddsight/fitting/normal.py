@@ -35,7 +35,7 @@ from oddsight.model.outputs import read_score
 from oddsight.model.regions import pixel_levels, typical_levels
 from oddsight.runtime.bounds import Real, check_whole
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.sessions import Graph
 from oddsight.runtime.sessions import run as run_graph
 from oddsight.sources.collecting import collect_sources, described
@@ -126,20 +126,29 @@ def fit(  # noqa: PLR0913 - one keyword for each option of the command
     if not chosen.trains_network and (work is not None or accelerator != "auto"):
         raise OddsightError(f"{chosen.name} trains no network: leave work and accelerator out")
     request = Request(
-        false_alarm_rate, confidence, calibration_fraction, groups, chosen.budget if memory is None else memory, seed
+        rate=false_alarm_rate,
+        confidence=confidence,
+        fraction=calibration_fraction,
+        groups=groups,
+        memory=chosen.budget if memory is None else memory,
+        seed=seed,
     )
     if request.fraction is not None:
         Real(least=0, below=1).read(request.fraction, "the calibration fraction")
-    if isinstance(size, tuple):
-        height, width = size
-        size = check_whole(height, "the height", None), check_whole(width, "the width", None)
-    elif size is not None:
-        size = check_whole(size, "the size", None)
+    size = _check_size(size)
     extractor = _extractor(chosen, backbone, layers, size)
     words = checked_verdicts(verdicts) if verdicts is not None else None
     features = cache or default_cache()
     model = run(NormalLearner(chosen, extractor, size, pace, request, images, reading, workplace, features), on_plan)
     return model if words is None else model.with_verdicts(*words)
+
+
+def _check_size(size: int | tuple[int, int] | None) -> Size | None:
+    """The size as plain numbers."""
+    if isinstance(size, tuple):
+        height, width = size
+        return check_whole(height, "the height", None), check_whole(width, "the width", None)
+    return None if size is None else check_whole(size, "the size", None)
 
 
 def _extractor(detector: Detector, backbone: str | None, layers: Sequence[str] | None, size: Size | None) -> Extractor:
@@ -237,11 +246,8 @@ class NormalLearner:
         graph = Graph(lambda: detector.graph().SerializeToString())
         outputs = ["score", *(["anomaly_map"] if detector.localises else [])]
         score = _Scoring(self.features.one, graph, self.extractor.reading, outputs)
-        scores = []
-        for done, value in enumerate(map_jobs(score, images, workers=self.features.workers), 1):
-            scores.append(value)
-            self.workplace.progress(phase, done, len(images))
-        return np.array(scores, np.float32)
+        scores = map_jobs(score, images, workers=self.features.workers)
+        return np.array(list(track(scores, phase, len(images), self.workplace.progress)), np.float32)
 
 
 def _check_collection(collection: Collection, where: str) -> None:

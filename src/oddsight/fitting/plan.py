@@ -61,6 +61,7 @@ class Request:
 
     def __init__(
         self,
+        *,
         rate: float | None = None,
         confidence: float | None = None,
         fraction: float | None = None,

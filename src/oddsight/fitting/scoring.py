@@ -12,7 +12,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.model.model import Model
 from oddsight.model.regions import pixel_levels
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,7 @@ class _Scoring:
 
 def score(model: Model, images: Sequence[ImageFile], progress: Progress) -> Scores:
     """Score images."""
-    rows = []
-    for done, row in enumerate(map_jobs(_Scoring(model), images), 1):
-        rows.append(row)
-        progress("scoring", done, len(images))
+    rows = list(track(map_jobs(_Scoring(model), images), "scoring", len(images), progress))
     labels = tuple(None if name is None else model.classes.index(name) for _, name, _ in rows)
     scores, levels = ([row[column] for row in rows] for column in (0, 2))
     return Scores(np.array(scores, np.float32), labels, np.array(levels, np.float32))

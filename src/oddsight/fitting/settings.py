@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 from oddsight import backbones
-from oddsight.data.reading import Reading
+from oddsight.data.reading import AS_DECLARED
 from oddsight.detectors import Detector, by_name
 from oddsight.errors import OddsightError, plain
 from oddsight.fitting.plan import usual_fraction
@@ -30,7 +30,6 @@ def settings_of(metadata: Metadata, backbone: str | None = None) -> dict[str, An
     """
     decision = metadata.decision
     smallest = max(DEFAULT_RATE, smallest_rate(metadata.calibration.scores, decision.confidence))
-    given = metadata.reading
     return {
         "method": _detector(metadata),
         "backbone": _backbone(metadata, backbone),
@@ -40,7 +39,7 @@ def settings_of(metadata: Metadata, backbone: str | None = None) -> dict[str, An
         "confidence": decision.confidence,
         "calibration_fraction": _fraction(metadata),
         "seed": metadata.training.seed,
-        "reading": Reading() if given is None else Reading(tuple(given.bands) if given.bands else None, given.scale),
+        "reading": AS_DECLARED if metadata.reading is None else metadata.reading.to_reading(),
         "verdicts": metadata.verdicts,
     }
 

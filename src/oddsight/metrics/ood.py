@@ -39,19 +39,16 @@ class OodNumbers:
     aupr_out: float
     aupr_in: float  # Average precision with ID positive and scores negated
     fpr95: float  # Share of the ID images that are rejected when at least 95% of the OOD images are: OpenOOD v1.5
-    fpr95_ci: Interval  # Its 95% interval, as of `fpr_interval`
     # Share of the OOD images that are accepted when at least 95% of the ID images are: OpenOOD v1, ODIN (Liang et al.,
     # ICLR 2018), and what a false-rejection rate of 5% costs
     fpr95_id_positive: float
-    fpr95_id_positive_ci: Interval  # Its 95% interval, as of `fpr_interval`
-    id_images: int  # How many ID images there were
-    ood_images: int  # How many OOD images there were
 
 
 def ood_numbers(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> OodNumbers:
     """All that is measured without a threshold; a fraction of a second for 10,000 + 10,000 scores.
 
-    AUPR has no interval here, as it takes a bootstrap: :func:`oddsight.metrics.image.bootstrap_interval` makes one.
+    The others have no interval here: of AUPR it takes a bootstrap (:func:`oddsight.metrics.image.bootstrap_interval`),
+    of FPR95 see :func:`fpr_interval`.
     """
     known, unknown = np.asarray(id_scores, np.float64), np.asarray(ood_scores, np.float64)
     return OodNumbers(
@@ -60,11 +57,7 @@ def ood_numbers(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> OodNumbe
         aupr_out=metrics.average_precision(known, unknown),
         aupr_in=metrics.average_precision(-unknown, -known),
         fpr95=metrics.fpr_at_tpr(known, unknown, _TPR, positive="anomalous"),
-        fpr95_ci=fpr_interval(known, unknown),
         fpr95_id_positive=metrics.fpr_at_tpr(known, unknown, _TPR, positive="normal"),
-        fpr95_id_positive_ci=fpr_interval(-unknown, -known),
-        id_images=known.size,
-        ood_images=unknown.size,
     )
 
 
@@ -118,34 +111,6 @@ def fpr_interval(
     ]
     most, least = (metrics.binomial_interval(count, low.size, 1 - 2 * tail) for count in beyond)
     return least[0], most[1]
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """What one threshold, fixed beforehand, does; OOD is positive."""
-
-    precision: float  # Share of the rejected images that are OOD; 0 when none is rejected
-    recall: float  # Share of the OOD images that are rejected, which is the detection rate
-    recall_ci: Interval  # Its 95% interval (Clopper and Pearson)
-    f1: float  # Harmonic mean of precision and recall; 0 when both are
-    false_rejection_rate: float  # Share of the ID images that are rejected
-    false_rejection_rate_ci: Interval  # Its 95% interval (Clopper and Pearson)
-
-
-def at_threshold(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, threshold: float) -> Rejection:
-    """Reject what scores above the threshold, and count."""
-    if np.isnan(threshold):
-        raise OddsightError("the threshold is not a number")
-    known, unknown = _sorted(id_scores), _sorted(ood_scores)
-    made = metrics.decision(known > threshold, unknown > threshold)
-    return Rejection(
-        precision=made.precision,
-        recall=made.recall,
-        recall_ci=metrics.binomial_interval(made.tp, unknown.size),
-        f1=made.f1,
-        false_rejection_rate=made.false_alarm_rate,
-        false_rejection_rate_ci=metrics.binomial_interval(made.fp, known.size),
-    )
 
 
 def oscr_curve(id_scores: npt.ArrayLike, id_correct: npt.ArrayLike, ood_scores: npt.ArrayLike) -> tuple[Scores, Scores]:

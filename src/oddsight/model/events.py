@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from oddsight.model.result import Result
+from oddsight.runtime.records import as_json
 from oddsight.sources.frame import Frame
 
 Box = tuple[int, int, int, int]
@@ -59,22 +60,7 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """As ``watch --events`` writes it."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "state": self.state,
-            "zone": self.zone,
-            "track": self.track,
-            "start": self.start,
-            "end": self.end,
-            "peak": self.peak,
-            "index": self.index,
-            "score": self.score,
-            "p_value": self.p_value,
-            "box": None if self.box is None else list(self.box),
-            "clock": self.clock,
-            "note": self.note,
-        }
+        return as_json(self)
 
 
 @dataclass(frozen=True, eq=False)

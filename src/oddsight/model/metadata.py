@@ -91,29 +91,18 @@ class Metadata(Section):
     """Always in schema 9, and only there; not beside classes."""
 
     @model_validator(mode="after")
-    def _explains(self) -> Self:
-        if (self.explanation is None) != (self.schema_version == 1):
-            raise ValueError("the explanation and the schema version do not fit together")
-        if (self.types is None) != (self.schema_version != TYPES_VERSION):
-            raise ValueError("the types of anomalies and the schema version do not fit together")
+    def _fits_together(self) -> Self:
+        lowest = self._lowest_version()
+        if self.schema_version != lowest or (self.explanation is None) != (lowest == 1):
+            raise ValueError(f"the fields and the schema version do not fit together: these are of version {lowest}")
         if self.types is not None and self.classes is not None:
             raise ValueError("there are types of anomalies beside classes")
-        if self.types is None and (self.footage is None) != (self.schema_version != FOOTAGE_VERSION):
-            raise ValueError("the footage and the schema version do not fit together")
-        last = self.types is not None or self.footage is not None
-        if not last and (self.pixels is None) != (self.schema_version != LEVELS_VERSION):
-            raise ValueError("the levels of pixels and the schema version do not fit together")
+        if self.classes is not None and self.schema_version == NETWORKS_VERSION:
+            raise ValueError("there are learning curves of a method beside classes")
         if self.pixels is not None and self.map_size is None:
             raise ValueError("there are levels of pixels, and no map")
-        latest = self.schema_version >= LEVELS_VERSION
-        if not latest and (self.conversion is None) != (self.schema_version != CONVERTED_VERSION):
-            raise ValueError("the conversion and the schema version do not fit together")
-        if not latest and self.conversion is None and self.extended != (self.schema_version == EXTENDED_VERSION):
-            raise ValueError("the reading, groups or confidence and the schema version do not fit together")
         if self.verdicts is not None:
             self._check_verdicts()
-        if not latest and not self.extended and self.conversion is None:
-            self._check_version()
         thresholds = self.classes.thresholds if self.classes is not None else None
         if self.classes is not None and thresholds is not None and len(thresholds) != len(self.classes.names):
             raise ValueError("there are not as many thresholds as classes")
@@ -149,15 +138,7 @@ class Metadata(Section):
         plain_version: Literal[1, 2] = SCHEMA_VERSION if self.explanation is not None else 1
         return next((version for version, needed in versions if needed), plain_version)
 
-    def _check_version(self) -> None:
-        if bool(self.training.curves) != (self.schema_version == NETWORKS_VERSION):
-            raise ValueError("the learning curves and the schema version do not fit together")
-        if self.verdicts is None and (self.classes is None) != (self.schema_version != CLASSES_VERSION):
-            raise ValueError("the classes and the schema version do not fit together")
-
     def _check_verdicts(self) -> None:
-        if self.schema_version < CLASSES_VERSION:
-            raise ValueError("the words for verdicts and the schema version do not fit together")
         if self.classes is not None:
             raise ValueError("there are words for verdicts beside classes, which are verdicts already")
         try:

@@ -16,7 +16,7 @@ from oddsight.data.collection import merged
 from oddsight.data.decoding import image_timeout
 from oddsight.data.opening import MAX_PIXELS, check_sides
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, ImageError, ModelError
+from oddsight.errors import DataError, ImageError, ModelError, without_traceback
 from oddsight.model.calibration import Decision, decide, decide_by_class
 from oddsight.model.curves import Epoch
 from oddsight.model.file import ModelFile, parse_model, read_model_file
@@ -85,9 +85,7 @@ class Model:
     def reading(self) -> Reading:
         """How TIFF files were read in training, and are read by default."""
         info = self.metadata.reading
-        if info is None:
-            return AS_DECLARED
-        return Reading(tuple(info.bands) if info.bands is not None else None, info.scale)
+        return AS_DECLARED if info is None else info.to_reading()
 
     @property
     def calibration_scores(self) -> NDArray[np.float32]:
@@ -371,8 +369,7 @@ class Model:
         try:
             return self._score_frame(frame, reading=reading, max_pixels=max_pixels, one_core=one_core)
         except ImageError as error:
-            # Without its traceback, which would hold on to the pixels.
-            return ImageError(error.path, error.reason)
+            return without_traceback(error)
 
     @cached_property
     def _session(self) -> InferenceSession:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from oddsight.data.collection import ImageFile
 from oddsight.data.images import as_image
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, without_traceback
 from oddsight.graphs.neighbours import MOST
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.files import atomic_write, descriptor
@@ -105,8 +105,7 @@ def _small_copy(image: ImageFile) -> bytes | ImageError:
     try:
         copy = Image.fromarray(image.read())
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
     copy.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
     file = io.BytesIO()
     copy.save(file, "JPEG", quality=85)

@@ -196,7 +196,7 @@ class Result:
             "threshold": self.threshold,
             "false_alarm_rate": self.false_alarm_rate,
             "regions": [region.to_json() for region in self.regions],
-            "voices": [{"name": v.name, "evidence": v.evidence, "p_value": v.p_value} for v in self.voices],
+            "voices": [asdict(voice) for voice in self.voices],
             "nearest": self.nearest,
             **({} if self.tiling is None else {"tiles": asdict(self.tiling)}),
             **({} if self.time is None else {"time": self.time}),
@@ -245,9 +245,7 @@ def control_fdr(
     """
     from scipy.stats import false_discovery_control
 
-    check_number(rate, "the false discovery rate")
-    if not 0 < rate < 1:
-        raise DataError(f"the false discovery rate must lie between 0 and 1, not {rate:g}")
+    check_fdr(rate)
     kept = [r if isinstance(r, ImageError) or r.p_value <= rate * (1 + 1e-9) else replace(r, map=None) for r in results]
     p_values = np.array([r.p_value for r in kept if isinstance(r, Result)])
     # The slack keeps a p-value that equals its bound from missing it by a rounding.
@@ -258,3 +256,9 @@ def control_fdr(
     alarms = round(cut * (len(calibration) + 1))
     threshold = float(np.sort(calibration)[len(calibration) - alarms])
     return [r if isinstance(r, ImageError) else replace(r, threshold=threshold, false_alarm_rate=cut) for r in kept]
+
+
+def check_fdr(rate: float) -> None:
+    """Refuse a false discovery rate that is none."""
+    if not 0 < check_number(rate, "the false discovery rate") < 1:
+        raise DataError(f"the false discovery rate must lie between 0 and 1, not {rate:g}")

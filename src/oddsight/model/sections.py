@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from oddsight.data.reading import Reading
+
 _Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -133,6 +135,17 @@ class ReadingInfo(Section):
 
     bands: list[Positive] | None = None
     scale: tuple[_Finite, _Finite] | None = None
+
+    @classmethod
+    def of(cls, reading: Reading) -> ReadingInfo | None:
+        """How images were read; None if as they declare it themselves."""
+        if not reading.chosen:
+            return None
+        return cls(bands=list(reading.bands) if reading.bands is not None else None, scale=reading.scale)
+
+    def to_reading(self) -> Reading:
+        """What it was made of."""
+        return Reading(tuple(self.bands) if self.bands is not None else None, self.scale)
 
 
 class ExplanationInfo(Section):

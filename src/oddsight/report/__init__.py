@@ -7,7 +7,6 @@ in print, and in the dark.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from oddsight.errors import DataError
 from oddsight.evaluation.classes import ClassEvaluation
@@ -16,8 +15,7 @@ from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages
 from oddsight.report.classes import class_content
 from oddsight.report.evaluation import evaluation_content, folder_name
-from oddsight.report.markdown import fill_template, render_page
-from oddsight.runtime.files import write_bytes
+from oddsight.report.markdown import fill_template, write_page
 
 _ERRORS_LISTED = 50
 
@@ -62,5 +60,4 @@ def write_report(
         errors=evaluation.errors[:_ERRORS_LISTED],
         **content,
     )
-    page = render_page(text, lambda place: figures[Path(place).name])
-    write_bytes(path, page.encode("utf-8", errors="replace"))
+    write_page(text, figures, path)

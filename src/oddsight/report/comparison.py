@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from markupsafe import Markup
 
@@ -16,8 +15,7 @@ from oddsight.evaluation.compare import Comparison
 from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial
 from oddsight.report.evaluation import mask_table
-from oddsight.report.markdown import fill_template, render_page, table
-from oddsight.runtime.files import write_bytes
+from oddsight.report.markdown import fill_template, table, write_page
 
 _ERRORS_LISTED = 50
 
@@ -48,8 +46,7 @@ def write_comparison_report(comparison: Comparison, path: str | os.PathLike[str]
         unread=len(errors),
         version=version("oddsight"),
     )
-    page = render_page(text, lambda place: drawn[Path(place).stem])
-    write_bytes(path, page.encode("utf-8", errors="replace"))
+    write_page(text, drawn, path)
 
 
 def _title(comparison: Comparison) -> str:

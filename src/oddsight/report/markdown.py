@@ -6,6 +6,7 @@ Whatever a name holds, it stays text: every value that a template prints is esca
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -152,6 +153,16 @@ def write_report(text: str, figures: Mapping[str, Markup], tables: Mapping[str, 
     for name, content in contents.items():
         write_bytes(folder / name, content, follow_links=False)
     return [folder / name for name in reversed(contents) if not name.startswith(FIGURES)]
+
+
+def write_page(text: str, figures: Mapping[str, Markup], path: str | os.PathLike[str]) -> None:
+    """Write Markdown as one HTML page, with its figures by name, all at once or not at all; see :func:`render_page`.
+
+    Raises:
+        OddsightError: It cannot be written.
+    """
+    page = render_page(text, lambda place: figures[Path(place).stem])
+    write_bytes(path, page.encode("utf-8", errors="replace"))
 
 
 def _standing_alone(chart: Markup) -> bytes:

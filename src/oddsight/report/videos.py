@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,11 @@ from oddsight.drawing.class_figures import bars
 from oddsight.drawing.frames import clock
 from oddsight.drawing.numbers import count, duration, p_text
 from oddsight.drawing.timelines import timeline
-from oddsight.evaluation.videos import ClipOutcome, VideoEvaluation
+from oddsight.evaluation.videos import VideoEvaluation
 from oddsight.metrics.stretches import match
 from oddsight.model.model import Model
 from oddsight.report.evaluation import agreement
-from oddsight.report.markdown import fill_template, render_page, table
-from oddsight.runtime.files import write_bytes
+from oddsight.report.markdown import fill_template, table, write_page
 
 _CLIPS = 40
 """Clips that are drawn."""
@@ -49,7 +47,10 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
     """
     found = evaluation.to_json()
     shown = _clips(evaluation)
-    figures = {one.figure: _timeline(clip) for one, clip in zip(shown, evaluation.clips, strict=False)}
+    figures = {
+        one.figure: timeline(clip.name, clip.times, clip.scores, clip.evidence, clip.truth, clip.alarms)
+        for one, clip in zip(shown, evaluation.clips, strict=False)
+    }
     if found["frame_auroc"] is not None:
         figures["baselines"] = _baselines(found)
     text = fill_template(
@@ -67,20 +68,11 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
         events=_event_table(evaluation),
         normal=duration(3600 * evaluation.hours),
     )
-    page = render_page(text, lambda place: figures[Path(place).name])
-    write_bytes(path, page.encode("utf-8", errors="replace"))
+    write_page(text, figures, path)
 
 
 def _clips(evaluation: VideoEvaluation) -> list[_Clip]:
     return [_Clip(clip.name, f"timeline-{number}") for number, clip in enumerate(evaluation.clips[:_CLIPS])]
-
-
-def _alarms(clip: ClipOutcome) -> list[tuple[float, float]]:
-    return [(one.start, one.start if one.end is None else one.end) for one in clip.events if one.kind == "anomaly"]
-
-
-def _timeline(clip: ClipOutcome) -> Markup:
-    return timeline(clip.name, clip.times, clip.scores, clip.evidence, clip.truth, _alarms(clip))
 
 
 def _baselines(found: dict[str, Any]) -> Markup:
@@ -93,7 +85,7 @@ def _clip_table(evaluation: VideoEvaluation) -> Markup:
     columns = ("Clip", "Length", "Anomalies", "Found", "Alarms", "False")
     rows = []
     for clip in evaluation.clips:
-        found = match(_alarms(clip), clip.truth, evaluation.window)
+        found = match(clip.alarms, clip.truth, evaluation.window)
         length = clock(float(clip.times[-1] - clip.times[0]))
         rows.append((clip.name, length, found.stretches, len(found.delays), found.alarms, found.alarms - found.true))
     return table(columns, rows)

@@ -7,13 +7,15 @@ accidents and edits, not against someone who means to deceive and can compute di
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import io
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oddsight.errors import DataError
 from oddsight.runtime.files import atomic_write, write_bytes
 
 if TYPE_CHECKING:
@@ -88,9 +91,19 @@ def read_up_to(path: str | os.PathLike[str], largest: int) -> bytes:
     return content
 
 
-def read_table(path: str | os.PathLike[str]) -> io.StringIO:
-    """The text of a table in UTF-8, for :mod:`csv`, as :func:`read_up_to` reads it."""
-    return io.StringIO(read_up_to(path, _LARGEST_TABLE).decode("utf-8-sig"), newline="")
+@contextmanager
+def read_table(path: str | os.PathLike[str]) -> Iterator[io.StringIO]:
+    """The text of a table in UTF-8, for :mod:`csv`, as :func:`read_up_to` reads it.
+
+    Raises:
+        DataError: It cannot be read, or what the block reads of it is no table.
+    """
+    try:
+        yield io.StringIO(read_up_to(path, _LARGEST_TABLE).decode("utf-8-sig"), newline="")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}: is not a CSV file in UTF-8: {error}") from error
 
 
 def read_regular(path: Path, largest: int = _LARGEST) -> bytes:

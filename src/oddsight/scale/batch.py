@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, OddsightError
+from oddsight.errors import OddsightError
 from oddsight.model.model import Model, load
-from oddsight.runtime.bounds import check_number, check_whole
+from oddsight.model.result import check_fdr
+from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.executor import Executor
 from oddsight.runtime.progress import Progress, silent, unheard
 from oddsight.runtime.stores import Store, is_uri, open_store
@@ -102,8 +103,8 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     check_engine(engine, address, workers)
     if shard_images is not None:
         check_whole(shard_images, "--shard-images", 1, 1_000_000)
-    if fdr is not None and not 0 < check_number(fdr, "the false discovery rate") < 1:
-        raise DataError(f"the false discovery rate must lie between 0 and 1, not {fdr:g}")
+    if fdr is not None:
+        check_fdr(fdr)
     given, start = check_sources(sources), time.monotonic()
     if address is not None:
         _check_whole_paths([os.fspath(out), *given])

@@ -11,9 +11,8 @@ from oddsight.drawing.image_grids import image_uri
 from oddsight.drawing.numbers import p_text
 from oddsight.errors import OddsightError
 from oddsight.report.gallery import Card, Gallery
-from oddsight.report.markdown import fill_template, render_page, table
+from oddsight.report.markdown import fill_template, table, write_page
 from oddsight.runtime.executor import map_jobs
-from oddsight.runtime.files import write_bytes
 from oddsight.runtime.stores import open_store
 from oddsight.scale.entries import find_frame
 from oddsight.scale.job import read_job
@@ -48,8 +47,7 @@ def write_summary_page(summary: Summary, place: str, path: Path) -> None:
         hidden=max(0, len(summary.prefixes) - _FOLDERS),
         failures=table(("Image", "Why it has no score"), summary.failures.items(), words={1}),
     )
-    page = render_page(text, lambda _: gallery.draw("normal image"))
-    write_bytes(path, page.encode("utf-8", errors="replace"))
+    write_page(text, {gallery.name: gallery.draw("normal image")}, path)
 
 
 def _thumbnail(path: str) -> str | None:

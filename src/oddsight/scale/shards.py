@@ -15,7 +15,7 @@ from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.sessions import device as device_in_use
 from oddsight.runtime.sessions import set_device
-from oddsight.runtime.stores import open_store, read_object
+from oddsight.runtime.stores import is_uri, open_store, read_object
 from oddsight.scale.entries import Entry, frames
 from oddsight.scale.job import WITHIN_CLASSES, Job
 from oddsight.scale.manifest import read_shard
@@ -88,7 +88,8 @@ def score_entries(model: Model, entries: list[Entry], reading: Reading) -> Itera
     known: dict[str, Row] = {}
     reading = model.reading.override(reading)
     found = (frame for entry in entries for frame in frames(entry))
-    for frame in ordered_map(_fetched, found, workers=_READERS) if any(map(_is_remote, entries)) else found:
+    remote = any(is_uri(entry.uri) for entry in entries)
+    for frame in ordered_map(_fetched, found, workers=_READERS) if remote else found:
         if isinstance(frame, ImageError):
             yield _failed(frame)
             continue
@@ -104,10 +105,6 @@ def score_entries(model: Model, entries: list[Entry], reading: Reading) -> Itera
             yield (_name(frame), *row[1:])
         except ImageError as error:
             yield _failed(ImageError(_name(frame), error.reason))
-
-
-def _is_remote(entry: Entry) -> bool:
-    return "://" in entry.uri
 
 
 def _fetched(frame: Frame | ImageError) -> Frame | ImageError:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.errors import DataError, OddsightError
-from oddsight.runtime.bounds import check_number
+from oddsight.errors import OddsightError
+from oddsight.model.result import check_fdr
 from oddsight.runtime.stores import Store, open_store
 from oddsight.scale.job import ALARMS, SUMMARY, WITHIN_CLASSES, Job, read_job
 from oddsight.scale.parquet import import_pyarrow, open_table
@@ -89,8 +89,8 @@ def summarize(place: str, *, fdr: float | None = None, most: int = 0) -> Summary
     Raises:
         OddsightError: There are no results, or they are damaged.
     """
-    if fdr is not None and not 0 < check_number(fdr, "the false discovery rate") < 1:
-        raise DataError(f"the false discovery rate must lie between 0 and 1, not {fdr:g}")
+    if fdr is not None:
+        check_fdr(fdr)
     store = open_store(place)
     job = read_job(store)
     if job is None:

@@ -26,7 +26,7 @@ from oddsight.model.result import Result, Tiling, score_where, shares
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.files import atomic_write, make_folder
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.scenes.scene_image import SceneImage
 from oddsight.scenes.tiling import Axis, Canvas, axis
 from oddsight.sources.frame import Frame, ImageLike, as_frame
@@ -126,9 +126,8 @@ def score_image(
 
     tiles = _tiles(scene, down, across)
     outcomes = map(score, tiles) if count == 1 else ordered_map(score, tiles)
-    for done, (tile, result) in enumerate(outcomes, 1):
+    for tile, result in track(outcomes, f"tiles of {scene.source or 'a scene'}", count, progress):
         blend.add(tile, result)
-        progress(f"tiles of {scene.source or 'a scene'}", done, count)
     frame = as_frame(image)
     return replace(blend.result(model, settings), time=frame.time, index=frame.index)
 

@@ -71,7 +71,7 @@ class Jobs:
         self._state, self._workspace = workspace.state, workspace
         self._lock = threading.RLock()
         self._recent: dict[str, Job] = {}
-        self._orders: dict[str, str] = {}  # Of jobs that have not ended
+        self._orders: dict[str, dict[str, Any]] = {}  # Of jobs that have not ended
         self._tasks: SimpleQueue[tuple[Job, Task] | None] = SimpleQueue()
         self._process: subprocess.Popen[str] | None = None
         self._running: str | None = None
@@ -96,14 +96,15 @@ class Jobs:
                     (job.id, job.kind, json.dumps(task.options), job.created),
                 )
             self._recent[job.id] = job
-            self._orders[job.id] = json.dumps(task.order)
+            self._orders[job.id] = task.order
             self._tasks.put((job, task))
             return job
 
     def uses(self, upload: str) -> bool:
         """Whether a job that has not ended reads a set of images."""
+        folder = self._workspace.folder / "uploads" / upload
         with self._lock:
-            return any(upload in order and self.get(id).state not in ENDED for id, order in self._orders.items())
+            return any(_names(order, folder) and self.get(id).state not in ENDED for id, order in self._orders.items())
 
     def get(self, id: str) -> Job:
         """A job."""
@@ -240,6 +241,15 @@ class Jobs:
         if "result" in last:
             return dict(last["result"])
         raise OddsightError(last.get("error", "the process of the job broke down"))
+
+
+def _names(order: object, folder: Path) -> bool:
+    """Whether an order, or a part of it, names a folder or something in it."""
+    if isinstance(order, dict):
+        order = list(order.values())
+    if isinstance(order, list):
+        return any(_names(part, folder) for part in order)
+    return isinstance(order, str) and Path(order).is_relative_to(folder)
 
 
 def _of_row(row: Any) -> Job:  # noqa: ANN401 - of SQLite

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from oddsight.errors import ImageError
+from oddsight.errors import ImageError, without_traceback
 from oddsight.model.calibration import images_needed
 from oddsight.model.model import Model
 from oddsight.model.result import Result, Tiling
@@ -34,8 +34,7 @@ def _attempt(
     try:
         return score_image(model, frame, settings, progress=progress, one_core=settings.tile is None)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
 
 
 @dataclass

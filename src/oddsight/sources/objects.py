@@ -17,7 +17,7 @@ from oddsight.data.images import content_hash, read_valid_image
 from oddsight.data.near_copies import sketch
 from oddsight.data.opening import MAX_PIXELS
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, without_traceback
 from oddsight.runtime.stores import check_uri, open_store, read_object
 from oddsight.sources.frame import Frame
 
@@ -60,7 +60,7 @@ def look_at(uri: str, reading: Reading = AS_DECLARED) -> ImageFile | ImageError:
     try:
         image = ObjectFrame(uri).read(reading)
     except ImageError as error:
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
     height, width, _ = image.shape
     return ObjectImage(
         Path(uri), content_hash(image), width, height, reading=reading, sketch=sketch(image), uri=uri

@@ -13,7 +13,7 @@ from PIL import Image
 
 from oddsight.data.collection import ImageFile
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ def gather_arrays(
     def read(image: ImageFile) -> NDArray[np.uint8]:
         return read_at_size(image, (height, width))[0]
 
-    for row, pixels in enumerate(ordered_map(read, images)):
+    for row, pixels in enumerate(track(ordered_map(read, images), "reading images", len(images), progress)):
         array[row] = pixels
-        progress("reading images", row + 1, len(images))
     state = hashlib.sha256("".join(image.content for image in images).encode())
     state.update(labels.astype("<i8").tobytes())
     return Arrays(array, labels, state.hexdigest())

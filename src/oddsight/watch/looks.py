@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oddsight.errors import DataError, ImageError
+from oddsight.errors import DataError, ImageError, without_traceback
 from oddsight.model.events import WHOLE, Box, Look
 from oddsight.model.model import Model
 from oddsight.model.result import Result
@@ -89,8 +89,7 @@ class Scoring:
         try:
             return self._observe(view)
         except ImageError as error:
-            # Without its traceback, which would hold on to the pixels.
-            return ImageError(error.path, error.reason)
+            return without_traceback(error)
 
     def _observe(self, view: View) -> Observation:
         frame = view.frame
@@ -242,7 +241,7 @@ class Crops:
                 pixels = frame.read()
                 crops = self._crops(pixels)
             except ImageError as error:
-                yield ImageError(error.path, error.reason)
+                yield without_traceback(error)
                 continue
             if frame.time is not None and frame.time < due - _SLACK:
                 continue

@@ -123,7 +123,7 @@ class Colours:
             return None
         if scale is not None:
             values = np.arange(2**bits, dtype=self._type.newbyteorder("=").str.replace("i", "u"))
-            return to_8_bits(values.view(self._type.newbyteorder("=")), scale)
+            return apply_scale(values.view(self._type.newbyteorder("=")), scale)
         # Three bands of 16 bits keep their high byte, as those of other formats do.
         levels = (np.arange(2**16) >> 8).astype(np.uint8) if bits == 16 and len(self.colour) == 3 else _full_range(bits)
         return levels[::-1] if page.photometric == WHITE_IS_ZERO else levels
@@ -140,7 +140,7 @@ class Colours:
             unsigned = values.astype(values.dtype.newbyteorder("="), copy=False)
             return np.asarray(self._table[unsigned.view(f"u{unsigned.dtype.itemsize}")])
         assert self._reading.scale is not None
-        return to_8_bits(values, self._reading.scale)
+        return apply_scale(values, self._reading.scale)
 
 
 def colour_samples(values: NDArray[Any], page: Page) -> NDArray[Any]:
@@ -155,7 +155,7 @@ def colour_samples(values: NDArray[Any], page: Page) -> NDArray[Any]:
     return np.asarray(kept)
 
 
-def to_8_bits(values: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.uint8]:
+def apply_scale(values: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.uint8]:
     """Bring the values of a scale to 0..255, clipped; what is no number becomes 0."""
     low, high = scale
     levels = (values.astype(np.float64) - low) * (255 / (high - low))
@@ -163,7 +163,7 @@ def to_8_bits(values: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.ui
 
 
 def _full_range(bits: int) -> NDArray[np.uint8]:
-    return to_8_bits(np.arange(2**bits), (0, 2**bits - 1))
+    return apply_scale(np.arange(2**bits), (0, 2**bits - 1))
 
 
 def _palette(page: Page) -> NDArray[np.uint8]:

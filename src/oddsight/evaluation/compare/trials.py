@@ -21,7 +21,7 @@ from oddsight.data.folder import empty_folders, find_images
 from oddsight.data.grouping import AUTO, Groups, group_images
 from oddsight.data.images import read_image
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, ImageError, OddsightError, some
+from oddsight.errors import DataError, ImageError, OddsightError, some, without_traceback
 from oddsight.evaluation.overlap import refuse_overlap
 from oddsight.metrics.trivial import trivial_scores
 from oddsight.runtime.bounds import check_number, check_seed
@@ -221,6 +221,5 @@ def _look(reading: Reading, file: LabelledFile) -> tuple[LabelledFile, ImageLook
     try:
         pixels = read_image(file.path, reading=reading)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return file, ImageError(error.path, error.reason), ()
+        return file, without_traceback(error), ()
     return file, look_at(file, pixels, reading), trivial_scores(pixels)

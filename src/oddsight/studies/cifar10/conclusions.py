@@ -12,7 +12,7 @@ from oddsight.errors import DataError
 from oddsight.metrics.trivial import BASELINES
 from oddsight.model.promise import Promise, judge_promise
 from oddsight.studies.cifar10.results import Run, Scored, Study, Unknowns
-from oddsight.studies.cifar10.tables import OodRow, Tables, predictions, threshold_for
+from oddsight.studies.cifar10.tables import ClassificationRow, OodRow, PerClassRow, Tables, predictions, threshold_for
 
 IMAGE_SIZE = BASELINES[-1]  # The one trivial measure of what networks do not see
 
@@ -101,8 +101,11 @@ class Conclusions:
     @property
     def own(self) -> list[Average]:
         """The averages of the shipped run, best first: by near sets if there are any."""
-        own = [one for one in self.averages if (one.run, one.seed) == (self.run.name, self.run.seed)]
-        return sorted(own, key=lambda one: (-one.of(near=True), -one.of(near=False)))
+        return sorted(filter(self.is_own, self.averages), key=lambda one: (-one.of(near=True), -one.of(near=False)))
+
+    def is_own(self, row: Average | ClassificationRow | OodRow | PerClassRow) -> bool:
+        """Whether a row is of the shipped run."""
+        return (row.run, row.seed) == (self.run.name, self.run.seed)
 
     def sets(self, near: bool) -> list[str]:
         """Names of the near or of the far sets."""

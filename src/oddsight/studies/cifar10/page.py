@@ -73,7 +73,7 @@ def study_page(found: Conclusions) -> tuple[str, Figures]:
         "times": list(_times(found)),
         "pretrained": any(_pretrained(run) for run in study.runs),
         "many": len(study.data.classes) > _MOST_CLASSES,
-        "own_row": next(row for row in found.tables.classification if (row.run, row.seed) == (file.run, file.seed)),
+        "own_row": next(filter(found.is_own, found.tables.classification)),
         "version": version("oddsight"),
         **unknown_values(found, figures),
     }
@@ -189,8 +189,7 @@ def _draw_examples(found: Conclusions, figures: Figures) -> None:
 
 
 def _per_class(found: Conclusions) -> list[Any]:
-    key = (found.run.name, found.run.seed)
-    rows = [row for row in found.tables.per_class if (row.run, row.seed) == key]
+    rows = list(filter(found.is_own, found.tables.per_class))
     return sorted(rows, key=lambda row: row.recall)[:_FEW] if len(rows) > _MOST_CLASSES else rows
 
 

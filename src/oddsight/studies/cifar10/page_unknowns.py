@@ -56,8 +56,7 @@ def label_run(found: Conclusions, row: ClassificationRow) -> str:
 
 def shipped_rows(found: Conclusions) -> set[int]:
     """Places of the shipped run among all runs."""
-    key = (found.run.name, found.run.seed)
-    return {index for index, row in enumerate(found.tables.classification) if (row.run, row.seed) == key}
+    return {index for index, row in enumerate(found.tables.classification) if found.is_own(row)}
 
 
 def unknown_values(found: Conclusions, figures: Figures) -> dict[str, Any]:
@@ -93,8 +92,7 @@ def _sets(found: Conclusions) -> Iterator[Row]:
 
 def _rows(found: Conclusions) -> dict[tuple[str, str], OodRow]:
     """Rows of the shipped run by score and set."""
-    key = (found.run.name, found.run.seed)
-    return {(row.score, row.unknown): row for row in found.tables.ood if (row.run, row.seed) == key}
+    return {(row.score, row.unknown): row for row in filter(found.is_own, found.tables.ood)}
 
 
 def _scores_by_set(found: Conclusions) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from oddsight.metrics.classification import (
     negative_log_likelihood,
     per_class,
 )
-from oddsight.metrics.image import binomial_interval
-from oddsight.metrics.ood import at_threshold, auroc_interval, fpr_interval, ood_numbers, oscr
+from oddsight.metrics.image import binomial_interval, decision
+from oddsight.metrics.ood import auroc_interval, fpr_interval, ood_numbers, oscr
 from oddsight.model.calibration import decide
 from oddsight.studies.cifar10.recipes import RECIPES
 from oddsight.studies.cifar10.results import Run, Scored, Study
@@ -195,10 +195,10 @@ def _decisions(
     known: NDArray[np.float32], unknown: NDArray[np.float32], threshold: float, confidence: float
 ) -> tuple[float, ...]:
     """The last ten fields of a row, from the threshold on."""
-    made = at_threshold(known, unknown, threshold)
+    made = decision(known > threshold, unknown > threshold)
     rejected = binomial_interval(int((known > threshold).sum()), known.size, confidence)
     detected = binomial_interval(int((unknown > threshold).sum()), unknown.size, confidence)
-    rates = (made.false_rejection_rate, *rejected, made.recall, *detected)
+    rates = (made.false_alarm_rate, *rejected, made.recall, *detected)
     return (threshold, *rates, made.precision, made.recall, made.f1)
 
 

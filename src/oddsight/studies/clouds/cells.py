@@ -27,7 +27,7 @@ from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.records import read_regular
 from oddsight.studies.clouds.results import Measurement
 from oddsight.studies.clouds.scenes import Split
@@ -165,8 +165,5 @@ def _scores(
     extractor = extractor_of(name)
     if extractor is not None:
         return scores_from_features(model, extractor, images, cache, progress)
-    scores = []
-    for done, score in enumerate(ordered_map(lambda image: model.score(image.read(), one_core=True).score, images), 1):
-        scores.append(score)
-        progress("scoring", done, len(images))
-    return np.array(scores)
+    scores = ordered_map(lambda image: model.score(image.read(), one_core=True).score, images)
+    return np.array(list(track(scores, "scoring", len(images), progress)))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from oddsight.data.images import read_image
 from oddsight.errors import OddsightError
 from oddsight.runtime.files import make_folder
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.scenes import predict_scene
 from oddsight.scenes.region_files import write_regions
 from oddsight.scenes.scene_image import SceneImage
@@ -200,12 +200,11 @@ def _judge(
     """Measure all pixels, and compare the best method with the best trivial measure in each group."""
     own, draws = groups(scenes), draw_scenes(len(scenes), seed)
     counts, judged = {}, []
-    for done, one in enumerate(mapped, 1):
+    for one in track(mapped, "measuring pixels", len(mapped), progress):
         counts[one.name] = tally(one, scenes)
         measured = {group.name: measure(one, counts[one.name], group, scenes, draws) for group in own}
         by_scene = measure_scenes(one, counts[one.name], scenes)
         judged.append(Outcome(**vars(one), groups=measured, scenes=by_scene))
-        progress("measuring pixels", done, len(mapped))
     areas, overlaps = [], []
     for group in own if len(judged) > len(TRIVIAL) else ():
         resampled = {name: areas_of(one, group, draws) for name, one in counts.items()}

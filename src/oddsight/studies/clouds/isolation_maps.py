@@ -17,7 +17,7 @@ from oddsight.evaluation.maps import upscaled
 from oddsight.metrics.pixel import pixel_metrics
 from oddsight.model.calibration import decide
 from oddsight.model.model import Model
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.records import Arrays
 from oddsight.scenes import predict_scene
 from oddsight.studies.clouds.isolation_scenes import TRIVIAL, Scene, tile_place
@@ -223,9 +223,8 @@ def map_trivially(name: str, job: Job, tile: int) -> SceneMaps:
         return TRIVIAL[name](read_image(job.scenes[index].path))
 
     rules = []
-    for fold in range(len(job.folds)):
+    for fold in track(range(len(job.folds)), f"{name}: thresholds", len(job.folds), job.progress):
         rules.append(_rules(job, tile, job.others((fold,)), read, None))
-        job.progress(f"{name}: thresholds", fold + 1, len(job.folds))
     thresholds, rates, areas = zip(*rules, strict=True)
     own = tuple(thresholds[fold] for _, fold in sorted(job.fold_of.items()))
     return SceneMaps(name, "", True, read, own, _most(rates), areas, (0, 0))

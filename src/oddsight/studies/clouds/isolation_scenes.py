@@ -16,7 +16,7 @@ from oddsight.data.images import content_hash, read_image
 from oddsight.data.mask_files import read_mask
 from oddsight.data.masks import inspect_mask, match_masks
 from oddsight.errors import DataError, ImageError
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.scenes import write_tiles
 
 BRIGHT = 128
@@ -59,11 +59,10 @@ def read_scenes_with_masks(root: Path, *, progress: Progress) -> tuple[Scene, ..
     paths, masks = (sorted(filter(is_image_file, (root / name).iterdir())) for name in ("images", "masks"))
     matched = match_masks({PurePath(path.name): path for path in paths}, {PurePath(path.name): path for path in masks})
     scenes = []
-    for done, path in enumerate(paths, 1):
+    for path in track(paths, "reading scenes", len(paths), progress):
         if path not in matched.of_image:
             raise DataError(f"{path} has no mask of its name in {root / 'masks'}: add it, or take the scene out")
         scenes.append(_scene(path, matched.of_image[path]))
-        progress("reading scenes", done, len(paths))
     if len(scenes) < FEWEST:
         raise DataError(f"{root / 'images'} holds {len(scenes)} scenes, and isolating clouds needs at least {FEWEST}")
     if not any(scene.cover > 0 for scene in scenes) or not any(scene.cover < 1 for scene in scenes):
@@ -117,12 +116,11 @@ def deal(scenes: Sequence[Scene], count: int, seed: int) -> tuple[tuple[int, ...
 def clear_tiles(scenes: Sequence[Scene], tile: int, work: Path, progress: Progress) -> dict[int, tuple[Path, ...]]:
     """Cut every scene into tiles that do not overlap, and keep those without a cloudy pixel."""
     found = {}
-    for index, scene in enumerate(scenes):
+    for index, scene in enumerate(track(scenes, "cutting clear tiles", len(scenes), progress)):
         clouds = scene.clouds()
         # Named by its content, so that tiles of another image of that name are not among them.
         files = write_tiles(scene.path, work / f"tiles-{tile}" / scene.content[:16], tile=tile, overlap=0)
         found[index] = tuple(file for file in files if not clouds[tile_place(file, tile)].any())
-        progress("cutting clear tiles", index + 1, len(scenes))
     return found
 
 

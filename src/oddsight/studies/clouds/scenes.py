@@ -18,13 +18,13 @@ from PIL import Image
 from oddsight.data.collection import ImageFile
 from oddsight.data.folder import find_images
 from oddsight.data.images import content_hash, read_image
-from oddsight.errors import DataError, ImageError, OddsightError, plain
+from oddsight.errors import DataError, ImageError, OddsightError, plain, without_traceback
 from oddsight.fitting.plan import FEWEST
 from oddsight.model.metadata import checked_verdicts
 from oddsight.model.result import VERDICTS
 from oddsight.runtime.files import make_folder, write_bytes
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 
 CLEAR = "clear"  # The word for all classes but that of clouds, together
 
@@ -82,12 +82,12 @@ def read_scenes(
     for name, images in read.items():
         files = find_images(data / name)
         errors += files.problems
-        for done, outcome in enumerate(ordered_map(partial(_square, size, copies), files.images), 1):
+        squares = ordered_map(partial(_square, size, copies), files.images)
+        for outcome in track(squares, f"reading {name}", len(files.images), progress):
             if isinstance(outcome, ImageError):
                 errors.append(outcome)
             else:
                 images.append(outcome)
-            progress(f"reading {name}", done, len(files.images))
         if not images:
             reason = f"; the first error is {errors[-1]}" if errors else ""
             raise DataError(f"none of the images in {data / name} can be read{reason}")
@@ -112,8 +112,7 @@ def _square(size: int, copies: Path, path: Path) -> tuple[ImageFile, Size] | Ima
     try:
         pixels = read_image(path)
     except ImageError as error:
-        # Without its traceback, which would hold on to the pixels.
-        return ImageError(error.path, error.reason)
+        return without_traceback(error)
     height, width, _ = pixels.shape
     if (width, height) != (size, size):
         # Each pixel the mean of those it stands for, as a coarser sensor would see it.

@@ -21,7 +21,7 @@ from oddsight.data.synthetic_sets import DEFAULT_KINDS
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.plan import FEWEST
 from oddsight.metrics.image import auroc, binomial_interval, bootstrap_interval
-from oddsight.runtime.progress import Progress, silent
+from oddsight.runtime.progress import Progress, silent, track
 from oddsight.studies.clouds.isolation_measures import CONFIDENCE, RESAMPLES
 from oddsight.studies.clouds.severity_scores import Answers, Job, score_by_method, score_trivially
 from oddsight.studies.clouds.variants import Variant, as_variant
@@ -150,10 +150,9 @@ def severity_curves(
             failed[variant.name] = str(error)
     seen += score_trivially(job)
     found = []
-    for done, one in enumerate(seen, 1):
+    for one in track(seen, "measuring what is seen", len(seen), progress):
         points, began = tuple(_points(one, seed)), onset(one, job.depths, seed)
         found.append(Visibility(**vars(one), false_alarms=_point(one, one.clear), points=points, onset=began))
-        progress("measuring what is seen", done, len(seen))
     return Severity(job.kinds, job.depths, rate, len(training), len(testing), tuple(found), failed)
 
 

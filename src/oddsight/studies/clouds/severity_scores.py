@@ -22,7 +22,7 @@ from oddsight.metrics.trivial import BASELINES, trivial_scores
 from oddsight.model.calibration import decide
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.runtime.records import Arrays
 from oddsight.studies.clouds.variants import Variant, add_prefix, as_array, at_rate, feasible_rate, fit_clear
 
@@ -130,10 +130,8 @@ def _look(model: Model, kind: str, job: Job, image: ImageFile) -> _Look:
 
 
 def _score(name: str, model: Model, kind: str, job: Job) -> Arrays:
-    looks = []
-    for done, look in enumerate(ordered_map(partial(_look, model, kind, job), job.testing), 1):
-        looks.append(look)
-        job.progress(f"{name}: {kind}", done, len(job.testing))
+    looked = ordered_map(partial(_look, model, kind, job), job.testing)
+    looks = list(track(looked, f"{name}: {kind}", len(job.testing), job.progress))
     scores = np.array([look.scores for look in looks])
     areas, overlaps = _pixels(looks, model.decision.threshold, len(job.depths))
     return {"clear": scores[:, 0], "veiled": scores[:, 1:], "pixel_auroc": areas, "iou": overlaps}
@@ -200,11 +198,8 @@ def _measure_trivially(kind: str, job: Job) -> Scores:
         return [_trivial_scores(made.image) for made in job.make(image, kind)]
 
     def measure() -> Arrays:
-        rows = []
-        for done, row in enumerate(ordered_map(look, job.testing), 1):
-            rows.append(row)
-            job.progress(f"trivial measures: {kind}", done, len(job.testing))
-        return {"values": np.array(rows)}
+        rows = track(ordered_map(look, job.testing), f"trivial measures: {kind}", len(job.testing), job.progress)
+        return {"values": np.array(list(rows))}
 
     key = job.key("trivial", kind, job.depths, MEASURES)
     return np.asarray(compute_once(job.work / "trivial" / f"{kind}.npz", key, measure)["values"], np.float64)

@@ -25,7 +25,7 @@ from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import ordered_map
-from oddsight.runtime.progress import Progress
+from oddsight.runtime.progress import Progress, track
 from oddsight.studies.clouds.cells import Job, extractor_of, measure, stored
 from oddsight.studies.clouds.isolation import isolate
 from oddsight.studies.clouds.isolation_scenes import deal, read_scenes_with_masks
@@ -239,10 +239,9 @@ def _run_file(
     side = split.side
     possible = feasible_rate(rate, len(model.calibration_scores))
     model = model.with_decision(false_alarm_rate=possible).with_verdicts(*side.verdicts)
-    results = []
-    for done, result in enumerate(ordered_map(lambda image: model.score(image.read(), one_core=True), split.test), 1):
-        results.append(replace(result, map=None))  # which is large, and not looked at from here on
-        progress(f"running {side.name}.onnx", done, len(split.test))
+    # Without maps, which are large, and not looked at from here on
+    scored = ordered_map(lambda image: replace(model.score(image.read(), one_core=True), map=None), split.test)
+    results = list(track(scored, f"running {side.name}.onnx", len(split.test), progress))
     scores = np.array([result.score for result in results], np.float32)
     recorded = np.concatenate([measured.normal, *measured.anomalous.values()]).astype(np.float64)
     normal, anomalous = split.parts(scores)
@@ -308,8 +307,7 @@ def _split_rows(one: Split, found: Iterable[Measurement], class_of: Mapping[str,
 
 
 def _trivial(splits: Sequence[Split], progress: Progress) -> Iterator[Trivial]:
-    for done, one in enumerate(splits, 1):
+    for one in track(splits, "trivial baselines", len(splits), progress):
         values = np.array(list(ordered_map(lambda image: trivial_scores(image.read()), one.test)))
         for column, name in enumerate(BASELINES[:-1]):  # all but the size of the image, which is one and the same here
             yield Trivial(name, one.side.name, one.seed, *one.parts(values[:, column]))
-        progress("trivial baselines", done, len(splits))
