@@ -72,6 +72,8 @@ class Guard:
     def _admit(self, scope: Scope, headers: Mapping[str, str], size: int | None) -> int:
         """Refuse a request by what its head says; the bytes of its body."""
         host, origin = headers.get("host", ""), headers.get("origin")
+        if sum(key == b"host" for key, _ in scope["headers"]) > 1:
+            raise RequestError(400, "a request has one Host header")
         if not self._access.knows_host(host):
             raise RequestError(403, "this service is not called so: name its host when it is started (--name HOST)")
         if origin is not None and not same_origin(origin, host):
