@@ -27,15 +27,17 @@ _PAGE = (
     "frame-ancestors 'none'"
 )
 
-_HEADERS = {
-    "content-security-policy": _PAGE,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
+_HEADERS = (
+    (b"content-security-policy", _PAGE.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"cache-control", b"no-store"),
+)
+"""Of every answer that does not say otherwise."""
 
 
 class Guard:
@@ -114,9 +116,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = {key.lower() for key, _ in message["headers"]}
-            more = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in given]
-            if b"cache-control" not in given:
-                more.append((b"cache-control", b"no-store"))
+            more = [header for header in _HEADERS if header[0] not in given]
             if self._body.is_left_unread and b"connection" not in given:
                 more.append((b"connection", b"close"))
             message = {**message, "headers": [*message["headers"], *more]}
