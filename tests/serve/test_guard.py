@@ -76,7 +76,10 @@ def test_wrong_tokens_are_refused_and_not_repeated(guarded):
 
 def test_probes_and_the_page_need_no_token(guarded):
     for path in ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"):
-        assert guarded.get(path).status_code == 200
+        answer, head = guarded.get(path), guarded.head(path)
+        assert answer.status_code == head.status_code == 200
+        assert head.headers["Content-Length"] == str(len(answer.content))
+        assert head.content == b""
     assert guarded.get("/metrics").status_code == 401
     assert guarded.get("/v2/health/live", headers={"Host": "parts.example.org"}).status_code == 200
 
