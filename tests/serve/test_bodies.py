@@ -86,6 +86,22 @@ def test_a_connection_stays_open_behind_a_body_that_is_thrown_away(small):
     assert statuses == [413, 200, 413, 200]
 
 
+@pytest.mark.parametrize(("host", "status"), [("localhost", b"100 Continue"), ("evil.example", b"403 Forbidden")])
+def test_clients_that_ask_first_send_no_body_behind_a_refusal(small, host, status):
+    body = png(9)
+    with socket.create_connection(place(small), timeout=120) as connection:
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert (b"connection: close" in answer) == (host != "localhost")
+        if host == "localhost":
+            connection.sendall(body)
+            answer = connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" not in answer
+
+
 HEADS = [f"Content-Length: {2**30}", f"Content-Length: {8 * MEBIBYTE}", "Transfer-Encoding: chunked"]
 
 

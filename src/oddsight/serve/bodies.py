@@ -28,13 +28,14 @@ class Body:
         receive: Of the server.
         size: Bytes of the body, 0 if there is none; None if the request does not say.
         seconds: That the client may stay silent.
+        asks: Whether the client waits for a word before it sends it (Expect).
 
     Attributes:
         whole: Whether all of it has been read.
     """
 
-    def __init__(self, receive: Receive, size: int | None, seconds: float) -> None:
-        self._receive, self._size, self._seconds = receive, size, seconds
+    def __init__(self, receive: Receive, size: int | None, seconds: float, *, asks: bool = False) -> None:
+        self._receive, self._size, self._seconds, self._asks = receive, size, seconds, asks
         self._end = time.monotonic() + seconds + (size or 0) / SLOWEST
         self.whole = size == 0
 
@@ -60,8 +61,8 @@ class Body:
 
     @property
     def is_left_unread(self) -> bool:
-        """Whether more of it is to come than is thrown away, so that the connection has to be closed."""
-        return not self.whole and (self._size is None or self._size > _MOST_THROWN_AWAY)
+        """Whether more of it may come than is thrown away, or nothing, so that the connection has to be closed."""
+        return not self.whole and (self._asks or self._size is None or self._size > _MOST_THROWN_AWAY)
 
     async def throw_away(self) -> None:
         """Read what is left of it, as far as that is little and comes soon.

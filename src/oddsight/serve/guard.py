@@ -57,7 +57,7 @@ class Guard:
             scope = {**scope, "method": "GET"}  # The server leaves the body out
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         size = None if "transfer-encoding" in headers else int(headers.get("content-length", "0"))
-        body = Body(receive, size, self._limits.seconds)
+        body = Body(receive, size, self._limits.seconds, asks="expect" in headers)
         answer = _Answer(send, body)
         admitted = 0
         try:

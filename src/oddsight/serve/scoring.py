@@ -69,8 +69,8 @@ class Scoring:
 
     def _begin(self, work: Callable[[], Outcome], model: str, begin: float) -> asyncio.Future[Outcome]:
         """Have a thread do it, as soon as one is free."""
-        self._admitted += 1
         future = self._threads.submit(self._timed, work, model, begin)
+        self._admitted += 1
         outcome = asyncio.wrap_future(future)
         outcome.add_done_callback(lambda _: self._release(future))
         return outcome
