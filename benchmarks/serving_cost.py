@@ -8,8 +8,8 @@ refuses before it reads their bodies, as it does when its queue is full. Adds a 
 in milliseconds of processor time; those of the clients (``http_load.py``) are told apart. The code that is measured is
 what ``oddsight`` imports.
 
-A quick model shows the difference best: the rows of ``tiny`` are of ``tests/tiny_model.py`` and a PNG file of noise, 104
-x 104 pixels and 33 kB.
+A quick model shows the difference best: the rows of ``tiny`` are of ``tests/tiny_model.py`` and a PNG file of noise of
+104 x 104 pixels, which has 33 kB.
 """
 
 from __future__ import annotations
