@@ -3,12 +3,13 @@
     python benchmarks/serving.py MODEL.onnx IMAGE [--seconds 60] [--kills 50] [--cases 2000]
 
 First ``predict_many`` scores copies of the image (one image a core), and batches of four (one run on all cores), which
-says which of the two is faster. Then a service is started in a process of its own, and clients in threads ask for 1, 2
-and 5 times as many images a second as ``predict_many`` scores, each client as soon as its turn comes, without waiting
-for the others. Before and after each load ``predict_many`` scores again for a third of the time, so that a machine that
-gets slower or faster is seen, and the load is compared with the mean of both. With ``--apart`` the clients get the last
-processor for themselves, and the service and ``predict_many`` the others. Writes ``serving.csv``, or with ``--apart``
-``serving_apart.csv``.
+says which of the two is faster. Then a service is started in a process of its own, and clients in another one
+(``http_load.py``, whose processor time is told apart) ask for 1, 2 and 5 times as many images a second as
+``predict_many`` scores, each as soon as its turn comes, without waiting for the others. Before and after each load
+``predict_many`` scores again for a third of the time, so that a machine that gets slower or faster is seen, and the
+load is compared with the mean of both. With ``--apart`` the clients get the last processor for themselves, and the
+service and ``predict_many`` the others. Writes ``serving.csv``, or with ``--apart`` ``serving_apart.csv``, or what
+``--table`` says.
 
 With ``--kills`` a service is killed again and again while answers are given, and every answer that was confirmed must
 still be there: ``serving_kills.csv``. With ``--cases`` Schemathesis makes at least so many requests of the OpenAPI
@@ -33,6 +34,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--table", help="name of the file beside this one")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--cases", type=int, default=0)
     args = parser.parse_args()
@@ -63,10 +66,11 @@ def main() -> None:
     if args.cases:
         write("serving_cases.csv", [make_cases(args.model, args.cases)])
         return
-    measure(args.model, args.image, args.seconds, apart=args.apart)
+    table = args.table or ("serving_apart.csv" if args.apart else "serving.csv")
+    measure(args.model, args.image, args.seconds, table, apart=args.apart)
 
 
-def measure(model: Path, image: Path, seconds: float, *, apart: bool) -> None:
+def measure(model: Path, image: Path, seconds: float, table: str, *, apart: bool) -> None:
     """Put a service under load, and write the table."""
     every = sorted(os.sched_getaffinity(0))
     server, client = (every[:-1], every[-1:]) if apart else (every, every)
@@ -80,7 +84,7 @@ def measure(model: Path, image: Path, seconds: float, *, apart: bool) -> None:
         service.ask(image.read_bytes())
         for times in LOADS:
             os.sched_setaffinity(0, client)
-            outcome = load(service, image.read_bytes(), times, before, seconds)
+            outcome = load(service, image, times, before, seconds)
             os.sched_setaffinity(0, server)
             after = many(model, image, seconds / 3)
             rows += [
@@ -89,7 +93,7 @@ def measure(model: Path, image: Path, seconds: float, *, apart: bool) -> None:
             ]
             print(rows[-2:], flush=True)
             before = after
-    write("serving_apart.csv" if apart else "serving.csv", rows)
+    write(table, rows)
 
 
 def many(path: Path, image: Path, seconds: float) -> float:
@@ -153,6 +157,17 @@ class Service:
         """Have an image scored."""
         return self.request("POST", f"/api/models/{self.name}:predict", content)[0]
 
+    def start_clients(self, image: Path, requests: int, *more: str) -> subprocess.Popen[bytes]:
+        """Have clients ask for the score of an image; what they print says what came of it."""
+        path = f"/api/models/{self.name}:predict"
+        command = [sys.executable, str(HERE / "http_load.py"), str(self.port), path, str(image)]
+        return subprocess.Popen([*command, "--requests", str(requests), *more], stdout=subprocess.PIPE)
+
+    def cpu_seconds(self) -> float:
+        """Seconds of processor time that it took so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         """Megabytes in use."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -161,43 +176,40 @@ class Service:
 
 @dataclass
 class Load:
-    """What came of a load: statuses and seconds of all requests, and megabytes of the service by time."""
+    """What came of a load.
+
+    Attributes:
+        outcomes: Statuses and seconds of all requests.
+        seconds: That it took.
+        memory: Megabytes of the service by time.
+        service_cpu: Seconds of processor time that the service took.
+        client_cpu: And the clients.
+        queue: How many images may wait.
+    """
 
     outcomes: list[tuple[int, float]]
     seconds: float
     memory: list[float]
+    service_cpu: float
+    client_cpu: float
     queue: int
 
 
-def load(service: Service, content: bytes, times: int, capacity: float, seconds: float) -> Load:
+def load(service: Service, image: Path, times: int, capacity: float, seconds: float) -> Load:
     """Ask at a steady rate, whether or not earlier requests have been answered."""
-    outcomes: list[tuple[int, float]] = []
-    period, begin = 1 / (times * capacity), time.monotonic()
-    ticks, lock = iter(range(int(seconds * times * capacity))), threading.Lock()
-
-    def client() -> None:
-        while True:
-            with lock:
-                tick = next(ticks, None)
-            if tick is None:
-                return
-            time.sleep(max(0.0, begin + tick * period - time.monotonic()))
-            start = time.monotonic()
-            try:
-                status = service.ask(content)
-            except OSError:
-                status = 0
-            outcomes.append((status, time.monotonic() - start))
-
+    rate = times * capacity
+    before = service.cpu_seconds()
+    clients = service.start_clients(image, int(seconds * rate), "--rate", str(rate))
     memory = [service.memory()]
-    clients = [threading.Thread(target=client) for _ in range(96)]
-    for thread in clients:
-        thread.start()
-    while any(thread.is_alive() for thread in clients):
-        memory.append(service.memory())
-        time.sleep(0.5)
-    took = time.monotonic() - begin
-    return Load(outcomes, took, memory, json.loads(service.request("GET", "/api/status")[1])["limits"]["queue"])
+    with ThreadPoolExecutor(1) as thread:
+        said = thread.submit(clients.communicate)
+        while not said.done():
+            memory.append(service.memory())
+            time.sleep(0.5)
+    found = json.loads(said.result()[0])
+    took = service.cpu_seconds() - before
+    queue = json.loads(service.request("GET", "/api/status")[1])["limits"]["queue"]
+    return Load(found["outcomes"], found["seconds"], memory, took, found["cpu seconds"], queue)
 
 
 def described(times: int, found: Load, capacity: float, processors: int) -> dict[str, object]:
@@ -212,6 +224,7 @@ def described(times: int, found: Load, capacity: float, processors: int) -> dict
         "5xx": sum(n for code, n in counts.items() if code >= 500), "lost": counts[0],
         "p50 seconds": float(np.quantile(waits, 0.5)), "p99 seconds": float(np.quantile(waits, 0.99)),
         "seconds of (queue + 1) services": (found.queue + 1) * processors / capacity,
+        "CPU seconds of the service": found.service_cpu, "CPU seconds of the clients": found.client_cpu,
         "MB at the start": found.memory[0], "MB in the middle": found.memory[half], "MB at the end": found.memory[-1],
         "MB at most": max(found.memory),
     }  # fmt: skip

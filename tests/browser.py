@@ -34,7 +34,7 @@ def missing(*modules: str) -> str:
     return f"{', '.join(absent)} not installed" if absent else ""
 
 
-SERVED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+SERVED = ("fastapi", "httptools", "uvicorn", "python_multipart", "prometheus_client")
 
 needs_browser = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 needs_service = pytest.mark.skipif(bool(missing(*SERVED)), reason=missing(*SERVED) or "-")

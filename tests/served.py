@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-for _name in ("httpx", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+for _name in ("httpx", "fastapi", "httptools", "uvicorn", "python_multipart", "prometheus_client"):
     pytest.importorskip(_name, reason="the service needs oddsight[serve], and its tests httpx")
 
 import httpx

@@ -1,9 +1,12 @@
 """What a running ``watch`` leaves in the workspace."""
 
+import asyncio
 import json
 
 import pytest
 
+from oddsight.serve.events import Listeners
+from oddsight.serve.limits import Limits
 from served import serving
 
 SQUARE = [[0, 0], [0.5, 0], [0.5, 0.5], [0, 0]]
@@ -47,6 +50,23 @@ def test_streams_and_events(watched):
             if told[-1:] == ["3"]:
                 break
     assert told == ["1", "2", "written", "3"]
+
+
+def test_clients_that_left_before_the_first_event_are_not_counted():
+    listeners = Listeners(Limits(streams=1))
+
+    async def lines():
+        yield "never sent"
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        await asyncio.sleep(0)
+
+    for _ in range(3):  # one more than may listen at once
+        asyncio.run(listeners.stream(lines())({"type": "http"}, receive, send))
+    assert listeners.count == 0
 
 
 def test_key_frames(watched):

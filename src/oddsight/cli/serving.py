@@ -11,7 +11,7 @@ import typer
 
 from oddsight.cli.application import Device, ImageTimeout, Quiet, app
 
-_NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_NEEDED = ("fastapi", "httptools", "uvicorn", "python_multipart", "prometheus_client")
 
 
 @app.command("serve")

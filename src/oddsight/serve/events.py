@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import StreamingResponse
 
 from oddsight.serve.errors import RequestError
 from oddsight.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 PAUSE = 0.25
 """Seconds between two looks for something new."""
@@ -28,7 +31,7 @@ class Listeners:
     """How many clients listen, which is limited."""
 
     def __init__(self, limits: Limits) -> None:
-        self._most, self._count = limits.streams, 0
+        self._most, self.count = limits.streams, 0
 
     def stream(self, lines: AsyncIterator[str]) -> StreamingResponse:
         """An answer of events.
@@ -36,18 +39,24 @@ class Listeners:
         Raises:
             RequestError: Too many clients listen.
         """
-        if self._count >= self._most:
-            raise RequestError(429, f"{self._count:,} clients listen already: try again later", retry_after=10)
-        self._count += 1
-        headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(self._counted(lines), media_type="text/event-stream", headers=headers)
+        if self.count >= self._most:
+            raise RequestError(429, f"{self.count:,} clients listen already: try again later", retry_after=10)
+        return _Stream(self, lines)
 
-    async def _counted(self, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+
+class _Stream(StreamingResponse):
+    """Events for a client, which counts until it has left, even if that was before the first event."""
+
+    def __init__(self, listeners: Listeners, lines: AsyncIterator[str]) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._listeners = listeners
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._listeners.count += 1
         try:
-            async for line in lines:
-                yield line
+            await super().__call__(scope, receive, send)
         finally:
-            self._count -= 1
+            self._listeners.count -= 1
 
 
 def event(kind: str, content: Any) -> str:  # noqa: ANN401 - JSON

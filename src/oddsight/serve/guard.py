@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
-import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from starlette.exceptions import HTTPException
-
 from oddsight.serve.access import Access, needed_scope, same_origin
+from oddsight.serve.bodies import Body
 from oddsight.serve.errors import RequestError
-from oddsight.serve.limits import SLOWEST, Limits
+from oddsight.serve.limits import Limits
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,15 +27,17 @@ _PAGE = (
     "frame-ancestors 'none'"
 )
 
-_HEADERS = {
-    "content-security-policy": _PAGE,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
+_HEADERS = (
+    (b"content-security-policy", _PAGE.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"cache-control", b"no-store"),
+)
+"""Of every answer that does not say otherwise."""
 
 
 class Guard:
@@ -53,25 +53,31 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
-        size = 0
+        if scope["method"] == "HEAD" and needed_scope("HEAD", scope["path"]) is None:
+            scope = {**scope, "method": "GET"}  # The server leaves the body out
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        size = None if "transfer-encoding" in headers else int(headers.get("content-length", "0"))
+        body = Body(receive, size, self._limits.seconds, asks="expect" in headers)
+        answer = _Answer(send, body)
+        admitted = 0
         try:
-            size = self._admit(scope)
-            self._bytes += size
-            await self._app(scope, _in_time(receive, size, self._limits.seconds), answer)
+            admitted = self._admit(scope, headers, size)
+            self._bytes += admitted
+            await self._app(scope, body, answer)
         except RequestError as error:
-            await answer.refuse(error, close=size > self._limits.body_bytes or error.status in (408, 411, 413))
+            await answer.refuse(error)
         except Exception:  # a mistake in one answer must not end the service
             log.exception("%s failed", scope["method"])
             await answer.refuse(RequestError(500, "the service failed at this: its log says more"))
         finally:
-            self._bytes -= size
+            self._bytes -= admitted
             self._metrics.count_request(scope, answer.status)
 
-    def _admit(self, scope: Scope) -> int:
+    def _admit(self, scope: Scope, headers: Mapping[str, str], size: int | None) -> int:
         """Refuse a request by what its head says; the bytes of its body."""
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         host, origin = headers.get("host", ""), headers.get("origin")
+        if sum(key == b"host" for key, _ in scope["headers"]) > 1:
+            raise RequestError(400, "a request has one Host header")
         if not self._access.knows_host(host):
             raise RequestError(403, "this service is not called so: name its host when it is started (--name HOST)")
         if origin is not None and not same_origin(origin, host):
@@ -87,12 +93,11 @@ class Guard:
             if not scopes:
                 raise RequestError(401, "this needs a token: send it as 'Authorization: Bearer TOKEN'")
             raise RequestError(403, f"this token may not do that: it needs the scope {needed!r}")
-        return self._admit_body(headers, method, path)
+        return self._admit_body(size, method, path)
 
-    def _admit_body(self, headers: dict[str, str], method: str, path: str) -> int:
-        if "transfer-encoding" in headers:
+    def _admit_body(self, size: int | None, method: str, path: str) -> int:
+        if size is None:
             raise RequestError(411, "say how long the body is (Content-Length)")
-        size = int(headers.get("content-length", "0"))  # which the server has checked
         most = self._limits.body(method, path)
         if size > most:
             raise RequestError(413, f"the body has {size:,} bytes, and at most {most:,} are taken")
@@ -103,42 +108,27 @@ class Guard:
         return size
 
 
-def _in_time(receive: Receive, size: int, seconds: float) -> Receive:
-    """``receive`` until the body is there, which may not take for ever."""
-    end, whole = time.monotonic() + seconds + size / SLOWEST, False
-
-    async def receive_in_time() -> Message:
-        nonlocal whole
-        if whole:
-            return await receive()
-        try:
-            message = await asyncio.wait_for(receive(), min(seconds, max(0.0, end - time.monotonic())))
-        except TimeoutError:
-            text = "the body does not come, or too slowly"
-            raise HTTPException(408, text, {"connection": "close"}) from None
-        whole = not message.get("more_body", False)
-        return message
-
-    return receive_in_time
-
-
 class _Answer:
-    """``send`` with the headers that every answer has."""
+    """``send`` with the headers that every answer has, which ends no answer before the body has been read."""
 
-    def __init__(self, send: Send) -> None:
-        self._send, self.status = send, 0
+    def __init__(self, send: Send, body: Body) -> None:
+        self._send, self._body, self.status = send, body, 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = {key.lower() for key, _ in message["headers"]}
-            more = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in given]
-            if b"cache-control" not in given:
-                more.append((b"cache-control", b"no-store"))
+            more = [header for header in _HEADERS if header[0] not in given]
+            if self._body.is_left_unread and b"connection" not in given:
+                more.append((b"connection", b"close"))
             message = {**message, "headers": [*message["headers"], *more]}
+        elif not self._body.whole and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})  # All of the answer, as it says how long it is
+            await self._body.throw_away()
+            message = {"type": "http.response.body"}
         await self._send(message)
 
-    async def refuse(self, error: RequestError, *, close: bool = False) -> None:
+    async def refuse(self, error: RequestError) -> None:
         """Answer with an error, unless an answer has begun."""
         if self.status:
             return
@@ -148,7 +138,5 @@ class _Answer:
             headers.append((b"www-authenticate", b"Bearer"))
         if error.retry_after is not None:
             headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
-        if close:
-            headers.append((b"connection", b"close"))
         await self({"type": "http.response.start", "status": error.status, "headers": headers})
         await self({"type": "http.response.body", "body": content})

@@ -169,18 +169,27 @@ class Models:
         with self._lock:
             return sorted(self._newest.values(), key=lambda served: served.name)
 
-    def get(self, name: str, version: str | None = None) -> ServedModel:
-        """A model, or an old version of it.
+    def newest(self, name: str) -> ServedModel:
+        """A model; this never waits.
 
         Raises:
             RequestError: There is none.
         """
+        served = self._newest.get(name)
+        if served is None:
+            raise not_found(f"model {plain(name)[:100]!r}")
+        return served
+
+    def get(self, name: str, version: str | None = None) -> ServedModel:
+        """A model, or an old version of it, which may have to be read.
+
+        Raises:
+            RequestError: There is none.
+        """
+        served = self.newest(name)
+        if version is None or version == served.version:
+            return served
         with self._lock:
-            served = self._newest.get(name)
-            if served is None:
-                raise not_found(f"model {plain(name)[:100]!r}")
-            if version is None or version == served.version:
-                return served
             known = next((digest for digest, _ in self.versions(name) if digest[:12] == version), None)
             if known is None:
                 raise not_found(f"version {plain(version)[:40]!r} of the model {name!r}")

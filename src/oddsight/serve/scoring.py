@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddsight.runtime.parallel import cores
@@ -51,11 +51,10 @@ class Scoring:
             RequestError: There is no place for all of it, it had to wait too long, or the client left.
         """
         self.check_room(len(work))
-        self._admitted += len(work)
         begin = time.monotonic()
-        tasks = [asyncio.ensure_future(self._do(one, model, begin)) for one in work]
+        outcomes = [self._begin(one, model, begin) for one in work]
+        every: asyncio.Future[list[Outcome]] = asyncio.gather(*outcomes)
         leaving: asyncio.Future[None] = asyncio.ensure_future(_left(request))
-        every: asyncio.Future[list[Outcome]] = asyncio.gather(*tasks)
         both: list[asyncio.Future[Any]] = [every, leaving]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -64,20 +63,25 @@ class Scoring:
             return await every
         finally:
             leaving.cancel()
-            for task in tasks:
-                task.cancel()
+            for outcome in outcomes:
+                outcome.cancel()
             await asyncio.gather(every, return_exceptions=True)
 
-    async def _do(self, work: Callable[[], Outcome], model: str, begin: float) -> Outcome:
+    def _begin(self, work: Callable[[], Outcome], model: str, begin: float) -> asyncio.Future[Outcome]:
+        """Have a thread do it, as soon as one is free."""
         future = self._threads.submit(self._timed, work, model, begin)
-        try:
-            return await asyncio.wrap_future(future)
-        finally:
-            if future.cancel() or future.done():
-                self._admitted -= 1
-            else:  # the client left while it was under way
-                loop = asyncio.get_running_loop()
-                future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        self._admitted += 1
+        outcome = asyncio.wrap_future(future)
+        outcome.add_done_callback(lambda _: self._release(future))
+        return outcome
+
+    def _release(self, future: Future[Outcome]) -> None:
+        """Give its place to another, now or when it has ended: one under way goes on if its client left."""
+        if future.cancel() or future.done():
+            self._admitted -= 1
+        else:
+            loop = asyncio.get_running_loop()
+            future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
 
     def _leave(self) -> None:
         self._admitted -= 1

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from oddsight.errors import OddsightError, plain
 from oddsight.serve.app import create_app
@@ -17,25 +17,39 @@ _HEAD_SECONDS = 10.0
 """That the head of a request may take."""
 
 _LARGEST_HEAD = 2**15
+"""Bytes of the head of a request."""
 
 
-class _Protocol(H11Protocol):
-    """HTTP/1.1, where a connection without a whole head of a request does not stay open."""
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 with heads that are short and come soon, or the connection does not stay open."""
 
     _patience: asyncio.TimerHandle | None = None
+    _head = 0
+    """Bytes since the last head was whole, without those of a body."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
+        self._head += len(data)
         super().data_received(data)
+        if self._head > _LARGEST_HEAD:
+            self.transport.abort()
         under_way = self.cycle is not None and not self.cycle.response_complete
         if under_way and self._patience is not None:
             self._patience.cancel()
             self._patience = None
         elif not under_way and self._patience is None:
             self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        self._head = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head = 0
+        super().on_body(body)
 
     def _wait_for_head(self) -> None:
         self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
@@ -79,7 +93,6 @@ def make_server(service: Service) -> uvicorn.Server:
         "proxy_headers": False,
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": 5,
-        "h11_max_incomplete_event_size": _LARGEST_HEAD,
     }
     return uvicorn.Server(uvicorn.Config(create_app(service), **settings))
 

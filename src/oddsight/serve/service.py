@@ -51,26 +51,27 @@ class Service:
         object.__setattr__(self, "jobs", None if self.workspace is None else Jobs(self.workspace))
 
 
-def _service(request: Request) -> Service:
+# Coroutines, as FastAPI has a thread call whatever is none.
+async def _service(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
 
 
-def _workspace(request: Request) -> Workspace:
-    workspace = _service(request).workspace
-    if workspace is None:
-        raise no_workspace()
-    return workspace
-
-
-def _jobs(request: Request) -> Jobs:
-    jobs = _service(request).jobs
-    if jobs is None:
-        raise no_workspace()
-    return jobs
-
-
 Parts = Annotated[Service, Depends(_service)]
+
+
+async def _workspace(service: Parts) -> Workspace:
+    if service.workspace is None:
+        raise no_workspace()
+    return service.workspace
+
+
+async def _jobs(service: Parts) -> Jobs:
+    if service.jobs is None:
+        raise no_workspace()
+    return service.jobs
+
+
 Kept = Annotated[Workspace, Depends(_workspace)]
 JobList = Annotated[Jobs, Depends(_jobs)]

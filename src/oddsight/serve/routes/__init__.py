@@ -19,6 +19,6 @@ from oddsight.serve.routes import (
 ROUTERS = tuple(
     part.router
     for part in (
-        status, models, predict, compare, images, history, feedback, uploads, jobs, watch, inference, docs, page
+        predict, inference, status, models, compare, images, history, feedback, uploads, jobs, watch, docs, page
     )
 )  # fmt: skip

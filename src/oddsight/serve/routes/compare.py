@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from oddsight.errors import ImageError
 from oddsight.serve.errors import RequestError
@@ -39,7 +38,7 @@ class Comparison(BaseModel):
 @router.post("")
 async def compare(given: Comparison, request: Request, service: Parts, workspace: Kept) -> dict[str, Any]:
     """Scores and decisions of both models, and whether one flags more than the other (McNemar's exact test)."""
-    pair = [await run_in_threadpool(service.models.get, name) for name in given.models]
+    pair = [service.models.newest(name) for name in given.models]
     contents, items = list(dict.fromkeys(given.contents)), list[dict[str, Any]]()
     for start in range(0, len(contents), service.limits.images):
         work = [

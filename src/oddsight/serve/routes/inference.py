@@ -17,7 +17,7 @@ from oddsight.model.result import Result
 from oddsight.serve.errors import RequestError
 from oddsight.serve.items import score_content
 from oddsight.serve.models import ServedModel
-from oddsight.serve.routes.models import Name
+from oddsight.serve.routes.models import Name, find_model
 from oddsight.serve.service import Parts, Service
 from oddsight.serve.tensors import InferRequest, Tensor, read_request, write_answer
 
@@ -108,7 +108,7 @@ async def infer_version(m: Name, v: Version, request: Request, service: Parts) -
 
 
 async def _infer(m: str, v: str | None, request: Request, service: Service) -> Response:
-    served = await run_in_threadpool(service.models.get, m, v)
+    served = await find_model(service, m, v)
     body = await request.body()
     given = await run_in_threadpool(read_request, body, request.headers.get("inference-header-content-length"))
     known = [name for name, _, _ in _outputs(served)]

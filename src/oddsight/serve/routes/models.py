@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from oddsight.errors import ImageError
 from oddsight.model.model import Model
 from oddsight.serve.errors import RequestError, not_found
-from oddsight.serve.service import Kept, Parts
+from oddsight.serve.models import ServedModel
+from oddsight.serve.service import Kept, Parts, Service
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
@@ -26,6 +27,17 @@ class NewDecision(BaseModel):
 
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     threshold: FiniteFloat | None = None
+
+
+async def find_model(service: Service, name: str, version: str | None) -> ServedModel:
+    """A model, or an older version of it, which a thread reads.
+
+    Raises:
+        RequestError: There is none.
+    """
+    if version is None:
+        return service.models.newest(name)
+    return await run_in_threadpool(service.models.get, name, version)
 
 
 @router.get("")

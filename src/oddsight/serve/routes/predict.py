@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import FiniteFloat
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -16,7 +17,7 @@ from oddsight.serve.history import record
 from oddsight.serve.items import Scored, Wishes, map_as_npy, score_item
 from oddsight.serve.limits import Limits
 from oddsight.serve.models import ServedModel
-from oddsight.serve.routes.models import Name
+from oddsight.serve.routes.models import Name, find_model
 from oddsight.serve.service import Parts, Service
 
 router = APIRouter(prefix="/api/models", tags=["scoring"])
@@ -61,7 +62,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/{m}:predict", openapi_extra=_BODY, responses=_ANSWER, response_model=None)
+@router.post("/{m}:predict", openapi_extra=_BODY, responses=_ANSWER)
 async def predict(
     m: Name,
     request: Request,
@@ -72,9 +73,9 @@ async def predict(
     nearest: Annotated[bool, Query(description="Say where the nearest normal image is.")] = False,
     name: Annotated[str, Query(max_length=1000, description="What to call an image without a form.")] = "image",
     version: Annotated[str | None, Query(description="An older version of the model.")] = None,
-) -> dict[str, Any] | Response:
+) -> Response:
     """Score images: one as the body, or several as a form; an image that cannot be read costs only its own answer."""
-    served = await run_in_threadpool(service.models.get, m, version)
+    served = await find_model(service, m, version)
     images = await read_images(request, name, service.limits)
     wishes = Wishes(map, keep, threshold, nearest, service.limits.pixels)
     if map == "npy" and len(images) != 1:
@@ -86,7 +87,7 @@ async def predict(
         if scored[0].result is None or scored[0].result.map is None:
             raise RequestError(422, scored[0].item.get("error", "there is no map"))
         return Response(map_as_npy(scored[0].result.map), media_type="application/x-npy")
-    return {"model": m, "version": served.version, "results": [one.item for one in scored]}
+    return JSONResponse({"model": m, "version": served.version, "results": [one.item for one in scored]})
 
 
 async def score_images(
