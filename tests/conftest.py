@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 
 from cli_files import World, make_world
-from oddsight.detectors import names
+from oddsight.detectors import DETECTORS, names
 from textures import write_textures
 
 # Where a change is judged, the same examples each time; elsewhere new ones, to find what those do not.
@@ -59,6 +59,16 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of exports."""
     monkeypatch.setenv("ODDSIGHT_BACKBONES", str(tmp_path / "kept"))
     return tmp_path / "kept"
+
+
+@pytest.fixture
+def registry() -> Iterator[dict[Any, dict[str, Any]]]:
+    """All detectors by kind and name; what a test registers is removed."""
+    before = {kind: dict(known) for kind, known in DETECTORS.items()}
+    yield DETECTORS
+    for kind, known in before.items():
+        DETECTORS[kind].clear()
+        DETECTORS[kind].update(known)
 
 
 @pytest.fixture(scope="module")

@@ -38,16 +38,6 @@ def scores(detector, embeddings=EMBEDDINGS):
     return loaded.run(["score"], {"embedding": embeddings})[0]
 
 
-@pytest.fixture
-def registry():
-    """The registry, from which what a test registers is removed."""
-    before = {kind: dict(known) for kind, known in DETECTORS.items()}
-    yield DETECTORS
-    for kind, known in before.items():
-        DETECTORS[kind].clear()
-        DETECTORS[kind].update(known)
-
-
 def test_every_detector_has_a_name_of_its_own():
     """Of two that share one, the second would silently take the place of the first."""
     modules = [value for value in vars(detectors).values() if isinstance(value, ModuleType)]

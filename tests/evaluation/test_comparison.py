@@ -81,12 +81,9 @@ def found(data, work):
 
 
 @pytest.fixture
-def extra():
+def extra(registry):
     """Registers methods for one test."""
-    before = dict(detectors.METHODS)
-    yield detectors.method
-    detectors.METHODS.clear()
-    detectors.METHODS.update(before)
+    return detectors.method
 
 
 def csv_bytes(found, tmp_path):
