@@ -56,6 +56,7 @@ def ask_with_httpx(client, body, headers):
     return answer.status_code, answer.content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
 @pytest.mark.parametrize("ask", [ask_with_http_client, ask_with_httpx])
 @pytest.mark.parametrize(("name", "status"), [("small", 413), ("closed", 401)])

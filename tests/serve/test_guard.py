@@ -183,6 +183,7 @@ def test_names_of_uploads_are_ours(client, tmp_path_factory):
     assert client.post("/api/uploads/nowhere/images", files=files).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_large_body_is_refused_before_it_is_read(client):
     for length in (2**30, 10**30):
         with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
