@@ -28,9 +28,10 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     folders = panel(options.data, options.work)
+    methods = options.methods.split(",") if options.methods else "all"
     before = rows(options.csv) if options.methods else {}
     common = {"work": options.work / "cells", "memory": "2GB", "progress": progress}
-    write_csv(options.csv, oddsight.compare(*folders, methods=options.methods or "all", **common))
+    write_csv(options.csv, oddsight.compare(*folders, methods=methods, **common))
     if before:
         measured = rows(options.csv)
         with options.csv.open("w", newline="") as file:
