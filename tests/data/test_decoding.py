@@ -81,6 +81,27 @@ def test_an_image_that_never_fits_is_refused_before_it_is_decoded(tmp_path, monk
         read_image(path)
 
 
+def test_blocks_of_threads_end_in_any_order_and_hold_for_their_own(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
+    small_began, large_ended = threading.Event(), threading.Event()
+
+    def in_little_room():
+        with memory_for_images(1), pytest.raises(ImageError, match="--memory"):
+            small_began.set()
+            assert large_ended.wait(60)
+            read_image(path)
+
+    with ThreadPoolExecutor(1) as pool:
+        with memory_for_images(10 * need(path)):
+            other = pool.submit(in_little_room)
+            assert small_began.wait(60)
+            read_image(path)
+        large_ended.set()
+        other.result()
+    read_image(path)
+
+
 @pytest.mark.slow
 def test_memory_is_held_until_the_pixels_are_gone(tmp_path):
     path = save(RGB, tmp_path / "a.png")

@@ -125,10 +125,15 @@ class _Share:
 @dataclass
 class _Limits:
     seconds: float | None
-    room: Room
+    rooms: list[Room]  # Of the process, and of blocks under way, which end in any order
+
+    @property
+    def room(self) -> Room:
+        """That of the last block under way in this thread, or else in any."""
+        return (getattr(_current, "rooms", None) or self.rooms)[-1]
 
 
-_limits = _Limits(IMAGE_TIMEOUT, Room(IMAGE_MEMORY))
+_limits = _Limits(IMAGE_TIMEOUT, [Room(IMAGE_MEMORY)])
 _current = threading.local()
 
 
@@ -151,7 +156,7 @@ def set_image_limits(*, timeout: float | None = None, memory: int | None = None)
     if memory is not None:
         if memory <= 0:
             raise OddsightError(f"the memory for images must be more than {memory} bytes")
-        _limits.room = Room(memory)
+        _limits.rooms[0] = Room(memory)
 
 
 def image_timeout() -> float | None:
@@ -166,13 +171,18 @@ def pixel_limit(limit: int, usual: int) -> int:
 
 @contextmanager
 def memory_for_images(total: int, *, final: bool = False) -> Iterator[Room]:
-    """Let images share so many bytes while the block runs; see :class:`Room`."""
-    before = _limits.room
-    _limits.room = Room(max(1, total), final=final)
+    """Let images share so many bytes while the block runs; see :class:`Room`.
+
+    Blocks of several threads may overlap: each holds for its own, and the last for threads without one.
+    """
+    room, own = Room(max(1, total), final=final), _current.__dict__.setdefault("rooms", [])
+    _limits.rooms.append(room)
+    own.append(room)
     try:
-        yield _limits.room
+        yield room
     finally:
-        _limits.room = before
+        _limits.rooms.remove(room)
+        own.remove(room)
 
 
 def limited(read: Callable[Arguments, Outcome]) -> Callable[Arguments, Outcome]:
@@ -219,7 +229,7 @@ def reserve(size: int, name: str) -> None:
 def serve_another(ask: Callable[[int, str], None]) -> None:
     """Have this process read for another one, which keeps the time and shares out the memory."""
     _limits.seconds = None
-    _limits.room = _OtherRoom(ask)
+    _limits.rooms = [_OtherRoom(ask)]
 
 
 class _OtherRoom(Room):

@@ -18,6 +18,7 @@ from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.collection import ImageFile
+from oddsight.data.decoding import memory_for_images
 from oddsight.data.memory import RUNNING, MemoryPlan
 from oddsight.detectors import Detector
 from oddsight.errors import ModelError
@@ -183,7 +184,9 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measurement:
     with tempfile.TemporaryFile() as maps:
         scores = scores_from_features(model, job.extractor, trial.test.images, cache, progress, maps)
         pixel = map_metrics(maps, model.metadata.map_size, trial.test)
-    answer = whole_file(model, trial.test.images, scores)
+    # Of its own, as other cells may be at work, whose limits are not for these images.
+    with memory_for_images(room_taken(job.memory)):
+        answer = whole_file(model, trial.test.images, scores)
     metadata = model.metadata
     assert metadata.decision.false_alarm_rate is not None
     return Measurement(
