@@ -329,7 +329,7 @@ def test_reading_by_rows_takes_no_more_than_was_reserved(tmp_path, mode, suffix,
                     lambda path: read_valid_image(path.read_bytes(), str(path)),
                 ),
                 ("exif", lambda path: jpeg_of_exif_blocks(path, 1_500), read_header),
-                ("pages", lambda path: tiff_of_pages(path, 600_000), read_header),
+                ("pages", lambda path: tiff_of_pages(path, 1_500_000), read_header),
             )
         ),
     ],
