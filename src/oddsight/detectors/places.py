@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -15,7 +15,6 @@ from oddsight.detectors.evidence import Scores
 from oddsight.detectors.padim import Sums
 from oddsight.detectors.patchcore import PatchCore
 from oddsight.graphs.building import piece
-from oddsight.graphs.maps import gaussian
 from oddsight.runtime.executor import map_jobs
 
 DISTANCES = 2**19
@@ -47,14 +46,13 @@ class Places(Protocol):
         """``patches [N, C, h, w]``, of the span's channels, to ``anomaly_map [N, h, w]`` and ``score``, its maximum."""
 
 
-def own_scores(places: Iterable[Places], images: Iterable[tuple[int, NDArray[np.float32]]]) -> list[Scores]:
+def own_scores(places: Sequence[Places], images: Iterable[tuple[int, NDArray[np.float32]]]) -> list[Scores]:
     """For each of them its scores of images, given the number and the patches ``[C, h, w]`` of each."""
-    listed = list(places)
-    scores = np.array(list(map_jobs(partial(_own_scores, listed), images)), np.float64).reshape(-1, len(listed))
+    scores = np.array(list(map_jobs(partial(_own_scores, places), images)), np.float64).reshape(-1, len(places))
     return list(scores.T)
 
 
-def _own_scores(places: list[Places], image: tuple[int, NDArray[np.float32]]) -> list[float]:
+def _own_scores(places: Sequence[Places], image: tuple[int, NDArray[np.float32]]) -> list[float]:
     number, patches = image
     return [one.own_score(patches, number) for one in places]
 
@@ -217,10 +215,9 @@ def _averaging(side: int, step: int) -> NDArray[np.float32]:
 
 def _interpolation(side: int, step: int, sigma: float) -> NDArray[np.float32]:
     """From means back to values: Gaussian-smoothed, then interpolated between the middles of cells."""
+    from scipy.ndimage import gaussian_filter1d
+
     count = -(-side // step)
-    kernel, radius = gaussian(sigma)
-    smooth = np.zeros((count, count))
-    for offset, weight in zip(range(-radius, radius + 1), kernel, strict=True):
-        np.add.at(smooth, (np.arange(count), np.clip(np.arange(count) + offset, 0, count - 1)), weight)
+    smooth = gaussian_filter1d(np.eye(count), sigma, axis=0, mode="nearest", truncate=3.0)
     place = np.clip((np.arange(side) + 0.5) / step - 0.5, 0, count - 1)
     return np.asarray(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(count))) @ smooth, np.float32)

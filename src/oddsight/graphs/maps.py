@@ -19,7 +19,7 @@ def anomaly_map(height: int, width: int, sigma: float) -> onnx.ModelProto:
         width: Columns of the grid.
         sigma: Standard deviation of the Gaussian in grid cells; borders are extended by their edge values.
     """
-    kernel, radius = gaussian(sigma)
+    kernel, radius = _gaussian(sigma)
     return piece(
         f"""
         map (float[N, {height}, {width}] distances) => (float[N] score, float[N, {height}, {width}] anomaly_map)
@@ -81,7 +81,7 @@ def scaled_map(height: int, width: int, sigma: float, by: str = "") -> onnx.Mode
     return chain([total, smooth, scaled], ["score", "anomaly_map"])
 
 
-def gaussian(sigma: float) -> tuple[NDArray[np.float32], int]:
+def _gaussian(sigma: float) -> tuple[NDArray[np.float32], int]:
     """A kernel whose sum is 1, and how far it reaches from its middle."""
     radius = int(np.ceil(3 * sigma))
     with np.errstate(over="ignore"):  # far from the middle of a narrow one there is nothing
