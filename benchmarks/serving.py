@@ -4,7 +4,7 @@
 
 First ``predict_many`` scores copies of the image (one image a core), and batches of four (one run on all cores), which
 says which of the two is faster. Then a service is started in a process of its own, and clients in another one
-(``http_load.py``, whose processor time is told apart) ask for 1, 2 and 5 times as many images a second as
+(``http_load.py``, whose processor time is reported separately) ask for 1, 2 and 5 times as many images a second as
 ``predict_many`` scores, each as soon as its turn comes, without waiting for the others. Before and after each load
 ``predict_many`` scores again for a third of the time, so that a machine that gets slower or faster is seen, and the
 load is compared with the mean of both. With ``--apart`` the clients get the last processor for themselves, and the

@@ -5,8 +5,8 @@
 Unlike seconds on a clock, processor time hardly depends on what else the machine does. In each round ``predict_many``
 scores copies of the image, a service answers as many requests for it, and as many with a wrong Host header, which it
 refuses before it reads their bodies, as it does when its queue is full. Adds a row of medians to ``serving_cost.csv``,
-in milliseconds of processor time; those of the clients (``http_load.py``) are told apart. The code that is measured is
-what ``oddsight`` imports.
+in milliseconds of processor time; those of the clients (``http_load.py``) are reported separately. The code that is
+measured is what ``oddsight`` imports.
 
 A quick model shows the difference best: the rows of ``tiny`` are of ``tests/tiny_model.py`` and a PNG file of noise of
 104 x 104 pixels, which has 33 kB.

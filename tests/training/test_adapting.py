@@ -83,7 +83,7 @@ def test_frozen_stages_stay_and_the_others_learn(adapted):
 
 
 def test_it_learns(classes, tmp_path):
-    """Classes that were shuffled cannot be told apart; these can, and the loss falls."""
+    """Classes that were shuffled cannot be distinguished; these can, and the loss falls."""
     found = adapt(classes, output=tmp_path / "own.onnx", **{**SMALL, "epochs": 4, "learning_rate": 3e-4})
     losses = [row.train_loss for row in found.curves]
     assert losses[-1] < 0.8 * losses[0]

@@ -77,8 +77,7 @@ def decide(names: Sequence[str], local: Sequence[str], grid: str, normal: list[S
         deciding ({inputs})
         => (float[N] score, float[{grid}] anomaly_map, float[N, {len(normal)}] evidence,
             float[N, {len(normal)}] voice_p_values)
-        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float little = {{1e-3}},
-         float tiny = {{1e-30}}>
+        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float little = {{1e-3}}>
         {{
             {" ".join(lines)}
             {" ".join(f"floored_{name} = Max ({name}_evidence, little)" for name in local)}
@@ -89,8 +88,7 @@ def decide(names: Sequence[str], local: Sequence[str], grid: str, normal: list[S
             evidence = Concat <axis = 1> ({columns})
             strongest = ReduceMax (evidence, last)
             wide = Unsqueeze (strongest, last)
-            positive = Max (peak, tiny)
-            scale = Div (wide, positive)
+            scale = Div (wide, peak)
             anomaly_map = Mul (places_evidence, scale)
             score = ReduceMax <keepdims = 0> (anomaly_map, places)
             {" ".join(ranks)}

@@ -184,7 +184,7 @@ def measure(job: Job, cache: FeatureCache, progress: Progress) -> Measurement:
     with tempfile.TemporaryFile() as maps:
         scores = scores_from_features(model, job.extractor, trial.test.images, cache, progress, maps)
         pixel = map_metrics(maps, model.metadata.map_size, trial.test)
-    # Of its own, as other cells may be at work, whose limits are not for these images.
+    # A limit of its own: those of other cells at work are not for these images.
     with memory_for_images(room_taken(job.memory)):
         answer = whole_file(model, trial.test.images, scores)
     metadata = model.metadata
@@ -250,7 +250,7 @@ def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.flo
     timed(pixels)  # loads the graph
     answers = []
     for index in chosen:
-        # Never by the main thread, which has the work done by another one.
+        # In another thread than the main one, which would have the work done elsewhere and count nothing.
         score, milliseconds = interruptible(partial(timed, images[index].read()))
         answers.append(milliseconds)
         scale = max(abs(score), float(scores.std()))
