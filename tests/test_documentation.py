@@ -59,6 +59,7 @@ def test_python_without_oddsight(model, tmp_path):
         assert told.get("evidence", {}) == evidence
 
 
+@pytest.mark.slow
 def test_python_without_oddsight_on_a_file_of_schema_1(tmp_path):
     script = tmp_path / "score.py"
     script.write_text(example("docs/model-format.md", "python"))
@@ -70,6 +71,7 @@ def test_python_without_oddsight_on_a_file_of_schema_1(tmp_path):
     assert not result.anomalous
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_class", [True, False])
 def test_python_without_oddsight_on_a_model_that_knows_classes(by_class, tmp_path):
     model = tiny_class_model(by_class=by_class)
@@ -107,6 +109,7 @@ def test_javascript(model, tmp_path):
         assert told["p_value"] == pytest.approx(result.p_value, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_method_of_the_contributing_guide_works(tmp_path, monkeypatch):
     text = (ROOT / "CONTRIBUTING.md").read_text()
     code = tmp_path / "nearest_mean.py"

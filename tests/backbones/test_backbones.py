@@ -456,6 +456,7 @@ def test_changed_weights_are_noticed(tmp_path):
         backbone(path)
 
 
+@pytest.mark.slow
 def test_kept_exports_need_no_torch(kept, without_torch, tmp_path):
     exported(export_path("resnet50"), "resnet50")
     exported(export_path("timm:some/net.tag"), "timm:some/net.tag")

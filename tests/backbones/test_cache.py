@@ -120,6 +120,7 @@ def test_the_least_recently_used_go_when_the_limit_is_passed(tmp_path):
     assert left == {0, *range(3, 11)}
 
 
+@pytest.mark.slow
 def test_the_limit_holds_without_being_asked(tmp_path):
     cache = FeatureCache(tmp_path, limit=40_000)
     array = np.zeros(500, np.float32)
@@ -246,6 +247,7 @@ def test_the_environment_sets_the_cache(monkeypatch, place, limit, expected):
     assert (None if cache is None else (cache.folder.as_posix(), cache.limit)) == expected
 
 
+@pytest.mark.slow
 def test_features_from_the_cache_are_those_computed_and_are_used(tmp_path):
     write_textures(tmp_path / "images", range(3))
     images = collect(tmp_path / "images").images

@@ -387,6 +387,7 @@ def test_what_may_not_be_read_is_named(world, what):
     assert_failed(layout, named)
 
 
+@pytest.mark.slow
 def test_an_image_that_goes_or_changes_during_a_fit(world, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")
     for change in ("gone", "changed"):

@@ -351,6 +351,7 @@ def test_names_of_the_greatest_length_can_be_written(world, tmp_path):
 # predict
 
 
+@pytest.mark.slow
 def test_predict_writes_json_lines(world, rows, tmp_path):
     model = oddsight.load(world.model)
     expected = [*sorted(world.normal.iterdir()), *sorted(world.anomalous.rglob("*.png"))]
@@ -381,6 +382,7 @@ def test_predict_writes_json_lines(world, rows, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["lines"]
 
 
+@pytest.mark.slow
 def test_predict_shows_a_table(world, rows):
     outcome = run("predict", world.model, world.normal, world.anomalous)
     header, *lines = outcome.out.splitlines()
@@ -418,6 +420,7 @@ def test_predict_decides_anew_at_a_rate(world, rows, rate):
         assert new["anomalous"] is (new["score"] > decision.threshold) is (round(25 * new["p_value"]) / 25 <= rate)
 
 
+@pytest.mark.slow
 def test_predict_decides_anew_at_a_score(world, rows):
     scores = sorted(row["score"] for row in rows)
     for threshold, alarms in ((scores[-2], 1), (scores[0] - 1, 16), (scores[-1], 0), (-1e30, 16)):
@@ -466,6 +469,7 @@ def test_predict_keeps_the_order_and_names_everything_once(world, tmp_path):
     assert len({row["score"] for row in outcome.lines}) == 1
 
 
+@pytest.mark.slow
 def test_predict_writes_heat_maps(world, rows, tmp_path):
     maps = tmp_path / "new" / "maps"
     outcome = run("predict", world.model, world.normal, world.anomalous, "--maps", maps)
@@ -479,6 +483,7 @@ def test_predict_writes_heat_maps(world, rows, tmp_path):
         assert "bark" not in row["path"] or (drawn != source).any()
 
 
+@pytest.mark.slow
 def test_heat_maps_of_images_of_one_name_do_not_replace_each_other(world, tmp_path):
     long = "x" * 248
     for number, parent in enumerate(("a/same", "b/same", "c/same", "d")):
@@ -629,6 +634,7 @@ def test_evaluate_writes_a_report(world, tmp_path):
 # threshold and info
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "rate"), [(["--false-alarm-rate", "0.2"], 0.2), (["--score", "17.5"], None), (["--score=-3"], None)]
 )

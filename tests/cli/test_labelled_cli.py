@@ -104,6 +104,7 @@ def test_fit_says_what_it_does(world, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_what_a_file_promises_is_said_by_class(world, tmp_path):
     outcome = run("threshold", world.by_class, "-o", tmp_path / "m.onnx", "--false-alarm-rate", 0.3)
     model = oddsight.load(tmp_path / "m.onnx")
@@ -119,6 +120,7 @@ def test_what_a_file_promises_is_said_by_class(world, tmp_path):
     assert_failed(outcome, "0.05 for each class", "at least 19 calibration images of each", "predicted as bark")
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_read_is_said_and_the_file_is_written(world, tmp_path):
     shutil.copytree(world.train, tmp_path / "in")
     (tmp_path / "in" / "rust" / "broken.png").write_text("no image")
@@ -262,6 +264,7 @@ def test_predict_says_the_class_or_none(world, which):
     assert [row["verdict"] for row in rows if "moss" in row["path"]].count(NONE_OF_THESE) >= 5
 
 
+@pytest.mark.slow
 def test_predict_shows_a_table(world):
     rows = predicted(world.model, world.test, world.moss)
     outcome = run("predict", world.model, world.test, world.moss)
@@ -288,11 +291,13 @@ def test_predict_decides_anew(world):
     assert_failed(few, "0.05 for each class", "predicted as")
 
 
+@pytest.mark.slow
 def test_predict_fails_on_what_is_of_no_class_if_asked_to(world):
     assert run("predict", world.model, world.moss, "--fail-on-anomaly", "--quiet").code == 3
     assert run("predict", world.model, world.train / "bark" / "0000.png", "--fail-on-anomaly", "--quiet").code == 0
 
 
+@pytest.mark.slow
 def test_a_decision_over_the_batch_takes_p_values_among_all_images(world, tmp_path):
     rows = predicted(world.model, world.test, world.moss, "--fdr", 0.4)
     assert {row["verdict"] for row in rows if "moss" in row["path"]} == {NONE_OF_THESE}
@@ -313,6 +318,7 @@ def test_predict_explains_and_has_no_maps(world, tmp_path):
 # info
 
 
+@pytest.mark.slow
 def test_info_counts_images_and_shows_no_packed_ones(world):
     for path, fewest in ((world.model, 30), (world.by_class, oddsight.load(world.by_class).fewest)):
         outcome = run("info", path, "--json")
@@ -333,6 +339,7 @@ def test_info_counts_images_and_shows_no_packed_ones(world):
 # evaluate
 
 
+@pytest.mark.slow
 def test_evaluate(world, tmp_path):
     rows = predicted(world.by_class, world.test, world.moss)
     known, moss = rows[:18], rows[18:]
@@ -360,6 +367,7 @@ def test_evaluate(world, tmp_path):
     assert f"{unknown['auroc']:.4f}" in outcome.out
 
 
+@pytest.mark.slow
 def test_evaluate_takes_some_of_the_classes_and_a_test_split(world, tmp_path):
     shutil.copytree(world.test, tmp_path / "two")
     shutil.rmtree(tmp_path / "two" / "cloth")
@@ -373,6 +381,7 @@ def test_evaluate_takes_some_of_the_classes_and_a_test_split(world, tmp_path):
     assert run("evaluate", world.model, "--labelled", tmp_path / "split", "--json", "-").json["images"] == 18
 
 
+@pytest.mark.slow
 def test_evaluate_says_what_it_could_not_read(world, tmp_path):
     shutil.copytree(world.test, tmp_path / "test")
     shutil.copytree(world.moss, tmp_path / "moss")
@@ -387,6 +396,7 @@ def test_evaluate_says_what_it_could_not_read(world, tmp_path):
     assert (found["images"], found["unknown"]["moss"]["images"]) == (18, 6)
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_images_that_the_model_was_fitted_on(world, tmp_path):
     assert_failed(
         run("evaluate", world.model, "--labelled", world.train), "120 of 120 labelled images were used to fit"
@@ -407,11 +417,13 @@ def test_evaluate_refuses_classes_that_the_model_does_not_know(world, tmp_path):
     assert_failed(outcome, "does not know the class iron: it knows bark, cloth, rust")
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_a_model_that_knows_no_classes(world, tmp_path):
     run("fit", world.train / "cloth", "-o", tmp_path / "m.onnx", "--method", "mahalanobis", "--size", SIDE, "--quiet")
     assert_failed(run("evaluate", tmp_path / "m.onnx", "--labelled", world.test), "the model knows no classes")
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_classes_can_be_evaluated_on_normal_and_anomalous_images(world):
     found = run("evaluate", world.model, "--normal", world.test, "--anomalous", world.moss, "--json", "-").json
     rows = predicted(world.model, world.test, world.moss)

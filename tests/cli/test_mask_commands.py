@@ -52,6 +52,7 @@ def printed(monkeypatch):
     return text
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_how_many_images_have_a_mask(parts, printed):
     found = evaluate(tiny_model(), parts)
     evaluation_output.show_evaluation(found)
@@ -66,6 +67,7 @@ def test_an_evaluation_says_how_many_images_have_a_mask(parts, printed):
     ]
 
 
+@pytest.mark.slow
 def test_a_comparison_says_it_too(parts, printed, tmp_path):
     [trial] = read_trials([parts], None, 0.5, 0)
     assert (trial.masks, trial.test.coverage.used, len(trial.test.coverage.without)) == (2, 2, 3)
@@ -86,6 +88,7 @@ def test_a_comparison_says_it_too(parts, printed, tmp_path):
     assert all(str(path) in page for path in trial.test.coverage.without)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "warned"), [("mask", True), ("spot", False)])
 def test_a_class_that_may_be_masks_is_said(parts, name, warned):
     (parts / "test" / "spot").rename(parts / "test" / name)

@@ -29,6 +29,7 @@ def clip(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_template_is_written_and_what_is_there_is_drawn(clip, tmp_path):
     path = tmp_path / "zones.json"
     outcome = run("zones", clip, "-o", path)
@@ -92,6 +93,7 @@ def test_fit_learns_from_the_crops_that_zones_have(clip, tmp_path):
     assert oddsight.load(model).predict(crops[0]).p_value > 0
 
 
+@pytest.mark.slow
 def test_a_model_of_all_zones_has_footage_for_alarms_wherever_the_files_lie(clip, tmp_path, monkeypatch):
     zones, model = tmp_path / "zones.json", tmp_path / "gate.onnx"
     write_zones(zones, Zones([Zone("gate", LEFT, model=model)]))
@@ -105,6 +107,7 @@ def test_a_model_of_all_zones_has_footage_for_alarms_wherever_the_files_lie(clip
     assert run("watch", "gate.onnx", clip, *options, "--quiet").code == 0
 
 
+@pytest.mark.slow
 def test_zones_that_name_no_model_are_watched_by_the_map_of_whole_frames(clip, tmp_path):
     zones, model = tmp_path / "zones.json", tmp_path / "m.onnx"
     zones.write_text(json.dumps({"gate": "0,0,0.5,0,0.5,1"}))
@@ -123,6 +126,7 @@ def test_one_block_is_too_few_and_the_error_speaks_of_blocks(clip, tmp_path):
     assert_failed(outcome, "0 of 36 images are left to train on", "give more footage, or shorter blocks (--block)")
 
 
+@pytest.mark.slow
 def test_fit_learns_from_regions_of_interest(clip, tmp_path):
     model = tmp_path / "tiles.onnx"
     assert run("fit", "--from-video", clip, "--roi", "grid:2x1", "-o", model, *OPTIONS).code == 0

@@ -22,6 +22,7 @@ def fit(clip, *options):
     return run("fit", "--from-video", clip, *options, "--method", "knn", "--size", 32)
 
 
+@pytest.mark.slow
 def test_fit_from_video(clip, tmp_path):
     outcome = fit(clip, "--every", "200ms", "--block", "0.5s", "-o", tmp_path / "m.onnx")
     assert outcome.code == 0, outcome.err

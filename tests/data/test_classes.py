@@ -585,6 +585,7 @@ def test_anything_else_is_refused_with_the_forms(tmp_path):
         read_classes(tmp_path / "gone")
 
 
+@pytest.mark.slow
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), count=st.integers(6, 20), classes=st.integers(2, 5))
 def test_all_forms_say_the_same(tmp_path_factory, seed, count, classes):
@@ -768,6 +769,7 @@ def test_unlabelled_parquet(tmp_path):
     assert [image.content for image in read_unlabelled(tmp_path / "test.parquet")] == content(IMAGES[4:6])
 
 
+@pytest.mark.slow
 def test_a_limit_chooses_by_content(tmp_path):
     folder = write_class_folders(tmp_path / "c", IMAGES, LABELS)
     renamed = write_class_folders(tmp_path / "d", IMAGES[::-1], LABELS[::-1])

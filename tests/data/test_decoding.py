@@ -49,6 +49,7 @@ def need(path):
 # Memory
 
 
+@pytest.mark.slow
 def test_as_many_images_are_decoded_at_once_as_fit(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(12)]
     convert, lock, under_way, most = to_rgb, threading.Lock(), [0], [0]
@@ -127,6 +128,7 @@ def test_a_thread_that_keeps_its_pixels_does_not_wait_for_itself(tmp_path):
         assert len(kept) == 5
 
 
+@pytest.mark.slow
 def test_an_image_that_takes_long_to_read_is_waited_for(tmp_path, monkeypatch):
     paths = [save(RGB, tmp_path / f"{number}.png") for number in range(3)]
     monkeypatch.setattr(decoding, "_LONGEST_WAIT", 0.05)
@@ -373,6 +375,7 @@ def test_a_process_ends_with_the_image_that_it_holds(tmp_path, all_watched, monk
     assert np.array_equal(whole(second), RGB // 2)
 
 
+@pytest.mark.slow
 def test_a_broken_process_is_an_error_of_the_image_that_it_holds(tmp_path, all_watched, monkeypatch):
     set_image_limits(timeout=60)
     processes, start = [], decoder_process._Decoder.__init__
@@ -431,6 +434,7 @@ def test_a_process_keeps_the_budget_of_this_one(tmp_path, all_watched):
         assert room.largest == need(path) + decoding._PROCESS
 
 
+@pytest.mark.slow
 def test_a_process_that_breaks_down_is_one_error(tmp_path, all_watched):
     path = save(RGB, tmp_path / "a.png")
     set_image_limits(timeout=60)
@@ -471,6 +475,7 @@ def test_usual_files_are_read_without_a_process(tmp_path, suffix):
     assert seconds_to_read(path.read_bytes()) == seconds_to_read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [{"rows": 1}, {"tile": (16, 16)}])
 def test_a_file_of_many_strips_or_tiles_is_watched(tmp_path, layout):
     """Each takes its time, however small the file: 65,000 strips of a byte took 17 seconds."""

@@ -14,6 +14,7 @@ def image(height, width):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**32 - 1))
 @settings(max_examples=60)
 def test_images_of_any_shape_get_one_of_each_kind(height, width, seed):

@@ -100,6 +100,7 @@ def test_a_class_of_one_group_cannot_be_divided():
         divide_classes(data, 0.2, 0)
 
 
+@pytest.mark.slow
 def test_new_groups_are_flagged_at_most_at_the_rate():
     """Images of a group share most of their score; 20,000 draws of 30 calibration groups and one of a new group."""
     random = np.random.default_rng(0)
@@ -213,6 +214,7 @@ def test_calibration_counts_groups(grouped_model):
         grouped_model.with_decision(false_alarm_rate=0.05)
 
 
+@pytest.mark.slow
 def test_near_copies_are_the_same_groups(bursts, grouped_model):
     plans = []
     model = oddsight.fit(bursts, method="knn", size=SIZE, on_plan=plans.append)
@@ -220,12 +222,14 @@ def test_near_copies_are_the_same_groups(bursts, grouped_model):
     assert model.to_bytes() == grouped_model.to_bytes()
 
 
+@pytest.mark.slow
 def test_new_parts_are_not_flagged(grouped_model, tmp_path):
     new = write_bursts(tmp_path / "new", 40, 1, start=100)
     flagged = sum(result.anomalous for result in grouped_model.predict_many(sorted(new.iterdir())))
     assert flagged <= 10  # the 97.5 % quantile of the true rate is 26 %
 
 
+@pytest.mark.slow
 def test_too_few_groups_are_an_error(bursts, tmp_path):
     with pytest.raises(DataError, match=r"0\.05 needs at least 19 groups of calibration images, and there are 12"):
         oddsight.fit(bursts, method="knn", size=SIZE, false_alarm_rate=0.05)
@@ -236,6 +240,7 @@ def test_too_few_groups_are_an_error(bursts, tmp_path):
     assert alone.metadata.schema_version == 2
 
 
+@pytest.mark.slow
 def test_a_share_is_of_groups(bursts):
     plans = []
     oddsight.fit(bursts, method="knn", size=SIZE, calibration_fraction=0.25, on_plan=plans.append)
@@ -254,6 +259,7 @@ def test_auto_holds_out_whole_groups():
     assert _folds(np.array([0] * 20 + [1]), np.random.default_rng(0))[0] == 21
 
 
+@pytest.mark.slow
 def test_the_command_says_which_groups_there_are(bursts, tmp_path):
     common = ["fit", bursts, "-o", tmp_path / "m.onnx", "--method", "knn", "--size", SIZE]
     outcome = run(*common)
@@ -268,6 +274,7 @@ def test_the_command_says_which_groups_there_are(bursts, tmp_path):
     assert_failed(run(*common, "--group-by", "part", "--quiet"), "put one around what names the group")
 
 
+@pytest.mark.slow
 def test_a_comparison_keeps_groups_together(bursts, tmp_path):
     data = tmp_path / "data"
     write_bursts(data / "odd", 2, 1, start=200)

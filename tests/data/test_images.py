@@ -183,6 +183,7 @@ def test_threads(tmp_path):
         assert all(np.array_equal(image, RGB) for image in pool.map(read_image, paths))
 
 
+@pytest.mark.slow
 def test_no_heavy_imports():
     code = "import sys, oddsight.data.images; print(*{'torch', 'scipy', 'sklearn', 'onnx'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -68,6 +68,7 @@ def test_mvtec_3d(tmp_path):
     assert trial.paths == (tmp_path / "train" / "good" / "rgb",)
 
 
+@pytest.mark.slow
 def test_mvtec_loco(tmp_path):
     write(tmp_path, "test/good/000.png", "test/logical_anomalies/000.png", "test/structural_anomalies/000.png")
     write(tmp_path, *(f"ground_truth/logical_anomalies/000/{n:03}.png" for n in (0, 1)))
@@ -130,6 +131,7 @@ def test_linked_folders_of_masks_are_followed_and_loops_are_not(tmp_path):
     assert found.unmatched == ()
 
 
+@pytest.mark.slow
 def test_images_without_a_mask_and_masks_without_an_image_are_named(tmp_path):
     write(tmp_path, *(f"test/good/{n}.png" for n in range(3)), *(f"test/spot/{n}.png" for n in range(6)))
     write(tmp_path, "ground_truth/Spot/0_mask.png", "ground_truth/spot/1.png", "ground_truth/spott/2.png")
@@ -237,6 +239,7 @@ def test_the_usual_name_of_the_folder_of_masks_is_taken_first(tmp_path):
     assert (layout.test, layout.masks) == (tmp_path / "test", tmp_path / "ground_truth")
 
 
+@pytest.mark.slow
 def test_masks_among_the_types_of_anomaly_are_said(tmp_path):
     write(tmp_path, "test/good/0.png", "test/good/2.png", "test/spot/1.png", "test/ground_truth/spot/1.png")
     said = [one for one in evaluate(tiny_model(), tmp_path).warnings if "if they are masks" in one]

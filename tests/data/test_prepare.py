@@ -118,6 +118,7 @@ def test_its_parquet_files_are_read_again(tmp_path, data):
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10**6),
@@ -226,6 +227,7 @@ def leaky(tmp_path):
     return data
 
 
+@pytest.mark.slow
 def test_leaks_and_errors_are_reported(tmp_path, leaky):
     outcome = run("prepare", leaky, "-o", tmp_path / "out")
     assert outcome.code == 1

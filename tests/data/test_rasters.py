@@ -42,6 +42,7 @@ LAYOUTS = [
 STORAGE = [{}, {"compression": "zlib"}, {"compression": "zlib", "predictor": True}, {"byteorder": ">", "bigtiff": True}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "uint32", "float32", "float64"])
 def test_bands_and_scales(tmp_path, kind):
     values = bands(kind)
@@ -130,6 +131,7 @@ def test_what_cannot_be_read_so(tmp_path, kind, count, options, words):
     assert all(word in line for word in [str(path), *words]), line
 
 
+@pytest.mark.slow
 def test_damaged_files_are_one_error_each(tmp_path):
     whole = geotiff(tmp_path / "a.tif", bands("uint16"), PLACED, planarconfig="contig", compression="zlib").read_bytes()
     rng = np.random.default_rng(0)

@@ -59,6 +59,7 @@ def rows(*arguments) -> list[dict]:
     return [json.loads(line) for line in outcome.out.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_file_keeps_the_reading(trained, scenes):
     model = oddsight.load(trained)
     assert model.metadata.schema_version == 7
@@ -70,6 +71,7 @@ def test_the_file_keeps_the_reading(trained, scenes):
     assert same.to_bytes() == model.to_bytes()
 
 
+@pytest.mark.slow
 def test_prediction_reads_as_training_did(trained, scenes):
     model = oddsight.load(trained)
     image = scenes / "new" / "50.tif"
@@ -84,6 +86,7 @@ def test_prediction_reads_as_training_did(trained, scenes):
     assert model.predict(image, reading=Reading((3, 3, 2))).score != expected
 
 
+@pytest.mark.slow
 def test_another_reading_takes_precedence_and_is_said(trained, scenes):
     image = scenes / "new" / "50.tif"
     outcome = run("predict", trained, image, "--bands", "2,3,4")
@@ -190,6 +193,7 @@ def test_pixels_without_data_are_not_flagged_by_any_path(tmp_path):
     assert not next(iter(model.predict_many([path] * 9))).anomalous
 
 
+@pytest.mark.slow
 def test_arrays_go_with_a_model_that_reads_other_bands(trained, tmp_path):
     arrays = [np.full((SIZE, SIZE, 3), value, np.uint8) for value in (10, 200)]
     for options in (

@@ -48,6 +48,7 @@ def code(light):
 # physics
 
 
+@pytest.mark.slow
 @FEW
 @given(SIZES, NAMES, SEEDS, st.sampled_from([0.05, 0.3, 1.0, 4.0]))
 def test_every_pixel_is_the_ground_through_air_and_the_airs_own_light(size, kind, seed, severity):
@@ -105,6 +106,7 @@ def test_so_much_that_nothing_else_is_seen_is_the_airlight(kind):
     assert (found.image[found.depth == 0] == clear[found.depth == 0]).all()
 
 
+@pytest.mark.slow
 def test_large_images_are_made_of_parts_that_fit(monkeypatch):
     """Larger than a pattern's grid, and than the rows that are mixed at a time."""
     monkeypatch.setattr("oddsight.data.synthesis._ROWS", 10_000)
@@ -309,6 +311,7 @@ def test_the_same_images_give_the_same_set_whatever_their_names(clear, made, tmp
     assert images < {content for name, content in files(made.folder).items() if name.startswith("test/")}
 
 
+@pytest.mark.slow
 def test_the_limit_and_the_share_choose_by_content(clear, tmp_path):
     def chosen(name, **options):
         write_synthetic(clear / "a", output=tmp_path / name, kinds=["haze"], severities=[1], **options)

@@ -80,6 +80,7 @@ def test_predict_names_each_in_its_lines(tmp_path, model):
     assert len(lines) == 3
 
 
+@pytest.mark.slow
 def test_fit_evaluate_and_check_count_them(tmp_path):
     for level in range(3):
         image(tmp_path / "good" / f"{level}.png", 60 + level)

@@ -98,12 +98,14 @@ def test_the_graph_is_its_detectors_and_their_evidence(method):
     np.testing.assert_allclose(found["anomaly_map"], scaled, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_learns_the_same(normal, method):
     again, other = fitted(normal), fitted(normal, seed=1)
     assert again.graph().SerializeToString(deterministic=True) == method.graph().SerializeToString(deterministic=True)
     assert other.graph().SerializeToString(deterministic=True) != method.graph().SerializeToString(deterministic=True)
 
 
+@pytest.mark.slow
 def test_another_unit_of_a_profile_changes_no_evidence(normal, method):
     """Standardised by each detector, and judged by what normal images score."""
     scaled, fresh = Levels(60), Levels(10, seed=1)
@@ -148,6 +150,7 @@ def test_profiles_are_scored_by_detectors_that_did_not_see_them():
         np.testing.assert_allclose(score, np.linalg.norm(others - other, axis=1).min(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_profile_is_held_out_once(normal, monkeypatch):
     calls = []
     held_out = auto._held_out
@@ -161,6 +164,7 @@ def test_every_profile_is_held_out_once(normal, monkeypatch):
     assert calls == [((60, width), [12] * 5) for width in WIDTHS for _ in range(2)]
 
 
+@pytest.mark.slow
 def test_images_are_scored_without_their_own_patches(normal, method):
     bank, sources = method.places_[0].fitted.bank_, method.places_[0].fitted.sources_
     assert len(set(sources)) > 50
@@ -175,6 +179,7 @@ def test_images_are_scored_without_their_own_patches(normal, method):
     assert (found > 0.1).all()
 
 
+@pytest.mark.slow
 def test_an_odd_normal_image_is_odd_to_itself_too():
     """Its patches are all in the bank, so with them it would look like the most normal of all."""
     levels = Levels(40)
@@ -187,6 +192,7 @@ def test_an_odd_normal_image_is_odd_to_itself_too():
     assert run(method.places_[0].fitted.graph(), levels.patches[7:8].astype(np.float32))["score"][0] < np.median(found)
 
 
+@pytest.mark.slow
 def test_images_that_are_alone_in_the_bank_are_still_scored():
     levels = Levels(10)
     levels.patches[:] = levels.patches[:1, :, :1, :1]
@@ -237,6 +243,7 @@ def test_it_takes_no_more_than_it_says(count, widths):
     assert peak <= needed
 
 
+@pytest.mark.slow
 def test_a_wide_profile_is_left_to_its_neighbours():
     assert len(auto._detectors(1000)) == 2
     assert auto._detectors(1001) == [KNN]
@@ -299,6 +306,7 @@ class Stages(Levels):
             yield number, np.concatenate([array[: sum(WIDTHS)], patches.reshape(-1)])
 
 
+@pytest.mark.slow
 def test_the_two_voices_of_patches_look_at_deep_and_at_shallow_stages():
     method = fitted(Stages(60, seen_at=range(5)))
     assert method.spans_ == [slice(2, 5), slice(0, 4)]

@@ -59,6 +59,7 @@ def test_the_tail_begins_at_a_fifth(scores):
     assert (scores > start * (1 + 1e-9)).sum() <= last - int(0.8 * last)
 
 
+@pytest.mark.slow
 @given(SCORES, st.floats(1e-4, 1e4))
 def test_the_scale_of_scores_does_not_matter(scores, scale):
     places = np.concatenate([scores, [0, 0.5, 7, 1e6]])
@@ -96,6 +97,7 @@ def test_evidence_is_finite_for_any_score(scores):
 # Voices, in the graph.
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES, st.floats(0.01, 1), st.integers(1, 2))
 def test_the_graph_says_what_the_definition_says(first, second, weight, detectors):
     tails = [Tail.of(first), Tail.of(second)][:detectors]

@@ -184,6 +184,7 @@ def test_a_one_class_svm_orders_images_as_its_decision_function_does(embeddings)
     np.testing.assert_array_equal(found[clear] > boundary, decisions[clear] < 0)
 
 
+@pytest.mark.slow
 def test_a_mixture_of_several_gaussians_scores_as_the_estimator_does():
     random = np.random.default_rng(0)
     places = 8 * random.normal(size=(3, 6))
@@ -215,6 +216,7 @@ def test_the_expected_path_is_that_of_random_cuts():
     np.testing.assert_allclose(_expected_path(np.arange(10, 40)), depth[10:], rtol=0.04)
 
 
+@pytest.mark.slow
 def test_the_bandwidth_is_the_likeliest_for_each_left_out(embeddings):
     from sklearn.model_selection import LeaveOneOut, cross_val_score
     from sklearn.neighbors import KernelDensity
@@ -252,6 +254,7 @@ def test_the_gradients_are_those_of_the_loss():
             assert gradient[place] == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_training_draws_normal_images_nearer_than_others(embeddings):
     normal = embeddings[0]
     before, after = (fitted("deep-svdd", normal[:60], steps=steps) for steps in (1, 400))
@@ -340,6 +343,7 @@ def test_a_sample_is_all_or_some_of_the_vectors():
     np.testing.assert_array_equal(sample(Rows(every), 17, 0), drawn)
 
 
+@pytest.mark.slow
 def test_every_vector_is_as_likely_to_be_drawn():
     every = np.arange(30, dtype=np.float32)[:, None]
     counts = np.zeros(30)
@@ -387,6 +391,7 @@ def test_learning_takes_no_more_than_it_says_for_any_number_of_images(name, monk
             replace(method).fit(features, memory=bytes_ - 1, seed=0)
 
 
+@pytest.mark.slow
 def test_banks_are_no_larger_than_they_may_be():
     rows = np.random.default_rng(0).random((500, 12))
     assert len(fitted("kde", rows, bank_size=100).bank_) == 100

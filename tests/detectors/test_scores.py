@@ -539,6 +539,7 @@ def test_the_document_lists_every_score():
     assert set(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)) == {*SCORES, "one-class:NAME"}
 
 
+@pytest.mark.slow
 def test_importing_scores_is_light():
     heavy = "('scipy', 'sklearn', 'onnxruntime')"
     script = f"import sys, oddsight.detectors; print([name for name in {heavy} if name in sys.modules])"

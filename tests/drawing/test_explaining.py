@@ -206,6 +206,7 @@ def test_a_directory_that_would_fill_the_memory_is_refused_unread(tmp_path, monk
             NormalImages(tmp_path / f"{name}.zip")
 
 
+@pytest.mark.slow
 def test_an_index_that_unfolds_without_end_is_refused(tmp_path):
     zipped(tmp_path / "a.zip", [("index.json", b" " * (2**25 + 10))], zipfile.ZIP_DEFLATED)
     assert (tmp_path / "a.zip").stat().st_size < 100_000

@@ -60,6 +60,7 @@ def test_confusion_of_any_number_of_classes(count):
     assert ("image-rendering" in svg) and "data:image/png" in svg
 
 
+@pytest.mark.slow
 def test_confusion_is_coloured_by_row():
     def colours(table):
         svg = known_figures.confusion_figure(np.array(table), ["a", "b"])
@@ -73,6 +74,7 @@ def test_confusion_is_coloured_by_row():
     assert (colours([[100, 0], [4, 4]]) == colours([[1, 0], [500, 500]])).all()
 
 
+@pytest.mark.slow
 def test_reliability_says_the_error_of_both():
     before = reliability([[0.9, 0.1]] * 10, [0] * 5 + [1] * 5)
     after = reliability([[0.6, 0.4]] * 10, [0] * 5 + [1] * 5)
@@ -85,6 +87,7 @@ def epoch(number, accuracy=None, train_accuracy=None):
     return Epoch(number, 2 / number, 2.1 / number, accuracy, 0.1, 1.0, train_accuracy=train_accuracy)
 
 
+@pytest.mark.slow
 def test_curves_show_what_there_is():
     both = known_figures.curves_figure([epoch(1, 0.5, 0.4), epoch(2, 0.75, None)], HOSTILE)
     assert {"loss", "accuracy", "training", "validation", HOSTILE, "1", "2"} <= set(texts(both))
@@ -94,6 +97,7 @@ def test_curves_show_what_there_is():
     assert len([text for text in texts(alone) if text == "1"]) == 1  # one epoch has one tick
 
 
+@pytest.mark.slow
 def test_bars_say_their_values_and_references():
     svg = known_figures.bars(
         ["energy", HOSTILE, AWKWARD],
@@ -111,6 +115,7 @@ def test_bars_say_their_values_and_references():
     assert {"93.1%", "100%"} <= set(texts(shares))
 
 
+@pytest.mark.slow
 def test_logarithmic_axes_have_plain_labels():
     def draw(figure):
         axes = figure.subplots()
@@ -122,6 +127,7 @@ def test_logarithmic_axes_have_plain_labels():
     assert not any("$" in text for text in read)
 
 
+@pytest.mark.slow
 def test_histograms_say_what_is_rejected():
     known = np.arange(100.0)
     svg = rejection_figures.score_histograms(known, {HOSTILE: known + 50, AWKWARD: np.array([1e9])}, 94.0)
@@ -146,6 +152,7 @@ def test_no_bin_holds_both_decisions(known, others, threshold):
         assert len(set((held > threshold).tolist())) <= 1
 
 
+@pytest.mark.slow
 def test_curves_are_named_with_their_areas():
     known, near, far = scores(0, 300), scores(1, 200, 1.0), scores(2, 200) + 100
     right = np.arange(300) < 240
@@ -162,6 +169,7 @@ def test_curves_are_named_with_their_areas():
     assert sum(text.startswith("score ") for text in texts(many)) == 12
 
 
+@pytest.mark.slow
 @given(st.integers(2, 3000), st.integers(0, 9))
 @settings(max_examples=25)
 def test_a_thinned_curve_looks_the_same(count, seed):
@@ -192,6 +200,7 @@ def test_charts_of_one_page_share_no_identifier():
     assert len(identifiers) == len(set(identifiers))
 
 
+@pytest.mark.slow
 def test_a_chart_is_the_same_every_time():
     def draw():
         return rejection_figures.roc_curves({"far": (scores(0, 80), scores(1, 80, 1.0))})

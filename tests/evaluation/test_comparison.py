@@ -117,6 +117,7 @@ def test_a_cell_is_what_fit_and_evaluate_give(found, data, method):
     assert numbers.answer_ms > 0 < numbers.fit_seconds
 
 
+@pytest.mark.slow
 def test_baselines_are_those_of_evaluate(found, data):
     model = oddsight.fit(data / "train" / "good", method="knn", size=SIZE)
     expected = oddsight.evaluate(model, data).baselines
@@ -144,6 +145,7 @@ def test_the_cut_graph_is_the_whole_file_from_the_features_on(data, method, tmp_
             np.testing.assert_allclose(values["anomaly_map"][0], result.map, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_time_of_an_answer_is_that_of_the_thread_that_does_the_work(data):
     """The main thread has it done by another one."""
 
@@ -285,6 +287,7 @@ def test_an_interruption_keeps_what_is_finished(data, tmp_path):
     assert compared(data, work=tmp_path, seeds=range(2)).computed == 4 - kept
 
 
+@pytest.mark.slow
 def test_cells_under_way_end_when_nobody_waits(data, tmp_path, monkeypatch):
     reached, ended = threading.Event(), []
 
@@ -405,6 +408,7 @@ def job_of(data, seed=0):
     return comparison._jobs(trial, [setting], [seed], None, 10**9)[0]
 
 
+@pytest.mark.slow
 def test_cells_run_side_by_side_only_as_far_as_memory_allows(data, tmp_path, monkeypatch):
     job = job_of(data)
     taken = cells.room_taken(job.memory)
@@ -432,6 +436,7 @@ def test_cells_run_side_by_side_only_as_far_as_memory_allows(data, tmp_path, mon
     assert [most_at_once(room) for room in (taken // 2, taken, 2 * taken, 9 * taken)] == [1, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_jobs_are_data(data, tmp_path):
     compute = partial(running.compute_cell, tmp_path, FeatureCache(tmp_path), running.Interruption())
     compute, job = pickle.loads(pickle.dumps((compute, job_of(data))))
@@ -512,6 +517,7 @@ def test_settings_that_cannot_work_are_refused_at_once(data, tmp_path):
         compared(data, work=tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_named_and_the_rest_goes_on(data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     for place in ("train/good", "test/good", "test/square"):
@@ -690,6 +696,7 @@ def test_the_command_fails_plainly(data, classes, tmp_path):
         assert text in outcome.err and "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_1_if_a_cell_failed(data, tmp_path, extra):
     extra(failing(DataError("too few images")))
     outcome = run("compare", data, "--methods", "knn,failing", "--size", SIZE, "--work", tmp_path)

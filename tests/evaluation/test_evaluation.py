@@ -65,6 +65,7 @@ def numbers(evaluation):
     return {key: content[key] for key in ("image", "pixel", "by_type", "baselines", "counts", "warnings", "errors")}
 
 
+@pytest.mark.slow
 def test_a_folder_laid_out_as_mvtec(mvtec):
     model, calls = tiny_model(), []
     found = evaluate(model, mvtec, progress=lambda *call: calls.append(call))
@@ -116,6 +117,7 @@ def test_metrics_are_those_of_the_scores(mvtec):
     assert list(found.baselines) == list(BASELINES)
 
 
+@pytest.mark.slow
 def test_intervals_count_groups(mvtec):
     """Six photos of two normal parts say no more about the rate of new parts than two photos do."""
     model = tiny_model()
@@ -162,12 +164,14 @@ def test_pixel_metrics_are_those_of_the_maps(mvtec):
     assert found.pixel["auroc"] == pytest.approx(wins, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_two_folders_give_the_same_as_mvtec(mvtec, two_folders, tmp_path):
     by_folders = evaluate(tiny_model(), **two_folders)
     shutil.move(two_folders["normal"], mvtec / "test" / "good")
     assert numbers(by_folders) == numbers(evaluate(tiny_model(), mvtec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "pixel", "counts"])
 def test_every_number_is_documented_and_every_metric_is_in_the_report(mvtec, kind):
     found = getattr(evaluate(tiny_model(), mvtec), kind)
@@ -177,10 +181,12 @@ def test_every_number_is_documented_and_every_metric_is_in_the_report(mvtec, kin
     assert [name for name in found if kind != "counts" and f"{kind}.{name}" not in template] == []
 
 
+@pytest.mark.slow
 def test_evaluating_twice_gives_the_same(mvtec):
     assert numbers(evaluate(tiny_model(), mvtec)) == numbers(evaluate(tiny_model(), mvtec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "with_masks"), [({"localises": False}, True), ({}, False)], ids=["no map", "no mask"]
 )
@@ -196,6 +202,7 @@ def test_without_maps_or_masks_there_are_no_pixel_metrics(mvtec, model, with_mas
 # What would make the numbers mean nothing.
 
 
+@pytest.mark.slow
 def test_images_of_the_fit_are_refused_whatever_their_name(normal_folder, tmp_path):
     model = oddsight.fit(normal_folder, method="knn", size=SIZE, false_alarm_rate=0.05)
     write_textures(tmp_path / "normal", range(500, 520))
@@ -227,6 +234,7 @@ def test_a_image_that_is_normal_and_anomalous_is_refused(mvtec):
 # What cannot be read or used is named, and the rest goes on.
 
 
+@pytest.mark.slow
 def test_unreadable_images_are_listed(mvtec):
     clean = evaluate(tiny_model(), mvtec)
     (mvtec / "test" / "good" / "broken.png").write_bytes(b"no image")
@@ -238,12 +246,14 @@ def test_unreadable_images_are_listed(mvtec):
         assert getattr(found, part) == getattr(clean, part)
 
 
+@pytest.mark.slow
 def test_a_problem_is_listed_once(mvtec):
     (mvtec / "test" / "good" / "gone.png").symlink_to(mvtec / "nowhere.png")
     found = evaluate(tiny_model(), mvtec)
     assert [error.reason for error in found.errors] == ["a link to a file that does not exist"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wrong size", "broken"])
 def test_masks_that_cannot_be_used_are_listed(mvtec, kind):
     path = mvtec / "ground_truth" / "spot" / "1_mask.png"
@@ -262,6 +272,7 @@ def test_masks_that_cannot_be_used_are_listed(mvtec, kind):
     assert found.image == without.image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("emptied", [1, 3])
 def test_empty_masks_are_counted_and_not_used(mvtec, emptied):
     for number in range(emptied):
@@ -276,6 +287,7 @@ def test_empty_masks_are_counted_and_not_used(mvtec, emptied):
         assert found.pixel == evaluate(tiny_model(), mvtec).pixel
 
 
+@pytest.mark.slow
 def test_a_mask_fits_by_the_very_same_name(mvtec):
     shutil.move(mvtec / "test" / "spot" / "0.png", mvtec / "test" / "spot" / "face_mask.png")
     shutil.move(mvtec / "ground_truth" / "spot" / "0_mask.png", mvtec / "ground_truth" / "spot" / "face_mask.png")
@@ -336,6 +348,7 @@ def warned(model, folders):
     return [word for word in ("baseline", "more than chance", "are few") if any(word in line for line in warnings)]
 
 
+@pytest.mark.slow
 def test_a_model_that_a_trivial_baseline_beats_is_called_that(tmp_path):
     # Brightness separates these perfectly; a model for dark images gets them all wrong.
     folders = written(tmp_path, range(20, 60), range(120, 160))
@@ -346,6 +359,7 @@ def test_a_model_that_a_trivial_baseline_beats_is_called_that(tmp_path):
     assert "'brightness' reaches an AUROC of 1.000" in warning
 
 
+@pytest.mark.slow
 def test_a_model_that_beats_the_baselines_is_not(tmp_path):
     # Normal images have a dark spot, anomalous ones a bright one, on a ground whose brightness varies more than that.
     folders = {"normal": tmp_path / "normal", "anomalous": tmp_path / "anomalous"}
@@ -361,6 +375,7 @@ def test_a_model_that_beats_the_baselines_is_not(tmp_path):
     assert not any("baseline" in line for line in found.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normal", "count", "expected"),
     [

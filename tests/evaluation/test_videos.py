@@ -166,6 +166,7 @@ def test_labels_of_frames_that_are_not_there_are_told(tmp_path):
     assert found.warnings[1:] == ["x.mp4 has no frames for 1 of the labels: frames count from 0"]
 
 
+@pytest.mark.slow
 def test_a_few_frames_that_the_model_knows_do_not_count(tmp_path):
     black = [np.zeros((16, 16, 3), np.uint8)]
     frames = [np.asarray(frame.image) for frame in clip(4)]

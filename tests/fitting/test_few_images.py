@@ -50,6 +50,7 @@ def test_the_rate_is_the_smallest_that_so_many_images_can_promise(count):
         fitted(count, method="knn", false_alarm_rate=1 / (count + 2))
 
 
+@pytest.mark.slow
 def test_one_image_promises_nothing():
     model, _ = fitted(1, method="patchcore")
     assert model.decision.false_alarm_rate is None
@@ -65,6 +66,7 @@ def test_one_image_promises_nothing():
     assert model.with_decision(threshold=3).decision.threshold == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "rate", "kind"), [(2, 0.5, "cross"), (9, 0.35, "cross"), (16, 0.2, "split")])
 def test_a_quarter_is_held_out_only_if_that_leaves_enough_to_learn_from(count, rate, kind):
     model, _ = fitted(count, method="knn", false_alarm_rate=rate)
@@ -80,6 +82,7 @@ def test_every_method_learns_from_one_image_and_from_two(method, count):
     assert np.isfinite([good.score, bad.score, model.decision.threshold]).all()
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_promised(tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")
     write_textures(tmp_path / "one", range(1), width=SIDE, height=SIDE)

@@ -159,6 +159,7 @@ def test_the_nearest_image_of_one_that_was_learned_from_is_itself(model, fitted)
         assert model.predict(image.read()).nearest == image.content[:16]
 
 
+@pytest.mark.slow
 def test_models_without_classes_stay_in_schema_2(fitted):
     model = oddsight.fit(fitted.folder / "cloth", method="mahalanobis", size=SIDE)
     assert model.metadata.schema_version == 2
@@ -206,6 +207,7 @@ def test_another_seed_is_another_division(models, fitted):
     assert other.metadata.explanation.normals != models[False].metadata.explanation.normals
 
 
+@pytest.mark.slow
 def test_calibration_images_are_used_for_calibration_only(fitted, models):
     swapped = fitted.model(per_class=True, calibration="validation")
     one, other = constants(models[True]), constants(swapped)
@@ -418,6 +420,7 @@ def calibrated(models, fitted):
     return [(result.score, result.label) for result in results]
 
 
+@pytest.mark.slow
 def test_p_values_and_thresholds_are_within_the_class_taken(models, calibrated, pictures):
     model = models[True]
     assert model.by_class
@@ -526,6 +529,7 @@ def test_each_class_is_rejected_at_most_at_the_rate(rate, ties):
         assert (rejected >= binom.ppf(1e-5, trials, shares)).all(), rejected / trials
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(VALUES, st.integers(0, 2)), min_size=1, max_size=30), st.lists(VALUES, min_size=1, max_size=4)
 )

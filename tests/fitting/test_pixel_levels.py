@@ -33,6 +33,7 @@ def test_levels_are_those_of_the_calibration_images(model, plans):
     assert oddsight.Model.from_bytes(model.to_bytes()).metadata.pixels == model.metadata.pixels
 
 
+@pytest.mark.slow
 def test_levels_change_the_extent_of_regions_and_nothing_else(model):
     lower = model.with_decision(threshold=float(model.calibration_scores[0]))
     assert lower.metadata.pixels == model.metadata.pixels
@@ -55,6 +56,7 @@ def test_levels_of_maps_are_medians_over_images():
     assert typical_levels(np.empty((3, 0))) is None
 
 
+@pytest.mark.slow
 def test_methods_without_maps_have_no_levels():
     model = oddsight.fit([texture(seed, 32, 32) for seed in range(10)], method="knn", size=32)
     assert model.metadata.pixels is None

@@ -111,6 +111,7 @@ def test_what_reads_pixels_keeps_its_square():
     assert input_size(images((500, 1250)), PIXELS, by_name("autoencoder"), 32) == 32
 
 
+@pytest.mark.slow
 def test_a_model_of_long_images_is_one(tmp_path):
     random = np.random.default_rng(0)
     for number in range(12):

@@ -60,6 +60,7 @@ def test_it_decides_as_the_model_of_normal_images(folder, normal, named):
     assert (named.types, named.classes) == (TYPES, ())
 
 
+@pytest.mark.slow
 def test_a_type_is_named_only_if_the_image_is_anomalous(folder, named):
     for path in sorted((folder / "test").rglob("*.png")):
         result = named.predict(path)
@@ -75,6 +76,7 @@ def test_a_type_is_named_only_if_the_image_is_anomalous(folder, named):
         assert json.loads(json.dumps(record)) == record
 
 
+@pytest.mark.slow
 def test_it_names_the_right_types(folder, named):
     for kind in TYPES:
         found = [named.predict(path).type for path in sorted((folder / "test" / "bad" / kind).iterdir())]
@@ -152,6 +154,7 @@ def test_options_that_do_not_fit_are_refused(folder, normal, options, message):
         oddsight.fit_classes(folder / "defects", **{"normal": normal, "size": SIDE} | options)
 
 
+@pytest.mark.slow
 def test_models_that_do_not_fit_are_refused(folder, named):
     classes = oddsight.fit_classes(folder / "defects", size=SIDE, false_alarm_rate=RATE, calibration_fraction=0.25)
     for model, message in ((classes, "the model knows classes"), (named, "names types of anomalies already")):

@@ -101,6 +101,7 @@ def test_only_new_images_pass_through_the_backbone(extended):
     assert extracted == {f"{seed:05d}.png" for seed in (*range(100, 114), 300, 301)}
 
 
+@pytest.mark.slow
 def test_it_says_what_changed(model, extended, replaced, world):
     new = sorted((world / "new").iterdir())
     fresh = [path for path in new if int(path.stem) >= 100]
@@ -127,6 +128,7 @@ def test_what_the_old_model_flags_strongly_is_named_and_learned_from(model, exte
 # The guarantee.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [0.5, 0.0])
 def test_no_calibration_image_is_learned_from(world, cache, fraction):
     learned: dict[int, set[str]] = {}
@@ -189,6 +191,7 @@ def test_calibration_scores_are_kept_as_upper_bounds(growing, world):
         assert after.predict(path).p_value >= before.predict(path).p_value - 1e-6
 
 
+@pytest.mark.slow
 def test_what_was_added_is_known(growing, world, tmp_path):
     before, update = growing
     training = update.model.metadata.training
@@ -204,6 +207,7 @@ def test_what_was_added_is_known(growing, world, tmp_path):
     assert oddsight.load(tmp_path / "grown.onnx").predict(image).score == update.model.predict(image).score
 
 
+@pytest.mark.slow
 def test_an_added_image_is_the_nearest_to_itself(world, cache):
     knn = oddsight.fit(world / "old", method="knn", size=64, groups="none", false_alarm_rate=0.2, cache=cache)
     image = sorted((world / "new").iterdir())[-1]
@@ -211,6 +215,7 @@ def test_an_added_image_is_the_nearest_to_itself(world, cache):
     assert oddsight.update(knn, image).model.predict(image).score < 1e-3
 
 
+@pytest.mark.slow
 def test_a_bank_grows_to_twice_its_size_at_most(world, cache):
     full = create("knn", settings=["bank_size=15"])
     model = oddsight.fit(world / "old", method=full, size=64, groups="none", false_alarm_rate=0.2, cache=cache)
@@ -218,6 +223,7 @@ def test_a_bank_grows_to_twice_its_size_at_most(world, cache):
         oddsight.update(model, world / "new")
 
 
+@pytest.mark.slow
 def test_methods_without_a_bank_are_refused_by_name(world, cache):
     model = oddsight.fit(world / "old", method="mahalanobis", size=64, false_alarm_rate=0.2, cache=cache)
     with pytest.raises(OddsightError, match=r"mahalanobis cannot learn .* the old ones.*--with.*--replace"):
@@ -277,6 +283,7 @@ def test_settings_that_were_asked_for_stay(model):
 # What is refused.
 
 
+@pytest.mark.slow
 def test_what_cannot_be_updated(model, world):
     new, old = world / "new", [world / "old"]
     with pytest.raises(DataError, match=r"the model knows all 24 images in .*old already"):
@@ -308,6 +315,7 @@ def test_a_backbone_with_other_weights_is_refused(model, world):
 # The command.
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_model_and_says_what_changed(model, extended, world, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", str(world / "cache"))
     path, target, changes = tmp_path / "model.onnx", tmp_path / "new.onnx", tmp_path / "changes.json"

@@ -42,6 +42,7 @@ def judged(draw, most=12):
     return np.array(logits, np.float64).reshape(n, classes) / 2, np.array(labels)
 
 
+@pytest.mark.slow
 @given(named)
 def test_counts_agree_with_scikit_learn(both):
     labels, said = both
@@ -150,6 +151,7 @@ def doubtful(logits, labels):
     return -(targets * log_softmax(logits, axis=1)).sum(1).mean()
 
 
+@pytest.mark.slow
 @given(judged())
 def test_no_other_temperature_is_better(data):
     logits, labels = data

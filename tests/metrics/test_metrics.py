@@ -42,6 +42,7 @@ def both(normal, anomalous):
     return np.repeat([0, 1], [len(normal), len(anomalous)]), np.concatenate([normal, anomalous])
 
 
+@pytest.mark.slow
 @given(scores, scores)
 def test_ranking_metrics_agree_with_scikit_learn_and_with_all_pairs(normal, anomalous):
     pairs = anomalous[:, None] - normal[None]
@@ -52,6 +53,7 @@ def test_ranking_metrics_agree_with_scikit_learn_and_with_all_pairs(normal, anom
     )
 
 
+@pytest.mark.slow
 @given(scores, scores, levels)
 def test_fpr_at_tpr_is_the_smallest_over_all_thresholds(normal, anomalous, tpr):
     thresholds = [*normal, *anomalous, np.inf, -np.inf]
@@ -69,6 +71,7 @@ def test_fpr_at_tpr_conventions_on_known_numbers():
     assert fpr_at_tpr(normal, anomalous, 1.0, positive="normal") == 0.5
 
 
+@pytest.mark.slow
 @given(scores, scores)
 def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_reaches_it(normal, anomalous):
     def f1(t):
@@ -96,6 +99,7 @@ def test_metrics_depend_on_ranks_only_and_not_on_order(metric, normal, anomalous
     assert metric(np.float32(normal), anomalous.astype(int)) == pytest.approx(value, abs=1e-12)
 
 
+@pytest.mark.slow
 @given(scores, scores)
 def test_trivial_baseline_takes_the_better_direction(normal, anomalous):
     value = trivial_baseline_auroc(normal, anomalous)
@@ -158,6 +162,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     assert 0.84 <= covered / 200 <= 0.96
 
 
+@pytest.mark.slow
 def test_bootstrap_is_fixed_by_its_seed_and_blind_to_the_order_of_images():
     generator = np.random.default_rng(0)
     normal, anomalous = generator.normal(size=50), generator.normal(1, size=50)
@@ -186,6 +191,7 @@ def test_no_metric_is_certain_on_few_separated_images(metric):
     assert high - low > 0.05
 
 
+@pytest.mark.slow
 def test_separation_interval_is_honest_when_a_kind_of_anomaly_was_never_seen():
     # 12 % of anomalies look like the most normal image: 20 seen anomalies are often all separated all the same.
     generator, truth, missed = np.random.default_rng(2), 0.88, 0

@@ -73,6 +73,7 @@ def test_all_metrics_agree_with_slow_and_with_scikit_learn(made, limit, block):
     assert (result.regions, result.limit) == (regions, limit)
 
 
+@pytest.mark.slow
 @given(images(), st.randoms(use_true_random=False))
 @settings(max_examples=40)
 def test_metrics_depend_on_ranks_only_and_not_on_the_order_of_images(made, random):
@@ -142,6 +143,7 @@ def peak_memory(read):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_normal_pixels():
     pixel_metrics(stream(1))  # loads what is loaded once
     few, small = peak_memory(stream(10))

@@ -85,6 +85,7 @@ def test_numbers_at_the_ends(id_scores, ood_scores, area, fpr):
     assert numbers.auroc_ci[1] - numbers.auroc_ci[0] > 0.5  # so few images say little
 
 
+@pytest.mark.slow
 def test_auroc_interval_is_that_of_the_bootstrap():
     rng = np.random.default_rng(1)
     for shift in (0.3, 1.5, 2.5):
@@ -95,6 +96,7 @@ def test_auroc_interval_is_that_of_the_bootstrap():
         assert wide[0] < narrow[0] < auroc(id_scores, ood_scores) < narrow[1] < wide[1]
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth():
     """95% intervals of samples of a distribution whose numbers are known hold them in 95% of the samples or more."""
     from scipy.stats import norm

@@ -51,6 +51,7 @@ def correlated(rng, n, m, shift, correlation=0.6):
     return [rng.multivariate_normal([0, 0], cover, n), rng.multivariate_normal(shift, cover, m)]
 
 
+@pytest.mark.slow
 @given(two_methods(least=1))
 def test_placements_are_those_of_all_pairs(sides):
     normal, anomalous = sides[0][:, 0], sides[1][:, 0]
@@ -150,6 +151,7 @@ def test_holm_is_the_step_down_procedure(p_values):
             assert rejected == set(np.flatnonzero(found <= level))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.integers(3, 6), st.integers(2, 12), st.integers(0, 10**6))
 def test_friedman_is_scipys(methods, count, seed):

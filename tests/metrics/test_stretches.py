@@ -49,6 +49,7 @@ def test_one_block_of_a_kind_says_nothing():
     assert block_auroc_interval([1, 2, 3], [True, False, False], [0, 1, 2]) is None
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_the_areas_of_resamples():
     random = np.random.default_rng(5)
     scores, flags, blocks = np.round(random.normal(size=300), 1), random.random(300) < 0.3, np.arange(300) // 10

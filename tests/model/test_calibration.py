@@ -122,6 +122,7 @@ def test_an_error_says_what_it_takes():
         decide(np.zeros(0, np.float32), 0.5)
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES)
 def test_the_graph_counts_as_numpy_does(calibration, scores):
     sorted_scores = np.sort(np.array(calibration, np.float32))

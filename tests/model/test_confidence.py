@@ -174,6 +174,7 @@ def test_scenes_keep_the_confidence():
     assert few.false_alarm_rate == pytest.approx(100 * smallest_rate(1000, 0.9))
 
 
+@pytest.mark.slow
 def test_fit_takes_a_confidence(normal_folder):
     common = {"method": "knn", "size": SIZE}
     model = oddsight.fit(normal_folder, confidence=0.95, **common)

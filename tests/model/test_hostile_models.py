@@ -50,12 +50,14 @@ def test_a_file_of_small_parts_is_refused_before_it_is_parsed(content, monkeypat
         parse_proto(content)
 
 
+@pytest.mark.slow
 def test_large_constants_are_no_structure():
     proto = tiny_proto()
     proto.graph.initializer.add(name="large", dims=[2**24], data_type=1, raw_data=bytes(2**26))
     check_structure(proto.SerializeToString())
 
 
+@pytest.mark.slow
 def test_many_numbers_of_a_forest_are_no_structure():
     proto = tiny_proto()
     trees = proto.graph.node.add(op_type="TreeEnsembleRegressor", domain="ai.onnx.ml").attribute.add(name="x", type=7)

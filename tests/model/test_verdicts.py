@@ -97,6 +97,7 @@ def test_words_are_taken_as_given_or_refused(words):
     assert [normal, anomalous] == words
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=40), min_size=2, max_size=2))
 @settings(max_examples=20)
 def test_words_in_any_script_come_back_from_the_file(words):
@@ -146,6 +147,7 @@ def test_files_with_words_that_will_not_do_are_refused(proto, changes, reason):
     assert str(error.value).isprintable()
 
 
+@pytest.mark.slow
 def test_fit_keeps_the_words(tmp_path):
     images = write_textures(tmp_path / "good", range(10), width=32, height=32)
     options = {"method": "knn", "size": 32, "seed": 3}

@@ -66,6 +66,7 @@ def test_the_page_has_every_part(data: Path, tmp_path: Path, by_class: bool) -> 
             assert (attributes.get(name) or "#").startswith(("#", "data:image/"))
 
 
+@pytest.mark.slow
 def test_without_unknown_images_the_page_says_so(data: Path, tmp_path: Path) -> None:
     model = tiny_class_model()
     found = oddsight.evaluate(model, labelled=data / "labelled")

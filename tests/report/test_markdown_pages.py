@@ -50,6 +50,7 @@ def render(text, figures=()):
     return Page(render_page(text, lambda place: drawn[place]))
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
 @settings(max_examples=200)
 def test_any_name_is_the_same_text_on_the_page(name):
@@ -144,6 +145,7 @@ def test_image_grids_keep_small_images_exactly_and_large_ones_small():
     assert [len(row) for row in rows_of([CaptionedImage(small)] * 8)] == [6, 2]
 
 
+@pytest.mark.slow
 def test_charts_are_small():
     pixels = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
 
@@ -159,6 +161,7 @@ def test_charts_are_small():
     ElementTree.fromstring(svg.replace("var(--ink)", "#000"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10", "clouds"])
 def test_committed_reports_are_rendered_from_their_markdown(name):
     """After an edit of ``report.md``: python scripts/render_report.py docs/studies/*."""

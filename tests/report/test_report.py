@@ -216,6 +216,7 @@ def test_without_a_map_it_is_an_error() -> None:
         overlay(GREY, dataclasses.replace(result(np.ones((1, 1)), 1.0), map=None))
 
 
+@pytest.mark.slow
 def test_overlays_are_quick_to_import() -> None:
     heavy = "import sys, oddsight.drawing.overlays; print({'matplotlib', 'onnx', 'sklearn', 'scipy'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True)

@@ -52,6 +52,7 @@ def test_the_page_says_what_was_found_and_draws_every_clip(tmp_path):
     assert found.text.count("events") >= 2  # the axes of the timelines
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_left_out(tmp_path):
     found = page(VideoEvaluation([clip(anomaly=(0, 0), alarms=())], 1.0, 2.0), tmp_path / "x.html")
     assert (
@@ -59,6 +60,7 @@ def test_what_was_not_measured_is_left_out(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_footage_has_no_alarms_to_judge(tmp_path):
     one = clip(count=60, anomaly=(20, 30), alarms=())
     found = page(VideoEvaluation([replace(one, evidence=np.full(60, np.nan))], 1.0, 2.0), tmp_path / "x.html")
@@ -74,11 +76,13 @@ def test_many_clips_are_bounded(tmp_path):
     assert "The first 40 of 42 clips are shown." in found.text
 
 
+@pytest.mark.slow
 def test_long_clips_make_small_charts():
     one = clip(count=100_000)
     assert len(timeline(one.name, one.times, one.scores, one.evidence, one.truth, [])) < 100_000
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(OddsightError, match="cannot write"):
         write_video_report(VideoEvaluation([clip()], 1.0, 2.0), tiny_model(), tmp_path / "nowhere" / "x.html")

@@ -74,6 +74,7 @@ def test_a_fit_in_other_processes_gives_the_same_bytes(files, pool, monkeypatch)
     assert there.to_bytes() == here.to_bytes()
 
 
+@pytest.mark.slow
 def test_a_collection_read_in_other_processes_is_the_same(files, pool, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     here = collect(*files, tmp_path)
@@ -83,6 +84,7 @@ def test_a_collection_read_in_other_processes_is_the_same(files, pool, tmp_path)
     assert list(map(str, there.errors)) == list(map(str, here.errors))
 
 
+@pytest.mark.slow
 def test_scores_from_other_processes_are_the_same(files, pool, tmp_path):
     model = tiny_model()
     images = [*files, tmp_path / "missing.png", oddsight.Frame(files[0].read_bytes(), "bytes", 2.0, 7)]

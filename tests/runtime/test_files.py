@@ -63,6 +63,7 @@ def parts(folder):
     return sorted(path.name for path in folder.glob(".*.part"))
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path):
     first, second = (writer("file", tmp_path / "a") for _ in range(2))
     other = writer("file", tmp_path / "b")

@@ -275,6 +275,7 @@ def with_record(network, text):
 RECORD = {"images_seen": "ERERERERERE=", "epochs": 3}
 
 
+@pytest.mark.slow
 def test_every_character_of_a_record_of_an_adaptation_counts(network):
     text = json.dumps({**RECORD, "sha256": digest_json(RECORD)})
     assert read_adaptation(with_record(network, text)) == RECORD

@@ -20,6 +20,7 @@ def test_old_names_have_what_the_new_modules_have(old):
     assert new.__spec__.name == MOVED[old]
 
 
+@pytest.mark.slow
 def test_an_old_name_says_the_new_one():
     script = "from oddsight.images import read_image"
     outcome = subprocess.run(

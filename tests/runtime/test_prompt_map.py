@@ -62,11 +62,11 @@ def test_failures_of_job_and_items_are_raised():
 
 
 def test_stopping_early_leaves_no_thread_at_work():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     outcomes = prompt_map(lambda n: n + 1, range(1000), workers=2)
     assert next(outcome for outcome in outcomes if outcome is not None) == 1
+    ours = set(threading.enumerate()) - before
     outcomes.close()
-    for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread() and threading.active_count() > before:
-            thread.join(60)
-    assert threading.active_count() <= before
+    for thread in ours:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in ours)

@@ -133,6 +133,7 @@ def listing(world):
     return {name: sorted(path.name for path in (world / name).iterdir()) for name in FOLDERS}
 
 
+@pytest.mark.slow
 def test_each_image_names_its_files(world):
     assert predict(world).code == 0
     rows = {row["path"]: row for row in json_lines(world / "lines")}
@@ -150,6 +151,7 @@ def test_each_image_names_its_files(world):
     assert "files" not in run("predict", world / "m.onnx", world / "images", "--json", "-").lines[0]
 
 
+@pytest.mark.slow
 def test_nothing_of_an_earlier_run_stays(world):
     predict(world)
     (world / "why" / "own.png").write_bytes(png(1))
@@ -178,6 +180,7 @@ def test_a_run_that_cannot_start_removes_nothing(world, fault):
     assert listing(world) == before
 
 
+@pytest.mark.slow
 def test_a_link_to_what_is_in_the_folder_keeps_it(world):
     predict(world)
     (world / "linked").mkdir()

@@ -53,6 +53,7 @@ def score(place, out, **options):
     return predict_batch(place / "model.onnx", [str(place / "in")], out, **options)
 
 
+@pytest.mark.slow
 def test_rows_are_what_predict_says(place, tmp_path):
     summary = score(place, tmp_path / "out").summary
     rows = rows_of(tmp_path / "out")
@@ -72,12 +73,14 @@ def test_rows_are_what_predict_says(place, tmp_path):
     assert 0 < summary.flagged < 41
 
 
+@pytest.mark.slow
 def test_a_copy_has_the_same_score_and_a_row_of_its_own(place, tmp_path):
     score(place, tmp_path / "out", shard_images=100)
     rows = [row for row in rows_of(tmp_path / "out") if row["path"].endswith(("38.png", "copy.png"))]
     assert len(rows) == 2 and rows[0]["content"] == rows[1]["content"] and rows[0]["score"] == rows[1]["score"]
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_read_is_a_row_with_an_error(place, tmp_path):
     score(place, tmp_path / "out")
     (row,) = [row for row in rows_of(tmp_path / "out") if row["path"].endswith("broken.png")]
@@ -92,6 +95,7 @@ class Backwards:
         yield from [job(item) for item in reversed(list(items))]
 
 
+@pytest.mark.slow
 def test_workers_and_order_change_no_byte(place, tmp_path, monkeypatch):
     for workers in (1, 2, 4):
         score(place, tmp_path / str(workers), workers=workers)
@@ -131,6 +135,7 @@ def test_an_estimate_reads_as_numbers_large_and_small():
     assert str(small).startswith("about 600 images, 0.001 GB: 0.00833 core-hours, 0.000333 at the price given")
 
 
+@pytest.mark.slow
 def test_a_rerun_fills_what_is_missing_and_touches_nothing_else(place, tmp_path):
     out = tmp_path / "out"
     before = score(place, out).summary
@@ -144,6 +149,7 @@ def test_a_rerun_fills_what_is_missing_and_touches_nothing_else(place, tmp_path)
     assert done.new == 0 and done.summary == before
 
 
+@pytest.mark.slow
 def test_results_of_another_job_are_refused(place, tmp_path):
     out = tmp_path / "out"
     score(place, out)
@@ -162,6 +168,7 @@ def test_results_of_another_job_are_refused(place, tmp_path):
         score(place, tmp_path / "full", resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_while_it_planned_starts_again(place, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -178,6 +185,7 @@ def test_a_dry_run_estimates_and_writes_nothing(place, tmp_path):
     assert batch.estimate.cost == pytest.approx(2 * batch.estimate.core_hours) and batch.estimate.seconds > 0
 
 
+@pytest.mark.slow
 def test_status_says_how_far_a_job_is(place, tmp_path):
     score(place, tmp_path / "out")
     status = json.loads((tmp_path / "out" / "status.json").read_text())
@@ -227,6 +235,7 @@ def test_shards_are_stable_and_bounded():
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])
 def test_the_false_discovery_rate_is_that_of_predict(place, tmp_path, rate):
     score(place, tmp_path / "out")
@@ -253,6 +262,7 @@ def test_the_summary_counts_by_folder(place, tmp_path):
     assert summary.failures == {row["path"]: row["error"] for row in rows if row["error"] is not None}
 
 
+@pytest.mark.slow
 def test_the_commands(place, tmp_path):
     out, page = tmp_path / "out", tmp_path / "page.html"
     done = run("predict", place / "model.onnx", place / "in", "--out", out, "--shard-images", 7, "--price", 1)
@@ -273,6 +283,7 @@ def test_the_commands(place, tmp_path):
     assert failed.code == 1 and "--engine ray" in failed.err
 
 
+@pytest.mark.slow
 def test_the_executor_of_a_fit_changes_no_byte(normal_folder, tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
         options = ["--method", "knn", "--size", 32, "--workers", workers, "--no-thumbnails", "-q"]
@@ -280,6 +291,7 @@ def test_the_executor_of_a_fit_changes_no_byte(normal_folder, tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
+@pytest.mark.slow
 def test_alarms_of_an_earlier_rate_do_not_stay(place, tmp_path):
     score(place, tmp_path / "out")
     assert summarize(str(tmp_path / "out"), fdr=0.9).alarms

@@ -73,6 +73,7 @@ LOW = st.none() | st.builds(
 )
 
 
+@pytest.mark.slow
 @given(maps, st.integers(8, 60), st.integers(8, 60), LOW)
 @settings(max_examples=150)
 def test_outlines_are_sound_and_agree_with_the_regions_and_the_mask(values, width, height, levels):

@@ -86,6 +86,7 @@ def test_a_constant_stays_that_constant(rows, columns, value):
     assert (canvas.map() == np.float32(value)).all()
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=30)
 def test_no_place_exceeds_the_tiles_and_lone_ones_keep_their_value(data):
@@ -146,6 +147,7 @@ def test_an_anomaly_is_found_where_it_is(model):
     assert (found.width, found.height) == (700, 500)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 60), st.sampled_from([0.02, 0.1, 0.3, 0.9]), st.floats(0, 255, width=32), st.booleans())
 @settings(max_examples=100)
 def test_flagged_means_beyond_the_threshold_means_a_small_p_value(tiles, rate, score, per_tile):
@@ -302,6 +304,7 @@ def test_predict_with_tiles(model, model_file, tmp_path):
     assert {path.name for path in (tmp_path / "why").iterdir()} == {"odd.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -68,6 +68,7 @@ def test_refusals_are_read_by_clients_that_send_all_first(request, name, status,
         assert b'"error"' in answer[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", [ask_with_http_client, ask_with_httpx])
 def test_a_refusal_of_a_body_without_a_length_is_read(small, ask):
     for _ in range(TIMES):
@@ -106,6 +107,7 @@ def test_clients_that_ask_first_send_no_body_behind_a_refusal(small, host, statu
 HEADS = [f"Content-Length: {2**30}", f"Content-Length: {8 * MEBIBYTE}", "Transfer-Encoding: chunked"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_clients_that_send_little_for_ever_are_cut(small, monkeypatch, head):
     monkeypatch.setattr("oddsight.serve.bodies._LONGEST", 0.3)

@@ -28,6 +28,7 @@ def paths(tmp_path):
     return [tmp_path / f"{name}.png" for name in ("normal", "anomalous", "broken")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "program"), [("python", sys.executable), ("javascript", shutil.which("node"))])
 def test_clients(client, paths, tmp_path, language, program):
     if program is None:

@@ -71,6 +71,7 @@ def test_open_questions_come_again_and_are_not_forgotten(fresh):
     assert [item["id"] for item in ask(fresh, 6)["items"]][:4] == first
 
 
+@pytest.mark.slow
 def test_flagged_images_are_drawn_like_others(fresh):
     score(fresh, [*range(20, 35), *range(220, 235)])
     drawn = ask(fresh, 30)["items"]
@@ -188,6 +189,7 @@ def test_after_results_were_forgotten_only_newer_ones_are_drawn(tmp_path):
         assert draw(state, "line", 5, random.Random(0), lambda content: True) == []
 
 
+@pytest.mark.slow
 def test_who_may_only_look_draws_no_questions(models, tmp_path):
     access = Access(tokens=read_tokens(write_tokens(tmp_path)))
     with serving(models, tmp_path / "workspace", access=access) as client:

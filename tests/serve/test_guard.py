@@ -74,6 +74,7 @@ def test_wrong_tokens_are_refused_and_not_repeated(guarded):
         assert READ[:-1] not in answer.text
 
 
+@pytest.mark.slow
 def test_probes_and_the_page_need_no_token(guarded):
     for path in ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"):
         answer, head = guarded.get(path), guarded.head(path)
@@ -160,6 +161,7 @@ def raw_get(client, path):
     return answer
 
 
+@pytest.mark.slow
 def test_no_path_leads_out(client):
     """Every traversal string at some place, more than 200 in all."""
     tried = 0
@@ -200,6 +202,7 @@ def test_a_body_needs_a_length(client):
     assert answer.status_code == 411
 
 
+@pytest.mark.slow
 def test_bodies_that_come_too_slowly_are_given_up(models):
     with (
         serving(models, limits=Limits(seconds=0.2)) as client,
@@ -209,6 +212,7 @@ def test_bodies_that_come_too_slowly_are_given_up(models):
         assert connection.recv(65536).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.slow
 def test_heads_that_do_not_come_are_given_up(models, monkeypatch):
     monkeypatch.setattr("oddsight.serve.server._HEAD_SECONDS", 0.2)
     with serving(models) as client:

@@ -14,6 +14,7 @@ from textures import texture
 URL = "/v2/models/parts/infer"
 
 
+@pytest.mark.slow
 def test_the_client_of_triton(client, models):
     triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
     place = f"{client.base_url.host}:{client.base_url.port}"

@@ -62,6 +62,7 @@ def test_another_threshold_decides_this_request_only(client):
     assert not second["anomalous"]
 
 
+@pytest.mark.slow
 def test_images_are_kept_only_where_they_may_be(client, models):
     kept = client.post(PREDICT, content=png(77)).json()["results"][0]
     assert kept["kept"]
@@ -88,6 +89,7 @@ def test_history_has_what_was_scored(client):
     assert sum(series["counts"]) == len(client.get("/api/history", params={"limit": 1000}).json()["items"])
 
 
+@pytest.mark.slow
 def test_too_much_is_refused(models):
     with serving(models, limits=Limits(images=2, image_bytes=1000, body_bytes=10_000)) as client:
         assert client.post(PREDICT, content=b"x" * 1001).status_code == 413
@@ -103,6 +105,7 @@ def test_malformed_forms_are_refused(client, body):
     assert list(answer.json()) == ["error"]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_the_queue_is_refused(models, monkeypatch):
     go, begun, score = threading.Event(), threading.Semaphore(0), items.score_content
 
@@ -136,6 +139,7 @@ def test_what_does_not_fit_into_the_queue_is_refused(models, monkeypatch):
         assert client.post(PREDICT, content=png(1)).status_code == 200
 
 
+@pytest.mark.slow
 def test_work_of_clients_that_left_is_skipped(models, monkeypatch):
     go, begun, scored, score = threading.Event(), threading.Semaphore(0), [], items.score_content
 
@@ -161,6 +165,7 @@ def test_work_of_clients_that_left_is_skipped(models, monkeypatch):
     assert scored == [png(1), png(3)]
 
 
+@pytest.mark.slow
 def test_metrics_count(models):
     with serving(models) as client:
         client.post(PREDICT, files=form(a=png(1), b=png(250), c=b"broken"))

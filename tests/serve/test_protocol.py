@@ -59,6 +59,7 @@ def test_an_upgrade_is_passed_over(client):
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["", STATUS + "Host: localhost\r\n\r\n", "GET /api/watch/gate/events HTTP/1.1\r\n"])
 def test_a_head_without_end_is_cut(models, tmp_path, begun):
     (tmp_path / "watch" / "gate").mkdir(parents=True)

@@ -124,6 +124,7 @@ def test_the_oldest_images_go_first_but_not_those_with_an_answer(models, tmp_pat
         assert sum(code == 200 for code in status) <= 5
 
 
+@pytest.mark.slow
 def test_old_results_go(models, tmp_path):
     with serving(models, tmp_path) as client:
         client.post(PREDICT, content=png(1))
@@ -133,6 +134,7 @@ def test_old_results_go(models, tmp_path):
         assert workspace.bytes_kept() == 0
 
 
+@pytest.mark.slow
 def test_new_versions_stay_and_a_changed_file_is_one(models, tmp_path):
     folder = tmp_path / "models"
     folder.mkdir()
@@ -214,6 +216,7 @@ def test_jobs_refuse_a_model_file_that_was_replaced(models, tmp_path):
         assert "another one than when the service started" in job["error"]
 
 
+@pytest.mark.slow
 def test_a_broken_file_of_zones_shows_no_place_of_this_machine(models, tmp_path):
     with serving(models, tmp_path / "workspace") as client:
         place = tmp_path / "workspace" / "watch" / "gate"

@@ -23,6 +23,7 @@ def cloths(count):
     return {f"{number}.png": png(texture(number, 32, 32)) for number in range(count)}
 
 
+@pytest.mark.slow
 def test_a_set_is_listed_and_removed_with_its_images(models, tmp_path):
     with serving(models, tmp_path) as client:
         upload, answer = bring(client, a=png(1), b=png(2), c=b"nothing")
@@ -42,6 +43,7 @@ def test_a_set_is_listed_and_removed_with_its_images(models, tmp_path):
         assert not (tmp_path / "uploads" / upload).exists()
 
 
+@pytest.mark.slow
 def test_bytes_are_limited_over_all_sets_together(models, tmp_path):
     size = len(png(1))
     with serving(models, tmp_path, retention=Retention(bytes=3 * size)) as client:
@@ -69,6 +71,7 @@ def test_numbers_are_limited_over_all_sets_together(tmp_path, monkeypatch):
         uploads.create(workspace)
 
 
+@pytest.mark.slow
 def test_a_set_that_a_job_reads_stays_until_it_has_ended(models, tmp_path):
     with serving(models, tmp_path) as client:
         upload, _ = bring(client, **cloths(12))

@@ -35,6 +35,7 @@ def watched(models, tmp_path_factory):
         yield client, place
 
 
+@pytest.mark.slow
 def test_streams_and_events(watched):
     client, place = watched
     assert [stream["name"] for stream in client.get("/api/watch").json()["streams"]] == ["gate"]

@@ -53,6 +53,7 @@ def test_odd_sides_colours_and_frames_of_another_size(tmp_path):
         assert np.abs(frame.to_ndarray(format="rgb24")[:25].mean((0, 1)) - colour).max() < 12
 
 
+@pytest.mark.slow
 def test_an_interruption_finishes_the_file_and_a_failure_leaves_what_was_there(tmp_path):
     def broken_off(error):
         yield from list(stream())[:5]

@@ -71,6 +71,7 @@ def test_a_sink_of_ones_own_is_told_of_every_image_in_order(model, images):
     assert noted.model is model
 
 
+@pytest.mark.slow
 def test_files_are_those_of_the_command(model, images, tmp_path):
     model.save(tmp_path / "model.onnx")
     threshold = model.with_decision(threshold=-1e9)

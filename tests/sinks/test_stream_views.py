@@ -90,6 +90,7 @@ def page(address):
         return answer.read().decode()
 
 
+@pytest.mark.slow
 def test_metrics_are_there_while_a_stream_is_watched():
     metrics, notes = Metrics(0), []
     with metrics.open(StreamRun(tiny_model(), "clip.mp4", note=notes.append)) as take:

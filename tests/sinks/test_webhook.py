@@ -71,6 +71,7 @@ def sent(answers=(), *, path="/hook", frames=None, **options):
         yield receiver, notes
 
 
+@pytest.mark.slow
 def test_every_state_of_an_event_is_a_typed_signed_message():
     with sent(path="/hook?a=b", key=KEY) as (receiver, notes):
         assert notes == []
@@ -88,6 +89,7 @@ def test_every_state_of_an_event_is_a_typed_signed_message():
     assert len({headers["webhook-id"] for _, headers, _ in receiver.got}) == 4
 
 
+@pytest.mark.slow
 def test_a_key_may_be_written_as_standard_webhooks_do():
     raw = bytes(range(32))
     with sent(key=f"whsec_{base64.b64encode(raw).decode()}") as (receiver, _):
@@ -96,11 +98,13 @@ def test_a_key_may_be_written_as_standard_webhooks_do():
     assert headers["webhook-signature"][3:] == base64.b64encode(hmac.new(raw, signed, hashlib.sha256).digest()).decode()
 
 
+@pytest.mark.slow
 def test_without_a_key_nothing_is_signed():
     with sent() as (receiver, _):
         assert not any("webhook-signature" in headers for _, headers, _ in receiver.got)
 
 
+@pytest.mark.slow
 def test_failures_are_sent_again_with_the_same_id_in_order():
     with sent([500, 503, (429, {"Retry-After": "0"})]) as (receiver, notes):
         assert [headers["webhook-id"] for _, headers, _ in receiver.got[:4]] == [receiver.got[0][1]["webhook-id"]] * 4
@@ -108,6 +112,7 @@ def test_failures_are_sent_again_with_the_same_id_in_order():
     assert notes == [f"the webhook at {receiver.address('')}: it answers 500: trying again"]
 
 
+@pytest.mark.slow
 def test_a_refusal_is_final_and_the_next_message_is_sent():
     with sent([400]) as (receiver, notes):
         assert [body["type"] for body in receiver.bodies] == [
@@ -217,6 +222,7 @@ def test_closing_does_not_wait_for_a_server_that_never_answers():
     assert notes == ["1 messages to the test were not delivered"]
 
 
+@pytest.mark.slow
 def test_no_more_messages_than_the_rate_allows():
     got, notes = [], []
     box = outbox(got.append, notes, per_minute=2)

@@ -56,6 +56,7 @@ def frames(stream, count):
     return found, errors
 
 
+@pytest.mark.slow
 def test_frames_come_in_order_and_are_counted(server):
     with LiveStream(address(server), max_staleness=PATIENCE) as stream:
         found, errors = frames(stream, 10)
@@ -71,6 +72,7 @@ def test_frames_come_in_order_and_are_counted(server):
     assert found[0].name == f"{address(server)}#{indices[0]}"
 
 
+@pytest.mark.slow
 def test_a_slow_consumer_gets_the_newest_frame(server):
     stream = LiveStream(address(server), max_staleness=PATIENCE)
     source = iter(stream)
@@ -164,6 +166,7 @@ def everything_said(error, caplog, capfd):
     return "".join([*texts, caplog.text, out, err])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["closed", "silent", "garbage"])
 def test_an_address_that_cannot_be_opened_is_one_sentence_without_credentials(mode, server, caplog, capfd):
     caplog.set_level(logging.DEBUG)

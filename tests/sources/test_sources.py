@@ -197,6 +197,7 @@ def test_options_that_cannot_work_are_refused_before_any_image_is_read(name, val
     assert told == [] or name in ("false_alarm_rate", "memory")
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_taken_as_they_are_meant(files, expected):
     options = {"method": "knn", "size": np.int64(64), "false_alarm_rate": np.float32(0.25), "seed": np.uint8(0)}
     model = oddsight.fit(files, **options, memory=np.int64(10**9), calibration_fraction=np.float32(0.25))

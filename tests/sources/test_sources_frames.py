@@ -82,6 +82,7 @@ def test_frames_can_be_sent(files):
         np.testing.assert_array_equal(frame.read(), read_image(files[0]))
 
 
+@pytest.mark.slow
 def test_fit_learns_from_any_source(normal_folder):
     files = sorted(normal_folder.iterdir())[:12]
     options = {"method": "knn", "size": 64, "false_alarm_rate": 0.2}

@@ -61,6 +61,7 @@ def test_a_file_is_the_same_each_time(clip):
     assert outcomes(source) == outcomes(source) == outcomes(VideoFile(str(clip)))
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_decoded_frames(clip):
     model = tiny_model()
     expected = [model.predict(np.array(frame.image)).score for frame in VideoFile(clip)]
@@ -198,6 +199,7 @@ def test_a_video_without_a_frame_that_can_be_decoded_is_an_error(tmp_path):
     assert all(isinstance(frame, ImageError) for frame in found)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(start=st.floats(0, 1), content=st.binary(min_size=1, max_size=300), kept=st.floats(0, 1))
 def test_no_file_is_more_than_an_error(start, content, kept, tmp_path_factory):
@@ -309,6 +311,7 @@ def test_times_are_checked(every, clip):
         VideoFile(clip, every=every)
 
 
+@pytest.mark.slow
 def test_blocks_are_the_groups_of_a_fit(clip, tmp_path):
     second = tmp_path / "b.mp4"
     write_video(second, footage(30, seed=1))

@@ -106,6 +106,7 @@ def test_the_promise_is_judged_by_what_chance_explains(shift, held):
     assert (cells_of(part(text, "auto, cloudy as normal"), "conformal")[-1] == "compatible with the promise") == held
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_goes_wrong_with_thresholds_follows_from_the_numbers():
     study = made_up_clouds()
@@ -126,6 +127,7 @@ def test_what_goes_wrong_with_thresholds_follows_from_the_numbers():
     assert cells_of(high, "by hand")[2:] == ["0%", "0%", "0%", "promises no rate"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_summary_has_the_numbers_of_the_tables():
     found = concluded(made_up_clouds())
@@ -138,6 +140,7 @@ def test_the_summary_has_the_numbers_of_the_tables():
     assert row[5] == f"{percent(float((file.anomalous['cloudy'] > file.threshold).mean()))} of cloudy"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_short_runs_files_that_cannot_be_read_and_methods_that_cannot_run_are_named():
     study = made_up_clouds(limit=600, errors=["sea/1.jpg: empty file"], failed=[("gmm", "it needs more")])
@@ -150,6 +153,7 @@ def test_short_runs_files_that_cannot_be_read_and_methods_that_cannot_run_are_na
     assert "cloudy, sand and sea" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_methods_with_fewer_seeds_are_named():
     study = made_up_clouds()

@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import replace
 
+import pytest
+
 from cloud_files import made_up_clouds
 from oddsight.model.curves import Epoch
 from oddsight.runtime.csv_tables import csv_files, csv_of
@@ -41,6 +43,7 @@ def digests(files):
     return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in files.items()}
 
 
+@pytest.mark.slow
 def test_files_of_known_classes():
     study = made_up_study(names=("ca|t", "d<o>g", "frog"))
     assert digests(csv_files(study_tables(study))) == KNOWN
@@ -48,6 +51,7 @@ def test_files_of_known_classes():
     assert digests(csv_files(study_tables(study))) == NO_UNKNOWNS
 
 
+@pytest.mark.slow
 def test_files_of_clouds():
     failed = [("gmm", "because <b>no</b>")]
     study = made_up_clouds(names=("cloudy", "sa|nd", "sea"), failed=failed, errors=["sea/1.jpg: empty file"])

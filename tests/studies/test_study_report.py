@@ -200,6 +200,7 @@ def test_shipped_is_what_the_file_said(study, folder):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_confidence_widens_every_interval():
     study = made_up_study()
     usual, wide = study_tables(study), study_tables(study, confidence=0.999)
@@ -263,6 +264,7 @@ def test_same_study_same_bytes(study, folder, tmp_path):
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_nothing_is_written_where_nothing_can_be(tmp_path):
     (tmp_path / "taken").write_text("")
@@ -270,6 +272,7 @@ def test_nothing_is_written_where_nothing_can_be(tmp_path):
         write_study(made_up_study(), tmp_path / "taken")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_tables_are_the_numbers_of_the_study():
     study = made_up_study()
@@ -311,6 +314,7 @@ def test_a_trivial_baseline_that_wins_is_above_all_else_and_in_its_table(baselin
     assert row_of(said(study), "verdict") == [verdict, verdict]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_image_size_is_no_evidence_against_a_score():
     study = made_up_study()
@@ -321,6 +325,7 @@ def test_image_size_is_no_evidence_against_a_score():
     assert row_of(said(study), "verdict") == ["score wins", "score wins"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_trivial_baseline_that_beats_only_the_shipped_score_is_said_as_that():
     study = made_up_study(runs=(("compact", 0),))
@@ -359,6 +364,7 @@ def test_a_promise_is_judged_by_chance_in_both_draws(rejected, words, warned):
     assert (promise.least, promise.most) == pytest.approx(np.quantile(counts, [0.025, 0.975]) / 120, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_promise_can_be_kept_with_more_room_than_chance_explains():
     study = with_shipped(made_up_study(images=2000, rate=0.2), rejected=np.zeros(6000, bool))
@@ -384,11 +390,13 @@ def test_time_counts_what_a_recipe_starts_from():
     assert [row.seconds_with_start for row in study_tables(study).classification] == [23.5, 47.0, 23.5]
 
 
+@pytest.mark.slow
 def test_time_of_an_average_counts_each_training_once():
     study = made_up_study(runs=(("fine-tuned", 0), ("longer", 0), ("soup", 0)))
     assert study_tables(study).classification[-1].seconds_with_start == 3 * 23.5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_came_out_badly_has_a_verdict_and_limits_are_named():
     study = made_up_study()
@@ -443,6 +451,7 @@ def check_page(study, tmp_path):
         assert table(tmp_path, "ood.csv") == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_published_numbers_are_for_cifar10_only():
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -452,6 +461,7 @@ def test_published_numbers_are_for_cifar10_only():
     assert "no like-for-like comparison" not in said(replace(made_up_study(images=4), name="cifar10"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_thresholds_by_class_are_shown():
     study = with_shipped(made_up_study(runs=(("compact", 0),)), per_class=True, thresholds=(1.25, 1.5, 1.75))
@@ -460,6 +470,7 @@ def test_thresholds_by_class_are_shown():
     assert "the file has one for each" in text
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_trained_is_refused():
     with pytest.raises(DataError, match="which it did not train"):
         concluded(with_shipped(made_up_study(), score="vim"))
@@ -467,6 +478,7 @@ def test_a_run_that_was_not_trained_is_refused():
         study_tables(replace(made_up_study(), runs=()))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_too_few_calibration_images_leave_fields_empty():
     study = made_up_study(runs=(("compact", 0),))

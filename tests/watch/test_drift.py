@@ -8,6 +8,7 @@ def drift(seed: int = 0, blocks: int = 60) -> Drift:
     return Drift(np.random.default_rng(seed).exponential(size=blocks), 60.0, seed=seed)
 
 
+@pytest.mark.slow
 def test_a_stream_like_the_footage_hardly_ever_drifts_however_long_it_runs():
     drifted = 0
     for seed in range(50):

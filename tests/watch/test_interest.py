@@ -78,6 +78,7 @@ def test_light_is_no_motion(brightness):
     assert len(motion.propose(with_objects(80, (20, 30), brightness=brightness))) == 1
 
 
+@pytest.mark.slow
 def test_slow_changes_of_light_are_neither():
     motion = started()
     for number in range(300):
@@ -86,6 +87,7 @@ def test_slow_changes_of_light_are_neither():
     assert len(motion.propose(with_objects(400, (20, 30), brightness=150))) == 1
 
 
+@pytest.mark.slow
 def test_what_stands_still_becomes_background():
     motion = started(memory=10)
     counts = [len(motion.propose(with_objects(40 + number, (20, 30)))) for number in range(220)]

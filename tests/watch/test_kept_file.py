@@ -38,6 +38,7 @@ def test_it_is_whole_and_has_its_footage():
     assert model.predict(np.full((5, 9, 3), 55, np.uint8)).score == pytest.approx(55, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_gives_the_recorded_events():
     footage = clip(30, seed=5, blots=((10, 14),))
     events = list(oddsight.watch(oddsight.load(KEPT), footage, alarms_per_hour=200, window=0.5))

@@ -194,6 +194,7 @@ def test_crops_pass_errors_on_and_need_a_place(tmp_path):
         Crops(frames())
 
 
+@pytest.mark.slow
 def test_a_model_learns_from_crops():
     zones = Zones([Zone("left", LEFT)])
     model = oddsight.fit(Crops(frames(24), zones=zones), method="knn", size=32, false_alarm_rate=0.2)

@@ -54,6 +54,7 @@ def test_a_blot_is_an_event_where_and_when_it_is(model):
     assert 20 <= new.index / 10 <= 28
 
 
+@pytest.mark.slow
 def test_frames_are_scored_as_predict_scores_them_whatever_the_workers(model):
     source = clip(20, seed=SEED, blots=((10, 16),))
     runs = [list(watch_frames(model, source, window=0.5, alarms_per_hour=RATE, workers=workers)) for workers in (1, 2)]
@@ -65,6 +66,7 @@ def test_frames_are_scored_as_predict_scores_them_whatever_the_workers(model):
     assert runs[0][-1].frame is None
 
 
+@pytest.mark.slow
 def test_the_light_is_one_event_and_no_anomaly(model):
     dark = clip(10, seed=2, gain=0.4)
     frames = [*clip(10, seed=SEED), *(replace(f, time=f.time + 10, index=f.index + 100) for f in dark)]
@@ -157,6 +159,7 @@ def test_frames_without_times_are_refused(model):
         list(watch(model, Arrays(np.zeros((2, 16, 16, 3), np.uint8)), window=0.5, alarms_per_hour=RATE))
 
 
+@pytest.mark.slow
 def test_recalibrating_keeps_graph_scores_and_threshold(model):
     before = tiny_model()
     assert model.metadata.graph_sha256 == before.metadata.graph_sha256
@@ -168,6 +171,7 @@ def test_recalibrating_keeps_graph_scores_and_threshold(model):
     assert model.with_footage(None).metadata == before.metadata
 
 
+@pytest.mark.slow
 def test_recalibrating_on_what_was_learned_is_refused():
     frames = list(clip(30))
     model = oddsight.fit(
@@ -182,6 +186,7 @@ def test_recalibrating_on_what_was_learned_is_refused():
     assert notes == ["frames that the model was made of were left out: 1"]
 
 
+@pytest.mark.slow
 def test_footage_that_cannot_be_scored_is_told():
     frames = list(clip(30))
     frames[7] = ImageError("clip.mp4#7", "the frame is damaged")
@@ -232,6 +237,7 @@ class Camera(LiveStream):
             yield frame
 
 
+@pytest.mark.slow
 def test_a_live_source_has_ages_drops_times_of_day_and_goes_away(model):
     frames = list(clip(30, seed=SEED, blots=((10, 30),)))
     camera = Camera([*frames[:200], None, *frames[200:]])

@@ -33,6 +33,7 @@ names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).f
 numbers = st.none() | st.floats(0.01, 100)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(names, st.tuples(numbers, st.floats(0, 100), st.booleans()), max_size=4))
 def test_what_is_written_is_read_again(described):
     polygon = tuple((x, y) for x, y in SQUARE[:-1])
