@@ -192,6 +192,35 @@ def test_patches_count_by_what_they_see_and_depths_by_what_they_miss(ability):
         assert each.weight == pytest.approx(before.weight * (1 - 0.8 * local * max(0, ability - seen)))
 
 
+def thing(spread, *abilities):
+    """Weights of two depths and of patches with such abilities, where images spread so much at one of the depths."""
+    depths = [replace(voice([normal_scores(number, spread=spread)]), ability=0.0) for number in range(2)]
+    least = min(each.spread for each in depths)
+    depths = [replace(each, tails=depths[0].tails) for each in depths]
+    patches = [replace(voice([normal_scores(9)]), ability=ability) for ability in abilities]
+    return least, [each.weight for each in weighed(depths, patches, 500)]
+
+
+def test_in_images_of_one_thing_those_that_see_most_are_heard():
+    # Little is seen by any. In images that differ, that counts as little.
+    least, differing = thing(0.25, 0.3, 0.15)
+    assert least > 0.2
+    assert differing[2:] == pytest.approx(np.array([0.36, 0.2]) * differing[2] / 0.36)
+    least, same = thing(0.08, 0.3, 0.15)
+    assert least < 0.1
+    assert same[2:] == pytest.approx([1, 0.25])
+    assert same[:2] == pytest.approx([0.3 * (1 - 0.8 * 0.3)] * 2)
+    # In between, by how much the images are one thing.
+    weights = [thing(spread, 0.3)[1] for spread in (0.08, 0.12, 0.14, 0.16, 0.25)]
+    assert (np.diff([each[2] for each in weights]) < 0).all()
+    assert (np.diff([each[0] for each in weights]) > 0).all()
+
+
+def test_where_patches_see_nothing_whole_images_keep_their_weight():
+    _, weights = thing(0.08, 0.0, 0.0)
+    assert weights == pytest.approx([1, 1, 0.2, 0.2])
+
+
 def test_ability_is_the_share_of_pairs_that_are_in_order():
     normal = np.arange(1.0, 11.0)
     assert voice([normal], [normal + 100]).ability == 1

@@ -20,7 +20,7 @@ from oddsight.metrics.image import auroc
 _TAIL = 0.8
 _TINY = 1e-12
 _TRUST, _DOUBT, _ALIKE = 3.0, 400, 0.2
-_SEEING, _BLINDNESS, _HEARD = 0.5, 0.8, 0.2
+_SEEING, _BLINDNESS, _HEARD, _ASIDE = 0.5, 0.8, 0.2, 0.7
 
 Scores = NDArray[np.float64]
 
@@ -103,6 +103,10 @@ def weighed(depths: Sequence[Voice], patches: Sequence[Voice], images: int) -> l
     ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where patches see and count, a depth
     counts the less, the less it sees of what they see.
 
+    The smaller the smallest spread is, from 0.2 down to 0.1, the more all images are one thing, whose anomalies are
+    somewhere in it. If any patches see anything (an ability of 0.25), those that see most then count fully, others by
+    ``(ability / highest) ** 2``, and depths down to 0.3 of their weight: they hear shifts and light.
+
     Args:
         depths: Of whole images.
         patches: Of their places.
@@ -111,19 +115,28 @@ def weighed(depths: Sequence[Voice], patches: Sequence[Voice], images: int) -> l
     least = min(each.spread for each in depths)
     power = _TRUST * images / (images + _DOUBT)
     alike = min(1.0, _ALIKE / least) ** power
-    local = [
-        alike * (1.0 if each.ability is None else max(_HEARD, min(1.0, each.ability / _SEEING) ** 2))
-        for each in patches
-    ]
     seen = max(((each.ability or 0.0) for each in patches), default=0.0)
+    one_thing = float(np.clip(2 - 2 * least / _ALIKE, 0, 1)) * min(1.0, 2 * seen / _SEEING)
+    local = [alike * _heard(each.ability, seen, one_thing) for each in patches]
     whole = [
-        (least / each.spread) ** power * (1 - _BLINDNESS * max(local) * max(0.0, seen - (each.ability or 0.0)))
+        (least / each.spread) ** power
+        * (1 - _BLINDNESS * max(local) * max(0.0, seen - (each.ability or 0.0)))
+        * (1 - _ASIDE * max(local) * one_thing)
         for each in depths
     ]
     return [
         replace(each, weight=weight, normal=np.sort(np.logaddexp(0, weight * each.normal)))
         for each, weight in zip([*depths, *patches], [*whole, *local], strict=True)
     ]
+
+
+def _heard(ability: float | None, seen: float, one_thing: float) -> float:
+    """The part of the weight of patches that follows from what they, and others, see of small synthetic defects."""
+    if ability is None:
+        return 1.0
+    alone = max(_HEARD, min(1.0, ability / _SEEING) ** 2)
+    among = max(alone, (ability / seen) ** 2) if seen else alone
+    return alone + one_thing * (among - alone)
 
 
 def speaking(name: str, speaker: Voice, shape: str) -> onnx.ModelProto:
