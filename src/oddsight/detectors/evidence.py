@@ -19,7 +19,7 @@ from oddsight.metrics.image import auroc
 
 _TAIL = 0.8
 _TINY = 1e-12
-_TRUST, _DOUBT, _ALIKE = 3.0, 400, 0.2
+_TRUST, _DOUBT, _ALIKE, _SAME = 3.0, 400, 0.2, 0.1
 _SEEING, _BLINDNESS, _HEARD, _ASIDE = 0.5, 0.8, 0.2, 0.7
 
 Scores = NDArray[np.float64]
@@ -116,7 +116,7 @@ def weighed(depths: Sequence[Voice], patches: Sequence[Voice], images: int) -> l
     power = _TRUST * images / (images + _DOUBT)
     alike = min(1.0, _ALIKE / least) ** power
     seen = max(((each.ability or 0.0) for each in patches), default=0.0)
-    one_thing = float(np.clip(2 - 2 * least / _ALIKE, 0, 1)) * min(1.0, 2 * seen / _SEEING)
+    one_thing = float(np.clip((_ALIKE - least) / (_ALIKE - _SAME), 0, 1)) * min(1.0, 2 * seen / _SEEING)
     local = [alike * _heard(each.ability, seen, one_thing) for each in patches]
     whole = [
         (least / each.spread) ** power
