@@ -29,9 +29,15 @@ def costs(rows: list[Row]) -> str:
     return markdown([*header, "answer, ms", "95%, ms", "fit / extraction", "MB"], body)
 
 
+def weights(rows: list[Row]) -> str:
+    """What the rule for images of one thing gives."""
+    header = ["smallest spread", "AUROC without", "AUROC", "AUROC left out"]
+    return markdown(["data", *header], [[row["data"], *(row[name][:5] for name in header)] for row in rows])
+
+
 def main() -> None:
     """Write those whose CSV file is there."""
-    for name, table in (("speeds", costs), ("map_trials", trials)):
+    for name, table in (("speeds", costs), ("map_trials", trials), ("voice_weights", weights)):
         if rows := read(f"{name}.csv"):
             put(HERE.parent / "docs" / "auto.md", name, table(rows))
 
