@@ -15,7 +15,9 @@ import oddsight
 import snapshots
 
 COMMAND = "python tests/snapshots.py"
-CLOSE = 1e-3
+CLOSE, CLOSE_IF_TRAINED = 1e-3, 0.05
+TRAINED = {"deep-svdd", "feature-autoencoder", "patch-autoencoder"}
+"""Processors round differently, which grows with every step of a training."""
 """Relative difference of scores between processors, of methods that solve or train in many steps the most."""
 
 
@@ -30,7 +32,8 @@ def assert_close(name, text):
     assert kept.keys() == now.keys()
     for model, values in kept.items():
         for kind, numbers in values.items():
-            assert now[model][kind] == pytest.approx(numbers, rel=CLOSE), f"{kind} of {model}: was a change meant?"
+            close = CLOSE_IF_TRAINED if model in TRAINED else CLOSE
+            assert now[model][kind] == pytest.approx(numbers, rel=close), f"{kind} of {model}: was a change meant?"
 
 
 def test_the_package_travels_with_functions_that_are_sent_to_other_processes():
