@@ -16,9 +16,9 @@ import snapshots
 
 COMMAND = "python tests/snapshots.py"
 CLOSE, CLOSE_IF_TRAINED = 1e-3, 0.05
+"""Relative difference of scores between processors, which round differently; it grows with every step of a training."""
+
 TRAINED = {"deep-svdd", "feature-autoencoder", "patch-autoencoder"}
-"""Processors round differently, which grows with every step of a training."""
-"""Relative difference of scores between processors, of methods that solve or train in many steps the most."""
 
 
 def assert_unchanged(name, text):
