@@ -40,6 +40,8 @@ from oddsight.runtime.sessions import run as run_graph
 from textures import texture, write_textures
 from web_pages import Page
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 LIBRARY = ["knn", "patchcore"]
 
@@ -94,7 +96,6 @@ def csv_bytes(found, tmp_path):
 # What is compared is what ships.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", LIBRARY)
 def test_a_cell_is_what_fit_and_evaluate_give(found, data, method):
     model = oddsight.fit(data / "train" / "good", method=method, size=SIZE, seed=1)
@@ -117,7 +118,6 @@ def test_a_cell_is_what_fit_and_evaluate_give(found, data, method):
     assert numbers.answer_ms > 0 < numbers.fit_seconds
 
 
-@pytest.mark.slow
 def test_baselines_are_those_of_evaluate(found, data):
     model = oddsight.fit(data / "train" / "good", method="knn", size=SIZE)
     expected = oddsight.evaluate(model, data).baselines
@@ -125,7 +125,6 @@ def test_baselines_are_those_of_evaluate(found, data):
     assert {one.label: one.mean.auroc for one in rows} == pytest.approx(expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", [*LIBRARY, "auto"])
 def test_the_cut_graph_is_the_whole_file_from_the_features_on(data, method, tmp_path):
     model = oddsight.fit(data / "train" / "good", method=method, size=SIZE)
@@ -145,7 +144,6 @@ def test_the_cut_graph_is_the_whole_file_from_the_features_on(data, method, tmp_
             np.testing.assert_allclose(values["anomaly_map"][0], result.map, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_the_time_of_an_answer_is_that_of_the_thread_that_does_the_work(data):
     """The main thread has it done by another one."""
 
@@ -163,7 +161,6 @@ def test_the_time_of_an_answer_is_that_of_the_thread_that_does_the_work(data):
     assert cells.whole_file(Slow(), images, np.ones(len(images))) >= 20
 
 
-@pytest.mark.slow
 def test_a_file_that_scores_otherwise_is_an_error(data, tmp_path, monkeypatch):
     score = oddsight.Model.score
     monkeypatch.setattr(
@@ -184,7 +181,6 @@ def extractors():
     return [Extractor(network, layers, SIZE, reading) for layers, reading in wanted]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("alike", [True, False])
 def test_features_come_from_one_run_an_image_bit_by_bit(data, tmp_path, monkeypatch, alike):
     images, cache, runs = collect(data / "test").images, FeatureCache(tmp_path), []
@@ -209,7 +205,6 @@ def test_features_come_from_one_run_an_image_bit_by_bit(data, tmp_path, monkeypa
             np.testing.assert_array_equal(cache.get(digest(extractor.graph), image.content), array)
 
 
-@pytest.mark.slow
 def test_without_the_users_cache_one_is_made_and_emptied(data, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")
     seen = []
@@ -227,7 +222,6 @@ def test_without_the_users_cache_one_is_made_and_emptied(data, tmp_path, monkeyp
     assert all(cell.error is None for cell in found.cells)
 
 
-@pytest.mark.slow
 def test_with_the_cache_off_and_no_work_folder_nothing_is_left(data, tmp_path, monkeypatch):
     monkeypatch.setenv("ODDSIGHT_CACHE", "off")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -238,7 +232,6 @@ def test_with_the_cache_off_and_no_work_folder_nothing_is_left(data, tmp_path, m
 # Resuming.
 
 
-@pytest.mark.slow
 def test_the_second_time_nothing_is_computed_and_the_table_is_the_same(found, data, work, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "measure", None)
     monkeypatch.setattr(running, "extract_together", None)
@@ -251,7 +244,6 @@ def test_the_second_time_nothing_is_computed_and_the_table_is_the_same(found, da
     assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
-@pytest.mark.slow
 def test_data_are_known_by_content(found, data, work, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(data, moved)
@@ -266,7 +258,6 @@ def test_data_are_known_by_content(found, data, work, tmp_path):
     assert compared(moved, work=work, seeds=[1], methods=["knn"]).computed == 1
 
 
-@pytest.mark.slow
 def test_the_same_seeds_give_the_same_scores_elsewhere(found, data, tmp_path):
     again = compared(data, work=tmp_path, seeds=[0, 1], jobs=1)
     assert again.computed == 4
@@ -274,7 +265,6 @@ def test_the_same_seeds_give_the_same_scores_elsewhere(found, data, tmp_path):
         assert (one.measured.scores, one.measured.graph_sha256) == (other.measured.scores, other.measured.graph_sha256)
 
 
-@pytest.mark.slow
 def test_an_interruption_keeps_what_is_finished(data, tmp_path):
     def interrupt(phase, done, total):
         if phase == "comparing" and done == 1:
@@ -287,7 +277,6 @@ def test_an_interruption_keeps_what_is_finished(data, tmp_path):
     assert compared(data, work=tmp_path, seeds=range(2)).computed == 4 - kept
 
 
-@pytest.mark.slow
 def test_cells_under_way_end_when_nobody_waits(data, tmp_path, monkeypatch):
     reached, ended = threading.Event(), []
 
@@ -317,7 +306,6 @@ def test_cells_under_way_end_when_nobody_waits(data, tmp_path, monkeypatch):
     assert len(list((tmp_path / "cells").iterdir())) == 1
 
 
-@pytest.mark.slow
 def test_an_edited_digit_in_a_cell_is_noticed(found, data, work, tmp_path):
     shutil.copytree(work, tmp_path / "work")
     victim = min((tmp_path / "work" / "cells").iterdir())
@@ -334,7 +322,6 @@ def test_an_edited_digit_in_a_cell_is_noticed(found, data, work, tmp_path):
         assert compared(data, work=tmp_path / "work", seeds=[0, 1]).computed == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", None])
 def test_a_damaged_cell_is_computed_again(found, data, work, tmp_path, damage):
     shutil.copytree(work, tmp_path / "work")
@@ -359,7 +346,6 @@ def failing(error):
     return Failing
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "text", "kept"),
     [
@@ -382,7 +368,6 @@ def test_a_cell_that_fails_is_a_row_with_its_error(data, tmp_path, extra, error,
     assert compared(data, work=tmp_path, methods=["failing", "knn"]).computed == (0 if kept else 1)
 
 
-@pytest.mark.slow
 def test_if_everything_fails_the_page_says_so(data, tmp_path, extra):
     extra(failing(DataError("too few <images>")))
     found = compared(data, work=tmp_path, methods=["failing"])
@@ -392,7 +377,6 @@ def test_if_everything_fails_the_page_says_so(data, tmp_path, extra):
     assert found.highest("parts") is None
 
 
-@pytest.mark.slow
 def test_a_budget_that_is_too_small_is_said_for_each_cell(data, tmp_path):
     found = compared(data, work=tmp_path, memory="310MB")
     assert all("budget" in cell.error for cell in found.cells)
@@ -408,7 +392,6 @@ def job_of(data, seed=0):
     return comparison._jobs(trial, [setting], [seed], None, 10**9)[0]
 
 
-@pytest.mark.slow
 def test_cells_run_side_by_side_only_as_far_as_memory_allows(data, tmp_path, monkeypatch):
     job = job_of(data)
     taken = cells.room_taken(job.memory)
@@ -436,7 +419,6 @@ def test_cells_run_side_by_side_only_as_far_as_memory_allows(data, tmp_path, mon
     assert [most_at_once(room) for room in (taken // 2, taken, 2 * taken, 9 * taken)] == [1, 1, 2, 3]
 
 
-@pytest.mark.slow
 def test_jobs_are_data(data, tmp_path):
     compute = partial(running.compute_cell, tmp_path, FeatureCache(tmp_path), running.Interruption())
     compute, job = pickle.loads(pickle.dumps((compute, job_of(data))))
@@ -457,7 +439,6 @@ def classes(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_folders_of_classes_are_divided_by_content(classes, tmp_path):
     [trial] = read_trials([f"stuff={classes}"], "cloth", 0.4, 0)
     assert (trial.name, len(trial.training), trial.normal, trial.anomalous) == ("stuff", 18, 12, 11)
@@ -517,7 +498,6 @@ def test_settings_that_cannot_work_are_refused_at_once(data, tmp_path):
         compared(data, work=tmp_path / "file")
 
 
-@pytest.mark.slow
 def test_files_that_cannot_be_read_are_named_and_the_rest_goes_on(data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     for place in ("train/good", "test/good", "test/square"):
@@ -544,7 +524,6 @@ def test_choices_of_layers(data):
     assert chosen("knn", "stage4", ["stage4"]) == [("stage4",)]
 
 
-@pytest.mark.slow
 def test_one_of_each_needs_no_list(data, tmp_path):
     given = {"methods": "knn", "backbones": "efficientnet-lite0", "layers": "each", "sizes": SIZE, "seeds": 1}
     one = compared(data, work=tmp_path, **given)
@@ -629,7 +608,6 @@ def told(data, tmp_path_factory):
     return outcome, root
 
 
-@pytest.mark.slow
 def test_the_command_shows_tables_and_writes_csv_and_page(told):
     outcome, root = told
     assert outcome.code == 0, outcome.err
@@ -650,7 +628,6 @@ def test_the_command_shows_tables_and_writes_csv_and_page(told):
     assert {row["seed"] for row in rows} == {"0", "1", ""}
 
 
-@pytest.mark.slow
 def test_the_page_has_every_part_and_loads_nothing(told):
     html = (told[1] / "page.html").read_text("utf-8")
     page = Page(html)
@@ -665,7 +642,6 @@ def test_the_page_has_every_part_and_loads_nothing(told):
     assert "<c>" in page.text
 
 
-@pytest.mark.slow
 def test_the_command_goes_on_where_it_was(told, data):
     outcome = run(
         "compare",
@@ -696,7 +672,6 @@ def test_the_command_fails_plainly(data, classes, tmp_path):
         assert text in outcome.err and "Traceback" not in outcome.err
 
 
-@pytest.mark.slow
 def test_the_command_exits_with_1_if_a_cell_failed(data, tmp_path, extra):
     extra(failing(DataError("too few images")))
     outcome = run("compare", data, "--methods", "knn,failing", "--size", SIZE, "--work", tmp_path)

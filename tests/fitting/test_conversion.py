@@ -20,6 +20,8 @@ from oddsight.runtime.sessions import session
 from textures import texture, write_textures
 from tiny_model import CLASSES, tiny_class_model, tiny_model
 
+pytestmark = pytest.mark.slow
+
 SIDE = 48
 OLD = Path(__file__).parents[1] / "files" / "model-schema-1.onnx"
 openvino_needed = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
@@ -69,7 +71,6 @@ def scores(model, paths):
 # The converted file.
 
 
-@pytest.mark.slow
 def test_half_precision_halves_the_file_and_changes_no_decision(model, half, world):
     assert half.parity.images == 16
     assert half.parity.changed == 0
@@ -82,7 +83,6 @@ def test_half_precision_halves_the_file_and_changes_no_decision(model, half, wor
     assert half.parity.median_difference == pytest.approx(np.median(differences), rel=1e-3)
 
 
-@pytest.mark.slow
 def test_a_converted_file_is_a_model_file(half, model, world, tmp_path):
     half.model.save(tmp_path / "half.onnx")
     loaded = oddsight.load(tmp_path / "half.onnx")
@@ -110,7 +110,6 @@ def test_calibration_scores_are_raised_by_the_largest_rise(model, half, world):
     assert half.model.metadata.calibration == model.metadata.calibration
 
 
-@pytest.mark.slow
 def test_recalibration_measures_the_scores_of_the_converted_model(small, world):
     assert small.model.metadata.conversion.raised is None
     assert small.model.metadata.calibration.model_dump() == {"kind": "split", "images": 24, "folds": 1, "groups": None}
@@ -118,7 +117,6 @@ def test_recalibration_measures_the_scores_of_the_converted_model(small, world):
     np.testing.assert_allclose(small.model.calibration_scores, expected, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_recalibration_on_the_images_of_the_fit_uses_those_that_were_kept_out(model, world):
     again = oddsight.export(model, "fp16", world / "mixed", recalibrate=world / "fitted", groups="none").model
     assert again.metadata.calibration == model.metadata.calibration
@@ -136,7 +134,6 @@ def test_only_the_backbone_computes_with_integers(small):
     assert small.parity.images == 8  # the others showed the ranges of values
 
 
-@pytest.mark.slow
 def test_classes_keep_their_own_calibration(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(40):
@@ -153,7 +150,6 @@ def test_classes_keep_their_own_calibration(tmp_path):
     assert kept.metadata.classes == tiny_class_model(rate=0.3).metadata.classes
 
 
-@pytest.mark.slow
 def test_a_threshold_set_by_hand_stays(world):
     model = tiny_model().with_decision(threshold=100)
     assert oddsight.export(model, "fp16", world / "mixed").model.decision == model.decision
@@ -170,7 +166,6 @@ def brighter(proto):
             tensor.CopyFrom(numpy_helper.from_array(np.array(1.5, np.float32), name))
 
 
-@pytest.mark.slow
 def test_differences_beyond_a_limit_are_refused(world, monkeypatch):
     monkeypatch.setattr(exporting, "store_half", brighter)
     with pytest.raises(OddsightError, match=r"half of the scores differ by .* and the limit is 0\.5: .*--score-limit"):
@@ -195,7 +190,6 @@ def test_what_cannot_be_exported(model, half, world):
         oddsight.export(model, "fp16", world / "mixed", limit=-1)
 
 
-@pytest.mark.slow
 def test_images_that_were_fitted_are_no_calibration(model, world):
     with pytest.raises(DataError, match=r"10 of 10 images to recalibrate on were used to fit .*give normal images"):
         oddsight.export(model, "fp16", world / "mixed", recalibrate=files(world / "fitted")[:10])
@@ -214,7 +208,6 @@ def test_openvino_is_named_where_it_is_missing(model, world):
         oddsight.export(model, "openvino", world / "mixed")
 
 
-@pytest.mark.slow
 @openvino_needed
 def test_openvino_scores_as_onnx_runtime_does(model, world, tmp_path):
     found = oddsight.export(model, "openvino", world / "mixed")
@@ -249,7 +242,6 @@ def test_openvino_sends_nothing():
 # The command.
 
 
-@pytest.mark.slow
 def test_the_command_writes_the_model_and_says_what_changed(model, world, tmp_path):
     model.save(tmp_path / "model.onnx")
     target, parity = tmp_path / "half.onnx", tmp_path / "parity.json"

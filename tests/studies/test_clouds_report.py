@@ -16,6 +16,8 @@ from oddsight.studies.clouds.conclusions import conclude
 from oddsight.studies.clouds.page import clouds_page, write_clouds
 from oddsight.studies.clouds.tables import cloud_tables
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '</td><script>alert("1")</script>| `a` [x](http://evil.example)'
 
 
@@ -51,7 +53,6 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(module, "chart", lambda *_: Markup('<svg width="1pt"></svg>'))
 
 
-@pytest.mark.slow
 def test_page_and_markdown_are_whole_and_safe(tmp_path):
     study = made_up_clouds(names=("cloudy", HOSTILE.replace("/", ""), "sea"), failed=[("gmm", HOSTILE)])
     written = write_clouds(study, tmp_path / "new")
@@ -72,7 +73,6 @@ def test_page_and_markdown_are_whole_and_safe(tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.slow
 def test_a_trivial_baseline_that_wins_is_a_verdict():
     lost, won = said(made_up_clouds(apart=1.5, trivial=6.0)), said(made_up_clouds(apart=6.0, trivial=1.0))
     row = contest_of(lost, "cloudy as normal", "sand")
@@ -83,7 +83,6 @@ def test_a_trivial_baseline_that_wins_is_a_verdict():
     assert "baseline wins |" not in won
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_another_method_that_is_better_is_a_verdict_and_chance_is_called_chance():
     study = made_up_clouds(apart=2.0, images=300, calibration=400, default="knn", methods=("auto", "knn"))
@@ -95,7 +94,6 @@ def test_another_method_that_is_better_is_a_verdict_and_chance_is_called_chance(
     assert contest_of(said(made_up_clouds(apart=8.0)), "cloudy as normal", "sand")[4] == "not distinguishable"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("shift", "held"), [(0.0, True), (2.5, False)])
 def test_the_promise_is_judged_by_what_chance_explains(shift, held):
@@ -106,7 +104,6 @@ def test_the_promise_is_judged_by_what_chance_explains(shift, held):
     assert (cells_of(part(text, "auto, cloudy as normal"), "conformal")[-1] == "compatible with the promise") == held
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_goes_wrong_with_thresholds_follows_from_the_numbers():
     study = made_up_clouds()
@@ -127,7 +124,6 @@ def test_what_goes_wrong_with_thresholds_follows_from_the_numbers():
     assert cells_of(high, "by hand")[2:] == ["0%", "0%", "0%", "promises no rate"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_summary_has_the_numbers_of_the_tables():
     found = concluded(made_up_clouds())
@@ -140,7 +136,6 @@ def test_the_summary_has_the_numbers_of_the_tables():
     assert row[5] == f"{percent(float((file.anomalous['cloudy'] > file.threshold).mean()))} of cloudy"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_short_runs_files_that_cannot_be_read_and_methods_that_cannot_run_are_named():
     study = made_up_clouds(limit=600, errors=["sea/1.jpg: empty file"], failed=[("gmm", "it needs more")])
@@ -153,7 +148,6 @@ def test_short_runs_files_that_cannot_be_read_and_methods_that_cannot_run_are_na
     assert "cloudy, sand and sea" not in text
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_methods_with_fewer_seeds_are_named():
     study = made_up_clouds()

@@ -24,6 +24,8 @@ from oddsight.studies.cifar10.page import study_page, write_study
 from oddsight.studies.cifar10.tables import study_tables
 from study_files import CALIBRATION, made_up_study, with_shipped
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '</td><script>alert("1")</script>| `a` [x](http://evil.example) *b*'
 SECTIONS = (
     *("approach", "data-and-preprocessing", "methods", "results-predicting-the-class", "results-none-of-these"),
@@ -92,7 +94,6 @@ def folder(study, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_classification_is_what_the_metrics_say(study, folder):
     rows = table(folder, "classification.csv")
     assert [(row["run"], row["seed"]) for row in rows] == [("textbook", "0"), ("compact", "0"), ("compact", "1")]
@@ -120,7 +121,6 @@ def test_classification_is_what_the_metrics_say(study, folder):
         assert float(row["ece"]) != float(row["ece_scaled"])
 
 
-@pytest.mark.slow
 def test_classes_and_confusions_are_those_of_the_runs(study, folder):
     names, run = study.data.classes, study.runs[-1]
     own = [row for row in table(folder, "per_class.csv") if (row["run"], row["seed"]) == ("compact", "1")]
@@ -141,7 +141,6 @@ def test_classes_and_confusions_are_those_of_the_runs(study, folder):
     }
 
 
-@pytest.mark.slow
 def test_scores_are_what_the_metrics_say(study, folder):
     rows = table(folder, "ood.csv")
     assert len(rows) == 3 * 2 * 2
@@ -200,7 +199,6 @@ def test_shipped_is_what_the_file_said(study, folder):
     }  # fmt: skip
 
 
-@pytest.mark.slow
 def test_confidence_widens_every_interval():
     study = made_up_study()
     usual, wide = study_tables(study), study_tables(study, confidence=0.999)
@@ -256,7 +254,6 @@ def test_markdown_says_the_same_and_refers_to_files_that_are_there(study, folder
     assert all(len(set(each)) == 1 for each in widths)
 
 
-@pytest.mark.slow
 def test_same_study_same_bytes(study, folder, tmp_path):
     write_study(study, tmp_path)
     for path in folder.rglob("*"):
@@ -264,7 +261,6 @@ def test_same_study_same_bytes(study, folder, tmp_path):
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_nothing_is_written_where_nothing_can_be(tmp_path):
     (tmp_path / "taken").write_text("")
@@ -272,7 +268,6 @@ def test_nothing_is_written_where_nothing_can_be(tmp_path):
         write_study(made_up_study(), tmp_path / "taken")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_tables_are_the_numbers_of_the_study():
     study = made_up_study()
@@ -305,7 +300,6 @@ def test_tables_are_the_numbers_of_the_study():
     assert row_of(text, "Unknown images detected, 1 near set")[0] == detected
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("baseline", "verdict"), [(0.6, "score wins"), (0.9999, "baseline beats every score")])
 def test_a_trivial_baseline_that_wins_is_above_all_else_and_in_its_table(baseline, verdict):
@@ -314,7 +308,6 @@ def test_a_trivial_baseline_that_wins_is_above_all_else_and_in_its_table(baselin
     assert row_of(said(study), "verdict") == [verdict, verdict]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_image_size_is_no_evidence_against_a_score():
     study = made_up_study()
@@ -325,7 +318,6 @@ def test_image_size_is_no_evidence_against_a_score():
     assert row_of(said(study), "verdict") == ["score wins", "score wins"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_trivial_baseline_that_beats_only_the_shipped_score_is_said_as_that():
     study = made_up_study(runs=(("compact", 0),))
@@ -342,7 +334,6 @@ def test_a_trivial_baseline_that_beats_only_the_shipped_score_is_said_as_that():
     assert row_of(said(study), "verdict")[0] == "baseline beats the shipped score"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("rejected", "words", "warned"),
@@ -364,7 +355,6 @@ def test_a_promise_is_judged_by_chance_in_both_draws(rejected, words, warned):
     assert (promise.least, promise.most) == pytest.approx(np.quantile(counts, [0.025, 0.975]) / 120, abs=0.01)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_promise_can_be_kept_with_more_room_than_chance_explains():
     study = with_shipped(made_up_study(images=2000, rate=0.2), rejected=np.zeros(6000, bool))
@@ -390,13 +380,11 @@ def test_time_counts_what_a_recipe_starts_from():
     assert [row.seconds_with_start for row in study_tables(study).classification] == [23.5, 47.0, 23.5]
 
 
-@pytest.mark.slow
 def test_time_of_an_average_counts_each_training_once():
     study = made_up_study(runs=(("fine-tuned", 0), ("longer", 0), ("soup", 0)))
     assert study_tables(study).classification[-1].seconds_with_start == 3 * 23.5
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_came_out_badly_has_a_verdict_and_limits_are_named():
     study = made_up_study()
@@ -417,13 +405,11 @@ _NO_UNKNOWNS = {"sets": (), "curves": 1, "runs": (("textbook", 0), ("probe", 0))
 _LEAST = {"sets": (("noise", False, 1),), "names": ("a", "b"), "runs": (("compact", 0),), "curves": 0}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("changes", [_NO_UNKNOWNS, _LEAST], ids=["no unknowns", "two classes and one image"])
 def test_small_studies_have_pages_with_charts(changes, tmp_path):
     check_page(made_up_study(**changes), tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "changes",
@@ -451,7 +437,6 @@ def check_page(study, tmp_path):
         assert table(tmp_path, "ood.csv") == []
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_published_numbers_are_for_cifar10_only():
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -461,7 +446,6 @@ def test_published_numbers_are_for_cifar10_only():
     assert "no like-for-like comparison" not in said(replace(made_up_study(images=4), name="cifar10"))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_thresholds_by_class_are_shown():
     study = with_shipped(made_up_study(runs=(("compact", 0),)), per_class=True, thresholds=(1.25, 1.5, 1.75))
@@ -470,7 +454,6 @@ def test_thresholds_by_class_are_shown():
     assert "the file has one for each" in text
 
 
-@pytest.mark.slow
 def test_a_run_that_was_not_trained_is_refused():
     with pytest.raises(DataError, match="which it did not train"):
         concluded(with_shipped(made_up_study(), score="vim"))
@@ -478,7 +461,6 @@ def test_a_run_that_was_not_trained_is_refused():
         study_tables(replace(made_up_study(), runs=()))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_too_few_calibration_images_leave_fields_empty():
     study = made_up_study(runs=(("compact", 0),))
