@@ -32,7 +32,7 @@ def costs(rows: list[Row]) -> str:
 def weights(rows: list[Row]) -> str:
     """What the rule for images of one thing gives."""
     header = ["smallest spread", "AUROC without", "AUROC", "AUROC left out"]
-    return markdown(["data", *header], [[row["data"], *(row[name][:5] for name in header)] for row in rows])
+    return markdown(["data", *header], [[row["data"], *(f"{float(row[name]):.3f}" for name in header)] for row in rows])
 
 
 def main() -> None:
