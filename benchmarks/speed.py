@@ -1,9 +1,8 @@
 """Measure speed and memory as ratios in one run: python benchmarks/speed.py FOLDER.
 
 FOLDER holds 400 normal images or more. Each counts as a group of its own, so that a quarter is enough to calibrate 1%:
-folds would fit six times. Writes benchmarks/speed.csv and the table in
-benchmarks/README.md. Every figure is the median of several rounds in which the things compared take turns, on one
-machine at one time.
+folds would fit six times. Writes benchmarks/speed.csv and the table in benchmarks/README.md. Every figure is the median
+of several rounds in which the things compared take turns, on one machine at one time.
 """
 
 from __future__ import annotations
