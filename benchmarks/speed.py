@@ -115,7 +115,7 @@ def cold(images: list[Path], folder: Path) -> list[Row]:
     }
     for name in MEASURED:
         output = str(folder / "cold.onnx")
-        fit = [*command, "fit", *map(str, images), "-o", output, "--method", name, "--groups", "none"]
+        fit = [*command, "fit", *map(str, images), "-o", output, "--method", name, "--group-by", "none"]
         jobs[f"oddsight fit, 400 images, {name}"] = fit
     rows = []
     for name, job in jobs.items():
