@@ -17,15 +17,26 @@ from __future__ import annotations
 
 import io
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TILES = Path(__file__).parent.parent / "examples" / "landsat-clouds" / "tiles.py"
+
+
+@contextmanager
+def whole(out: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when it is full: what was interrupted is begun anew."""
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    yield part
+    part.rename(out)
 
 
 def link(images: list[Path], folder: Path) -> None:
@@ -65,11 +76,12 @@ def magnetic(data: Path, work: Path, draw: int = 0) -> Iterator[Path]:
     out = work / "magnetic-tile"
     if not out.exists():
         fit, test = drawn(data / "good", 400, draw)
-        link(fit, out / "train" / "good")
-        link(test, out / "test" / "good")
-        for kind in sorted((data / "defect").iterdir()):
-            link(sorted(kind.iterdir()), out / "test" / kind.name)
-            link(sorted((data / "mask" / kind.name).iterdir()), out / "ground_truth" / kind.name)
+        with whole(out) as part:
+            link(fit, part / "train" / "good")
+            link(test, part / "test" / "good")
+            for kind in sorted((data / "defect").iterdir()):
+                link(sorted(kind.iterdir()), part / "test" / kind.name)
+                link(sorted((data / "mask" / kind.name).iterdir()), part / "ground_truth" / kind.name)
     yield out
 
 
@@ -77,14 +89,16 @@ def satellite(data: Path, work: Path) -> Iterator[Path]:
     """Cloudy scenes against each other class."""
     shared = work / "satellite-64"
     if not shared.exists():
-        shrunk(data / "cloudy", shared / "cloudy", 10_000)
+        with whole(shared) as part:
+            shrunk(data / "cloudy", part / "cloudy", 10_000)
     for kind in ("desert", "green_area", "water"):
         out = work / f"satellite-{kind}"
         if not out.exists():
             fit, test = drawn(shared / "cloudy", 1000, 0)
-            link(fit, out / "train" / "good")
-            link(test, out / "test" / "good")
-            shrunk(data / kind, out / "test" / kind, 500)
+            with whole(out) as part:
+                link(fit, part / "train" / "good")
+                link(test, part / "test" / "good")
+                shrunk(data / kind, part / "test" / kind, 500)
         yield out
 
 
@@ -102,10 +116,11 @@ def cifar10(data: Path, work: Path) -> Iterator[Path]:
     for name in CIFAR10:
         out = work / f"cifar10-{name}"
         if not out.exists():
-            link(sorted((work / "cifar10" / "train" / name).iterdir()), out / "train" / "good")
-            for other in CIFAR10:
-                folder = out / "test" / ("good" if other == name else other)
-                link(sorted((work / "cifar10" / "test" / other).iterdir()), folder)
+            with whole(out) as part:
+                link(sorted((work / "cifar10" / "train" / name).iterdir()), part / "train" / "good")
+                for other in CIFAR10:
+                    folder = part / "test" / ("good" if other == name else other)
+                    link(sorted((work / "cifar10" / "test" / other).iterdir()), folder)
         yield out
 
 
