@@ -135,7 +135,7 @@ def _heard(ability: float | None, seen: float, one_thing: float) -> float:
     if ability is None:
         return 1.0
     alone = max(_HEARD, min(1.0, ability / _SEEING) ** 2)
-    among = max(alone, (ability / seen) ** 2) if seen else alone
+    among = max(alone, (ability / max(seen, _TINY)) ** 2)
     return alone + one_thing * (among - alone)
 
 
