@@ -39,8 +39,9 @@ def test_depthwise_gradients(side: int, stride: int, shape: tuple[int, int]) -> 
 
 
 def test_network_and_gradients_are_the_same() -> None:
-    backbone = torch_backbone("efficientnet-lite0")
-    pixels = 255 * torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    # In double precision: in single, what is rounded around the kinks of the network differs between processors.
+    backbone = torch_backbone("efficientnet-lite0").double()
+    pixels = 255 * torch.rand(2, 3, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def run() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         backbone.zero_grad()
@@ -53,10 +54,10 @@ def test_network_and_gradients_are_the_same() -> None:
     head, gradients = run()
     with quick_convolutions(backbone.trunk.normalised_convolutions()):
         quick_head, quick_gradients = run()
-    torch.testing.assert_close(quick_head, head, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(quick_head, head, rtol=1e-9, atol=1e-9)
     assert quick_gradients.keys() == gradients.keys()
     for name, expected in gradients.items():
-        assert (quick_gradients[name] - expected).norm() <= 1e-2 * expected.norm(), name
+        assert (quick_gradients[name] - expected).norm() <= 1e-9 * expected.norm(), name
     again, _ = run()
     assert torch.equal(again, head)  # all is as it was
 
