@@ -106,7 +106,7 @@ def figure(page: Page, name: str) -> str:
 
 def test_dropped_images_get_what_the_command_says(page, images, models):
     drop(page, images)
-    expect(page.get_by_role("button", name=re.compile("^Not read"))).to_have_text(f"Not read {BROKEN}")
+    expect(page.get_by_role("button", name=re.compile("^Not scored"))).to_have_text(f"Not scored {BROKEN}")
     expect(page.get_by_role("button", name=re.compile("^All"))).to_have_text(f"All {len(images)}")
     with page.expect_download() as download:
         page.get_by_role("button", name="Export").click()
@@ -119,6 +119,23 @@ def test_dropped_images_get_what_the_command_says(page, images, models):
             result = model.predict(path)
             assert said[path.name]["score"] == result.score
             assert (said[path.name]["p_value"], said[path.name]["verdict"]) == (result.p_value, result.verdict)
+
+
+def test_images_that_the_service_did_not_answer_are_scored_again(browser, service, images):
+    context = browser.new_context(base_url=service)
+    page = context.new_page()
+    page.set_default_timeout(LONG)
+    page.goto(service)
+    page.wait_for_selector(".drop")
+    page.select_option(".model select", "cloth")
+    page.route("**/*:predict?*", lambda route: route.abort())
+    drop(page, images[:4])
+    expect(page.get_by_role("button", name="Not scored 4")).to_be_visible()
+    page.unroute("**/*:predict?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name=re.compile("^(Not scored|Try again)"))).to_have_count(0)
+    expect(page.get_by_role("button", name=re.compile("^All"))).to_have_text("All 4")
+    context.close()
 
 
 def test_files_are_dropped_by_mouse(page, images):
@@ -236,7 +253,7 @@ def test_200_images_and_a_folder_are_looked_at(page, tmp_path):
     drop(page, sorted(tmp_path.glob("*.png")))
     page.set_input_files("input[aria-label=Folder]", tmp_path / "line 2")
     expect(page.get_by_role("button", name=re.compile("^All"))).to_have_text("All 205")
-    page.get_by_role("button", name="Not read 2").click()
+    page.get_by_role("button", name="Not scored 2").click()
     errors = page.locator(".card")
     expect(errors).to_have_count(2)
     assert sorted(errors.locator(".name").all_inner_texts()) == ["part-050.png", "part-111.png"]

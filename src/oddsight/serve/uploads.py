@@ -116,9 +116,9 @@ def _write(place: Path, number: int, content: bytes) -> str:
     write_bytes(part, content)
     try:
         kind = read_header(part).format
-        while any(place.glob(f"{number:06d}.*")):
+        suffix = _SUFFIXES.get(kind, kind.lower())
+        while (place / (file := f"{number:06d}.{suffix}")).exists():
             number += 1
-        file = f"{number:06d}.{_SUFFIXES.get(kind, kind.lower())}"
         part.rename(place / file)
         return file
     finally:

@@ -3,7 +3,7 @@ import { html, useMemo, useState } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { Inspector } from "./inspector.js";
 import { count, images as imagesOf, percent } from "./numbers.js";
-import { addImages, clearImages, divide, isFlagged, scoreHere, stopScoring, verdictOf } from "./scoring.js";
+import { addImages, clearImages, divide, isFlagged, scoreAll, scoreHere, stopScoring, verdictOf } from "./scoring.js";
 import { change, currentModel, useStore } from "./store.js";
 import { Choice, download, DropPlace, Empty, FileButtons, Meter, useDrops } from "./widgets.js";
 
@@ -86,7 +86,8 @@ function Toolbar({ parts, flagged, show, setShow, order, setOrder, heat, setHeat
     ["flagged", `${capital(anomalous)} ${count(flagged.length)}`],
     ["normal", `${capital(normal)} ${count(parts.scored.length - flagged.length)}`],
   ];
-  if (parts.failed.length) options.push(["failed", `Not read ${count(parts.failed.length)}`]);
+  if (parts.failed.length) options.push(["failed", `Not scored ${count(parts.failed.length)}`]);
+  const unanswered = parts.failed.some((image) => image.results[model.name].unanswered);
   return html`<div class="toolbar">
     <${Choice} label="Which images" options=${options} value=${show} choose=${setShow} />
     <label class="inline"><span class="hidden">Order</span>
@@ -101,6 +102,7 @@ function Toolbar({ parts, flagged, show, setShow, order, setOrder, heat, setHeat
     </label>
     <${Here} label="In this browser" />
     <div class="row actions">
+      ${unanswered && html`<button onClick=${() => scoreAll()}>Try again</button>`}
       <${FileButtons} take=${addImages} primary=${false} />
       <button onClick=${() => exportResults(parts, model)} disabled=${!parts.scored.length}>Export</button>
       <button class="quiet" onClick=${clearImages}>Clear</button>

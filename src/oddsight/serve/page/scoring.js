@@ -79,13 +79,13 @@ export function stopScoring() {
   running?.abort();
 }
 
-/** Score every image that the model has not scored yet. */
+/** Score every image that the model has not scored yet, also where the service did not answer before. */
 export async function scoreAll(model = currentModel()?.name) {
   if (!model) return;
   running?.abort();
   const control = new AbortController();
   running = control;
-  const missing = state.images.filter((image) => !image.results[model]);
+  const missing = state.images.filter(({ results }) => !results[model] || results[model].unanswered);
   const total = missing.length;
   if (!total) {
     change({ scoring: null });
@@ -114,7 +114,7 @@ async function scoreOne(model, image, signal) {
   try {
     return await backend.predict(model, image.file, image.name, signal);
   } catch (error) {
-    return { name: image.name, error: error.message };
+    return { name: image.name, error: error.message, unanswered: true };
   }
 }
 
