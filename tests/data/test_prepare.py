@@ -168,6 +168,7 @@ def test_statistics_are_of_the_training_images_alone(tmp_path):
     assert found.std == pytest.approx([10 / 255] * 3)
 
 
+@pytest.mark.slow
 def test_splitting_off_validation_images(tmp_path, data):
     out = tmp_path / "out"
     found = prepare(data, out, validation=0.2, seed=3)
@@ -269,6 +270,7 @@ def test_the_command(tmp_path, data):
     assert run("prepare", data, "-o", out, "--quiet").err == ""
 
 
+@pytest.mark.slow
 def test_a_prepared_folder_is_replaced_and_its_stale_files_go(tmp_path, data):
     out = tmp_path / "out"
     prepare(data, out, validation=0.2)
@@ -310,6 +312,7 @@ def test_what_is_there_is_not_overwritten(tmp_path, data):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_a_folder_that_says_so(tmp_path, data):
     out = tmp_path / "out"
 

@@ -20,6 +20,8 @@ from oddsight.model.metadata import KEY
 from oddsight.model.model import Model
 from oddsight.report import write_report
 
+pytestmark = pytest.mark.slow
+
 TYPES, UNKNOWN = ("cloth", "rust"), "moss"
 RATE = 0.2
 OUTPUTS = ["type_index", "type_probability", "type_score", "type_p_value"]
@@ -50,7 +52,6 @@ def named(folder, normal) -> Model:
     )
 
 
-@pytest.mark.slow
 def test_it_decides_as_the_model_of_normal_images(folder, normal, named):
     images = sorted(str(path) for path in (folder / "test").rglob("*.png"))
     for one, other in zip(normal.predict_many(images), named.predict_many(images), strict=True):
@@ -60,7 +61,6 @@ def test_it_decides_as_the_model_of_normal_images(folder, normal, named):
     assert (named.types, named.classes) == (TYPES, ())
 
 
-@pytest.mark.slow
 def test_a_type_is_named_only_if_the_image_is_anomalous(folder, named):
     for path in sorted((folder / "test").rglob("*.png")):
         result = named.predict(path)
@@ -76,7 +76,6 @@ def test_a_type_is_named_only_if_the_image_is_anomalous(folder, named):
         assert json.loads(json.dumps(record)) == record
 
 
-@pytest.mark.slow
 def test_it_names_the_right_types(folder, named):
     for kind in TYPES:
         found = [named.predict(path).type for path in sorted((folder / "test" / "bad" / kind).iterdir())]
@@ -113,7 +112,6 @@ def test_both_decisions_are_calibrated_and_kept_apart(named):
     assert (scores > rejected).sum() <= RATE * (len(scores) + 1)
 
 
-@pytest.mark.slow
 def test_the_same_images_give_the_same_file(folder, normal, named):
     again = oddsight.fit_classes(
         folder / "defects", normal=normal, size=SIDE, false_alarm_rate=RATE, calibration_fraction=0.25
@@ -128,7 +126,6 @@ def test_it_is_saved_and_loaded(tmp_path, named):
     assert loaded.metadata.schema_version == 9
 
 
-@pytest.mark.slow
 def test_evaluation_counts_verdicts_by_type(folder, named):
     found = oddsight.evaluate(named, normal=folder / "test" / "good", anomalous=folder / "test" / "bad")
     assert set(found.named) == {None, *TYPES, UNKNOWN}
@@ -154,7 +151,6 @@ def test_options_that_do_not_fit_are_refused(folder, normal, options, message):
         oddsight.fit_classes(folder / "defects", **{"normal": normal, "size": SIDE} | options)
 
 
-@pytest.mark.slow
 def test_models_that_do_not_fit_are_refused(folder, named):
     classes = oddsight.fit_classes(folder / "defects", size=SIDE, false_alarm_rate=RATE, calibration_fraction=0.25)
     for model, message in ((classes, "the model knows classes"), (named, "names types of anomalies already")):
@@ -202,7 +198,6 @@ def test_files_that_contradict_themselves_are_refused(named, change, message):
         Model.from_bytes(proto.SerializeToString())
 
 
-@pytest.mark.slow
 def test_the_commands_say_what_is_promised(folder, normal, tmp_path):
     normal.save(tmp_path / "parts.onnx")
     (tmp_path / "parts.normals.zip").write_bytes(b"thumbnails")
@@ -225,7 +220,6 @@ def test_the_commands_say_what_is_promised(folder, normal, tmp_path):
     assert "--normal" in refused.err
 
 
-@pytest.mark.slow
 def test_scores_are_those_of_a_model_of_the_same_classes_whose_weights_are_shared(folder, normal, named):
     alone = oddsight.fit_classes(folder / "defects", size=SIDE, false_alarm_rate=RATE, calibration_fraction=0.25)
     image = draw_image("cloth", 9001)

@@ -62,6 +62,7 @@ def test_only_standalone_is_offered(model, tmp_path):
     assert "--standalone" in done.err
 
 
+@pytest.mark.slow
 @needs_runtime
 def test_the_page_names_no_other_place(written):
     page = Html(written.read_text())

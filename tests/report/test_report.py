@@ -79,6 +79,7 @@ def test_page_loads_nothing(page: str) -> None:
     assert page.count("url(") == page.count("url(#")
 
 
+@pytest.mark.slow
 def test_page_has_every_part(page: str, evaluation: Evaluation) -> None:
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
@@ -98,6 +99,7 @@ def test_page_has_every_part(page: str, evaluation: Evaluation) -> None:
     assert len(page) < 2e6
 
 
+@pytest.mark.slow
 def test_names_are_escaped(page: str) -> None:
     assert HOSTILE in Page(page).text
     assert "<script>" not in page

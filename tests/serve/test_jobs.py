@@ -74,6 +74,7 @@ def test_a_model_is_fitted_evaluated_and_updated(client, upload):
     assert "/" not in job["error"]
 
 
+@pytest.mark.slow
 def test_a_check_says_what_is_there(client, upload):
     job = ended(client, client.post("/api/jobs", json={"kind": "check", "upload": upload}))
     assert job["result"]["kinds"]["formats"] == {"PNG": 12}

@@ -71,7 +71,10 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+QUICK = ("a folder", "arrays", "a mixture")
+
+
+@pytest.mark.parametrize("form", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in FORMS])
 def test_the_same_pixels_give_the_same_model(form, files, pictures, expected, tmp_path):
     assert oddsight.fit(*FORMS[form](files, pictures, tmp_path), **OPTIONS).to_bytes() == expected
 
