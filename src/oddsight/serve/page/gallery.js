@@ -83,7 +83,7 @@ export function Card({ image, model, heat, width, x, y, at, size, chosen, choose
     <canvas ref=${canvas} style=${{ width: `${width}px`, height: `${width}px` }} aria-hidden="true"></canvas>
     <div class="name" title=${image.name}>${image.name.split("/").at(-1)}</div>
     <div class="says">${result.error
-      ? html`<span class="soft" title=${says}>not read</span>`
+      ? html`<span class="soft" title=${says}>not scored</span>`
       : html`<${Tag} flagged=${flagged}>${verdictOf(result, model)}<//> <span class="soft">${says}</span>`}</div>
   </div>`;
 }
