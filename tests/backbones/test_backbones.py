@@ -375,6 +375,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path):
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 def test_damage_is_refused_or_harmless(tmp_path):
     content = exported(tmp_path / "export.onnx", "resnet50").read_bytes()
     random = np.random.default_rng(1)

@@ -203,6 +203,7 @@ def test_one_row_for_two_images_is_an_error():
         group_images(named("a/1.png"), 5)
 
 
+@pytest.mark.slow
 def test_calibration_counts_groups(grouped_model):
     calibration = grouped_model.metadata.calibration
     assert (calibration.kind, calibration.images, calibration.groups) == ("cross", 48, 12)

@@ -129,6 +129,7 @@ def test_damaged_exif_is_no_obstacle(tmp_path, exif):
     assert read_header(path).width == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
 def test_first_of_several_frames(tmp_path, suffix):
     frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "lime", "blue")]

@@ -91,6 +91,7 @@ def test_every_file_says_the_same(tmp_path, data):
     assert str(tmp_path) not in (out / STATISTICS).read_text()
 
 
+@pytest.mark.slow
 def test_what_was_prepared_is_read_again(tmp_path, data):
     out = tmp_path / "out"
     prepare(data, out, normalised=False)

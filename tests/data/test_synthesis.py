@@ -262,6 +262,7 @@ def test_every_image_is_there_with_its_mask_and_its_row(clear, made):
         assert row["airlight"] == bytes(KINDS[row["kind"]].airlight).hex()
 
 
+@pytest.mark.slow
 def test_the_folder_says_that_it_is_synthetic_and_nothing_of_this_machine(clear, made):
     told = json.loads((made.folder / "synthesis.json").read_text())
     assert told["synthetic"] is True
@@ -275,6 +276,7 @@ def test_the_folder_says_that_it_is_synthetic_and_nothing_of_this_machine(clear,
         assert str(clear.parent) not in (made.folder / path).read_text()
 
 
+@pytest.mark.slow
 def test_evaluate_and_compare_read_it(clear, made, tmp_path):
     found = from_mvtec(made.folder)
     assert len(found.images) == 60
@@ -392,6 +394,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(clear, tmp_path):
     tmp_path.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did_and_could_not_read(clear, tmp_path):
     outcome = run(
         *("synthesize", clear, "-o", tmp_path / "deep" / "set", "--kinds", "haze, cloud", "--severities", "0.1,0.8"),

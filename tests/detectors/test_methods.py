@@ -417,6 +417,7 @@ def test_the_same_seed_gives_the_same_graph(name, embeddings, patches):
         assert (graphs[0] != graphs[2]) == (name in RANDOM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VECTOR_METHODS)
 def test_the_farther_the_odder(name):
     random = np.random.default_rng(0)

@@ -219,6 +219,7 @@ def test_the_graph_scores_as_the_definition(name, toy):
     compare(name, toy.train, toy.labels, toy.head, np.concatenate([toy.test, toy.odd, 5 * toy.odd]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCORES)
 def test_two_classes(name, toy):
     rows, labels = toy.train[toy.labels < 2], toy.labels[toy.labels < 2]

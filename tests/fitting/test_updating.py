@@ -86,11 +86,13 @@ def replaced(model, world, cache):
 # What it makes.
 
 
+@pytest.mark.slow
 def test_with_the_old_images_it_is_what_a_fit_makes_of_all(extended, world, cache):
     both = oddsight.fit(world / "old", world / "new", cache=cache, **SETTINGS)
     assert extended[0].model.to_bytes() == both.to_bytes()
 
 
+@pytest.mark.slow
 def test_without_them_it_is_what_a_fit_makes_of_the_new_ones(replaced, world, cache):
     new = oddsight.fit(world / "new", cache=cache, **(SETTINGS | {"false_alarm_rate": 0.2}))
     assert replaced.model.to_bytes() == new.to_bytes()

@@ -241,11 +241,13 @@ def test_bad_settings_are_refused():
         decision([0.2], [True])
 
 
+@pytest.mark.slow
 def test_importing_the_metrics_loads_neither_scipy_nor_scikit_learn():
     code = "import sys, oddsight.metrics.image, oddsight.metrics.pixel; print({'scipy', 'sklearn'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
+@pytest.mark.slow
 def test_the_bootstrap_of_groups_draws_whole_groups():
     """Ten copies of every image, grouped, are the same sample; not grouped, they claim to know more."""
     generator = np.random.default_rng(0)
@@ -260,6 +262,7 @@ def test_the_bootstrap_of_groups_draws_whole_groups():
         bootstrap_interval(normal, anomalous, auroc, groups=names)
 
 
+@pytest.mark.slow
 def test_perfect_separation_of_few_groups_is_no_certainty():
     normal, anomalous = np.arange(40.0), np.arange(100.0, 140.0)
     of_images, _ = bootstrap_interval(normal, anomalous, auroc)

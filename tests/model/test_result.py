@@ -81,6 +81,7 @@ LEVELS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(MAPS, st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), LEVELS)
 def test_regions_reach_down_to_their_cut_and_leave_no_peak_out(values, threshold, levels):
     areas = find_areas(values, threshold, levels)

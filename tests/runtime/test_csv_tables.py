@@ -79,6 +79,7 @@ def test_records_may_lack_columns():
     assert cells(csv_records(["a", "b"], [{"b": 1}, {"a": "=x", "c": 2}])) == [["a", "b"], ["", "1"], ["'=x", ""]]
 
 
+@pytest.mark.slow
 def test_nothing_else_writes_tables():
     for path in SOURCE.rglob("*.py"):
         used = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}

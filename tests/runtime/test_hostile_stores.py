@@ -66,6 +66,7 @@ def test_a_cache_entry_of_any_bytes_counts_as_missing_and_is_replaced(tmp_path, 
     assert np.array_equal(cache.get(MAKER, IMAGE, ARRAY.shape), ARRAY)
 
 
+@pytest.mark.slow
 def test_every_byte_of_a_cache_entry_counts(cache):
     whole = entry(cache).read_bytes()
     for at in range(len(whole)):

@@ -164,6 +164,7 @@ def test_nothing_of_an_earlier_run_stays(world):
     assert predict(world, "--threshold", 1000, "--quiet").err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["model", "images", "threshold", "used"])
 def test_a_run_that_cannot_start_removes_nothing(world, fault):
     predict(world)
@@ -190,6 +191,7 @@ def test_a_link_to_what_is_in_the_folder_keeps_it(world):
     assert (world / "maps" / "dark_rgb_000.png").exists()
 
 
+@pytest.mark.slow
 def test_links_in_the_folder_are_not_followed(world):
     own = world / "own"
     own.write_bytes(b"own")

@@ -33,6 +33,7 @@ def test_pages_of_other_origins_are_refused(client, origin, method):
     assert answer.status_code == 403
 
 
+@pytest.mark.slow
 def test_pages_of_this_service_are_not(client):
     place = f"{client.base_url.host}:{client.base_url.port}"
     assert client.get("/api/status", headers={"Origin": f"http://{place}"}).status_code == 200

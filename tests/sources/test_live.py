@@ -211,6 +211,7 @@ def test_frames_and_events_of_a_stream_have_no_credentials(server, caplog, capfd
     assert "t0ken" in server.requests[0]  # which the server is to get
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_no_credentials(tmp_path):
     outcome = run("fit", "--from-video", "rtsp://b0b:s3cret@camera/live?token=t0ken", "-o", tmp_path / "m.onnx")
     assert outcome.code == 1
