@@ -55,7 +55,7 @@ def _spread(values: tuple[int, float, int]) -> str:
 def _show_list(what: str, entries: Sequence[str]) -> None:
     if not entries:
         return
-    console.print(f"{len(entries):,} {what}", style="bold")
+    console.print(f"{what}: {len(entries):,}", style="bold")
     for entry in entries[:_MOST]:
         console.print(f"  {plain(entry[:300])}")
     if len(entries) > _MOST:
