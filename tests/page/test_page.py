@@ -107,6 +107,7 @@ def figure(page: Page, name: str) -> str:
 def test_dropped_images_get_what_the_command_says(page, images, models):
     drop(page, images)
     expect(page.get_by_role("button", name=re.compile("^Not scored"))).to_have_text(f"Not scored {BROKEN}")
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     expect(page.get_by_role("button", name=re.compile("^All"))).to_have_text(f"All {len(images)}")
     with page.expect_download() as download:
         page.get_by_role("button", name="Export").click()

@@ -39,8 +39,8 @@ def show_check(report: CheckReport) -> None:
     console.print(rows)
     _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
     _show_list("groups of exact duplicates", [" = ".join(group.paths) for group in report.duplicates])
-    near = "groups of near duplicates (where fit finds near copies, too, calibration counts each group once)"
-    _show_list(near, [" ~ ".join(group.paths) for group in report.near_duplicates])
+    near = [" ~ ".join(group.paths) for group in report.near_duplicates]
+    _show_list("groups of near duplicates, each of which fit may count as one image", near)
     _show_list("nearly empty", report.nearly_empty)
     _show_list("blurred, compared with the others", report.blurred)
     for text in report.notes:

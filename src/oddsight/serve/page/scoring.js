@@ -114,7 +114,7 @@ async function scoreOne(model, image, signal) {
   try {
     return await backend.predict(model, image.file, image.name, signal);
   } catch (error) {
-    return { name: image.name, error: error.message, unanswered: true };
+    return { name: image.name, error: error.message, unanswered: error.unanswered };
   }
 }
 

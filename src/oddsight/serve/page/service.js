@@ -31,6 +31,7 @@ export class ServiceError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
+    this.unanswered = [0, 401, 429].includes(status) || status >= 500; // The same request may succeed later
   }
 }
 
