@@ -52,10 +52,12 @@ class ViM(Detector):
         spanned = int((variances > 1e-10 * variances[-1]).sum())
         dimensions = self.dimensions or _of_the_paper(self.channels_)
         dimensions = dimensions if dimensions < spanned else spanned // 2
-        self.beside_ = directions[:, : self.channels_ - dimensions]
+        self.principal_ = directions[:, self.channels_ - dimensions :]
         lengths = highest = 0.0
         for part in blocks(len(embeddings)):
-            lengths += float(np.linalg.norm((embeddings[part] - self.origin_) @ self.beside_, axis=1).sum())
+            centred = embeddings[part] - self.origin_
+            beside = centred - (centred @ self.principal_) @ self.principal_.T
+            lengths += float(np.linalg.norm(beside, axis=1).sum())
             highest += float(head.logits(embeddings[part]).max(axis=1).sum(dtype=np.float64))
         self.alpha_ = abs(highest) / lengths if lengths > 0 else 0.0
 
@@ -66,7 +68,9 @@ class ViM(Detector):
             <int64[1] last = {{1}}>
             {{
                 centred = Sub (embedding, origin)
-                residual = MatMul (centred, beside)
+                projected = MatMul (centred, principal)
+                within = Gemm <transB = 1> (projected, principal)
+                residual = Sub (centred, within)
                 length = ReduceL2 <keepdims = 0> (residual, last)
                 virtual = Mul (length, alpha)
                 {energy_lines()}
@@ -75,7 +79,7 @@ class ViM(Detector):
             """,
             {
                 "origin": self.origin_.astype(np.float32),
-                "beside": np.ascontiguousarray(self.beside_, np.float32),
+                "principal": np.ascontiguousarray(self.principal_, np.float32),
                 "alpha": np.array(self.alpha_, np.float32),
             },
         )

@@ -26,7 +26,7 @@ from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FOLDS, FitPlan, Request, make_plan
 from oddsight.fitting.sizing import BALANCED, Speed, at_speed, input_size
-from oddsight.graphs.neighbours import MOST, nearest, summary
+from oddsight.graphs.neighbours import compared, nearest, summary
 from oddsight.graphs.preprocessing import Size
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import checked_verdicts
@@ -199,8 +199,10 @@ class NormalLearner:
         """Fit the detector and score the calibration images."""
         self.features = Features(self.extractor, plan.images, self.cache, workers=plan.memory.workers)
         measured = self._cross_scores(plan) if plan.kind == "cross" else None
-        seen = self._fit(self.detector, plan.training, plan, "learning", min(MOST, len(plan.training)))
-        neighbours = nearest(self.extractor.reading, self.extractor.shape, np.stack(seen.summaries))
+        reading, shape = self.extractor.reading, self.extractor.shape
+        shown = min(compared(reading, shape), len(plan.training))
+        seen = self._fit(self.detector, plan.training, plan, "learning", shown)
+        neighbours = nearest(reading, shape, np.stack(seen.summaries))
         if measured is None:
             measured = self._scores(self.detector, plan.calibration, "calibrating")
             checked = measured[:CHECKED]

@@ -13,6 +13,7 @@ from oddsight.graphs.building import piece
 
 MOST = 2000  # Normal images that are compared with, at most
 
+_MOST_NUMBERS = 1280 * MOST  # In what is kept of them
 
 _THUMBNAIL = 8  # Side to which pixels are reduced before they are compared
 
@@ -33,6 +34,12 @@ def summary(reading: str, features: NDArray[np.float32], shape: Sequence[int]) -
         return np.asarray(tiles.mean(axis=(2, 4)).reshape(-1), np.float32)
     patches = features.reshape(-1)[-math.prod(shape[-3:]) :]
     return np.asarray(patches.reshape(shape[-3], -1).mean(axis=1), np.float32)
+
+
+def compared(reading: str, shape: Sequence[int]) -> int:
+    """With how many normal images an image is compared, at most: fewer than :data:`MOST` if summaries are long."""
+    channels = shape[-3] if len(shape) > 1 else shape[0]
+    return min(MOST, _MOST_NUMBERS // (channels * _THUMBNAIL**2 if reading == "pixels" else channels))
 
 
 def nearest(reading: str, shape: Sequence[int], summaries: NDArray[np.float32]) -> onnx.ModelProto:
