@@ -16,6 +16,8 @@ import oddsight
 from cli_files import assert_failed, run
 from oddsight.errors import DataError, ModelError, OddsightError
 from oddsight.fitting import exporting
+from oddsight.graphs.building import piece
+from oddsight.graphs.precision import store_int8
 from oddsight.runtime.sessions import session
 from textures import texture, write_textures
 from tiny_model import CLASSES, tiny_class_model, tiny_model
@@ -134,6 +136,37 @@ def test_only_the_backbone_computes_with_integers(small):
     assert small.parity.images == 8  # the others showed the ranges of values
 
 
+def test_weights_of_eight_bits_are_a_smaller_file_that_computes_in_float(model, half, world):
+    eight = oddsight.export(model, "int8-weights", world / "mixed")
+    assert eight.parity.changed == 0
+    assert eight.parity.relative_difference < 0.2
+    assert eight.parity.bytes[1] < 0.8 * half.parity.bytes[1]
+    assert eight.model.metadata.conversion.to == "int8-weights"
+    proto = onnx.load_model_from_string(eight.model.to_bytes())
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in proto.graph.node}
+    stored = {tensor.name: tensor for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    assert any("neighbours/bank" in name for name in stored)
+    assert all("/efficientnet-lite0/" in name or "neighbours/bank" in name for name in stored), list(stored)
+    assert all(np.abs(numpy_helper.to_array(tensor)).max() == 127 for tensor in stored.values())
+    banks = [tensor for tensor in proto.graph.initializer if "patchcore/bank_" in tensor.name]
+    assert {tensor.data_type for tensor in banks} == {onnx.TensorProto.FLOAT16}
+
+
+def test_channels_without_weights_stay_without():
+    proto = chained("x = Conv (pixels, weights)", np.stack([np.zeros((64, 5, 5)), np.full((64, 5, 5), 2.54)]))
+    store_int8(proto)
+    found = session(proto.SerializeToString(), threads=1).run(None, {"pixels": np.ones((1, 64, 5, 5), np.float32)})[0]
+    np.testing.assert_allclose(found.ravel(), [0, 64 * 25 * 2.54], rtol=1e-5)
+
+
+def chained(line, weights):
+    """A convolution where a model's backbone is."""
+    return piece(
+        f"g (float[N, 64, 5, 5] pixels) => (float[N, 2, 1, 1] embedding) {{ {line} embedding = Identity (x) }}",
+        {"weights": weights.astype(np.float32)},
+    )
+
+
 def test_classes_keep_their_own_calibration(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(40):
@@ -176,7 +209,7 @@ def test_differences_beyond_a_limit_are_refused(world, monkeypatch):
 
 
 def test_what_cannot_be_exported(model, half, world):
-    with pytest.raises(OddsightError, match="exported to int8, fp16, openvino, not to 'int4'"):
+    with pytest.raises(OddsightError, match="exported to int8, int8-weights, fp16, openvino, not to 'int4'"):
         oddsight.export(model, "int4", world / "mixed")
     with pytest.raises(OddsightError, match="already converted to fp16: export the model that it was made of"):
         oddsight.export(half.model, "int8", world / "mixed")
@@ -262,4 +295,4 @@ def test_the_command_refuses_what_cannot_work(model, world, tmp_path):
     options = ("--images", world / "mixed")
     assert_failed(run("export", path, "--to", "fp16", "-o", path, *options), "would replace an input")
     assert_failed(run("export", path, "--to", "openvino", "-o", tmp_path / "m.onnx", *options), "ends in .xml")
-    assert_failed(run("export", path, "--to", "int4", "-o", tmp_path / "m.onnx", *options), "int8, fp16, openvino")
+    assert_failed(run("export", path, "--to", "int4", "-o", tmp_path / "m.onnx", *options), "int8, int8-weights, fp16, openvino")

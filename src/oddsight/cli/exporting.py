@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @app.command("export")
 def export_model(
     model: ModelPath,
-    to: Annotated[str, typer.Option(help="int8, fp16 or openvino.")],
+    to: Annotated[str, typer.Option(help="int8, int8-weights, fp16 or openvino.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="File to write; for openvino, FILE.xml.")
     ],
@@ -40,7 +40,7 @@ def export_model(
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a model to int8, fp16 or OpenVINO, and compare both. Fails if they differ too much."""
+    """Convert a model to smaller numbers or for OpenVINO, and compare both. Fails if they differ too much."""
     from oddsight.cli.output import give_results
     from oddsight.fitting.exporting import export
     from oddsight.model.model import load

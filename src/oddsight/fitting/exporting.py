@@ -19,7 +19,7 @@ from oddsight.fitting.assembly import with_metadata
 from oddsight.fitting.scoring import Scores, score
 from oddsight.fitting.settings import calibration_fraction
 from oddsight.graphs.calibrating import recalibrate as replace_calibration
-from oddsight.graphs.precision import quantize_backbone, store_half
+from oddsight.graphs.precision import quantize_backbone, store_half, store_int8
 from oddsight.model.model import Model
 from oddsight.model.openvino import OpenvinoModel, import_openvino
 from oddsight.model.regions import typical_levels
@@ -30,7 +30,7 @@ from oddsight.runtime.records import as_json
 from oddsight.sources.collecting import collect_sources
 from oddsight.sources.source import ImagesLike
 
-FORMS = ("int8", "fp16", "openvino")
+FORMS = ("int8", "int8-weights", "fp16", "openvino")
 LIMIT = 0.05
 SCORE_LIMIT = 0.5
 
@@ -116,7 +116,8 @@ def export(
 
     Args:
         model: As fitted or loaded.
-        to: ``int8``: the backbone computes with integers of 8 bits. ``fp16``: weights are stored in half precision.
+        to: ``int8``: the backbone computes with integers of 8 bits. ``int8-weights``: its weights are stored in 8 bits,
+            and other large constants in half precision. ``fp16``: all of them are stored in half precision.
             ``openvino``: an ``.xml`` and a ``.bin`` file for OpenVINO (needs ``oddsight[openvino]``).
         images: At least 8 images like those that the model will score: files, folders, globs, arrays. For ``int8``,
             half of them show the ranges of values, and the others are compared.
@@ -248,6 +249,8 @@ def _converted(model: Model, to: str, ranges: Sequence[ImageFile]) -> Model:
     proto = onnx.load_model_from_string(model.to_bytes())
     if to == "int8":
         proto = quantize_backbone(proto, (image.read() for image in ranges))
+    elif to == "int8-weights":
+        store_int8(proto)
     elif to == "fp16":
         store_half(proto)
     kind, metadata = Model, model.metadata

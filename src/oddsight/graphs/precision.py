@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,8 @@ _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
 _FEWEST = 1024  # Numbers of a constant that is worth storing in half precision
 
+_NEIGHBOURS = "neighbours/"  # Before the names of what only finds the nearest normal image
+
 _FEWEST_QUANTIZED = 8192
 """Weights of a layer that is worth computing with integers: smaller ones hold little and lose the most."""
 
@@ -38,8 +40,7 @@ def store_half(model: onnx.ModelProto) -> None:
     """
     casts = []
     for tensor in model.graph.initializer:
-        large = tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _FEWEST
-        if not large or tensor.name in (SCORES, CLASSES):
+        if not _is_large(tensor) or tensor.name in (SCORES, CLASSES):
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:
@@ -47,9 +48,50 @@ def store_half(model: onnx.ModelProto) -> None:
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
         casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    _put_first(model, casts)
+
+
+def store_int8(model: onnx.ModelProto) -> None:
+    """Store the large weights of the backbone in int8 and other large constants in float16, in place.
+
+    It still computes in float32. Each output channel of a layer has a scale of its own. The normal images with which
+    images are compared, which is no part of the score, are stored like weights.
+    """
+    layers = [node for node in model.graph.node if node.output[0].startswith(_NEIGHBOURS)]
+    layers += _backbone_nodes(model)
+    channels = {node.input[1]: _output_channel(node) for node in layers if node.op_type in _WEIGHTED}
+    decoding = []
+    for tensor in list(model.graph.initializer):
+        if tensor.name not in channels or not _is_large(tensor):
+            continue
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        others = tuple(axis for axis in range(values.ndim) if axis != channels[name] % values.ndim)
+        scale = np.abs(values).max(axis=others, keepdims=True) / 127
+        scale[scale == 0] = 1  # A channel without weights
+        tensor.CopyFrom(numpy_helper.from_array(np.round(values / scale).astype(np.int8), f"{name}/int8"))
+        model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))
+        decoding += [
+            onnx.helper.make_node("Cast", [f"{name}/int8"], [f"{name}/steps"], to=onnx.TensorProto.FLOAT),
+            onnx.helper.make_node("Mul", [f"{name}/steps", f"{name}/scale"], [name]),
+        ]
+    _put_first(model, decoding)
+    store_half(model)
+
+
+def _is_large(tensor: onnx.TensorProto) -> bool:
+    return bool(tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _FEWEST)
+
+
+def _output_channel(node: onnx.NodeProto) -> int:
+    """The axis of a layer's weights along which each number belongs to another output."""
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return 0 if node.op_type == "Conv" or transposed else -1
+
+
+def _put_first(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    others = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     del model.graph.node[:]
-    model.graph.node.extend([*casts, *nodes])
+    model.graph.node.extend([*nodes, *others])
 
 
 def quantize_backbone(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> onnx.ModelProto:

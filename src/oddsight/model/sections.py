@@ -176,13 +176,13 @@ class ClassesInfo(Section):
 class ConversionInfo(Section):
     """How a model was made of another one.
 
-    ``to``: ``int8``, ``fp16`` or ``openvino``. ``source_sha256``: ``graph_sha256`` of the other one. ``images``: how
-    many images both scored, of which ``changed`` got another decision; ``largest_difference`` and
+    ``to``: ``int8``, ``int8-weights``, ``fp16`` or ``openvino``. ``source_sha256``: ``graph_sha256`` of the other one.
+    ``images``: how many images both scored, of which ``changed`` got another decision; ``largest_difference`` and
     ``median_difference`` are of their scores. ``raised``: how much was added to the calibration scores of the other
     one; null if the model was calibrated anew.
     """
 
-    to: Literal["int8", "fp16", "openvino"]
+    to: Literal["int8", "int8-weights", "fp16", "openvino"]
     source_sha256: Digest
     images: Positive
     changed: _Count
