@@ -71,7 +71,8 @@ def cifar10(  # noqa: PLR0913, PLR0917 - options
     from oddsight.studies.cifar10.study import DEFAULT_RECIPES, UnknownSource, study_classes
 
     chosen = listed(networks) if networks is not None else list(DEFAULT_RECIPES)
-    last = next((name for name in reversed(chosen) if name != PROBE or len(chosen) == 1), "")
+    probes = [name for name, recipe in RECIPES.items() if recipe.network == PROBE]
+    last = next((name for name in reversed(chosen) if name not in probes or len(chosen) == 1), "")
     sources = [
         UnknownSource(*named(text), near=close) for texts, close in ((near, True), (far, False)) for text in texts or []
     ]

@@ -32,7 +32,7 @@ from oddsight.model.model import Model
 from oddsight.model.result import Result
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.progress import Progress
-from oddsight.studies.cifar10.recipes import PROBE, RECIPES
+from oddsight.studies.cifar10.recipes import RECIPES
 from oddsight.studies.cifar10.results import DataFacts, Shipped, Study, Unknowns
 from oddsight.studies.cifar10.training import Job, Sets, TrainedRun, train_recipe
 from oddsight.studies.machine import machine
@@ -85,7 +85,7 @@ def study_classes(  # noqa: PLR0913 - one keyword for each option of the command
     runs: list[TrainedRun] = []
     for name in seeds:
         scores = dict.fromkeys([*detectors.names("classes"), ship[1]] if name == ship[0] else common)
-        changes = {"epochs": epochs} if epochs is not None and name != PROBE else {}
+        changes = {"epochs": epochs} if epochs is not None and RECIPES[name].trains else {}
         for seed in seeds[name]:
             job = Job(RECIPES[name], sets, seed, output / "work", changes, accelerator, progress, on_epoch)
             runs.append(train_recipe(job, list(scores)))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
-from oddsight.backbones import DEFAULT, backbone
+from oddsight.backbones import DEFAULT, Backbone, backbone
 from oddsight.backbones.extraction import Extractor
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile
@@ -24,6 +25,7 @@ from oddsight.detectors.head import Head
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.compare.store import compute_once, key_of, pack, unpack
 from oddsight.fitting.classifiers import Classifier, average, embed_images, probe, train
+from oddsight.fitting.ensembles import Member, join_heads, join_networks
 from oddsight.fitting.parts import Parts
 from oddsight.graphs.building import chain
 from oddsight.graphs.preprocessing import sides
@@ -32,10 +34,10 @@ from oddsight.model.curves import Epoch
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.parallel import cores
 from oddsight.runtime.progress import Progress
-from oddsight.runtime.records import Arrays
+from oddsight.runtime.records import Arrays, read_arrays
 from oddsight.runtime.sessions import run as run_graph
 from oddsight.runtime.sessions import session
-from oddsight.studies.cifar10.recipes import PROBE, Recipe
+from oddsight.studies.cifar10.recipes import ENSEMBLE, PROBE, RECIPES, Recipe
 from oddsight.studies.cifar10.results import Run, Scored
 from oddsight.training.classifier_settings import classifier_settings
 from oddsight.training.image_arrays import Arrays as ImageArrays
@@ -119,9 +121,13 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
     recipe, sets = job.recipe, job.sets
     if recipe.network == PROBE:
         network = backbone(DEFAULT)
-        extractor = Extractor(network, (list(network.stages)[-1],), _PROBE_SIZE, "embedding")
+        extractor = Extractor(network, (_deepest(network),), recipe.changes.get("size", _PROBE_SIZE), "embedding")
         known = _embeddings(extractor, job)
         learned = _fit_probe(extractor, known["training"], job)
+    elif recipe.network == ENSEMBLE:
+        heads, extractor = _join(job)
+        known = _embeddings(extractor, job)
+        learned = _fit_ensemble(extractor, heads, known["validation"], job)
     else:
         learned = _network(job)
         known = _embeddings(learned.classifier.extractor, job)
@@ -148,12 +154,17 @@ def train_recipe(job: Job, score_names: Sequence[str]) -> TrainedRun:
     return TrainedRun(run, classifier, known)
 
 
+def _needed(job: Job) -> list[Path]:
+    """The folders of what the recipe starts from or is made of."""
+    folders = [job.work / f"{name}-{job.seed}" for name in job.recipe.needs]
+    for name, folder in zip(job.recipe.needs, folders, strict=True):
+        if not (folder / ("head.npz" if RECIPES[name].network == PROBE else "weights.safetensors")).exists():
+            raise OddsightError(f"{job.recipe.name} needs {name} of seed {job.seed}, which has not been trained")
+    return folders
+
+
 def _network(job: Job) -> _Learning:
-    recipe, parts = job.recipe, job.sets.parts
-    before = [job.work / f"{name}-{job.seed}" for name in recipe.needs]
-    for name, folder in zip(recipe.needs, before, strict=True):
-        if not (folder / "weights.safetensors").exists():
-            raise OddsightError(f"{recipe.name} needs {name} of seed {job.seed}, which has not been trained")
+    recipe, parts, before = job.recipe, job.sets.parts, _needed(job)
     planned = classifier_settings(recipe.network, **{**recipe.changes, **job.changes, "seed": job.seed})
     if recipe.members:
         classifier, trained = average(job.sets.test.classes, planned, before, job.folder)
@@ -180,6 +191,37 @@ def _fit_probe(extractor: Extractor, embeddings: NDArray[np.float32], job: Job) 
     record = unpack(kept["record"])
     classifier = Classifier(extractor, Head(kept["weights"], kept["bias"]), images.classes, record)
     return _Learning(classifier, record, float(kept["seconds"]))
+
+
+def _join(job: Job) -> tuple[list[Head], Extractor]:
+    """The heads of an ensemble's members, and one network that gives their embeddings side by side."""
+    members = []
+    for name, folder, sizes in zip(job.recipe.members, _needed(job), job.recipe.sizes, strict=True):
+        network = backbone(DEFAULT if RECIPES[name].network == PROBE else folder / "network.onnx")
+        kept = read_arrays(folder / "head.npz")
+        if kept is None:
+            raise OddsightError(f"{folder} holds no head that can be read: train {name} again")
+        head = Head(kept["weights"], kept["bias"])
+        members.append(Member(name.replace("-", "_"), network, _deepest(network), head, sizes))
+    extractor = join_networks(members, job.recipe.changes["size"], job.folder / "network.onnx")
+    return [member.head for member in members], extractor
+
+
+def _fit_ensemble(extractor: Extractor, heads: Sequence[Head], embeddings: NDArray[np.float32], job: Job) -> _Learning:
+    started = time.perf_counter()
+    head, weights = join_heads(heads, embeddings, job.sets.parts.validation.labels)
+    seconds = time.perf_counter() - started
+    recipe = job.recipe
+    members: list[JsonValue] = [
+        {"name": name, "sizes": list(sizes), "weight": weight}
+        for name, sizes, weight in zip(recipe.members, recipe.sizes, weights, strict=True)
+    ]
+    record: dict[str, JsonValue] = {"network": recipe.network, "members": members}
+    return _Learning(Classifier(extractor, head, job.sets.test.classes, record), record, seconds)
+
+
+def _deepest(network: Backbone) -> str:
+    return list(network.stages)[-1]
 
 
 def _maker(extractor: Extractor) -> list[str]:
