@@ -18,6 +18,7 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.detectors.head import Head
 from oddsight.errors import OddsightError
 from oddsight.fitting.ensembles import Member, join_heads, join_networks
+from oddsight.graphs.neighbours import compared
 from oddsight.runtime.records import write_arrays
 from oddsight.runtime.sessions import session
 from textures import texture
@@ -73,6 +74,20 @@ def test_a_joined_network_is_a_backbone_of_one_size(tmp_path):
     assert again.sha256 == joined.backbone.sha256
     with pytest.raises(OddsightError, match="takes only images of 32 pixels"):
         again.shapes(("one",), 64)
+
+
+@pytest.mark.parametrize(
+    ("reading", "shape", "most"),
+    [
+        ("embedding", (1280,), 2000),
+        ("embedding", (2560,), 1000),
+        ("patches", (2048, 28, 28), 1250),
+        ("levels", (48, 80, 1500, 14, 14), 1706),
+        ("pixels", (3, 64, 64), 2000),
+    ],
+)
+def test_long_embeddings_are_compared_with_fewer_images(reading, shape, most):
+    assert compared(reading, shape) == most
 
 
 def loss(logits, labels):

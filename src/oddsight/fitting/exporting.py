@@ -116,8 +116,8 @@ def export(
 
     Args:
         model: As fitted or loaded.
-        to: ``int8``: the backbone computes with integers of 8 bits. ``int8-weights``: its weights are stored in 8 bits,
-            and other large constants in half precision. ``fp16``: all of them are stored in half precision.
+        to: ``int8``: the backbone computes with integers of 8 bits. ``int8-weights``: large matrices are stored in 8
+            bits, and other large constants in half precision. ``fp16``: weights are stored in half precision.
             ``openvino``: an ``.xml`` and a ``.bin`` file for OpenVINO (needs ``oddsight[openvino]``).
         images: At least 8 images like those that the model will score: files, folders, globs, arrays. For ``int8``,
             half of them show the ranges of values, and the others are compared.

@@ -27,8 +27,6 @@ _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
 _FEWEST = 1024  # Numbers of a constant that is worth storing in half precision
 
-_NEIGHBOURS = "neighbours/"  # Before the names of what only finds the nearest normal image
-
 _FEWEST_QUANTIZED = 8192
 """Weights of a layer that is worth computing with integers: smaller ones hold little and lose the most."""
 
@@ -40,7 +38,8 @@ def store_half(model: onnx.ModelProto) -> None:
     """
     casts = []
     for tensor in model.graph.initializer:
-        if not _is_large(tensor) or tensor.name in (SCORES, CLASSES):
+        large = tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _FEWEST
+        if not large or tensor.name in (SCORES, CLASSES):
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:
@@ -52,22 +51,21 @@ def store_half(model: onnx.ModelProto) -> None:
 
 
 def store_int8(model: onnx.ModelProto) -> None:
-    """Store the large weights of the backbone in int8 and other large constants in float16, in place.
+    """Store the large matrices that a graph multiplies by in int8 and other large constants in float16, in place.
 
-    It still computes in float32. Each output channel of a layer has a scale of its own. The normal images with which
-    images are compared, which is no part of the score, are stored like weights.
+    It still computes in float32. Each output channel has a scale of its own. Depthwise convolutions and the first one
+    hold few weights, and what they lose grows through the layers behind them.
     """
-    layers = [node for node in model.graph.node if node.output[0].startswith(_NEIGHBOURS)]
-    layers += _backbone_nodes(model)
-    channels = {node.input[1]: _output_channel(node) for node in layers if node.op_type in _WEIGHTED}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    layers = {node.input[1]: node for node in model.graph.node if _is_quantizable(node, shapes)}
     decoding = []
     for tensor in list(model.graph.initializer):
-        if tensor.name not in channels or not _is_large(tensor):
+        if tensor.name not in layers or tensor.data_type != onnx.TensorProto.FLOAT:
             continue
         name, values = tensor.name, numpy_helper.to_array(tensor)
-        others = tuple(axis for axis in range(values.ndim) if axis != channels[name] % values.ndim)
-        scale = np.abs(values).max(axis=others, keepdims=True) / 127
-        scale[scale == 0] = 1  # A channel without weights
+        channel = _output_channel(layers[name], values.ndim)
+        scale = np.abs(values).max(axis=tuple(axis for axis in range(values.ndim) if axis != channel), keepdims=True)
+        scale = np.where(scale == 0, 1, scale / np.float32(127))  # A channel may have no weights
         tensor.CopyFrom(numpy_helper.from_array(np.round(values / scale).astype(np.int8), f"{name}/int8"))
         model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))
         decoding += [
@@ -78,14 +76,10 @@ def store_int8(model: onnx.ModelProto) -> None:
     store_half(model)
 
 
-def _is_large(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _FEWEST)
-
-
-def _output_channel(node: onnx.NodeProto) -> int:
+def _output_channel(node: onnx.NodeProto, axes: int) -> int:
     """The axis of a layer's weights along which each number belongs to another output."""
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    return 0 if node.op_type == "Conv" or transposed else -1
+    return 0 if node.op_type == "Conv" or transposed else axes - 1
 
 
 def _put_first(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
