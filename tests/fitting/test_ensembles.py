@@ -18,7 +18,7 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.detectors.head import Head
 from oddsight.errors import OddsightError
 from oddsight.fitting.ensembles import Member, join_heads, join_networks
-from oddsight.graphs.neighbours import compared
+from oddsight.graphs.neighbours import most_compared
 from oddsight.runtime.records import write_arrays
 from oddsight.runtime.sessions import session
 from textures import texture
@@ -87,7 +87,7 @@ def test_a_joined_network_is_a_backbone_of_one_size(tmp_path):
     ],
 )
 def test_long_embeddings_are_compared_with_fewer_images(reading, shape, most):
-    assert compared(reading, shape) == most
+    assert most_compared(reading, shape) == most
 
 
 def loss(logits, labels):

@@ -40,7 +40,7 @@ def export_model(
     image_timeout: ImageTimeout = 30.0,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a model to smaller numbers or for OpenVINO, and compare both. Fails if they differ too much."""
+    """Make a model smaller, or convert it for OpenVINO. Compares both, and fails if they differ too much."""
     from oddsight.cli.output import give_results
     from oddsight.fitting.exporting import export
     from oddsight.model.model import load

@@ -19,7 +19,7 @@ from oddsight.errors import OddsightError
 from oddsight.fitting.plan import FOLDS, FitPlan
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
-from oddsight.graphs.neighbours import compared
+from oddsight.graphs.neighbours import most_compared
 from oddsight.model.calibration import Decision, decide, decide_by_class
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import KEY, Metadata
@@ -132,7 +132,7 @@ def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> 
         decision=DecisionInfo(**asdict(decision)),
         # Training images are in the order of their contents, as packing puts them.
         explanation=ExplanationInfo(
-            normals=pack(plan.training[: compared(extractor.reading, extractor.shape)]),
+            normals=pack(plan.training[: most_compared(extractor.reading, extractor.shape)]),
             voices=detector.voices(extractor.layers),
         ),
         reading=ReadingInfo.of(plan.training[0].reading),

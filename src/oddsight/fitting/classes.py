@@ -34,7 +34,7 @@ from oddsight.fitting.plan import FitPlan, Request
 from oddsight.fitting.types import add_types, check_anomalies, check_normal
 from oddsight.graphs.building import chain, copied
 from oddsight.graphs.naming import naming
-from oddsight.graphs.neighbours import compared, nearest
+from oddsight.graphs.neighbours import most_compared, nearest
 from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
@@ -294,7 +294,7 @@ def combine_classes(
         ImageError: If the score of a calibration image is not one finite number.
     """
     extractor, names = known.extractor, known.classes
-    shown = compared(extractor.reading, extractor.shape)
+    shown = most_compared(extractor.reading, extractor.shape)
     neighbours = nearest(extractor.reading, extractor.shape, embeddings.training[:shown])
     pieces = [known.head.graph(), naming(len(names), temperature), detector.graph(), neighbours]
     outputs = ["score", "class_index", "class_probability", "nearest"]

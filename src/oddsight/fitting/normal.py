@@ -26,7 +26,7 @@ from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FOLDS, FitPlan, Request, make_plan
 from oddsight.fitting.sizing import BALANCED, Speed, at_speed, input_size
-from oddsight.graphs.neighbours import compared, nearest, summary
+from oddsight.graphs.neighbours import most_compared, nearest, summary
 from oddsight.graphs.preprocessing import Size
 from oddsight.model.curves import Epoch
 from oddsight.model.metadata import checked_verdicts
@@ -200,7 +200,7 @@ class NormalLearner:
         self.features = Features(self.extractor, plan.images, self.cache, workers=plan.memory.workers)
         measured = self._cross_scores(plan) if plan.kind == "cross" else None
         reading, shape = self.extractor.reading, self.extractor.shape
-        shown = min(compared(reading, shape), len(plan.training))
+        shown = min(most_compared(reading, shape), len(plan.training))
         seen = self._fit(self.detector, plan.training, plan, "learning", shown)
         neighbours = nearest(reading, shape, np.stack(seen.summaries))
         if measured is None:

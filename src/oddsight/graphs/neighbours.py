@@ -36,7 +36,7 @@ def summary(reading: str, features: NDArray[np.float32], shape: Sequence[int]) -
     return np.asarray(patches.reshape(shape[-3], -1).mean(axis=1), np.float32)
 
 
-def compared(reading: str, shape: Sequence[int]) -> int:
+def most_compared(reading: str, shape: Sequence[int]) -> int:
     """With how many normal images an image is compared, at most: fewer than :data:`MOST` if summaries are long."""
     channels = shape[-3] if len(shape) > 1 else shape[0]
     return min(MOST, _MOST_NUMBERS // (channels * _THUMBNAIL**2 if reading == "pixels" else channels))

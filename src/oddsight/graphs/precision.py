@@ -28,7 +28,7 @@ _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 _FEWEST = 1024  # Numbers of a constant that is worth storing in half precision
 
 _FEWEST_QUANTIZED = 8192
-"""Weights of a layer that is worth computing with integers: smaller ones hold little and lose the most."""
+"""Weights of a layer that are worth 8 bits: smaller ones hold little and lose the most."""
 
 
 def store_half(model: onnx.ModelProto) -> None:
