@@ -14,31 +14,47 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from data_sets import cifar10, panel, parts
 from oddsight import backbones, metrics
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.collection import collect
-from oddsight.detectors.auto import Auto
-from oddsight.detectors.evidence import Voice, weighed
+from oddsight.detectors.auto import Auto, _local
+from oddsight.detectors.evidence import Places, Voice, weighed
 from oddsight.fitting.sizing import input_size
 from oddsight.runtime.sessions import session
 
 HERE = Path(__file__).parent
-LOCAL = ("patches", "details")
+ALONE = "{}/together"
+"""What a detector of places says alone, before it is made positive, in the graph of auto."""
 Array = np.ndarray
 
 
 @dataclass
 class Heard:
-    """What the voices of a fitted ``auto`` say before they are weighed."""
+    """What the voices of a fitted ``auto`` say before they are weighed.
 
+    Attributes:
+        depths: The voices of the whole image, by name.
+        places: The detectors of places.
+        names: Theirs.
+        images: From how many the spreads are known.
+        normal: Of normal test images, the evidence of depths and of places together, ``[n, depths + 1]``.
+        anomalous: Of anomalous ones.
+        normal_alone: Of normal test images, that of each detector of places, ``[n, detectors]``.
+        anomalous_alone: Of anomalous ones.
+    """
+
+    depths: dict[str, Voice]
+    places: Places
     names: list[str]
-    voices: list[Voice]
     images: int
     normal: Array
     anomalous: Array
+    normal_alone: Array
+    anomalous_alone: Array
 
 
 def hear(folder: Path, cache: FeatureCache) -> Heard:
@@ -50,59 +66,74 @@ def hear(folder: Path, cache: FeatureCache) -> Heard:
     # Test images are the same for each class of CIFAR-10; training images are needed once.
     known = Features(extractor, training, cache)
     method = Auto().fit(Features(extractor, training), memory=10**9, seed=0)
-    loaded = session(method.graph().SerializeToString(), threads=2)
+    names = _local(method.spans_)
+    outputs = [ALONE.format(name) for name in names]
+    proto = method.graph()
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    loaded = session(proto.SerializeToString(), threads=2)
     weights = np.array([voice.weight for voice in method.voices_])
 
-    def ask(paths: list[Path]) -> Array:
-        rows = [loaded.run(["evidence"], {"levels": one[None]})[0] for one in known.of(collect(*paths).images)]
+    def ask(paths: list[Path]) -> tuple[Array, Array]:
+        rows, alone = [], []
+        for one in known.of(collect(*paths).images):
+            evidence, *maps = loaded.run(["evidence", *outputs], {"levels": one[None]})
+            rows.append(evidence[0])
+            alone.append([each.max() for each in maps])
         # Undo softplus and weight.
-        heard = np.maximum(np.concatenate(rows, dtype=np.float64), 1e-30)
-        return (heard + np.log(-np.expm1(-heard))) / weights
+        heard = np.maximum(np.array(rows, np.float64), 1e-30)
+        return (heard + np.log(-np.expm1(-heard))) / weights, np.array(alone) / method.together_.weight
 
     test = [path for path in sorted((folder / "test").glob("*/*")) if path.is_file()]
-    normal = ask([path for path in test if path.parent.name == "good"])
-    anomalous = ask([path for path in test if path.parent.name != "good"])
+    normal, normal_alone = ask([path for path in test if path.parent.name == "good"])
+    anomalous, anomalous_alone = ask([path for path in test if path.parent.name != "good"])
+    depths = dict(zip(extractor.layers, method.voices_, strict=False))
     images = min(method.images, len(training))
-    return Heard(method.voices(extractor.layers), method.voices_, images, normal, anomalous)
+    return Heard(depths, method.together_, names, images, normal, anomalous, normal_alone, anomalous_alone)
 
 
 def weights(heard: Heard) -> Array:
     """As ``auto`` weighs its voices."""
-    whole, local = heard.voices[: -len(LOCAL)], heard.voices[-len(LOCAL) :]
-    return np.array([voice.weight for voice in weighed(whole, local, heard.images)])
+    depths, places = weighed(list(heard.depths.values()), heard.places.alone, heard.images)
+    return np.array([*(voice.weight for voice in depths), places.weight])
 
 
 def without_defects(heard: Heard) -> Array:
     """As if no voice had been shown small defects."""
-    return weights(replace(heard, voices=[replace(voice, ability=None) for voice in heard.voices]))
-
-
-def only(*names: str, others: bool = False) -> Callable[[Heard], Array]:
-    """As ``auto`` does, but these voices, or all others, are silent."""
-    return lambda heard: weights(heard) * np.array([(name in names) != others for name in heard.names])
+    depths = {name: replace(voice, ability=None) for name, voice in heard.depths.items()}
+    alone = tuple(replace(voice, ability=None) for voice in heard.places.alone)
+    return weights(replace(heard, depths=depths, places=replace(heard.places, alone=alone)))
 
 
 VARIANTS: dict[str, Callable[[Heard], Array]] = {
     "auto": weights,
-    "without synthetic defects": without_defects,
-    "without details": only("details", others=True),
-    "without patches and details": only(*LOCAL, others=True),
-    "patches and details alone": only(*LOCAL),
-    "not weighed": lambda heard: np.ones(len(heard.names)),
+    "not weighed by synthetic defects": without_defects,
+    "not weighed": lambda heard: np.ones(len(heard.depths) + 1),
+    "without places": lambda heard: weights(heard) * np.array([1] * len(heard.depths) + [0]),
 }
+
+
+def apart(heard: Heard, evidence: Array, alone: Array) -> Array:
+    """The score if the strongest detector of places spoke for all three."""
+    own = weights(heard)
+    both = np.concatenate([own[:-1] * evidence[:, :-1], own[-1] * alone], axis=1)
+    return np.logaddexp(0, both).max(axis=1)
 
 
 def measured(folder: Path, cache: FeatureCache) -> Iterator[dict[str, object]]:
     """A row for each variant and for each voice alone."""
     heard = hear(folder, cache)
     said = (heard.normal, heard.anomalous)
+    each = (heard.normal_alone, heard.anomalous_alone)
     ways = {
         name: [np.logaddexp(0, values * way(heard))[:, way(heard) > 0].max(axis=1) for values in said]
         for name, way in VARIANTS.items()
     }
+    ways["the strongest detector of places"] = [apart(heard, *both) for both in zip(said, each, strict=True)]
     ways["sum of evidence (Fisher)"] = [np.logaddexp(0, values).sum(axis=1) for values in said]
-    ways |= {f"{name} alone": [values[:, n] for values in said] for n, name in enumerate(heard.names)}
-    known = {f"{name} alone": voice for name, voice in zip(heard.names, heard.voices, strict=True)}
+    ways |= {f"{name} alone": [v[:, n] for v in said] for n, name in enumerate([*heard.depths, "places"])}
+    ways |= {f"{name} alone": [v[:, n] for v in each] for n, name in enumerate(heard.names)}
+    voices = heard.depths | dict(zip(heard.names, heard.places.alone, strict=True))
+    known = {f"{name} alone": voice for name, voice in voices.items()}
     for name, (low, high) in ways.items():
         own = known.get(name)
         yield {

@@ -37,7 +37,9 @@ from oddsight.runtime.sessions import session
 
 HERE = Path(__file__).parent
 TOGETHER = "oddsight/{}/together"
-"""Evidence of a voice of places before it is made positive, in a model of auto."""
+"""Evidence of a detector of places before it is made positive, in a model of auto."""
+MAP = "oddsight/places_0"
+"""What these detectors say together."""
 PIXELS = 10_000
 
 Grid = NDArray[np.float32]
@@ -60,11 +62,23 @@ class Tests:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of images ``n``: what each voice of places says ``[n, h, w]``, the strongest of all voices ``[n]``, and PaDiM."""
+    """What is known of images ``n``, each a map ``[n, h, w]`` but the strongest.
+
+    Attributes:
+        patches: What this detector of places says.
+        details: This one.
+        positions: And this.
+        together: What they say together.
+        map: The map of the model.
+        strongest: The strongest evidence of all voices, ``[n]``.
+        padim: The map of another model.
+    """
 
     patches: Grid
     details: Grid
     positions: Grid
+    together: Grid
+    map: Grid
     strongest: Grid
     padim: Grid
 
@@ -137,9 +151,9 @@ def evidence(folder: Path, work: Path, which: str, images: Sequence[Path]) -> Ev
     """What voices say of images."""
     path = work / f"{folder.name}-{which}-evidence.npz"
     if not path.exists():
-        names = [TOGETHER.format(name) for name in ("patches", "details", "positions")]
+        names = [*(TOGETHER.format(name) for name in ("patches", "details", "positions")), MAP, "anomaly_map"]
         proto = onnx.load_from_string(model(folder, "auto", work).to_bytes())
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names[:-1])
         auto = session(proto.SerializeToString(), threads=2)
         padim = model(folder, "padim", work)
         rows = []
@@ -185,6 +199,7 @@ def sampled(items: list[Any], count: int) -> list[Any]:
 def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, Grid | list[Grid]]]:
     """Every way to a map, by name."""
     yield from combined(found).items()
+    yield "places alone", found.together
     yield "patches alone", found.patches
     yield "details alone", found.details
     yield "positions alone", found.positions
@@ -217,15 +232,16 @@ def ways(held: Evidence, found: Evidence, tests: Tests) -> Iterator[tuple[str, G
 
 
 def combined(found: Evidence) -> dict[str, Grid]:
-    """What the three voices of places say together, in several ways, and as it is in the model."""
+    """What the three detectors of places say together, in several ways, and as it is in the model."""
     three = softplus(np.stack([found.patches, found.details, found.positions]))
     strongest = found.strongest[:, None, None]
-    maps = {}
+    maps = {"as it is": found.map}
     for name, together in (
         ("strongest evidence", three.max(axis=0)),
         ("root of the sum of squares", np.sqrt((three**2).sum(axis=0))),
         ("mean", three.mean(axis=0)),
         ("geometric mean", np.exp(np.log(np.maximum(three, 1e-3)).mean(axis=0))),
+        ("geometric mean by ability", found.together),
     ):
         maps[f"{name} of the three, scaled to the score"] = raised(together, strongest, 1)
         maps[f"{name} of the three, not scaled"] = together

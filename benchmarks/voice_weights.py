@@ -43,7 +43,7 @@ class Heard:
     """What the voices of one model say of test images, before they are weighed.
 
     Attributes:
-        voices: Spread and ability of each.
+        voices: Spread and ability of each depth, then of each detector of places.
         images: From how many the spreads are known.
         normal: Their evidence for normal test images, ``[n, voices]``.
         anomalous: And for anomalous ones, ``[m, voices]``.
@@ -60,8 +60,9 @@ class Heard:
         evidence._SAME, evidence._ASIDE = same, aside
         try:
             voices = [Voice((Tail(1.0, 0.0, 1.0, spread),), 1.0, np.zeros(1), able) for spread, able in self.voices]
-            places = 3
-            weights = [each.weight for each in weighed(voices[:-places], voices[-places:], self.images)]
+            depths = self.normal.shape[1] - 1
+            whole, places = weighed(voices[:depths], voices[depths:], self.images)
+            weights = np.array([*(each.weight for each in whole), places.weight])
         finally:
             evidence._SAME, evidence._ASIDE = before
         return auroc(*(np.logaddexp(0, weights * one).max(axis=1) for one in (self.normal, self.anomalous)))
@@ -88,7 +89,7 @@ def main() -> None:
                 "learned": one.images,
                 "normal": len(one.normal),
                 "anomalous": len(one.anomalous),
-                "smallest spread": f"{one.voices[:-3, 0].min():.3f}",
+                "smallest spread": f"{one.voices[: one.normal.shape[1] - 1, 0].min():.3f}",
                 "AUROC without": f"{one.area(*NEVER):.4f}",
                 "AUROC": f"{one.area(*NOW):.4f}",
                 "AUROC left out": f"{areas[name][best]:.4f}",
@@ -103,14 +104,14 @@ def main() -> None:
 
 
 class Kept(Auto):
-    """What the last fit made of each voice."""
+    """Keeps what it fitted last."""
 
-    voices_of_last: ClassVar[list[Voice]] = []
+    last: ClassVar[list[Auto]] = []
 
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
         """As ever, and keep it."""
         super().learn(features, memory=memory, seed=seed)
-        Kept.voices_of_last = self.voices_
+        Kept.last = [self]
 
 
 def kind(name: str) -> str:
@@ -126,7 +127,9 @@ def listen(folder: Path, kept: Path) -> Heard:
             folder / "train" / "good", method=Kept(), false_alarm_rate=0.05, on_plan=plans.append, progress=progress
         )
         scoring = session(model.to_bytes(), threads=1)
-        weights = np.array([voice.weight for voice in Kept.voices_of_last])
+        [fitted] = Kept.last
+        weights = np.array([voice.weight for voice in fitted.voices_])
+        weighing = [*fitted.voices_[:-1], *fitted.together_.alone]
         said: dict[bool, list[NDArray[np.float64]]] = {True: [], False: []}
         for path in find_images(folder / "test").images:
             [found] = scoring.run(["evidence"], {"image": read_image(path)[None]})
@@ -135,7 +138,7 @@ def listen(folder: Path, kept: Path) -> Heard:
             said[path.parent.name == "good"].append(np.where(raw > 30, raw, np.log(np.expm1(raw))) / weights)
         np.savez(
             kept,
-            voices=np.array([(voice.spread, voice.ability) for voice in Kept.voices_of_last]),
+            voices=np.array([(voice.spread, voice.ability) for voice in weighing]),
             images=count_groups(plans[0].training),
             normal=np.array(said[True]),
             anomalous=np.array(said[False]),

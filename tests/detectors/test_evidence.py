@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oddsight.detectors import evidence
-from oddsight.detectors.evidence import Tail, Voice, speaking, voice, weighed
+from oddsight.detectors.evidence import Places, Tail, Voice, speaking, voice, weighed
 from oddsight.runtime.sessions import session
 
 LARGEST = 1e25
@@ -142,23 +142,22 @@ def test_detectors_of_one_voice_speak_for_its_mean():
 @given(st.lists(st.floats(0.02, 2), min_size=1, max_size=5), st.floats(0.02, 2), st.integers(8, 5000))
 def test_weights_are_shares_and_the_steadiest_depth_has_all(spreads, own, images):
     depths = [voice([normal_scores(number, spread=spread)]) for number, spread in enumerate(spreads)]
-    patches = voice([normal_scores(9, spread=own)])
-    result = weighed(depths, [patches], images)
-    weights = [each.weight for each in result]
-    assert len(weights) == len(depths) + 1
-    assert all(0 < weight <= 1 for weight in weights)
+    found, places = weighed(depths, [voice([normal_scores(9, spread=own)])], images)
+    weights = [each.weight for each in found]
+    assert len(weights) == len(depths)
+    assert all(0 < weight <= 1 for weight in (*weights, places.weight))
     order = np.argsort([each.spread for each in depths], kind="stable")
     assert weights[order[0]] == 1
     assert (np.diff([weights[index] for index in order]) <= 0).all()
-    # That of patches depends on the depths, not on their own scores.
-    assert weighed(depths, [voice([normal_scores(9)])], images)[-1].weight == weights[-1]
+    # That of places depends on the depths, not on their own scores.
+    assert weighed(depths, [voice([normal_scores(9)])], images)[1].weight == places.weight
 
 
 def test_more_images_are_trusted_more():
     depths = [voice([normal_scores(0, spread=0.3)]), voice([normal_scores(1, spread=0.6)])]
     patches = voice([normal_scores(2)])
     ratio = depths[0].spread / depths[1].spread
-    found = [weighed(depths, [patches], images)[1].weight for images in (8, 100, 1000, 10**9)]
+    found = [weighed(depths, [patches], images)[0][1].weight for images in (8, 100, 1000, 10**9)]
     assert (np.diff(found) < 0).all()
     powers = np.log(found) / np.log(ratio)
     assert powers[0] < 0.1
@@ -168,57 +167,100 @@ def test_more_images_are_trusted_more():
 @pytest.mark.parametrize(("spread", "full"), [(0.05, True), (0.15, True), (0.5, False), (1.0, False)])
 def test_details_tell_little_where_no_depth_finds_the_images_alike(spread, full):
     depths = [voice([normal_scores(0, spread=spread)])] * 4
-    weight = weighed(depths, [voice([normal_scores(1)])], 500)[-1].weight
-    assert (weight == pytest.approx(1)) == full
-    assert weight <= 1
+    _, places = weighed(depths, [voice([normal_scores(1)])], 500)
+    assert (places.weight == pytest.approx(1)) == full
+    assert places.weight <= 1
 
 
 def test_what_is_normal_is_weighed_like_what_is_asked():
     scores = [normal_scores(0, spread=0.6), normal_scores(1, spread=0.3), normal_scores(2)]
-    for each, own in zip(weighed([voice([s]) for s in scores[:2]], [voice([scores[2]])], 500), scores, strict=True):
+    depths, places = weighed([voice([s]) for s in scores[:2]], [voice([scores[2]])], 500)
+    for each, own in zip([*depths, *places.alone], scores, strict=True):
         assert (np.diff(each.normal) >= 0).all()
         np.testing.assert_allclose(each.normal, np.sort(said(each, own)))
 
 
 @pytest.mark.parametrize("ability", [0.0, 0.1, 0.4, 0.5, 1.0])
-def test_patches_count_by_what_they_see_and_depths_by_what_they_miss(ability):
+def test_places_count_by_what_they_see_and_depths_by_what_they_miss(ability):
     depths = [replace(voice([normal_scores(number)]), ability=seen) for number, seen in enumerate((0.0, 0.3, 1.0))]
     patches = replace(voice([normal_scores(9, spread=0.1)]), ability=ability)
-    unshown = weighed([replace(each, ability=None) for each in depths], [replace(patches, ability=None)], 500)
-    found = weighed(depths, [patches], 500)
-    local = unshown[3].weight * max(0.2, min(1, ability / 0.5) ** 2)
-    assert found[3].weight == pytest.approx(local)
-    for each, before, seen in zip(found, unshown, (0.0, 0.3, 1.0), strict=False):
-        assert each.weight == pytest.approx(before.weight * (1 - 0.8 * local * max(0, ability - seen)))
+    before, unshown = weighed([replace(each, ability=None) for each in depths], [replace(patches, ability=None)], 500)
+    found, places = weighed(depths, [patches], 500)
+    local = unshown.weight * max(0.2, min(1, ability / 0.5) ** 2)
+    assert places.weight == pytest.approx(local)
+    for each, alone, seen in zip(found, before, (0.0, 0.3, 1.0), strict=True):
+        assert each.weight == pytest.approx(alone.weight * (1 - 0.8 * local * max(0, ability - seen)))
 
 
 def thing(spread, *abilities):
-    """Weights of two depths and of patches with such abilities, where images spread so much at one of the depths."""
+    """Weights of two depths, and places with such abilities, where images spread so much at one of the depths."""
     depths = [replace(voice([normal_scores(number, spread=spread)]), ability=0.0) for number in range(2)]
     least = min(each.spread for each in depths)
     depths = [replace(each, tails=depths[0].tails) for each in depths]
     patches = [replace(voice([normal_scores(9)]), ability=ability) for ability in abilities]
-    return least, [each.weight for each in weighed(depths, patches, 500)]
+    found, places = weighed(depths, patches, 500)
+    return least, [each.weight for each in found], places
 
 
-def test_in_images_of_one_thing_those_that_see_most_are_heard():
+def test_in_images_of_one_thing_places_are_heard():
     # Little is seen by any. In images that differ, that counts as little.
-    least, differing = thing(0.25, 0.3, 0.15)
+    least, _, differing = thing(0.25, 0.3, 0.15)
     assert least > 0.2
-    assert differing[2:] == pytest.approx(np.array([0.36, 0.2]) * differing[2] / 0.36)
-    least, same = thing(0.08, 0.3, 0.15)
+    assert differing.weight == pytest.approx(0.36 * thing(0.25, 0.5)[2].weight)
+    assert differing.lift == 1
+    least, depths, same = thing(0.08, 0.3, 0.15)
     assert least < 0.1
-    assert same[2:] == pytest.approx([1, 0.25])
-    assert same[:2] == pytest.approx([0.3 * (1 - 0.8 * 0.3)] * 2)
+    assert same.weight == 1
+    assert same.lift == 5
+    assert depths == pytest.approx([0.3 * (1 - 0.8 * 0.3)] * 2)
     # In between, by how much the images are one thing.
-    weights = [thing(spread, 0.3)[1] for spread in (0.08, 0.12, 0.14, 0.16, 0.25)]
-    assert (np.diff([each[2] for each in weights]) < 0).all()
-    assert (np.diff([each[0] for each in weights]) > 0).all()
+    found = [thing(spread, 0.3)[1:] for spread in (0.08, 0.12, 0.14, 0.16, 0.25)]
+    assert (np.diff([places.weight for _, places in found]) < 0).all()
+    assert (np.diff([places.lift for _, places in found]) < 0).all()
+    assert (np.diff([weights[0] for weights, _ in found]) > 0).all()
 
 
-def test_where_patches_see_nothing_whole_images_keep_their_weight():
-    _, weights = thing(0.08, 0.0, 0.0)
-    assert weights == pytest.approx([1, 1, 0.2, 0.2])
+def test_where_places_show_nothing_whole_images_keep_their_weight():
+    _, depths, places = thing(0.08, 0.0, 0.0)
+    assert depths == [1, 1]
+    assert places.weight == pytest.approx(0.2)
+    assert places.shares == pytest.approx([0.5, 0.5])
+
+
+# Detectors of places, together.
+
+
+def test_shares_follow_what_each_sees():
+    assert thing(0.15, 0.9, 0.6, 0.25)[2].shares == pytest.approx(np.array([16, 16, 1]) / 33)
+    depths = [voice([normal_scores(0)])]
+    unshown = [voice([normal_scores(number)]) for number in range(3)]
+    assert weighed(depths, unshown, 100)[1].shares == pytest.approx([1 / 3] * 3)
+
+
+GRIDS = st.lists(st.floats(0, 1e4, width=32), min_size=12, max_size=12).map(lambda x: np.reshape(x, (3, 2, 2)))
+
+
+@given(GRIDS, st.floats(0.05, 1), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
+def test_the_graph_says_together_what_the_definition_says(scores, weight, shares):
+    alone = tuple(voice([normal_scores(number)]).weighing(weight) for number in range(3))
+    places = Places(alone, tuple(np.array(shares) / sum(shares)), 1.0)
+    names = ["a", "b", "c"]
+    feed = {f"{name}_evidence": said(one, each)[None] for name, one, each in zip(names, alone, scores, strict=True)}
+    loaded = session(places.graph(names, "N, 2, 2").SerializeToString(), threads=1)
+    found = loaded.run(["together"], {name: each.astype(np.float32) for name, each in feed.items()})[0][0]
+    np.testing.assert_allclose(found, places.together(scores.astype(np.float32)), rtol=1e-3)
+    each = np.maximum(np.concatenate(list(feed.values())), 1e-3)
+    assert (found <= each.max(axis=0) * 1.001).all()
+    assert (found >= each.min(axis=0) * 0.999).all()
+
+
+def test_what_one_alone_sees_is_less_than_what_all_see():
+    alone = tuple(voice([normal_scores(number)]).weighing(1.0) for number in range(3))
+    places = Places(alone, (0.4, 0.4, 0.2), 1.0)
+    maps = np.ones((3, 1, 4), np.float32)
+    maps[:, 0, 1], maps[0, 0, 2], maps[2, 0, 3] = 20, 20, 20
+    none, every, first, last = places.together(maps)[0]
+    assert every > first > last > none
 
 
 def test_ability_is_the_share_of_pairs_that_are_in_order():

@@ -21,7 +21,7 @@ from oddsight.detectors.features import FeatureStream, Rows, channels_of, defect
 from oddsight.detectors.knn import KNN
 from oddsight.detectors.mahalanobis import Mahalanobis
 from oddsight.detectors.patchcore import PatchCore, moments
-from oddsight.detectors.places import DISTANCES, Bank, Places, Positions, own_scores
+from oddsight.detectors.places import DISTANCES, Bank, PlaceDetector, Positions, own_maps
 from oddsight.graphs.building import chain, renamed
 from oddsight.runtime.bounds import Count, Sigma, Whole
 from oddsight.runtime.parallel import cores, ordered_map
@@ -31,8 +31,9 @@ _FOLDS = 5
 _FEWEST = 4
 _WIDE = 1000
 _BATCH = 64
-_OWN_SCORES, _FEWEST_SCORES, _CELLS = 200, 40, 392_000
+_OWN_MAPS, _FEWEST_MAPS, _CELLS = 200, 40, 392_000
 """Images whose patches are scored, at most; on grids of many cells fewer, to have so many patches, but so many."""
+_COPIES = 60  # With small defects, at most
 
 
 @detector
@@ -42,9 +43,10 @@ class Auto(Detector):
 
     At each depth the mean and spread of every channel are scored by Mahalanobis distance and nearest neighbour (where
     the profile is wide, by nearest neighbour alone). Places are scored by PatchCore, once on the usual stages and once
-    on shallower ones, which see finer details, and by PaDiM on a coarse grid. Scores of normal images by detectors that
-    did not learn from them turn scores into evidence, and weigh it: a depth at which normal images differ much among
-    themselves counts less. The strongest evidence is the score. Nothing is learned from anomalous images.
+    on shallower ones, which see finer details, and by PaDiM on a coarse grid; these three speak as one. Scores of
+    normal images by detectors that did not learn from them turn scores into evidence, and weigh it: a depth at which
+    normal images differ much among themselves counts less. The strongest evidence is the score. Nothing is learned from
+    anomalous images.
 
     Attributes:
         images: Images whose profiles are learned from, at most; PatchCore's banks are filled from all.
@@ -88,15 +90,17 @@ class Auto(Detector):
             self.detectors_.append([fit(rows) for fit in fits])
             scores = [_held_out(fit, rows, folds, changed, defects.numbers) for fit in fits]
             depths.append(voice([normal for normal, _ in scores], [defective for _, defective in scores]))
-        count = min(_OWN_SCORES, max(_FEWEST_SCORES, _CELLS // math.prod(self.shape_[1:])))
-        own = own_scores(self.places_, enumerate(islice(patches, count)))
-        local = [voice([scores], [changed]) for scores, changed in zip(own, defects.scores, strict=True)]
-        return weighed(depths, local, units)
+        first = islice(enumerate(patches), _own(self.shape_))
+        own, changed = np.stack(list(own_maps(self.places_, first))), defects.maps
+        local = [voice([_highest(own[:, k])], [_highest(changed[:, k])]) for k in range(len(self.places_))]
+        depths, self.together_ = weighed(depths, local, units)
+        said = [np.array([self.together_.together(one).max() for one in maps]) for maps in (own, changed)]
+        return [*depths, voice(said[:1], said[1:]).weighing(self.together_.weight)]
 
-    def _filled(self, patches: _Patches, folds: NDArray[np.intp], spare: int, seed: int) -> list[Places]:
+    def _filled(self, patches: _Patches, folds: NDArray[np.intp], spare: int, seed: int) -> list[PlaceDetector]:
         """A bank for each span of channels and what knows the positions, filled in one pass."""
         mean, covariance = moments(patches)
-        made: list[Places] = []
+        made: list[PlaceDetector] = []
         for span in self.spans_:
             one, shape = PatchCore(self.bank_size, sigma=self.sigma), (span.stop - span.start, *self.shape_[1:])
             memory = one.memory_needed(shape, len(patches)) + spare // len(self.spans_)
@@ -121,12 +125,14 @@ class Auto(Detector):
                 parts.append(renamed(proto, f"{own}_detector", {"embedding": name, "score": own}))
             parts.append(speaking(name, speaker, "N"))
         grid = f"N, {height}, {width}"
-        local = _local(self.spans_)
+        local, alone = _local(self.spans_), self.together_.alone
         parts.append(divide_patches(self.shape_, dict(zip(local, (one.span for one in self.places_), strict=True))))
-        for name, one, speaker in zip(local, self.places_, self.voices_[len(names) :], strict=True):
+        for name, one, speaker in zip(local, self.places_, alone, strict=True):
             values = {"patches": f"{name}_patches", "score": f"{name}_score", "anomaly_map": f"{name}_0"}
             parts += [renamed(one.graph(), f"{name}_detector", values), speaking(name, speaker, grid)]
-        parts.append(decide(names, local, grid, [speaker.normal for speaker in self.voices_]))
+        together = self.together_.graph(local, grid)
+        parts += [renamed(together, "together", {"together": "places_0"}), speaking("places", self.voices_[-1], grid)]
+        parts.append(decide(names, grid, [speaker.normal for speaker in self.voices_], self.together_.lift))
         return chain(parts, ["score", "anomaly_map", "evidence", "voice_p_values"])
 
     def memory_needed(self, shape: tuple[int, ...], count: int) -> int:
@@ -134,29 +140,40 @@ class Auto(Detector):
         rows, widths = min(self.images, count), shape[:-3]
         # Profiles, the detectors that hold them, their graphs and the sessions that score with them.
         profiles = 4 * rows * (3 * sum(widths) + 8 * max(widths)) + 40 * min(max(widths), _WIDE) ** 2
-        # Images wait for their own scores, two on each core.
+        # Images wait for their own maps, two on each core; the maps are kept, in copies for a moment.
         own = cores() * 4 * (DISTANCES + 3 * math.prod(shape[-3:]))
+        own += 2 * 4 * (len(_BANKS) + 1) * (_own(shape[-3:]) + _COPIES) * math.prod(shape[-2:])
         banks = len(_BANKS) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
         return profiles + own + banks + Positions.memory_needed(shape[-3:], _FOLDS)
 
     def voices(self, layers: Sequence[str]) -> list[str]:
-        """See :meth:`Detector.voices`: one for each layer, and those of places."""
-        return [*layers, *_local(getattr(self, "spans_", _BANKS))]
+        """See :meth:`Detector.voices`: one for each layer, and one for places."""
+        return [*layers, "places"]
 
 
 _BANKS = ("patches", "details")
-"""The voices that compare places with all places of normal images; of a backbone of few stages there is one."""
+"""What compares places with all places of normal images; of a backbone of few stages there is one."""
 
 
 def _local(spans: Sequence[object]) -> list[str]:
-    """The voices that look at places."""
+    """The detectors that look at places."""
     return [*_BANKS[: len(spans)], "positions"]
 
 
-def _spans(channels: Sequence[int]) -> list[slice]:
-    """Which channels of a patch each voice looks at, of the stages that they come from, from shallow to deep.
+def _own(shape: Sequence[int]) -> int:
+    """How many images are scored without their own patches, of that shape ``C, h, w``."""
+    return min(_OWN_MAPS, max(_FEWEST_MAPS, _CELLS // math.prod(shape[1:])))
 
-    ``patches`` at all but the shallowest stage, ``details`` at the two shallowest; where there are no three, one voice
+
+def _highest(maps: NDArray[np.float32]) -> Scores:
+    """Of maps ``[n, h, w]``."""
+    return np.asarray(maps.max(axis=(1, 2)), np.float64)
+
+
+def _spans(channels: Sequence[int]) -> list[slice]:
+    """Which channels of a patch each bank looks at, of the stages that they come from, from shallow to deep.
+
+    ``patches`` at all but the shallowest stage, ``details`` at the two shallowest; where there are no three, one bank
     looks at all.
     """
     if len(channels) < len(_BANKS) + 1:
@@ -183,11 +200,11 @@ class _Patches:
             yield array[self.width :].reshape(self.shape)
 
 
-def _add(patches: NDArray[np.float32], number: int, one: Places) -> None:
+def _add(patches: NDArray[np.float32], number: int, one: PlaceDetector) -> None:
     one.add(patches, number)
 
 
-def _finish(one: Places) -> None:
+def _finish(one: PlaceDetector) -> None:
     one.finish()
 
 
@@ -252,10 +269,11 @@ class _Defects:
     Attributes:
         numbers: Of which image each is a copy, ``[m]``.
         profiles: Of each, ``[m, width]``.
-        scores: Of each by all that looks at places, without what it learned from the image's group.
+        maps: Of each by all that looks at places, without what it learned from the image's group,
+            ``[m, detectors, h, w]``.
     """
 
-    def __init__(self, patches: _Patches, looking: Sequence[Places]) -> None:
+    def __init__(self, patches: _Patches, looking: Sequence[PlaceDetector]) -> None:
         numbers, profiles = [], []
 
         def copies() -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -265,6 +283,7 @@ class _Defects:
                     profiles.append(array[: patches.width])
                     yield number, array[patches.width :].reshape(patches.shape)
 
-        self.scores = own_scores(looking, copies())
+        maps = list(own_maps(looking, copies()))
+        self.maps = np.array(maps, np.float32).reshape(-1, len(looking), *patches.shape[1:])
         self.numbers = np.array(numbers, np.intp)
         self.profiles = np.array(profiles, np.float32).reshape(-1, patches.width)

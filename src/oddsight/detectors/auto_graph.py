@@ -11,6 +11,8 @@ import onnx
 from oddsight.detectors.evidence import Scores
 from oddsight.graphs.building import piece
 
+_MAP, _EVIDENCE = "places_0", "places_evidence"
+
 
 def split_levels(names: list[str], widths: Sequence[int], shape: Sequence[int]) -> onnx.ModelProto:
     """``levels`` to a profile for each name, and ``patches``."""
@@ -46,23 +48,19 @@ def divide_patches(shape: tuple[int, ...], spans: Mapping[str, slice]) -> onnx.M
     )
 
 
-def decide(names: Sequence[str], local: Sequence[str], grid: str, normal: list[Scores]) -> onnx.ModelProto:
-    """Evidence of each voice, and of those that look at places as a map, to all outputs.
+def decide(names: Sequence[str], grid: str, normal: list[Scores], lift: float) -> onnx.ModelProto:
+    """Evidence of whole images, what the detectors of places say together, and the evidence of that, to all outputs.
 
-    The map is the geometric mean of the evidence at each place, so that it is high where all see something, scaled so
-    that its maximum is the strongest evidence of all: the score.
+    The map is what the places say together, scaled down or raised so that its maximum is the strongest evidence of all:
+    the score. It is raised the more, the higher it is.
     """
     inputs = ", ".join(
-        [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {name}_evidence" for name in local)]
+        [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {one}" for one in (_MAP, _EVIDENCE))]
     )
-    columns = ", ".join(f"column_{name}" for name in [*names, *local])
+    columns = [*(f"column_{name}" for name in names), "column_places"]
     lines = [f"column_{name} = Unsqueeze ({name}_evidence, last)" for name in names]
-    for name in local:
-        lines.append(f"highest_{name} = ReduceMax ({name}_evidence, places)")
-        lines.append(f"column_{name} = Squeeze (highest_{name}, last)")
-    ranks, weights = [], {}
-    for number, scores in enumerate(normal):
-        name = [*names, *local][number]
+    ranks, weights = [], {"lift": np.array(lift, np.float32)}
+    for name, scores in zip([*names, "places"], normal, strict=True):
         ranks += [
             f"reached_{name} = GreaterOrEqual (normal_{name}, column_{name})",
             f"counted_{name} = Cast <to = 1> (reached_{name})",
@@ -77,22 +75,27 @@ def decide(names: Sequence[str], local: Sequence[str], grid: str, normal: list[S
         deciding ({inputs})
         => (float[N] score, float[{grid}] anomaly_map, float[N, {len(normal)}] evidence,
             float[N, {len(normal)}] voice_p_values)
-        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float little = {{1e-3}}>
+        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float zero = {{0}}>
         {{
             {" ".join(lines)}
-            {" ".join(f"floored_{name} = Max ({name}_evidence, little)" for name in local)}
-            {" ".join(f"log_{name} = Log (floored_{name})" for name in local)}
-            logs = Mean ({", ".join(f"log_{name}" for name in local)})
-            places_evidence = Exp (logs)
-            peak = ReduceMax (places_evidence, places)
-            evidence = Concat <axis = 1> ({columns})
+            highest_places = ReduceMax ({_EVIDENCE}, places)
+            column_places = Squeeze (highest_places, last)
+            evidence = Concat <axis = 1> ({", ".join(columns)})
             strongest = ReduceMax (evidence, last)
             wide = Unsqueeze (strongest, last)
-            scale = Div (wide, peak)
-            anomaly_map = Mul (places_evidence, scale)
+            peak = ReduceMax ({_MAP}, places)
+            ratio = Div (wide, peak)
+            scale = Min (ratio, one)
+            scaled = Mul ({_MAP}, scale)
+            difference = Sub (wide, peak)
+            missing = Max (difference, zero)
+            part = Div ({_MAP}, peak)
+            steep = Pow (part, lift)
+            added = Mul (steep, missing)
+            anomaly_map = Add (scaled, added)
             score = ReduceMax <keepdims = 0> (anomaly_map, places)
             {" ".join(ranks)}
-            voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, *local])})
+            voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, "places"])})
         }}
         """,
         weights,

@@ -21,6 +21,7 @@ _TAIL = 0.8
 _TINY = 1e-12
 _TRUST, _DOUBT, _ALIKE, _SAME = 3.0, 400, 0.2, 0.1
 _SEEING, _BLINDNESS, _HEARD, _ASIDE = 0.5, 0.8, 0.2, 0.7
+_SHARE, _LIFT, _LITTLE = 4, 4.0, 1e-3
 
 Scores = NDArray[np.float64]
 
@@ -72,6 +73,55 @@ class Voice:
         """How little the scores of normal images hold together: the geometric mean over detectors."""
         return float(np.exp(np.mean([np.log(tail.spread) for tail in self.tails])))
 
+    def weighing(self, weight: float) -> Voice:
+        """The same voice, of full weight so far, with another weight."""
+        return replace(self, weight=weight, normal=np.sort(np.logaddexp(0, weight * self.normal)))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Detectors that score the same places of an image, and speak as one: at each place for a mean of their evidence.
+
+    It is the geometric mean, so that it is high where all see something, of evidence that softplus keeps above 0.
+
+    Attributes:
+        alone: Each of the detectors, with the weight that they have together.
+        shares: How much each counts; they sum to 1.
+        lift: Power of a place's part of the map's peak with which it is raised, where the whole image decides.
+    """
+
+    alone: tuple[Voice, ...]
+    shares: tuple[float, ...]
+    lift: float
+
+    @property
+    def weight(self) -> float:
+        """From 0 to 1."""
+        return self.alone[0].weight
+
+    def together(self, maps: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What they say, ``[h, w]``, given the scores that each of them gives to the places, ``[detectors, h, w]``."""
+        raw = [self.weight * one.tails[0].evidence(scores) for one, scores in zip(self.alone, maps, strict=True)]
+        logs = np.log(np.maximum(np.logaddexp(0, raw), _LITTLE))
+        return np.asarray(np.exp(np.tensordot(self.shares, logs, 1)), np.float64)
+
+    def graph(self, names: Sequence[str], shape: str) -> onnx.ModelProto:
+        """``NAME_evidence`` of each, of that shape, to ``together``, of the same."""
+        inputs = ", ".join(f"float[{shape}] {name}_evidence" for name in names)
+        return piece(
+            f"""
+            together ({inputs}) => (float[{shape}] together) <float little = {{{_LITTLE}}}>
+            {{
+                {" ".join(f"floored_{name} = Max ({name}_evidence, little)" for name in names)}
+                {" ".join(f"log_{name} = Log (floored_{name})" for name in names)}
+                {" ".join(f"part_{name} = Mul (log_{name}, share_{name})" for name in names)}
+                logs = Sum ({", ".join(f"part_{name}" for name in names)})
+                together = Exp (logs)
+            }}
+            """,
+            {f"share_{name}": np.array(share, np.float32) for name, share in zip(names, self.shares, strict=True)},
+        )
+
 
 def voice(scores: list[Scores], defective: list[Scores] | None = None) -> Voice:
     """A voice of full weight.
@@ -91,52 +141,49 @@ def _together(tails: Sequence[Tail], scores: Sequence[Scores]) -> Scores:
     return np.asarray(np.mean([tail.evidence(each) for tail, each in zip(tails, scores, strict=True)], axis=0))
 
 
-def weighed(depths: Sequence[Voice], patches: Sequence[Voice], images: int) -> list[Voice]:
-    """Voices with weights: the less the scores of normal images spread, the more a voice counts.
+def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tuple[list[Voice], Places]:
+    """Depths with weights, and what the detectors of places say together: the less scores spread, the more they count.
 
-    The weight of a depth is ``(smallest spread of a depth / own spread) ** power``. The scores of patches are maxima
+    The weight of a depth is ``(smallest spread of a depth / own spread) ** power``. The scores of places are maxima
     and so hardly spread. They count fully where the images are alike at some depth, that is where the smallest spread
     is at most 0.2, and as ``(0.2 / smallest spread) ** power`` elsewhere: there their details tell little. The power
     grows to 3 with the number of images, as few images say little about the spread.
 
-    What voices say of small synthetic defects changes that in two ways. Patches that hardly see them count less, by
-    ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where patches see and count, a depth
-    counts the less, the less it sees of what they see.
+    What voices say of small synthetic defects changes that in three ways. Detectors of places that hardly see them
+    count less beside those that do, by ``min(1, ability / 0.5) ** 4``. If none of them sees much, all count less, by
+    the highest ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where they see and
+    count, a depth counts the less, the less it sees of what they see.
 
     The smaller the smallest spread is, from 0.2 down to 0.1, the more all images are one thing, whose anomalies are
-    somewhere in it. If any patches see anything (an ability of 0.25), those that see most then count fully, others by
-    ``(ability / highest) ** 2``, and depths down to 0.3 of their weight: they hear shifts and light.
+    somewhere in it. If places show anything (an ability of 0.25), they then count fully, and depths down to 0.3 of
+    their weight: they hear shifts and light. And if a depth decides nevertheless, only the peaks of the map rise.
 
     Args:
         depths: Of whole images.
-        patches: Of their places.
+        places: Of each detector of places.
         images: From how many images the spreads are known.
     """
     least = min(each.spread for each in depths)
     power = _TRUST * images / (images + _DOUBT)
-    alike = min(1.0, _ALIKE / least) ** power
-    seen = max(((each.ability or 0.0) for each in patches), default=0.0)
+    seen = max((each.ability or 0.0) for each in places)
     one_thing = float(np.clip((_ALIKE - least) / (_ALIKE - _SAME), 0, 1)) * min(1.0, 2 * seen / _SEEING)
-    local = [alike * _heard(each.ability, seen, one_thing) for each in patches]
+    alone = 1.0 if places[0].ability is None else max(_HEARD, min(1.0, seen / _SEEING) ** 2)
+    local = min(1.0, _ALIKE / least) ** power * (alone + one_thing * (1 - alone))
     whole = [
         (least / each.spread) ** power
-        * (1 - _BLINDNESS * max(local) * max(0.0, seen - (each.ability or 0.0)))
-        * (1 - _ASIDE * max(local) * one_thing)
+        * (1 - _BLINDNESS * local * max(0.0, seen - (each.ability or 0.0)))
+        * (1 - _ASIDE * local * one_thing)
         for each in depths
     ]
-    return [
-        replace(each, weight=weight, normal=np.sort(np.logaddexp(0, weight * each.normal)))
-        for each, weight in zip([*depths, *patches], [*whole, *local], strict=True)
-    ]
+    weighing = [each.weighing(weight) for each, weight in zip(depths, whole, strict=True)]
+    together = Places(tuple(each.weighing(local) for each in places), _shares(places), 1 + _LIFT * one_thing)
+    return weighing, together
 
 
-def _heard(ability: float | None, seen: float, one_thing: float) -> float:
-    """The part of the weight of patches that follows from what they, and others, see of small synthetic defects."""
-    if ability is None:
-        return 1.0
-    alone = max(_HEARD, min(1.0, ability / _SEEING) ** 2)
-    among = max(alone, (ability / max(seen, _TINY)) ** 2)
-    return alone + one_thing * (among - alone)
+def _shares(places: Sequence[Voice]) -> tuple[float, ...]:
+    """By what each sees of small synthetic defects; the same for all if they were not shown any."""
+    parts = np.array([min(1.0, max(_TINY, one.ability or 0.0) / _SEEING) ** _SHARE for one in places])
+    return tuple((parts / parts.sum()).tolist())
 
 
 def speaking(name: str, speaker: Voice, shape: str) -> onnx.ModelProto:

@@ -44,9 +44,9 @@ class PaDiM(Detector):
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
         """Accumulate means and covariances in one pass; see :meth:`Detector.fit`. Nothing is random."""
         channels, height, width = features.shape
-        sums, shift = Sums(height * width, channels), None
+        sums, shift = Sums(height * width, 1, channels), None
         for array in features:
-            patches = array.reshape(channels, -1).T
+            patches = array.reshape(channels, -1).T[:, None]
             # Around the first image rather than zero, so that float32 sums keep their digits.
             shift = patches.copy() if shift is None else shift
             sums.add(patches - shift)
@@ -54,7 +54,7 @@ class PaDiM(Detector):
             raise OddsightError("padim needs at least 2 images")
         means, self.whitening_ = sums.gaussians(self.shrinkage)
         self.grid_ = (height, width)
-        self.means_ = means + shift
+        self.means_ = (means + shift)[:, 0]
 
     def graph(self) -> onnx.ModelProto:
         height, width = self.grid_
@@ -91,17 +91,18 @@ class Sums:
     """Sums over images of the patches at each position and of their products.
 
     Args:
-        positions: How many there are.
+        blocks: How many groups of positions there are, each with one covariance.
+        positions: In each of them, each with its own mean.
         channels: Of a patch.
     """
 
     WAITING = 16
     """Images that wait to be added together, at most."""
 
-    def __init__(self, positions: int, channels: int) -> None:
+    def __init__(self, blocks: int, positions: int, channels: int) -> None:
         self.count = 0
-        self.total = np.zeros((positions, channels))
-        self.products = np.zeros((positions, channels, channels), np.float32)
+        self.total = np.zeros((blocks, positions, channels))
+        self.products = np.zeros((blocks, channels, channels), np.float32)
         self._waiting: list[NDArray[np.float32]] = []
 
     @classmethod
@@ -119,14 +120,16 @@ class Sums:
         return rest
 
     def add(self, patches: NDArray[np.float32]) -> None:
-        """Include an image's patches ``[positions, channels]``."""
+        """Include an image's patches ``[blocks, positions, channels]``."""
         self._waiting.append(patches)
         self.count += 1
         if len(self._waiting) == self.WAITING:
             self._settle()
 
     def gaussians(self, shrinkage: float, shared: float = 0.0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Means ``[positions, channels]`` and, for each position, the matrix that whitens; the sums are used up.
+        """Means ``[blocks, positions, channels]`` and the matrices that whiten ``[blocks, channels, channels]``.
+
+        The sums are used up.
 
         Args:
             shrinkage: Share of the mean variance that is added to each covariance's diagonal.
@@ -134,15 +137,16 @@ class Sums:
                 own says more about these images than about others.
         """
         self._settle()
-        mean, freedom = self.total / self.count, max(1, self.count - 1)
-        of_all = (self.products.sum(axis=0) - mean.T @ mean * self.count) / (freedom * len(mean)) if shared else 0.0
+        mean, freedom = self.total / self.count, max(1, self.count - 1) * self.total.shape[1]
+        flat = mean.reshape(-1, mean.shape[2])
+        of_all = self.products.sum(axis=0) - flat.T @ flat * self.count
+        of_all /= freedom * len(mean)
         # The matrices take the place of the sums, one by one.
         for products, own in zip(self.products, mean, strict=True):
-            covariance = (products - np.outer(own, own) * self.count) / freedom
-            if shared:
-                covariance = (self.count * covariance + shared * of_all) / (self.count + shared)
-            average = np.trace(covariance) / len(own)
-            covariance[np.diag_indices(len(own))] += shrinkage * average + 1e-6
+            covariance = (products - own.T @ own * self.count) / freedom
+            covariance = (self.count * covariance + shared * of_all) / (self.count + shared)
+            average = np.trace(covariance) / len(covariance)
+            covariance[np.diag_indices(len(covariance))] += shrinkage * average + 1e-6
             products[...] = _whitening(covariance)
         return mean.astype(np.float32), self.products
 
@@ -156,7 +160,8 @@ class Sums:
         if self._waiting:
             block = np.stack(self._waiting, axis=1)
             self.total += block.sum(axis=1)
-            self.products += np.matmul(block.transpose(0, 2, 1), block)
+            rows = block.reshape(len(block), -1, block.shape[-1])
+            self.products += np.matmul(rows.transpose(0, 2, 1), rows)
             self._waiting = []
 
 

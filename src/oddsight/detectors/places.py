@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.detectors.evidence import Scores
 from oddsight.detectors.padim import Sums
 from oddsight.detectors.patchcore import PatchCore
 from oddsight.graphs.building import piece
@@ -20,11 +19,12 @@ from oddsight.runtime.executor import map_jobs
 DISTANCES = 2**19
 """From patches to the bank, in memory at once."""
 
-_COMPONENTS, _POSITIONS, _SHRINKAGE, _SHARED = 100, 200, 0.01, 50
-"""Of each Gaussian; how many there are, at most about; what keeps them from fitting their images too well."""
+_COMPONENTS, _POSITIONS, _SIDE, _SHRINKAGE, _SHARED = 100, 800, 2, 0.01, 50
+"""Of each Gaussian; how many there are, at most about; the side of a block of them, which has one covariance; what
+keeps that from fitting its images too well."""
 
 
-class Places(Protocol):
+class PlaceDetector(Protocol):
     """Learns from the patches of normal images, of which it looks at some channels.
 
     Attributes:
@@ -39,22 +39,23 @@ class Places(Protocol):
     def finish(self) -> None:
         """Learn no more."""
 
-    def own_score(self, patches: NDArray[np.float32], number: int) -> float:
-        """Score of patches ``[C, h, w]`` of the image of that number, without what was learned from its group."""
+    def own_map(self, patches: NDArray[np.float32], number: int) -> NDArray[np.float32]:
+        """Scores ``[h, w]`` of the patches ``[C, h, w]`` of the image of that number, without what its group taught."""
 
     def graph(self) -> onnx.ModelProto:
         """``patches [N, C, h, w]``, of the span's channels, to ``anomaly_map [N, h, w]`` and ``score``, its maximum."""
 
 
-def own_scores(places: Sequence[Places], images: Iterable[tuple[int, NDArray[np.float32]]]) -> list[Scores]:
-    """For each of them its scores of images, given the number and the patches ``[C, h, w]`` of each."""
-    scores = np.array(list(map_jobs(partial(_own_scores, places), images)), np.float64).reshape(-1, len(places))
-    return list(scores.T)
+def own_maps(
+    detectors: Sequence[PlaceDetector], images: Iterable[tuple[int, NDArray[np.float32]]]
+) -> Iterator[NDArray[np.float32]]:
+    """For images, of which each has a number and patches ``[C, h, w]``, its own maps: ``[detectors, h, w]``."""
+    return map_jobs(partial(_own_maps, detectors), images)
 
 
-def _own_scores(places: Sequence[Places], image: tuple[int, NDArray[np.float32]]) -> list[float]:
+def _own_maps(detectors: Sequence[PlaceDetector], image: tuple[int, NDArray[np.float32]]) -> NDArray[np.float32]:
     number, patches = image
-    return [one.own_score(patches, number) for one in places]
+    return np.stack([one.own_map(patches, number) for one in detectors])
 
 
 class Bank:
@@ -64,15 +65,15 @@ class Bank:
         self.fitted, self.span, self.groups = fitted, span, groups
 
     def add(self, patches: NDArray[np.float32], number: int) -> None:
-        """See :class:`Places`."""
+        """See :class:`PlaceDetector`."""
         self.fitted.add(patches[self.span], number)
 
     def finish(self) -> None:
-        """See :class:`Places`."""
+        """See :class:`PlaceDetector`."""
         self.fitted.finish()
         self.sources = self.groups[self.fitted.sources_]
 
-    def own_score(self, patches: NDArray[np.float32], number: int) -> float:
+    def own_map(self, patches: NDArray[np.float32], number: int) -> NDArray[np.float32]:
         """By those in the bank that are from other groups, or all if none is."""
         from scipy.ndimage import gaussian_filter
 
@@ -80,10 +81,10 @@ class Bank:
         bank = self.fitted.bank_[others if others.any() else ~others]
         squared = _nearest(rows, bank) + np.einsum("ij,ij->i", rows, rows)
         distances = np.sqrt(np.maximum(squared, 0)).reshape(patches.shape[1:])
-        return float(gaussian_filter(distances, self.fitted.sigma, mode="nearest", truncate=3.0).max())
+        return np.asarray(gaussian_filter(distances, self.fitted.sigma, mode="nearest", truncate=3.0), np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :class:`Places`."""
+        """See :class:`PlaceDetector`."""
         return self.fitted.graph()
 
 
@@ -102,8 +103,9 @@ def _nearest(rows: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np
 class Positions:
     """PaDiM on a coarse grid: a Gaussian of the patches at each position, and others that leave a fold of images out.
 
-    Cells of the coarse grid are means of patches, which are compared by their principal components. The map is
-    smoothed over the coarse grid and brought back to the finer one.
+    Cells of the coarse grid are means of patches, which are compared by their principal components. Each has its own
+    mean; four neighbours share a covariance, which takes a quarter of the memory and images. The map is smoothed over
+    the coarse grid and brought back to the finer one.
 
     Args:
         mean: Of the patches, ``[C]``.
@@ -130,53 +132,64 @@ class Positions:
         step = _step(shape)
         self.down, self.across = (_averaging(side, step) for side in shape[1:])
         self.up, self.wide = (_interpolation(side, step, sigma) for side in shape[1:])
-        self.sums = [Sums(len(self.down) * len(self.across), self.basis.shape[1]) for _ in range(int(folds.max()) + 1)]
+        blocks, channels = len(self.down) * len(self.across) // _SIDE**2, self.basis.shape[1]
+        self.sums = [Sums(blocks, _SIDE**2, channels) for _ in range(int(folds.max()) + 1)]
 
     def add(self, patches: NDArray[np.float32], number: int) -> None:
-        """See :class:`Places`."""
+        """See :class:`PlaceDetector`."""
         self.sums[self.folds[number]].add(self._cells(patches))
 
     def finish(self) -> None:
-        """See :class:`Places`."""
+        """See :class:`PlaceDetector`."""
         whole = Sums.of(self.sums)
         others = [whole.without(one) if one.count < whole.count else Sums.of([whole]) for one in self.sums]
         (self.means, self.whitening), *self.without = (one.gaussians(_SHRINKAGE, _SHARED) for one in (whole, *others))
         del self.sums
 
-    def own_score(self, patches: NDArray[np.float32], number: int) -> float:
+    def own_map(self, patches: NDArray[np.float32], number: int) -> NDArray[np.float32]:
         """By Gaussians that leave the image's fold out."""
         means, whitening = self.without[self.folds[number]]
-        white = np.matmul((self._cells(patches) - means)[:, None], whitening)[:, 0]
-        distances = np.sqrt(np.einsum("ij,ij->i", white, white)).reshape(len(self.down), len(self.across))
-        return float((self.up @ distances @ self.wide.T).max())
+        white = np.matmul(self._cells(patches) - means, whitening)
+        height, width = len(self.down), len(self.across)
+        blocks = np.sqrt(np.einsum("bij,bij->bi", white, white)).reshape(height // _SIDE, width // _SIDE, _SIDE, _SIDE)
+        return np.asarray(self.up @ blocks.swapaxes(1, 2).reshape(height, width) @ self.wide.T, np.float32)
 
     def _cells(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Patches ``[C, h, w]`` to the components of cells, ``[cells, components]``."""
+        """Patches ``[C, h, w]`` to the components of cells, ``[blocks, cells, components]``."""
         cells = self.down @ patches @ self.across.T
-        return np.asarray(cells.reshape(len(cells), -1).T @ self.basis - self.centre, np.float32)
+        channels, height, width = cells.shape
+        blocks = cells.reshape(channels, height // _SIDE, _SIDE, width // _SIDE, _SIDE).transpose(1, 3, 2, 4, 0)
+        return np.asarray(blocks.reshape(-1, _SIDE**2, channels) @ self.basis - self.centre, np.float32)
 
     def graph(self) -> onnx.ModelProto:
-        """See :class:`Places`."""
+        """See :class:`PlaceDetector`."""
         channels = len(self.basis)
         (rows, height), (columns, width) = self.down.shape, self.across.shape
+        tall, wide, side = rows // _SIDE, columns // _SIDE, _SIDE
         return piece(
             f"""
             positions (float[N, {channels}, {height}, {width}] patches)
             => (float[N] score, float[N, {height}, {width}] anomaly_map)
-            <int64[3] columns = {{-1, {channels}, {rows * columns}}}, int64[3] grid = {{-1, {rows}, {columns}}},
+            <int64[6] sides = {{-1, {channels}, {tall}, {side}, {wide}, {side}}},
+             int64[4] blocks = {{{tall * wide}, -1, {side**2}, {channels}}},
+             int64[3] listed = {{{tall * wide}, -1, {len(self.basis[0])}}},
+             int64[5] apart = {{{tall}, {wide}, -1, {side}, {side}}}, int64[3] grid = {{-1, {rows}, {columns}}},
              int64[1] last = {{2}}, int64[2] places = {{1, 2}}>
             {{
                 low = MatMul (down, patches)
                 cells = MatMul (low, across)
-                flat = Reshape (cells, columns)
-                listed = Transpose <perm = [2, 0, 1]> (flat)
-                components = MatMul (listed, basis)
+                divided = Reshape (cells, sides)
+                ordered = Transpose <perm = [2, 4, 0, 3, 5, 1]> (divided)
+                own = Reshape (ordered, blocks)
+                components = MatMul (own, basis)
                 x = Sub (components, means)
-                white = MatMul (x, whitening)
+                rows = Reshape (x, listed)
+                white = MatMul (rows, whitening)
                 squared = ReduceSumSquare <keepdims = 0> (white, last)
                 distance = Sqrt (squared)
-                ordered = Transpose <perm = [1, 0]> (distance)
-                coarse = Reshape (ordered, grid)
+                squares = Reshape (distance, apart)
+                back = Transpose <perm = [2, 0, 3, 1, 4]> (squares)
+                coarse = Reshape (back, grid)
                 tall = MatMul (up, coarse)
                 anomaly_map = MatMul (tall, wide)
                 score = ReduceMax <keepdims = 0> (anomaly_map, places)
@@ -186,7 +199,7 @@ class Positions:
                 "down": self.down,
                 "across": np.ascontiguousarray(self.across.T),
                 "basis": self.basis,
-                "means": (self.means + self.centre)[:, None, :],
+                "means": (self.means + self.centre)[:, None],
                 "whitening": self.whitening,
                 "up": self.up,
                 "wide": np.ascontiguousarray(self.wide.T),
@@ -197,8 +210,9 @@ class Positions:
     def memory_needed(shape: tuple[int, ...], folds: int) -> int:
         """Bytes for patches of that shape: sums and Gaussians of each fold and of all, and the graph's."""
         components = min(_COMPONENTS, shape[0])
-        cells = math.prod(-(-side // _step(shape)) for side in shape[1:])
-        return 4 * (2 * folds + 8) * cells * components * (components + Sums.WAITING) + 64 * shape[0] ** 2
+        blocks = math.prod(_count(side, _step(shape)) for side in shape[1:]) // _SIDE**2
+        each = components * (components + _SIDE**2 * (Sums.WAITING + 2))
+        return 4 * (2 * folds + 8) * blocks * each + 64 * shape[0] ** 2
 
 
 def _step(shape: tuple[int, ...]) -> int:
@@ -206,10 +220,18 @@ def _step(shape: tuple[int, ...]) -> int:
     return math.ceil(math.sqrt(math.prod(shape[1:]) / _POSITIONS))
 
 
+def _count(side: int, step: int) -> int:
+    """How many cells a side has: whole blocks."""
+    return -(-side // (step * _SIDE)) * _SIDE
+
+
 def _averaging(side: int, step: int) -> NDArray[np.float32]:
-    """From values along a side to means of ``step`` of them, or of those that are left at its end."""
-    cell = np.arange(side) // step
-    chosen = cell == np.arange(cell[-1] + 1)[:, None]
+    """From values along a side to means of ``step`` of them, or of those that are left at its end.
+
+    The last is repeated until there are as many as fill whole blocks.
+    """
+    cells = np.minimum(np.arange(_count(side, step)), (side - 1) // step)
+    chosen = np.arange(side) // step == cells[:, None]
     return np.asarray(chosen / chosen.sum(axis=1, keepdims=True), np.float32)
 
 
@@ -220,4 +242,6 @@ def _interpolation(side: int, step: int, sigma: float) -> NDArray[np.float32]:
     count = -(-side // step)
     smooth = gaussian_filter1d(np.eye(count), sigma, axis=0, mode="nearest", truncate=3.0)
     place = np.clip((np.arange(side) + 0.5) / step - 0.5, 0, count - 1)
-    return np.asarray(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(count))) @ smooth, np.float32)
+    back = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(count))) @ smooth
+    # Cells that only repeat the last one say nothing.
+    return np.asarray(np.pad(back, ((0, 0), (0, _count(side, step) - count))), np.float32)

@@ -34,7 +34,7 @@ class Voice:
     """The evidence of one of the detectors inside a method about an image.
 
     Attributes:
-        name: The stage of the backbone that it reads, or ``patches``.
+        name: The stage of the backbone that it reads, or ``places``.
         evidence: The weighted evidence in nats; the highest of all voices is the score.
         p_value: Share of normal images expected to get as much evidence from it, in (0, 1], measured on images that its
             detectors were not trained on.

@@ -126,6 +126,8 @@ function Voices({ voices }) {
 
 /** What a voice looks at; docs/explaining.md has more. */
 function spoken(name) {
+  if (name === "places") return "places in the image";
+  // Models of earlier versions have a voice for each detector of places.
   if (name === "patches") return "patches";
   if (name === "details") return "fine details";
   if (name === "positions") return "same place in normal images";
