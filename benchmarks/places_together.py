@@ -3,8 +3,8 @@
 Writes places_together.csv: for every dataset the AUROC if the strongest of them speaks for all, as it is, and in the
 way that is best on the other datasets only (those of satellites are left out together, and both of Landsat). The ways
 are the geometric and the arithmetic mean, with shares by several powers of what each detector sees of small synthetic
-defects. One model is fitted for each dataset, at a rate of 5%. :mod:`data_sets` says what DATA holds; WORK keeps what
-the detectors say, to go on from after an interruption.
+defects: by how much its evidence rises, at most one. One model is fitted for each dataset, at a rate of 5%.
+:mod:`data_sets` says what DATA holds; WORK keeps what the detectors say, to go on from after an interruption.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import oddsight
 from data_sets import panel, parts, progress
 from oddsight.data.folder import find_images
 from oddsight.data.images import read_image
-from oddsight.detectors import evidence
 from oddsight.detectors.auto import Auto, _Defects, _local, _own, _Patches
 from oddsight.detectors.evidence import Places, voice
 from oddsight.detectors.features import FeatureStream
@@ -35,9 +34,9 @@ from oddsight.runtime.sessions import session
 from voice_weights import kind
 
 HERE = Path(__file__).parent
-NOW = ("geometric", evidence._SHARE)
-CHOICES = [NOW, *itertools.product(("geometric",), (0, 1, 2, 8)), *itertools.product(("arithmetic",), (0, 1, 2, 4, 8))]
-"""Means, and powers of the ability."""
+NOW = ("geometric", 2)
+CHOICES = [NOW, *itertools.product(("geometric",), (0, 1, 4)), *itertools.product(("arithmetic",), (0, 1, 2, 4))]
+"""Means, and powers of the rise."""
 
 Maps = NDArray[np.float32]
 
@@ -68,7 +67,7 @@ class Said:
         tests: Of test images, ``[m, detectors, h, w]``.
         whole: Weighed evidence of whole test images, ``[m]``.
         good: Which are normal, ``[m]``.
-        abilities: Of the detectors.
+        rises: Of the detectors.
         weight: Of places.
     """
 
@@ -77,12 +76,12 @@ class Said:
     tests: Maps
     whole: NDArray[np.float64]
     good: NDArray[np.bool_]
-    abilities: NDArray[np.float64]
+    rises: NDArray[np.float64]
     weight: float
 
     def area(self, mean: str, power: float) -> float:
         """AUROC if they speak together like this."""
-        shares = np.minimum(1, np.maximum(self.abilities, 1e-12) / evidence._SEEING) ** power
+        shares = np.clip(self.rises, 1e-6, 1) ** power
         shares /= shares.sum()
         own, changed, tests = (self._highest(maps, mean, shares) for maps in (self.own, self.changed, self.tests))
         [tail] = voice([own], [changed]).tails
@@ -131,7 +130,7 @@ def row(name: str, said: Said, areas: dict[str, NDArray[np.float64]]) -> dict[st
         "data": name,
         "normal": int(said.good.sum()),
         "anomalous": int((~said.good).sum()),
-        "abilities": " ".join(f"{ability:.2f}" for ability in said.abilities),
+        "rises": " ".join(f"{rise:.2f}" for rise in said.rises),
         "strongest": f"{said.apart():.4f}",
         "together": f"{areas[name][0]:.4f}",
         "left out": f"{areas[name][best]:.4f}",
@@ -162,7 +161,7 @@ def listen(folder: Path, kept: Path) -> Said:
             tests=np.stack(tests),
             whole=np.array(whole, np.float64),
             good=np.array([path.parent.name == "good" for path in paths]),
-            abilities=np.array([one.ability for one in fitted.together_.alone], np.float64),
+            rises=np.array([one.rise for one in fitted.together_.alone], np.float64),
             weight=fitted.together_.weight,
         )
         print(folder.name, flush=True)

@@ -231,8 +231,9 @@ def test_where_places_show_nothing_whole_images_keep_their_weight():
 
 
 def test_shares_follow_what_each_sees():
-    assert thing(0.15, 0.9, 0.6, 0.25)[2].shares == pytest.approx(np.array([16, 16, 1]) / 33)
     depths = [voice([normal_scores(0)])]
+    seeing = [replace(voice([normal_scores(9)]), ability=0.5, rise=rise) for rise in (3.0, 1.0, 0.5, -0.2)]
+    assert weighed(depths, seeing, 100)[1].shares == pytest.approx(np.array([4, 4, 1, 0]) / 9)
     unshown = [voice([normal_scores(number)]) for number in range(3)]
     assert weighed(depths, unshown, 100)[1].shares == pytest.approx([1 / 3] * 3)
 
@@ -263,11 +264,28 @@ def test_what_one_alone_sees_is_less_than_what_all_see():
     assert every > first > last > none
 
 
+def shown(defective, numbers=(0,)):
+    """A voice that scores ten images from 1 to 10, and copies of some."""
+    return voice([np.arange(1.0, 11.0)], [np.array(defective)], np.array(numbers, np.intp))
+
+
 def test_ability_is_the_share_of_pairs_that_are_in_order():
+    every = range(10)
+    assert shown(np.arange(1.0, 11.0) + 100, every).ability == 1
+    assert shown(np.arange(1.0, 11.0), every).ability == 0
+    assert shown(np.arange(1.0, 11.0) / 2, every).ability == 0
+    assert shown([8.5]).ability == pytest.approx(0.6)
+    assert shown([], []).ability is None
+    assert voice([normal_scores(0)]).ability is None
+
+
+def test_rise_is_how_much_a_defect_adds_to_its_own_image():
     normal = np.arange(1.0, 11.0)
-    assert voice([normal], [normal + 100]).ability == 1
-    assert voice([normal], [normal]).ability == 0
-    assert voice([normal], [normal / 2]).ability == 0
-    assert voice([normal], [np.array([8.5])]).ability == pytest.approx(0.6)
-    assert voice([normal], [np.array([])]).ability is None
-    assert voice([normal]).ability is None
+    assert shown(normal, range(10)).rise == 0
+    evidence_of = voice([normal]).tails[0].evidence
+    spread = evidence_of(normal).std()
+    expected = (evidence_of(np.array([4.0, 9.0])) - evidence_of(np.array([2.0, 10.0]))).mean() / spread
+    assert shown([4.0, 9.0], [1, 9]).rise == pytest.approx(expected)
+    assert shown([0.5], [9]).rise < 0 < shown([11.0], [0]).rise
+    assert shown([], []).rise is None
+    assert np.isfinite(voice([np.ones(5)], [np.array([2.0])], np.array([0])).rise)

@@ -89,13 +89,17 @@ class Auto(Detector):
             fits = [_fitted(make, seed) for make in _detectors(width)]
             self.detectors_.append([fit(rows) for fit in fits])
             scores = [_held_out(fit, rows, folds, changed, defects.numbers) for fit in fits]
-            depths.append(voice([normal for normal, _ in scores], [defective for _, defective in scores]))
+            normal, defective = ([pair[part] for pair in scores] for part in (0, 1))
+            depths.append(voice(normal, defective, defects.numbers))
         first = islice(enumerate(patches), _own(self.shape_))
         own, changed = np.stack(list(own_maps(self.places_, first))), defects.maps
-        local = [voice([_highest(own[:, k])], [_highest(changed[:, k])]) for k in range(len(self.places_))]
+        local = [
+            voice([_highest(own[:, number])], [_highest(changed[:, number])], defects.numbers)
+            for number in range(len(self.places_))
+        ]
         depths, self.together_ = weighed(depths, local, units)
         said = [np.array([self.together_.together(one).max() for one in maps]) for maps in (own, changed)]
-        return [*depths, voice(said[:1], said[1:]).weighing(self.together_.weight)]
+        return [*depths, voice(said[:1], said[1:], defects.numbers).weighing(self.together_.weight)]
 
     def _filled(self, patches: _Patches, folds: NDArray[np.intp], spare: int, seed: int) -> list[PlaceDetector]:
         """A bank for each span of channels and what knows the positions, filled in one pass."""

@@ -21,7 +21,7 @@ _TAIL = 0.8
 _TINY = 1e-12
 _TRUST, _DOUBT, _ALIKE, _SAME = 3.0, 400, 0.2, 0.1
 _SEEING, _BLINDNESS, _HEARD, _ASIDE = 0.5, 0.8, 0.2, 0.7
-_SHARE, _LIFT, _LITTLE = 4, 4.0, 1e-3
+_LIFT, _LITTLE = 4.0, 1e-3
 
 Scores = NDArray[np.float64]
 
@@ -61,12 +61,15 @@ class Voice:
         normal: Its evidence on normal images that it did not learn from, ascending ``[n]``.
         ability: How well it sees small synthetic defects in normal images, from 0 (not at all) to 1 (always): twice
             the AUROC less 1. None if it was not shown any.
+        rise: By how much its evidence on a normal image rises with such a defect, on average, in standard deviations
+            of that on normal images. None if it was not shown any.
     """
 
     tails: tuple[Tail, ...]
     weight: float
     normal: Scores
     ability: float | None = None
+    rise: float | None = None
 
     @property
     def spread(self) -> float:
@@ -123,18 +126,24 @@ class Places:
         )
 
 
-def voice(scores: list[Scores], defective: list[Scores] | None = None) -> Voice:
+def voice(
+    scores: list[Scores], defective: list[Scores] | None = None, numbers: NDArray[np.intp] | None = None
+) -> Voice:
     """A voice of full weight.
 
     Args:
         scores: For each detector, its scores of the same normal images, which it did not learn from, ``[n]``.
         defective: For each detector, its scores of copies of some of them with a small defect, ``[m]``.
+        numbers: Of which image each is a copy, ``[m]``.
     """
     tails = tuple(Tail.of(each) for each in scores)
     together = _together(tails, scores)
-    if defective is None or not len(defective[0]):
+    if defective is None or numbers is None or not len(numbers):
         return Voice(tails, 1.0, together)
-    return Voice(tails, 1.0, together, max(0.0, 2 * auroc(together, _together(tails, defective)) - 1))
+    changed = _together(tails, defective)
+    ability = max(0.0, 2 * auroc(together, changed) - 1)
+    rise = float((changed - together[numbers]).mean()) / max(float(together.std()), _TINY)
+    return Voice(tails, 1.0, together, ability, rise)
 
 
 def _together(tails: Sequence[Tail], scores: Sequence[Scores]) -> Scores:
@@ -150,9 +159,9 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
     grows to 3 with the number of images, as few images say little about the spread.
 
     What voices say of small synthetic defects changes that in three ways. Detectors of places that hardly see them
-    count less beside those that do, by ``min(1, ability / 0.5) ** 4``. If none of them sees much, all count less, by
-    the highest ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where they see and
-    count, a depth counts the less, the less it sees of what they see.
+    count less beside those that do, by ``min(1, rise) ** 2``. If none of them sees much, all count less, by the highest
+    ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where they see and count, a depth
+    counts the less, the less it sees of what they see.
 
     The smaller the smallest spread is, from 0.2 down to 0.1, the more all images are one thing, whose anomalies are
     somewhere in it. If places show anything (an ability of 0.25), they then count fully, and depths down to 0.3 of
@@ -182,7 +191,7 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
 
 def _shares(places: Sequence[Voice]) -> tuple[float, ...]:
     """By what each sees of small synthetic defects; the same for all if they were not shown any."""
-    parts = np.array([min(1.0, max(_TINY, one.ability or 0.0) / _SEEING) ** _SHARE for one in places])
+    parts = np.array([min(1.0, max(_TINY, one.rise or 0.0)) ** 2 for one in places])
     return tuple((parts / parts.sum()).tolist())
 
 
