@@ -35,9 +35,17 @@ def weights(rows: list[Row]) -> str:
     return markdown(["data", *header], [[row["data"], *(f"{float(row[name]):.3f}" for name in header)] for row in rows])
 
 
+def together(rows: list[Row]) -> str:
+    """What detectors of places give together."""
+    header = ["rises", "strongest", "together", "left out"]
+    body = [[row["data"], row["rises"], *(f"{float(row[name]):.3f}" for name in header[1:])] for row in rows]
+    return markdown(["data", "rise", "AUROC of the strongest", "AUROC together", "AUROC left out"], body)
+
+
 def main() -> None:
     """Write those whose CSV file is there."""
-    for name, table in (("speeds", costs), ("map_trials", trials), ("voice_weights", weights)):
+    tables = {"speeds": costs, "map_trials": trials, "voice_weights": weights, "places_together": together}
+    for name, table in tables.items():
         if rows := read(f"{name}.csv"):
             put(HERE.parent / "docs" / "auto.md", name, table(rows))
 

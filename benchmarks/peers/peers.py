@@ -3,9 +3,9 @@
 Writes peers.csv. DATA is a folder in the layout of MVTec AD, or the magnetic tiles as they come. anomalib runs in an
 environment of its own, which is made in WORK/venv from requirements.txt if it is not there (6 GB). Both read images
 brought to 224 x 224 pixels, the same stages of EfficientNet-Lite0, and score raw; its PatchCore keeps 1% of the
-patches, its PaDiM 100 random channels. Metrics of both are Oddsight's, of pixels as map_trials.py
-does. Latencies are medians from file to map, one
-image at a time; cold is a whole process with one image, from start to end. On a busy machine read ratios only.
+patches, its PaDiM 100 random channels. Metrics of both are Oddsight's, of pixels as map_trials.py does. Latencies are
+medians from file to map, one image at a time (anomalib's exports of PatchCore take two, so they get one twice); cold is
+a whole process with one image, from start to end. On a busy machine read ratios only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from oddsight.metrics.pixel import pixel_metrics
 HERE = Path(__file__).parent
 COLUMNS = (
     "program", "method", "learned", "normal", "anomalous", "auroc", "pixel_auroc", "aupro", "fit_seconds",
-    "fit_peak_mb", "answer_ms", "export_ms", "cold_seconds", "cold_peak_mb", "export_error",
+    "fit_peak_mb", "answer_ms", "onnx_ms", "openvino_ms", "cold_seconds", "cold_peak_mb", "onnx_error",
+    "openvino_error",
 )  # fmt: skip
 
 
