@@ -19,7 +19,7 @@ from oddsight.metrics.image import auroc
 
 _TAIL = 0.8
 _TINY = 1e-12
-_TRUST, _DOUBT, _ALIKE, _SAME = 3.0, 400, 0.2, 0.1
+_TRUST, _DOUBT, _ALIKE, _SAME = 3.0, 400, 0.2, 0.15
 _SEEING, _BLINDNESS, _HEARD, _ASIDE = 0.5, 0.8, 0.2, 0.7
 _LIFT, _LITTLE = 4.0, 1e-3
 
@@ -163,7 +163,7 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
     ``(ability / 0.5) ** 2``, but at least a fifth: every image is new to them. And where they see and count, a depth
     counts the less, the less it sees of what they see.
 
-    The smaller the smallest spread is, from 0.2 down to 0.1, the more all images are one thing, whose anomalies are
+    The smaller the smallest spread is, from 0.2 down to 0.15, the more all images are one thing, whose anomalies are
     somewhere in it. If places show anything (an ability of 0.25), they then count fully, and depths down to 0.3 of
     their weight: they hear shifts and light. And if a depth decides nevertheless, only the peaks of the map rise.
 
