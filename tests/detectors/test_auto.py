@@ -94,13 +94,15 @@ def test_the_graph_is_its_detectors_and_their_evidence(method):
         p = p_values(voice.normal.astype(np.float32), found["evidence"][:, column])
         np.testing.assert_allclose(found["voice_p_values"][:, column], p, rtol=1e-6)
     np.testing.assert_allclose(found["score"], found["evidence"].max(axis=1), rtol=1e-5)
-    # The score is the map's maximum exactly; the map is what places say together, scaled down or with a higher peak.
+    # The score is the map's maximum exactly; the map is the evidence of places and what is missing to the score.
     np.testing.assert_array_equal(found["score"], found["anomaly_map"].max(axis=(1, 2)))
-    score, peak = (values[:, None, None] for values in (found["score"], scores[-1][0]))
-    assert (score > peak).any()
-    assert (score < peak).any()
-    raised = np.maximum(0, score - peak) * (together / peak) ** method.together_.lift
-    np.testing.assert_allclose(found["anomaly_map"], together * np.minimum(1, score / peak) + raised, rtol=1e-3)
+    speaker = method.voices_[-1]
+    places = np.logaddexp(0, speaker.weight * speaker.tails[0].evidence(together))
+    missing = found["score"] - places.max(axis=(1, 2))
+    assert (missing > 0.1).any()
+    assert (missing < 1e-3).any()
+    steep = (together / together.max(axis=(1, 2), keepdims=True)) ** method.together_.lift
+    np.testing.assert_allclose(found["anomaly_map"], places + missing[:, None, None] * steep, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -51,8 +51,8 @@ def divide_patches(shape: tuple[int, ...], spans: Mapping[str, slice]) -> onnx.M
 def decide(names: Sequence[str], grid: str, normal: list[Scores], lift: float) -> onnx.ModelProto:
     """Evidence of whole images, what the detectors of places say together, and the evidence of that, to all outputs.
 
-    The map is what the places say together, scaled down or raised so that its maximum is the strongest evidence of all:
-    the score. It is raised the more, the higher it is.
+    The map is the evidence of places. What is missing to the strongest evidence, the score, is added: all of it at the
+    peak of what the detectors of places say together, elsewhere less.
     """
     inputs = ", ".join(
         [*(f"float[N] {name}_evidence" for name in names), *(f"float[{grid}] {one}" for one in (_MAP, _EVIDENCE))]
@@ -75,7 +75,7 @@ def decide(names: Sequence[str], grid: str, normal: list[Scores], lift: float) -
         deciding ({inputs})
         => (float[N] score, float[{grid}] anomaly_map, float[N, {len(normal)}] evidence,
             float[N, {len(normal)}] voice_p_values)
-        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}, float zero = {{0}}>
+        <int64[1] last = {{1}}, int64[2] places = {{1, 2}}, float one = {{1}}>
         {{
             {" ".join(lines)}
             highest_places = ReduceMax ({_EVIDENCE}, places)
@@ -84,15 +84,11 @@ def decide(names: Sequence[str], grid: str, normal: list[Scores], lift: float) -
             strongest = ReduceMax (evidence, last)
             wide = Unsqueeze (strongest, last)
             peak = ReduceMax ({_MAP}, places)
-            ratio = Div (wide, peak)
-            scale = Min (ratio, one)
-            scaled = Mul ({_MAP}, scale)
-            difference = Sub (wide, peak)
-            missing = Max (difference, zero)
+            missing = Sub (wide, highest_places)
             part = Div ({_MAP}, peak)
             steep = Pow (part, lift)
             added = Mul (steep, missing)
-            anomaly_map = Add (scaled, added)
+            anomaly_map = Add ({_EVIDENCE}, added)
             score = ReduceMax <keepdims = 0> (anomaly_map, places)
             {" ".join(ranks)}
             voice_p_values = Concat <axis = 1> ({", ".join(f"p_{name}" for name in [*names, "places"])})

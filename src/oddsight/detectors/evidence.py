@@ -90,7 +90,7 @@ class Places:
     Attributes:
         alone: Each of the detectors, with the weight that they have together.
         shares: How much each counts; they sum to 1.
-        lift: Power of a place's part of the map's peak with which it is raised, where the whole image decides.
+        lift: How steeply the map rises towards its peak where the whole image decides: a power of its values.
     """
 
     alone: tuple[Voice, ...]
@@ -165,7 +165,7 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
 
     The smaller the smallest spread is, from 0.2 down to 0.15, the more all images are one thing, whose anomalies are
     somewhere in it. If places show anything (an ability of 0.25), they then count fully, and depths down to 0.3 of
-    their weight: they hear shifts and light. And if a depth decides nevertheless, only the peaks of the map rise.
+    their weight: they hear shifts and light. If a depth decides nevertheless, only peaks of the map rise for that.
 
     Args:
         depths: Of whole images.

@@ -28,7 +28,7 @@ Ring = tuple[tuple[float, float], ...]
 
 Place = tuple[slice, slice]
 
-REACH = 0.4
+REACH = 0.3
 """Where a region is cut: this part of the way from the median of normal pixels to its peak (docs/explaining.md)."""
 
 _CLEARANCE = 1e-3
