@@ -263,7 +263,7 @@ def reached(rows: list[Row]) -> str:
     """What regions cover: above the threshold, and as they are cut now."""
     body = []
     for (data, method), own in grouped(rows, "data", "method").items():
-        before, now = (next(row for row in own if row["cut"] == cut) for cut in ("threshold", "0.4"))
+        before, now = (next(row for row in own if row["cut"] == cut) for cut in ("threshold", "0.3"))
         pairs = [f"{float(before[name]):.3f}, {float(now[name]):.3f}" for name in ("f1", "iou", "mean_iou")]
         body.append([data, method, f"{now['flagged']} of {now['with_mask']}", *pairs])
     header = ["data", "method", "flagged", "F1 before, now", "IoU before, now", "mean IoU before, now"]
