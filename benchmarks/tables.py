@@ -366,6 +366,18 @@ def put(path: Path, name: str, table: str) -> None:
     path.write_text(f"{before}{opening}{table}\n{closing}{after}")
 
 
+def peers(rows: list[Row]) -> str:
+    """Oddsight beside anomalib."""
+    columns = {"auroc": 3, "pixel_auroc": 3, "aupro": 3, "fit_seconds": 1, "fit_peak_mb": 0, "answer_ms": 1,
+               "onnx_ms": 1, "openvino_ms": 1, "cold_seconds": 1, "cold_peak_mb": 0}  # fmt: skip
+    body = [
+        [row["method"], row["program"], *(f"{float(row[c]):.{n}f}" if row[c] else "" for c, n in columns.items())]
+        for row in rows
+    ]
+    header = ["method", "program", "AUROC", "pixel AUROC", "AUPRO", "fit, s", "fit, MB", "answer, ms", "ONNX, ms"]
+    return markdown([*header, "OpenVINO, ms", "cold, s", "cold, MB"], body)
+
+
 def main() -> None:
     """Write all tables."""
     docs = HERE.parent / "docs"
@@ -374,6 +386,7 @@ def main() -> None:
     put(docs / "methods.md", "accuracy", accuracy(rows))
     put(docs / "methods.md", "details", details(rows))
     put(docs / "methods.md", "coreset", coreset(read("coreset.csv")))
+    put(HERE / "README.md", "peers", peers(read("peers/peers.csv")))
     variants = read("ablation.csv")
     if rows := read("small_defects.csv"):
         put(docs / "auto.md", "small", small(rows))
