@@ -241,7 +241,7 @@ def combined(found: Evidence) -> dict[str, Grid]:
         ("root of the sum of squares", np.sqrt((three**2).sum(axis=0))),
         ("mean", three.mean(axis=0)),
         ("geometric mean", np.exp(np.log(np.maximum(three, 1e-3)).mean(axis=0))),
-        ("geometric mean by ability", found.together),
+        ("geometric mean by shares", found.together),
     ):
         maps[f"{name} of the three, scaled to the score"] = raised(together, strongest, 1)
         maps[f"{name} of the three, not scaled"] = together

@@ -83,9 +83,9 @@ class Voice:
 
 @dataclass(frozen=True)
 class Places:
-    """Detectors that score the same places of an image, and speak as one: at each place for a mean of their evidence.
+    """Detectors that score the same places of an image, and speak as one, by the mean of their evidence at each place.
 
-    It is the geometric mean, so that it is high where all see something, of evidence that softplus keeps above 0.
+    The mean is geometric, so that it is high where all see something; softplus keeps the evidence above 0.
 
     Attributes:
         alone: Each of the detectors, with the weight that they have together.
