@@ -25,8 +25,8 @@ import oddsight
 from data_sets import panel, parts, progress
 from oddsight.data.folder import find_images
 from oddsight.data.images import read_image
-from oddsight.detectors.auto import Auto, _Defects, _local, _own, _Patches
-from oddsight.detectors.evidence import Places, voice
+from oddsight.detectors.auto import Auto, _local, _own, _Patches
+from oddsight.detectors.evidence import Places, Tail
 from oddsight.detectors.features import FeatureStream
 from oddsight.detectors.places import own_maps
 from oddsight.metrics.image import auroc
@@ -42,19 +42,16 @@ Maps = NDArray[np.float32]
 
 
 class Kept(Auto):
-    """Keeps itself, and what its detectors of places say of normal images and of copies with defects."""
+    """Keeps itself, and what its detectors of places say of normal images."""
 
     last: ClassVar[Auto]
     own: ClassVar[Maps]
-    changed: ClassVar[Maps]
 
     def learn(self, features: FeatureStream, *, memory: int, seed: int) -> None:
         """As ever, and keep it."""
         super().learn(features, memory=memory, seed=seed)
-        patches = _Patches(features, self.images)
-        first = islice(enumerate(patches), _own(self.shape_))
+        first = islice(enumerate(_Patches(features, self.images)), _own(self.shape_))
         Kept.last, Kept.own = self, np.stack(list(own_maps(self.places_, first)))
-        Kept.changed = _Defects(patches, self.places_).maps
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,6 @@ class Said:
 
     Attributes:
         own: Of normal images by detectors that did not learn from them, ``[n, detectors, h, w]``.
-        changed: Of copies with small defects, likewise.
         tests: Of test images, ``[m, detectors, h, w]``.
         whole: Weighed evidence of whole test images, ``[m]``.
         good: Which are normal, ``[m]``.
@@ -72,7 +68,6 @@ class Said:
     """
 
     own: Maps
-    changed: Maps
     tests: Maps
     whole: NDArray[np.float64]
     good: NDArray[np.bool_]
@@ -83,9 +78,8 @@ class Said:
         """AUROC if they speak together like this."""
         shares = np.clip(self.rises, 1e-6, 1) ** power
         shares /= shares.sum()
-        own, changed, tests = (self._highest(maps, mean, shares) for maps in (self.own, self.changed, self.tests))
-        [tail] = voice([own], [changed]).tails
-        return self._area(tail.evidence(tests))
+        own, tests = (self._highest(maps, mean, shares) for maps in (self.own, self.tests))
+        return self._area(Tail.of(own).evidence(tests))
 
     def apart(self) -> float:
         """AUROC if the strongest speaks for all."""
@@ -157,7 +151,6 @@ def listen(folder: Path, kept: Path) -> Said:
         np.savez(
             kept,
             own=raw(fitted.together_, Kept.own),
-            changed=raw(fitted.together_, Kept.changed),
             tests=np.stack(tests),
             whole=np.array(whole, np.float64),
             good=np.array([path.parent.name == "good" for path in paths]),
