@@ -185,6 +185,23 @@ def test_an_interrupted_map_stops_what_can_be_stopped():
     assert not parallel._running
 
 
+def test_a_thread_counts_as_at_work_before_it_begins(monkeypatch):
+    threads, start = [], threading.Thread.start
+
+    def interrupted(thread):
+        threads.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parallel, "_PATIENCE", 0)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parallel.interruptible(list)
+    assert parallel._running
+    start(threads[0])
+    threads[0].join()
+    assert not parallel._running
+
+
 def test_what_is_late_is_stopped():
     stopped = threading.Event()
     with stoppable(stopped.set, 0.05):

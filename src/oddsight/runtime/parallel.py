@@ -154,17 +154,16 @@ class _Crew:
                 if self._dropped:
                     job[0].cancel()
                 _fulfil(*job)
-            del job  # and so its outcome, while this thread waits for the next one
+                del job  # and so its outcome, while this thread waits for the next one
 
 
 def _fulfil(future: Future[Outcome], work: Callable[[], Outcome]) -> None:
     if not future.set_running_or_notify_cancel():
         return
-    with _busy():
-        try:
-            future.set_result(work())
-        except BaseException as error:  # raised again by who waits
-            future.set_exception(error)
+    try:
+        future.set_result(work())
+    except BaseException as error:  # raised again by who waits
+        future.set_exception(error)
 
 
 def interruptible(work: Callable[[], Outcome]) -> Outcome:
@@ -176,8 +175,16 @@ def interruptible(work: Callable[[], Outcome]) -> Outcome:
     if threading.current_thread() is not threading.main_thread():
         return work()
     future: Future[Outcome] = Future()
-    threading.Thread(target=_fulfil, args=(future, work), daemon=True).start()
+    number = next(_numbers)
+
+    def fulfil() -> None:
+        _fulfil(future, work)
+        _running.discard(number)
+
     try:
+        # Before the thread begins: an interruption may come first, and Python must not end under what begins then.
+        _running.add(number)
+        threading.Thread(target=fulfil, daemon=True).start()
         return future.result()
     except (KeyboardInterrupt, SystemExit):
         stop_all()
