@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Curves, Quiet, Seed, Work, app, listed
+from oddsight.cli import application as cli
 from oddsight.cli.trained_model import check_places
 
 
-@app.command()
+@cli.app.command()
 def adapt(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         list[str],
@@ -49,10 +49,10 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, or another accelerator of Lightning.")] = "auto",
     devices: Annotated[str, typer.Option(help="Number of devices, their indices (such as 0,1), or auto.")] = "1",
     workers: Annotated[int, typer.Option(help="Number of additional processes that read images.")] = 0,
-    work: Work = None,
-    curves: Curves = None,
-    seed: Seed = 0,
-    quiet: Quiet = False,
+    work: cli.Work = None,
+    curves: cli.Curves = None,
+    seed: cli.Seed = 0,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Fine-tune a backbone on your own images. Exits with 1 if an image could not be read. Needs PyTorch."""
     from oddsight.backbones import DEFAULT
@@ -82,7 +82,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
             batch_size=batch_size,
             size=size,
             freeze=freeze,
-            augment=[] if augment == "none" else listed(augment),
+            augment=[] if augment == "none" else cli.listed(augment),
             patience=patience,
             validation=validation,
             precision=precision,
@@ -100,4 +100,4 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
         note(f"wrote {path}", quiet=quiet)
     say_adapted(found, quiet)
     if found.errors:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)

@@ -7,40 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import (
-    Accelerator,
-    Backbone,
-    Bands,
-    Confidence,
-    Device,
-    GroupBy,
-    ImageTimeout,
-    Layers,
-    ModelOutput,
-    Quiet,
-    Scale,
-    Seed,
-    Thumbnails,
-    Work,
-    app,
-    listed,
-    reading_of,
-)
+from oddsight.cli import application as cli
 from oddsight.cli.trained_model import COPIES, check_places, copies_of, finish, write_model
 
 if TYPE_CHECKING:
     from oddsight.fitting.classes import ClassPlan
 
 
-@app.command("fit-classes")
+@cli.app.command("fit-classes")
 def fit_classes(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Labelled images: DATA/CLASS/..., or a form that 'prepare' reads.")
     ],
-    output: ModelOutput,
+    output: cli.ModelOutput,
     classifier: Annotated[str, typer.Option(help="probe, fine-tuned, compact, wide or textbook.")] = "probe",
-    backbone: Backbone = None,
-    layers: Layers = None,
+    backbone: cli.Backbone = None,
+    layers: cli.Layers = None,
     size: Annotated[
         int | None,
         typer.Option(help="Side in pixels to which images are resized. [default: chosen, or the classifier's]"),
@@ -62,7 +44,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             "[default: 0.01, or the smallest possible]"
         ),
     ] = None,
-    confidence: Confidence = None,
+    confidence: cli.Confidence = None,
     per_class: Annotated[
         bool,
         typer.Option(
@@ -71,7 +53,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             "smallest possible rate is used.",
         ),
     ] = False,
-    group_by: GroupBy = "auto",
+    group_by: cli.GroupBy = "auto",
     calibration_fraction: Annotated[
         float | None,
         typer.Option(help="Share of images of each class to hold out for calibration. [default: 0.1]"),
@@ -91,15 +73,15 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             show_default=False,
         ),
     ] = None,
-    seed: Seed = 0,
-    bands: Bands = None,
-    scale: Scale = None,
-    thumbnails: Thumbnails = True,
-    work: Work = None,
-    accelerator: Accelerator = None,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    seed: cli.Seed = 0,
+    bands: cli.Bands = None,
+    scale: cli.Scale = None,
+    thumbnails: cli.Thumbnails = True,
+    work: cli.Work = None,
+    accelerator: cli.Accelerator = None,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Learn classes, and to reject images of none of them. Exits with 1 if an image could not be read."""
     from oddsight.cli.output import say_labelled_plan
@@ -125,7 +107,7 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             data,
             classifier=classifier,
             backbone=backbone,
-            layers=listed(layers) if layers is not None else None,
+            layers=cli.listed(layers) if layers is not None else None,
             size=size,
             score=score,
             normal=normal,
@@ -136,9 +118,9 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
             calibration_fraction=calibration_fraction,
             epochs=epochs,
             loss=loss,
-            extras=listed(extras) if extras is not None else None,
+            extras=cli.listed(extras) if extras is not None else None,
             mirrored=mirrored,
-            reading=reading_of(bands, scale),
+            reading=cli.reading_of(bands, scale),
             work=work,
             accelerator=accelerator or "auto",
             memory=memory,

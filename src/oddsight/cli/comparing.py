@@ -7,25 +7,10 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import (
-    EXIT_ERROR,
-    Bands,
-    FalseAlarmRate,
-    GroupBy,
-    ImageTimeout,
-    Quiet,
-    Report,
-    Scale,
-    app,
-    existing_file,
-    listed,
-    named,
-    numbers,
-    reading_of,
-)
+from oddsight.cli import application as cli
 
 
-@app.command()
+@cli.app.command()
 def compare(  # noqa: PLR0913, PLR0917 - options
     data: Annotated[
         list[str],
@@ -53,10 +38,10 @@ def compare(  # noqa: PLR0913, PLR0917 - options
     ] = None,
     test_share: Annotated[float, typer.Option(help="Share of the normal class to hold out for testing.")] = 0.5,
     split_seed: Annotated[int, typer.Option(help="Random seed of the split by --test-share.")] = 0,
-    group_by: GroupBy = "auto",
-    false_alarm_rate: FalseAlarmRate = None,
-    bands: Bands = None,
-    scale: Scale = None,
+    group_by: cli.GroupBy = "auto",
+    false_alarm_rate: cli.FalseAlarmRate = None,
+    bands: cli.Bands = None,
+    scale: cli.Scale = None,
     memory: Annotated[str, typer.Option(help="Memory budget of the process.")] = "1GB",
     jobs: Annotated[
         int | None, typer.Option(help="Parallel fits, if memory allows. [default: one per processor]")
@@ -65,10 +50,10 @@ def compare(  # noqa: PLR0913, PLR0917 - options
         Path | None,
         typer.Option(metavar="DIR", help="Keep finished fits in this folder, to resume from. [default: in the cache]"),
     ] = None,
-    report: Report = None,
+    report: cli.Report = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write a CSV file with one row per fit.")] = None,
-    image_timeout: ImageTimeout = 30.0,
-    quiet: Quiet = False,
+    image_timeout: cli.ImageTimeout = 30.0,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Compare methods on labelled data, with significance tests. Exits with 1 if anything failed."""
     from oddsight.backbones import DEFAULT
@@ -77,30 +62,30 @@ def compare(  # noqa: PLR0913, PLR0917 - options
     from oddsight.sinks.output_paths import check_outputs
     from oddsight.sinks.terminal import note, progress
 
-    names = listed(backbones or DEFAULT)
+    names = cli.listed(backbones or DEFAULT)
     check_outputs(
         {"--report": report, "--csv": csv},
         folders={"finished fits": work},
         inputs={
-            "DATA": [path if Path(path).exists() else str(named(path)[1]) for path in data],
-            "--group-by": existing_file(group_by),
-            "--backbones": [path for name in names if (path := existing_file(name)) is not None],
+            "DATA": [path if Path(path).exists() else str(cli.named(path)[1]) for path in data],
+            "--group-by": cli.existing_file(group_by),
+            "--backbones": [path for name in names if (path := cli.existing_file(name)) is not None],
         },
     )
     with progress(quiet) as watch:
         found = judge(
             *data,
-            methods="all" if methods == "all" else listed(methods),
+            methods="all" if methods == "all" else cli.listed(methods),
             backbones=names,
-            layers=[stages if "," not in stages else listed(stages) for stages in layers or ["default"]],
-            sizes=numbers("--size", size),
-            seeds=numbers("--seeds", seeds),
+            layers=[stages if "," not in stages else cli.listed(stages) for stages in layers or ["default"]],
+            sizes=cli.numbers("--size", size),
+            seeds=cli.numbers("--seeds", seeds),
             normal=normal,
             test_share=test_share,
             split_seed=split_seed,
             groups=group_by,
             false_alarm_rate=false_alarm_rate,
-            reading=reading_of(bands, scale),
+            reading=cli.reading_of(bands, scale),
             memory=memory,
             jobs=jobs,
             work=work,
@@ -117,4 +102,4 @@ def compare(  # noqa: PLR0913, PLR0917 - options
         write_comparison_report(found, report)
         note(f"The report is {report}", quiet=quiet)
     if any(trial.errors for trial in found.trials) or any(cell.error for cell in found.cells):
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)

@@ -7,22 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import (
-    EXIT_ERROR,
-    Bands,
-    Device,
-    ImageTimeout,
-    JsonFile,
-    ModelPath,
-    Quiet,
-    Report,
-    Scale,
-    app,
-    existing_file,
-    named,
-    reading_of,
-    refuse,
-)
+from oddsight.cli import application as cli
 from oddsight.cli.video_evaluation import evaluate_on_videos
 from oddsight.cli.video_footage import Rate
 
@@ -32,9 +17,9 @@ if TYPE_CHECKING:
     from oddsight.model.model import Model
 
 
-@app.command()
+@cli.app.command()
 def evaluate(  # noqa: PLR0913, PLR0917 - options
-    model: ModelPath,
+    model: cli.ModelPath,
     folder: Annotated[
         Path | None,
         typer.Argument(metavar="[DIR]", help="A folder in the layout of MVTec AD; or use --normal and --anomalous."),
@@ -89,13 +74,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     aupro_limit: Annotated[
         float | None, typer.Option(help="False-positive rate up to which AUPRO is integrated. [default: 0.3]")
     ] = None,
-    bands: Bands = None,
-    scale: Scale = None,
-    json: JsonFile = None,
-    report: Report = None,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    bands: cli.Bands = None,
+    scale: cli.Scale = None,
+    json: cli.JsonFile = None,
+    report: cli.Report = None,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Measure a model on labelled images or videos that it has never seen."""
     from oddsight import evaluation
@@ -108,7 +93,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
     of_images = {**folders, "--group-by": group_by, "--bands": bands, "--scale": scale, "--aupro-limit": aupro_limit}
     pace = {"--alarms-per-hour": alarms_per_hour, "--window": window, "--every": every, "--rate": rate}
     if video is not None or labels is not None:
-        refuse({**of_images, "--labelled": labelled, "--unknown": unknown}, "cannot be used with --video")
+        cli.refuse({**of_images, "--labelled": labelled, "--unknown": unknown}, "cannot be used with --video")
         return evaluate_on_videos(
             model,
             video,
@@ -123,9 +108,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
             report=report,
             quiet=quiet,
         )
-    refuse({"--zones": zones, "--roi": roi, **pace}, "needs --video and --labels")
+    cli.refuse({"--zones": zones, "--roi": roi, **pace}, "needs --video and --labels")
     if labelled is not None:
-        refuse(of_images, "cannot be used with --labelled")
+        cli.refuse(of_images, "cannot be used with --labelled")
     elif unknown:
         raise typer.BadParameter("--unknown needs --labelled")
     else:
@@ -139,7 +124,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
             "--normal": normal,
             "--anomalous": anomalous,
             "--masks": masks,
-            "--group-by": existing_file(group_by),
+            "--group-by": cli.existing_file(group_by),
         },
         data={"--labelled": labelled, "--unknown": list(sets.values())},
     )
@@ -156,7 +141,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - options
                 anomalous=anomalous,
                 masks=masks,
                 groups=group_by or NONE,
-                reading=reading_of(bands, scale),
+                reading=cli.reading_of(bands, scale),
                 aupro_limit=0.3 if aupro_limit is None else aupro_limit,
                 progress=watch,
             )
@@ -177,7 +162,7 @@ def _give(
         write_report(found, model, report, normals=normals_beside(path))
         note(f"The report is {report}", quiet=quiet)
     if found.errors:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)
 
 
 def _check_folders(folder: Path | None, normal: Path | None, anomalous: Path | None, masks: Path | None) -> None:
@@ -186,7 +171,7 @@ def _check_folders(folder: Path | None, normal: Path | None, anomalous: Path | N
 
 
 def _unknown_sets(unknown: list[str]) -> dict[str, Path]:
-    sets = dict(map(named, unknown))
+    sets = dict(map(cli.named, unknown))
     if len(sets) < len(unknown) or "" in sets:
         raise typer.BadParameter("give each --unknown a name of its own: NAME=DIR")
     return sets

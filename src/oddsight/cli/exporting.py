@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, GroupBy, ImageTimeout, JsonFile, ModelPath, Quiet, app
+from oddsight.cli import application as cli
 from oddsight.cli.trained_model import check_places
 
 if TYPE_CHECKING:
     from oddsight.fitting.exporting import Export, Parity
 
 
-@app.command("export")
+@cli.app.command("export")
 def export_model(
-    model: ModelPath,
+    model: cli.ModelPath,
     to: Annotated[str, typer.Option(help="int8, int8-weights, fp16 or openvino.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="File to write; for openvino, FILE.xml.")
@@ -30,15 +30,15 @@ def export_model(
             metavar="DIR", help="Normal images that the model was not fitted on, to calibrate the converted model on."
         ),
     ] = None,
-    group_by: GroupBy = "auto",
+    group_by: cli.GroupBy = "auto",
     limit: Annotated[float, typer.Option(help="Largest share of decisions that may change.")] = 0.05,
     score_limit: Annotated[
         float,
         typer.Option(help="Largest median difference of scores, in standard deviations of the calibration scores."),
     ] = 0.5,
-    json: JsonFile = None,
-    image_timeout: ImageTimeout = 30.0,
-    quiet: Quiet = False,
+    json: cli.JsonFile = None,
+    image_timeout: cli.ImageTimeout = 30.0,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Make a model smaller, or convert it for OpenVINO. Compares both, and fails if they differ too much."""
     from oddsight.cli.output import give_results
@@ -71,7 +71,7 @@ def export_model(
     for error in found.errors:
         complain(error)
     if found.errors:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)
 
 
 def _show_parity(parity: Parity) -> None:

@@ -8,31 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import (
-    Accelerator,
-    Backbone,
-    Bands,
-    Confidence,
-    Curves,
-    Device,
-    FalseAlarmRate,
-    GroupBy,
-    ImageTimeout,
-    Layers,
-    ModelOutput,
-    Quiet,
-    Scale,
-    Seed,
-    Size,
-    Thumbnails,
-    Verdicts,
-    Work,
-    app,
-    listed,
-    reading_of,
-    refuse,
-    two_words,
-)
+from oddsight.cli import application as cli
 from oddsight.cli.scale import Address, Engine, Workers, engine_of
 from oddsight.cli.trained_model import COPIES, check_places, copies_of, finish, write_model
 from oddsight.cli.video_crops import place_files
@@ -43,9 +19,9 @@ if TYPE_CHECKING:
     from oddsight.sources.source import ImagesLike
 
 
-@app.command()
+@cli.app.command()
 def fit(  # noqa: PLR0913, PLR0917 - options
-    output: ModelOutput,
+    output: cli.ModelOutput,
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="DIR", help="Normal images: folders, files, globs or URIs (s3://...).")
     ] = None,
@@ -84,9 +60,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
         ),
     ] = None,
     method: Annotated[str | None, typer.Option(help="A name from 'oddsight methods'. [default: auto]")] = None,
-    backbone: Backbone = None,
-    layers: Layers = None,
-    size: Size = None,
+    backbone: cli.Backbone = None,
+    layers: cli.Layers = None,
+    size: cli.Size = None,
     speed: Annotated[
         str,
         typer.Option(
@@ -94,9 +70,9 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             "how many patches they keep."
         ),
     ] = "balanced",
-    false_alarm_rate: FalseAlarmRate = None,
-    confidence: Confidence = None,
-    group_by: GroupBy = "auto",
+    false_alarm_rate: cli.FalseAlarmRate = None,
+    confidence: cli.Confidence = None,
+    group_by: cli.GroupBy = "auto",
     calibration_fraction: Annotated[
         float | None,
         typer.Option(
@@ -116,20 +92,20 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             help="A setting of the method, such as epochs=50. May be repeated.",
         ),
     ] = None,
-    seed: Seed = 0,
-    bands: Bands = None,
-    scale: Scale = None,
-    thumbnails: Thumbnails = True,
-    verdicts: Verdicts = None,
-    work: Work = None,
-    accelerator: Accelerator = None,
-    curves: Curves = None,
+    seed: cli.Seed = 0,
+    bands: cli.Bands = None,
+    scale: cli.Scale = None,
+    thumbnails: cli.Thumbnails = True,
+    verdicts: cli.Verdicts = None,
+    work: cli.Work = None,
+    accelerator: cli.Accelerator = None,
+    curves: cli.Curves = None,
     engine: Engine = None,
     address: Address = None,
     workers: Workers = None,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Learn what is normal from images and write a model file. Exits with 1 if an image could not be read."""
     from oddsight import detectors
@@ -142,7 +118,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
     chosen = detectors.create(detectors.DEFAULTS["normal"] if method is None else method, settings=settings or [])
     if not chosen.trains_network:
         why = f"is for methods that train a network, and {chosen.name} trains none"
-        refuse({"--work": work, "--accelerator": accelerator, "--curves": curves}, why)
+        cli.refuse({"--work": work, "--accelerator": accelerator, "--curves": curves}, why)
     for path in curves or []:
         check_curves_path(path)
     of_videos = {"--every": every, "--rate": rate, "--block": block, "--zones": zones, "--roi": roi}
@@ -171,7 +147,7 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             *([footage] if footage is not None else _images(paths or [])),
             method=chosen,
             backbone=backbone,
-            layers=listed(layers) if layers is not None else None,
+            layers=cli.listed(layers) if layers is not None else None,
             size=size,
             speed=speed,
             false_alarm_rate=false_alarm_rate,
@@ -180,8 +156,8 @@ def fit(  # noqa: PLR0913, PLR0917 - options
             groups=footage.block_of if footage is not None else group_by,
             memory=memory,
             seed=seed,
-            reading=reading_of(bands, scale),
-            verdicts=two_words(verdicts) if verdicts is not None else None,
+            reading=cli.reading_of(bands, scale),
+            verdicts=cli.two_words(verdicts) if verdicts is not None else None,
             work=work,
             accelerator=accelerator or "auto",
             progress=report,
@@ -212,7 +188,7 @@ def _check_images(
     if bool(videos) == bool(paths):
         raise typer.BadParameter("give folders of normal images, or normal videos with --from-video")
     if not videos:
-        refuse(of_videos, "needs --from-video")
+        cli.refuse(of_videos, "needs --from-video")
     elif group_by != "auto":
         raise typer.BadParameter(
             "--group-by is for images: with --from-video the groups are blocks of time, see --block"

@@ -7,28 +7,17 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import (
-    EXIT_ERROR,
-    Bands,
-    ImageTimeout,
-    JsonFile,
-    Quiet,
-    Scale,
-    Seed,
-    app,
-    listed,
-    reading_of,
-)
+from oddsight.cli import application as cli
 
 
-@app.command()
+@cli.app.command()
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of images.")],
-    bands: Bands = None,
-    scale: Scale = None,
-    json: JsonFile = None,
-    image_timeout: ImageTimeout = 30.0,
-    quiet: Quiet = False,
+    bands: cli.Bands = None,
+    scale: cli.Scale = None,
+    json: cli.JsonFile = None,
+    image_timeout: cli.ImageTimeout = 30.0,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Check a folder of images. Reports sizes, unreadable files, duplicates, empty and blurred images."""
     from oddsight.cli.folder_output import show_check
@@ -41,7 +30,7 @@ def check(
     with progress(quiet) as report:
         found = look(
             folder,
-            reading=reading_of(bands, scale),
+            reading=cli.reading_of(bands, scale),
             progress=lambda done, total: report("checking", done, total),
         )
     if json is not None:
@@ -50,7 +39,7 @@ def check(
         show_check(found)
 
 
-@app.command()
+@cli.app.command()
 def prepare(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Labelled images: class folders, CIFAR-10's files, Parquet, ...")
@@ -62,9 +51,9 @@ def prepare(
     validation: Annotated[float, typer.Option(help="Share of each class to split off for validation.")] = 0.0,
     normalised: Annotated[bool, typer.Option(help="Also write normalised float32 arrays.")] = True,
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 (170 MB) into DATA first.")] = False,
-    seed: Seed = 0,
-    image_timeout: ImageTimeout = 30.0,
-    quiet: Quiet = False,
+    seed: cli.Seed = 0,
+    image_timeout: cli.ImageTimeout = 30.0,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Write labelled images as arrays, tables and Parquet. Exits with 1 if an image could not be read."""
     from oddsight.cli.folder_output import say_prepared
@@ -78,10 +67,10 @@ def prepare(
         found = write(data, output, size=size, validation=validation, normalised=normalised, seed=seed, progress=report)
     say_prepared(found, quiet)
     if found.errors:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)
 
 
-@app.command()
+@cli.app.command()
 def synthesize(
     clear: Annotated[list[str], typer.Argument(metavar="CLEAR...", help="Clear images: folders, files or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new or an empty folder.")],
@@ -91,8 +80,8 @@ def synthesize(
     train_share: Annotated[
         float, typer.Option(help="Share of the clear images to write to train/good instead, for 'compare'.")
     ] = 0.0,
-    seed: Seed = 0,
-    quiet: Quiet = False,
+    seed: cli.Seed = 0,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Add haze, smoke or dust to clear images, for 'evaluate'. Exits with 1 if an image could not be read."""
     from oddsight.cli.folder_output import say_synthesized, show_synthesized
@@ -101,7 +90,7 @@ def synthesize(
     from oddsight.sinks.terminal import progress
 
     try:
-        depths = [float(number) for number in listed(severities)]
+        depths = [float(number) for number in cli.listed(severities)]
     except ValueError:
         raise typer.BadParameter(f"--severities takes numbers separated by commas, not {severities!r}") from None
     check_outputs({}, images={"images": output}, inputs={"CLEAR": clear})
@@ -109,7 +98,7 @@ def synthesize(
         found = write_synthetic(
             *clear,
             output=output,
-            kinds=listed(kinds),
+            kinds=cli.listed(kinds),
             severities=depths,
             limit=limit,
             train_share=train_share,
@@ -119,4 +108,4 @@ def synthesize(
     show_synthesized(found)
     say_synthesized(found, quiet)
     if found.errors:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)

@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import Confidence, ModelPath, PrintJson, Quiet, Verdicts, app, two_words
+from oddsight.cli import application as cli
 
 
-@app.command()
+@cli.app.command()
 def threshold(
-    model: ModelPath,
+    model: cli.ModelPath,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="NEW.onnx", help="New model file to write.")],
     false_alarm_rate: Annotated[float | None, typer.Option(help="New false-alarm rate.")] = None,
-    confidence: Confidence = None,
+    confidence: cli.Confidence = None,
     score: Annotated[float | None, typer.Option(help="Raw score to use as the threshold instead of a rate.")] = None,
-    verdicts: Verdicts = None,
-    quiet: Quiet = False,
+    verdicts: cli.Verdicts = None,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Change the threshold or the verdicts of a model."""
     from oddsight.cli.output import say_decision
@@ -30,7 +30,7 @@ def threshold(
         raise typer.BadParameter("give --false-alarm-rate or --score, but not both; or only --verdicts")
     if confidence is not None and false_alarm_rate is None:
         raise typer.BadParameter("--confidence needs --false-alarm-rate")
-    words = two_words(verdicts) if verdicts is not None else None
+    words = cli.two_words(verdicts) if verdicts is not None else None
     check_outputs({"--output": output}, inputs=model_files(model))
     changed = load(model)
     if given:
@@ -41,8 +41,8 @@ def threshold(
     say_decision(changed, output, quiet)
 
 
-@app.command()
-def info(model: ModelPath, json: PrintJson = False) -> None:
+@cli.app.command()
+def info(model: cli.ModelPath, json: cli.PrintJson = False) -> None:
     """Show how a model was made and how it decides. Does not run the model."""
     from oddsight.cli.output import describe_model, show_model, write_json
     from oddsight.model.file import read_model_file

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import Quiet, app
+from oddsight.cli import application as cli
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-@app.command()
+@cli.app.command()
 def zones(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A video, a folder of frames, a camera or a stream.")],
     output: Annotated[
@@ -31,7 +31,7 @@ def zones(
     ] = None,
     grid: Annotated[int, typer.Option(min=2, max=50, help="Cells of the grid along each side.")] = 10,
     at: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Time of the frame.")] = 0.0,
-    quiet: Quiet = False,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Write a template for zones, and a frame with a grid and the zones drawn on it."""
     import io

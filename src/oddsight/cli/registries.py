@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oddsight.cli.application import PrintJson, Quiet, app
+from oddsight.cli import application as cli
 
 
 def _list(rows: list[dict[str, Any]], json: bool) -> None:
@@ -19,16 +19,16 @@ def _list(rows: list[dict[str, Any]], json: bool) -> None:
         show_rows(rows)
 
 
-@app.command()
-def methods(json: PrintJson = False) -> None:
+@cli.app.command()
+def methods(json: cli.PrintJson = False) -> None:
     """List the methods, what they read and their papers."""
     from oddsight.cli.output import method_rows
 
     _list(method_rows(), json)
 
 
-@app.command()
-def scores(json: PrintJson = False) -> None:
+@cli.app.command()
+def scores(json: cli.PrintJson = False) -> None:
     """List the scores for known classes. Names joined by + are sums, such as energy+knn."""
     from oddsight.cli.output import score_rows
 
@@ -36,11 +36,11 @@ def scores(json: PrintJson = False) -> None:
 
 
 _backbones = typer.Typer(invoke_without_command=True)
-app.add_typer(_backbones, name="backbones")
+cli.app.add_typer(_backbones, name="backbones")
 
 
 @_backbones.callback()
-def backbones(context: typer.Context, json: PrintJson = False) -> None:
+def backbones(context: typer.Context, json: cli.PrintJson = False) -> None:
     """List the backbones and their layers, or export one."""
     from oddsight.cli.output import backbone_rows
 
@@ -63,7 +63,7 @@ def export_backbone(
             "--output", "-o", metavar="FILE.onnx", help="File to write. [default: in the folder that 'fit' reads]"
         ),
     ] = None,
-    quiet: Quiet = False,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Export a network to ONNX. Needs PyTorch; using the exported file does not."""
     from oddsight.backbones.exports import make_export

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import ModelPath, Quiet, app
+from oddsight.cli import application as cli
 
 
-@app.command()
+@cli.app.command()
 def report(
-    model: ModelPath,
+    model: cli.ModelPath,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="HTML file to write.")],
     runtime: Annotated[
         Path,
@@ -23,7 +23,7 @@ def report(
     standalone: Annotated[
         bool, typer.Option("--standalone", help="Write a page in which the model runs; so far the only kind.")
     ] = False,
-    quiet: Quiet = False,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Write a model as one HTML file that scores images in the browser. No image leaves the computer."""
     from oddsight.serve.standalone import write_standalone

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, JsonFile, Quiet, app
+from oddsight.cli import application as cli
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -78,9 +78,9 @@ def load_with(path: Path, false_alarm_rate: float | None, threshold: float | Non
 def end_prediction(errors: int, anomalies: int | None) -> None:
     """Exit with what ``predict`` says by its exit code."""
     if errors:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)
     if anomalies:
-        raise typer.Exit(EXIT_ANOMALY)
+        raise typer.Exit(cli.EXIT_ANOMALY)
 
 
 def engine_of(engine: str | None, address: str | None, workers: int | None) -> AbstractContextManager[Any]:
@@ -93,7 +93,7 @@ def engine_of(engine: str | None, address: str | None, workers: int | None) -> A
     return use_engine(engine, address, workers)
 
 
-@app.command()
+@cli.app.command()
 def summarize(
     place: Annotated[str, typer.Argument(metavar="DIR|URI", help="What 'predict --out' filled.")],
     report: Annotated[
@@ -104,8 +104,8 @@ def summarize(
     fdr: Annotated[
         float | None, typer.Option(help="Bound the share of false alarms among all alarms of the batch.")
     ] = None,
-    json: JsonFile = None,
-    quiet: Quiet = False,
+    json: cli.JsonFile = None,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Sum up the results of 'predict --out', and show the most anomalous images."""
     from oddsight.cli.output import give_results

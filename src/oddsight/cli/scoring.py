@@ -8,26 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import (
-    Bands,
-    Device,
-    ImageTimeout,
-    ModelPath,
-    Quiet,
-    Scale,
-    app,
-    reading_of,
-    refuse,
-)
+from oddsight.cli import application as cli
 from oddsight.cli.scale import Address, Engine, Workers, end_prediction, load_with, predict_into_store
 
 if TYPE_CHECKING:
     from oddsight.sinks.sink import Sink
 
 
-@app.command()
+@cli.app.command()
 def predict(  # noqa: PLR0913, PLR0917 - options
-    model: ModelPath,
+    model: cli.ModelPath,
     paths: Annotated[
         list[str],
         typer.Argument(
@@ -58,8 +48,8 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         bool,
         typer.Option("--per-tile", help="With --tile: the false-alarm rate holds for a tile, not for a whole image."),
     ] = False,
-    bands: Bands = None,
-    scale: Scale = None,
+    bands: cli.Bands = None,
+    scale: cli.Scale = None,
     false_alarm_rate: Annotated[float | None, typer.Option(help="Use this rate instead of the model's.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Use this raw score as the threshold.")] = None,
     fdr: Annotated[
@@ -87,9 +77,9 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if an image is anomalous.")
     ] = False,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Score images and write tables, JSON Lines and heat maps. Exits with 1 if an image could not be read."""
     from oddsight.sinks.output_paths import check_outputs, model_files
@@ -104,13 +94,13 @@ def predict(  # noqa: PLR0913, PLR0917 - options
         "--dry-run": dry_run or None, "--price": price, "--shard-images": shard_images,
     }  # fmt: skip
     if out is None:
-        refuse(scale_options, "needs --out")
+        cli.refuse(scale_options, "needs --out")
     else:
         others = {
             "--json": json, "--maps": maps, "--explain": explain, "--regions": regions, "--tile": tile,
             "--overlap": overlap, "--per-tile": per_tile or None, "--memory": memory,
         }  # fmt: skip
-        refuse(others, "does not go with --out, which writes Parquet files")
+        cli.refuse(others, "does not go with --out, which writes Parquet files")
         return predict_into_store(
             model,
             paths,
@@ -125,12 +115,12 @@ def predict(  # noqa: PLR0913, PLR0917 - options
             false_alarm_rate=false_alarm_rate,
             threshold=threshold,
             fdr=fdr,
-            reading=reading_of(bands, scale),
+            reading=cli.reading_of(bands, scale),
             fail_on_anomaly=fail_on_anomaly,
             quiet=quiet,
         )
     _check_tiles(tile, overlap, per_tile)
-    reading = reading_of(bands, scale)
+    reading = cli.reading_of(bands, scale)
     check_outputs(
         {"--json": json},
         images={"heat maps": maps, "explanations": explain, "regions": regions},

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import Device, ImageTimeout, Quiet, app
+from oddsight.cli import application as cli
 
 _NEEDED = ("fastapi", "httptools", "uvicorn", "python_multipart", "prometheus_client")
 
 
-@app.command("serve")
+@cli.app.command("serve")
 def serve_models(
     models: Annotated[Path, typer.Argument(metavar="MODELS_DIR", help="A folder of model files, or one model file.")],
     workspace: Annotated[
@@ -43,9 +43,9 @@ def serve_models(
             "do not leave the computer.",
         ),
     ] = None,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Serve models over HTTP: a page for people, and an interface for programs."""
     from oddsight.errors import OddsightError

@@ -6,19 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import (
-    EXIT_ERROR,
-    Confidence,
-    Device,
-    GroupBy,
-    ImageTimeout,
-    JsonFile,
-    ModelOutput,
-    ModelPath,
-    Quiet,
-    Thumbnails,
-    app,
-)
+from oddsight.cli import application as cli
 from oddsight.cli.trained_model import COPIES, check_places, copies_of, write_model
 
 if TYPE_CHECKING:
@@ -29,11 +17,11 @@ _NAMED = 10
 """Suspicious images that are named on the terminal, at most."""
 
 
-@app.command("update")
+@cli.app.command("update")
 def update_model(  # noqa: PLR0913, PLR0917 - options
-    model: ModelPath,
+    model: cli.ModelPath,
     paths: Annotated[list[str], typer.Argument(metavar="DIR...", help="New normal images: folders, files or globs.")],
-    output: ModelOutput,
+    output: cli.ModelOutput,
     replace: Annotated[
         bool, typer.Option("--replace", help="Learn from the new images only, such as after a change of camera.")
     ] = False,
@@ -48,14 +36,14 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
         float | None,
         typer.Option(help="Share of normal images that may be flagged. [default: the model's]", show_default=False),
     ] = None,
-    confidence: Confidence = None,
-    group_by: GroupBy = "auto",
+    confidence: cli.Confidence = None,
+    group_by: cli.GroupBy = "auto",
     memory: Annotated[str | None, typer.Option(help="Memory budget of the process. [default: as for fit]")] = None,
-    json: JsonFile = None,
-    thumbnails: Thumbnails = True,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    json: cli.JsonFile = None,
+    thumbnails: cli.Thumbnails = True,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Fit a model again on new images, or add them to its memory bank, and say what changed."""
     from oddsight.cli.output import give_results, say_fitted, say_plan
@@ -99,7 +87,7 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
         for error in found.errors:
             complain(error)
     if found.errors:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)
 
 
 def _show_changes(changes: Changes) -> None:

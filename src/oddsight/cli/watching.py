@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ANOMALY, EXIT_ERROR, Device, ImageTimeout, ModelOutput, ModelPath, Quiet, app
+from oddsight.cli import application as cli
 from oddsight.cli.stream_options import (
     EventsFile,
     FramesFile,
@@ -37,9 +37,9 @@ Window = Annotated[
 ]
 
 
-@app.command()
+@cli.app.command()
 def watch(  # noqa: PLR0913, PLR0917 - options
-    model: ModelPath,
+    model: cli.ModelPath,
     source: Annotated[
         str,
         typer.Argument(
@@ -82,9 +82,9 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if there was an anomaly.")
     ] = False,
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Watch a video or a stream, and report each lasting anomaly once."""
     from oddsight.cli.durations import seconds
@@ -137,19 +137,19 @@ def watch(  # noqa: PLR0913, PLR0917 - options
             unscored.add(frame.error)
     if unscored.count and file is not None:
         complain(unscored)
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(cli.EXIT_ERROR)
     if fail_on_anomaly and anomalies:
-        raise typer.Exit(EXIT_ANOMALY)
+        raise typer.Exit(cli.EXIT_ANOMALY)
 
 
-@app.command()
+@cli.app.command()
 def recalibrate(
-    model: ModelPath,
+    model: cli.ModelPath,
     from_video: Annotated[
         list[Path],
         typer.Option(metavar="FILE|DIR", help="Normal footage: a video or a folder of frames. May be repeated."),
     ],
-    output: ModelOutput,
+    output: cli.ModelOutput,
     zones: ZonesFile = None,
     roi: Roi = None,
     every: Annotated[
@@ -160,9 +160,9 @@ def recalibrate(
     block: Annotated[
         str, typer.Option(metavar="TIME", help="Length of the blocks of footage that calibration counts.")
     ] = "60s",
-    image_timeout: ImageTimeout = 30.0,
-    device: Device = "cpu",
-    quiet: Quiet = False,
+    image_timeout: cli.ImageTimeout = 30.0,
+    device: cli.Device = "cpu",
+    quiet: cli.Quiet = False,
 ) -> None:
     """Calibrate the alarms of 'watch' on normal footage and write a new model file."""
     from oddsight.cli.durations import seconds
