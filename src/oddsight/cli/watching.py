@@ -9,18 +9,7 @@ from typing import Annotated
 import typer
 
 from oddsight.cli import application as cli
-from oddsight.cli.stream_options import (
-    EventsFile,
-    FramesFile,
-    KeyFramesFolder,
-    MetricsPort,
-    MqttAddress,
-    MqttCertificates,
-    SavedVideo,
-    WebhookAddress,
-    WebhookKey,
-    WebhookRate,
-)
+from oddsight.cli import stream_options as streams
 from oddsight.cli.video_crops import place_files
 from oddsight.cli.video_footage import Rate, open_footage, say_footage
 
@@ -69,16 +58,16 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     workers: Annotated[
         int | None, typer.Option(help="Number of frames to score in parallel. [default: the number of processors]")
     ] = None,
-    events: EventsFile = None,
-    frames: FramesFile = None,
-    key_frames: KeyFramesFolder = None,
-    save: SavedVideo = None,
-    webhook: WebhookAddress = None,
-    webhook_key: WebhookKey = None,
-    webhook_rate: WebhookRate = None,
-    mqtt: MqttAddress = None,
-    mqtt_ca: MqttCertificates = None,
-    metrics: MetricsPort = None,
+    events: streams.EventsFile = None,
+    frames: streams.FramesFile = None,
+    key_frames: streams.KeyFramesFolder = None,
+    save: streams.SavedVideo = None,
+    webhook: streams.WebhookAddress = None,
+    webhook_key: streams.WebhookKey = None,
+    webhook_rate: streams.WebhookRate = None,
+    mqtt: streams.MqttAddress = None,
+    mqtt_ca: streams.MqttCertificates = None,
+    metrics: streams.MetricsPort = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if there was an anomaly.")
     ] = False,
@@ -88,7 +77,6 @@ def watch(  # noqa: PLR0913, PLR0917 - options
 ) -> None:
     """Watch a video or a stream, and report each lasting anomaly once."""
     from oddsight.cli.durations import seconds
-    from oddsight.cli.stream_options import stream_sinks
     from oddsight.sinks.output_paths import model_files
     from oddsight.sinks.terminal import complain, note
     from oddsight.sources.opening import open_frames
@@ -101,7 +89,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         ("max_staleness", "--max-staleness", max_staleness),
         ("timeout", "--timeout", timeout),
     )
-    sinks = stream_sinks(
+    sinks = streams.stream_sinks(
         events=events,
         frames=frames,
         key_frames=key_frames,
