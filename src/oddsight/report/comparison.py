@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from markupsafe import Markup
 
@@ -54,33 +54,22 @@ def _title(comparison: Comparison) -> str:
     return "Methods compared on " + (", ".join(names) if len(names) <= 3 else f"{len(names)} datasets")
 
 
-@dataclass(frozen=True)
-class Section:
-    """One dataset on the page."""
-
-    trial: Trial
-    text: str
-    rows: list[Standing]
-    table: Markup
-    masks: Markup | None
-    roc: bool
-
-
-def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str, Markup]) -> Section:
+def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str, Markup]) -> dict[str, Any]:
+    """What the page says of one dataset; its figures are added to the others."""
     rows = comparison.on(trial.name)
     found = any(row.setting is not None and row.mean is not None for row in rows)
     drawn[f"areas-{number}"] = figures.areas(number, rows)
     if found:
         drawn[f"roc-{number}"] = figures.roc(number, trial, rows, comparison)
         drawn[f"times-{number}"] = figures.times(number, rows)
-    return Section(
-        trial,
-        standing_text(rows, comparison.confidence),
-        rows,
-        _table(rows),
-        mask_table(trial.test.coverage),
-        found,
-    )
+    return {
+        "trial": trial,
+        "text": standing_text(rows, comparison.confidence),
+        "rows": rows,
+        "table": _table(rows),
+        "masks": mask_table(trial.test.coverage),
+        "roc": found,
+    }
 
 
 def _table(rows: Sequence[Standing]) -> Markup:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def evaluation_content(
         "counts": counts,
         "agreement": agreement(evaluation.metadata.decision.false_alarm_rate, *evaluation.image["false_alarm_rate_ci"]),
         "masks": mask_table(evaluation.masks),
-        "types": sorted(_type_rows(evaluation), key=lambda row: row.auroc),
+        "types": sorted(_type_rows(evaluation), key=lambda row: row["auroc"]),
         "deciders": _deciders(evaluation),
         "verdicts": _verdicts(evaluation),
         "galleries": galleries,
@@ -123,24 +122,11 @@ def _baselines(evaluation: Evaluation) -> Markup:
     return bars(names, areas, intervals, axis="AUROC", start=0.5, name="baselines")
 
 
-@dataclass(frozen=True)
-class TypeRow:
-    """What was found of one type of anomaly."""
-
-    name: str
-    images: int
-    flagged: int
-    auroc: float
-    auroc_ci: tuple[float, float]
-    average_precision: float
-    recall: float
-    recall_ci: tuple[float, float]
-
-
-def _type_rows(evaluation: Evaluation) -> Iterator[TypeRow]:
+def _type_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """What was found of each type of anomaly."""
     for kind, values in evaluation.by_type.items():
         flagged = sum(outcome.flagged for outcome in evaluation.judged if outcome.kind == kind)
-        yield TypeRow(kind, flagged=flagged, **values)
+        yield {"name": kind, "flagged": flagged, **values}
 
 
 def _deciders(evaluation: Evaluation) -> Markup | None:

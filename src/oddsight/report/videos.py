@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,6 @@ _EVENTS = 100
 """Events that are listed."""
 
 
-@dataclass(frozen=True)
-class _Clip:
-    """A clip that is shown."""
-
-    name: str
-    figure: str
-
-
 def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os.PathLike[str]) -> None:
     """Write an evaluation on labelled videos as an HTML page with a timeline of each clip, all at once or not at all.
 
@@ -46,10 +37,10 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
         OddsightError: The page cannot be written.
     """
     found = evaluation.to_json()
-    shown = _clips(evaluation)
+    shown = evaluation.clips[:_CLIPS]
     figures = {
-        one.figure: timeline(clip.name, clip.times, clip.scores, clip.evidence, clip.truth, clip.alarms)
-        for one, clip in zip(shown, evaluation.clips, strict=False)
+        f"timeline-{number}": timeline(clip.name, clip.times, clip.scores, clip.evidence, clip.truth, clip.alarms)
+        for number, clip in enumerate(shown)
     }
     if found["frame_auroc"] is not None:
         figures["baselines"] = _baselines(found)
@@ -69,10 +60,6 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
         normal=duration(3600 * evaluation.hours),
     )
     write_page(text, figures, path)
-
-
-def _clips(evaluation: VideoEvaluation) -> list[_Clip]:
-    return [_Clip(clip.name, f"timeline-{number}") for number, clip in enumerate(evaluation.clips[:_CLIPS])]
 
 
 def _baselines(found: dict[str, Any]) -> Markup:
