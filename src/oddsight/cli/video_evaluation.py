@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from oddsight.cli.application import seconds
+
 
 def evaluate_on_videos(
     path: Path,
@@ -23,7 +25,6 @@ def evaluate_on_videos(
     quiet: bool,
 ) -> None:
     """Measure a model on labelled videos."""
-    from oddsight.cli.durations import seconds
     from oddsight.cli.evaluation_output import show_videos
     from oddsight.cli.output import give_results
     from oddsight.cli.video_crops import place_files

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oddsight.cli.application import seconds
 from oddsight.cli.video_crops import crops_of_videos
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def blocks_of_videos(
     localises: bool,
 ) -> Blocks:
     """The frames of videos, whose blocks of time become the groups; zones without models need a map to be watched."""
-    from oddsight.cli.durations import seconds
     from oddsight.errors import DataError
     from oddsight.sources import Blocks
     from oddsight.watch.recalibrating import refuse_repeated
@@ -83,7 +83,6 @@ def add_footage(
     quiet: bool,
 ) -> Model:
     """Write the model again with the blocks of the videos that it did not learn from, for the alarms of 'watch'."""
-    from oddsight.cli.durations import seconds
     from oddsight.sinks.terminal import note, progress
     from oddsight.watch.recalibrating import with_held_out
     from oddsight.watch.zone_files import read_zones

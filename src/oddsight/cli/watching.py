@@ -76,7 +76,6 @@ def watch(  # noqa: PLR0913, PLR0917 - options
     quiet: cli.Quiet = False,
 ) -> None:
     """Watch a video or a stream, and report each lasting anomaly once."""
-    from oddsight.cli.durations import seconds
     from oddsight.sinks.output_paths import model_files
     from oddsight.sinks.terminal import complain, note
     from oddsight.sources.opening import open_frames
@@ -109,12 +108,12 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         open_frames(
             source,
             rate=rate,
-            **{name: seconds(option, value) for name, option, value in times if value is not None},
+            **{name: cli.seconds(option, value) for name, option, value in times if value is not None},
         ),
         zones=zones,
         roi=roi,
         alarms_per_hour=alarms_per_hour,
-        window=seconds("--window", window),
+        window=cli.seconds("--window", window),
         workers=workers,
         sinks=sinks,
         note=partial(note, quiet=quiet),
@@ -153,7 +152,6 @@ def recalibrate(
     quiet: cli.Quiet = False,
 ) -> None:
     """Calibrate the alarms of 'watch' on normal footage and write a new model file."""
-    from oddsight.cli.durations import seconds
     from oddsight.model.model import load
     from oddsight.sinks.output_paths import check_outputs, model_files
     from oddsight.sinks.terminal import note, progress
@@ -162,8 +160,8 @@ def recalibrate(
 
     inputs = {**model_files(model), "--from-video": from_video, **place_files(zones, roi)}
     check_outputs({"--output": output}, inputs=inputs)
-    step = None if every is None else seconds("--every", every)
-    length = seconds("--block", block)
+    step = None if every is None else cli.seconds("--every", every)
+    length = cli.seconds("--block", block)
     sources = [open_footage(path, every=step, rate=rate) for path in from_video]
     with progress(quiet) as watch:
         changed = recalibrated(
