@@ -11,8 +11,7 @@ import typer
 from oddsight.cli import application as cli
 from oddsight.cli.scale import Address, Engine, Workers, engine_of
 from oddsight.cli.trained_model import COPIES, check_places, copies_of, finish, write_model
-from oddsight.cli.video_crops import place_files
-from oddsight.cli.video_footage import HELD_OUT, Rate, add_footage, blocks_of_videos
+from oddsight.cli.video_footage import HELD_OUT, Rate, add_footage, blocks_of_videos, place_files
 
 if TYPE_CHECKING:
     from oddsight.fitting.plan import FitPlan

@@ -1,4 +1,4 @@
-"""Normal footage of videos that a model did not learn from, for the alarms of 'watch'."""
+"""What a model learns from of videos, and the normal footage that it did not learn from, for the alarms of 'watch'."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddsight.cli.application import seconds
-from oddsight.cli.video_crops import crops_of_videos
 
 if TYPE_CHECKING:
     from oddsight.fitting.plan import FitPlan
@@ -53,19 +52,33 @@ def blocks_of_videos(
     *,
     localises: bool,
 ) -> Blocks:
-    """The frames of videos, whose blocks of time become the groups; zones without models need a map to be watched."""
+    """What a model learns from of videos, whose blocks of time become the groups.
+
+    That is regions of interest, the crops of the zones that name the model, or else whole frames; zones without models
+    need a map to be watched.
+    """
     from oddsight.errors import DataError
     from oddsight.sources import Blocks
+    from oddsight.watch.looks import Crops
     from oddsight.watch.recalibrating import refuse_repeated
     from oddsight.watch.zone_files import read_zones
-    from oddsight.watch.zones import NO_MAP
+    from oddsight.watch.zones import NO_MAP, Zones
 
     step = seconds("--every", every or "1s")
     every_time = step if roi is None else None  # regions of interest are followed in all frames
     sources: list[Source] = [open_footage(path, every=every_time, rate=rate) for path in videos]
     refuse_repeated(sources)
-    if roi is not None or (zones is not None and any(zone.model for zone in read_zones(zones).include)):
-        sources = crops_of_videos(sources, step, zones, roi, output)
+    places = Zones() if zones is None else read_zones(zones)
+    if roi is not None:
+        sources = [Crops(video, roi=roi, zones=places, every=step) for video in sources]
+    elif any(zone.model for zone in places.include):
+        named = [zone for zone in places.include if zone.is_of(output)]
+        if not named:
+            raise DataError(
+                f'{zones}: zones name models, but none has the property "model": "{output.name}": name this model in '
+                "the zones to learn from, or learn from whole frames without --zones"
+            )
+        sources = [Crops(video, zones=Zones(named)) for video in sources]
     elif zones is not None and not localises:
         raise DataError(NO_MAP)
     return Blocks(*sources, seconds=seconds("--block", block or "60s"))
@@ -133,3 +146,15 @@ def say_footage(model: Model, output: Path, quiet: bool) -> None:
     enough = f"enough for --alarms-per-hour {zones * rate:g} or more{each}{window}"
     none = "too little for alarms: 'recalibrate' the model on more, or with shorter blocks (--block)"
     note(f"{what} of {footage.block:g} s: {enough if footage.blocks else none}", quiet=quiet)
+
+
+def place_files(zones: Path | None, roi: str | None) -> dict[str, Sequence[Path]]:
+    """What is read to know where to look, as inputs of :func:`oddsight.sinks.output_paths.check_outputs`.
+
+    That is a file of zones with the models that it names, and a detector with its description.
+    """
+    from oddsight.watch.zone_files import read_zones
+
+    named = [] if zones is None else [zone.model for zone in read_zones(zones) if zone.model is not None]
+    detector = [Path(roi), Path(roi).with_suffix(".json")] if roi is not None and roi.endswith(".onnx") else []
+    return {"--zones": [] if zones is None else [zones], "--zones' models": named, "--roi": detector}

@@ -10,8 +10,7 @@ import typer
 
 from oddsight.cli import application as cli
 from oddsight.cli import stream_options as streams
-from oddsight.cli.video_crops import place_files
-from oddsight.cli.video_footage import Rate, open_footage, say_footage
+from oddsight.cli.video_footage import Rate, open_footage, place_files, say_footage
 
 ZonesFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Zones to look at, from 'oddsight zones'.")]
 Roi = Annotated[
