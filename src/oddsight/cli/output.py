@@ -233,15 +233,10 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
         content["footage"] = describe_footage(Footage.from_info(file.metadata.footage))
     if file.true_rate_range is not None:
         content["decision"]["true_rate_range_95"] = list(file.true_rate_range)
-    if file.metadata.verdicts is None:
-        del content["verdicts"]
-    if file.metadata.reading is None:
-        del content["reading"]
-    if file.metadata.conversion is None:
-        del content["conversion"]
-    if file.metadata.types is None:
-        del content["types"]
-    else:
+    for name in ("verdicts", "reading", "conversion", "types"):
+        if content[name] is None:
+            del content[name]
+    if "types" in content:
         training = content["types"]["training"]
         training["images_recognised"] = len(unpacked(training.pop("images_seen")))
     content["bytes"] = len(file.content)
@@ -334,11 +329,6 @@ def _backbone_row(known: Backbone | Description | Offer, status: str) -> dict[st
         "weights": known.source,
         "paper": known.paper,
     }
-
-
-def say_exported(path: Path, described: Description, quiet: bool) -> None:
-    """Say what was exported."""
-    note(f"wrote {path}: {described.name} with {', '.join(described.stages)}", quiet=quiet)
 
 
 def show_rows(rows: list[dict[str, Any]]) -> None:

@@ -50,21 +50,17 @@ def zones(
         raise DataError(f"--image {image}: the image is a PNG file: give it the ending .png")
     kept = output.exists()
     written, read = ({}, {"--output": output}) if kept else ({"--output": output}, {})
-    check_outputs({"--image": image, **written}, inputs={"SOURCE": _file(source), **read})
+    file = Path(source) if Path(source).exists() else None
+    check_outputs({"--image": image, **written}, inputs={"SOURCE": file, **read})
     drawn = read_zones(output) if kept else TEMPLATE
     shapes = [{zone.name: zone.polygon for zone in part} for part in (drawn.include, drawn.exclude)]
-    file = io.BytesIO()
-    Image.fromarray(draw_grid(_frame_at(source, at), grid, *shapes)).save(file, format="PNG", compress_level=1)
+    png = io.BytesIO()
+    Image.fromarray(draw_grid(_frame_at(source, at), grid, *shapes)).save(png, format="PNG", compress_level=1)
     if not kept:
         write_zones(output, drawn)
         note(f"wrote {output}: a template; change the zones, then run this again to see them", quiet=quiet)
-    write_bytes(image, file.getvalue())
+    write_bytes(image, png.getvalue())
     note(f"wrote {image}: zones to look at: {len(drawn.include)}, excluded: {len(drawn.exclude)}", quiet=quiet)
-
-
-def _file(source: str) -> Path | None:
-    path = Path(source)
-    return path if path.exists() else None
 
 
 def _frame_at(source: str, seconds: float) -> NDArray[np.uint8]:

@@ -67,9 +67,9 @@ def export_backbone(
 ) -> None:
     """Export a network to ONNX. Needs PyTorch; using the exported file does not."""
     from oddsight.backbones.exports import make_export
-    from oddsight.cli.output import say_exported
     from oddsight.sinks.output_paths import check_outputs
+    from oddsight.sinks.terminal import note
 
     check_outputs({"--output": output}, inputs={"--weights": weights})
     path, found = make_export(name, output, weights=weights, size=size)
-    say_exported(path, found.described, quiet)
+    note(f"wrote {path}: {found.described.name} with {', '.join(found.described.stages)}", quiet=quiet)
