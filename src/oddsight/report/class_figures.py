@@ -9,7 +9,6 @@ import onnx
 from markupsafe import Markup
 from onnx import numpy_helper
 
-from oddsight.data.collection import ImageFile
 from oddsight.drawing.class_figures import bars, reliability_figure
 from oddsight.drawing.image_grids import CaptionedImage, image_grid
 from oddsight.drawing.numbers import percent
@@ -93,16 +92,11 @@ def _without_temperature(model: Model, evaluation: ClassEvaluation) -> tuple[lis
     step = max(1, len(evaluation.images) // _RESCORED)
     indices, probabilities = [], []
     for at in range(0, len(evaluation.images), step)[:_RESCORED]:
-        pixels = _pixels(evaluation.images[at])
-        if pixels is not None:
-            indices.append(at)
-            name = str(evaluation.images[at].path)
-            probabilities.append(float(run(loaded, {"image": pixels[None]}, name, ["class_probability"])[0][0]))
+        image = evaluation.images[at]
+        try:
+            pixels = image.read()
+        except ImageError:
+            continue
+        indices.append(at)
+        probabilities.append(float(run(loaded, {"image": pixels[None]}, str(image.path), ["class_probability"])[0][0]))
     return (indices, probabilities) if indices else None
-
-
-def _pixels(image: ImageFile) -> np.ndarray | None:
-    try:
-        return image.read()
-    except ImageError:
-        return None

@@ -139,38 +139,24 @@ def _galleries(evaluation: ClassEvaluation, normals: NormalImages | None) -> Ite
     wrong = [entry for entry in named if not entry[1].anomalous and entry[1].label != entry[2]]
     wrong.sort(key=lambda entry: -(entry[1].label_probability or 0.0))
     rejected = sorted((entry for entry in named if entry[1].anomalous), key=lambda entry: -entry[1].score)
-    yield _gallery(
-        "wrong", "Wrong classes", "the most confident first", "Every accepted image is predicted as its own class.",
-        wrong, normals,
-    )  # fmt: skip
-    yield _gallery(
-        "rejected", "Images of known classes that were rejected", "highest scores first",
-        "No image of a known class was rejected.", rejected, normals,
-    )  # fmt: skip
-    if evaluation.unknown:
-        accepted = [
-            (image, result, f"none of the classes ({name})")
-            for name, results in evaluation.unknown.items()
-            for image, result in zip(evaluation.unknown_images[name], results, strict=True)
-            if not result.anomalous
-        ]
-        accepted.sort(key=lambda entry: entry[1].score)
-        yield _gallery(
-            "accepted", "Images of no known class that were accepted", "lowest scores first",
-            "Every image of no known class was rejected.", accepted, normals,
-        )  # fmt: skip
-
-
-def _gallery(
-    name: str,
-    heading: str,
-    note: str,
-    empty: str,
-    entries: Sequence[tuple[ImageFile, Result, str]],
-    normals: NormalImages | None,
-) -> Gallery:
-    cards = [_card(*entry, normals) for entry in entries[:EXAMPLES]]
-    return Gallery(name, heading, note, empty, len(entries), cards)
+    accepted = [
+        (image, result, f"none of the classes ({name})")
+        for name, results in evaluation.unknown.items()
+        for image, result in zip(evaluation.unknown_images[name], results, strict=True)
+        if not result.anomalous
+    ]
+    accepted.sort(key=lambda entry: entry[1].score)
+    sorts = [
+        ("wrong", "Wrong classes", "the most confident first", "Every accepted image is predicted as its own class.",
+         wrong),
+        ("rejected", "Images of known classes that were rejected", "highest scores first",
+         "No image of a known class was rejected.", rejected),
+        ("accepted", "Images of no known class that were accepted", "lowest scores first",
+         "Every image of no known class was rejected.", accepted),
+    ]  # fmt: skip
+    for name, heading, note, empty, entries in sorts if evaluation.unknown else sorts[:2]:
+        cards = [_card(*entry, normals) for entry in entries[:EXAMPLES]]
+        yield Gallery(name, heading, note, empty, len(entries), cards)
 
 
 def _card(image: ImageFile, result: Result, truth: str, normals: NormalImages | None) -> Card:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,13 @@ def evaluation_content(
     }
     p_values = [outcome.p_value for outcome in evaluation.judged if outcome.kind is None]
     scores, confidence = metadata.calibration.scores, evaluation.confidence
+    baselines = dict(sorted(evaluation.baselines.items(), key=lambda item: -item[1]))
     drawn = {
         "histogram": figures.histogram(evaluation),
         "roc": figures.roc(evaluation),
         "precision-recall": figures.precision_recall(evaluation),
         "p-values": figures.promised_and_seen(p_values, scores, rate, confidence, whose="normal images"),
-        "baselines": _baselines(evaluation),
+        "baselines": baseline_bars(image["auroc"], image["auroc_ci"], baselines),
         "key": key,
         **{gallery.name: gallery.draw("normal") for gallery in galleries},
     }
@@ -115,11 +116,12 @@ def agreement(asked: float | None, low: float, high: float | None) -> str:
     return "more" if low > asked else "less" if high is not None and high < asked else "consistent"
 
 
-def _baselines(evaluation: Evaluation) -> Markup:
-    values = sorted(evaluation.baselines.items(), key=lambda item: -item[1])
-    names, areas = ["this model", *(name for name, _ in values)], [evaluation.image["auroc"], *(v for _, v in values)]
-    intervals = [evaluation.image["auroc_ci"], *[None] * len(values)]
-    return bars(names, areas, intervals, axis="AUROC", start=0.5, name="baselines")
+def baseline_bars(
+    own: float, interval: tuple[float, float] | None, baselines: Mapping[str, float], *, axis: str = "AUROC"
+) -> Markup:
+    """AUROC of the model, with its interval, and of trivial baselines."""
+    areas, intervals = [own, *baselines.values()], [interval, *[None] * len(baselines)]
+    return bars(["this model", *baselines], areas, intervals, axis=axis, start=0.5, name="baselines")
 
 
 def _type_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from oddsight.drawing.class_figures import bars
 from oddsight.drawing.frames import clock
 from oddsight.drawing.numbers import count, duration, p_text
 from oddsight.drawing.timelines import timeline
 from oddsight.evaluation.videos import VideoEvaluation
 from oddsight.metrics.stretches import match
 from oddsight.model.model import Model
-from oddsight.report.evaluation import agreement
+from oddsight.report.evaluation import agreement, baseline_bars
 from oddsight.report.markdown import fill_template, table, write_page
 
 _CLIPS = 40
@@ -43,7 +41,9 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
         for number, clip in enumerate(shown)
     }
     if found["frame_auroc"] is not None:
-        figures["baselines"] = _baselines(found)
+        figures["baselines"] = baseline_bars(
+            found["frame_auroc"], found["frame_auroc_ci"], found["baselines"], axis="AUROC of frames"
+        )
     text = fill_template(
         "oddsight.report",
         "videos.md.jinja",
@@ -60,12 +60,6 @@ def write_video_report(evaluation: VideoEvaluation, model: Model, path: str | os
         normal=duration(3600 * evaluation.hours),
     )
     write_page(text, figures, path)
-
-
-def _baselines(found: dict[str, Any]) -> Markup:
-    names, areas = ["this model", *found["baselines"]], [found["frame_auroc"], *found["baselines"].values()]
-    intervals = [found["frame_auroc_ci"], *[None] * len(found["baselines"])]
-    return bars(names, areas, intervals, axis="AUROC of frames", start=0.5, name="baselines")
 
 
 def _clip_table(evaluation: VideoEvaluation) -> Markup:
