@@ -29,6 +29,9 @@ INK, FAINT = "#010203", "#040506"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--rule)"}
 NORMAL, ANOMALOUS = "#3a86b4", "#d4552f"
 
+COLOURS = (NORMAL, ANOMALOUS, "#4d9a57", "#a06bc0", "#c3961c", "#7f7f7f")
+DASHES: tuple[object, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+
 QUARTERS = (0, 0.25, 0.5, 0.75, 1), ("0", "25%", "50%", "75%", "100%")
 """Ticks of an axis of shares, and their labels."""
 

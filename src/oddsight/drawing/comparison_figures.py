@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from oddsight.drawing.charts import FAINT, INK, NORMAL, chart, logarithmic_x
 from oddsight.drawing.numbers import short
@@ -17,7 +16,6 @@ from oddsight.evaluation.compare.standings import Ranking, Standing
 from oddsight.evaluation.compare.trials import Trial
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CURVES = 5  # ROC curves in one chart, at most
@@ -84,16 +82,14 @@ def times(number: int, rows: Sequence[Standing]) -> Markup:
             axes.plot(milliseconds, area, "o", color=NORMAL if row.verdict in _SUPPORTED else FAINT, markersize=5)
             beaten = any(t <= milliseconds and a >= area and (t, a) != (milliseconds, area) for t, a, _ in points)
             if len(points) <= _NAMED or not beaten:
-                _name(axes, (milliseconds, area), short(row.label))
+                axes.annotate(
+                    short(row.label), (milliseconds, area), (5, 3), textcoords="offset points", fontsize=7.5, color=INK
+                )
         logarithmic_x(axes)
         axes.margins(x=0.25, y=0.15)
         axes.set(xlabel="milliseconds for an answer, one core, logarithmic scale", ylabel="AUROC")
 
     return chart(f"times-{number}", (3.9, 3.3), draw, "Time of an answer against AUROC")
-
-
-def _name(axes: Axes, place: tuple[float, float], text: str) -> None:
-    axes.annotate(text, place, xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=INK)
 
 
 def critical_differences(ranked: Ranking) -> Markup:
@@ -119,7 +115,8 @@ def critical_differences(ranked: Ranking) -> Markup:
             space = -0.01 * count if side == "right" else 0.01 * count
             axes.text(edge + space, height, text, ha=side, va="center", color=INK)
         for number, (first, last) in enumerate(ranked.groups):
-            _bar(axes, ranked.mean_ranks[[first, last]], -0.4 - 0.35 * number)
+            ends, height = ranked.mean_ranks[[first, last]] + (-0.04, 0.04), -0.4 - 0.35 * number
+            axes.plot(ends, [height, height], color=NORMAL, linewidth=3.5, solid_capstyle="round")
         if ranked.critical_difference is not None:
             axes.plot([1, 1 + ranked.critical_difference], [1.55, 1.55], color=INK, linewidth=1, marker="|")
             text = f"critical difference {ranked.critical_difference:.2f}"
@@ -128,7 +125,3 @@ def critical_differences(ranked: Ranking) -> Markup:
         axes.set_xlim(1 - 0.55 * count, 1.55 * count)
 
     return chart("ranks", (6.6, 1.1 + 0.2 * left + 0.1 * len(ranked.groups)), draw, "Mean ranks")
-
-
-def _bar(axes: Axes, ends: NDArray[np.float64], height: float) -> None:
-    axes.plot(ends + np.array([-0.04, 0.04]), [height, height], color=NORMAL, linewidth=3.5, solid_capstyle="round")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from oddsight.drawing.frames import Polygon
 
 _SIDE = 1200
 """The longer side that a frame is enlarged or reduced to, in pixels."""
@@ -14,8 +16,6 @@ _SIDE = 1200
 _MARGIN, _SIZE = 44, 16
 _PAPER, _INK, _LIGHT = (250, 250, 250), (30, 30, 30), (255, 255, 255)
 _INCLUDED, _EXCLUDED = (0, 220, 90), (255, 60, 60)
-
-Polygon = Sequence[tuple[float, float]]
 
 
 def draw_grid(

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from oddsight import metrics
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, mark, square
+from oddsight.drawing.charts import ANOMALOUS, COLOURS, DASHES, FAINT, INK, NORMAL, chart, mark, square
 from oddsight.drawing.numbers import area, percent, short
 from oddsight.metrics.ood import oscr, oscr_curve
 
@@ -35,8 +35,6 @@ class Point(NamedTuple):
     up: tuple[float, float] | None = None
 
 
-_COLOURS = (NORMAL, ANOMALOUS, "#4d9a57", "#a06bc0", "#c3961c", "#7f7f7f")
-_DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _FEW = 5
 _POINTS = 400
 _BINS = 50
@@ -160,10 +158,8 @@ def _curves(
         axes = square(figure, *axis)
         if chance is not None:
             axes.plot(*chance, color=FAINT, linewidth=1)
-        dashes = [style for style in _DASHES for _ in _COLOURS]
-        for (_, _, across, up), text, colour, dash in zip(
-            curves, written, cycle(_COLOURS), cycle(dashes), strict=False
-        ):
+        dashes = [style for style in DASHES for _ in COLOURS]
+        for (_, _, across, up), text, colour, dash in zip(curves, written, cycle(COLOURS), cycle(dashes), strict=False):
             # Older Matplotlib leaves out what starts with an underscore, as a name may.
             label = f"\u200b{text}" if text.startswith("_") else text
             points = _thinned(across, up)

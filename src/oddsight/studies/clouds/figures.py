@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from oddsight.drawing.charts import ANOMALOUS, FAINT, INK, NORMAL, chart, logarithmic_x
+from oddsight.drawing.charts import ANOMALOUS, COLOURS, DASHES, FAINT, INK, NORMAL, chart, logarithmic_x
 from oddsight.drawing.numbers import area, percent, short
 from oddsight.errors import plain
 from oddsight.studies.clouds.isolation import Shown
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = (NORMAL, ANOMALOUS, "#4d9a57", "#a06bc0", "#c3961c", "#7f7f7f")
-_DASHES: tuple[object, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _WAY_DASHES = {"by hand": (0, (1, 2)), "mean + 3 sd": (0, (4, 2)), "conformal": "solid"}
 _BINS = 48
 _SIDE = 220
@@ -133,7 +131,7 @@ def depth_curves(shown: Sequence[Visibility], depths: Sequence[float], *, share:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         greys = cycle((INK, "#7f7f7f"))
-        styles = zip(cycle(_COLOURS), [dash for dash in _DASHES for _ in _COLOURS], strict=False)
+        styles = zip(cycle(COLOURS), [dash for dash in DASHES for _ in COLOURS], strict=False)
         for one, (tint, dash) in zip(shown, styles, strict=False):
             colour = next(greys) if one.trivial else tint
             pairs = zip(depths, map(value, one.points), strict=True)
