@@ -7,6 +7,7 @@ backbone and size; test images are scored from them by the model's own graph, an
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -240,9 +241,7 @@ def _folder_in_cache() -> Path | None:
 def _labels(settings: Sequence[Setting]) -> dict[Setting, str]:
     """The method, and of its settings what tells it from others."""
     several = {field: len({getattr(one, field) for one in settings}) > 1 for field in ("backbone", "size")}
-    ways: dict[tuple[str, str, int | None], int] = {}
-    for one in settings:
-        ways[one.method, one.backbone, one.size] = ways.get((one.method, one.backbone, one.size), 0) + 1
+    ways = Counter((one.method, one.backbone, one.size) for one in settings)
     labels = {}
     for one in settings:
         parts = [one.method]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -245,9 +245,14 @@ def reading_on(model: Model, reading: str, shape: tuple[int, ...]) -> tuple[Infe
 def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.float64]) -> float:
     """Milliseconds of one core for an image, the median over some."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(TIMED, len(images))).astype(int))
-    pixels = images[chosen[0]].read()
-    timed = partial(_timed, partial(model.score, one_core=True))
-    timed(pixels)  # loads the graph
+
+    def timed(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+        """Score and milliseconds of this thread's processor time, which other threads at work do not add to."""
+        started = time.thread_time()
+        score = model.score(pixels, one_core=True).score
+        return score, 1000 * (time.thread_time() - started)
+
+    timed(images[chosen[0]].read())  # loads the graph
     answers = []
     for index in chosen:
         # In another thread than the main one, which would have the work done elsewhere and count nothing.
@@ -260,10 +265,3 @@ def whole_file(model: Model, images: Sequence[ImageFile], scores: NDArray[np.flo
                 f"{scores[index]:.7g}: please report this"
             )
     return float(np.median(answers))
-
-
-def _timed(score: Callable[[NDArray[np.uint8]], Any], pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Score and milliseconds of this thread's processor time, which other threads at work do not add to."""
-    started = time.thread_time()
-    result = score(pixels)
-    return result.score, 1000 * (time.thread_time() - started)

@@ -34,7 +34,9 @@ def run_jobs(jobs: Sequence[Job], work: Path, room: int, workers: int, progress:
     missing = [index for index in range(len(jobs)) if index not in cells]
     done = len(jobs) - len(missing)
     for alike in _groups(jobs, missing, lambda job: (job.trial.name, job.setting.backbone, job.extractor.size)):
-        with _features([jobs[index] for index in alike], work, progress) as cache:
+        trial = jobs[alike[0]].trial
+        wanted, images = (jobs[index].extractor for index in alike), (*trial.training, *trial.test.images)
+        with shared_features(wanted, images, work, progress) as cache:
             interruption = Interruption()
             compute = partial(compute_cell, folder, cache, interruption)
             # Held by name: when it is closed, it waits for the jobs under way, which are told to end first.
@@ -70,15 +72,6 @@ def _groups(jobs: Sequence[Job], indices: Iterable[int], kind: Callable[[Job], H
 def side_by_side(job: Job, room: int, workers: int) -> int:
     """How many jobs like this one may run at once; what can never fit runs alone."""
     return max(1, min(workers, room // max(1, room_taken(job.memory))))
-
-
-@contextmanager
-def _features(jobs: Sequence[Job], work: Path, progress: Progress) -> Iterator[FeatureCache]:
-    """A cache with all features that jobs on one dataset with one backbone and size need."""
-    trial = jobs[0].trial
-    images = (*trial.training, *trial.test.images)
-    with shared_features((job.extractor for job in jobs), images, work, progress) as cache:
-        yield cache
 
 
 @contextmanager
