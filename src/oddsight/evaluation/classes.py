@@ -101,7 +101,7 @@ class ClassEvaluation:
                     "precision": row.precision,
                     "recall": row.recall,
                     "f1": row.f1,
-                    "rejected": _share(self.rejected[self.labels == index]),
+                    "rejected": float(self.rejected[self.labels == index].mean()) if row.support else None,
                 }
                 for index, (name, row) in enumerate(rows)
             },
@@ -214,10 +214,6 @@ def scored(results: Sequence[Result]) -> NDArray[np.float32]:
 def flagged(results: Sequence[Result]) -> NDArray[np.bool_]:
     """Which are of none of the classes, ``[n]``."""
     return np.array([result.anomalous for result in results], np.bool_)
-
-
-def _share(flags: NDArray[np.bool_]) -> float | None:
-    return float(flags.mean()) if len(flags) else None
 
 
 def _score_all(model: Model, images: Sequence[ImageFile], progress: Progress) -> list[Result | ImageError]:
