@@ -140,7 +140,7 @@ class LiveStream:
                     check_size(arrival.frame.width, arrival.frame.height, name)
                     pixels = convert(arrival.frame)
                 except Exception:  # as PyAV raises many kinds
-                    self._count(handed=-1, broken=1)
+                    self._add(handed=-1, broken=1)
                     continue
                 yield Frame(pixels, name, arrival.time, arrival.number)
         finally:
@@ -228,7 +228,7 @@ class LiveStream:
         except EOFError:
             return False
         except Exception:  # as PyAV raises many kinds
-            self._count(received=1, broken=1)
+            self._add(received=1, broken=1)
             return False
         for frame in frames:
             self._arrive(frame)
@@ -252,13 +252,9 @@ class LiveStream:
             self._slot = None
             self._add(waiting=-1, stale=1)
 
-    def _count(self, **more: int) -> None:
-        with self._changed:
-            self._add(**more)
-
     def _add(self, **more: int) -> None:
-        """Count; the lock is held."""
-        self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
+        with self._changed:  # which a thread may hold already
+            self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
 
 
 def _opening(source: Address | int) -> tuple[str, dict[str, Any]]:
