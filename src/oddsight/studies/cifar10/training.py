@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,14 +232,13 @@ def _embeddings(extractor: Extractor, job: Job) -> Embeddings:
     found = {}
     for name, images in job.sets.by_name().items():
         key = key_of(*_maker(extractor), [image.content for image in images])
-        take = partial(_take, extractor, images, job.progress)
+
+        def take(images: Sequence[ImageFile] = images) -> Arrays:
+            return {"embeddings": embed_images(extractor, images, None, job.progress)}
+
         kept = compute_once(job.folder / f"embeddings-{name}.npz", key, take)
         found[name] = np.asarray(kept["embeddings"], np.float32)
     return found
-
-
-def _take(extractor: Extractor, images: Sequence[ImageFile], progress: Progress) -> Arrays:
-    return {"embeddings": embed_images(extractor, images, None, progress)}
 
 
 def _apply_score(name: str, head: Head, known: Embeddings, job: Job) -> Scored:
