@@ -160,7 +160,8 @@ def check(
     looks = [outcome for outcome in outcomes if isinstance(outcome, _Look)]
     unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]
     unreadable += [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
-    near_duplicates = _near_duplicates(looks, near_distance)
+    same = _grouped(looks, lambda look: look.content).values()
+    near_duplicates = _near_duplicates([group[0] for group in same], near_distance)
     empty = [f"{_relative(Path(problem.path), root)} is an empty folder" for problem in empty_folders(root)]
     return CheckReport(
         folder=os.fsdecode(folder),
@@ -169,7 +170,7 @@ def check(
         kinds=_kinds(looks),
         subfolders=_subfolders(found.images, looks, root),
         unreadable=tuple(unreadable),
-        duplicates=_duplicates(looks),
+        duplicates=tuple(_alike(group) for group in same if len(group) > 1),
         near_duplicates=near_duplicates,
         nearly_empty=tuple(look.path for look in looks if look.deviation < EMPTY_DEVIATION),
         blurred=_blurred(looks),
@@ -259,14 +260,8 @@ def _alike(looks: Sequence[_Look]) -> Alike:
     return Alike(tuple(look.path for look in looks), len({look.subfolder for look in looks}) > 1)
 
 
-def _duplicates(looks: Sequence[_Look]) -> tuple[Alike, ...]:
-    groups = _grouped(looks, lambda look: look.content).values()
-    return tuple(_alike(group) for group in groups if len(group) > 1)
-
-
-def _near_duplicates(looks: Sequence[_Look], distance: int) -> tuple[Alike, ...]:
-    firsts = [group[0] for group in _grouped(looks, lambda look: look.content).values()]
-    telling = [look for look in firsts if look.deviation >= EMPTY_DEVIATION]
+def _near_duplicates(distinct: Sequence[_Look], distance: int) -> tuple[Alike, ...]:
+    telling = [look for look in distinct if look.deviation >= EMPTY_DEVIATION]
     hashes = np.array([look.dhash for look in telling], dtype=np.uint64)
     return tuple(_alike([telling[i] for i in group]) for group in near_groups(hashes, distance))
 

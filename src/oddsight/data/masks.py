@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -97,16 +98,12 @@ def _names_without_ending(place: PurePath, file: Path) -> list[tuple[str, Path]]
     ]
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
 def _caseless(name: str) -> str:
     """A canonical caseless form (Unicode, section 3.13, D145)."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
-_FORMS: tuple[Callable[[str], str], ...] = (str, _composed, _caseless)
+_FORMS: tuple[Callable[[str], str], ...] = (str, partial(unicodedata.normalize, "NFC"), _caseless)
 
 
 @dataclass(frozen=True)
