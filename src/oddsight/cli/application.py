@@ -38,7 +38,7 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A model f
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only results and errors, no progress and no notes.")]
 PrintJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write JSON to this file ('-' for standard output).")
+    Path | None, typer.Option(metavar="FILE", help="Write JSON to this file ('-' for standard output).")
 ]
 
 
@@ -137,13 +137,12 @@ Confidence = Annotated[
 Bands = Annotated[
     str | None,
     typer.Option(
-        "--bands",
         metavar="R,G,B",
         help="Bands to read from TIFF files, counted from 1: red, green and blue, or one as grey.",
     ),
 ]
 Scale = Annotated[
-    str | None, typer.Option("--scale", metavar="LOW,HIGH", help="Values in TIFF files that become black and white.")
+    str | None, typer.Option(metavar="LOW,HIGH", help="Values in TIFF files that become black and white.")
 ]
 
 EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143

@@ -98,7 +98,7 @@ def summarize(
     place: Annotated[str, typer.Argument(metavar="DIR|URI", help="What 'predict --out' filled.")],
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE.html", help="Write a page of the most anomalous images."),
+        typer.Option(metavar="FILE.html", help="Write a page of the most anomalous images."),
     ] = None,
     most: Annotated[int, typer.Option(help="How many of the most anomalous images to show.")] = 60,
     fdr: Annotated[

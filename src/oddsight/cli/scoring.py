@@ -26,7 +26,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
     ],
     json: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write JSON Lines to this file ('-' for standard output)."),
+        typer.Option(metavar="FILE", help="Write JSON Lines to this file ('-' for standard output)."),
     ] = None,
     maps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write each image with its heat map to this folder, as PNG.")

@@ -16,44 +16,38 @@ if TYPE_CHECKING:
 
 EventsFile = Annotated[
     Path | None,
-    typer.Option("--events", metavar="FILE", help="Write events as JSON Lines; a live source adds to the file."),
+    typer.Option(metavar="FILE", help="Write events as JSON Lines; a live source adds to the file."),
 ]
 FramesFile = Annotated[
     Path | None,
-    typer.Option("--frames", metavar="FILE", help="Write every frame as JSON Lines; a live source adds to the file."),
+    typer.Option(metavar="FILE", help="Write every frame as JSON Lines; a live source adds to the file."),
 ]
 KeyFramesFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--key-frames", metavar="DIR", help="Write the strongest frame of each event to this folder, as JPEG."
-    ),
+    typer.Option(metavar="DIR", help="Write the strongest frame of each event to this folder, as JPEG."),
 ]
 SavedVideo = Annotated[
     Path | None,
-    typer.Option("--save", metavar="FILE.mp4", help="Write a video with maps, zones, boxes and scores drawn on it."),
+    typer.Option(metavar="FILE.mp4", help="Write a video with maps, zones, boxes and scores drawn on it."),
 ]
 WebhookAddress = Annotated[
     str | None,
-    typer.Option("--webhook", metavar="URL", help="Send events as JSON to this address (http or https)."),
+    typer.Option(metavar="URL", help="Send events as JSON to this address (http or https)."),
 ]
 WebhookKey = Annotated[
     Path | None,
     typer.Option(
-        "--webhook-key",
         metavar="FILE",
         help="Sign messages with the key in this file. [default: that in ODDSIGHT_WEBHOOK_KEY, if it is set]",
     ),
 ]
 WebhookRate = Annotated[
     float | None,
-    typer.Option(
-        "--webhook-rate", metavar="NUMBER", help="Largest number of messages a minute to --webhook. [default: 60]"
-    ),
+    typer.Option(metavar="NUMBER", help="Largest number of messages a minute to --webhook. [default: 60]"),
 ]
 MqttAddress = Annotated[
     str | None,
     typer.Option(
-        "--mqtt",
         metavar="mqtt://[USER@]HOST[:PORT][/TOPIC]",
         help="Send events to this MQTT broker (mqtts:// for TLS); the password is in ODDSIGHT_MQTT_PASSWORD.",
     ),
@@ -61,16 +55,13 @@ MqttAddress = Annotated[
 MqttCertificates = Annotated[
     Path | None,
     typer.Option(
-        "--mqtt-ca",
         metavar="FILE",
         help="Certificates (PEM) that an mqtts:// broker is checked by. [default: those that the system trusts]",
     ),
 ]
 MetricsPort = Annotated[
     int | None,
-    typer.Option(
-        "--metrics", metavar="PORT", min=1, max=65535, help="Show Prometheus metrics on this port of 127.0.0.1."
-    ),
+    typer.Option(metavar="PORT", min=1, max=65535, help="Show Prometheus metrics on this port of 127.0.0.1."),
 ]
 
 
