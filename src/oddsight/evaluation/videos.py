@@ -134,41 +134,34 @@ class VideoEvaluation:
     def to_json(self) -> dict[str, Any]:
         """All numbers."""
         interval, labels = self.frame_auroc_interval(), np.concatenate([clip.anomalous for clip in self.clips])
+        matches, hours = self.matches(), self.hours
+        false = matches.alarms - matches.true
+        low, high = poisson_interval(false, hours)
         return {
             "clips": [clip.name for clip in self.clips],
             "frames": {"normal": int((labels == 0).sum()), "anomalous": int((labels == 1).sum())},
             "frame_auroc": self.frame_auroc(),
             "frame_auroc_ci": None if interval is None else list(interval),
             "baselines": self.baseline_aurocs(),
-            "events": self._events_json(),
-            "false_alarms_per_hour": self._false_alarms_json(),
+            "events": {
+                "alarms": matches.alarms,
+                "true": matches.true,
+                "anomalies": matches.stretches,
+                "found": len(matches.delays),
+                "precision": matches.precision,
+                "recall": matches.recall,
+                "normal_frames_in_alarms": self.normal_frames_in_alarms,
+                "median_delay": float(np.median(matches.delays)) if matches.delays else None,
+            },
+            "false_alarms_per_hour": {
+                "asked": self.alarms_per_hour,
+                "hours": hours,
+                "count": false,
+                "rate": false / hours if hours else None,
+                "rate_ci": [low, high if np.isfinite(high) else None],
+            },
             "window": self.window,
             "warnings": list(self.warnings),
-        }
-
-    def _events_json(self) -> dict[str, Any]:
-        matches = self.matches()
-        return {
-            "alarms": matches.alarms,
-            "true": matches.true,
-            "anomalies": matches.stretches,
-            "found": len(matches.delays),
-            "precision": matches.precision,
-            "recall": matches.recall,
-            "normal_frames_in_alarms": self.normal_frames_in_alarms,
-            "median_delay": float(np.median(matches.delays)) if matches.delays else None,
-        }
-
-    def _false_alarms_json(self) -> dict[str, Any]:
-        matches, hours = self.matches(), self.hours
-        false = matches.alarms - matches.true
-        low, high = poisson_interval(false, hours)
-        return {
-            "asked": self.alarms_per_hour,
-            "hours": hours,
-            "count": false,
-            "rate": false / hours if hours else None,
-            "rate_ci": [low, high if np.isfinite(high) else None],
         }
 
     def _auroc(self, values: Sequence[NDArray[np.float64]]) -> float | None:
