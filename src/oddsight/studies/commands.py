@@ -12,8 +12,3 @@ study_app = typer.Typer(no_args_is_help=True, help="Run a reference study, from 
 app.add_typer(study_app, name="study")
 study_app.command("cifar10")(cifar10)
 study_app.command("clouds")(clouds)
-
-
-@study_app.callback()
-def study() -> None:
-    """Run a reference study, from a raw dataset to a report."""
