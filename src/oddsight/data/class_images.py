@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from math import ceil
 
 import numpy as np
 
+from oddsight.data.collection import lot
 from oddsight.data.dataset import Dataset
 from oddsight.errors import OddsightError
 
@@ -37,8 +37,8 @@ def stratified(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Data
     places: dict[str, list[int]] = defaultdict(list)
     for index, image in enumerate(data.images):
         places[image.unit].append(index)
-    lots = {unit: min(data.images[index].content for index in indices) for unit, indices in places.items()}
-    order = sorted(places, key=lambda unit: hashlib.sha256(f"{seed} {lots[unit]}".encode()).digest(), reverse=True)
+    firsts = {unit: min(data.images[index].content for index in indices) for unit, indices in places.items()}
+    order = sorted(places, key=lambda unit: lot(firsts[unit], seed), reverse=True)
     # What is in several classes is drawn with the first of them.
     home = {unit: int(data.labels[indices].min()) for unit, indices in places.items()}
     of_class: dict[int, list[str]] = defaultdict(list)

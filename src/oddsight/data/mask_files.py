@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.data.decoding import limited
-from oddsight.data.formats import IMAGE_SUFFIXES
+from oddsight.data.folder import is_image_file
 from oddsight.data.mask_values import LOSSY_FORMATS, MaskPixels, MaskValues, marked_pixels, mask_values, strongest
 from oddsight.data.opening import MAX_PIXELS, admit, open_image, open_tiff
 from oddsight.data.pixels import load, orientation_of
@@ -73,8 +73,7 @@ def _part_orientation(path: Path) -> int:
 def _parts(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
-    parts = sorted(file for file in files if not file.is_dir())
+    parts = sorted(filter(is_image_file, path.iterdir()))
     if not parts:
         raise ImageError(str(path), "the folder holds no part of a mask")
     return parts

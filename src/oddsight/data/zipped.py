@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from oddsight.errors import DataError
@@ -33,7 +32,5 @@ class Unzipped:
     def __enter__(self) -> Unzipped:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
