@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +12,6 @@ import typer
 from oddsight.cli import application as cli
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from oddsight.model.model import Model
     from oddsight.scale.summary import Summary
 

@@ -26,6 +26,8 @@ def write_comparison_report(comparison: Comparison, path: str | os.PathLike[str]
     Raises:
         OddsightError: The page cannot be written.
     """
+    names = [trial.name for trial in comparison.trials]
+    where = ", ".join(names) if len(names) <= 3 else f"{len(names)} datasets"
     errors = [error for trial in comparison.trials for error in trial.errors]
     ranked, drawn = comparison.ranking, dict[str, Markup]()
     sections = [_section(number, trial, comparison, drawn) for number, trial in enumerate(comparison.trials, 1)]
@@ -34,7 +36,7 @@ def write_comparison_report(comparison: Comparison, path: str | os.PathLike[str]
     text = fill_template(
         "oddsight.report",
         "comparison.md.jinja",
-        title=_title(comparison),
+        title=f"Methods compared on {where}",
         comparison=comparison,
         sections=sections,
         ranked=ranked,
@@ -47,11 +49,6 @@ def write_comparison_report(comparison: Comparison, path: str | os.PathLike[str]
         version=version("oddsight"),
     )
     write_page(text, drawn, path)
-
-
-def _title(comparison: Comparison) -> str:
-    names = [trial.name for trial in comparison.trials]
-    return "Methods compared on " + (", ".join(names) if len(names) <= 3 else f"{len(names)} datasets")
 
 
 def _section(number: int, trial: Trial, comparison: Comparison, drawn: dict[str, Markup]) -> dict[str, Any]:

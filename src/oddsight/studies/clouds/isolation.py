@@ -186,10 +186,7 @@ def isolate(
             failed[variant.name] = str(error)
     judged, areas, overlaps = _judge(mapped, scenes, seed, progress)
     best = max((one for one in judged if not one.trivial), key=lambda one: one.area(ALL), default=None)
-    shown: list[Shown] = []
-    files: list[Path] = []
-    if best is not None:
-        shown, files = _show(best, variants[best.name], scenes, work / "regions")
+    shown, files = ([], []) if best is None else _show(best, variants[best.name], scenes, work / "regions")
     name = None if best is None else best.name
     return Isolation(scenes, folds, groups(scenes), tuple(judged), failed, areas, overlaps, name, shown, files)
 
