@@ -154,7 +154,6 @@ def bars(
     *,
     axis: str,
     start: float = 0.0,
-    end: float = 1.0,
     references: Mapping[str, float] | None = None,
     written: Callable[[float], str] = area,
     name: str = "bars",
@@ -167,14 +166,13 @@ def bars(
         intervals: Of each, or None.
         axis: What is measured.
         start: Where bars start: what means nothing, as 0, or 0.5 for AUROC. A value below it has a bar to the left.
-        end: How far the axis goes, at least.
         references: Values to compare with, by what they are, as lines through all bars.
         written: How a value is written.
         name: Apart from that of other charts on the page.
     """
     count, lines = len(names), references or {}
     known = [bound for interval in intervals if interval is not None for bound in interval]
-    reach = (min([start, *values, *known, *lines.values()]), max([end, *values, *known, *lines.values()]))
+    reach = (min([start, *values, *known, *lines.values()]), max([1.0, *values, *known, *lines.values()]))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()

@@ -83,7 +83,6 @@ def _pixel_bars(found: Isolation, group: str) -> Markup:
         [one.groups[group].auroc_interval for one in ranked],
         axis=f"pixel AUROC, {group}",
         start=0.5,
-        end=1.0,
         name=f"isolation-{group.replace(' ', '-')}",
     )
 
