@@ -155,7 +155,6 @@ def _evaluate_videos(
     report: Path | None,
     quiet: bool,
 ) -> None:
-    """Measure a model on labelled videos."""
     from oddsight.cli.evaluation_output import show_videos
     from oddsight.cli.output import give_results
     from oddsight.errors import OddsightError

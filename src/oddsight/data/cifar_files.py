@@ -52,8 +52,6 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class _Version:
-    """One of the two versions."""
-
     archive: str  # Its archive, without suffix
     folder: str  # The folder in that
     files: dict[str, str]  # What the files are, by name
