@@ -99,5 +99,4 @@ def adapt(  # noqa: PLR0913, PLR0917 - options
         write_curves(path, found.curves)
         note(f"wrote {path}", quiet=quiet)
     say_adapted(found, quiet)
-    if found.errors:
-        raise typer.Exit(cli.EXIT_ERROR)
+    cli.end_with(found.errors)

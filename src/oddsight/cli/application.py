@@ -148,6 +148,14 @@ Scale = Annotated[
 EXIT_ERROR, EXIT_ANOMALY, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
 
 
+def end_with(errors: object, anomalies: object = 0) -> None:
+    """Exit with 1 if there were errors, or else with 3 if there are anomalies that count."""
+    if errors:
+        raise typer.Exit(EXIT_ERROR)
+    if anomalies:
+        raise typer.Exit(EXIT_ANOMALY)
+
+
 def refuse(options: Mapping[str, object], why: str) -> None:
     """Refuse the first of these options that was given."""
     for option, value in options.items():

@@ -101,5 +101,4 @@ def compare(  # noqa: PLR0913, PLR0917 - options
 
         write_comparison_report(found, report)
         note(f"The report is {report}", quiet=quiet)
-    if any(trial.errors for trial in found.trials) or any(cell.error for cell in found.cells):
-        raise typer.Exit(cli.EXIT_ERROR)
+    cli.end_with(any(trial.errors for trial in found.trials) or any(cell.error for cell in found.cells))

@@ -210,8 +210,7 @@ def _give(
     if report is not None:
         write_report(found, model, report, normals=normals_beside(path))
         note(f"The report is {report}", quiet=quiet)
-    if found.errors:
-        raise typer.Exit(cli.EXIT_ERROR)
+    cli.end_with(found.errors)
 
 
 def _check_folders(folder: Path | None, normal: Path | None, anomalous: Path | None, masks: Path | None) -> None:

@@ -70,8 +70,7 @@ def export_model(
     _say_exported(found, output, quiet)
     for error in found.errors:
         complain(error)
-    if found.errors:
-        raise typer.Exit(cli.EXIT_ERROR)
+    cli.end_with(found.errors)
 
 
 def _show_parity(parity: Parity) -> None:

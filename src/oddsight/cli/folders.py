@@ -66,8 +66,7 @@ def prepare(
             download_cifar10(data, progress=report)
         found = write(data, output, size=size, validation=validation, normalised=normalised, seed=seed, progress=report)
     say_prepared(found, quiet)
-    if found.errors:
-        raise typer.Exit(cli.EXIT_ERROR)
+    cli.end_with(found.errors)
 
 
 @cli.app.command()
@@ -107,5 +106,4 @@ def synthesize(
         )
     show_synthesized(found)
     say_synthesized(found, quiet)
-    if found.errors:
-        raise typer.Exit(cli.EXIT_ERROR)
+    cli.end_with(found.errors)

@@ -60,7 +60,7 @@ def predict_into_store(
         return
     _say(batch.summary, out)
     alarms = batch.summary.flagged if fdr is None else batch.summary.alarms
-    end_prediction(batch.summary.failed, alarms if fail_on_anomaly else 0)
+    cli.end_with(batch.summary.failed, alarms if fail_on_anomaly else 0)
 
 
 def load_with(path: Path, false_alarm_rate: float | None, threshold: float | None) -> Model:
@@ -71,14 +71,6 @@ def load_with(path: Path, false_alarm_rate: float | None, threshold: float | Non
     if false_alarm_rate is None and threshold is None:
         return model
     return model.with_decision(false_alarm_rate=false_alarm_rate, threshold=threshold)
-
-
-def end_prediction(errors: int, anomalies: int | None) -> None:
-    """Exit with what ``predict`` says by its exit code."""
-    if errors:
-        raise typer.Exit(cli.EXIT_ERROR)
-    if anomalies:
-        raise typer.Exit(cli.EXIT_ANOMALY)
 
 
 def engine_of(engine: str | None, address: str | None, workers: int | None) -> AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddsight.cli import application as cli
-from oddsight.cli.scale import Address, Engine, Workers, end_prediction, load_with, predict_into_store
+from oddsight.cli.scale import Address, Engine, Workers, load_with, predict_into_store
 
 if TYPE_CHECKING:
     from oddsight.sinks.sink import Sink
@@ -142,7 +142,7 @@ def predict(  # noqa: PLR0913, PLR0917 - options
             progress=watch,
             note=partial(note, quiet=quiet),
         )
-    end_prediction(totals.errors, totals.anomalous if fail_on_anomaly else 0)
+    cli.end_with(totals.errors, totals.anomalous if fail_on_anomaly else 0)
 
 
 def _check_tiles(tile: int | None, overlap: int | None, per_tile: bool) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from oddsight.cli.application import EXIT_ERROR, existing_file
+from oddsight.cli.application import end_with, existing_file
 
 if TYPE_CHECKING:
     from oddsight.data.collection import ImageFile
@@ -58,5 +56,4 @@ def finish(model: Model, output: Path, thumbnails: bool, quiet: bool) -> None:
 
     copies = None if model.types else copies_of(output, thumbnails)
     say_fitted(model, output, copies, quiet)
-    if model.metadata.training.unreadable:
-        raise typer.Exit(EXIT_ERROR)
+    end_with(model.metadata.training.unreadable)

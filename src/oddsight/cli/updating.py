@@ -86,8 +86,7 @@ def update_model(  # noqa: PLR0913, PLR0917 - options
     if not plans:
         for error in found.errors:
             complain(error)
-    if found.errors:
-        raise typer.Exit(cli.EXIT_ERROR)
+    cli.end_with(found.errors)
 
 
 def _show_changes(changes: Changes) -> None:

@@ -121,11 +121,10 @@ def watch(  # noqa: PLR0913, PLR0917 - options
         anomalies += sum(event.kind == "anomaly" and event.state == "new" for event in frame.events)
         if frame.error is not None:
             unscored.add(frame.error)
-    if unscored.count and file is not None:
+    failed = file is not None and unscored.count
+    if failed:
         complain(unscored)
-        raise typer.Exit(cli.EXIT_ERROR)
-    if fail_on_anomaly and anomalies:
-        raise typer.Exit(cli.EXIT_ANOMALY)
+    cli.end_with(failed, fail_on_anomaly and anomalies)
 
 
 @cli.app.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddsight.cli.application import EXIT_ERROR, Quiet, listed, numbers_by_name
+from oddsight.cli.application import Quiet, end_with, listed, numbers_by_name
 from oddsight.errors import plain
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def clouds(  # noqa: PLR0913, PLR0917 - options
     for path, one in zip(paths, found.shipped, strict=True):
         write_bytes(path, models[one.side].to_bytes(), follow_links=False)
     _print_results(found, write_clouds(found, output), paths, quiet)
-    if found.data.errors:
-        raise typer.Exit(EXIT_ERROR)
+    end_with(found.data.errors)
 
 
 def _print_results(study: CloudStudy, written: Sequence[Path], models: Sequence[Path], quiet: bool) -> None:
