@@ -44,11 +44,7 @@ def threshold(
 @cli.app.command()
 def info(model: cli.ModelPath, json: cli.PrintJson = False) -> None:
     """Show how a model was made and how it decides. Does not run the model."""
-    from oddsight.cli.output import describe_model, show_model, write_json
+    from oddsight.cli.output import describe_model, print_or_show, show_model
     from oddsight.model.file import read_model_file
 
-    described = describe_model(read_model_file(model))
-    if json:
-        write_json(Path("-"), described)
-    else:
-        show_model(described)
+    print_or_show(describe_model(read_model_file(model)), json, show_model)

@@ -44,6 +44,14 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
         write_bytes(path, text.encode())
 
 
+def print_or_show(content: Any, json: bool, show: Callable[[Any], None]) -> None:  # noqa: ANN401
+    """Print content as JSON if that is asked for, or else show it."""
+    if json:
+        write_json(Path("-"), content)
+    else:
+        show(content)
+
+
 def give_results(found: Jsonable, json: Path | None, show: Callable[[], None]) -> None:
     """Write results as JSON where that is asked for, and show them unless that takes standard output."""
     if json is not None:

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from oddsight.cli import application as cli
 
 
-def _list(rows: list[dict[str, Any]], json: bool) -> None:
-    from oddsight.cli.output import show_rows, write_json
-
-    if json:
-        write_json(Path("-"), rows)
-    else:
-        show_rows(rows)
-
-
 @cli.app.command()
 def methods(json: cli.PrintJson = False) -> None:
     """List the methods, what they read and their papers."""
-    from oddsight.cli.output import method_rows
+    from oddsight.cli.output import method_rows, print_or_show, show_rows
 
-    _list(method_rows(), json)
+    print_or_show(method_rows(), json, show_rows)
 
 
 @cli.app.command()
 def scores(json: cli.PrintJson = False) -> None:
     """List the scores for known classes. Names joined by + are sums, such as energy+knn."""
-    from oddsight.cli.output import score_rows
+    from oddsight.cli.output import print_or_show, score_rows, show_rows
 
-    _list(score_rows(), json)
+    print_or_show(score_rows(), json, show_rows)
 
 
 _backbones = typer.Typer(invoke_without_command=True)
@@ -42,10 +33,10 @@ cli.app.add_typer(_backbones, name="backbones")
 @_backbones.callback()
 def backbones(context: typer.Context, json: cli.PrintJson = False) -> None:
     """List the backbones and their layers, or export one."""
-    from oddsight.cli.output import backbone_rows
+    from oddsight.cli.output import backbone_rows, print_or_show, show_rows
 
     if context.invoked_subcommand is None:
-        _list(backbone_rows(), json)
+        print_or_show(backbone_rows(), json, show_rows)
 
 
 @_backbones.command("export")
