@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -189,8 +189,7 @@ def _run(
     there = {job.place: kept for job in jobs if (kept := stored(job, folder)) is not None}
     missing = [job for job in jobs if job.place not in there]
     failed: list[Failure] = []
-    with ExitStack() as stack:
-        cache = _features(stack, missing, work, progress)
+    with _features(missing, work, progress) as cache:
         for done, job in enumerate(missing, 1):
             try:
                 there[job.place] = measure(job, folder, cache, progress, on_epoch)
@@ -203,13 +202,13 @@ def _run(
     return {job.place: there[job.place] for job in jobs if job.place in there}, failed
 
 
-def _features(stack: ExitStack, jobs: Sequence[Job], work: Path, progress: Progress) -> FeatureCache | None:
+def _features(jobs: Sequence[Job], work: Path, progress: Progress) -> AbstractContextManager[FeatureCache | None]:
     """A cache with all features that jobs need, by one run of the backbone an image."""
     needed = [(extractor, job.split) for job in jobs if (extractor := extractor_of(job.method)) is not None]
     if not needed:
-        return None
+        return nullcontext()
     images = [image for _, own in needed for image in (*own.trained, *own.test)]
-    return stack.enter_context(shared_features((extractor for extractor, _ in needed), images, work, progress))
+    return shared_features((extractor for extractor, _ in needed), images, work, progress)
 
 
 def _ship(
