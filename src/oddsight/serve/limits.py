@@ -15,10 +15,6 @@ SLOWEST = 20_000
 """Bytes a second at which a body must come, after the first seconds."""
 
 
-def _usual_queue() -> int:
-    return max(32, 16 * cores())
-
-
 @dataclass(frozen=True)
 class Limits:
     """The limits of a service.
@@ -39,7 +35,7 @@ class Limits:
     images: int = 32
     pixels: int = 2**26
     seconds: float = 30.0
-    queue: int = field(default_factory=_usual_queue)
+    queue: int = field(default_factory=lambda: max(32, 16 * cores()))
     body_bytes: int = 128 * MEBIBYTE
     model_bytes: int = 512 * MEBIBYTE
     memory: int = 768 * MEBIBYTE
