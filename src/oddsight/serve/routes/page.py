@@ -15,13 +15,16 @@ from oddsight.serve.standalone import RUNTIME
 router = APIRouter(include_in_schema=False)
 
 _PAGE = Path(__file__).parents[1] / "page"
+_FILES = {path.relative_to(_PAGE).as_posix(): path for path in sorted(_PAGE.rglob("*")) if path.is_file()}
+"""What there is, looked up once: a request can name nothing else on this machine."""
+
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".css": "text/css"}
 
 
 @router.get("/")
 def index() -> Response:
     """The page."""
-    return _file("index.html")
+    return _send(_FILES.get("index.html"))
 
 
 @router.get("/page/runtime/{name}")
@@ -35,7 +38,7 @@ def runtime(name: str, service: Parts) -> Response:
 @router.get("/page/{name:path}")
 def part(name: str) -> Response:
     """A file that the page loads."""
-    return _file(name)
+    return _send(_FILES.get(name))
 
 
 @router.get("/favicon.ico")
@@ -44,21 +47,8 @@ def icon() -> Response:
     return Response(status_code=204)
 
 
-def _file(name: str) -> Response:
-    """A file of the page by its name, and nothing else on this machine."""
-    return _send(_FILES.get(name))
-
-
 def _send(path: Path | None) -> Response:
     if path is None:
         raise not_found("such file of the page")
     kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-cache"})
-
-
-def _files() -> dict[str, Path]:
-    return {path.relative_to(_PAGE).as_posix(): path for path in sorted(_PAGE.rglob("*")) if path.is_file()}
-
-
-_FILES = _files()
-"""What there is, looked up once: a request can name nothing else."""
