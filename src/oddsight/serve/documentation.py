@@ -16,6 +16,9 @@ ERROR: dict[str, Any] = {
     },
 }
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+"""A body that is the content of a file."""
+
 ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 405, 408, 409, 411, 413, 422, 429), ERROR)
 """Answers that any route may give."""
 

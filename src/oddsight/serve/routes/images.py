@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from PIL import Image
 
 from oddsight.errors import ImageError
+from oddsight.serve.documentation import BINARY
 from oddsight.serve.errors import not_found
 from oddsight.serve.service import Kept, Parts
 from oddsight.sources.frame import Frame
@@ -20,10 +21,8 @@ Content = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of 
 _TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif", "AVIF": "image/avif"}
 """What browsers show as it is."""
 
-_FILE = {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 
-
-@router.get("/{content}", response_class=Response, responses={200: _FILE})
+@router.get("/{content}", response_class=Response, responses={200: {"content": {"image/*": BINARY}}})
 def image(
     content: Content,
     service: Parts,

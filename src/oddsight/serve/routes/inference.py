@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from oddsight.errors import ImageError
 from oddsight.model.result import Result
+from oddsight.serve.documentation import BINARY
 from oddsight.serve.errors import RequestError
 from oddsight.serve.items import score_content
 from oddsight.serve.models import ServedModel
@@ -89,7 +90,7 @@ _BODY = {
                     ]
                 },
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": BINARY,
         },
     }
 }

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from oddsight.errors import ImageError
 from oddsight.model.model import Model
+from oddsight.serve.documentation import BINARY
 from oddsight.serve.errors import RequestError, not_found
 from oddsight.serve.models import ServedModel
 from oddsight.serve.service import Kept, Parts, Service
@@ -70,7 +71,7 @@ def outputs(m: Name, service: Parts, version: str | None = None) -> dict[str, An
     return service.models.get(m, version).outputs_json()
 
 
-_ONNX = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_ONNX = {"content": {"application/octet-stream": BINARY}}
 
 
 @router.get("/{m}/file", response_class=Response, responses={200: _ONNX})
@@ -95,11 +96,7 @@ async def upload(m: Name, request: Request, service: Parts, workspace: Kept) -> 
     return await run_in_threadpool(add)
 
 
-@router.get(
-    "/{m}/normals/{id}",
-    response_class=Response,
-    responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
-)
+@router.get("/{m}/normals/{id}", response_class=Response, responses={200: {"content": {"image/jpeg": BINARY}}})
 def normal(m: Name, id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")], service: Parts) -> Response:
     """A small copy of a normal image, by what results call the nearest."""
     normals = service.models.get(m).normals

@@ -12,6 +12,7 @@ from pydantic import FiniteFloat
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from oddsight.serve.documentation import BINARY
 from oddsight.serve.errors import RequestError
 from oddsight.serve.history import record
 from oddsight.serve.items import Scored, Wishes, map_as_npy, score_item
@@ -22,13 +23,12 @@ from oddsight.serve.service import Parts, Service
 
 router = APIRouter(prefix="/api/models", tags=["scoring"])
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 FORM: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
             "required": ["images"],
-            "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            "properties": {"images": {"type": "array", "items": BINARY["schema"]}},
         }
     }
 }
@@ -38,7 +38,7 @@ _BODY = {
     "requestBody": {
         "required": True,
         "description": "One image file as it is, or several as a form.",
-        "content": {"application/octet-stream": _BINARY, "image/*": _BINARY, **FORM},
+        "content": {"application/octet-stream": BINARY, "image/*": BINARY, **FORM},
     }
 }
 _EXAMPLE = {
@@ -57,7 +57,7 @@ _EXAMPLE = {
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "What is said of each image, in order; with `map=npy` the map of the one image as a .npy file.",
-        "content": {"application/json": {"example": _EXAMPLE}, "application/x-npy": _BINARY},
+        "content": {"application/json": {"example": _EXAMPLE}, "application/x-npy": BINARY},
     }
 }
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
+from oddsight.serve.documentation import BINARY
 from oddsight.serve.errors import RequestError, not_found
 from oddsight.serve.events import ALIVE, ANSWER, COMMENT, PAUSE, event
 from oddsight.serve.service import Kept, Parts
@@ -90,11 +91,7 @@ def _event(line: bytes) -> str:
         return COMMENT
 
 
-@router.get(
-    "/{name}/frames/{file}",
-    response_class=Response,
-    responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
-)
+@router.get("/{name}/frames/{file}", response_class=Response, responses={200: {"content": {"image/jpeg": BINARY}}})
 def frame(name: Stream, file: Annotated[str, Path(pattern=_NAME)], workspace: Kept) -> Response:
     """A key frame, also without what ``watch`` puts before the names of a live source's: then the newest."""
     folder = _place(workspace, name) / _FRAMES
