@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -255,8 +255,3 @@ def _names(order: object, folder: Path) -> bool:
 def _of_row(row: Any) -> Job:  # noqa: ANN401 - of SQLite
     values = {name: row[name] for name in Job.__dataclass_fields__}
     return Job(**values | {"result": None if row["result"] is None else json.loads(row["result"])})
-
-
-def as_json(job: Job) -> dict[str, Any]:
-    """A job as clients see it."""
-    return asdict(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Response
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from oddsight.serve.errors import not_found
 from oddsight.serve.events import ALIVE, ANSWER, COMMENT, PAUSE, event
-from oddsight.serve.jobs import ENDED, Jobs, as_json
+from oddsight.serve.jobs import ENDED, Jobs
 from oddsight.serve.service import JobList, Kept, Parts
 from oddsight.serve.work import REPORT, TASKS, Kind
 
@@ -96,25 +97,25 @@ def begin(order: Order, service: Parts, workspace: Kept, jobs: JobList) -> dict[
     """Begin a job, which waits for those before it."""
     kind: Kind = order.kind
     task = TASKS[kind](service, workspace, order.model_dump(by_alias=True))
-    return as_json(jobs.add(task))
+    return asdict(jobs.add(task))
 
 
 @router.get("")
 def listed(jobs: JobList, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
     """Jobs, the newest first."""
-    return {"jobs": [as_json(job) for job in jobs.all(limit)]}
+    return {"jobs": [asdict(job) for job in jobs.all(limit)]}
 
 
 @router.get("/{id}")
 def one(id: Id, jobs: JobList) -> dict[str, Any]:
     """A job."""
-    return as_json(jobs.get(id))
+    return asdict(jobs.get(id))
 
 
 @router.delete("/{id}")
 def cancel(id: Id, jobs: JobList) -> dict[str, Any]:
     """End a job, or take it out of the queue."""
-    return as_json(jobs.cancel(id))
+    return asdict(jobs.cancel(id))
 
 
 @router.get("/{id}/events", response_class=StreamingResponse, responses=ANSWER)
@@ -131,7 +132,7 @@ async def _changes(jobs: Jobs, id: str) -> AsyncIterator[str]:
         if job != before:
             kind = "progress" if before is not None and job.state == before.state else "state"
             before, said = job, time.monotonic()
-            yield event(kind, as_json(job))
+            yield event(kind, asdict(job))
         if job.state in ENDED:
             return
         if time.monotonic() - said > ALIVE:
