@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import shutil
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from oddsight.data.collection import unpacked
-from oddsight.errors import DataError, ModelError, OddsightError, plain
+from oddsight.errors import DataError, ImageError, ModelError, OddsightError, plain
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages, normals_path
 from oddsight.runtime.files import write_bytes
@@ -66,6 +67,18 @@ class ServedModel:
         with suppress(DataError):
             return NormalImages.beside(self.path)
         return None
+
+    def small_copy(self, content: str, quality: int) -> bytes | None:
+        """The small copy of a normal image as a JPEG, if there is one that can be read."""
+        image = None
+        if self.normals is not None:
+            with suppress(ImageError):
+                image = self.normals.thumbnail(content)
+        if image is None:
+            return None
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        return file.getvalue()
 
     def to_json(self) -> dict[str, Any]:
         """For clients."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import io
 import json
 import os
 import posixpath
@@ -23,9 +22,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from oddsight.data.collection import unpacked
-from oddsight.errors import ImageError, OddsightError
+from oddsight.errors import OddsightError
 from oddsight.model.model import Model
-from oddsight.model.normals import NormalImages
 from oddsight.runtime.files import write_bytes
 from oddsight.serve.models import ServedModel
 
@@ -130,27 +128,11 @@ def _modules() -> dict[str, str]:
 
 def _small_copies(served: ServedModel) -> dict[str, str]:
     """Small copies of normal images by their names, as JPEG in base64."""
-    normals, explanation = served.normals, served.model.metadata.explanation
-    if normals is None or explanation is None:
+    explanation = served.model.metadata.explanation
+    if served.normals is None or explanation is None:
         return {}
-    copies = {}
-    for name in unpacked(explanation.normals):
-        copy = _small_copy(normals, name)
-        if copy is not None:
-            copies[name] = copy
-    return copies
-
-
-def _small_copy(normals: NormalImages, name: str) -> str | None:
-    try:
-        image = normals.thumbnail(name)
-    except ImageError:
-        return None
-    if image is None:
-        return None
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return _base64(file.getvalue())
+    copies = {name: served.small_copy(name, quality=80) for name in unpacked(explanation.normals)}
+    return {name: _base64(copy) for name, copy in copies.items() if copy is not None}
 
 
 def _read(name: str) -> bytes:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from starlette.concurrency import run_in_threadpool
 
-from oddsight.errors import ImageError
 from oddsight.model.model import Model
 from oddsight.serve.documentation import BINARY
 from oddsight.serve.errors import RequestError, not_found
@@ -99,13 +97,7 @@ async def upload(m: Name, request: Request, service: Parts, workspace: Kept) -> 
 @router.get("/{m}/normals/{id}", response_class=Response, responses={200: {"content": {"image/jpeg": BINARY}}})
 def normal(m: Name, id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")], service: Parts) -> Response:
     """A small copy of a normal image, by what results call the nearest."""
-    normals = service.models.get(m).normals
-    try:
-        image = None if normals is None else normals.thumbnail(id)
-    except ImageError:
-        image = None
-    if image is None:
+    content = service.models.get(m).small_copy(id, quality=90)
+    if content is None:
         raise not_found("small copy of that image")
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=90)
-    return Response(content.getvalue(), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+    return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
