@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from oddsight.serve.items import Scored
 from oddsight.serve.models import ServedModel
 from oddsight.serve.state import Database
+from oddsight.watch.drift import CHANCE, bet_on
 
 _INSERT = """
 INSERT INTO results (id, time, model, version, lineage, name, content, score, p_value, verdict, anomalous)
@@ -28,9 +29,6 @@ SELECT * FROM results WHERE (:model IS NULL OR model = :model) AND (:before IS N
 AND (:flagged IS NULL OR anomalous = :flagged) ORDER BY number DESC LIMIT :limit
 """
 _MOST_POINTS = 2000
-_DRIFT_CHANCE = 0.01
-_BETS = np.array([-1.0, 0.0, 1.0])
-_JUMP = 0.01
 
 
 def record(state: Database, served: ServedModel, scored: Iterable[Scored]) -> None:
@@ -86,7 +84,7 @@ def series(state: Database, model: str, bucket: float, since: float) -> dict[str
     )  # fmt: skip
     capitals = martingale(np.array([row["p_value"] for row in values]))
     times = np.array([row["time"] for row in values])
-    reached = np.flatnonzero(capitals >= 1 / _DRIFT_CHANCE)
+    reached = np.flatnonzero(capitals >= 1 / CHANCE)
     starts = [row["at"] * bucket for row in rows]
     last = np.searchsorted(times, [start + bucket for start in starts]) - 1
     return {
@@ -109,7 +107,6 @@ def martingale(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     stakes, capitals = np.full(3, 1 / 3), np.empty(len(p_values))
     for index, value in enumerate(p_values):
-        stakes = (1 - _JUMP) * stakes + _JUMP * stakes.sum() / 3
-        stakes = np.clip(stakes * (1 + _BETS * (value - 0.5)), 1e-300, 1e300)
+        stakes = np.clip(bet_on(stakes, value), 1e-300, 1e300)
         capitals[index] = stakes.sum()
     return capitals
