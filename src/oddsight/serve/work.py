@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -70,14 +71,7 @@ def evaluate_task(service: Service, workspace: Workspace, options: dict[str, Any
     if served.model.classes:
         raise RequestError(409, "this model knows classes: evaluate it with the command, on images of every class")
     normal, anomalous = (str(uploads.folder(workspace, upload)) for upload in sets)
-    order = {
-        **options,
-        "model": str(served.path),
-        "digest": served.digest,
-        "normal": normal,
-        "anomalous": anomalous,
-        "title": served.name,
-    }
+    order = _order(options, served, normal=normal, anomalous=anomalous, title=served.name)
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         known = uploads.names(workspace, *sets)
@@ -113,14 +107,7 @@ def update_task(service: Service, workspace: Workspace, options: dict[str, Any])
         new = [str(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     if not new:
         raise RequestError(409, "there are no images to learn from")
-    order = {
-        **options,
-        "model": str(served.path),
-        "digest": served.digest,
-        "new": new,
-        "old": old,
-        "kept": _kept(workspace, served),
-    }
+    order = _order(options, served, new=new, old=old, kept=_kept(workspace, served))
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
         path = _jobs(service).folder(job) / MODEL
@@ -137,6 +124,11 @@ def update_task(service: Service, workspace: Workspace, options: dict[str, Any])
     return Task("update", options, order, finish)
 
 
+def _order(options: dict[str, Any], served: ServedModel, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """What the process of a job about a model is told."""
+    return {**options, "model": str(served.path), "digest": served.digest, **more}
+
+
 def _upload_of(options: dict[str, Any]) -> str | None:
     """The set with which the new version could be updated again: only one that is all it learned from."""
     return str(options["from"]) if options["replace"] and options["from"] != FEEDBACK else None
@@ -147,26 +139,17 @@ def recalibrate_task(service: Service, workspace: Workspace, options: dict[str, 
     served, source = service.models.get(options["model"]), options["from"]
     if served.model.classes:
         raise RequestError(409, "this model knows classes: fit it again instead")
+    finished = partial(_finish_recalibration, service, workspace, served, options)
     if source == FEEDBACK:
         known = sample(workspace.state, served.lineage)
         _require_answers(known)
-        return Task(
-            "recalibrate", options, {},
-            lambda job, said: _finish_recalibration(service, workspace, served, options, known.normal, {
-                "normal": len(known.normal), "anomalous": known.anomalous,
-            }),
-        )  # fmt: skip
-    order = {
-        **options,
-        "model": str(served.path),
-        "digest": served.digest,
-        "images": str(uploads.folder(workspace, source)),
-    }
+        counts = {"normal": len(known.normal), "anomalous": known.anomalous}
+        return Task("recalibrate", options, {}, lambda job, said: finished(known.normal, counts))
+    order = _order(options, served, images=str(uploads.folder(workspace, source)))
 
     def finish(job: str, said: dict[str, Any]) -> dict[str, Any]:
-        scores = np.array(said["scores"], np.float32)
-        said = _translated(workspace, said, source)
-        return _finish_recalibration(service, workspace, served, options, scores, {"errors": said["errors"]})
+        errors = _translated(workspace, said, source)["errors"]
+        return finished(np.array(said["scores"], np.float32), {"errors": errors})
 
     return Task("recalibrate", options, order, finish)
 
