@@ -21,7 +21,7 @@ from oddsight.errors import DataError, ImageError, ModelError, OddsightError, pl
 from oddsight.model.model import Model
 from oddsight.model.normals import NormalImages, normals_path
 from oddsight.runtime.files import write_bytes
-from oddsight.serve.errors import RequestError, not_found
+from oddsight.serve.errors import RequestError, no_workspace, not_found
 from oddsight.serve.workspace import Workspace
 
 NEW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -245,7 +245,7 @@ class Models:
             RequestError: There is no workspace, or the name is not one.
         """
         if self._workspace is None:
-            raise RequestError(409, "this service keeps nothing: start it with a workspace (--workspace DIR)")
+            raise no_workspace()
         content = model.to_bytes()
         digest = hashlib.sha256(content).hexdigest()
         with self._lock:

@@ -81,10 +81,7 @@ class Scoring:
             self._admitted -= 1
         else:
             loop = asyncio.get_running_loop()
-            future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
-
-    def _leave(self) -> None:
-        self._admitted -= 1
+            future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, future))
 
     def _timed(self, work: Callable[[], Outcome], model: str, begin: float) -> Outcome:
         start = time.monotonic()

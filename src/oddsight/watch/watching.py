@@ -175,7 +175,7 @@ def _watch_file(
 ) -> Generator[WatchedFrame]:
     total = known_length(source)
     for done, scored in enumerate(look_at(looks, source, workers=workers), 1):
-        yield watcher.take(scored, dropped={"broken": 1} if isinstance(scored.outcome, ImageError) else None)
+        yield watcher.take(scored)
         progress("watching", done, max(total or done, done))
 
 
