@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx
-import onnx.compose
 
 from oddsight.detectors.detector import Detector, Reading
 from oddsight.detectors.features import FeatureStream, Rows
 from oddsight.detectors.sampling import sample, sample_bytes, sample_count
-from oddsight.graphs.building import chain, piece
+from oddsight.graphs.building import chain, piece, renamed
 from oddsight.graphs.maps import anomaly_map
 from oddsight.runtime.bounds import Count, Sigma
 
@@ -60,16 +59,8 @@ class Patchwise(Detector):
             """
         )
         # The score of a patch is not yet that of the image.
-        each = onnx.compose.add_prefix(
-            self.vectors_.graph(),
-            "patch_",
-            rename_nodes=False,
-            rename_edges=False,
-            rename_inputs=False,
-            rename_initializers=False,
-            rename_value_infos=False,
-            inplace=True,
-        )
+        vectors = self.vectors_.graph()
+        each = renamed(vectors, vectors.graph.name, {"score": "patch_score"})
         grid = piece(
             f"""
             grid (float[M] patch_score) => (float[N, {height}, {width}] distances)
