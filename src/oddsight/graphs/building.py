@@ -43,19 +43,23 @@ def chain(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.Mod
     merged.graph.name = "oddsight"
     known: dict[str, onnx.ValueInfoProto] = {}
     for part in pieces:
-        prefix = f"{part.graph.name}/"
-        onnx.compose.add_prefix(
-            part, prefix, rename_inputs=False, rename_outputs=False, rename_value_infos=True, inplace=True
-        )
-        # Such as ai.onnx.ml, for trees.
-        imported = {entry.domain for entry in merged.opset_import}
-        merged.opset_import.extend(entry for entry in part.opset_import if entry.domain not in imported)
+        append(merged, part, f"{part.graph.name}/")
         merged.graph.input.extend(value for value in part.graph.input if value.name not in known)
         known |= {value.name: value for value in (*part.graph.input, *part.graph.output)}
-        merged.graph.node.extend(part.graph.node)
-        merged.graph.initializer.extend(part.graph.initializer)
     merged.graph.output.extend(known[name] for name in outputs)
     return pruned(merged, outputs)
+
+
+def append(whole: onnx.ModelProto, part: onnx.ModelProto, prefix: str) -> None:
+    """Put the nodes and constants of a part, which is used up, behind those of a whole; names inside get a prefix."""
+    onnx.compose.add_prefix(
+        part, prefix, rename_inputs=False, rename_outputs=False, rename_value_infos=True, inplace=True
+    )
+    # Such as ai.onnx.ml, for trees.
+    imported = {entry.domain for entry in whole.opset_import}
+    whole.opset_import.extend(entry for entry in part.opset_import if entry.domain not in imported)
+    whole.graph.node.extend(part.graph.node)
+    whole.graph.initializer.extend(part.graph.initializer)
 
 
 def renamed(model: onnx.ModelProto, name: str, values: Mapping[str, str]) -> onnx.ModelProto:

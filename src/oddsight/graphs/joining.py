@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import onnx
-import onnx.compose
 
-from oddsight.graphs.building import copied, pruned, renamed
+from oddsight.graphs.building import append, copied, pruned, renamed
 
 PREFIX = "types/"
 """What the names inside the graph that names types begin with."""
@@ -22,12 +21,6 @@ OUTPUTS = {
 def join_types(normal: onnx.ModelProto, types: onnx.ModelProto) -> onnx.ModelProto:
     """A graph with all outputs of ``normal``, followed by those that ``types`` gives for the same image."""
     whole, part = copied(normal), renamed(pruned(copied(types), list(OUTPUTS)), "types", OUTPUTS)
-    onnx.compose.add_prefix(
-        part, PREFIX, rename_inputs=False, rename_outputs=False, rename_value_infos=True, inplace=True
-    )
-    imported = {entry.domain for entry in whole.opset_import}
-    whole.opset_import.extend(entry for entry in part.opset_import if entry.domain not in imported)
-    whole.graph.node.extend(part.graph.node)
-    whole.graph.initializer.extend(part.graph.initializer)
+    append(whole, part, PREFIX)
     whole.graph.output.extend(part.graph.output)
     return whole
