@@ -43,7 +43,9 @@ class Sum(Detector):
     rows: Count = 10000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.parts, list | tuple) or not all(map(_learns_from_classes, self.parts)):
+        if not isinstance(self.parts, list | tuple) or not all(
+            isinstance(part, Detector) and "classes" in part.learns_from for part in self.parts
+        ):
             raise OddsightError("a sum needs scores, such as oddsight.detectors.create makes of their names")
         self.parts = tuple(self.parts)
         names = [part.name for part in self.parts]
@@ -90,10 +92,6 @@ class Sum(Detector):
     def settings(self) -> dict[str, Any]:
         """The settings of each part by its name, and :attr:`rows`."""
         return {**{part.name: part.settings() for part in self.parts}, "rows": self.rows}
-
-
-def _learns_from_classes(part: object) -> bool:
-    return isinstance(part, Detector) and "classes" in part.learns_from
 
 
 def _scores(part: Detector, head: Head, embeddings: Vectors) -> NDArray[np.float64]:
