@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from numbers import Integral
@@ -180,12 +180,12 @@ def check_settings(settings: DataclassInstance, *, owner: str = "", article: str
 def bounds_of(cls: type[DataclassInstance]) -> dict[str, Bound]:
     """The bounds of a dataclass's fields by name; fields without one are left out."""
     hints = get_type_hints(cls, include_extras=True)
-    found = {field.name: _bound(getattr(hints[field.name], "__metadata__", ())) for field in fields(cls)}
-    return {name: bound for name, bound in found.items() if bound is not None}
-
-
-def _bound(metadata: Sequence[object]) -> Bound | None:
-    return next((one for one in metadata if isinstance(one, Bound)), None)
+    return {
+        field.name: bound
+        for field in fields(cls)
+        for bound in getattr(hints[field.name], "__metadata__", ())
+        if isinstance(bound, Bound)
+    }
 
 
 def check_number(value: object, label: str) -> float:
