@@ -131,9 +131,9 @@ class Graph:
         self._loading = threading.Lock()
         self._session: InferenceSession | None = None
 
-    def __reduce__(self) -> tuple[Callable[[bytes, int], Graph], tuple[bytes, int]]:
+    def __reduce__(self) -> tuple[partial[Graph], tuple[Callable[[], bytes]]]:
         """Made of its bytes."""
-        return _graph_of, (self._serialize(), self._threads)
+        return partial(Graph, threads=self._threads), (partial(bytes, self._serialize()),)
 
     @property
     def session(self) -> InferenceSession:
@@ -142,10 +142,6 @@ class Graph:
             if self._session is None:
                 self._session = session(self._serialize(), threads=self._threads)
             return self._session
-
-
-def _graph_of(content: bytes, threads: int) -> Graph:
-    return Graph(partial(bytes, content), threads=threads)
 
 
 def run(

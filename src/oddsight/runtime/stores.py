@@ -224,25 +224,20 @@ class _Reader(io.RawIOBase):
         self._reader, self._bucket, self._name = reader, bucket, name
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
-        """Fill a buffer, as far as there is something left."""
         content = self._bucket._ask(lambda: bytes(self._reader.read(len(buffer))), self._name)
         buffer[: len(content)] = content
         return len(content)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place."""
         return int(self._reader.seek(offset, whence))
 
     def tell(self) -> int:
-        """The place where it is."""
         return int(self._reader.tell())
 
     def readable(self) -> bool:
-        """It is."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
         return True
 
 
@@ -300,15 +295,13 @@ def check_uri(text: str) -> str:
     return text
 
 
+_bucket = lru_cache(maxsize=64)(Bucket)
+
+
 def open_store(place: str | os.PathLike[str]) -> Store:
     """The store that a folder or a URI names."""
     text = os.fspath(place)
     return _bucket(check_uri(text).rstrip("/")) if is_uri(text) else Folder(text)
-
-
-@lru_cache(maxsize=64)
-def _bucket(uri: str) -> Bucket:
-    return Bucket(uri)
 
 
 def split_name(path: str) -> tuple[str, str]:
