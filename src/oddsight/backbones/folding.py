@@ -59,9 +59,7 @@ def share_weights(proto: onnx.ModelProto) -> None:
             unnamed.ClearField("name")
             again[tensor.name] = first.setdefault(unnamed.SerializeToString(deterministic=True), tensor.name)
     for node in graph.node:
-        names = [again.get(name, name) for name in node.input]
-        del node.input[:]
-        node.input.extend(names)
+        node.input[:] = [again.get(name, name) for name in node.input]
     _drop_unused(graph)
 
 

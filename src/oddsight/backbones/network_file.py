@@ -79,10 +79,8 @@ def _checked(content: bytes) -> onnx.ModelProto:
 
 def _check_exported(proto: onnx.ModelProto) -> None:
     """Refuse a file that says that Oddsight exported it and is not as Oddsight exports."""
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in constants]
-    _input_side(inputs)
-    if inputs[0].name != "pixels" or [entry.version for entry in proto.opset_import] != [OPSET]:
+    name, _ = _input_of(proto.graph)
+    if name != "pixels" or [entry.version for entry in proto.opset_import] != [OPSET]:
         raise ModelError("its graph is not as Oddsight exports one")
 
 
@@ -91,10 +89,7 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     The network given is used up.
     """
-    graph = proto.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    side = _input_side(inputs)
+    source, side = _input_of(proto.graph)
     shape: list[int | str] = ["N", 3, side or "H", side or "W"]
     [version] = [entry.version for entry in proto.opset_import]
     if version != OPSET:
@@ -105,14 +100,12 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
                 f"it uses version {version} of the ONNX operators, which cannot be converted to {OPSET} "
                 f"({first_line(error)}): export it with opset {OPSET}"
             ) from error
-        graph = proto.graph
-    outputs = [value.name for value in graph.output if _may_be_map(value)]
+    outputs = [value.name for value in proto.graph.output if _may_be_map(value)]
     if not outputs:
         raise ModelError("none of its outputs is a feature map, float32 [N, C, h, w]")
     proto = onnx.compose.add_prefix(pruned(proto, outputs), "network/")
-    graph, source = proto.graph, f"network/{inputs[0].name}"
-    constants = {tensor.name for tensor in graph.initializer}
-    graph.node.insert(0, onnx.helper.make_node("Identity", ["pixels"], [source]))
+    graph = proto.graph
+    graph.node.insert(0, onnx.helper.make_node("Identity", ["pixels"], [f"network/{source}"]))
     names = _stage_names(outputs)
     graph.node.extend(
         onnx.helper.make_node("Identity", [f"network/{old}"], [new]) for old, new in zip(outputs, names, strict=True)
@@ -125,8 +118,10 @@ def adapted(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _input_side(inputs: list[onnx.ValueInfoProto]) -> int | None:
-    """The side that a network's only input is fixed to, or None if it takes any."""
+def _input_of(graph: onnx.GraphProto) -> tuple[str, int | None]:
+    """The name of a network's only input, and the side that it is fixed to, or None if it takes any."""
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
     wanted = "a backbone takes one image, float32 [N, 3, S, S]"
     if len(inputs) != 1:
         raise ModelError(f"it has {len(inputs)} inputs, and {wanted}")
@@ -138,7 +133,7 @@ def _input_side(inputs: list[onnx.ValueInfoProto]) -> int | None:
         raise ModelError(f"its input is {kind} [{shape}], and {wanted}")
     if dims[2] > LARGEST_SIDE:
         raise ModelError(f"its input is {dims[2]:,} pixels a side, and {LARGEST_SIDE:,} is the most")
-    return dims[2] or None
+    return inputs[0].name, dims[2] or None
 
 
 def _may_be_map(value: onnx.ValueInfoProto) -> bool:
