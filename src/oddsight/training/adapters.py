@@ -16,7 +16,7 @@ from oddsight.backbones.exporting import TorchBackbone
 from oddsight.errors import OddsightError
 from oddsight.training.augmentation import augment
 from oddsight.training.batches import FileBatches
-from oddsight.training.learner import Learner, Outcome, parameter_groups
+from oddsight.training.learner import Learner, Outcome, outcome_of, parameter_groups
 from oddsight.training.settings import AdaptationSettings
 from oddsight.training.training_images import TrainingImages
 
@@ -100,7 +100,7 @@ class Adapter(Learner):
     def _classify(self, images: torch.Tensor, labels: torch.Tensor, *, smoothing: float = 0.0) -> Outcome:
         logits = self.head(self.embed(images))
         loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-        return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+        return outcome_of(loss, logits, labels)
 
 
 class Classes(Adapter):

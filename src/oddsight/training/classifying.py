@@ -19,7 +19,7 @@ from oddsight.training.batches import ArrayBatches, Batch
 from oddsight.training.classifier_settings import ClassifierSettings
 from oddsight.training.convolutions import quick_convolutions
 from oddsight.training.image_arrays import Arrays
-from oddsight.training.learner import Learner, Outcome, parameter_groups
+from oddsight.training.learner import Learner, Outcome, outcome_of, parameter_groups
 
 _WARM_UP = 0.2
 _LOGITNORM = 0.04  # The temperature of the paper for CIFAR-10
@@ -97,7 +97,7 @@ class ClassifierLearner(Learner):
             # The cross-entropy of an even guess among all classes, less its least possible value.
             undecided = -parts[-1][1].float().log_softmax(1).mean() - math.log(logits.shape[1])
             loss = loss + self.settings.extra_weight * undecided
-        return _outcome(loss, logits, labels)
+        return outcome_of(loss, logits, labels)
 
     def _quick(self, device: torch.device) -> AbstractContextManager[None]:
         trunk = self.network.backbone.trunk
@@ -113,7 +113,7 @@ class ClassifierLearner(Learner):
     def validate(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
         """See :meth:`Learner.validate`; of what would be kept."""
         logits = self.kept()(resize(images, self._size())).float()
-        return _outcome(self._loss(logits, labels), logits, labels)
+        return outcome_of(self._loss(logits, labels), logits, labels)
 
     def _size(self) -> int:
         return self.settings.size_in(self.first + self.current_epoch)
@@ -139,14 +139,8 @@ class ClassifierLearner(Learner):
         return (Adam if settings.optimizer == "adam" else AdamW)(groups, settings.learning_rate)
 
     def rate(self, step: int, total: int) -> float:
-        return 1.0 if self.settings.optimizer == "adam" else _cycle(step, total)
-
-
-def _outcome(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> Outcome:
-    return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
-
-
-def _cycle(step: int, total: int) -> float:
-    """The learning rate at a step as a share of its maximum: up in a line, down in a line (Smith, 2018)."""
-    peak = max(1.0, _WARM_UP * total)
-    return min((step + 1) / peak, max(0.0, (total - step) / (total - peak + 1)))
+        """See :meth:`Learner.rate`: up in a line, down in a line (Smith, 2018); with plain Adam the same throughout."""
+        if self.settings.optimizer == "adam":
+            return 1.0
+        peak = max(1.0, _WARM_UP * total)
+        return min((step + 1) / peak, max(0.0, (total - step) / (total - peak + 1)))

@@ -122,6 +122,11 @@ class Learner(lightning.LightningModule, ABC):
         return Order(count, self.batch_size, shuffle=shuffle, seed=seed, processes=processes, rank=rank)
 
 
+def outcome_of(loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> Outcome:
+    """The outcome of a batch whose classes are known."""
+    return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+
+
 def parameter_groups(parts: Sequence[tuple[nn.Module, float]], decay: float) -> list[dict[str, Any]]:
     """What learns of modules, at the rate of each.
 
