@@ -75,6 +75,12 @@ class TorchBackbone(nn.Module):
             outputs = [(one + other.flip(3)) / 2 for one, other in zip(outputs, others, strict=True)]
         return dict(zip(self._names, outputs, strict=True))
 
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Means over the deepest stage ``[N, C]``, with the channels of pixels last, as :meth:`forward` takes them."""
+        *_, deepest = self(pixels.contiguous(memory_format=torch.channels_last)).values()
+        means: torch.Tensor = deepest.mean((2, 3))
+        return means
+
     def parameters_by_stage(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of the trunk by the first stage that depends on them, from shallow to deep.
 

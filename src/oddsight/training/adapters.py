@@ -52,7 +52,7 @@ class Adapter(Learner):
             batch_size=count // -(-count // settings.batch_size),
             workers=workers,
         )
-        self._stage, (_, channels) = list(network.stages.items())[-1]
+        _, channels = list(network.stages.values())[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.head = self.make_head(channels, len(images.classes))
@@ -73,12 +73,6 @@ class Adapter(Learner):
         self.network.eval()
         return self
 
-    def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Images ``[N, 3, S, S]``, 0 to 255, to means over the deepest stage ``[N, C]``."""
-        pixels = images.contiguous(memory_format=torch.channels_last)
-        embeddings: torch.Tensor = self.network(pixels)[self._stage].mean((2, 3))
-        return embeddings
-
     def learn(self, images: torch.Tensor, labels: torch.Tensor, lots: torch.Generator) -> Outcome:
         changed = augment(images.flatten(0, 1), self._changes, lots).reshape(images.shape)
         return self.outcome(changed, labels)
@@ -98,7 +92,7 @@ class Adapter(Learner):
         return min(1.0, (step + 1) / warm) * (1 + math.cos(math.pi * min(step, total) / total)) / 2
 
     def _classify(self, images: torch.Tensor, labels: torch.Tensor, *, smoothing: float = 0.0) -> Outcome:
-        logits = self.head(self.embed(images))
+        logits = self.head(self.network.embed(images))
         loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
         return outcome_of(loss, logits, labels)
 
@@ -158,7 +152,7 @@ class SimSiam(Adapter):
     def outcome(self, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
         """See :meth:`Adapter.outcome`; ``spread`` says how far apart outputs are, from 0 (all the same) to about 1."""
         projector, predictor = self.head["projector"], self.head["predictor"]
-        first, second = (projector(self.embed(images[:, view])) for view in range(2))
+        first, second = (projector(self.network.embed(images[:, view])) for view in range(2))
         forth = functional.cosine_similarity(predictor(first), second.detach()).mean()
         back = functional.cosine_similarity(predictor(second), first.detach()).mean()
         # Outputs in random directions of d dimensions have a standard deviation of 1 / sqrt(d) each.

@@ -40,15 +40,9 @@ class Network(nn.Module):
         self.stage, (_, channels) = list(backbone.stages.items())[-1]
         self.head = nn.Linear(channels, classes)
 
-    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels float32 ``[N, 3, S, S]``, 0 to 255, to embeddings ``[N, C]``."""
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        embeddings: torch.Tensor = self.backbone(pixels)[self.stage].mean((2, 3))
-        return embeddings
-
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits ``[N, K]``."""
-        logits: torch.Tensor = self.head(self.embed(pixels))
+        logits: torch.Tensor = self.head(self.backbone.embed(pixels))
         return logits
 
 
@@ -85,7 +79,7 @@ class ClassifierLearner(Learner):
         if "outliers" in self.settings.extras:
             more.append(mix_images(pixels[-half:], labels[-half:], lots))
         with self._quick(pixels.device):
-            embeddings = self.network.embed(torch.cat([pixels, *more]))
+            embeddings = self.network.backbone.embed(torch.cat([pixels, *more]))
         counts = [len(some) for some in (pixels, *more)]
         parts = list(zip(embeddings.split(counts), self.network.head(embeddings).split(counts), strict=True))
         logits = parts[0][1].float()
