@@ -113,9 +113,7 @@ def build_network(name: str, size: int, images: torch.Tensor) -> TorchBackbone:
     else:
         module = _Textbook(size)
         names, strides = ("maps", "dense"), (4, size)
-    trunk = Trunk(module, names, strides, _values(mean), _values(std), size, name == "textbook", "none needed")
+    trunk = Trunk(
+        module, names, strides, tuple(mean.tolist()), tuple(std.tolist()), size, name == "textbook", "none needed"
+    )
     return TorchBackbone(trunk, name=name, summary=f"{name}, from scratch", source="from scratch", paper="")
-
-
-def _values(statistics: torch.Tensor) -> tuple[float, ...]:
-    return tuple(float(value) for value in statistics)

@@ -97,7 +97,6 @@ class _Books(lightning.Callback):
         self.curves, learner.first = curves, len(curves)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Begin a row."""
         self._sums, self._started = {}, time.monotonic()
 
     def on_train_batch_end(
@@ -108,7 +107,6 @@ class _Books(lightning.Callback):
         batch: object,
         index: int,
     ) -> None:
-        """Count a batch."""
         self._add("train", outputs)
         steps = int(trainer.num_training_batches)
         if trainer.is_global_zero:
@@ -117,7 +115,6 @@ class _Books(lightning.Callback):
     def on_validation_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Outcome, *batch: object
     ) -> None:
-        """Count a batch."""
         self._add("validation", outputs)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
