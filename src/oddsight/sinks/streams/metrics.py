@@ -70,24 +70,18 @@ class _Page:
         with self._lock:
             tally, looks = self._tally, self._tally.zones
             frames = {"scored": tally.scored, "stale": 0, "broken": 0} | tally.dropped
+            alarms = {zone: int(look.alarm) for zone, look in looks.items()}
+            scores = {zone: look.result.score for zone, look in looks.items()}
+            p_values = {zone: look.result.p_value for zone, look in looks.items()}
+            newest = {"": self._newest}
             parts = [
                 _metric("frames_total", "counter", "Frames by what became of them.", "outcome", frames),
                 _metric("events_total", "counter", "Events that began.", "kind", tally.events),
                 _metric("events_ongoing", "gauge", "Events that go on.", None, {"": len(tally.ongoing)}),
-                _metric(
-                    "alarm",
-                    "gauge",
-                    "Whether an event goes on there.",
-                    "zone",
-                    {z: int(v.alarm) for z, v in looks.items()},
-                ),
-                _metric("score", "gauge", "The newest score.", "zone", {z: v.result.score for z, v in looks.items()}),
-                _metric(
-                    "p_value", "gauge", "The newest p-value.", "zone", {z: v.result.p_value for z, v in looks.items()}
-                ),
-                _metric(
-                    "newest_frame_timestamp_seconds", "gauge", "When a frame was last scored.", None, {"": self._newest}
-                ),
+                _metric("alarm", "gauge", "Whether an event goes on there.", "zone", alarms),
+                _metric("score", "gauge", "The newest score.", "zone", scores),
+                _metric("p_value", "gauge", "The newest p-value.", "zone", p_values),
+                _metric("newest_frame_timestamp_seconds", "gauge", "When a frame was last scored.", None, newest),
             ]
             if tally.age is not None:
                 parts.append(_metric("result_age_seconds", "gauge", "Age of the newest result.", None, {"": tally.age}))
