@@ -227,11 +227,8 @@ class Model:
         classes = self._file.calibration_classes
         if classes is None or rate is None:
             return None
-        return list(
-            decide_by_class(
-                self.calibration_scores, classes, names, rate, confidence, what=self.metadata.calibration.what
-            )
-        )
+        what = self.metadata.calibration.what
+        return list(decide_by_class(self.calibration_scores, classes, names, rate, confidence, what=what))
 
     @property
     def classes(self) -> tuple[str, ...]:
