@@ -228,6 +228,13 @@ def score_where(
     return replace(result, score=score, p_value=p_value, map=seen)
 
 
+WITHIN_CLASSES = (
+    "deciding over a batch takes p-values among all images, and this model's are within each class: fit it without "
+    "--per-class"
+)
+"""What is said of a model to which :func:`control_fdr` does not apply."""
+
+
 def control_fdr(
     results: Iterable[Result | ImageError], rate: float, calibration: NDArray[np.float32]
 ) -> list[Result | ImageError]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import OddsightError
 from oddsight.model.model import Model, load
-from oddsight.model.result import check_fdr
+from oddsight.model.result import WITHIN_CLASSES, check_fdr
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.executor import Executor
 from oddsight.runtime.progress import Progress, silent, unheard
@@ -25,7 +25,7 @@ from oddsight.scale.estimate import Estimate, estimate
 from oddsight.scale.job import JOB, MANIFEST, STATUS, Job, check_same, read_job, write_job
 from oddsight.scale.manifest import SHARD_IMAGES, plan_manifest
 from oddsight.scale.ray_executor import check_ray
-from oddsight.scale.shards import ShardReport, ShardScorer, check_scores
+from oddsight.scale.shards import ShardReport, ShardScorer
 from oddsight.scale.summary import Summary, stored_summary, summarize
 
 _EVERY = 1.0  # Seconds between two reports of the status
@@ -109,8 +109,8 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     if address is not None:
         _check_whole_paths([os.fspath(out), *given])
     model = model if isinstance(model, Model) else load(model)
-    if fdr is not None:
-        check_scores(model)
+    if fdr is not None and model.by_class:
+        raise OddsightError(WITHIN_CLASSES)
     reading = reading or AS_DECLARED
     store = open_store(out)
     digest = hashlib.sha256(model.to_bytes()).hexdigest()

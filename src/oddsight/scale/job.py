@@ -19,11 +19,6 @@ MANIFEST = "manifest-"
 
 _SCORES = "scores"
 
-WITHIN_CLASSES = (
-    "deciding over a batch takes p-values among all images, and this model's are within each class: fit it without "
-    "--per-class"
-)
-
 
 @dataclass(frozen=True)
 class Job:

@@ -10,14 +10,14 @@ from typing import Any
 from oddsight.data.decoding import image_timeout, set_image_limits
 from oddsight.data.images import content_hash
 from oddsight.data.reading import Reading
-from oddsight.errors import ImageError, OddsightError
+from oddsight.errors import ImageError
 from oddsight.model.model import Model
 from oddsight.runtime.parallel import ordered_map
 from oddsight.runtime.sessions import device as device_in_use
 from oddsight.runtime.sessions import set_device
 from oddsight.runtime.stores import is_uri, open_store, read_object
 from oddsight.scale.entries import Entry, frames
-from oddsight.scale.job import WITHIN_CLASSES, Job
+from oddsight.scale.job import Job
 from oddsight.scale.manifest import read_shard
 from oddsight.scale.parquet import import_pyarrow, to_bytes
 from oddsight.sources.frame import Frame
@@ -132,13 +132,3 @@ def _table(rows: list[Row]) -> Any:  # noqa: ANN401 - pyarrow is imported late
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
     arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     return pyarrow.table(arrays, names=list(COLUMNS))
-
-
-def check_scores(model: Model) -> None:
-    """Refuse a model whose p-values cannot be compared over a batch, for a false discovery rate.
-
-    Raises:
-        OddsightError: They are within each class.
-    """
-    if model.by_class:
-        raise OddsightError(WITHIN_CLASSES)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddsight.errors import OddsightError
-from oddsight.model.result import check_fdr
+from oddsight.model.result import WITHIN_CLASSES, check_fdr
 from oddsight.runtime.stores import Store, open_store
-from oddsight.scale.job import ALARMS, SUMMARY, WITHIN_CLASSES, Job, read_job
+from oddsight.scale.job import ALARMS, SUMMARY, Job, read_job
 from oddsight.scale.parquet import import_pyarrow, open_table
 
 BINS = 20

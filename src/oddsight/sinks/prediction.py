@@ -14,7 +14,7 @@ from oddsight.data.memory import parse_bytes, running_memory
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.errors import DataError, ImageError, MemoryBudgetError, OddsightError
 from oddsight.model.model import Model, load
-from oddsight.model.result import Result, control_fdr
+from oddsight.model.result import WITHIN_CLASSES, Result, control_fdr
 from oddsight.runtime.progress import Progress, silent, unheard
 from oddsight.scenes import SceneSettings, require_map
 from oddsight.sinks.folders import FolderSink, prepare_folders
@@ -104,10 +104,7 @@ def predict(
 
 def _check_batch_decision(model: Model, scene: SceneSettings | None) -> None:
     if model.by_class:
-        raise OddsightError(
-            "deciding over a batch takes p-values among all images, and this model's are within each class: fit it "
-            "without --per-class"
-        )
+        raise OddsightError(WITHIN_CLASSES)
     if scene is not None:
         raise OddsightError("deciding over a batch counts images, not tiles: leave out either --fdr or --tile")
 
