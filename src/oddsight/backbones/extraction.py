@@ -103,11 +103,9 @@ class Extractor:
         if self.reading == "levels":
             local = self.backbone.shapes(self._local, self.size)
             return (*level_widths(shapes), *patch_shape(local, self._grid))
-        return (
-            patch_shape(shapes)
-            if self.reading in ("patches", "pixels")
-            else (sum(shape[0] for shape in shapes.values()),)
-        )
+        if self.reading in ("patches", "pixels"):
+            return patch_shape(shapes)
+        return (sum(shape[0] for shape in shapes.values()),)
 
     @cached_property
     def array_shape(self) -> tuple[int, ...]:

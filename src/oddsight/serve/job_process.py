@@ -76,15 +76,16 @@ def _fit(order: Order) -> dict[str, Any]:
     plans: list[FitPlan] = []
     settings = {key: order[key] for key in ("method", "speed", "false_alarm_rate") if order.get(key) is not None}
     model = fit(order["images"], **settings, progress=_report, on_plan=plans.append)
-    path = Path(order["folder"]) / MODEL
-    model.save(path)
-    _write_copies(path, plans)
+    _leave(order, model, plans)
     return {"summary": summary(model, plans), "check": found}
 
 
-def _write_copies(path: Path, plans: list[FitPlan]) -> None:
+def _leave(order: Order, model: Model, plans: list[FitPlan]) -> None:
+    """Write the model, and small copies of the images that it learned from."""
     from oddsight.model.normals import normals_path, write_normals
 
+    path = Path(order["folder"]) / MODEL
+    model.save(path)
     copies = normals_path(path)
     if copies is not None and plans:
         write_normals(copies, plans[0].training, progress=_report)
@@ -126,9 +127,7 @@ def _update(order: Order) -> dict[str, Any]:
         progress=_report,
         on_plan=plans.append,
     )
-    path = Path(order["folder"]) / MODEL
-    made.model.save(path)
-    _write_copies(path, plans)
+    _leave(order, made.model, plans)
     flips = _flips(model, made.model, order["kept"])
     return {"changes": made.changes.to_json(), "summary": summary(made.model, plans), "flips": flips}
 

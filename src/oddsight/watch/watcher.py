@@ -76,10 +76,8 @@ class Watcher:
         events: Sequence[Event] = (),
     ) -> WatchedFrame:
         """What follows from the next frame, with what is known of it already."""
-        lost: dict[Cause, int] = (
-            {"broken": 1} if dropped is None and isinstance(scored.outcome, ImageError) else dict(dropped or {})
-        )
         if isinstance(scored.outcome, ImageError):
+            lost: dict[Cause, int] = {"broken": 1} if dropped is None else dict(dropped)
             return WatchedFrame(None, events=tuple(events), dropped=lost, error=str(scored.outcome))
         frame, looks = scored.outcome.frame, scored.outcome.looks
         assert frame.time is not None
@@ -95,7 +93,7 @@ class Watcher:
         if counts and self._light.since is None:
             events += self._follow_drift(time, index, looks)
         evidence = self.alarms.evidence(time) if counts else None
-        return WatchedFrame(frame, looks, tuple(events), lost, age=age, evidence=evidence)
+        return WatchedFrame(frame, looks, tuple(events), dict(dropped or {}), age=age, evidence=evidence)
 
     def follow_source(self, away_since: float | None, note: str | None) -> list[Event]:
         """Take in since when the source brings no frames, or, with None, that it does."""

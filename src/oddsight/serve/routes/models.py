@@ -57,9 +57,7 @@ def model(m: Name, service: Parts, version: Annotated[str | None, "An older vers
 def decide(m: Name, decision: NewDecision, service: Parts, workspace: Kept) -> dict[str, Any]:
     """Another threshold, as a new version; the old one stays."""
     served = service.models.get(m)
-    changed = served.model.with_decision(
-        false_alarm_rate=decision.false_alarm_rate, threshold=decision.threshold
-    )  # fmt: skip
+    changed = served.model.with_decision(**decision.model_dump())
     return service.models.add(m, changed, like=served).to_json()
 
 
