@@ -196,7 +196,6 @@ class _Watch:
         self._counts |= {"images": 0, "failed": 0, "flagged": 0}
 
     def count(self, report: ShardReport) -> None:
-        """Take note of a shard."""
         self._counts["shards"] += 1
         for name in ("entries", "images", "failed", "flagged"):
             self._counts[name] += getattr(report, name)

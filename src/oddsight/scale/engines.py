@@ -74,5 +74,4 @@ class _Limited(Threads):
     def map(
         self, job: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int | None = None
     ) -> Iterator[Outcome]:
-        """See :class:`oddsight.runtime.executor.Executor`."""
         return super().map(job, items, workers=min(workers or self.workers, self.workers))

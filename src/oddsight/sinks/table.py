@@ -39,7 +39,6 @@ class _Rows:
         self.detail, self.detail_width = ("most like", self.verdict_width + 5) if self.names else ("regions", 7)
 
     def add(self, prediction: Prediction) -> None:
-        """Print the row of an image."""
         outcome = prediction.outcome
         if isinstance(outcome, ImageError):
             return

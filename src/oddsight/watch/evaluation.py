@@ -128,7 +128,6 @@ class _Rows:
         self.unscored = Unscored()
 
     def add(self, watched: WatchedFrame) -> None:
-        """Take in the next frame."""
         self._events |= {event.id: event for event in watched.events}
         frame = watched.frame
         if watched.error is not None:
@@ -154,7 +153,6 @@ class _Rows:
         return sum(number > self._last for number in self._truth)
 
     def outcome(self, name: str) -> ClipOutcome:
-        """All of it."""
         if not self._rows:
             why = f": {self.unscored}" if self.unscored.count else ""
             raise DataError(f"{name} has no frames that can be scored{why}")

@@ -92,7 +92,6 @@ class _View:
         self._events: dict[str, Event] = {}
 
     def add(self, watched: WatchedFrame) -> None:
-        """Take one more frame in."""
         with self._lock:
             self._tally.add(watched)
             if watched.frame is not None:
@@ -104,7 +103,6 @@ class _View:
                 del self._events[shown]
 
     def render(self) -> RenderableType:
-        """The view as it is now."""
         with self._lock:
             return Group(self._headline(), self._zones(), *map(_line, self._events.values()))
 

@@ -129,7 +129,6 @@ class _Connection:
         client.on_publish = self._acknowledged
 
     def publish(self, topic: str, content: str, *, retain: bool = False) -> None:
-        """Send a message as soon as it can be sent."""
         with self._changed:
             self._sent += 1
         self.client.publish(topic, content, qos=1, retain=retain)
