@@ -51,10 +51,8 @@ def create_app(service: Service) -> ASGIApp:
     app.state.service = service
     for router in routes.ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(RequestError, _refuse)
-    app.add_exception_handler(OddsightError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse)
-    app.add_exception_handler(RequestValidationError, _refuse)
+    for kind in (RequestError, OddsightError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _refuse)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _broken)
     describe(app)
