@@ -251,11 +251,9 @@ def stop_all() -> None:
 
 
 @cache
-def _watchdog() -> threading.Thread:
-    """The one thread that looks after all deadlines."""
-    thread = threading.Thread(target=_stop_the_late, daemon=True)
-    thread.start()
-    return thread
+def _watchdog() -> None:
+    """Start the one thread that looks after all deadlines."""
+    threading.Thread(target=_stop_the_late, daemon=True).start()
 
 
 def _stop_the_late() -> None:

@@ -243,10 +243,8 @@ def _translated(workspace: Workspace, said: dict[str, Any], upload: str | None) 
 
 def _clear(path: Path) -> None:
     """Remove the files of a job whose model was added, or was only tried."""
-    copies = normals_path(path)
-    for one in (path, copies):
-        if one is not None:
-            one.unlink(missing_ok=True)
+    for one in filter(None, (path, normals_path(path))):
+        one.unlink(missing_ok=True)
 
 
 def _jobs(service: Service) -> Jobs:

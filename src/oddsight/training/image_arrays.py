@@ -54,13 +54,12 @@ def gather_arrays(
     if max(height, width) > size:
         height, width = size, size
     shape = (len(images), height, width, 3)
-    if file is not None:  # which may be a link, and what that leads to is not ours
+    array: NDArray[np.uint8]
+    if file is None:
+        array = np.empty(shape, np.uint8)
+    else:  # it may be a link, and what that leads to is not ours
         Path(file).unlink(missing_ok=True)
-    array: NDArray[np.uint8] = (
-        np.empty(shape, np.uint8)
-        if file is None
-        else np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    )
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
 
     def read(image: ImageFile) -> NDArray[np.uint8]:
         return read_at_size(image, (height, width))[0]

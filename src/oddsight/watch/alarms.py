@@ -247,8 +247,7 @@ class Alarms:
             note = LASTS.format(length=length)
             place.event = place.told = replace(place.event, state="update", note=note)
             return [place.event]
-        passed = place.event.score > _HIGHER * place.told.score and time - place.told.peak >= self._window
-        if passed:
+        if place.event.score > _HIGHER * place.told.score and time - place.told.peak >= self._window:
             place.told = replace(place.event, peak=time)
             return [place.event]
         return []
