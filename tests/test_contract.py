@@ -148,7 +148,7 @@ def plain_runtime(model):
 @pytest.mark.parametrize(
     "order", [pytest.param(1, marks=pytest.mark.slow, id="in order"), pytest.param(-1, id="reversed")]
 )
-@pytest.mark.parametrize("workers", [None, 1, 3])
+@pytest.mark.parametrize("workers", [None, pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_image_scores_the_same_among_others(model, alone, order, workers):
     together = list(model.predict_many(IMAGES[::order], workers=workers))
     assert len(together) == len(alone)

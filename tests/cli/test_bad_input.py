@@ -80,6 +80,7 @@ BAD = {
 
 
 @pytest.mark.posix
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_predict_names_a_bad_image_and_goes_on(world, folder, kind, monkeypatch):
     make, reason = BAD[kind]

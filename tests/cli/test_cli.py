@@ -769,7 +769,11 @@ AT_ONCE = "import oddsight.sinks.terminal as t; t._PATIENCE = 0; from oddsight._
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    ["fit {good} -o {new} --size 32", "predict {model} {anomalous} {good}", "predict {model} {good} --json {new}"],
+    [
+        "fit {good} -o {new} --size 32 --method knn",
+        "predict {model} {anomalous} {good}",
+        "predict {model} {good} --json {new}",
+    ],
 )
 def test_pipes_get_no_colours_and_no_progress(world, tmp_path, arguments):
     text = arguments.format(good=world.good, model=world.model, anomalous=world.anomalous, new=tmp_path / "new")

@@ -49,6 +49,7 @@ def test_a_template_is_written_and_what_is_there_is_drawn(clip, tmp_path):
     assert (first != second).any()
 
 
+@pytest.mark.slow
 def test_a_folder_of_frames_has_zones_too(world, tmp_path):
     assert run("zones", world.good, "-o", tmp_path / "zones.json", "--quiet").code == 0
     assert (tmp_path / "zones.png").exists()

@@ -60,6 +60,11 @@ class Extractor:
         return whole
 
     @cached_property
+    def digest(self) -> str:
+        """Of the graph."""
+        return digest(self.graph)
+
+    @cached_property
     def stages(self) -> tuple[str, ...]:
         """The stages it takes from the backbone: ``layers``, and for levels also those of the patches."""
         return tuple(dict.fromkeys((*self.layers, *(self._local if self.reading == "levels" else ()))))
@@ -191,9 +196,8 @@ class Features:
         self.workers = workers
         self.images = list(images)
         self.shape = extractor.shape
-        self.one = Extraction(
-            Graph(extractor.graph.SerializeToString), _maker(extractor.graph), extractor.array_shape, cache
-        )
+        graph = Graph(extractor.graph.SerializeToString)
+        self.one = Extraction(graph, _maker(extractor.digest), extractor.array_shape, cache)
 
     def of(self, images: Sequence[ImageFile]) -> Features:
         """The features of other images, by the same session."""
@@ -251,7 +255,7 @@ def _joint_extraction(
 ) -> _JointExtraction | None:
     """The job of several extractors, or None if it gives other features of an image than each of them alone."""
     # Extractors keep their graphs: their copies do not outlive what they are needed for.
-    makers = [_maker(replace(one).graph) for one in extractors]
+    makers = [_maker(replace(one).digest) for one in extractors]
     graph = Graph(_joint(extractors).SerializeToString)
     feed = {"image": image.read()[None]}
     alone = (session(replace(one).graph.SerializeToString(), threads=1) for one in extractors)
@@ -280,9 +284,8 @@ class _JointExtraction:
             self.cache.put(maker, image.content, np.asarray(array[0], np.float32))
 
 
-def _maker(graph: onnx.ModelProto) -> str:
-    """What the cache knows features by: their graph, and the device, which rounds in its own way."""
-    own = digest(graph)
+def _maker(own: str) -> str:
+    """What the cache knows features by: the digest of their graph, and the device, which rounds in its own way."""
     return own if device() == CPU else hashlib.sha256(f"{own} {device()}".encode()).hexdigest()
 
 

@@ -220,7 +220,8 @@ def _detectors(width: int) -> list[Callable[[], Detector]]:
 def _fitted(make: Callable[[], Detector], seed: int) -> Callable[[NDArray[np.float32]], onnx.ModelProto]:
     def fit(rows: NDArray[np.float32]) -> onnx.ModelProto:
         detector, stream = make(), Rows(rows)
-        return detector.fit(stream, memory=detector.memory_needed(stream.shape, len(rows)), seed=seed).graph()
+        detector.learn(stream, memory=detector.memory_needed(stream.shape, len(rows)), seed=seed)
+        return detector.graph()
 
     return fit
 
