@@ -157,6 +157,8 @@ def test_results_of_another_job_are_refused(place, tmp_path):
         score(place, out)
     with pytest.raises(OddsightError, match="another job, with another model or threshold"):
         predict_batch(tiny_model(rate=0.5), [str(place / "in")], out, resume=True, shard_images=7)
+    with pytest.raises(OddsightError, match="leave --dry-run out"):
+        score(place, out, dry_run=True)
     with pytest.raises(OddsightError, match="another list of images"):
         predict_batch(place / "model.onnx", [str(place / "in" / "a")], out, resume=True, shard_images=7)
     (tmp_path / "full").mkdir()

@@ -19,7 +19,7 @@ from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile
-from oddsight.data.defects import DEFECTS, small_defects
+from oddsight.data.defects import DEFECTIVE, DEFECTS, small_defects
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import Size, preprocessing, sides
@@ -28,8 +28,6 @@ from oddsight.runtime.progress import Progress, silent, track
 from oddsight.runtime.sessions import CPU, Graph, device, run, session
 
 _OVERVIEW = "overview_"  # Before the names of what a network reads and gives at the size of the whole image
-
-_DEFECTIVE = 20  # Images of which there are copies with small defects, at most
 
 _WORTHWHILE = 0.5  # Share of the pixels below which a whole image is read at a size of its own
 
@@ -224,7 +222,7 @@ class Features:
 
     def defects(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Features of copies of the first images with small defects, with the numbers of these images."""
-        copies = [(number, kind) for number in range(min(_DEFECTIVE, len(self.images))) for kind in range(DEFECTS)]
+        copies = [(number, kind) for number in range(min(DEFECTIVE, len(self.images))) for kind in range(DEFECTS)]
         job = partial(_defective, self.one)
         arrays = map_jobs(job, [(self.images[number], kind) for number, kind in copies], workers=self.workers)
         for (number, _), array in zip(copies, arrays, strict=True):

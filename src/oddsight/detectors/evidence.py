@@ -23,6 +23,8 @@ _TRUST, _DOUBT, _ALIKE, _SAME = 3.0, 400, 0.2, 0.15
 _SEEING, _BLINDNESS, _HEARD, _ASIDE = 0.5, 0.8, 0.2, 0.7
 _LIFT, _LITTLE = 4.0, 1e-3
 
+_NO_COPIES = np.array([], np.intp)
+
 Scores = NDArray[np.float64]
 
 
@@ -126,9 +128,7 @@ class Places:
         )
 
 
-def voice(
-    scores: list[Scores], defective: list[Scores] | None = None, numbers: NDArray[np.intp] | None = None
-) -> Voice:
+def voice(scores: Sequence[Scores], defective: Sequence[Scores] = (), numbers: NDArray[np.intp] = _NO_COPIES) -> Voice:
     """A voice of full weight.
 
     Args:
@@ -138,7 +138,7 @@ def voice(
     """
     tails = tuple(Tail.of(each) for each in scores)
     together = _together(tails, scores)
-    if defective is None or numbers is None or not len(numbers):
+    if not len(numbers):
         return Voice(tails, 1.0, together)
     changed = _together(tails, defective)
     ability = max(0.0, 2 * auroc(together, changed) - 1)

@@ -119,10 +119,10 @@ def predict_batch(  # noqa: PLR0913 - one keyword for each option of the command
     asked = Job(given, digest, str(reading), shard_images, by_class=model.by_class)
     if job is not None:
         check_same(job, asked, store.uri)
-        if not resume:
-            raise OddsightError(f"{store.uri} already holds this job: continue it with --resume")
         if dry_run:
             raise OddsightError(f"{store.uri} holds this job, which was planned before: leave --dry-run out")
+        if not resume:
+            raise OddsightError(f"{store.uri} already holds this job: continue it with --resume")
     else:
         if engine == "ray" and not dry_run:
             check_ray(address)  # before images are listed, which may take hours
