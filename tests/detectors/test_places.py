@@ -58,6 +58,14 @@ def positions(patches):
     return learned(patches, np.arange(50) % 5)
 
 
+def test_one_image_leaves_gaussians():
+    """What single precision says of the spread of one image may be less than nothing."""
+    for seed in range(10):
+        sums = Sums(30, 4, 8)
+        sums.add(np.random.default_rng(seed).normal(50, 50, (30, 4, 8)).astype(np.float32))
+        assert all(np.isfinite(values).all() for values in sums.gaussians(0.01, 50))
+
+
 def test_sums_can_be_put_together_and_taken_apart():
     random = np.random.default_rng(0)
     images = random.normal(size=(41, 3, 2, 4)).astype(np.float32)

@@ -87,6 +87,10 @@ class PaDiM(Detector):
         return 4 * positions * channels * (9 * channels + 4 * Sums.WAITING)
 
 
+_ROUNDING = 2e-7
+"""Of a sum in single precision, as a share of it."""
+
+
 class Sums:
     """Sums over images of the patches at each position and of their products.
 
@@ -141,12 +145,14 @@ class Sums:
         flat = mean.reshape(-1, mean.shape[2])
         of_all = self.products.sum(axis=0) - flat.T @ flat * self.count
         of_all /= freedom * len(mean)
+        # Where all images are alike, single precision may leave less than nothing of their differences.
+        rounding = max(1e-6, _ROUNDING * float(self.products.max()) / freedom) if shared else 1e-6
         # The matrices take the place of the sums, one by one.
         for products, own in zip(self.products, mean, strict=True):
             covariance = (products - own.T @ own * self.count) / freedom
             covariance = (self.count * covariance + shared * of_all) / (self.count + shared)
             average = np.trace(covariance) / len(covariance)
-            covariance[np.diag_indices(len(covariance))] += shrinkage * average + 1e-6
+            covariance[np.diag_indices(len(covariance))] += shrinkage * average + rounding
             products[...] = _whitening(covariance)
         return mean.astype(np.float32), self.products
 
