@@ -1,4 +1,4 @@
-"""AUROC of detectors that learn from 1 to 16 normal images: python benchmarks/few_images.py DATA WORK.
+"""AUROC of detectors that learn from 1 to 16 normal images: python benchmarks/few_images.py DATA WORK [--draws N].
 
 Writes few_images.csv. Each cell learns from the images drawn, with changed copies of them (``copies``: as ``fit`` does
 with fewer than 8) or without, and scores the same 30 normal and 30 anomalous test images (or all there are) with the
@@ -32,7 +32,6 @@ from oddsight.runtime.sessions import session
 HERE = Path(__file__).parent
 COUNTS = (1, 2, 4, 8, 16)
 TESTED = 30
-DRAWS = 3
 WAYS = (("auto", "yes"), ("auto", "no"), ("patchcore", "yes"), ("patchcore", "no"))
 COLUMNS = ("dataset", "method", "images", "draw", "copies", "learned", "normal", "anomalous", "auroc")
 
@@ -86,13 +85,14 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--csv", type=Path, default=HERE / "few_images.csv")
     parser.add_argument("--sets", default="satellite,magnetic-tile,bottle")
+    parser.add_argument("--draws", type=int, default=2)
     options = parser.parse_args()
     cache = FeatureCache(options.work / "features", 8 * 2**30)
     with options.csv.open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         sets = [one for one in datasets(options.data, options.work) if one[0] in options.sets.split(",")]
-        for draw, (name, train, normal, anomalous) in product(range(DRAWS), sets):
+        for draw, (name, train, normal, anomalous) in product(range(options.draws), sets):
             drawn = looked(shuffled(train, draw)[: max(COUNTS)])
             tests = [*looked(normal[:TESTED]), *looked(anomalous[:TESTED])]
             held = min(TESTED, len(normal))
