@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain as flattened
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ from oddsight.backbones import Backbone
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile
-from oddsight.data.defects import DEFECTIVE, DEFECTS, small_defects
+from oddsight.data.defects import DEFECTS, IMAGES_WITH_DEFECTS, small_defects
 from oddsight.graphs.building import chain, digest, renamed
 from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import Size, preprocessing, sides
@@ -222,7 +222,7 @@ class Features:
 
     def defects(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Features of copies of the first images with small defects, with the numbers of these images."""
-        copies = [(number, kind) for number in range(min(DEFECTIVE, len(self.images))) for kind in range(DEFECTS)]
+        copies = list(product(range(min(IMAGES_WITH_DEFECTS, len(self.images))), range(DEFECTS)))
         job = partial(_defective, self.one)
         arrays = map_jobs(job, [(self.images[number], kind) for number, kind in copies], workers=self.workers)
         for (number, _), array in zip(copies, arrays, strict=True):

@@ -14,7 +14,7 @@ _AREAS = (0.004, 0.02)  # Of pasted patches, as shares of the image
 
 DEFECTS = len(_AREAS) + 1  # Kinds of defects
 
-DEFECTIVE = 20  # Images of which a detector is shown copies, at most
+IMAGES_WITH_DEFECTS = 20  # Images of which a detector is shown copies, at most
 
 _NOISE = 12
 _LINE, _THICKNESS, _CONTRAST = 0.25, 0.004, (20, 50)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from oddsight.data.defects import DEFECTIVE, DEFECTS
+from oddsight.data.defects import DEFECTS, IMAGES_WITH_DEFECTS
 from oddsight.detectors.auto_graph import decide, divide_patches, split_levels
 from oddsight.detectors.detector import Detector, Reading, detector
 from oddsight.detectors.evidence import Scores, Voice, speaking, voice, weighed
@@ -146,7 +146,7 @@ class Auto(Detector):
         profiles = 4 * rows * (3 * sum(widths) + 8 * max(widths)) + 40 * min(max(widths), _WIDE) ** 2
         # Images wait for their own maps, two on each core; the maps are kept, in copies for a moment.
         own = cores() * 4 * (DISTANCES + 3 * math.prod(shape[-3:]))
-        own += 2 * 4 * (len(_BANKS) + 1) * (_own(shape[-3:]) + DEFECTIVE * DEFECTS) * math.prod(shape[-2:])
+        own += 2 * 4 * (len(_BANKS) + 1) * (_own(shape[-3:]) + IMAGES_WITH_DEFECTS * DEFECTS) * math.prod(shape[-2:])
         banks = len(_BANKS) * PatchCore(self.bank_size).memory_needed(shape[-3:], count)
         return profiles + own + banks + Positions.memory_needed(shape[-3:], _FOLDS)
 

@@ -145,7 +145,8 @@ class Sums:
         flat = mean.reshape(-1, mean.shape[2])
         of_all = self.products.sum(axis=0) - flat.T @ flat * self.count
         of_all /= freedom * len(mean)
-        # Where all images are alike, single precision may leave less than nothing of their differences.
+        # Of one image, or where all are alike, single precision may leave less than nothing of their differences. Sums
+        # of their own for each position are around its first image, and keep their digits.
         rounding = max(1e-6, _ROUNDING * float(self.products.max()) / freedom) if shared else 1e-6
         # The matrices take the place of the sums, one by one.
         for products, own in zip(self.products, mean, strict=True):
