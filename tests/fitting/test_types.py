@@ -10,15 +10,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image, ImageDraw
 
 import oddsight
 from cli_files import run
 from labelled_files import SIDE, draw_image, write_images
 from oddsight.errors import DataError, ModelError, OddsightError
+from oddsight.fitting.types import add_types
 from oddsight.graphs.joining import PREFIX
 from oddsight.model.metadata import KEY
 from oddsight.model.model import Model
 from oddsight.report import write_report
+from textures import texture
 
 pytestmark = pytest.mark.slow
 
@@ -228,3 +231,72 @@ def test_scores_are_those_of_a_model_of_the_same_classes_whose_weights_are_share
     assert np.isclose(joined.probability, own.label_probability)
     both = len(normal.to_bytes()) + len(alone.to_bytes())
     assert len(named.to_bytes()) < both - 0.5 * len(normal.to_bytes())
+
+
+@pytest.fixture(scope="module")
+def small_defects(tmp_path_factory) -> Path:
+    """Cloth is normal; dots and scratches on it are labelled anomalies."""
+    root = tmp_path_factory.mktemp("small-defects")
+    for kind, seeds in (("good", range(40)), ("bad/dot", range(1000, 1012)), ("bad/scratch", range(2000, 2012))):
+        (root / kind).mkdir(parents=True)
+        for seed in seeds:
+            Image.fromarray(draw_defect(Path(kind).name, seed)).save(root / kind / f"{seed}.png")
+    return root
+
+
+def draw_defect(kind: str, seed: int) -> np.ndarray:
+    """Cloth, with a small defect of a kind somewhere."""
+    image = Image.fromarray(texture(seed, SIDE, SIDE))
+    x, y = np.random.default_rng(seed).integers(10, SIDE - 10, 2).tolist()
+    if kind == "dot":
+        ImageDraw.Draw(image).ellipse((x - 4, y - 4, x + 4, y + 4), fill=(200, 30, 30))
+    elif kind == "scratch":
+        ImageDraw.Draw(image).line((x - 8, y - 5, x + 8, y + 5), fill=(20, 20, 20), width=2)
+    return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def localising(small_defects) -> Model:
+    return oddsight.fit(small_defects / "good", method="padim", size=SIDE, false_alarm_rate=0.1)
+
+
+def test_types_are_named_from_where_the_anomaly_is(small_defects, localising, monkeypatch):
+    naming = []
+
+    def record(normal, types, *others):
+        naming.append(types)
+        return add_types(normal, types, *others)
+
+    monkeypatch.setattr("oddsight.fitting.classes.add_types", record)
+    options = {"normal": localising, "false_alarm_rate": 0.25, "calibration_fraction": 0.25}
+    named = oddsight.fit_classes(small_defects / "bad", **options)
+    info = named.metadata.types
+    assert info.classes.head["looks_where_anomalous"] is True
+    assert (info.backbone.size, info.backbone.layers[-1]) == (SIDE, "stage6")
+    for kind in named.types:
+        results = [named.predict(draw_defect(kind, seed)).most_like.name for seed in range(5000, 5012)]
+        assert results.count(kind) >= 9, results
+    # The map is computed once, by the model of normal images, and says what it says to the part that names types.
+    graph = onnx.load_model_from_string(named.to_bytes()).graph
+    assert [value for node in graph.node for value in node.input].count("anomaly_map") > 0
+    assert not [name for node in graph.node for name in node.output if "looking" in name]
+    for seed in range(6000, 6006):
+        image = draw_defect("dot", seed)
+        joined, alone = named.predict(image), naming[0].predict(image)
+        assert joined.most_like.name == alone.label
+        assert joined.most_like.score == pytest.approx(alone.score, rel=1e-4)
+        assert joined.score == localising.predict(image).score
+
+
+def test_a_model_that_was_converted_says_where_to_look(small_defects, localising):
+    converted = oddsight.export(localising, "fp16", str(small_defects / "good")).model
+    options = {"normal": converted, "false_alarm_rate": 0.25, "calibration_fraction": 0.25}
+    named = oddsight.fit_classes(small_defects / "bad", **options)
+    assert named.metadata.types.classes.head["looks_where_anomalous"] is True
+    assert named.predict(draw_defect("dot", 7000)).most_like.name == "dot"
+
+
+def test_size_and_layers_can_be_chosen(small_defects, localising):
+    options = {"normal": localising, "false_alarm_rate": 0.25, "calibration_fraction": 0.25}
+    named = oddsight.fit_classes(small_defects / "bad", size=96, layers=["stage4"], **options)
+    assert (named.metadata.types.backbone.size, named.metadata.types.backbone.layers) == (96, ["stage4"])

@@ -20,8 +20,8 @@ from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile
 from oddsight.data.defects import DEFECTS, IMAGES_WITH_DEFECTS, small_defects
-from oddsight.graphs.building import chain, digest, renamed
-from oddsight.graphs.features import embedding, level_widths, levels, patch_shape, patches
+from oddsight.graphs.building import chain, copied, digest, renamed
+from oddsight.graphs.features import attended, embedding, level_widths, levels, patch_shape, patches
 from oddsight.graphs.preprocessing import Size, preprocessing, sides
 from oddsight.runtime.executor import map_jobs
 from oddsight.runtime.progress import Progress, silent, track
@@ -32,6 +32,16 @@ _OVERVIEW = "overview_"  # Before the names of what a network reads and gives at
 _WORTHWHILE = 0.5  # Share of the pixels below which a whole image is read at a size of its own
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where in an image an embedding looks."""
+
+    graph: onnx.ModelProto  # From `image` to `attention`, float32 [N, h, w], which is higher where to look
+    grid: tuple[int, int]  # Height and width of it
+    backbone: str  # SHA-256 of the network that it reads
+    size: Size  # At which it reads an image
+
+
 @dataclass(frozen=True)
 class Extractor:
     """From ``image`` uint8 ``[N, H, W, 3]`` to the features a method reads, as one graph."""
@@ -40,6 +50,7 @@ class Extractor:
     layers: tuple[str, ...]  # Which of its stages
     size: Size  # To which images are brought, in pixels: the side of a square, or height and width
     reading: str  # `patches`, `embedding`, `levels` or `pixels`; also the name of the graph's output
+    attention: Attention | None = None  # Where an embedding looks; without, everywhere alike
 
     @cached_property
     def graph(self) -> onnx.ModelProto:
@@ -48,7 +59,11 @@ class Extractor:
             return preprocessing(self.size)
         if not self.runs_twice:
             parts = [preprocessing(self.size), self.backbone.graph(self.stages), self.reading_graph()]
-            return chain(parts, [self.reading])
+            if self.attention is None:
+                return chain(parts, [self.reading])
+            whole = chain([copied(self.attention.graph), *parts], [self.reading])
+            share_weights(whole)
+            return whole
         names = {name: f"{_OVERVIEW}{name}" for name in ("pixels", *self.layers)}
         small = [preprocessing(self.overview), self.backbone.graph(self.layers)]
         small = [renamed(part, f"{_OVERVIEW}{part.graph.name}", names) for part in small]
@@ -94,7 +109,9 @@ class Extractor:
                 shapes = {f"{_OVERVIEW}{name}": shape for name, shape in shapes.items()}
             return levels(shapes, self.backbone.shapes(self._local, self.size), self._grid)
         shapes = self.backbone.shapes(self.layers, self.size)
-        return patches(shapes) if self.reading == "patches" else embedding(shapes)
+        if self.reading == "patches":
+            return patches(shapes)
+        return embedding(shapes) if self.attention is None else attended(shapes, self.attention.grid)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -12,13 +12,13 @@ from pydantic import JsonValue
 
 from oddsight import detectors
 from oddsight.backbones.cache import FeatureCache
-from oddsight.backbones.extraction import Extractor
 from oddsight.data.class_images import stratified
 from oddsight.data.dataset import Dataset
 from oddsight.detectors import Detector
 from oddsight.detectors.head import Head
 from oddsight.fitting.classifiers import Probe, embed_images, probe
 from oddsight.graphs.building import chain
+from oddsight.graphs.preprocessing import Size, size_text
 from oddsight.metrics.classification import negative_log_likelihood
 from oddsight.metrics.image import auroc
 from oddsight.runtime.progress import Progress, silent, track
@@ -99,21 +99,21 @@ class Open:
         network = source.extractor.backbone
         everything = tuple(name for name in network.stages if any(name in layers for layers in stages))
         columns = _columns({name: network.stages[name][1] for name in everything})
-        embeddings: dict[int, Rows] = {}
+        embeddings: dict[Size, Rows] = {}
         for size in sizes:
-            extractor = Extractor(network, everything, size, "embedding")
+            extractor = replace(source.extractor, layers=everything, size=size)
             embeddings[size] = embed_images(extractor, images.images, cache, progress)
         options = list(product(sizes, stages))
         rows = {
             (size, layers): embeddings[size][:, np.concatenate([columns[name] for name in layers])]
             for size, layers in options
         }
-        tried: dict[tuple[int, Layers], _Tried] = {}
+        tried: dict[tuple[Size, Layers], _Tried] = {}
         for option in track(options, "choosing size and layers", len(options), progress):
             tried[option] = _try(rows[option], images, source, whole)
         best = max(options, key=lambda option: tried[option].accuracy)
         record["accuracy"] = {
-            f"{size} {'+'.join(layers)}": round(one.accuracy, 4) for (size, layers), one in tried.items()
+            f"{size_text(size)} {'+'.join(layers)}": round(one.accuracy, 4) for (size, layers), one in tried.items()
         }
         source = source.at(*best, tried[best].penalty)
         if self.score and len(images.classes) > 2:
@@ -123,9 +123,10 @@ class Open:
                 record["auroc"] = {name: round(value, 4) for name, value in found.items()}
         return Choice(source, detector, record)
 
-    def _sizes(self, source: Probe) -> list[int]:
-        network, own = source.extractor.backbone, int(source.extractor.size)  # type: ignore[arg-type]
-        if not self.size or network.fixed:
+    def _sizes(self, source: Probe) -> list[Size]:
+        """The probe's own, and others; what a model of normal images looks at stays as that model reads it."""
+        network, own = source.extractor.backbone, source.extractor.size
+        if not self.size or network.fixed or source.extractor.attention is not None:
             return [own]
         return [own, *(side for side in SIDES if side != own and side % network.multiple == 0)]
 

@@ -31,7 +31,7 @@ from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, T
 from oddsight.fitting.parts import Parts, divide_classes
 from oddsight.fitting.pipeline import run
 from oddsight.fitting.plan import FitPlan, Request
-from oddsight.fitting.types import add_types, check_anomalies, check_normal
+from oddsight.fitting.types import add_types, attention_of, check_anomalies, check_normal
 from oddsight.graphs.building import chain, copied
 from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import most_compared, nearest
@@ -125,12 +125,14 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             can train; by default :data:`oddsight.backbones.DEFAULT`.
         layers: For ``probe``: the stages that are averaged for the embedding; by default chosen.
         size: Side in pixels to which images are resized; by default chosen for ``probe``, otherwise the classifier's.
+            With ``normal``, by default as that model reads images, if it reads the same backbone.
         score: The score that detects images of none of the classes: a name that ``oddsight scores`` lists, names
             joined by ``+``, or a detector with other settings. By default chosen for ``probe``, otherwise ``knn``. What
             is chosen depends on the training images only (:class:`oddsight.fitting.choosing.Open`).
         normal: A model of normal images, or its file. The labelled images are then types of anomalies, and the result
             is a copy of that model which also names the types (:attr:`oddsight.Result.type`). ``false_alarm_rate`` is
-            the share of anomalies of these types that may be said to be of an unknown type.
+            the share of anomalies of these types that may be said to be of an unknown type. If the model has anomaly
+            maps, a ``probe`` counts a place of the image by how high the map rises there.
         false_alarm_rate: Share of images of the known classes that may be rejected. By default 1%, or the smallest rate
             that the number of images can promise.
         confidence: The probability with which the true rate is at most that, such as 0.95; see :func:`oddsight.fit`.
@@ -183,7 +185,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         source: Probe | TrainedNetwork
         if classifier == PROBE:
             _check_probe(**changes, work=work, accelerator=None if accelerator == "auto" else accelerator)
-            source = Probe(backbones.DEFAULT if backbone is None else backbone, layers, size)
+            attention = None if base is None else attention_of(base)
+            source = Probe(backbones.DEFAULT if backbone is None else backbone, layers, size, attention)
         else:
             settings = _settings(classifier, backbone, layers, size, {**changes, "seed": request.seed})
             source = TrainedNetwork(settings, Workplace(folder, accelerator, progress, on_epoch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from oddsight import backbones
 from oddsight.backbones.cache import FeatureCache
-from oddsight.backbones.extraction import Extractor, Features
+from oddsight.backbones.extraction import Attention, Extractor, Features
 from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile
 from oddsight.data.memory import MemoryPlan, plan_memory
@@ -22,6 +22,7 @@ from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
 from oddsight.fitting.plan import Request, images_adapted_to
+from oddsight.graphs.preprocessing import Size
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent, track
 from oddsight.training.classifier_settings import ClassifierSettings
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 PROBE = "probe"
 """A classifier that is linear on frozen features."""
+
+LOOKS = "looks_where_anomalous"
+"""What the record of a probe says if places of its embedding count by an anomaly map."""
 
 PENALTY = 100.0
 """Of the squares of a probe's weights, for features in units of their spread."""
@@ -118,8 +122,11 @@ class Probe:
 
     Args:
         name: Of the backbone.
-        layers: Stages that are averaged, by default the deepest.
-        size: Side in pixels to which images are brought; by default the backbone's.
+        layers: Stages that are averaged, by default the deepest; of what ``attention`` looks at those that methods on
+            embeddings read, and the next deeper one.
+        size: Side in pixels to which images are brought; by default the backbone's, or that of ``attention`` if it
+            reads the same backbone.
+        attention: Where in an image to look; by default everywhere.
 
     Raises:
         OddsightError: If there is no such backbone or stage, or the size does not suit it.
@@ -127,20 +134,29 @@ class Probe:
 
     settings = None
 
-    def __init__(self, name: str, layers: Sequence[str] | None, size: int | None) -> None:
+    def __init__(
+        self, name: str, layers: Sequence[str] | None, size: int | None, attention: Attention | None = None
+    ) -> None:
         network = backbones.backbone(name)
-        stages = tuple(layers) if layers is not None else (list(network.stages)[-1],)
-        network.check_layers(stages)
-        self.extractor = Extractor(network, stages, network.size if size is None else size, "embedding")
+        names, usual = list(network.stages), network.layers["embedding"]
+        own: Size = network.size
+        stages = names[-1:]
+        if attention is not None:
+            next_deeper = names.index(usual[-1]) + 1
+            stages = [*usual, *names[next_deeper : next_deeper + 1]]
+            own = attention.size if attention.backbone == network.sha256 else own
+        chosen = tuple(stages if layers is None else layers)
+        network.check_layers(chosen)
+        self.extractor = Extractor(network, chosen, own if size is None else size, "embedding", attention)
         network.shapes(self.extractor.stages, self.extractor.size)
         self.adapted_to = images_adapted_to(network)
         self.penalty = PENALTY
 
-    def at(self, size: int, layers: Sequence[str], penalty: float) -> Probe:
+    def at(self, size: Size, layers: Sequence[str], penalty: float) -> Probe:
         """The same backbone at another size, with other layers and another penalty."""
         changed = copy(self)
         changed.penalty = penalty
-        changed.extractor = Extractor(self.extractor.backbone, tuple(layers), size, "embedding")
+        changed.extractor = replace(self.extractor, layers=tuple(layers), size=size)
         return changed
 
     def memory_plan(self, request: Request, images: Sequence[ImageFile], largest: int) -> MemoryPlan:
@@ -152,7 +168,10 @@ class Probe:
     ) -> tuple[Classifier, Embeddings]:
         """The classifier, and the embeddings of all parts."""
         embeddings = embed_parts(self.extractor, parts, memory, cache, progress)
-        return probe(self.extractor, embeddings.training, parts.training, self.penalty), embeddings
+        known = probe(self.extractor, embeddings.training, parts.training, self.penalty)
+        if self.extractor.attention is not None:
+            known = replace(known, record={**known.record, LOOKS: True})
+        return known, embeddings
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ FRACTION = 0.25
 
 FOLDS = 5
 
+_COPIES = 4
+"""How often what says where to look is in memory: alone, in a longer graph, serialised, and in a session."""
+
 NOTHING_TO_READ = MemoryPlan(0, 0, 0)
 """Of a plan whose features are known."""
 
@@ -99,13 +102,14 @@ class Request:
         self, images: Sequence[ImageFile], extractor: Extractor, *, largest: int | None = None
     ) -> MemoryPlan:
         """Divide the budget for the features of images; see :func:`oddsight.data.memory.plan_memory`."""
-        network = extractor.backbone
+        network, attention = extractor.backbone, extractor.attention
         return plan_memory(
             self.budget,
             images,
             extractor.size,
             activations=network.activations,
-            weights=network.memory(extractor.stages),
+            weights=network.memory(extractor.stages)
+            + (0 if attention is None else _COPIES * attention.graph.ByteSize()),
             largest=largest,
         )
 

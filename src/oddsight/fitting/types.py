@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import onnx
 
+from oddsight.backbones.extraction import Attention
 from oddsight.backbones.folding import share_weights
 from oddsight.data.collection import ImageFile, seen
 from oddsight.errors import DataError, plain
 from oddsight.fitting.assembly import with_metadata
+from oddsight.fitting.classifiers import LOOKS
 from oddsight.fitting.scoring import score
-from oddsight.graphs.joining import join_types
+from oddsight.graphs.joining import join_types, looking
 from oddsight.model.model import Model
 from oddsight.model.result import UNKNOWN_TYPE
 from oddsight.model.sections import TypesInfo
@@ -29,6 +31,14 @@ def check_normal(normal: Model) -> Model:
     if normal.metadata.conversion is not None and normal.metadata.conversion.to == "openvino":
         raise DataError("a model for OpenVINO cannot name types of anomalies: give the model it was made of")
     return normal
+
+
+def attention_of(normal: Model) -> Attention | None:
+    """Where a model of normal images finds anomalies, or None if it does not say where."""
+    grid, reads = normal.metadata.map_size, normal.metadata.backbone
+    if grid is None:
+        return None
+    return Attention(looking(onnx.load_model_from_string(normal.to_bytes())), grid, reads.sha256, reads.size)
 
 
 def check_anomalies(normal: Model, images: Sequence[ImageFile], names: Sequence[str]) -> None:
@@ -52,10 +62,11 @@ def add_types(normal: Model, types: Model, calibration: Sequence[ImageFile], pro
     Its score, p-value and decision are those of ``normal``. What the model of types said of ``calibration``, the images
     that it was calibrated on, stays its calibration; in addition it is counted how many of them ``normal`` flags.
     """
-    known = types.metadata.classes
+    known, grid = types.metadata.classes, normal.metadata.map_size
     assert known is not None
     decisions = score(normal, calibration, progress).decisions(normal)
-    graph = join_types(*(onnx.load_model_from_string(model.to_bytes()) for model in (normal, types)))
+    proto, naming = (onnx.load_model_from_string(model.to_bytes()) for model in (normal, types))
+    graph = join_types(proto, naming, grid if known.head.get(LOOKS) else None)
     share_weights(graph)  # Both often have the same backbone
     info = TypesInfo(
         method=types.metadata.method,

@@ -93,7 +93,7 @@ def pruned(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
 
 
 def cut(model: onnx.ModelProto, at: str, shape: Sequence[int]) -> tuple[onnx.ModelProto, str]:
-    """``model`` itself without what comes before a value inside it, and the name of that value, its new input.
+    """``model`` itself without what only a value inside it needs, and the name of that value, a new input.
 
     Args:
         model: As :func:`chain` made it.
@@ -109,9 +109,14 @@ def cut(model: onnx.ModelProto, at: str, shape: Sequence[int]) -> tuple[onnx.Mod
         raise ValueError(f"no value {at!r} in the graph")
     index, name = found[0]
     del nodes[index]
+    pruned(model, [value.name for value in model.graph.output])
+    needed = {value for node in nodes for value in node.input}
+    inputs = [value for value in model.graph.input if value.name in needed]
+    inputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *shape]))
+    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in inputs]
     del model.graph.input[:]
-    model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *shape]))
-    return pruned(model, [value.name for value in model.graph.output]), name
+    model.graph.input.extend(copies)
+    return model, name
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:

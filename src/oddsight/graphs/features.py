@@ -54,6 +54,39 @@ def embedding(stages: Mapping[str, Shape]) -> onnx.ModelProto:
     )
 
 
+def attended(stages: Mapping[str, Shape], grid: tuple[int, int]) -> onnx.ModelProto:
+    """Stages, each float32 ``[N, C, h, w]``, to ``embedding`` float32 ``[N, sum of C]``: weighted averages.
+
+    A place counts by how far ``attention``, float32 ``[N, height, width]`` of that grid, rises there above its lowest
+    value; where it is flat, all places count alike.
+    """
+    channels, height, width = patch_shape(stages)
+    weighing = piece(
+        f"""
+        weighing (float[N, {channels}, {height}, {width}] patches, float[N, {grid[0]}, {grid[1]}] attention)
+        => (float[N, {channels}] embedding)
+        <int64[2] whole = {{1, 2}}, int64[1] one = {{1}}, int64[2] grid = {{{height}, {width}}},
+         int64[2] spatial = {{2, 3}}, float flat = {{1e-12}}, float least = {{1e-6}}>
+        {{
+            lowest = ReduceMin <keepdims = 1> (attention, whole)
+            rise = Sub (attention, lowest)
+            highest = ReduceMax <keepdims = 1> (rise, whole)
+            range = Add (highest, flat)
+            relative = Div (rise, range)
+            positive = Add (relative, least)
+            image = Unsqueeze (positive, one)
+            resized = Resize <antialias = 1, axes = [2, 3], mode = "linear",
+                              coordinate_transformation_mode = "half_pixel"> (image, , , grid)
+            total = ReduceSum <keepdims = 1> (resized, spatial)
+            shares = Div (resized, total)
+            weighted = Mul (patches, shares)
+            embedding = ReduceSum <keepdims = 0> (weighted, spatial)
+        }}
+        """
+    )
+    return chain([patches(stages), weighing], ["embedding"])
+
+
 def levels(stages: Mapping[str, Shape], local: Mapping[str, Shape], grid: str | None = None) -> onnx.ModelProto:
     """Stages to ``levels`` float32 ``[N, L]``: a profile of each of ``stages``, then the patches of ``local``, flat.
 
