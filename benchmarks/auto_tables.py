@@ -1,4 +1,4 @@
-"""Write the newer tables of docs/auto.md from the CSV files: python benchmarks/auto_tables.py."""
+"""Write the newer tables of docs/auto.md and that of docs/types.md: python benchmarks/auto_tables.py."""
 
 from __future__ import annotations
 
@@ -54,13 +54,66 @@ def all_images(rows: list[Row]) -> str:
     return markdown(header, body)
 
 
+def type_names(rows: list[Row]) -> str:
+    """How anomalies are named from the whole image, and from where a model finds them."""
+    body = []
+    for (data,), own in grouped(rows, "data").items():
+        ways = grouped(own, "looks")
+        everywhere, where = ways["everywhere",], ways["where",]
+        whole = [row for row in _known(where) if row["seed"] == "0" and row["left_out"] == "none"]
+        line = [data, str(len({row["images_of"] for row in whole})), str(sum(int(row["number"]) for row in whole))]
+        line.append(_share(_known(where), "flagged", "number"))
+        for number, of, chosen in (
+            ("right_type", "flagged", _known),
+            ("wrong_type", "flagged", _known),
+            ("unknown_type", "flagged", _left_out),
+            ("right_of_all", "number", _known),
+        ):
+            line.append(f"{_share(chosen(everywhere), number, of)}, {_share(chosen(where), number, of)}")
+        body.append(line)
+    header = ["data", "types", "test images", "flagged", "of these named rightly", "wrongly"]
+    return markdown([*header, "of a type left out, called unknown", "most likely type right, of all"], body)
+
+
+def networks(rows: list[Row]) -> str:
+    """``auto`` with another backbone, beside its own."""
+    usual = [row for row in read("small_defects.csv") if row["method"] == "auto"]
+    pairs = list(zip(
+        [own[0] for own in grouped(usual, "data").values()],  # At its own size
+        [row for row in rows if row["method"] == "auto"],
+        strict=True,
+    ))  # fmt: skip
+    body = []
+    for pair in pairs:
+        shares = [[f"{float(one[name]):.2f}" for one in pair if one[name]] for name in ("recall", "false_alarm_rate")]
+        overlap = [f"{float(one['aupro']):.3f}" for one in pair if one["aupro"]]
+        body.append(
+            [pair[0]["data"], *(with_interval(one, "auroc") for one in pair), *map(", ".join, [*shares, overlap])]
+        )
+    means = [f"{sum(float(one['auroc']) for one in own) / len(own):.3f}" for own in zip(*pairs, strict=True)]
+    header = ["data", "Lite0", "Lite2", "recall, Lite0 and Lite2", "false alarms", "AUPRO"]
+    return markdown(header, [*body, ["mean", *means, "", "", ""]])
+
+
+def _known(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["images_of"] not in ("normal", row["left_out"])]
+
+
+def _left_out(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["images_of"] == row["left_out"]]
+
+
+def _share(rows: list[Row], number: str, of: str) -> str:
+    return f"{100 * sum(int(row[number]) for row in rows) / sum(int(row[of]) for row in rows):.0f}%"
+
+
 def main() -> None:
     """Write those whose CSV file is there."""
     tables = {"speeds": costs, "map_trials": trials, "voice_weights": weights, "places_together": together}
-    tables["folds"] = all_images
+    tables |= {"folds": all_images, "type_names": type_names, "small_defects_lite2": networks}
     for name, table in tables.items():
         if rows := read(f"{name}.csv"):
-            put(HERE.parent / "docs" / "auto.md", name, table(rows))
+            put(HERE.parent / "docs" / ("types.md" if name == "type_names" else "auto.md"), name, table(rows))
 
 
 if __name__ == "__main__":

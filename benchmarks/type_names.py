@@ -1,31 +1,40 @@
 """How well a model of normal images that also names types of anomalies does, with one type left out.
 
-    python benchmarks/type_names.py MAGNETIC-TILE -o benchmarks/type_names.csv
+    python benchmarks/type_names.py DATA WORK
 
-MAGNETIC-TILE holds `good/` and `defect/TYPE/`. Half of the good tiles are learned, and the model of normal is fitted
-once for each seed. Then each type in turn is unknown: half of the images of the other types are labelled
-(`fit_classes` with the backbone's size, its deepest layer and `knn`; a quarter of them for calibration), all other
-images are tested. Near copies are never divided. A row counts what the model says of one kind of test images.
+Writes type_names.csv. :mod:`data_sets` says what DATA holds; sets with two types of anomalies or more are used. The
+model of normal is ``auto`` at 5%, fitted once for each set. Then each type in turn is unknown: half of the images of
+the other types are labelled (``fit_classes`` without options, a quarter of them for calibration), and all other images
+are tested. Near copies are never divided. The types are named from where the model finds anomalies (``where``), which
+is what ``fit_classes`` does, and from the whole image alike (``everywhere``). A row counts what the model says of one
+kind of test images; ``right_of_all`` counts those whose most likely type is theirs, whether they are flagged or not.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 import oddsight
+from data_sets import parts
 from oddsight.data.class_images import stratified
 from oddsight.data.classes import read_classes
 from oddsight.data.collection import ImageFile
 from oddsight.data.dataset import Dataset
 from oddsight.data.grouping import group_images
+from oddsight.fitting import classes as fitting
 from oddsight.metrics.image import binomial_interval
 
-COLUMNS = ("seed", "left_out", "images_of", "number", "flagged", "right_type", "wrong_type", "unknown_type", "promised")
+COLUMNS = (
+    *("data", "seed", "looks", "left_out", "images_of", "number"),
+    *("flagged", "right_type", "wrong_type", "unknown_type", "right_of_all", "promised"),
+)
+LOOKS = {"where": fitting.attention_of, "everywhere": lambda normal: None}
 
 
 def halves(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
@@ -34,68 +43,89 @@ def halves(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     return stratified(Dataset(images=grouped, labels=data.labels, classes=data.classes), 0.5, seed)
 
 
-def count(model: oddsight.Model, images: Sequence[ImageFile], kind: str | None) -> list[int]:
-    """How many images there are, are flagged, and get their own type, another one, or none."""
-    results = [model.predict(str(image.path)) for image in images]
+def without(data: Dataset, left_out: str) -> Dataset:
+    """The images of all other classes."""
+    names = tuple(name for name in data.classes if name != left_out)
+    kept = data.subset([row for row, label in enumerate(data.labels) if data.classes[label] != left_out])
+    labels = np.array([names.index(data.classes[label]) for label in kept.labels], np.int64)
+    return Dataset(images=kept.images, labels=labels, classes=names)
+
+
+def count(model: oddsight.Model, images: Sequence[ImageFile], kind: str) -> list[int]:
+    """How many images there are, are flagged, get their own type, another one, or none; and would get their own."""
+    results = list(model.predict_many([str(image.path) for image in images]))
     flagged = [result for result in results if result.anomalous]
-    right = sum(result.type == kind for result in flagged if result.type is not None)
+    right = sum(result.type == kind for result in flagged)
     unknown = sum(result.type is None for result in flagged)
-    return [len(results), len(flagged), right, len(flagged) - right - unknown, unknown]
+    likely = sum(result.most_like is not None and result.most_like.name == kind for result in results)
+    return [len(results), len(flagged), right, len(flagged) - right - unknown, unknown, likely]
 
 
-def rows_of(good: Dataset, defects: Dataset, method: str, seed: int) -> list[list[object]]:
-    """All rows of a seed."""
-    learned, passed = halves(good, seed)
-    normal = oddsight.fit([str(image.path) for image in learned.images], method=method, false_alarm_rate=0.05)
+def rows_of(folder: Path, seed: int, normal: oddsight.Model) -> list[list[object]]:
+    """All rows of a set and a seed."""
+    test = read_classes(folder / "test")["train"]
+    good = test.subset(np.flatnonzero(test.labels == test.classes.index("good")))
+    labelled, tested = halves(without(test, "good"), seed)
     rows: list[list[object]] = []
-    labelled, tested = halves(defects, seed)
-    for left_out, name in [*enumerate(defects.classes), (-1, "none")]:
-        kept = labelled.subset(np.flatnonzero(labelled.labels != left_out))
-        names = tuple(one for label, one in enumerate(defects.classes) if label != left_out)
-        labels = np.array([names.index(defects.classes[label]) for label in kept.labels], np.int64)
-        types = Dataset(images=kept.images, labels=labels, classes=names)
-        fixed = {"size": 224, "layers": ["head"], "score": "knn"}
-        model = oddsight.fit_classes(types, normal=normal, calibration_fraction=0.25, seed=seed, **fixed)
-        promised = model.metadata.types.decision.false_alarm_rate
-        counts = {"normal": count(model, passed.images, None)}
-        for label, kind in enumerate(defects.classes):
-            images = [image for image, own in zip(tested.images, tested.labels, strict=True) if own == label]
-            counts[kind] = count(model, images, kind)
-        rows += [[seed, name, kind, *values, f"{promised:.4f}"] for kind, values in counts.items()]
+    for looks, attention in LOOKS.items():
+        fitting.attention_of = attention
+        for left_out in [*labelled.classes, "none"]:
+            types = without(labelled, left_out)
+            if len(types.classes) < 2:
+                continue
+            model = oddsight.fit_classes(types, normal=normal, calibration_fraction=0.25, seed=seed)
+            counts = {"normal": count(model, good.images, "normal")}
+            for label, kind in enumerate(tested.classes):
+                own = [image for image, at in zip(tested.images, tested.labels, strict=True) if at == label]
+                counts[kind] = count(model, own, kind)
+            assert model.metadata.types is not None
+            promised = f"{model.metadata.types.decision.false_alarm_rate:.4f}"
+            rows += [[folder.name, seed, looks, left_out, kind, *row, promised] for kind, row in counts.items()]
     return rows
 
 
+def shares(rows: Sequence[Sequence[object]]) -> None:
+    """Print what was counted, by set and by where the model looks."""
+    by = defaultdict(list)
+    for row in rows:
+        by[row[0], row[2]].append(row)
+    for (data, looks), some in by.items():
+        known = [row for row in some if row[4] not in ("normal", row[3])]
+        unknown = [row for row in some if row[4] == row[3]]
+        normal = [row for row in some if row[4] == "normal"]
+        for title, column, of, chosen in (
+            ("normal images flagged", 6, 5, normal),
+            ("known types flagged", 6, 5, known),
+            ("of these named rightly", 7, 6, known),
+            ("of these named wrongly", 8, 6, known),
+            ("of these called unknown", 9, 6, known),
+            ("known types, called unknown", 9, 5, known),
+            ("most likely type of known types right", 10, 5, known),
+            ("left-out types flagged", 6, 5, unknown),
+            ("of these called unknown", 9, 6, unknown),
+        ):
+            number, total = (sum(int(str(row[index])) for row in chosen) for index in (column, of))
+            low, high = binomial_interval(number, total)
+            print(f"{data}, {looks}: {title}: {number} of {total}, {number / total:.3f} ({low:.3f} to {high:.3f})")
+
+
 def main() -> None:
-    """Write a row for each seed, type left out and kind of test images."""
+    """Write a row for each set, seed, way to look, type left out and kind of test images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--method", default="padim")
+    parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
-    good = read_classes(options.data)["train"]
-    good = good.subset(np.flatnonzero(good.labels == good.classes.index("good")))
-    defects = read_classes(options.data / "defect")["train"]
-    rows = [row for seed in range(options.seeds) for row in rows_of(good, defects, options.method, seed)]
+    options.work.mkdir(parents=True, exist_ok=True)
+    rows: list[list[object]] = []
+    for folder in parts(options.data, options.work):
+        if len(list((folder / "test").iterdir())) > 2:
+            normal = oddsight.fit(folder / "train" / "good", false_alarm_rate=0.05)
+            rows += [row for seed in range(options.seeds) for row in rows_of(folder, seed, normal)]
     with options.output.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-    known = [row for row in rows if row[2] not in ("normal", row[1])]
-    unknown = [row for row in rows if row[2] == row[1]]
-    normal = [row for row in rows if row[2] == "normal"]
-    for title, column, chosen in (
-        ("normal images flagged", 4, normal),
-        ("known types flagged", 4, known),
-        ("known types named rightly", 5, known),
-        ("known types named wrongly", 6, known),
-        ("known types called unknown", 7, known),
-        ("left-out types flagged", 4, unknown),
-        ("left-out types called unknown", 7, unknown),
-    ):
-        total, number = sum(row[3] for row in chosen), sum(row[column] for row in chosen)
-        low, high = binomial_interval(number, total)
-        print(f"{title}: {number} of {total}, {number / total:.3f} ({low:.3f} to {high:.3f})")
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    shares(rows)
 
 
 if __name__ == "__main__":
