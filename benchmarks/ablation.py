@@ -2,7 +2,8 @@
 
 Every variant combines the same evidence of the same fitted detectors, so differences are those of the combination.
 Fitted on all images of ``train/good`` and tested by the method's own graph on features; AUROC needs no calibration.
-On CIFAR-10, each class is once the normal one: 5,000 images to fit, all 10,000 test images.
+On CIFAR-10, each class is once the normal one: 2,000 images to fit, its 1,000 test images and every ninth of the
+others.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--csv", type=Path, default=HERE / "ablation.csv")
-    parser.add_argument("--cifar10", action="store_true", help="the ten classes of CIFAR-10, too: takes hours")
+    parser.add_argument("--cifar10", action="store_true", help="the ten classes of CIFAR-10, too: takes an hour")
     options = parser.parse_args()
     cache = FeatureCache(options.work / "features", 8 * 2**30)
     folders = list(dict.fromkeys([*panel(options.data, options.work), *parts(options.data, options.work)]))
