@@ -2,7 +2,8 @@
 
     python scripts/compare_exports.py BEFORE.onnx AFTER.onnx --labelled CIFAR10 --unknown cifar100=DIR -o figures.csv
 
-Every fifth image of the test split and every second unknown one are scored (``--step``, ``--unknown-step``).
+Every fifth image of the test split and every second unknown one are scored (``--step``, ``--unknown-step``). One model
+alone is measured as well.
 """
 
 from __future__ import annotations
@@ -47,9 +48,12 @@ def main() -> None:
             "rejected": np.mean([result.anomalous for result in results]),
         }
         for name, images in unknown.items():
-            others = np.array([model.score(image.read()).score for image in images[:: options.unknown_step]])
-            figures[f"AUROC {name}"] = auroc(scores, others)
-        rows += [[path.name, name, value if name == "bytes" else f"{value:.4f}"] for name, value in figures.items()]
+            others = [model.score(image.read()) for image in images[:: options.unknown_step]]
+            figures[f"AUROC {name}"] = auroc(scores, np.array([result.score for result in others]))
+            figures[f"rejected {name}"] = np.mean([result.anomalous for result in others])
+            figures[f"images of {name}"] = len(others)
+        texts = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in figures.items()}
+        rows += [[path.name, *figure] for figure in texts.items()]
     with options.output.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["model", "measure", "value"], *rows])
 
