@@ -2,7 +2,7 @@
 
 Every variant combines the same evidence of the same fitted detectors, so differences are those of the combination.
 Fitted on all images of ``train/good`` and tested by the method's own graph on features; AUROC needs no calibration.
-On CIFAR-10, each class is once the normal one: 2,000 images to fit, its 1,000 test images and every ninth of the
+On CIFAR-10, each class is once the normal one: 500 images to fit, its 1,000 test images and every ninth of the
 others.
 """
 
@@ -22,6 +22,7 @@ from oddsight import backbones, metrics
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.collection import collect
+from oddsight.data.grouping import group_images
 from oddsight.detectors.auto import Auto, _local
 from oddsight.detectors.evidence import Places, Voice, weighed
 from oddsight.fitting.sizing import input_size
@@ -61,7 +62,7 @@ class Heard:
 def hear(folder: Path, cache: FeatureCache) -> Heard:
     """Fit ``auto`` on a dataset and ask its voices about the test images."""
     network = backbones.backbone(backbones.DEFAULT)
-    training = collect(folder / "train" / "good").images
+    training = group_images(collect(folder / "train" / "good").images)
     size = input_size(training, network, Auto, None)
     extractor = Extractor(network, network.default_layers("levels", 8), size, "levels")
     # Test images are the same for each class of CIFAR-10; training images are needed once.

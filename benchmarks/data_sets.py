@@ -8,7 +8,7 @@ DATA holds any of these folders; those that are missing are left out:
   64 x 64 RGB, as sizes and colour modes differ by class. 1,000 cloudy images to fit, the others to test.
 - ``kolektor``, ``pcb``, ``textures/NAME``: MVTec AD's layout.
 - ``cifar10``: Parquet files as on the Hugging Face hub (reading them takes pyarrow). Each class once as the normal one:
-  2,000 of its training images to fit, its 1,000 test images and every ninth of the others to test.
+  500 of its training images to fit, its 1,000 test images and every ninth of the others to test.
 
 The Landsat tiles that ship with Oddsight are always there, at 32 and 64 pixels.
 """
@@ -117,7 +117,7 @@ def cifar10(data: Path, work: Path) -> Iterator[Path]:
         out = work / f"cifar10-{name}"
         if not out.exists():
             with whole(out) as part:
-                link(sorted((work / "cifar10" / "train" / name).iterdir())[:2000], part / "train" / "good")
+                link(sorted((work / "cifar10" / "train" / name).iterdir())[:500], part / "train" / "good")
                 for other in CIFAR10:
                     images = sorted((work / "cifar10" / "test" / other).iterdir())
                     if other == name:

@@ -192,14 +192,13 @@ def test_places_count_by_what_they_see_and_depths_by_what_they_miss(ability):
         assert each.weight == pytest.approx(alone.weight * (1 - 0.8 * local * max(0, ability - seen)))
 
 
-def thing(spread, *abilities):
-    """Weights of two depths, and places with such abilities, where images spread so much at one of the depths."""
-    depths = [replace(voice([normal_scores(number, spread=spread)]), ability=0.0) for number in range(2)]
-    least = min(each.spread for each in depths)
-    depths = [replace(each, tails=depths[0].tails) for each in depths]
+def thing(spread, *abilities, deepest=1.2):
+    """The weight of a depth where images spread so much, beside a deeper one, and places with such abilities."""
+    shallow = replace(voice([normal_scores(0, spread=spread)]), ability=0.0)
+    tails = tuple(replace(tail, spread=deepest * tail.spread) for tail in shallow.tails)
     patches = [replace(voice([normal_scores(9)]), ability=ability) for ability in abilities]
-    found, places = weighed(depths, patches, 500)
-    return least, [each.weight for each in found], places
+    found, places = weighed([shallow, replace(shallow, tails=tails)], patches, 500)
+    return shallow.spread, found[0].weight, places
 
 
 def test_in_images_of_one_thing_places_are_heard():
@@ -212,17 +211,32 @@ def test_in_images_of_one_thing_places_are_heard():
     assert least < 0.1
     assert same.weight == 1
     assert same.lift == 5
-    assert depths == pytest.approx([0.3 * (1 - 0.8 * 0.3)] * 2)
+    assert depths == pytest.approx(0.3 * (1 - 0.8 * 0.3))
     # In between, by how much the images are one thing.
     found = [thing(spread, 0.3)[1:] for spread in (0.08, 0.17, 0.18, 0.19, 0.25)]
     assert (np.diff([places.weight for _, places in found]) < 0).all()
     assert (np.diff([places.lift for _, places in found]) < 0).all()
-    assert (np.diff([weights[0] for weights, _ in found]) > 0).all()
+    assert (np.diff([weight for weight, _ in found]) > 0).all()
+
+
+def test_images_that_are_most_alike_at_the_deepest_depth_are_a_kind_and_no_thing():
+    _, _, kind = thing(0.08, 0.3, deepest=1.0)
+    assert kind.weight == pytest.approx(0.36)
+    assert kind.lift == 1
+    assert thing(0.08, 0.3, deepest=0.7)[2].lift == 1
+    lifts = [thing(0.08, 0.3, deepest=deepest)[2].lift for deepest in (1.0, 1.05, 1.1, 1.15)]
+    assert (np.diff(lifts) > 0).all()
+    assert lifts[-1] == pytest.approx(thing(0.08, 0.3, deepest=2.0)[2].lift) == pytest.approx(5)
+
+
+def test_one_depth_tells_nothing_of_kinds():
+    depth = replace(voice([normal_scores(0, spread=0.08)]), ability=0.0)
+    assert weighed([depth], [replace(voice([normal_scores(9)]), ability=0.3)], 500)[1].lift == 5
 
 
 def test_where_places_show_nothing_whole_images_keep_their_weight():
-    _, depths, places = thing(0.08, 0.0, 0.0)
-    assert depths == [1, 1]
+    _, depth, places = thing(0.08, 0.0, 0.0)
+    assert depth == 1
     assert places.weight == pytest.approx(0.2)
     assert places.shares == pytest.approx([0.5, 0.5])
 

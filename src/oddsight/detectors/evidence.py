@@ -20,6 +20,7 @@ from oddsight.metrics.image import auroc
 _TAIL = 0.8
 _TINY = 1e-12
 _TRUST, _DOUBT, _ALIKE, _SAME = 3.0, 400, 0.2, 0.15
+_KIND, _THING = 1.0, 1.15
 _SEEING, _BLINDNESS, _HEARD, _ASIDE = 0.5, 0.8, 0.2, 0.7
 _LIFT, _LITTLE = 4.0, 1e-3
 
@@ -166,6 +167,9 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
     The smaller the smallest spread is, from 0.2 down to 0.15, the more all images are one thing, whose anomalies are
     somewhere in it. If places show anything (an ability of 0.25), they then count fully, and depths down to 0.3 of
     their weight: they hear shifts and light. If a depth decides nevertheless, only peaks of the map rise for that.
+    Images that are most alike at the deepest depth, which tells kinds apart, are of one kind instead, such as
+    airplanes: they are one thing as far as the deepest depth spreads more than the others, from as much up to 1.15 as
+    much.
 
     Args:
         depths: Of whole images.
@@ -176,6 +180,7 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
     power = _TRUST * images / (images + _DOUBT)
     seen = max((each.ability or 0.0) for each in places)
     one_thing = float(np.clip((_ALIKE - least) / (_ALIKE - _SAME), 0, 1)) * min(1.0, 2 * seen / _SEEING)
+    one_thing *= _no_kind(depths)
     alone = 1.0 if places[0].ability is None else max(_HEARD, min(1.0, seen / _SEEING) ** 2)
     local = min(1.0, _ALIKE / least) ** power * (alone + one_thing * (1 - alone))
     whole = [
@@ -187,6 +192,14 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
     weighing = [each.weighing(weight) for each, weight in zip(depths, whole, strict=True)]
     together = Places(tuple(each.weighing(local) for each in places), _shares(places), 1 + _LIFT * one_thing)
     return weighing, together
+
+
+def _no_kind(depths: Sequence[Voice]) -> float:
+    """From 0, where images are most alike at the deepest depth, to 1; one depth alone tells nothing."""
+    if len(depths) == 1:
+        return 1.0
+    *others, deepest = (each.spread for each in depths)
+    return float(np.clip((deepest / min(others) - _KIND) / (_THING - _KIND), 0, 1))
 
 
 def _shares(places: Sequence[Voice]) -> tuple[float, ...]:
