@@ -2,8 +2,6 @@
 
 Every variant combines the same evidence of the same fitted detectors, so differences are those of the combination.
 Fitted on all images of ``train/good`` and tested by the method's own graph on features; AUROC needs no calibration.
-On CIFAR-10, each class is once the normal one: 500 images to fit, its 1,000 test images and every ninth of the
-others.
 """
 
 from __future__ import annotations
@@ -17,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from data_sets import cifar10, panel, parts
+from data_sets import panel, parts
 from oddsight import backbones, metrics
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Extractor, Features
 from oddsight.data.collection import collect
 from oddsight.data.grouping import group_images
+from oddsight.detectors import evidence
 from oddsight.detectors.auto import Auto, _local
 from oddsight.detectors.evidence import Places, Voice, weighed
 from oddsight.fitting.sizing import input_size
@@ -106,8 +105,19 @@ def without_defects(heard: Heard) -> Array:
     return weights(replace(heard, depths=depths, places=replace(heard.places, alone=alone)))
 
 
+def kinds_as_things(heard: Heard) -> Array:
+    """As if images that are alike were one thing, even where they are most alike at the deepest depth."""
+    before = evidence._KIND, evidence._THING
+    evidence._KIND, evidence._THING = -1.0, 0.0
+    try:
+        return weights(heard)
+    finally:
+        evidence._KIND, evidence._THING = before
+
+
 VARIANTS: dict[str, Callable[[Heard], Array]] = {
     "auto": weights,
+    "kinds as things": kinds_as_things,
     "not weighed by synthetic defects": without_defects,
     "not weighed": lambda heard: np.ones(len(heard.depths) + 1),
     "without places": lambda heard: weights(heard) * np.array([1] * len(heard.depths) + [0]),
@@ -157,12 +167,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--csv", type=Path, default=HERE / "ablation.csv")
-    parser.add_argument("--cifar10", action="store_true", help="the ten classes of CIFAR-10, too: takes an hour")
     options = parser.parse_args()
     cache = FeatureCache(options.work / "features", 8 * 2**30)
     folders = list(dict.fromkeys([*panel(options.data, options.work), *parts(options.data, options.work)]))
-    if options.cifar10 and (options.data / "cifar10").is_dir():
-        folders += cifar10(options.data / "cifar10", options.work)
     rows: list[dict[str, object]] = []
     for folder in folders:
         own = list(measured(folder, cache))

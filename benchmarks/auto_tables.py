@@ -35,6 +35,15 @@ def weights(rows: list[Row]) -> str:
     return markdown(["data", *header], [[row["data"], *(f"{float(row[name]):.3f}" for name in header)] for row in rows])
 
 
+def kinds(rows: list[Row]) -> str:
+    """Each class of CIFAR-10 as the normal one."""
+    body = []
+    for name in ("auto", "kinds as things", "never one thing", "the deepest depth alone"):
+        values = [float(row[name]) for row in rows]
+        body.append([name, *(f"{value:.3f}" for value in (*values, sum(values) / len(values)))])
+    return markdown(["", *(row["data"].removeprefix("cifar10-") for row in rows), "mean"], body)
+
+
 def together(rows: list[Row]) -> str:
     """What detectors of places give together."""
     header = ["rises", "strongest", "together", "left out"]
@@ -110,7 +119,7 @@ def _share(rows: list[Row], number: str, of: str) -> str:
 def main() -> None:
     """Write those whose CSV file is there."""
     tables = {"speeds": costs, "map_trials": trials, "voice_weights": weights, "places_together": together}
-    tables |= {"folds": all_images, "type_names": type_names, "small_defects_lite2": networks}
+    tables |= {"folds": all_images, "kinds": kinds, "type_names": type_names, "small_defects_lite2": networks}
     for name, table in tables.items():
         if rows := read(f"{name}.csv"):
             put(HERE.parent / "docs" / ("types.md" if name == "type_names" else "auto.md"), name, table(rows))

@@ -101,15 +101,9 @@ def details(rows: list[Row]) -> str:
 
 
 def ablation(rows: list[Row]) -> str:
-    """Variants of auto; CIFAR-10 as the mean over its classes."""
+    """Variants of auto."""
     sets, values = by_data(rows, "variant")
-    classes = [data for data in sets if data.startswith("cifar10-")]
-    shown = [data for data in sets if data not in classes]
-    for own in values.values():
-        if classes:
-            own["CIFAR-10"] = statistics.mean(own[data] for data in classes)
-    shown += ["CIFAR-10"] * bool(classes)
-    return markdown(["variant", *shown, "mean"], lines(values, values, shown))
+    return markdown(["variant", *sets, "mean"], lines(values, values, sets))
 
 
 def small(rows: list[Row]) -> str:
@@ -130,15 +124,6 @@ def small(rows: list[Row]) -> str:
     baseline = [f"{float(best[data]['auroc']):.3f} ({best[data]['method']})" for data in sets]
     average = statistics.mean(float(best[data]["auroc"]) for data in sets)
     return markdown(header, [*lines(values, values, sets), ["best trivial baseline", *baseline, f"{average:.3f}"]])
-
-
-def cifar10(rows: list[Row]) -> str:
-    """``auto`` and its voices alone, each class of CIFAR-10 as the normal one."""
-    chosen = [row for row in rows if row["data"].startswith("cifar10-")]
-    sets, values = by_data(chosen, "variant")
-    names = [name for name in values if name == "auto" or name.endswith(" alone")]
-    header = [data.removeprefix("cifar10-") for data in sets]
-    return markdown(["", *header, "mean"], lines(values, names, sets))
 
 
 def coreset(rows: list[Row]) -> str:
@@ -394,7 +379,6 @@ def main() -> None:
         put(docs / "explaining.md", "regions", reached(rows))
         put(docs / "explaining.md", "localisation", localised(rows))
     put(docs / "auto.md", "ablation", ablation(variants))
-    put(docs / "auto.md", "cifar10", cifar10(variants))
     if runs := read("../docs/studies/cifar10/classification.csv"):
         put(docs / "known-classes.md", "classifiers", classifiers(runs))
         names = [name for (name,) in grouped(runs, "run") if name not in ("textbook", "probe")]

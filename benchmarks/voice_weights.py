@@ -34,6 +34,7 @@ from oddsight.runtime.sessions import session
 HERE = Path(__file__).parent
 NEVER = (-np.inf, 0.0)
 NOW = (evidence._SAME, evidence._ASIDE)
+KINDS = evidence._KIND, evidence._THING
 CHOICES = list(itertools.product((0.05, 0.1, 0.15), (0.0, 0.3, 0.5, 0.7, 0.9)))
 """Where images are one thing, by the spread, and how much whole images then lose."""
 
@@ -54,10 +55,11 @@ class Heard:
     normal: NDArray[np.float64]
     anomalous: NDArray[np.float64]
 
-    def area(self, same: float, aside: float) -> float:
+    def area(self, same: float, aside: float, kinds: tuple[float, float] = KINDS) -> float:
         """AUROC with these constants."""
         before = evidence._SAME, evidence._ASIDE
         evidence._SAME, evidence._ASIDE = same, aside
+        evidence._KIND, evidence._THING = kinds
         try:
             voices = [Voice((Tail(1.0, 0.0, 1.0, spread),), 1.0, np.zeros(1), able) for spread, able in self.voices]
             depths = self.normal.shape[1] - 1
@@ -65,6 +67,7 @@ class Heard:
             weights = np.array([*(each.weight for each in whole), places.weight])
         finally:
             evidence._SAME, evidence._ASIDE = before
+            evidence._KIND, evidence._THING = KINDS
         return auroc(*(np.logaddexp(0, weights * one).max(axis=1) for one in (self.normal, self.anomalous)))
 
 

@@ -167,7 +167,7 @@ def weighed(depths: Sequence[Voice], places: Sequence[Voice], images: int) -> tu
     The smaller the smallest spread is, from 0.2 down to 0.15, the more all images are one thing, whose anomalies are
     somewhere in it. If places show anything (an ability of 0.25), they then count fully, and depths down to 0.3 of
     their weight: they hear shifts and light. If a depth decides nevertheless, only peaks of the map rise for that.
-    Images that are most alike at the deepest depth, which tells kinds apart, are of one kind instead, such as
+    Images that are most alike at the deepest depth, which distinguishes kinds, are of one kind instead, such as
     airplanes: they are one thing as far as the deepest depth spreads more than the others, from as much up to 1.15 as
     much.
 
