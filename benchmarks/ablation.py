@@ -64,7 +64,7 @@ def hear(folder: Path, cache: FeatureCache) -> Heard:
     training = group_images(collect(folder / "train" / "good").images)
     size = input_size(training, network, Auto, None)
     extractor = Extractor(network, network.default_layers("levels", 8), size, "levels")
-    # Test images are the same for each class of CIFAR-10; training images are needed once.
+    # Features of test images are kept, to go on from after an interruption; training images are needed once.
     known = Features(extractor, training, cache)
     method = Auto().fit(Features(extractor, training), memory=10**9, seed=0)
     names = _local(method.spans_)

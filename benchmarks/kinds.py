@@ -1,6 +1,6 @@
 """auto where one class of CIFAR-10 is normal: python benchmarks/kinds.py DATA WORK. Writes kinds.csv.
 
-Images of one class are alike because they are of one kind, which is not to be taken for one thing with a defect
+Images of one class are alike because they are of one kind, not because they show one thing that may have a defect
 somewhere. A row has the AUROC of ``auto``, of the same voices weighed as if kinds were things, of the same as if images
 never were one thing, and of the deepest depth alone. :mod:`data_sets` says what DATA holds; WORK keeps the evidence, to
 go on from after an interruption.
