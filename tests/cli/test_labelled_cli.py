@@ -93,7 +93,7 @@ def test_fit_says_what_it_does(world, tmp_path):
     said = outcome.err.splitlines()
     assert said[:2] == [
         "3 classes: bark, cloth, rust",
-        "learning from 60 images, fitting probabilities on 30 and calibrating on 30 others",
+        "learning from 90 images and calibrating on 30 others",
     ]
     assert said[2].startswith(f"wrote {tmp_path / 'm.onnx'} (")
     threshold = oddsight.load(world.model).decision.threshold
@@ -323,7 +323,7 @@ def test_info_counts_images_and_shows_no_packed_ones(world):
     for path, fewest in ((world.model, 30), (world.by_class, oddsight.load(world.by_class).fewest)):
         outcome = run("info", path, "--json")
         info = outcome.json
-        assert info["explanation"] == {"images": 60, "voices": []}
+        assert info["explanation"] == {"images": 90, "voices": []}
         assert info["training"]["images_recognised"] == 120
         assert "images_seen" not in info["training"]
         assert info["classes"]["names"] == list(CLASSES)

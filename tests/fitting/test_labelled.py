@@ -23,7 +23,7 @@ from scipy.stats import binom
 import oddsight
 from labelled_files import CLASSES, SIDE, draw_image, write_classes
 from oddsight.backbones.cache import default_cache
-from oddsight.data.class_images import ClassImages
+from oddsight.data.class_images import ClassImages, folds
 from oddsight.data.classes import read_classes
 from oddsight.data.collection import ImageFile
 from oddsight.data.stored import stored
@@ -61,18 +61,19 @@ class Fitted:
     def __init__(self, folder: Path, layers=None):
         self.folder = folder
         self.data = read_classes(folder)["train"]
-        self.parts = divide_classes(self.data, SHARE, 0)
+        self.parts = divide_classes(self.data, SHARE, 0, validated=False)
         source = Probe("efficientnet-lite0", layers, SIDE)
         memory = source.memory_plan(Request(), self.parts.images, 0)
         self.extractor = source.extractor
         self.known, self.found = source.learn(self.parts, memory, default_cache(), lambda *state: None)
-        self.warmth = temperature(self.known.head.logits(self.found.validation), self.parts.validation.labels)
+        self.warmth = source.temperature(self.known, self.found, self.parts, 0)
 
     def model(self, score="knn", *, per_class=False, known=None, calibration=None) -> Model:
         """A file; ``calibration`` is another part to calibrate on, by name, and ``known`` another classifier."""
         fitted = create(score, "classes").fit(self.found.training, self.parts.training.labels, self.known.head, seed=0)
         part = calibration or "calibration"
-        plan = ClassPlan.of(replace(self.parts, calibration=getattr(self.parts, part)), RATE, Request(rate=RATE))
+        images = getattr(self.parts, part)
+        plan = ClassPlan.of(replace(self.parts, calibration=images, held=len(images)), RATE, Request(rate=RATE))
         found = replace(self.found, calibration=getattr(self.found, part))
         return assemble(
             combine_classes(known or self.known, fitted, self.warmth, found, plan, per_class=per_class), plan
@@ -81,7 +82,7 @@ class Fitted:
 
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory):
-    """Three classes of 40: 20 to learn from, 10 to fit probabilities and 10 to calibrate on, of each."""
+    """Three classes of 40: 30 to learn from and 10 to calibrate on, of each."""
     return Fitted(write_classes(tmp_path_factory.mktemp("classes"), range(40)))
 
 
@@ -145,7 +146,7 @@ def test_a_file_says_what_it_is(model, fitted):
     assert tuple(said.classes.names) == model.classes == CLASSES
     assert said.classes.head == {"classifier": "probe", "penalty": 100.0, "iterations": 300}
     assert said.method.name == "knn"
-    assert (said.training.images, said.training.duplicates, said.training.unreadable) == (60, 0, 0)
+    assert (said.training.images, said.training.duplicates, said.training.unreadable) == (90, 0, 0)
     assert (said.calibration.kind, said.calibration.images) == ("split", 30)
     seen = oddsight.data.collection.unpacked(said.training.images_seen)
     assert seen == sorted(image.content[:16] for image in fitted.data.images)
@@ -209,7 +210,7 @@ def test_another_seed_is_another_division(models, fitted):
 
 @pytest.mark.slow
 def test_calibration_images_are_used_for_calibration_only(fitted, models):
-    swapped = fitted.model(per_class=True, calibration="validation")
+    swapped = fitted.model(per_class=True, calibration="training")
     one, other = constants(models[True]), constants(swapped)
     assert one.keys() == other.keys()
     different = {name for name in one if not np.array_equal(one[name], other[name])}
@@ -232,9 +233,17 @@ def test_a_probe_is_a_logistic_regression(classes):
     assert softmax(head.logits(rows), axis=1) == pytest.approx(expected, abs=1e-4)
 
 
-def test_probabilities_are_of_logits_divided_by_a_temperature_of_validation_images(model, fitted):
-    warmth = temperature(fitted.known.head.logits(fitted.found.validation), fitted.parts.validation.labels)
-    assert model.metadata.classes.temperature == warmth
+def test_probabilities_are_of_logits_divided_by_a_temperature(model, fitted):
+    """Which is that of logits of images that the classifier did not see, as it learned from the other folds."""
+    images, rows = fitted.parts.training, fitted.found.training
+    fold = folds(images, 5, 0)
+    logits = np.empty((len(images), 3))
+    for number in range(5):
+        head = fit_probe(fitted.extractor, rows[fold != number], images.subset(np.flatnonzero(fold != number))).head
+        logits[fold == number] = head.logits(rows[fold == number])
+    warmth = temperature(logits, images.labels)
+    assert model.metadata.classes.temperature == pytest.approx(warmth, rel=1e-6)
+    assert temperature(fitted.known.head.logits(rows), images.labels) != pytest.approx(warmth, rel=1e-3)
     for image, embedding in zip(fitted.parts.calibration.images, fitted.found.calibration, strict=True):
         logits = embedding.astype(np.float64) @ fitted.known.head.weights + fitted.known.head.bias
         result = model.predict(image.read())
@@ -296,7 +305,6 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_read(options, 
         ({"calibration_fraction": 0.0}, DataError, "above 0 and below 0.5"),
         ({"calibration_fraction": 0.5}, DataError, "above 0 and below 0.5"),
         ({"calibration_fraction": math.nan}, DataError, "above 0 and below 0.5"),
-        ({"calibration_fraction": 0.49}, DataError, "leaves no images to train on"),
         ({"false_alarm_rate": 0.05}, DataError, "at least 19 calibration images, and there are 12.* 0.077 or more"),
         ({"false_alarm_rate": 0.1, "per_class": True}, DataError, "at least 9 calibration images of each class"),
         ({"memory": "1MB"}, MemoryBudgetError, "too small"),
@@ -360,6 +368,43 @@ def test_parts_are_disjoint_stratified_and_of_content_only(labels, fraction, see
     other = divide_classes(ClassImages(renamed, data.labels[order], CLASSES), fraction, seed)
     assert [contents_of(part) for part in (other.training, other.validation, other.calibration)] == every
     assert (other.duplicates, other.fingerprint) == (5, parts.fingerprint)
+
+
+@given(LABELS, st.floats(0.01, 0.49), st.integers(0, 5))
+def test_without_validation_its_images_are_learned_from(labels, fraction, seed):
+    data = images_of(labels)
+    parts = divide_classes(data, fraction, seed, validated=False)
+    held = math.ceil(fraction * 4 - 1e-9)
+    assert not parts.validation.images
+    assert len(parts.training) + len(parts.calibration) == len(data)
+    assert min(parts.training.counts().values()) >= 4 - held
+
+
+@given(LABELS, st.integers(2, 6), st.integers(0, 5), st.integers(1, 4))
+def test_folds_divide_each_class_alike_and_no_group(labels, count, seed, size):
+    data = images_of(labels)
+    # Groups of `size` neighbours, some of which have several classes.
+    images = tuple(replace(image, group=f"{number // size}") for number, image in enumerate(data.images))
+    fold = folds(ClassImages(images, data.labels, CLASSES), count, seed)
+    for group in {image.group for image in images}:
+        assert len({fold[number] for number, image in enumerate(images) if image.group == group}) == 1
+    if size == 1:
+        for label in range(3):
+            sizes = np.bincount(fold[data.labels == label], minlength=count)
+            assert sizes.max() - sizes.min() <= 1
+
+
+def test_a_class_of_one_group_is_in_no_fold():
+    data = images_of([0, 0, 0, 1, 1, 1])
+    images = tuple(replace(image, group="same" * (number < 3)) for number, image in enumerate(data.images))
+    fold = folds(ClassImages(images, data.labels, CLASSES), 5, 0)
+    assert fold[:3].tolist() == [-1] * 3
+    assert len(set(fold[3:].tolist())) == 3
+
+
+def test_a_share_that_leaves_nothing_to_train_on_is_refused():
+    with pytest.raises(DataError, match="leaves no images to train on"):
+        divide_classes(images_of([0, 1, 2] * 40), 0.49, 0)
 
 
 NINE = [0, 1, 2] * 3
@@ -574,7 +619,7 @@ def test_every_score_makes_a_working_file(shallow, fitted, score, pictures):
 @pytest.mark.slow
 @pytest.mark.parametrize("score", ["one-class:feature-autoencoder", "one-class:deep-svdd", "one-class:lof"])
 def test_a_method_for_one_class_says_how_many_images_it_takes(fitted, score):
-    few = fitted.data.subset([*range(4), *range(40, 44), *range(80, 84)])
+    few = fitted.data.subset([*range(3), *range(40, 43), *range(80, 83)])
     with pytest.raises(DataError, match=f"{score} learns from at least 8 images, and there are 6"):
         fit_classes(few, size=SIDE, score=score)
 

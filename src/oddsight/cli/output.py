@@ -113,9 +113,9 @@ def say_labelled_plan(plan: ClassPlan, quiet: bool) -> None:
     parts = plan.parts
     note(f"{len(parts.training.classes)} classes: {some(parts.training.classes)}", quiet=quiet)
     groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
+    fitting = f", fitting probabilities on {len(parts.validation):,}" if len(parts.validation) else ""
     note(
-        f"learning from {len(parts.training):,} images, fitting probabilities on {len(parts.validation):,} and "
-        f"calibrating on {groups}{plan.held:,} others",
+        f"learning from {len(parts.training):,} images{fitting} and calibrating on {groups}{plan.held:,} others",
         quiet=quiet,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oddsight.data.collection import lot
 from oddsight.data.dataset import Dataset
@@ -34,16 +35,7 @@ def stratified(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Data
     """
     if not 0 <= fraction < 1:
         raise OddsightError(f"the share to split off must be at least 0 and below 1, not {fraction:g}")
-    places: dict[str, list[int]] = defaultdict(list)
-    for index, image in enumerate(data.images):
-        places[image.unit].append(index)
-    firsts = {unit: min(data.images[index].content for index in indices) for unit, indices in places.items()}
-    order = sorted(places, key=lambda unit: lot(firsts[unit], seed), reverse=True)
-    # What is in several classes is drawn with the first of them.
-    home = {unit: int(data.labels[indices].min()) for unit, indices in places.items()}
-    of_class: dict[int, list[str]] = defaultdict(list)
-    for unit in order:
-        of_class[home[unit]].append(unit)
+    places, of_class = _units(data, seed)
     held = np.zeros(len(data), np.bool_)
     for label, count in enumerate(data.counts().values()):
         wanted = ceil(fraction * count - 1e-9)
@@ -54,6 +46,36 @@ def stratified(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Data
             held[places[unit]] = True
             got += int((data.labels[places[unit]] == label).sum())
     return data.subset(np.flatnonzero(~held)), data.subset(np.flatnonzero(held))
+
+
+def folds(data: Dataset, count: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each image, from 0 to ``count - 1``, so that each fold has a like share of each class ``[n]``.
+
+    It depends on what :func:`stratified` depends on. Images of one group are in the same fold. A class of which there
+    is one group only has the fold -1: without it nothing could be learned of that class.
+    """
+    places, of_class = _units(data, seed)
+    result = np.full(len(data), -1)
+    for label, units in enumerate(of_class):
+        for number, unit in enumerate(units if len(units) > 1 else []):
+            # Classes begin at different folds, as small ones may not reach the last.
+            result[places[unit]] = (label + number) % count
+    return result
+
+
+def _units(data: Dataset, seed: int) -> tuple[dict[str, list[int]], list[list[str]]]:
+    """Where the images of each group are, and the groups of each class in an order by lot.
+
+    A group that has images of several classes is with the first of them.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, image in enumerate(data.images):
+        places[image.unit].append(index)
+    firsts = {unit: min(data.images[index].content for index in indices) for unit, indices in places.items()}
+    of_class: list[list[str]] = [[] for _ in data.classes]
+    for unit in sorted(places, key=lambda unit: lot(firsts[unit], seed), reverse=True):
+        of_class[int(data.labels[places[unit]].min())].append(unit)
+    return places, of_class
 
 
 @dataclass(frozen=True)

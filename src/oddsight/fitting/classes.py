@@ -35,7 +35,6 @@ from oddsight.fitting.types import add_types, attention_of, check_anomalies, che
 from oddsight.graphs.building import chain, copied
 from oddsight.graphs.naming import naming
 from oddsight.graphs.neighbours import most_compared, nearest
-from oddsight.metrics.classification import temperature
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
 from oddsight.model.outputs import read_score
@@ -141,8 +140,9 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             groups.
         reading: Which bands and values of TIFF files to take. The model stores it and reads other images in the same
             way.
-        calibration_fraction: Share of the images of each class held out for calibration; as many again are held out for
-            the temperature of the probabilities. By default a tenth.
+        calibration_fraction: Share of the images of each class held out for calibration, by default a tenth. If a
+            network is trained, as many again are held out for the temperature of the probabilities; that of a probe
+            comes from cross-validation.
         epochs: Number of epochs; by default the classifier's.
         loss: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
         extras: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
@@ -254,7 +254,8 @@ class ClassLearner:
                 else _training_split(self.data, self.reading, self.progress)
             )
         read = _find_groups(read, request.groups, self.progress)
-        parts = divide_classes(read, DEFAULT_FRACTION if request.fraction is None else request.fraction, request.seed)
+        share = DEFAULT_FRACTION if request.fraction is None else request.fraction
+        parts = divide_classes(read, share, request.seed, validated=self.source.validated)
         rate = _choose_rate(parts, request, per_class=self.per_class)
         memory = self.source.memory_plan(request, parts.images, room.largest)
         return replace(
@@ -278,7 +279,7 @@ class ClassLearner:
         self.progress("learning", 0, 1)
         detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=seed)
         self.progress("learning", 1, 1)
-        warmth = temperature(known.head.logits(embeddings.validation), plan.parts.validation.labels)
+        warmth = source.temperature(known, embeddings, plan.parts, seed)
         return combine_classes(known, detector, warmth, embeddings, plan, per_class=self.per_class)
 
 

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from oddsight import backbones
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Attention, Extractor, Features
-from oddsight.data.class_images import ClassImages
+from oddsight.data.class_images import ClassImages, folds
 from oddsight.data.collection import ImageFile
 from oddsight.data.memory import MemoryPlan, plan_memory
 from oddsight.detectors.head import Head
@@ -23,6 +23,7 @@ from oddsight.errors import MemoryBudgetError
 from oddsight.fitting.parts import Parts
 from oddsight.fitting.plan import Request, images_adapted_to
 from oddsight.graphs.preprocessing import Size
+from oddsight.metrics.classification import temperature
 from oddsight.runtime.files import make_folder
 from oddsight.runtime.progress import Progress, silent, track
 from oddsight.training.classifier_settings import ClassifierSettings
@@ -43,6 +44,7 @@ PENALTY = 100.0
 """Of the squares of a probe's weights, for features in units of their spread."""
 
 _ITERATIONS = 300
+_FOLDS = 5
 _COPIES = 4
 """How many copies of the embeddings learning from them takes in memory, at most."""
 
@@ -133,6 +135,7 @@ class Probe:
     """
 
     settings = None
+    validated = False
 
     def __init__(
         self, name: str, layers: Sequence[str] | None, size: int | None, attention: Attention | None = None
@@ -173,6 +176,22 @@ class Probe:
             known = replace(known, record={**known.record, LOOKS: True})
         return known, embeddings
 
+    def temperature(self, known: Classifier, embeddings: Embeddings, parts: Parts, seed: int) -> float:
+        """The temperature of its probabilities, by cross-validation: images held out for it alone would teach nothing.
+
+        It is 1 if each class has images of one group only.
+        """
+        images, rows = parts.training, embeddings.training
+        fold = folds(images, _FOLDS, seed)
+        logits, labels = [], []
+        for number in range(_FOLDS):
+            part, tested = images.subset(np.flatnonzero(fold != number)), fold == number
+            if tested.any() and min(part.counts().values()):
+                head = probe(known.extractor, rows[~tested], part, self.penalty).head
+                logits.append(head.logits(rows[tested]))
+                labels.append(images.labels[tested])
+        return temperature(np.concatenate(logits), np.concatenate(labels)) if logits else 1.0
+
 
 @dataclass(frozen=True)
 class TrainedNetwork:
@@ -181,6 +200,7 @@ class TrainedNetwork:
     settings: ClassifierSettings
     workplace: Workplace
     adapted_to = ""
+    validated = True
 
     def memory_plan(self, request: Request, images: Sequence[ImageFile], largest: int) -> MemoryPlan:
         """How the budget is divided, beside what training itself takes."""
@@ -192,6 +212,10 @@ class TrainedNetwork:
         """The classifier, and the embeddings of all parts."""
         known, _ = train(parts, self.settings, self.workplace)
         return known, embed_parts(known.extractor, parts, memory, cache, progress)
+
+    def temperature(self, known: Classifier, embeddings: Embeddings, parts: Parts, seed: int) -> float:
+        """The temperature of its probabilities, by the images for validation."""
+        return temperature(known.head.logits(embeddings.validation), parts.validation.labels)
 
 
 def train(

@@ -22,7 +22,8 @@ class Parts:
     """Labelled images, divided class by class; each part is ordered by content."""
 
     training: ClassImages  # Learned from
-    validation: ClassImages  # To watch a training by, and to fit the temperature of the probabilities
+    # To watch a training by, and to fit the temperature of the probabilities; a probe needs none
+    validation: ClassImages
     # For thresholds and p-values, and nothing else: one image of each group that was kept out for that
     calibration: ClassImages
     duplicates: int  # Images that occurred again and were left out
@@ -40,10 +41,11 @@ class Parts:
         return ClassImages(self.images, labels, self.training.classes).fingerprint
 
 
-def divide_classes(data: ClassImages, fraction: float, seed: int) -> Parts:
+def divide_classes(data: ClassImages, fraction: float, seed: int, *, validated: bool = True) -> Parts:
     """Divide labelled images class by class: a share ``fraction`` for calibration and as many for validation.
 
-    Images of one group are not divided, and calibration takes one of each group.
+    Without ``validated``, what would be for validation is for training. Images of one group are not divided, and
+    calibration takes one of each group.
 
     Raises:
         DataError: Too few images or classes for that, or one image in two classes.
@@ -63,7 +65,7 @@ def divide_classes(data: ClassImages, fraction: float, seed: int) -> Parts:
         what = f"the class {plain(few[0])} has fewer than 3 distinct images" if few else "there is only one class"
         raise DataError(f"{what}, and training needs two or more with at least 3 each")
     rest, calibration = stratified(distinct, fraction, seed)
-    training, validation = stratified(rest, fraction / (1 - fraction), seed)
+    training, validation = stratified(rest, fraction / (1 - fraction) if validated else 0.0, seed)
     for name, count in training.counts().items():
         if not count and count_groups(distinct.images) < len(distinct):
             raise DataError(
