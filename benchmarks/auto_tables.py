@@ -84,6 +84,20 @@ def type_names(rows: list[Row]) -> str:
     return markdown([*header, "of a type left out, called unknown", "most likely type right, of all"], body)
 
 
+def temperatures(rows: list[Row]) -> str:
+    """A probe with images held out for its temperature, beside one whose temperature is cross-validated."""
+    body = []
+    for (data, share), own in grouped(rows, "data", "share").items():
+        ways = grouped(own, "way").values()
+        line = [data, f"{float(share):.0%}"]
+        for column, digits in (("learned", 0), ("accuracy", 3), ("nll", 2), ("ece", 3)):
+            means = [sum(float(row[column]) for row in some) / len(some) for some in ways]
+            line.append(", ".join(f"{value:.{digits}f}" for value in means))
+        body.append(line)
+    header = ["images", "share held out", "learned from", "accuracy", "negative log-likelihood", "ECE"]
+    return markdown(header, body)
+
+
 def networks(rows: list[Row]) -> str:
     """``auto`` with another backbone, beside its own."""
     usual = [row for row in read("small_defects.csv") if row["method"] == "auto"]
@@ -120,9 +134,11 @@ def main() -> None:
     """Write those whose CSV file is there."""
     tables = {"speeds": costs, "map_trials": trials, "voice_weights": weights, "places_together": together}
     tables |= {"folds": all_images, "kinds": kinds, "type_names": type_names, "small_defects_lite2": networks}
+    tables |= {"temperatures": temperatures}
+    pages = {"type_names": "types.md", "temperatures": "known-classes.md"}
     for name, table in tables.items():
         if rows := read(f"{name}.csv"):
-            put(HERE.parent / "docs" / ("types.md" if name == "type_names" else "auto.md"), name, table(rows))
+            put(HERE.parent / "docs" / pages.get(name, "auto.md"), name, table(rows))
 
 
 if __name__ == "__main__":

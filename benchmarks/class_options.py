@@ -73,7 +73,7 @@ class Trial:
         self.last, self.seed = len(training.classes) - 1, seed
         kept = training.subset(np.flatnonzero(training.labels != self.last))
         self.known = Dataset(kept.images, kept.labels, kept.classes[:-1])
-        self.training = divide_classes(self.known, SHARE, seed).training
+        self.training = divide_classes(self.known, SHARE, seed, validated=False).training
         self.is_known = self.test.labels != self.last
         self._embeddings: dict[int, list[np.ndarray]] = {}
         self._heads: dict[tuple[int, tuple[str, ...], float], Head] = {}
