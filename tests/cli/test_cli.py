@@ -742,6 +742,15 @@ def test_check(world, tmp_path):
         assert text in shown.out
 
 
+def test_check_names_some_of_a_large_group(world, tmp_path):
+    for number in range(12):
+        shutil.copy(world.normal / "00100.png", tmp_path / f"{number:02}.png")
+    shown = run("check", tmp_path)
+    assert "00.png = 01.png" in shown.out
+    assert "09.png and 2 more" in shown.out
+    assert "10.png" not in shown.out
+
+
 def test_methods_and_backbones(world):
     rows = run("methods", "--json").json
     assert [row["method"] for row in rows] == ["auto", *sorted(METHODS.keys() - {"auto"})]

@@ -38,9 +38,8 @@ def show_check(report: CheckReport) -> None:
         rows.add_row(plain(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
     console.print(rows)
     _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
-    _show_list("groups of exact duplicates", [" = ".join(group.paths) for group in report.duplicates])
-    near = [" ~ ".join(group.paths) for group in report.near_duplicates]
-    _show_list("groups of near duplicates, each of which fit may count as one image", near)
+    _show_list("groups of exact duplicates", [_some(group.paths, " = ") for group in report.duplicates])
+    _show_list("groups of near duplicates", [_some(group.paths, " ~ ") for group in report.near_duplicates])
     _show_list("nearly empty", report.nearly_empty)
     _show_list("blurred, compared with the others", report.blurred)
     for text in report.notes:
@@ -50,6 +49,12 @@ def show_check(report: CheckReport) -> None:
 def _spread(values: tuple[int, float, int]) -> str:
     least, median, most = values
     return f"{least:,}" if least == most else f"{least:,} to {most:,} (median {median:,.0f})"
+
+
+def _some(paths: Sequence[str], sign: str) -> str:
+    """The first of a group, and how many there are besides."""
+    more = len(paths) - _MOST
+    return sign.join(paths[:_MOST]) + f" and {more:,} more" * (more > 0)
 
 
 def _show_list(what: str, entries: Sequence[str]) -> None:

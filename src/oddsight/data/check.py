@@ -287,7 +287,10 @@ def _notes(looks: Sequence[_Look], near_duplicates: Sequence[Alike]) -> tuple[st
         notes.append(f"{several:,} files have several frames or pages, of which only the first is read")
     most = max((len(group.paths) for group in near_duplicates), default=0)
     if most > max(10, len(looks) // 2):
-        notes.append(f"{most:,} of {len(looks):,} images form one group of near duplicates: too similar to distinguish")
+        notes.append(
+            f"{most:,} of {len(looks):,} images form one group of near duplicates: too similar for hashes of 64 bits; "
+            "fit compares them more closely"
+        )
     return tuple(note for note in notes if note)
 
 
