@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -237,6 +239,44 @@ def test_images_that_were_fitted_are_no_calibration(model, world):
 def test_openvino_is_named_where_it_is_missing(model, world):
     with pytest.raises(OddsightError, match=r"OpenVINO is not installed: pip install 'oddsight\[openvino\]'"):
         oddsight.export(model, "openvino", world / "mixed")
+
+
+_AT_ONCE = """
+import os, sys, threading
+import numpy as np
+from oddsight.model.openvino import import_openvino
+
+openvino = import_openvino()
+values = openvino.opset11.parameter([1, 4], np.float32, name="x")
+model = openvino.Model([openvino.opset11.relu(values)], [values])
+compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1})
+sys.setswitchinterval(1e-6)
+ready = threading.Barrier(4)
+ended = []
+
+def infer():
+    request = compiled.create_infer_request()
+    ready.wait()
+    request.infer({0: np.zeros((1, 4), np.float32)})
+    ended.append(True)
+
+threads = [threading.Thread(target=infer) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(ended), flush=True)
+os._exit(0)
+"""
+
+
+@openvino_needed
+def test_threads_that_are_the_first_to_infer_do_not_wait_for_each_other():
+    """Without preparation about every second of these processes never ended."""
+    for _ in range(3):
+        command = [sys.executable, "-c", _AT_ONCE]
+        outcome = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+        assert (outcome.returncode, outcome.stdout) == (0, "4\n"), outcome.stderr
 
 
 @openvino_needed

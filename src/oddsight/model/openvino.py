@@ -7,6 +7,7 @@ import sys
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,15 +20,20 @@ from oddsight.model.model import Model
 from oddsight.runtime.files import write_bytes
 from oddsight.runtime.parallel import cores, interruptible
 
+_IMPORTING = Lock()
+
 
 def import_openvino() -> ModuleType:
-    """OpenVINO, without its telemetry: nothing else here imports it."""
+    """OpenVINO, without its telemetry, and ready for threads: nothing else here imports it."""
     # Without this package it is silent; with it, it sends an event to Google Analytics when it is imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
         raise OddsightError("OpenVINO is not installed: pip install 'oddsight[openvino]'") from error
+    with _IMPORTING:
+        # The first array prepares its bindings to NumPy. Two threads that do so at once wait for each other for ever.
+        openvino.Tensor(np.zeros(1, np.float32))
     return openvino  # type: ignore[no-any-return]
 
 
