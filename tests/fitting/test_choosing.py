@@ -103,6 +103,10 @@ def test_calibration_images_have_no_part_in_it(data, monkeypatch):
 def test_few_images_or_classes_choose_less(data):
     few = data.subset([*range(6), *range(20, 26), *range(40, 46)])
     assert not chosen(oddsight.fit_classes(few, **QUICK | {"false_alarm_rate": None}))
+    # Four images of each group, and so five groups of each class.
+    options = QUICK | {"false_alarm_rate": None, "groups": lambda path: f"{path[:-8]}{int(path[-8:-4]) // 4}"}
+    grouped = oddsight.fit_classes(data, **options)
+    assert not chosen(grouped)
     two = data.subset(range(40))
     two = Dataset(two.images, two.labels, two.classes[:2])
     model = oddsight.fit_classes(two, **QUICK, size=64)

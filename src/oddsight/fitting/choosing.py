@@ -43,7 +43,7 @@ images have next to no spread to be measured in.
 _MARGIN = 0.01  # By how much an AUROC must be higher to count as better: a few classes say no more
 
 _MOST = 1000  # Images that are looked at
-_FEWEST = 6  # Images of a class, without which nothing is chosen
+_FEWEST = 6  # Groups of images of a class, without which nothing is chosen
 _SPLITS = 3
 _SHARE = 1 / 3  # Of the images that are tested on
 _LEFT_OUT = 6  # Classes that are unknown in turn, at most
@@ -86,12 +86,13 @@ class Open:
         best probabilities there. The score is the one that best detects
         the images of one class among those of the others, whose classifier never saw that class; each class is left
         out in turn. A score must be better than ``energy+knn`` by an AUROC of 0.01 to be preferred to it. With fewer
-        than six images of a class, or for a score fewer than three classes, the defaults stay.
+        than six images of a class (or groups, where images belong together), or for a score fewer than three classes,
+        the defaults stay.
         """
         images = _some(training, seed)
         splits = [_split(images, seed + number) for number in range(_SPLITS)]
         whole = [split for split in splits if split is not None]
-        if min(images.counts().values()) < _FEWEST or len(whole) < _SPLITS:
+        if _fewest(images) < _FEWEST or len(whole) < _SPLITS:
             return Choice(source, detector, {})
         record: dict[str, JsonValue] = {"images": len(images)}
         stages = self._stages(source)
@@ -146,6 +147,14 @@ def _some(training: Dataset, seed: int) -> Dataset:
         return training
     _, some = stratified(training, _MOST / len(training), seed)
     return some
+
+
+def _fewest(images: Dataset) -> int:
+    """Groups of the class that has the fewest; images of one group say the same."""
+    units: list[set[str]] = [set() for _ in images.classes]
+    for image, label in zip(images.images, images.labels.tolist(), strict=True):
+        units[label].add(image.unit)
+    return min(map(len, units))
 
 
 def _columns(widths: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
