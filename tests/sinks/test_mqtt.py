@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -73,6 +74,12 @@ class Broker:
             if kind == CONNECT:
                 will = self._connect(body)
                 connection.sendall(bytes([0x20, 2, 0, self.code]))
+                if self.code:
+                    # What it refuses it does not listen to, although a client may go on before it knows.
+                    connection.shutdown(socket.SHUT_WR)
+                    with suppress(OSError):
+                        stream.read()
+                    return
             elif kind == PUBLISH:
                 size = struct.unpack(">H", body[:2])[0]
                 topic, rest = body[2 : 2 + size].decode(), body[2 + size :]
