@@ -16,10 +16,10 @@ def first_line(error: Exception) -> str:
     return plain(lines[0])[:200]
 
 
-def some(names: Sequence[object], most: int = 6) -> str:
-    """Names from outside, separated by commas; of many only the first."""
+def some(names: Sequence[object], most: int = 6, *, separator: str = ", ") -> str:
+    """Names from outside, one after the other; of many only the first."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(plain, names[:most])) + more
+    return separator.join(map(plain, names[:most])) + more
 
 
 _LONGEST = 2000

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from oddsight.data.folder import others_ignored
 from oddsight.drawing.numbers import percent
-from oddsight.errors import plain
+from oddsight.errors import plain, some
 from oddsight.sinks.terminal import complain, console, note, table
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def show_check(report: CheckReport) -> None:
         rows.add_row(plain(folder.path), f"{folder.images:,}", f"{folder.unreadable:,}", size)
     console.print(rows)
     _show_list("could not be read", [f"{one.path}: {one.reason}" for one in report.unreadable])
-    _show_list("groups of exact duplicates", [_some(group.paths, " = ") for group in report.duplicates])
-    _show_list("groups of near duplicates", [_some(group.paths, " ~ ") for group in report.near_duplicates])
+    _show_list("groups of exact duplicates", [some(one.paths, _MOST, separator=" = ") for one in report.duplicates])
+    near = [some(one.paths, _MOST, separator=" ~ ") for one in report.near_duplicates]
+    _show_list("groups of near duplicates", near)
     _show_list("nearly empty", report.nearly_empty)
     _show_list("blurred, compared with the others", report.blurred)
     for text in report.notes:
@@ -49,12 +50,6 @@ def show_check(report: CheckReport) -> None:
 def _spread(values: tuple[int, float, int]) -> str:
     least, median, most = values
     return f"{least:,}" if least == most else f"{least:,} to {most:,} (median {median:,.0f})"
-
-
-def _some(paths: Sequence[str], sign: str) -> str:
-    """The first of a group, and how many there are besides."""
-    more = len(paths) - _MOST
-    return sign.join(paths[:_MOST]) + f" and {more:,} more" * (more > 0)
 
 
 def _show_list(what: str, entries: Sequence[str]) -> None:
@@ -93,7 +88,7 @@ def _warn(found: Preparation, quiet: bool) -> None:
         (within, "more than once in a split"),
     ):
         if repeated:
-            some = "; ".join(
+            shown = "; ".join(
                 " = ".join(
                     f"{place.split} {plain(place.name)} ({plain(place.label)})" for place in repeat.places[:_NAMED]
                 )
@@ -101,7 +96,7 @@ def _warn(found: Preparation, quiet: bool) -> None:
             )
             more = "; ..." if len(repeated) > _NAMED else ""
             images = "image is" if len(repeated) == 1 else "images are"
-            note(f"warning: {len(repeated):,} {images} {what}: {some}{more}", quiet=quiet)
+            note(f"warning: {len(repeated):,} {images} {what}: {shown}{more}", quiet=quiet)
     if found.repeats:
         note(f"all of them are in {found.folder / 'statistics.json'}", quiet=quiet)
 

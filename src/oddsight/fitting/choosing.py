@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from oddsight import detectors
 from oddsight.backbones.cache import FeatureCache
 from oddsight.data.class_images import stratified
+from oddsight.data.collection import count_groups
 from oddsight.data.dataset import Dataset
 from oddsight.detectors import Detector
 from oddsight.detectors.head import Head
@@ -83,16 +84,16 @@ class Open:
         """Choose by cross-validation on at most 1,000 of the training images.
 
         Size and layers are those with the highest accuracy on images held out, each with the penalty that gives the
-        best probabilities there. The score is the one that best detects
-        the images of one class among those of the others, whose classifier never saw that class; each class is left
-        out in turn. A score must be better than ``energy+knn`` by an AUROC of 0.01 to be preferred to it. With fewer
-        than six images of a class (or groups, where images belong together), or for a score fewer than three classes,
-        the defaults stay.
+        best probabilities there. The score is the one that best detects the images of one class among those of the
+        others, whose classifier never saw that class; each class is left out in turn. A score must be better than
+        ``energy+knn`` by an AUROC of 0.01 to be preferred to it. With fewer than six groups of images of a class, or
+        for a score fewer than three classes, the defaults stay.
         """
         images = _some(training, seed)
         splits = [_split(images, seed + number) for number in range(_SPLITS)]
         whole = [split for split in splits if split is not None]
-        if _fewest(images) < _FEWEST or len(whole) < _SPLITS:
+        of_class = (images.subset(np.flatnonzero(images.labels == label)) for label in range(len(images.classes)))
+        if min(count_groups(own.images) for own in of_class) < _FEWEST or len(whole) < _SPLITS:
             return Choice(source, detector, {})
         record: dict[str, JsonValue] = {"images": len(images)}
         stages = self._stages(source)
@@ -147,14 +148,6 @@ def _some(training: Dataset, seed: int) -> Dataset:
         return training
     _, some = stratified(training, _MOST / len(training), seed)
     return some
-
-
-def _fewest(images: Dataset) -> int:
-    """Groups of the class that has the fewest; images of one group say the same."""
-    units: list[set[str]] = [set() for _ in images.classes]
-    for image, label in zip(images.images, images.labels.tolist(), strict=True):
-        units[label].add(image.unit)
-    return min(map(len, units))
 
 
 def _columns(widths: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
