@@ -20,10 +20,10 @@ from scipy.special import softmax
 
 from class_options import read
 from oddsight.backbones.cache import default_cache
-from oddsight.fitting.classifiers import Probe, embed_images
+from oddsight.fitting.classifiers import Probe, embed_images, temperature_of
 from oddsight.fitting.parts import divide_classes
 from oddsight.fitting.plan import Request
-from oddsight.metrics.classification import expected_calibration_error, negative_log_likelihood, temperature
+from oddsight.metrics.classification import expected_calibration_error, negative_log_likelihood
 
 COLUMNS = ("data", "seed", "share", "way", "learned", "test_images", "accuracy", "nll", "ece", "temperature")
 SIZE = 128
@@ -37,13 +37,9 @@ def measure(folder: str, seed: int, share: float, way: str) -> list[object]:
     source = Probe("efficientnet-lite0", None, SIZE)
     cache = default_cache()
     memory = source.memory_plan(Request(), parts.images, 0)
-    known, found = source.learn(parts, memory, cache, lambda *state: None)
-    warmth = (
-        temperature(known.head.logits(found.validation), parts.validation.labels)
-        if way == "held out"
-        else source.temperature(known, found, parts, seed)
-    )
-    logits = known.head.logits(embed_images(source.extractor, test.images, cache)) / warmth
+    learned = source.learn(parts, memory, cache, lambda *state: None, seed)
+    warmth = temperature_of(learned, parts)
+    logits = learned.classifier.head.logits(embed_images(source.extractor, test.images, cache)) / warmth
     accuracy = (logits.argmax(axis=1) == test.labels).mean()
     loss = negative_log_likelihood(logits, test.labels)
     error = expected_calibration_error(softmax(logits, axis=1), test.labels)

@@ -70,7 +70,7 @@ def nothing_is_read(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("something was read")
 
-    readers = ("evaluation", "fitting.classes", "data.classes")
+    readers = ("evaluation", "fitting.class_learner", "data.classes")
     for name in (*(f"{module}.read_classes" for module in readers), "data.collection.read_image"):
         monkeypatch.setattr(f"oddsight.{name}", refuse)
 

@@ -31,8 +31,9 @@ from oddsight.detectors import create, names
 from oddsight.errors import DataError, MemoryBudgetError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes
 from oddsight.fitting.assembly import assemble
-from oddsight.fitting.classes import ClassPlan, combine_classes, fit_classes
-from oddsight.fitting.classifiers import Probe
+from oddsight.fitting.class_learner import ClassPlan, combine_classes
+from oddsight.fitting.classes import fit_classes
+from oddsight.fitting.classifiers import Probe, temperature_of
 from oddsight.fitting.classifiers import probe as fit_probe
 from oddsight.fitting.parts import divide_classes
 from oddsight.fitting.plan import Request
@@ -65,8 +66,9 @@ class Fitted:
         source = Probe("efficientnet-lite0", layers, SIDE)
         memory = source.memory_plan(Request(), self.parts.images, 0)
         self.extractor = source.extractor
-        self.known, self.found = source.learn(self.parts, memory, default_cache(), lambda *state: None)
-        self.warmth = source.temperature(self.known, self.found, self.parts, 0)
+        learned = source.learn(self.parts, memory, default_cache(), lambda *state: None, 0)
+        self.known, self.found = learned.classifier, learned.embeddings
+        self.warmth = temperature_of(learned, self.parts)
 
     def model(self, score="knn", *, per_class=False, known=None, calibration=None) -> Model:
         """A file; ``calibration`` is another part to calibrate on, by name, and ``known`` another classifier."""
@@ -292,7 +294,7 @@ def test_a_model_tells_classes_and_the_unknown_apart(models):
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_read(options, error, message, monkeypatch):
-    monkeypatch.setattr("oddsight.fitting.classes.read_classes", None)
+    monkeypatch.setattr("oddsight.fitting.class_learner.read_classes", None)
     with pytest.raises(error, match=message) as raised:
         fit_classes("nowhere", **options)
     assert "\n" not in str(raised.value)
@@ -302,11 +304,20 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_read(options, 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"calibration_fraction": 0.0}, DataError, "above 0 and below 0.5"),
-        ({"calibration_fraction": 0.5}, DataError, "above 0 and below 0.5"),
-        ({"calibration_fraction": math.nan}, DataError, "above 0 and below 0.5"),
-        ({"false_alarm_rate": 0.05}, DataError, "at least 19 calibration images, and there are 12.* 0.077 or more"),
-        ({"false_alarm_rate": 0.1, "per_class": True}, DataError, "at least 9 calibration images of each class"),
+        ({"calibration_fraction": -0.1}, DataError, "from 0 to below 0.5"),
+        ({"calibration_fraction": 0.5}, DataError, "from 0 to below 0.5"),
+        ({"calibration_fraction": math.nan}, DataError, "from 0 to below 0.5"),
+        (
+            {"false_alarm_rate": 0.005},
+            DataError,
+            "at least 199 calibration images, and there are 120",
+        ),
+        ({"false_alarm_rate": 0.02, "per_class": True}, DataError, "at least 49 calibration images of each class"),
+        (
+            {"false_alarm_rate": 0.05, "calibration_fraction": 0.1},
+            DataError,
+            "at least 19 calibration images, and there are 12.* 0.077 or more",
+        ),
         ({"memory": "1MB"}, MemoryBudgetError, "too small"),
     ],
 )
@@ -319,11 +330,11 @@ def test_what_the_images_cannot_do_is_refused(fitted, options, error, message):
 def test_the_rate_is_the_smallest_in_reach_if_none_is_asked_for(fitted):
     plans = []
     few = fitted.data.subset([*range(3), *range(40, 43), *range(80, 83)])
-    # One calibration image of each class.
     fit_classes(few, size=SIDE, on_plan=plans.append)
+    fit_classes(few, size=SIDE, calibration_fraction=0.3, on_plan=plans.append)  # One calibration image of each class
     fit_classes(few, size=SIDE, per_class=True, on_plan=plans.append)
     fit_classes(fitted.data, size=SIDE, calibration_fraction=0.25, per_class=True, on_plan=plans.append)
-    assert [plan.rate for plan in plans] == [1 / 4, 1 / 2, 1 / 6]
+    assert [plan.rate for plan in plans] == [1 / 10, 1 / 4, 1 / 2, 1 / 6]
 
 
 # How images are divided.
@@ -621,7 +632,9 @@ def test_every_score_makes_a_working_file(shallow, fitted, score, pictures):
 def test_a_method_for_one_class_says_how_many_images_it_takes(fitted, score):
     few = fitted.data.subset([*range(3), *range(40, 43), *range(80, 83)])
     with pytest.raises(DataError, match=f"{score} learns from at least 8 images, and there are 6"):
-        fit_classes(few, size=SIDE, score=score)
+        fit_classes(few, size=SIDE, score=score, calibration_fraction=0.3)
+    with pytest.raises(DataError, match=f"{score} learns from at least 8 images, and there are 7"):
+        fit_classes(few, size=SIDE, score=score)  # Without the second of five folds
 
 
 # Evaluating; more of it in test_labelled_cli.py.

@@ -11,7 +11,7 @@ from oddsight.cli import application as cli
 from oddsight.cli.trained_model import COPIES, check_places, copies_of, finish, write_model
 
 if TYPE_CHECKING:
-    from oddsight.fitting.classes import ClassPlan
+    from oddsight.fitting.class_learner import ClassPlan
 
 
 @cli.app.command("fit-classes")
@@ -56,7 +56,10 @@ def fit_classes(  # noqa: PLR0913, PLR0917 - options
     group_by: cli.GroupBy = "auto",
     calibration_fraction: Annotated[
         float | None,
-        typer.Option(help="Share of images of each class to hold out for calibration. [default: 0.1]"),
+        typer.Option(
+            help="Share of images of each class to hold out for calibration; 0 uses all for a probe, in five folds. "
+            "[default: 0.1, or 0 for a probe if that is too few]"
+        ),
     ] = None,
     memory: Annotated[str, typer.Option(help="Memory budget for what is learned from embeddings.")] = "1GB",
     epochs: Annotated[

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oddsight.backbones import Backbone
     from oddsight.backbones.catalogue import Offer
     from oddsight.backbones.description import Description
-    from oddsight.fitting.classes import ClassPlan
+    from oddsight.fitting.class_learner import ClassPlan
     from oddsight.fitting.plan import FitPlan
     from oddsight.model.file import ModelFile
     from oddsight.model.footage import Footage
@@ -91,13 +91,7 @@ def say_images(plan: FitPlan, quiet: bool) -> None:
 def say_plan(plan: FitPlan, quiet: bool) -> None:
     """Say what a fit is about to do, and complain of what it cannot read."""
     say_images(plan, quiet)
-    groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
-    if plan.kind == "split":
-        others = f"{groups}{plan.held:,} others"
-        how = f"learning from {len(plan.training):,} images, calibrating on {others}"
-    else:
-        how = f"learning from {len(plan.training):,} images, calibrating on {groups}the same by cross-conformal folds"
-    note(how, quiet=quiet)
+    note(f"learning from {len(plan.training):,} images, calibrating on {_calibration(plan)}", quiet=quiet)
     if plan.copied:
         note(
             "as there are so few images, changed copies are learned from, too: lighter and darker ones, and mirrored "
@@ -112,12 +106,14 @@ def say_labelled_plan(plan: ClassPlan, quiet: bool) -> None:
     say_images(plan, quiet)
     parts = plan.parts
     note(f"{len(parts.training.classes)} classes: {some(parts.training.classes)}", quiet=quiet)
-    groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
     fitting = f", fitting probabilities on {len(parts.validation):,}" if len(parts.validation) else ""
-    note(
-        f"learning from {len(parts.training):,} images{fitting} and calibrating on {groups}{plan.held:,} others",
-        quiet=quiet,
-    )
+    note(f"learning from {len(parts.training):,} images{fitting} and calibrating on {_calibration(plan)}", quiet=quiet)
+
+
+def _calibration(plan: FitPlan) -> str:
+    """What a fit calibrates on, in words."""
+    groups = f"one of each of {plan.groups:,} groups of " if plan.groups is not None else ""
+    return groups + (f"{plan.held:,} others" if plan.kind == "split" else "the same by cross-conformal folds")
 
 
 def say_groups(images: Sequence[ImageFile], quiet: bool, *, near_copies: bool) -> None:

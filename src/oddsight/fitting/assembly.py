@@ -16,7 +16,7 @@ from oddsight.backbones.extraction import Extractor
 from oddsight.data.collection import ImageFile, merged, pack
 from oddsight.detectors import Detector
 from oddsight.errors import OddsightError
-from oddsight.fitting.plan import FOLDS, FitPlan
+from oddsight.fitting.plan import FitPlan
 from oddsight.graphs.building import chain, copied, digest
 from oddsight.graphs.calibrating import calibrating, calibrating_by_class
 from oddsight.graphs.neighbours import most_compared
@@ -104,7 +104,7 @@ def _metadata(components: Components, plan: FitPlan, whole: onnx.ModelProto) -> 
     calibration = CalibrationInfo(
         kind=plan.kind,
         images=plan.held,
-        folds=min(FOLDS, len(components.scores)) if plan.kind == "cross" else 1,
+        folds=plan.folds,
         groups=plan.groups,
     )
     if plan.rate is None:

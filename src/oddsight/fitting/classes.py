@@ -4,45 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
-
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from oddsight import backbones, detectors
 from oddsight.backbones.cache import FeatureCache, default_cache
 from oddsight.data.class_images import ClassImages
-from oddsight.data.classes import read_classes
-from oddsight.data.collection import ImageFile
-from oddsight.data.decoding import memory_for_images
-from oddsight.data.grouping import AUTO, Groups, group_images
-from oddsight.data.memory import RUNNING
+from oddsight.data.grouping import AUTO, Groups
 from oddsight.data.reading import AS_DECLARED, Reading
 from oddsight.detectors import Detector
-from oddsight.errors import DataError, OddsightError
-from oddsight.fitting.assembly import CHECKED, Components
+from oddsight.errors import OddsightError
 from oddsight.fitting.choosing import Open
-from oddsight.fitting.classifiers import PROBE, Classifier, Embeddings, Probe, TrainedNetwork
-from oddsight.fitting.parts import Parts, divide_classes
+from oddsight.fitting.class_learner import ClassLearner, ClassPlan
+from oddsight.fitting.classifiers import (
+    PROBE,
+    Probe,
+    TrainedNetwork,
+)
 from oddsight.fitting.pipeline import run
-from oddsight.fitting.plan import FitPlan, Request
+from oddsight.fitting.plan import Request
 from oddsight.fitting.types import add_types, attention_of, check_anomalies, check_normal
-from oddsight.graphs.building import chain, copied
-from oddsight.graphs.naming import naming
-from oddsight.graphs.neighbours import most_compared, nearest
 from oddsight.model.curves import Epoch
 from oddsight.model.model import Model
-from oddsight.model.outputs import read_score
-from oddsight.model.sections import ClassesInfo
 from oddsight.runtime.bounds import check_whole
 from oddsight.runtime.progress import Progress, silent
-from oddsight.runtime.sessions import run as run_graph
-from oddsight.runtime.sessions import session
 from oddsight.training.classifier_settings import NETWORKS, ClassifierSettings, classifier_settings
 from oddsight.training.libraries import require_training
 from oddsight.training.workplace import Workplace
@@ -51,31 +36,6 @@ FINE_TUNED = "fine-tuned"
 """A classifier whose backbone learns, too."""
 
 CLASSIFIERS = (PROBE, FINE_TUNED, *NETWORKS)
-
-DEFAULT_FRACTION = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassPlan(FitPlan):
-    """What a fit to labelled images is about to do, known before it starts."""
-
-    parts: Parts  # The images with their classes
-    settings: ClassifierSettings | None = None  # Of the training of a network, or None for a probe
-
-    @classmethod
-    def of(cls, parts: Parts, rate: float, request: Request) -> Self:
-        """The plan for divided images."""
-        return cls(
-            images=parts.images,
-            training=parts.training.images,
-            calibration=parts.calibration.images,
-            held=parts.held,
-            duplicates=parts.duplicates,
-            fingerprint=parts.fingerprint,
-            rate=rate,
-            request=request,
-            parts=parts,
-        )
 
 
 def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
@@ -141,8 +101,9 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
         reading: Which bands and values of TIFF files to take. The model stores it and reads other images in the same
             way.
         calibration_fraction: Share of the images of each class held out for calibration, by default a tenth. If a
-            network is trained, as many again are held out for the temperature of the probabilities; that of a probe
-            comes from cross-validation.
+            network is trained, as many again are held out for the temperature of the probabilities. A ``probe`` needs
+            none for that, and where a tenth is not enough for the rate, its default is 0: every image is then scored by
+            a probe that was not trained on it (five folds), and the final one is trained on all images.
         epochs: Number of epochs; by default the classifier's.
         loss: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
         extras: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
@@ -228,127 +189,3 @@ def _settings(
     settings = classifier_settings(network if classifier == FINE_TUNED else classifier, **changes)
     require_training()
     return settings
-
-
-@dataclass(eq=False)
-class ClassLearner:
-    """Learns classes by a classifier, and by a detector what belongs to none of them; a learner of the pipeline."""
-
-    detector: Detector
-    source: Probe | TrainedNetwork
-    data: str | os.PathLike[str] | ClassImages
-    request: Request
-    per_class: bool
-    reading: Reading
-    cache: FeatureCache | None
-    progress: Progress
-    left: Open  # What is chosen from the images
-
-    def plan(self) -> ClassPlan:
-        """Read the images, find their groups and divide them."""
-        request = self.request
-        with memory_for_images(request.budget - RUNNING, final=True) as room:
-            read = (
-                self.data
-                if isinstance(self.data, ClassImages)
-                else _training_split(self.data, self.reading, self.progress)
-            )
-        read = _find_groups(read, request.groups, self.progress)
-        share = DEFAULT_FRACTION if request.fraction is None else request.fraction
-        parts = divide_classes(read, share, request.seed, validated=self.source.validated)
-        rate = _choose_rate(parts, request, per_class=self.per_class)
-        memory = self.source.memory_plan(request, parts.images, room.largest)
-        return replace(
-            ClassPlan.of(parts, rate, request),
-            errors=read.errors,
-            memory=memory,
-            adapted_to=self.source.adapted_to,
-            settings=self.source.settings,
-        )
-
-    def learn(self, plan: ClassPlan) -> Components:
-        """Train classifier and detector."""
-        source, detector, seed = self.source, self.detector, plan.request.seed
-        record: Mapping[str, JsonValue] = {}
-        if isinstance(source, Probe) and any(vars(self.left).values()):
-            training = plan.parts.training
-            choice = self.left.choose(source, detector, training, seed=seed, cache=self.cache, progress=self.progress)
-            source, detector, record = choice.source, choice.detector, choice.record
-        known, embeddings = source.learn(plan.parts, plan.memory, self.cache, self.progress)
-        known = replace(known, record={**known.record, **({"chosen": dict(record)} if record else {})})
-        self.progress("learning", 0, 1)
-        detector.fit(embeddings.training, plan.parts.training.labels, known.head, seed=seed)
-        self.progress("learning", 1, 1)
-        warmth = source.temperature(known, embeddings, plan.parts, seed)
-        return combine_classes(known, detector, warmth, embeddings, plan, per_class=self.per_class)
-
-
-def combine_classes(
-    known: Classifier,
-    detector: Detector,
-    temperature: float,
-    embeddings: Embeddings,
-    plan: ClassPlan,
-    *,
-    per_class: bool,
-) -> Components:
-    """What a model is assembled of: a classifier, a fitted detector, and their scores of the calibration images.
-
-    Raises:
-        ImageError: If the score of a calibration image is not one finite number.
-    """
-    extractor, names = known.extractor, known.classes
-    shown = most_compared(extractor.reading, extractor.shape)
-    neighbours = nearest(extractor.reading, extractor.shape, embeddings.training[:shown])
-    pieces = [known.head.graph(), naming(len(names), temperature), detector.graph(), neighbours]
-    outputs = ["score", "class_index", "class_probability", "nearest"]
-    tail = chain([copied(one) for one in pieces], outputs)
-    scores, predicted = _score_embeddings(tail, embeddings.calibration, plan.calibration)
-    classes = ClassesInfo(names=list(names), head=dict(known.record), temperature=temperature, thresholds=None)
-    return Components(
-        extractor, detector, pieces, outputs, scores, scores[:CHECKED], classes, predicted if per_class else None
-    )
-
-
-def _score_embeddings(
-    graph: onnx.ModelProto, embeddings: NDArray[np.float32], images: Sequence[ImageFile]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores of embeddings of images, and the predicted classes."""
-    loaded = session(graph.SerializeToString(), threads=1)
-    scores, predicted = [], []
-    for embedding, image in zip(embeddings, images, strict=True):
-        score, index = run_graph(loaded, {"embedding": embedding[None]}, str(image.path), ["score", "class_index"])
-        scores.append(read_score(score, str(image.path)))
-        predicted.append(index[0])
-    return np.array(scores, np.float32), np.array(predicted, np.int64)
-
-
-def _training_split(data: str | os.PathLike[str], reading: Reading, progress: Progress) -> ClassImages:
-    splits = read_classes(data, reading=reading, progress=progress)
-    if "train" not in splits:
-        raise DataError(f"{os.fspath(data)} has no training images, only {', '.join(splits)}")
-    return splits["train"]
-
-
-def _find_groups(data: ClassImages, groups: Groups, progress: Progress) -> ClassImages:
-    """Images with their groups; near copies are looked for within each class."""
-    if not (isinstance(groups, str) and groups == AUTO):
-        return replace(data, images=group_images(data.images, groups, progress=progress))
-    images = list(data.images)
-    for label in range(len(data.classes)):
-        # Copies of an image that is there more than once are left out later, and count as one.
-        places = {images[index].content: index for index in np.flatnonzero(data.labels == label).tolist()}
-        of_class = group_images([images[index] for index in places.values()], progress=progress)
-        for index, image in zip(places.values(), of_class, strict=True):
-            images[index] = image
-    firsts = {image.content: image.group for image in images if image.group}
-    return replace(data, images=tuple(replace(one, group=firsts.get(one.content, ""), sketch=b"") for one in images))
-
-
-def _choose_rate(parts: Parts, request: Request, *, per_class: bool) -> float:
-    """The rate asked for, or 1%, or the smallest that the images promise, of each class if that is asked."""
-    count = min(parts.calibration.counts().values()) if per_class else len(parts.calibration)
-    what = "groups of calibration images" if parts.held > len(parts.calibration) else "calibration images"
-    # Fewer images are predicted as a class than belong to it where some are predicted as another.
-    promised = max(1, count // 2) if per_class else count
-    return request.choose_rate(count, what + " of each class" * per_class, "images", promised=promised)

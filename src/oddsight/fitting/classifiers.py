@@ -15,12 +15,12 @@ from pydantic import JsonValue
 from oddsight import backbones
 from oddsight.backbones.cache import FeatureCache
 from oddsight.backbones.extraction import Attention, Extractor, Features
-from oddsight.data.class_images import ClassImages, folds
+from oddsight.data.class_images import ClassImages
 from oddsight.data.collection import ImageFile
 from oddsight.data.memory import MemoryPlan, plan_memory
 from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
-from oddsight.fitting.parts import Parts
+from oddsight.fitting.parts import Parts, fold_of
 from oddsight.fitting.plan import Request, images_adapted_to
 from oddsight.graphs.preprocessing import Size
 from oddsight.metrics.classification import temperature
@@ -44,7 +44,6 @@ PENALTY = 100.0
 """Of the squares of a probe's weights, for features in units of their spread."""
 
 _ITERATIONS = 300
-_FOLDS = 5
 _COPIES = 4
 """How many copies of the embeddings learning from them takes in memory, at most."""
 
@@ -68,6 +67,39 @@ class Embeddings:
     calibration: NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A part of the images learned from, and what is linear on their features if it learns from the others alone."""
+
+    head: Head
+    learned: NDArray[np.intp]  # Where the others are
+    tested: NDArray[np.intp]  # Where the part is
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A classifier, the embeddings of all parts, and the folds, if it is cheap to learn several times."""
+
+    classifier: Classifier
+    embeddings: Embeddings
+    folds: Sequence[Fold] = ()
+
+
+def temperature_of(learned: Learned, parts: Parts) -> float:
+    """The temperature of the probabilities, by images that were not learned from: those for validation, or folds.
+
+    It is 1 if there are neither.
+    """
+    if len(parts.validation):
+        logits = learned.classifier.head.logits(learned.embeddings.validation)
+        return temperature(logits, parts.validation.labels)
+    if not learned.folds:
+        return 1.0
+    rows, labels = learned.embeddings.training, parts.training.labels
+    logits = np.concatenate([fold.head.logits(rows[fold.tested]) for fold in learned.folds])
+    return temperature(logits, np.concatenate([labels[fold.tested] for fold in learned.folds]))
+
+
 def embed_parts(
     extractor: Extractor, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress = silent
 ) -> Embeddings:
@@ -84,8 +116,9 @@ def embed_parts(
             f"{needed / 1e6:,.0f} MB, and the budget leaves {memory.method / 1e6:,.0f} MB: raise the memory budget, "
             "or use fewer images or a network with a smaller embedding"
         )
-    of_parts = (parts.training, parts.validation, parts.calibration)
-    return Embeddings(*(embed_images(extractor, part.images, cache, progress) for part in of_parts))
+    of_parts = [parts.training, parts.validation, *([parts.calibration] if parts.kind == "split" else [])]
+    rows = [embed_images(extractor, part.images, cache, progress) for part in of_parts]
+    return Embeddings(*rows, *([rows[0][parts.calibrated]] if parts.kind == "cross" else []))
 
 
 def embed_images(
@@ -167,30 +200,22 @@ class Probe:
         return request.memory_plan(images, self.extractor, largest=largest)
 
     def learn(
-        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress
-    ) -> tuple[Classifier, Embeddings]:
-        """The classifier, and the embeddings of all parts."""
+        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress, seed: int
+    ) -> Learned:
+        """The classifier, the embeddings of all parts, and the folds."""
         embeddings = embed_parts(self.extractor, parts, memory, cache, progress)
         known = probe(self.extractor, embeddings.training, parts.training, self.penalty)
         if self.extractor.attention is not None:
             known = replace(known, record={**known.record, LOOKS: True})
-        return known, embeddings
+        return Learned(known, embeddings, self._folds(embeddings.training, parts.training, seed))
 
-    def temperature(self, known: Classifier, embeddings: Embeddings, parts: Parts, seed: int) -> float:
-        """The temperature of its probabilities, by cross-validation: images held out for it alone would teach nothing.
-
-        It is 1 if each class has images of one group only.
-        """
-        images, rows = parts.training, embeddings.training
-        fold = folds(images, _FOLDS, seed)
-        logits, labels = [], []
-        for number in range(_FOLDS):
-            part, tested = images.subset(np.flatnonzero(fold != number)), fold == number
-            if tested.any() and min(part.counts().values()):
-                head = probe(known.extractor, rows[~tested], part, self.penalty).head
-                logits.append(head.logits(rows[tested]))
-                labels.append(images.labels[tested])
-        return temperature(np.concatenate(logits), np.concatenate(labels)) if logits else 1.0
+    def _folds(self, rows: NDArray[np.float32], images: ClassImages, seed: int) -> list[Fold]:
+        of, found = fold_of(images, seed), []
+        for number in sorted({*of.tolist()} - {-1}):
+            learned, tested = np.flatnonzero(of != number), np.flatnonzero(of == number)
+            head = probe(self.extractor, rows[learned], images.subset(learned), self.penalty).head
+            found.append(Fold(head, learned, tested))
+        return found
 
 
 @dataclass(frozen=True)
@@ -207,15 +232,11 @@ class TrainedNetwork:
         return plan_memory(request.budget, images, self.settings.size, largest=largest)
 
     def learn(
-        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress
-    ) -> tuple[Classifier, Embeddings]:
-        """The classifier, and the embeddings of all parts."""
+        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress, seed: int
+    ) -> Learned:
+        """The classifier, and the embeddings of all parts; the seed is that of the settings."""
         known, _ = train(parts, self.settings, self.workplace)
-        return known, embed_parts(known.extractor, parts, memory, cache, progress)
-
-    def temperature(self, known: Classifier, embeddings: Embeddings, parts: Parts, seed: int) -> float:
-        """The temperature of its probabilities, by the images for validation."""
-        return temperature(known.head.logits(embeddings.validation), parts.validation.labels)
+        return Learned(known, embed_parts(known.extractor, parts, memory, cache, progress))
 
 
 def train(

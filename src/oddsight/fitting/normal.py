@@ -24,7 +24,7 @@ from oddsight.detectors import Detector
 from oddsight.errors import DataError, OddsightError
 from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.pipeline import run
-from oddsight.fitting.plan import FOLDS, FitPlan, Request, make_plan
+from oddsight.fitting.plan import FitPlan, Request, make_plan
 from oddsight.fitting.sizing import BALANCED, Speed, at_speed, input_size
 from oddsight.graphs.neighbours import most_compared, nearest, summary
 from oddsight.graphs.preprocessing import Size
@@ -228,7 +228,7 @@ class NormalLearner:
     def _cross_scores(self, plan: FitPlan) -> NDArray[np.float32]:
         """Score every calibration image by a model that saw neither it nor any of its group."""
         calibration = {image.content for image in plan.calibration}
-        parts = folds(plan.training, min(FOLDS, len(calibration)), plan.request.seed)
+        parts = folds(plan.training, plan.folds, plan.request.seed)
         scores = []
         for number, part in enumerate(parts, 1):
             others = [image for other in parts if other is not part for image in other] or changed_copies(part)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from oddsight.data.class_images import ClassImages, repeats, stratified
+from oddsight.data.class_images import ClassImages, folds, repeats, stratified
 from oddsight.data.collection import ImageFile, count_groups, one_of_each
 from oddsight.errors import DataError, plain
 from oddsight.model.result import NONE_OF_THESE
 from oddsight.runtime.bounds import check_number
+
+FOLDS = 5
+"""Parts of the images, of which each is scored by what learned from the others."""
 
 _LONGEST = 1000
 """Letters in the name of a class, at most."""
@@ -24,35 +29,48 @@ class Parts:
     training: ClassImages  # Learned from
     # To watch a training by, and to fit the temperature of the probabilities; a probe needs none
     validation: ClassImages
-    # For thresholds and p-values, and nothing else: one image of each group that was kept out for that
+    # For thresholds and p-values, and nothing else: one image of each group that was kept out for that. If the kind is
+    # "cross", one of each group of those learned from that a fold can do without
     calibration: ClassImages
     duplicates: int  # Images that occurred again and were left out
     held: int  # How many images these groups hold, `calibration` among them
+    kind: Literal["split", "cross"] = "split"  # See `oddsight.model.sections.CalibrationInfo`
 
     @property
     def images(self) -> tuple[ImageFile, ...]:
-        """The images of all parts."""
-        return (*self.training.images, *self.validation.images, *self.calibration.images)
+        """The images of all parts, each once."""
+        apart = self.calibration.images if self.kind == "split" else ()
+        return (*self.training.images, *self.validation.images, *apart)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over classes, contents and labels of all parts, hex."""
-        labels = np.concatenate([part.labels for part in (self.training, self.validation, self.calibration)])
+        apart = [self.calibration.labels] if self.kind == "split" else []
+        labels = np.concatenate([self.training.labels, self.validation.labels, *apart])
         return ClassImages(self.images, labels, self.training.classes).fingerprint
+
+    @property
+    def calibrated(self) -> NDArray[np.intp]:
+        """If the kind is "cross": where among those learned from the images for calibration are."""
+        places = {image.content: at for at, image in enumerate(self.training.images)}
+        return np.array([places[image.content] for image in self.calibration.images], np.intp)
 
 
 def divide_classes(data: ClassImages, fraction: float, seed: int, *, validated: bool = True) -> Parts:
     """Divide labelled images class by class: a share ``fraction`` for calibration and as many for validation.
 
-    Without ``validated``, what would be for validation is for training. Images of one group are not divided, and
-    calibration takes one of each group.
+    Without ``validated``, what would be for validation is for training, and the share may be 0: images are then
+    calibrated on in folds, and learned from as well. Images of one group are not divided, and calibration takes one of
+    each group.
 
     Raises:
         DataError: Too few images or classes for that, or one image in two classes.
     """
     check_number(fraction, "the calibration fraction")
-    if not 0 < fraction < 0.5:
-        raise DataError(f"the calibration fraction must lie above 0 and below 0.5, not {fraction:g}")
+    if not fraction and validated:
+        raise DataError("a network that is trained needs images held out: choose a calibration fraction above 0")
+    if not 0 <= fraction < 0.5:
+        raise DataError(f"the calibration fraction must lie from 0 to below 0.5, not {fraction:g}")
     _check_names(data.classes)
     for repeat in repeats({"train": data}):
         if repeat.contradicts:
@@ -64,20 +82,45 @@ def divide_classes(data: ClassImages, fraction: float, seed: int, *, validated: 
     if len(distinct.classes) < 2 or few:
         what = f"the class {plain(few[0])} has fewer than 3 distinct images" if few else "there is only one class"
         raise DataError(f"{what}, and training needs two or more with at least 3 each")
-    rest, calibration = stratified(distinct, fraction, seed)
+    if not fraction:
+        return _in_folds(distinct, len(data), seed)
+    rest, held = stratified(distinct, fraction, seed)
     training, validation = stratified(rest, fraction / (1 - fraction) if validated else 0.0, seed)
-    for name, count in training.counts().items():
-        if not count and count_groups(distinct.images) < len(distinct):
+    if count_groups(distinct.images) < len(distinct):
+        _check_groups(training)
+    if not min(training.counts().values()):
+        raise DataError(f"a calibration fraction of {fraction:g} leaves no images to train on: choose a smaller one")
+    return Parts(training, validation, _one_of_each(held, seed), len(data) - len(distinct), len(held))
+
+
+def fold_of(training: ClassImages, seed: int) -> NDArray[np.int64]:
+    """In which of :data:`FOLDS` folds each image is ``[n]``; -1 if without its fold a class had no images."""
+    fold = folds(training, FOLDS, seed)
+    for number in range(FOLDS):
+        if not min(training.subset(np.flatnonzero(fold != number)).counts().values()):
+            fold[fold == number] = -1
+    return fold
+
+
+def _in_folds(training: ClassImages, count: int, seed: int) -> Parts:
+    held = training.subset(np.flatnonzero(fold_of(training, seed) >= 0))
+    _check_groups(held)
+    duplicates = count - len(training)
+    return Parts(training, training.subset([]), _one_of_each(held, seed), duplicates, len(held), "cross")
+
+
+def _check_groups(part: ClassImages) -> None:
+    for name, count in part.counts().items():
+        if not count:
             raise DataError(
                 f"the images of {plain(name)} are in too few groups to train on some and calibrate on others"
             )
-        if not count:
-            raise DataError(
-                f"a calibration fraction of {fraction:g} leaves no images to train on: choose a smaller one"
-            )
-    drawn = {image.content for image in one_of_each(calibration.images, seed)}
-    chosen = calibration.subset([at for at, image in enumerate(calibration.images) if image.content in drawn])
-    return Parts(training, validation, chosen, len(data) - len(distinct), len(calibration))
+
+
+def _one_of_each(images: ClassImages, seed: int) -> ClassImages:
+    """One image of each group."""
+    drawn = {image.content for image in one_of_each(images.images, seed)}
+    return images.subset([at for at, image in enumerate(images.images) if image.content in drawn])
 
 
 def _check_names(classes: Sequence[str]) -> None:

@@ -169,6 +169,11 @@ class FitPlan:
         return len(self.calibration) if self.held > len(self.calibration) else None
 
     @property
+    def folds(self) -> int:
+        """Into how many parts the images are divided, each scored by what learned from the others; 1 if into none."""
+        return min(FOLDS, len(self.calibration)) if self.kind == "cross" else 1
+
+    @property
     def copied(self) -> bool:
         """Whether the images are so few that changed copies of them are learned from, too."""
         return len(self.training) < FEWEST

@@ -20,7 +20,7 @@ from oddsight.drawing.image_grids import CaptionedImage
 from oddsight.errors import DataError, OddsightError
 from oddsight.evaluation.classes import evaluate_classes, flagged, scored
 from oddsight.fitting.assembly import assemble
-from oddsight.fitting.classes import ClassPlan, combine_classes
+from oddsight.fitting.class_learner import ClassPlan, combine_classes
 from oddsight.fitting.classifiers import Embeddings
 from oddsight.fitting.parts import divide_classes
 from oddsight.fitting.plan import Request
