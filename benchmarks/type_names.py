@@ -2,12 +2,13 @@
 
     python benchmarks/type_names.py DATA WORK
 
-Writes type_names.csv. :mod:`data_sets` says what DATA holds; sets with two types of anomalies or more are used. The
-model of normal is ``auto`` at 5%, fitted once for each set. Then each type in turn is unknown: half of the images of
-the other types are labelled (``fit_classes`` without options, a quarter of them for calibration), and all other images
-are tested. Near copies are never divided. The types are named from where the model finds anomalies (``where``), which
-is what ``fit_classes`` does, and from the whole image alike (``everywhere``). A row counts what the model says of one
-kind of test images; ``right_of_all`` counts those whose most likely type is theirs, whether they are flagged or not.
+Writes type_names.csv, of all or some ways (``--ways``). :mod:`data_sets` says what DATA holds; sets with two types of
+anomalies or more are used. The model of normal is ``auto`` at 5%, fitted once for each set. Then each type in turn is
+unknown: half of the images of the other types are labelled, and all other images are tested. Near copies are never
+divided. ``folds`` is ``fit_classes`` without options: types are named from where the model finds anomalies, and all
+labelled images are learned from and calibrated on, in folds. ``held out``: a quarter of them is calibrated on instead,
+and not learned from. ``everywhere``: so, and the whole image counts alike. A row counts what the model says of one kind
+of test images; ``right_of_all`` counts those whose most likely type is theirs, whether they are flagged or not.
 """
 
 from __future__ import annotations
@@ -31,10 +32,15 @@ from oddsight.fitting import classes as fitting
 from oddsight.metrics.image import binomial_interval
 
 COLUMNS = (
-    *("data", "seed", "looks", "left_out", "images_of", "number"),
+    *("data", "seed", "way", "left_out", "images_of", "number"),
     *("flagged", "right_type", "wrong_type", "unknown_type", "right_of_all", "promised"),
 )
-LOOKS = {"where": fitting.attention_of, "everywhere": lambda normal: None}
+WAYS = {
+    "folds": (fitting.attention_of, None),
+    "held out": (fitting.attention_of, 0.25),
+    "everywhere": (lambda normal: None, 0.25),
+}
+"""Where to look, and the share for calibration."""
 
 
 def halves(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
@@ -61,35 +67,35 @@ def count(model: oddsight.Model, images: Sequence[ImageFile], kind: str) -> list
     return [len(results), len(flagged), right, len(flagged) - right - unknown, unknown, likely]
 
 
-def rows_of(folder: Path, seed: int, normal: oddsight.Model) -> list[list[object]]:
+def rows_of(folder: Path, seed: int, normal: oddsight.Model, ways: Sequence[str]) -> list[list[object]]:
     """All rows of a set and a seed."""
     test = read_classes(folder / "test")["train"]
     good = test.subset(np.flatnonzero(test.labels == test.classes.index("good")))
     labelled, tested = halves(without(test, "good"), seed)
     rows: list[list[object]] = []
-    for looks, attention in LOOKS.items():
-        fitting.attention_of = attention
+    for way in ways:
+        fitting.attention_of, share = WAYS[way]
         for left_out in [*labelled.classes, "none"]:
             types = without(labelled, left_out)
             if len(types.classes) < 2:
                 continue
-            model = oddsight.fit_classes(types, normal=normal, calibration_fraction=0.25, seed=seed)
+            model = oddsight.fit_classes(types, normal=normal, calibration_fraction=share, seed=seed)
             counts = {"normal": count(model, good.images, "normal")}
             for label, kind in enumerate(tested.classes):
                 own = [image for image, at in zip(tested.images, tested.labels, strict=True) if at == label]
                 counts[kind] = count(model, own, kind)
             assert model.metadata.types is not None
             promised = f"{model.metadata.types.decision.false_alarm_rate:.4f}"
-            rows += [[folder.name, seed, looks, left_out, kind, *row, promised] for kind, row in counts.items()]
+            rows += [[folder.name, seed, way, left_out, kind, *row, promised] for kind, row in counts.items()]
     return rows
 
 
 def shares(rows: Sequence[Sequence[object]]) -> None:
-    """Print what was counted, by set and by where the model looks."""
+    """Print what was counted, by set and way."""
     by = defaultdict(list)
     for row in rows:
         by[row[0], row[2]].append(row)
-    for (data, looks), some in by.items():
+    for (data, way), some in by.items():
         known = [row for row in some if row[4] not in ("normal", row[3])]
         unknown = [row for row in some if row[4] == row[3]]
         normal = [row for row in some if row[4] == "normal"]
@@ -106,7 +112,7 @@ def shares(rows: Sequence[Sequence[object]]) -> None:
         ):
             number, total = (sum(int(str(row[index])) for row in chosen) for index in (column, of))
             low, high = binomial_interval(number, total)
-            print(f"{data}, {looks}: {title}: {number} of {total}, {number / total:.3f} ({low:.3f} to {high:.3f})")
+            print(f"{data}, {way}: {title}: {number} of {total}, {number / total:.3f} ({low:.3f} to {high:.3f})")
 
 
 def main() -> None:
@@ -114,6 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
@@ -122,7 +129,7 @@ def main() -> None:
     for folder in parts(options.data, options.work):
         if len(list((folder / "test").iterdir())) > 2:
             normal = oddsight.fit(folder / "train" / "good", false_alarm_rate=0.05)
-            rows += [row for seed in range(options.seeds) for row in rows_of(folder, seed, normal)]
+            rows += [row for seed in range(options.seeds) for row in rows_of(folder, seed, normal, options.ways)]
     with options.output.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     shares(rows)

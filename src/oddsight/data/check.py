@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageStat
 
 from oddsight.data.folder import Found, as_path, empty_folders, find_images, others_ignored
-from oddsight.data.hashing import dhash, near_groups
 from oddsight.data.images import ImageHeader, content_hash, read_header, read_image
+from oddsight.data.near_copies import near_copies, sketch
 from oddsight.data.reading import AS_DECLARED, Reading
-from oddsight.errors import DataError, ImageError, OddsightError
+from oddsight.errors import DataError, ImageError
 from oddsight.runtime.parallel import ordered_map
-
-NEAR_DISTANCE = 2  # Bits of 64 by which the hashes of near duplicates differ at most
 
 EMPTY_DEVIATION = 2.0  # The standard deviation of the grey levels 0..255 below which an image is nearly empty
 
@@ -87,8 +85,8 @@ class CheckReport:
     subfolders: tuple[Subfolder, ...]  # The folders that hold images
     unreadable: tuple[Unreadable, ...]  # What could not be read, and why
     duplicates: tuple[Alike, ...]  # Groups of images with exactly the same pixels
-    # Groups of images that look nearly the same, by `oddsight.data.hashing.dhash`: each is near to at least one other
-    # of its group. Of exact duplicates only the first is compared, nearly empty images not at all.
+    # Groups of images that look nearly the same, see `oddsight.data.near_copies.near_copies`; of exact duplicates only
+    # the first is compared. A fit on the folder keeps the images of a group together.
     near_duplicates: tuple[Alike, ...]
     nearly_empty: tuple[str, ...]  # Images of next to one grey level: its standard deviation is below `EMPTY_DEVIATION`
     blurred: tuple[str, ...]  # Images far less sharp than is usual in the folder
@@ -108,7 +106,7 @@ class _Look:
     subfolder: str
     header: ImageHeader
     content: str
-    dhash: int
+    sketch: bytes
     deviation: float
     sharpness: float  # NaN for images under 3 pixels wide or high
 
@@ -120,7 +118,6 @@ class _Look:
 def check(
     folder: str | os.PathLike[str],
     *,
-    near_distance: int = NEAR_DISTANCE,
     reading: Reading = AS_DECLARED,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
@@ -136,20 +133,16 @@ def check(
     different resolutions are comparable and noise counts less; nearly empty images are left out. This is a hint only:
     plain objects are never sharp.
 
-    Images are read in as many threads as there are processors, and only some numbers of each are kept.
+    Images are read in as many threads as there are processors, and only a small copy of each is kept (1 KB).
 
     Args:
         folder: The folder, searched like :func:`~oddsight.data.folder.find_images`.
-        near_distance: Number of bits by which the 64-bit hashes of near duplicates may differ, 0 to 16.
         reading: Bands and scale of TIFF files.
         progress: Called in this thread as ``progress(done, total)`` after each image.
 
     Raises:
         DataError: The folder is missing or has no image.
-        OddsightError: ``near_distance`` is out of range.
     """
-    if not 0 <= near_distance <= 16:
-        raise OddsightError(f"near_distance is {near_distance}; it must be from 0 to 16 (bits of 64)")
     root = as_path(folder, "a folder")
     found = _found(root)
     outcomes: list[_Look | Unreadable] = []
@@ -161,7 +154,6 @@ def check(
     unreadable = [Unreadable(_relative(Path(problem.path), root), problem.reason) for problem in found.problems]
     unreadable += [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
     same = _grouped(looks, lambda look: look.content).values()
-    near_duplicates = _near_duplicates([group[0] for group in same], near_distance)
     empty = [f"{_relative(Path(problem.path), root)} is an empty folder" for problem in empty_folders(root)]
     return CheckReport(
         folder=os.fsdecode(folder),
@@ -171,10 +163,10 @@ def check(
         subfolders=_subfolders(found.images, looks, root),
         unreadable=tuple(unreadable),
         duplicates=tuple(_alike(group) for group in same if len(group) > 1),
-        near_duplicates=near_duplicates,
+        near_duplicates=_near_duplicates([group[0] for group in same]),
         nearly_empty=tuple(look.path for look in looks if look.deviation < EMPTY_DEVIATION),
         blurred=_blurred(looks),
-        notes=(*_notes(looks, near_duplicates), *empty),
+        notes=(*_notes(looks), *empty),
     )
 
 
@@ -200,13 +192,13 @@ def _look_at(path: Path, root: Path, reading: Reading) -> _Look | Unreadable:
         header = read_header(path)
         image = read_image(path, reading=reading)
         content = content_hash(image)
+        small = sketch(image)
         grey = Image.fromarray(image).convert("L")
         del image
         deviation = ImageStat.Stat(grey).stddev[0]
-        hashed = dhash(grey)
         grey.thumbnail((BLUR_SIDE, BLUR_SIDE))
         sharpness = _sharpness(np.asarray(grey))
-        return _Look(name, _relative(path.parent, root), header, content, hashed, deviation, sharpness)
+        return _Look(name, _relative(path.parent, root), header, content, small, deviation, sharpness)
     except ImageError as error:
         return Unreadable(name, error.reason)
 
@@ -260,10 +252,10 @@ def _alike(looks: Sequence[_Look]) -> Alike:
     return Alike(tuple(look.path for look in looks), len({look.subfolder for look in looks}) > 1)
 
 
-def _near_duplicates(distinct: Sequence[_Look], distance: int) -> tuple[Alike, ...]:
-    telling = [look for look in distinct if look.deviation >= EMPTY_DEVIATION]
-    hashes = np.array([look.dhash for look in telling], dtype=np.uint64)
-    return tuple(_alike([telling[i] for i in group]) for group in near_groups(hashes, distance))
+def _near_duplicates(distinct: Sequence[_Look]) -> tuple[Alike, ...]:
+    labels = near_copies([look.sketch for look in distinct])
+    groups = (np.flatnonzero(labels == label).tolist() for label in np.flatnonzero(np.bincount(labels) > 1))
+    return tuple(_alike([distinct[at] for at in group]) for group in groups)
 
 
 def _blurred(looks: Sequence[_Look]) -> tuple[str, ...]:
@@ -274,7 +266,7 @@ def _blurred(looks: Sequence[_Look]) -> tuple[str, ...]:
     return tuple(look.path for look in measured if look.sharpness < limit)
 
 
-def _notes(looks: Sequence[_Look], near_duplicates: Sequence[Alike]) -> tuple[str, ...]:
+def _notes(looks: Sequence[_Look]) -> tuple[str, ...]:
     subfolders = _grouped(looks, lambda look: look.subfolder)
     groups = {name: group for name, group in subfolders.items() if len(group) >= GIVEAWAY_IMAGES}
     notes = [
@@ -285,12 +277,6 @@ def _notes(looks: Sequence[_Look], near_duplicates: Sequence[Alike]) -> tuple[st
     ]
     if several := sum(look.header.frames > 1 for look in looks):
         notes.append(f"{several:,} files have several frames or pages, of which only the first is read")
-    most = max((len(group.paths) for group in near_duplicates), default=0)
-    if most > max(10, len(looks) // 2):
-        notes.append(
-            f"{most:,} of {len(looks):,} images form one group of near duplicates: too similar for hashes of 64 bits; "
-            "fit compares them more closely"
-        )
     return tuple(note for note in notes if note)
 
 
