@@ -19,8 +19,10 @@ from oddsight.data.collection import ImageFile
 from oddsight.detectors.knn import KNN
 from oddsight.errors import DataError
 from oddsight.evaluation.classes import evaluate_classes
+from oddsight.fitting.class_learner import divide
 from oddsight.fitting.classes import fit_classes
 from oddsight.fitting.parts import divide_classes, fold_of
+from oddsight.fitting.plan import Request
 from oddsight.report import write_report
 
 OPTIONS = {"size": SIDE, "layers": ["head"], "score": "knn"}
@@ -96,7 +98,7 @@ def watched(folder):
     return model, learned
 
 
-def test_where_a_tenth_is_too_few_for_the_rate_all_are_calibrated_on(watched):
+def test_where_a_tenth_is_too_few_all_are_calibrated_on(watched):
     model, learned = watched
     info = model.metadata.calibration
     assert (info.kind, info.folds, info.images, info.scores) == ("cross", 5, 30, 30)
@@ -138,9 +140,24 @@ def test_each_class_has_a_threshold_from_folds(folder):
     assert len(model.metadata.classes.thresholds) == 3
 
 
-def test_a_tenth_is_held_out_where_that_is_enough(tmp_path):
-    model = fit_classes(write_classes(tmp_path, range(40)), **OPTIONS, false_alarm_rate=0.1)
-    assert (model.metadata.calibration.kind, model.metadata.calibration.images) == ("split", 12)
+@pytest.mark.parametrize(
+    ("count", "asked", "more", "kind"),
+    [
+        (990, {}, {}, "split"),
+        (960, {}, {}, "cross"),  # 96 held out promise 1.04%
+        (960, {"rate": 0.1}, {}, "cross"),
+        (990, {"rate": 0.1}, {}, "split"),
+        (990, {"rate": 0.005}, {}, "cross"),
+        (990, {"confidence": 0.9}, {}, "cross"),
+        (990, {}, {"per_class": True}, "cross"),
+        (960, {}, {"validated": True}, "split"),
+        (960, {"fraction": 0.1}, {}, "split"),
+        (990, {"fraction": 0.0}, {}, "cross"),
+    ],
+)
+def test_a_tenth_is_held_out_where_that_is_enough_for_one_per_cent(count, asked, more, kind):
+    options = {"per_class": False, "validated": False} | more
+    assert divide(drawn([0, 1, 2] * (count // 3)), Request(**asked), **options).kind == kind
 
 
 def test_the_report_says_that_the_rate_is_not_strict(watched, folder, tmp_path):

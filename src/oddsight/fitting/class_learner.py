@@ -96,7 +96,7 @@ class ClassLearner:
                 else _training_split(self.data, self.reading, self.progress)
             )
         read = _find_groups(read, request.groups, self.progress)
-        parts = self._divide(read)
+        parts = divide(read, request, per_class=self.per_class, validated=self.source.validated)
         rate = _choose_rate(parts, request, per_class=self.per_class)
         memory = self.source.memory_plan(request, parts.images, room.largest)
         return replace(
@@ -106,18 +106,6 @@ class ClassLearner:
             adapted_to=self.source.adapted_to,
             settings=self.source.settings,
         )
-
-    def _divide(self, data: ClassImages) -> Parts:
-        """Hold out the share asked for, or the usual one; where that is not enough for the rate, calibrate in folds."""
-        request, validated = self.request, self.source.validated
-        share = DEFAULT_FRACTION if request.fraction is None else request.fraction
-        parts = divide_classes(data, share, request.seed, validated=validated)
-        if request.fraction is not None or validated:
-            return parts
-        needed = images_needed(DEFAULT_RATE if request.rate is None else request.rate, request.confidence)
-        if _promised(parts, per_class=self.per_class) >= needed:
-            return parts
-        return divide_classes(data, 0.0, request.seed, validated=validated)
 
     def learn(self, plan: ClassPlan) -> Components:
         """Train classifier and detector."""
@@ -157,6 +145,22 @@ def _cross_scores(detector: Detector, learned: Learned, plan: ClassPlan, progres
         images = [training.images[at] for at in tested.tolist()]
         scores[tested], predicted[tested] = _score_embeddings(tail, rows[tested], images)
     return scores[calibrated], predicted[calibrated]
+
+
+def divide(data: ClassImages, request: Request, *, per_class: bool, validated: bool) -> Parts:
+    """Hold out the share asked for, or a tenth; where that is not enough for a rate of 1%, calibrate in folds.
+
+    A rate above 1% needs fewer images, but a threshold that rests on few is a matter of luck, and folds cost little.
+    What is ``validated`` has no folds: it is a network that is trained.
+    """
+    share = DEFAULT_FRACTION if request.fraction is None else request.fraction
+    parts = divide_classes(data, share, request.seed, validated=validated)
+    if request.fraction is not None or validated:
+        return parts
+    needed = images_needed(min(request.rate or DEFAULT_RATE, DEFAULT_RATE), request.confidence)
+    if _promised(parts, per_class=per_class) >= needed:
+        return parts
+    return divide_classes(data, 0.0, request.seed, validated=validated)
 
 
 def combine_classes(

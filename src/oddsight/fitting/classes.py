@@ -102,8 +102,8 @@ def fit_classes(  # noqa: PLR0913 - one keyword for each option of the command
             way.
         calibration_fraction: Share of the images of each class held out for calibration, by default a tenth. If a
             network is trained, as many again are held out for the temperature of the probabilities. A ``probe`` needs
-            none for that, and where a tenth is not enough for the rate, its default is 0: every image is then scored by
-            a probe that was not trained on it (five folds), and the final one is trained on all images.
+            none for that, and where a tenth is not enough for a rate of 1%, its default is 0: every image is then
+            scored by a probe that was not trained on it (five folds), and the final one is trained on all images.
         epochs: Number of epochs; by default the classifier's.
         loss: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
         extras: See :class:`oddsight.training.classifier_settings.ClassifierSettings`.
