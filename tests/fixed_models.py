@@ -50,7 +50,14 @@ def fixed_scores(folder: Path) -> Iterator[tuple[str, oddsight.Model]]:
     for row in registry("scores"):
         yield (
             row["score"],
-            oddsight.fit_classes(folder, score=row["score"], size=32, layers=["head"], false_alarm_rate=0.3),
+            oddsight.fit_classes(
+                folder,
+                score=row["score"],
+                size=32,
+                layers=["head"],
+                false_alarm_rate=0.3,
+                calibration_fraction=0.1,
+            ),
         )
 
 
