@@ -64,23 +64,24 @@ def all_images(rows: list[Row]) -> str:
 
 
 def type_names(rows: list[Row]) -> str:
-    """How anomalies are named from the whole image, and from where a model finds them."""
+    """How anomalies are named: from the whole image, from where a model finds them, and with nothing held out."""
     body = []
     for (data,), own in grouped(rows, "data").items():
-        ways = grouped(own, "looks")
-        everywhere, where = ways["everywhere",], ways["where",]
-        whole = [row for row in _known(where) if row["seed"] == "0" and row["left_out"] == "none"]
+        by = grouped(own, "way")
+        ways = [by[way,] for way in ("everywhere", "held out", "folds")]
+        whole = [row for row in _known(ways[-1]) if row["seed"] == "0" and row["left_out"] == "none"]
         line = [data, str(len({row["images_of"] for row in whole})), str(sum(int(row["number"]) for row in whole))]
-        line.append(_share(_known(where), "flagged", "number"))
+        line.append(_share(_known(ways[-1]), "flagged", "number"))
         for number, of, chosen in (
             ("right_type", "flagged", _known),
             ("wrong_type", "flagged", _known),
+            ("unknown_type", "flagged", _known),
             ("unknown_type", "flagged", _left_out),
             ("right_of_all", "number", _known),
         ):
-            line.append(f"{_share(chosen(everywhere), number, of)}, {_share(chosen(where), number, of)}")
+            line.append(", ".join(_share(chosen(way), number, of) for way in ways))
         body.append(line)
-    header = ["data", "types", "test images", "flagged", "of these named rightly", "wrongly"]
+    header = ["data", "types", "test images", "flagged", "of these named rightly", "wrongly", "called unknown"]
     return markdown([*header, "of a type left out, called unknown", "most likely type right, of all"], body)
 
 
@@ -96,6 +97,25 @@ def temperatures(rows: list[Row]) -> str:
         body.append(line)
     header = ["images", "share held out", "learned from", "accuracy", "negative log-likelihood", "ECE"]
     return markdown(header, body)
+
+
+def class_folds(rows: list[Row]) -> str:
+    """Few labelled images: a tenth or a quarter held out, beside learning from and calibrating on all."""
+    body = []
+    for (data, count), own in grouped(rows, "data", "of_each_class").items():
+        ways = grouped(own, "share", "asked")
+        usual = [ways[share, ""] for share in ("0.1", "0.25", "")]
+        asked = [ways[share, "0.2"] for share in ("0.25", "")]
+        promised = [100 * sum(float(row["promised"]) for row in some) / len(some) for some in usual]
+        line = [data, count]
+        line.append(", ".join(_share(some, "right", "known") for some in usual))
+        line.append(", ".join(f"{value:.1f}%" for value in promised))
+        line.append(", ".join(_share(some, "rejected", "known") for some in usual))
+        for number, of in (("rejected", "known"), ("unknown_rejected", "unknown")):
+            line.append(", ".join(_share(some, number, of) for some in asked))
+        body.append(line)
+    header = ["images", "of each class", "named rightly", "promised", "rejected"]
+    return markdown([*header, "rejected, 20% asked", "unknown ones rejected"], body)
 
 
 def networks(rows: list[Row]) -> str:
@@ -133,9 +153,15 @@ def _share(rows: list[Row], number: str, of: str) -> str:
 def main() -> None:
     """Write those whose CSV file is there."""
     tables = {"speeds": costs, "map_trials": trials, "voice_weights": weights, "places_together": together}
-    tables |= {"folds": all_images, "kinds": kinds, "type_names": type_names, "small_defects_lite2": networks}
-    tables |= {"temperatures": temperatures}
-    pages = {"type_names": "types.md", "temperatures": "known-classes.md"}
+    tables |= {
+        "folds": all_images,
+        "kinds": kinds,
+        "type_names": type_names,
+        "class_folds": class_folds,
+        "small_defects_lite2": networks,
+    }
+    tables |= {"temperatures": temperatures, "class_folds": class_folds}
+    pages = {"type_names": "types.md", "temperatures": "known-classes.md", "class_folds": "known-classes.md"}
     for name, table in tables.items():
         if rows := read(f"{name}.csv"):
             put(HERE.parent / "docs" / pages.get(name, "auto.md"), name, table(rows))

@@ -164,7 +164,7 @@ def test_the_report_says_that_the_rate_is_not_strict(watched, folder, tmp_path):
     model, _ = watched
     others = read_classes(write_classes(tmp_path / "others", range(100, 104)))["train"]
     evaluation = evaluate_classes(model, others)
-    write_report(evaluation, model, tmp_path / "report.md")
-    text = (tmp_path / "report.md").read_text("utf-8")
+    write_report(evaluation, model, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text("utf-8")
     assert "divided into 5 parts" in text
     assert "close to the promise rather than strictly below it" in text
