@@ -153,13 +153,7 @@ def _share(rows: list[Row], number: str, of: str) -> str:
 def main() -> None:
     """Write those whose CSV file is there."""
     tables = {"speeds": costs, "map_trials": trials, "voice_weights": weights, "places_together": together}
-    tables |= {
-        "folds": all_images,
-        "kinds": kinds,
-        "type_names": type_names,
-        "class_folds": class_folds,
-        "small_defects_lite2": networks,
-    }
+    tables |= {"folds": all_images, "kinds": kinds, "type_names": type_names, "small_defects_lite2": networks}
     tables |= {"temperatures": temperatures, "class_folds": class_folds}
     pages = {"type_names": "types.md", "temperatures": "known-classes.md", "class_folds": "known-classes.md"}
     for name, table in tables.items():

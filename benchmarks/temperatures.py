@@ -37,7 +37,7 @@ def measure(folder: str, seed: int, share: float, way: str) -> list[object]:
     source = Probe("efficientnet-lite0", None, SIZE)
     cache = default_cache()
     memory = source.memory_plan(Request(), parts.images, 0)
-    learned = source.learn(parts, memory, cache, lambda *state: None, seed)
+    learned = source.learn(parts, memory, cache, lambda *state: None)
     warmth = temperature_of(learned, parts)
     logits = learned.classifier.head.logits(embed_images(source.extractor, test.images, cache)) / warmth
     accuracy = (logits.argmax(axis=1) == test.labels).mean()

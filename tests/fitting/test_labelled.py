@@ -66,7 +66,7 @@ class Fitted:
         source = Probe("efficientnet-lite0", layers, SIDE)
         memory = source.memory_plan(Request(), self.parts.images, 0)
         self.extractor = source.extractor
-        learned = source.learn(self.parts, memory, default_cache(), lambda *state: None, 0)
+        learned = source.learn(self.parts, memory, default_cache(), lambda *state: None)
         self.known, self.found = learned.classifier, learned.embeddings
         self.warmth = temperature_of(learned, self.parts)
 

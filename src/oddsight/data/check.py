@@ -192,9 +192,9 @@ def _look_at(path: Path, root: Path, reading: Reading) -> _Look | Unreadable:
         header = read_header(path)
         image = read_image(path, reading=reading)
         content = content_hash(image)
-        small = sketch(image)
         grey = Image.fromarray(image).convert("L")
         del image
+        small = sketch(np.asarray(grey))
         deviation = ImageStat.Stat(grey).stddev[0]
         grey.thumbnail((BLUR_SIDE, BLUR_SIDE))
         sharpness = _sharpness(np.asarray(grey))

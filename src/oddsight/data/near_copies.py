@@ -37,7 +37,7 @@ _PAIRS = 4096
 
 
 def sketch(image: NDArray[np.uint8]) -> bytes:
-    """A grey copy of 32 x 32 pixels of an image uint8 ``[H, W, 3]``, row by row."""
+    """A grey copy of 32 x 32 pixels of an image uint8 ``[H, W, 3]`` or grey ``[H, W]``, row by row."""
     small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return small.tobytes()
 

@@ -26,7 +26,7 @@ from oddsight.errors import DataError
 from oddsight.fitting.assembly import CHECKED, Components
 from oddsight.fitting.choosing import Open
 from oddsight.fitting.classifiers import Classifier, Embeddings, Learned, Probe, TrainedNetwork, temperature_of
-from oddsight.fitting.parts import Parts, divide_classes, fold_of
+from oddsight.fitting.parts import Parts, divide_classes
 from oddsight.fitting.plan import FitPlan, Request
 from oddsight.graphs.building import chain, copied
 from oddsight.graphs.naming import naming
@@ -53,7 +53,9 @@ class ClassPlan(FitPlan):
     @property
     def folds(self) -> int:
         """See :attr:`FitPlan.folds`; where a class has few images, some folds have none."""
-        return len({*fold_of(self.parts.training, self.request.seed).tolist()} - {-1}) if self.kind == "cross" else 1
+        if self.kind == "split" or self.parts.fold is None:
+            return 1
+        return len({*self.parts.fold.tolist()} - {-1})
 
     @classmethod
     def of(cls, parts: Parts, rate: float, request: Request) -> Self:
@@ -115,7 +117,7 @@ class ClassLearner:
             training = plan.parts.training
             choice = self.left.choose(source, detector, training, seed=seed, cache=self.cache, progress=self.progress)
             source, detector, record = choice.source, choice.detector, choice.record
-        learned = source.learn(plan.parts, plan.memory, self.cache, self.progress, seed)
+        learned = source.learn(plan.parts, plan.memory, self.cache, self.progress)
         known, rows, labels = learned.classifier, learned.embeddings.training, plan.parts.training.labels
         known = replace(known, record={**known.record, **({"chosen": dict(record)} if record else {})})
         self.progress("learning", 0, 1)

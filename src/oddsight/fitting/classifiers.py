@@ -20,7 +20,7 @@ from oddsight.data.collection import ImageFile
 from oddsight.data.memory import MemoryPlan, plan_memory
 from oddsight.detectors.head import Head
 from oddsight.errors import MemoryBudgetError
-from oddsight.fitting.parts import Parts, fold_of
+from oddsight.fitting.parts import Parts
 from oddsight.fitting.plan import Request, images_adapted_to
 from oddsight.graphs.preprocessing import Size
 from oddsight.metrics.classification import temperature
@@ -199,21 +199,21 @@ class Probe:
         """How the budget is divided."""
         return request.memory_plan(images, self.extractor, largest=largest)
 
-    def learn(
-        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress, seed: int
-    ) -> Learned:
+    def learn(self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress) -> Learned:
         """The classifier, the embeddings of all parts, and the folds."""
         embeddings = embed_parts(self.extractor, parts, memory, cache, progress)
         known = probe(self.extractor, embeddings.training, parts.training, self.penalty)
         if self.extractor.attention is not None:
             known = replace(known, record={**known.record, LOOKS: True})
-        return Learned(known, embeddings, self._folds(embeddings.training, parts.training, seed))
+        return Learned(known, embeddings, self._folds(embeddings.training, parts))
 
-    def _folds(self, rows: NDArray[np.float32], images: ClassImages, seed: int) -> list[Fold]:
-        of, found = fold_of(images, seed), []
-        for number in sorted({*of.tolist()} - {-1}):
-            learned, tested = np.flatnonzero(of != number), np.flatnonzero(of == number)
-            head = probe(self.extractor, rows[learned], images.subset(learned), self.penalty).head
+    def _folds(self, rows: NDArray[np.float32], parts: Parts) -> list[Fold]:
+        found: list[Fold] = []
+        if parts.fold is None:
+            return found
+        for number in sorted({*parts.fold.tolist()} - {-1}):
+            learned, tested = np.flatnonzero(parts.fold != number), np.flatnonzero(parts.fold == number)
+            head = probe(self.extractor, rows[learned], parts.training.subset(learned), self.penalty).head
             found.append(Fold(head, learned, tested))
         return found
 
@@ -231,10 +231,8 @@ class TrainedNetwork:
         """How the budget is divided, beside what training itself takes."""
         return plan_memory(request.budget, images, self.settings.size, largest=largest)
 
-    def learn(
-        self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress, seed: int
-    ) -> Learned:
-        """The classifier, and the embeddings of all parts; the seed is that of the settings."""
+    def learn(self, parts: Parts, memory: MemoryPlan, cache: FeatureCache | None, progress: Progress) -> Learned:
+        """The classifier, and the embeddings of all parts."""
         known, _ = train(parts, self.settings, self.workplace)
         return Learned(known, embed_parts(known.extractor, parts, memory, cache, progress))
 

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from oddsight.data.class_images import ClassImages, folds, repeats, stratified
 from oddsight.data.collection import ImageFile, count_groups, one_of_each
 from oddsight.errors import DataError, plain
+from oddsight.fitting.plan import FOLDS
 from oddsight.model.result import NONE_OF_THESE
 from oddsight.runtime.bounds import check_number
-
-FOLDS = 5
-"""Parts of the images, of which each is scored by what learned from the others."""
 
 _LONGEST = 1000
 """Letters in the name of a class, at most."""
@@ -35,6 +33,7 @@ class Parts:
     duplicates: int  # Images that occurred again and were left out
     held: int  # How many images these groups hold, `calibration` among them
     kind: Literal["split", "cross"] = "split"  # See `oddsight.model.sections.CalibrationInfo`
+    fold: NDArray[np.int64] | None = None  # Of what is learned from, see `fold_of`; None if some is for validation
 
     @property
     def images(self) -> tuple[ImageFile, ...]:
@@ -90,11 +89,12 @@ def divide_classes(data: ClassImages, fraction: float, seed: int, *, validated: 
         _check_groups(training)
     if not min(training.counts().values()):
         raise DataError(f"a calibration fraction of {fraction:g} leaves no images to train on: choose a smaller one")
-    return Parts(training, validation, _one_of_each(held, seed), len(data) - len(distinct), len(held))
+    fold = None if validated else fold_of(training, seed)
+    return Parts(training, validation, _one_of_each(held, seed), len(data) - len(distinct), len(held), fold=fold)
 
 
 def fold_of(training: ClassImages, seed: int) -> NDArray[np.int64]:
-    """In which of :data:`FOLDS` folds each image is ``[n]``; -1 if without its fold a class had no images."""
+    """In which of five folds each image is ``[n]``; -1 if without its fold a class had no images."""
     fold = folds(training, FOLDS, seed)
     for number in range(FOLDS):
         if not min(training.subset(np.flatnonzero(fold != number)).counts().values()):
@@ -103,10 +103,11 @@ def fold_of(training: ClassImages, seed: int) -> NDArray[np.int64]:
 
 
 def _in_folds(training: ClassImages, count: int, seed: int) -> Parts:
-    held = training.subset(np.flatnonzero(fold_of(training, seed) >= 0))
+    fold = fold_of(training, seed)
+    held = training.subset(np.flatnonzero(fold >= 0))
     _check_groups(held)
     duplicates = count - len(training)
-    return Parts(training, training.subset([]), _one_of_each(held, seed), duplicates, len(held), "cross")
+    return Parts(training, training.subset([]), _one_of_each(held, seed), duplicates, len(held), "cross", fold)
 
 
 def _check_groups(part: ClassImages) -> None:
